@@ -1,0 +1,46 @@
+# Every target is one or two lines; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/damocles/target
+UV := uv
+RUN := $(UV) run --frozen --no-sync
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help setup demo test check lint types layers format bench docs params test-all ci
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: ## Install what is missing (Debian packages, uv) and build everything
+	@pkg-config --exists hwloc 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy libhwloc-dev pkg-config; }
+	@command -v uv >/dev/null || python3 -m pip install -q uv
+	$(UV) sync --frozen --all-packages
+
+demo: setup ## Seal three 2KiB sectors with real proofs and watch (ARGS="--sectors 5 --keep")
+	$(RUN) python demo/demo.py $(ARGS)
+
+test: setup ## Run the tests (ARGS="-k planner")
+	$(RUN) pytest $(ARGS)
+
+params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about 30 minutes)
+	$(RUN) damocles-worker params generate --sector-size 2KiB
+
+check: lint types layers ## Lint, types, layers
+
+lint:
+	$(RUN) ruff check && $(RUN) ruff format --check
+	cargo fmt --manifest-path proofs/Cargo.toml --check
+
+types:
+	$(RUN) mypy
+	$(RUN) python -m mypy.stubtest damocles_proofs._native
+
+layers:
+	$(RUN) lint-imports
+
+format: ## Format the code
+	$(RUN) ruff check --fix-only -q; $(RUN) ruff format
+	cargo fmt --manifest-path proofs/Cargo.toml
+
+bench: setup ## Measure speed and memory against bounds and bare calls
+	$(RUN) python -m bench $(ARGS)

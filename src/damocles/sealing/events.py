@@ -1,0 +1,202 @@
+"""What can happen to a sector.
+
+Events of a plan carry results: each field has the name of the `Sector` field it fills, so that applying one is the
+same for all. The names of the classes are what `ReportState` and the journals show. Control events come from people,
+clocks and the manager; any state may see them.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+from damocles.sealing.states import State
+from damocles.wire import seal, tasks
+from damocles.wire.codec import NumberList
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something happened."""
+
+    @property
+    def name(self) -> str:
+        """The name in reports and journals."""
+        return type(self).__name__
+
+
+class PlanEvent(Event, frozen=True):
+    """A handler is done; fields are the changes to the sector."""
+
+    # Seconds to wait before the next state's handler runs.
+    then_wait_seconds: ClassVar[float] = 0.0
+
+
+class Allocate(PlanEvent, frozen=True):
+    """The manager handed out a sector."""
+
+    allocated: seal.AllocatedSector
+
+
+class AcquireDeals(PlanEvent, frozen=True):
+    """The sector's deals are known; null is a sector of committed capacity."""
+
+    deals: list[seal.SectorPiece] | None
+
+
+class AddPiece(PlanEvent, frozen=True):
+    """The staged file is written."""
+
+    pieces: list[tasks.PieceInfo]
+
+
+class BuildTreeD(PlanEvent, frozen=True):
+    """Tree-d is built."""
+
+
+class AssignTicket(PlanEvent, frozen=True):
+    """Forget any old ticket, so that PC1 fetches a fresh one; a pre-commit with the old one has to be replaced."""
+
+    resubmit_pre_commit: bool
+    ticket: seal.Ticket | None = None
+
+
+class PC1(PlanEvent, frozen=True):
+    """Labels are computed with this ticket."""
+
+    ticket: seal.Ticket
+    pc1out: msgspec.Raw
+
+
+class PC2(PlanEvent, frozen=True):
+    """The replica is encoded."""
+
+    pc2out: tasks.PC2Output
+
+
+class PC2NeedSyntheticProof(PlanEvent, frozen=True):
+    """The replica is encoded, and its proof type wants synthetic proofs."""
+
+    pc2out: tasks.PC2Output
+
+
+class SyntheticPoRep(PlanEvent, frozen=True):
+    """Synthetic proofs are stored and the layers gone."""
+
+
+class SubmitPC(PlanEvent, frozen=True):
+    """The manager accepted the pre-commit."""
+
+    resubmit_pre_commit: bool = False
+
+
+class ReSubmitPC(PlanEvent, frozen=True):
+    """The pre-commit's message failed: submit anew."""
+
+    then_wait_seconds: ClassVar[float] = 30.0
+    resubmit_pre_commit: bool = True
+
+
+class CheckPC(PlanEvent, frozen=True):
+    """The pre-commit is on chain."""
+
+
+class Persist(PlanEvent, frozen=True):
+    """The files are in this persist store."""
+
+    persist_instance: str
+
+
+class SubmitPersistance(PlanEvent, frozen=True):
+    """The manager knows where the files are."""
+
+
+class AssignSeed(PlanEvent, frozen=True):
+    """The interactive randomness is here."""
+
+    seed: seal.Seed
+
+
+class C1(PlanEvent, frozen=True):
+    """Vanilla proofs are collected."""
+
+    c1out: msgspec.Raw
+
+
+class C2(PlanEvent, frozen=True):
+    """The Groth16 proof is made."""
+
+    proof: NumberList
+
+
+class SubmitProof(PlanEvent, frozen=True):
+    """The manager accepted the proof."""
+
+    resubmit_proof: bool = False
+
+
+class ReSubmitProof(PlanEvent, frozen=True):
+    """The proof's message failed: submit anew."""
+
+    then_wait_seconds: ClassVar[float] = 30.0
+    resubmit_proof: bool = True
+
+
+class Finish(PlanEvent, frozen=True):
+    """Nothing is left to do."""
+
+
+class ControlEvent(Event, frozen=True):
+    """From outside the plan."""
+
+
+class Restart(ControlEvent, frozen=True):
+    """The worker started and found the sector."""
+
+
+class Idle(ControlEvent, frozen=True):
+    """The manager has nothing for us."""
+
+
+class Later(ControlEvent, frozen=True):
+    """Not yet: run the same handler again after `seconds`; `why` is shown to people."""
+
+    seconds: float
+    why: str
+
+
+class Wake(ControlEvent, frozen=True):
+    """A wait is over."""
+
+
+class Failed(ControlEvent, frozen=True):
+    """The handler failed; `level` is a `failures.Level` value."""
+
+    level: str
+    error: str
+
+
+class Pause(ControlEvent, frozen=True):
+    """Somebody asked for a pause."""
+
+
+class Resume(ControlEvent, frozen=True):
+    """Somebody asked to go on, perhaps from another state (already checked)."""
+
+    state: State | None = None
+
+
+class Withdrawn(ControlEvent, frozen=True):
+    """The manager says the sector is over; `reason` may be empty."""
+
+    reason: str
+
+
+class Finalized(ControlEvent, frozen=True):
+    """The manager knows that the sector is finished, the store is clear."""
+
+
+class Discarded(ControlEvent, frozen=True):
+    """The sector was given up, its files are in the trash."""
+
+
+# Not written to the journal: they change nothing that a restart would miss.
+PASSING = (Idle, Later, Wake)

@@ -1,0 +1,57 @@
+"""Failures of a stage or a call, by what has to be done about them.
+
+Failure
+├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
+├── Permanent   an operator has to look; the thread pauses and keeps the sector
+├── Critical    the machine or its files are not as they must be; the thread pauses too
+└── Abort       the sector cannot be finished; it is given up and its files go to the trash
+"""
+
+import enum
+
+
+class Level(enum.Enum):
+    """The four levels; values are the names in `ReportState`."""
+
+    TEMPORARY = "Temporary"
+    PERMANENT = "Permanent"
+    CRITICAL = "Critical"
+    ABORT = "Abort"
+
+
+class Failure(Exception):
+    """A stage or call failed; the message says why, `level` what to do."""
+
+    level = Level.CRITICAL
+
+    @property
+    def text(self) -> str:
+        """The error as listings show it: `permanent: No cached parameters found …`."""
+        return f"{self.level.value.lower()}: {self}"
+
+
+class Temporary(Failure):
+    """Worth another try."""
+
+    level = Level.TEMPORARY
+
+
+class Permanent(Failure):
+    """Needs an operator."""
+
+    level = Level.PERMANENT
+
+
+class Critical(Failure):
+    """The environment is broken."""
+
+    level = Level.CRITICAL
+
+
+class Abort(Failure):
+    """The sector is lost."""
+
+    level = Level.ABORT
+
+
+BY_LEVEL: dict[Level, type[Failure]] = {kind.level: kind for kind in (Temporary, Permanent, Critical, Abort)}

@@ -1,0 +1,210 @@
+"""Decide what a sealing thread does next.
+
+`step` is pure: the same sector, event, limits and time always give the same answer. The last instruction is what the
+thread does until the next event; a report before it is sent on the way.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from damocles.sealing import events, failures, plans, sealer
+from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
+
+PLANS: Mapping[str, plans.Plan] = {plan.name: plan for plan in (sealer.PLAN,)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How patient a thread is; the `[sealing]` options of the same names, in seconds."""
+
+    max_retries: int = 5
+    seal_interval_seconds: float = 30.0
+    recover_interval_seconds: float = 60.0
+    request_task_max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run the handler of the sector's state and feed what it returns."""
+
+    does: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Feed `Wake` after some seconds; a pause ends it at once."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Wait for `Resume`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finalize:
+    """Tell the manager, clear the store, feed `Finalized`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Move the files to the trash and feed `Discarded`; tell the manager first unless it was the one who said so."""
+
+    reason: str
+    tell_manager: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the manager (`ReportState`)."""
+
+    prev: State
+    next: State
+    event: str
+    failure: tuple[str, str] | None = None  # level, text
+
+
+Action = Execute | Wait | Hold | Finalize | Discard
+Instruction = Report | Action
+
+LONGEST_BACK_OFF_SECONDS = 600.0
+
+
+class UnexpectedEvent(Exception):
+    """An event that the plan does not know in this state: a defect of ours; the message tells the sector's story."""
+
+
+def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tuple[Sector, tuple[Instruction, ...]]:
+    """Apply `event` to `sector` at unix time `now`.
+
+    Returns:
+        The sector as it is now and what to do; the last instruction is always an `Action`.
+
+    Raises:
+        UnexpectedEvent: The plan's table has no such edge.
+    """
+    plan = PLANS[sector.plan]
+    match event:
+        case events.PlanEvent():
+            return _advance(plan, sector, event)
+        case events.Failed():
+            return _fail(plan, sector, event, limits, now)
+        case events.Idle():
+            return _rest(sector, limits)
+        case events.Later():
+            return sector, (Wait(event.seconds, event.why),)
+        case events.Wake():
+            woken = msgspec.structs.replace(sector, retry_at=None)
+            return woken, (_act(plan, woken),)
+        case events.Restart():
+            again = msgspec.structs.replace(sector, attempt=sector.attempt + 1) if sector.id else sector
+            return again, (_act(plan, again, now),)
+        case events.Pause():
+            if sector.paused_at is None:
+                sector = msgspec.structs.replace(sector, paused_at=now, retry_at=None)
+            return sector, (Hold(),)
+        case events.Resume():
+            return _resume(plan, sector, event)
+        case events.Withdrawn():
+            over = _enter(sector, State.Aborted)
+            return over, (Discard(event.reason or "the manager has finalized the sector", tell_manager=False),)
+        case events.Finalized() | events.Discarded():
+            return Sector(plan=sector.plan), (Wait(limits.seal_interval_seconds, "the next sector (seal_interval)"),)
+        case _:
+            raise UnexpectedEvent(_story(plan, sector, event))
+
+
+def _advance(plan: plans.Plan, sector: Sector, event: events.PlanEvent) -> tuple[Sector, tuple[Instruction, ...]]:
+    here = plan.steps.get(sector.state)
+    target = here.to.get(type(event)) if here else None
+    if target is None:
+        raise UnexpectedEvent(_story(plan, sector, event))
+    changes = {name: getattr(event, name) for name in event.__struct_fields__}
+    after = _enter(msgspec.structs.replace(sector, **changes), target)
+    report = Report(sector.state, target, event.name)
+    if event.then_wait_seconds:
+        return after, (report, Wait(event.then_wait_seconds, "before submitting again"))
+    return after, (report, _act(plan, after))
+
+
+def _enter(sector: Sector, state: State) -> Sector:
+    """Move to `state` with a fresh retry budget."""
+    # A state reached again is a step back: what followed it the last time no longer counts as reached.
+    before = sector.path[: sector.path.index(state)] if state in sector.path else sector.path
+    visited = sector.visited if state in sector.visited else (*sector.visited, state)
+    return msgspec.structs.replace(
+        sector,
+        prev_state=sector.state,
+        state=state,
+        path=(*before, state),
+        visited=visited,
+        attempt=1,
+        retries=0,
+        retry_at=None,
+        paused_at=None,
+        last_error=None,
+        idles=0,
+    )
+
+
+def _act(plan: plans.Plan, sector: Sector, now: float | None = None) -> Action:
+    """Return what a thread does with a sector in this condition."""
+    if sector.paused_at is not None:
+        return Hold()
+    if sector.state is State.Finished:
+        return Finalize()
+    if sector.state is State.Aborted:
+        return Discard(sector.last_error or "task aborted", tell_manager=True)
+    if sector.retry_at is not None and now is not None and sector.retry_at > now:
+        return Wait(sector.retry_at - now, f"another try ({sector.last_error})")
+    return Execute(plan.steps[sector.state].does)
+
+
+def _fail(
+    plan: plans.Plan, sector: Sector, event: events.Failed, limits: Limits, now: float
+) -> tuple[Sector, tuple[Instruction, ...]]:
+    level = failures.Level(event.level)
+    error = f"{event.level.lower()}: {event.error}"
+    report = Report(sector.state, sector.state, event.name, (event.level, event.error))
+    if level is failures.Level.ABORT:
+        lost = msgspec.structs.replace(_enter(sector, State.Aborted), last_error=event.error)
+        return lost, (report, _act(plan, lost))
+    failed = msgspec.structs.replace(sector, attempt=sector.attempt + 1, last_error=error)
+    if level is failures.Level.TEMPORARY and sector.retries < limits.max_retries:
+        delay_seconds = min(
+            limits.recover_interval_seconds * 2**sector.retries,
+            max(LONGEST_BACK_OFF_SECONDS, limits.recover_interval_seconds),
+        )
+        retrying = msgspec.structs.replace(failed, retries=sector.retries + 1, retry_at=now + delay_seconds)
+        return retrying, (report, Wait(delay_seconds, f"another try ({error})"))
+    if level is failures.Level.TEMPORARY:
+        # The budget is spent: an operator has to look, as for a permanent failure.
+        failed = msgspec.structs.replace(failed, last_error=f"permanent: {event.error}")
+    return msgspec.structs.replace(failed, retries=0, retry_at=None, paused_at=now), (report, Hold())
+
+
+def _rest(sector: Sector, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
+    """Ask again soon, and after some refusals in a row at the pace of `seal_interval`."""
+    if sector.idles < limits.request_task_max_retries:
+        waiting = msgspec.structs.replace(sector, idles=sector.idles + 1)
+        return waiting, (Wait(limits.recover_interval_seconds, "work from the manager"),)
+    resting = msgspec.structs.replace(sector, idles=0)
+    return resting, (Wait(limits.seal_interval_seconds, "work from the manager"),)
+
+
+def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:
+    if event.state is None or event.state is sector.state:
+        resumed = msgspec.structs.replace(sector, paused_at=None, last_error=None, retries=0, retry_at=None)
+        return resumed, (_act(plan, resumed),)
+    moved = _enter(sector, event.state)
+    return moved, (Report(sector.state, moved.state, event.name), _act(plan, moved))
+
+
+def _story(plan: plans.Plan, sector: Sector, event: events.Event) -> str:
+    path = " → ".join(sector.path) or State.Empty
+    return f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.id}, so far {path})"

@@ -1,0 +1,57 @@
+"""The record of a sector: everything a worker needs to go on after a crash."""
+
+import msgspec
+
+from damocles.sealing.states import State
+from damocles.wire import seal, sectors, tasks
+from damocles.wire.codec import NumberList
+
+
+class Sector(msgspec.Struct, frozen=True, kw_only=True):
+    """A sector in work, or the absence of one (`allocated is None`).
+
+    Outputs of stages stay here until the sector is finished, so that every state can be taken up again. Times are unix
+    seconds.
+    """
+
+    plan: str
+    state: State = State.Empty
+    prev_state: State | None = None
+
+    allocated: seal.AllocatedSector | None = None
+    deals: list[seal.SectorPiece] | None = None
+    pieces: list[tasks.PieceInfo] | None = None
+    ticket: seal.Ticket | None = None
+    pc1out: msgspec.Raw | None = None
+    pc2out: tasks.PC2Output | None = None
+    resubmit_pre_commit: bool = False
+    persist_instance: str | None = None
+    seed: seal.Seed | None = None
+    c1out: msgspec.Raw | None = None
+    proof: NumberList | None = None
+    resubmit_proof: bool = False
+    path: tuple[State, ...] = ()  # the states it came through to the present one
+    visited: tuple[State, ...] = ()  # every state it has ever been in, also before a step back
+
+    attempt: int = 1  # of the present state's handler: failures, resumes and restarts count
+    retries: int = 0  # temporary failures in a row; a success resets it
+    retry_at: float | None = None
+    paused_at: float | None = None
+    last_error: str | None = None
+
+    idles: int = 0  # requests in a row that the manager had nothing for; not worth a journal entry
+
+    @property
+    def id(self) -> sectors.SectorID | None:
+        """The sector's id once one is allocated."""
+        return self.allocated.id if self.allocated else None
+
+    @property
+    def proof_type(self) -> sectors.SealProof:
+        """The seal proof; asking before a sector is allocated is a programming error."""
+        assert self.allocated is not None
+        return sectors.SealProof(self.allocated.proof)
+
+
+# Outputs of megabytes: stored apart, so that they are written once and not with every later state.
+LARGE_FIELDS = ("pc1out", "c1out")

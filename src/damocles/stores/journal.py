@@ -1,0 +1,210 @@
+"""The journal of a sealing store: one SQLite file in `meta/`, append-only history beside the present sector.
+
+Every change of a sector is one transaction, synced to the disk before the thread acts on it. Outputs of megabytes stand
+in a table of their own, so that they are written once. The file can be read while a worker uses it.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+
+from damocles.sealing import events, sectors
+from damocles.wire import codec
+
+FILE_NAME = "journal.db"
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    at REAL NOT NULL,         -- unix seconds
+    plan TEXT NOT NULL,
+    sector TEXT,              -- s-t0<miner>-<number>
+    attempt INTEGER NOT NULL, -- of the handler that the event ended
+    prev TEXT NOT NULL,
+    state TEXT NOT NULL,
+    event TEXT NOT NULL,
+    seconds REAL,             -- the handler's run time
+    error TEXT,
+    detail TEXT               -- the event's fields as JSON, without outputs of megabytes
+) STRICT;
+CREATE TRIGGER history_is_never_changed BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TABLE sector (id INTEGER PRIMARY KEY CHECK (id = 1), record BLOB NOT NULL) STRICT;
+CREATE TABLE outputs (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
+"""
+
+
+class JournalError(Exception):
+    """The journal cannot be read or written; the message names the file and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of the history."""
+
+    at: float
+    plan: str
+    sector: str | None
+    attempt: int
+    prev: str
+    state: str
+    event: str
+    seconds: float | None
+    error: str | None
+    detail: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+
+class Journal:
+    """The open journal of one store. One thread at a time may use it; calls block on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            _prepare(self._db, path)
+        except sqlite3.Error as error:
+            msg = f"cannot open the journal {path}: {error}"
+            raise JournalError(msg) from error
+        self._written: dict[str, msgspec.Raw | None] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def load(self) -> sectors.Sector | None:
+        """Return the sector as last recorded, or `None` if the store has never held one."""
+        try:
+            row = self._db.execute("SELECT record FROM sector").fetchone()
+            outputs = {
+                name: msgspec.Raw(body)
+                for name, body in self._db.execute("SELECT name, body FROM outputs")
+                if name in sectors.LARGE_FIELDS
+            }
+        except sqlite3.Error as error:
+            msg = f"cannot read the journal {self.path}: {error}"
+            raise JournalError(msg) from error
+        if row is None:
+            return None
+        try:
+            record = codec.decode(row[0], sectors.Sector)
+        except msgspec.MsgspecError as error:
+            msg = f"the sector record in {self.path} is damaged ({error}); restore the file from a backup"
+            raise JournalError(msg) from error
+        self._written = {name: outputs.get(name) for name in sectors.LARGE_FIELDS}
+        return msgspec.structs.replace(record, **outputs)
+
+    def record(
+        self,
+        before: sectors.Sector,
+        event: events.Event,
+        after: sectors.Sector,
+        *,
+        at: float,
+        seconds: float | None = None,
+    ) -> None:
+        """Append `event` to the history and make `after` the present sector, in one durable transaction.
+
+        `seconds` is how long the handler ran that the event ended.
+        """
+        small = dict.fromkeys(sectors.LARGE_FIELDS)
+        changed = {
+            name: getattr(after, name)
+            for name in sectors.LARGE_FIELDS
+            if getattr(after, name) is not self._written.get(name)
+        }
+        who = after if after.id else before
+        entry = (
+            at,
+            before.plan,
+            str(who.id) if who.id else None,
+            before.attempt,
+            before.state,
+            after.state,
+            event.name,
+            seconds,
+            event.error if isinstance(event, events.Failed) else None,
+            _detail(event),
+        )
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                entry,
+            )
+            self._db.execute(
+                "INSERT INTO sector VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+                (codec.encode(msgspec.structs.replace(after, **small)),),
+            )
+            for name, body in changed.items():
+                if body is None:
+                    self._db.execute("DELETE FROM outputs WHERE name = ?", (name,))
+                else:
+                    self._db.execute(
+                        "INSERT INTO outputs VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                        (name, bytes(body)),
+                    )
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            msg = f"cannot write the journal {self.path}: {error}; check the disk, then resume the thread"
+            raise JournalError(msg) from error
+        self._written.update(changed)
+
+
+def read(location: Path) -> Iterator[Entry]:
+    """Yield the history of the store at `location`, oldest first, without a daemon or beside one."""
+    path = location / "meta" / FILE_NAME
+    if not path.is_file():
+        msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
+        raise JournalError(msg)
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+            for row in db.execute(
+                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history ORDER BY id"
+            ):
+                yield Entry(**dict(zip(Entry.__slots__, row, strict=True)))
+    except sqlite3.Error as error:
+        msg = f"cannot read the journal {path}: {error}"
+        raise JournalError(msg) from error
+
+
+def create(path: Path) -> None:
+    """Make an empty journal."""
+    Journal(path).close()
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    found = db.execute("PRAGMA user_version").fetchone()[0]
+    if found == 0:
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+    elif found != FORMAT:
+        msg = f"{path} has format {found}, this release reads {FORMAT}: use the release that wrote it"
+        raise JournalError(msg)
+
+
+def _detail(event: events.Event) -> str | None:
+    fields = {
+        name: codec.to_builtins(getattr(event, name))
+        for name in event.__struct_fields__
+        if name not in sectors.LARGE_FIELDS and name != "error"
+    }
+    return codec.encode(fields).decode() if fields else None
+
+
+def now() -> float:
+    """Return the unix time that journal entries carry."""
+    return time.time()

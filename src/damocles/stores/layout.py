@@ -1,0 +1,93 @@
+"""Names of the files in a sealing store and in a persist store; they are the original's.
+
+```
+<location>/
+  .holder                                 made by `store sealing-init`; locked by the worker that uses the store
+  config.toml                             optional options of this thread
+  meta/journal.db                         what happened to the sectors
+  data/prepared/s-t0<miner>-<n>/          tree-d
+  data/unsealed/s-t0<miner>-<n>           staged file: the padded pieces
+  data/cache/s-t0<miner>-<n>/             layers, trees, p_aux, t_aux
+  data/sealed/s-t0<miner>-<n>             the replica
+  trash/<time>-s-t0<miner>-<n>/           files of a sector that was given up
+```
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from damocles.wire.sectors import SectorID, SectorSize
+
+TREE_D = "sc-02-data-tree-d.dat"
+SYNTHETIC_PROOFS = "syn-porep-vanilla-proofs.dat"
+# Present from the first start of PC2 on, which encodes the sealed file in place: from then on the sealed file has to be
+# made anew from the staged file before PC2 may run again. PC1 clears the cache folder and the marker with it.
+PC2_STARTED = ".pc2_running"
+
+
+def tree_r_last_names(size: SectorSize) -> list[str]:
+    """Return the file names of tree-r-last: one up to 512MiB, 8 for 32GiB, 16 for 64GiB."""
+    parts = {SectorSize.GIB32: 8, SectorSize.GIB64: 16}.get(size, 0)
+    return [f"sc-02-data-tree-r-last-{i}.dat" for i in range(parts)] or ["sc-02-data-tree-r-last.dat"]
+
+
+def persisted_names(sector: SectorID, size: SectorSize) -> list[str]:
+    """Return what a persist store keeps of a sector, as paths below its root, in the order of copying."""
+    cache = [*tree_r_last_names(size), "p_aux", "t_aux"]
+    return [f"sealed/{sector}", *(f"cache/{sector}/{name}" for name in cache)]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The working files of one sector below a store's `data` folder."""
+
+    data: Path
+    sector: SectorID
+    size: SectorSize
+
+    @property
+    def staged_file(self) -> Path:
+        """The padded pieces."""
+        return self.data / "unsealed" / str(self.sector)
+
+    @property
+    def prepared_dir(self) -> Path:
+        """Holds tree-d until the cache folder links to it."""
+        return self.data / "prepared" / str(self.sector)
+
+    @property
+    def tree_d_file(self) -> Path:
+        """Tree-d."""
+        return self.prepared_dir / TREE_D
+
+    @property
+    def cache_dir(self) -> Path:
+        """Layers, trees and auxiliary files."""
+        return self.data / "cache" / str(self.sector)
+
+    @property
+    def sealed_file(self) -> Path:
+        """The replica."""
+        return self.data / "sealed" / str(self.sector)
+
+    def at_hand(self) -> frozenset[str]:
+        """Return which parts are there, by the names that the plans' tables use."""
+        cache = self.cache_dir
+        size = int(self.size)
+        checks = {
+            "staged": _has_size(self.staged_file, size),
+            "tree_d": self.tree_d_file.exists(),
+            "layers": any(cache.glob("sc-02-data-layer-*.dat")),
+            "sealed": _has_size(self.sealed_file, size) and (cache / "p_aux").exists(),
+            "tree_r_last": all((cache / name).exists() for name in tree_r_last_names(self.size)),
+            # C1 reads layers and tree-c, or the synthetic proofs that replaced them.
+            "proof_source": any(cache.glob("sc-02-data-layer-*.dat")) or (cache / SYNTHETIC_PROOFS).exists(),
+        }
+        return frozenset(name for name, there in checks.items() if there)
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except FileNotFoundError:
+        return False

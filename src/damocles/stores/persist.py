@@ -1,0 +1,26 @@
+"""Persist stores: folders, often on other machines' disks, where sealed sectors stay for good."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class PersistError(Exception):
+    """A persist store cannot be used; the message names the folder and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersistStore:
+    """An attached store: the name that the manager knows, and the folder on this machine."""
+
+    name: str
+    path: Path
+    read_only: bool = False
+
+
+def init(location: Path) -> None:
+    """Make the folder of a persist store, with its parents."""
+    try:
+        location.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot make the persist store {location}: {error.strerror}"
+        raise PersistError(msg) from error

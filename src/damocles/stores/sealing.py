@@ -1,0 +1,133 @@
+"""A sealing store: the folder in which one sealing thread works (see `stores.layout`).
+
+It can be moved to another machine with everything in it and goes on there.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from damocles.stores import journal
+from damocles.stores.layout import Layout
+from damocles.wire import sectors
+
+HOLDER = ".holder"
+
+
+class StoreError(Exception):
+    """A sealing store cannot be used; the message names the folder and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealingStore:
+    """An open and locked store."""
+
+    location: Path
+    journal: journal.Journal
+
+    def layout(self, allocated_id: sectors.SectorID, size: sectors.SectorSize) -> Layout:
+        """Return the paths of a sector in this store."""
+        return Layout(self.location / "data", allocated_id, size)
+
+    def clear(self) -> None:
+        """Delete the working files; only for a sector whose files are persisted and whose proof is on chain."""
+        data = self.location / "data"
+        for child in data.iterdir():
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+
+    def discard(self, name: str) -> Path | None:
+        """Move the working files to the trash and return the new folder, or `None` if there were none."""
+        data = self.location / "data"
+        if not any(data.iterdir()):
+            return None
+        trash = self.location / "trash"
+        trash.mkdir(exist_ok=True)
+        target = trash / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{name}"
+        count = 1
+        while target.exists():
+            count += 1
+            target = target.with_name(f"{target.name}.{count}")
+        data.rename(target)
+        data.mkdir()
+        sync_dir(trash)
+        sync_dir(self.location)
+        return target
+
+    def empty_trash(self, older_than_seconds: float) -> list[Path]:
+        """Delete what has been in the trash for longer than that and return its folders."""
+        trash = self.location / "trash"
+        if not trash.is_dir():
+            return []
+        limit = time.time() - older_than_seconds
+        old = [folder for folder in trash.iterdir() if folder.stat().st_ctime < limit]
+        for folder in old:
+            shutil.rmtree(folder)
+        return old
+
+
+def init(location: Path) -> None:
+    """Make a sealing store, with its parent folders.
+
+    Raises:
+        StoreError: There is one already, or the folder holds other things.
+    """
+    if (location / HOLDER).exists():
+        msg = f"{location} is a sealing store already"
+        raise StoreError(msg)
+    if location.exists() and any(location.iterdir()):
+        msg = f"{location} is not empty: choose a new folder for a sealing store"
+        raise StoreError(msg)
+    try:
+        (location / "data").mkdir(parents=True)
+        (location / "meta").mkdir()
+        journal.create(location / "meta" / journal.FILE_NAME)
+        # Last, since it is what makes the folder a store.
+        (location / HOLDER).touch(exist_ok=False)
+        sync_dir(location)
+    except OSError as error:
+        msg = f"cannot make the sealing store {location}: {error.strerror}"
+        raise StoreError(msg) from error
+
+
+@contextmanager
+def opened(location: Path) -> Iterator[SealingStore]:
+    """Open and lock a store for as long as the block runs.
+
+    Raises:
+        StoreError: It is not a store, or another worker uses it.
+    """
+    holder = location / HOLDER
+    if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
+        msg = f"{location} is not a sealing store: make one with `damocles-worker store sealing-init -l {location}`"
+        raise StoreError(msg)
+    lock = os.open(holder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{location} is in use by another worker"
+            raise StoreError(msg) from None
+        try:
+            book = journal.Journal(location / "meta" / journal.FILE_NAME)
+        except journal.JournalError as error:
+            raise StoreError(str(error)) from error
+        try:
+            yield SealingStore(location, book)
+        finally:
+            book.close()
+    finally:
+        os.close(lock)
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Helpers for tests of damocles and of programs around it; not imported by the daemons."""

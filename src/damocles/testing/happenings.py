@@ -1,0 +1,72 @@
+"""Events for walks through a plan: what may come next, drawn by hypothesis or chosen as the straight way."""
+
+import types
+import typing
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from damocles.sealing import events, failures, planner, plans
+from damocles.sealing.sectors import Sector
+from damocles.wire import codec, seal, sectors, tasks
+
+_ZERO = codec.Bytes32(bytes(32))
+_SAMPLES: dict[type, Any] = {
+    seal.AllocatedSector: seal.AllocatedSector(sectors.SectorID(10000, 1), 5),
+    seal.Ticket: seal.Ticket(bytes(32), 1),
+    seal.Seed: seal.Seed(bytes(32), 2),
+    tasks.PC2Output: tasks.PC2Output("StackedDrg2KiBV1_1", _ZERO, _ZERO),
+    msgspec.Raw: msgspec.Raw(b"{}"),
+    codec.NumberList: codec.NumberList(b"proof"),
+    list: [tasks.PieceInfo(_ZERO, 2032)],
+    str: "store",
+    bool: False,
+}
+
+
+def sample(kind: type[events.PlanEvent]) -> events.PlanEvent:
+    """Return an event of a kind with plausible content."""
+    values = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in kind.__struct_fields__:
+            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+            values[name] = None if type(None) in options else _SAMPLES[typing.get_origin(options[0]) or options[0]]
+    return kind(**values)
+
+
+def success(plan: plans.Plan, sector: Sector, action: planner.Instruction) -> events.Event:
+    """Return the event with which `action` ends when all goes well."""
+    match action:
+        case planner.Execute():
+            return sample(next(iter(plan.steps[sector.state].to)))
+        case planner.Wait():
+            return events.Wake()
+        case planner.Hold():
+            return events.Resume()
+        case planner.Finalize():
+            return events.Finalized()
+        case _:
+            return events.Discarded()
+
+
+def any_event(
+    plan: plans.Plan, sector: Sector, action: planner.Instruction, at_hand: frozenset[str]
+) -> st.SearchStrategy[events.Event]:
+    """Draw something that can happen while a thread carries out `action`."""
+    always: list[events.Event] = [events.Restart(), events.Pause()]
+    match action:
+        case planner.Execute():
+            always += [sample(kind) for kind in plan.steps[sector.state].to]
+            always += [events.Failed(level.value, "boom") for level in failures.Level]
+            always += [events.Later(5.0, "something"), events.Idle()]
+            if sector.id:
+                always.append(events.Withdrawn("operator"))
+        case planner.Hold():
+            targets = plan.targets(sector, at_hand)
+            always += [events.Resume(), *(events.Resume(state) for state in targets)]
+        case planner.Finalize() | planner.Discard():
+            always += [success(plan, sector, action), events.Failed("Temporary", "manager down")]
+        case _:
+            always.append(events.Wake())
+    return st.sampled_from(always)

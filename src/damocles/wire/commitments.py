@@ -1,0 +1,46 @@
+"""CIDs of commitments, as the chain writes CommR, CommD and piece commitments.
+
+Codes are from the multicodec table: `fil-commitment-unsealed` 0xf101 with `sha2-256-trunc254-padded` 0x1012,
+`fil-commitment-sealed` 0xf102 with `poseidon-bls12_381-a2-fc1` 0xb401.
+"""
+
+import base64
+
+from damocles.wire import codec
+
+# Version 1, codec, multihash code, length 32, each as unsigned varint.
+_UNSEALED_PREFIX = bytes.fromhex("0181e203922020")
+_SEALED_PREFIX = bytes.fromhex("0182e20381e80220")
+
+
+def _cid(prefix: bytes, commitment: bytes) -> codec.CID:
+    text = base64.b32encode(prefix + codec.Bytes32(commitment)).decode().lower().rstrip("=")
+    return codec.CID("b" + text)
+
+
+def sealed_cid(comm_r: bytes) -> codec.CID:
+    """Return the CID of a replica commitment (32 bytes), `bagboea4b5abc…`."""
+    return _cid(_SEALED_PREFIX, comm_r)
+
+
+def unsealed_cid(comm_d: bytes) -> codec.CID:
+    """Return the CID of a data or piece commitment (32 bytes), `baga6ea4sea…`."""
+    return _cid(_UNSEALED_PREFIX, comm_d)
+
+
+def commitment_of(cid: str) -> codec.Bytes32:
+    """Return the 32 bytes of a commitment CID.
+
+    Raises:
+        ValueError: It is not the CID of a sealed or unsealed commitment.
+    """
+    text = cid[1:].upper()
+    try:
+        raw = base64.b32decode(text + "=" * (-len(text) % 8)) if cid.startswith("b") else b""
+    except ValueError:
+        raw = b""
+    for prefix in (_UNSEALED_PREFIX, _SEALED_PREFIX):
+        if raw.startswith(prefix) and len(raw) == len(prefix) + 32:
+            return codec.Bytes32(raw[len(prefix) :])
+    msg = f"{cid!r} is not the CID of a sealed or unsealed commitment"
+    raise ValueError(msg)

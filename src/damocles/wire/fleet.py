@@ -1,0 +1,58 @@
+"""Structs of the worker's control API (`VenusWorker.*`) and of its ping to the manager.
+
+Keys of the control API are snake_case in this order; those of the ping are Go's.
+"""
+
+import msgspec
+from msgspec import field
+
+
+class ThreadState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a sealing thread does: `Idle`, `Paused`, `Running` or `Waiting`, and for how many whole seconds.
+
+    `proc` names the processor of a `Running` thread, like `ext(pid: 4711)`.
+    """
+
+    state: str
+    elapsed: int | None = None
+    proc: str | None = None
+
+
+class ThreadInfo(msgspec.Struct, frozen=True):
+    """One sealing thread in a listing (`WorkerThreadInfo` of v0.13)."""
+
+    location: str
+    plan: str
+    job_id: str | None
+    index: int
+    thread_state: ThreadState
+    job_state: str
+    job_stage: str | None
+    last_error: str | None
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Counts over the threads of a worker; an idle thread is in none of the last three."""
+
+    threads: int = field(name="Threads")
+    empty: int = field(name="Empty")
+    paused: int = field(name="Paused")
+    running: int = field(name="Running", default=0)
+    waiting: int = field(name="Waiting", default=0)
+    errors: int = field(name="Errors", default=0)
+
+
+class WorkerInfo(msgspec.Struct, frozen=True):
+    """A ping: who and where a worker is."""
+
+    name: str = field(name="Name")
+    dest: str = field(name="Dest")
+    version: str = field(name="Version", default="")
+    summary: Summary = field(name="Summary", default=Summary(0, 0, 0))
+
+
+class PingInfo(msgspec.Struct, frozen=True):
+    """A worker and the unix second of its last ping."""
+
+    info: WorkerInfo = field(name="Info")
+    last_ping: int = field(name="LastPing")

@@ -1,0 +1,223 @@
+"""Structs of the manager's SealerAPI (`Venus.*`) that workers and managers exchange.
+
+Shapes as in damocles v0.13; keys are Go's field names. `None` stands for JSON null.
+"""
+
+import enum
+
+import msgspec
+from msgspec import field
+
+from damocles.wire.codec import CID, Bytes32
+from damocles.wire.sectors import SectorID
+
+
+class SubmitResult(enum.IntEnum):
+    """What the manager thinks of a submitted pre-commit, proof or update."""
+
+    UNKNOWN = 0
+    ACCEPTED = 1
+    DUPLICATE = 2  # the same again: as good as accepted
+    MISMATCHED = 3  # differs from what was submitted before
+    REJECTED = 4  # can never be accepted
+    FILES_MISSED = 5  # the persisted files are not where they should be
+
+
+class OnChainState(enum.IntEnum):
+    """How far a message has come."""
+
+    UNKNOWN = 0
+    PENDING = 1
+    PACKED = 2
+    LANDED = 3
+    NOT_FOUND = 4
+    FAILED = 5  # may be submitted again
+    PERM_FAILED = 6
+    SHOULD_ABORT = 7
+
+
+class AllocateSectorSpec(msgspec.Struct, frozen=True):
+    """What a worker is willing to seal; empty or null means anything."""
+
+    allowed_miners: list[int] | None = field(name="AllowedMiners", default=None)
+    allowed_proofs: list[int] | None = field(name="AllowedProofTypes", default=None)
+
+
+class AllocatedSector(msgspec.Struct, frozen=True):
+    """A sector handed out, with its seal proof number."""
+
+    id: SectorID = field(name="ID")
+    proof: int = field(name="ProofType")
+
+
+class AcquireDealsSpec(msgspec.Struct, frozen=True):
+    """Limits for the deals of one sector; bytes of unpadded space."""
+
+    max_deals: int | None = field(name="MaxDeals", default=None)
+    min_used_bytes: int | None = field(name="MinUsedSpace", default=None)
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Randomness for the replica id: 32 bytes and the epoch they are from."""
+
+    ticket: bytes = field(name="Ticket")
+    epoch: int = field(name="Epoch")
+
+
+class Seed(msgspec.Struct, frozen=True):
+    """Interactive randomness for the challenges: 32 bytes and their epoch."""
+
+    seed: bytes = field(name="Seed")
+    epoch: int = field(name="Epoch")
+
+
+class PreCommit(msgspec.Struct, frozen=True):
+    """Content of a pre-commit (`PreCommitOnChainInfo`)."""
+
+    comm_r: Bytes32 = field(name="CommR")
+    comm_d: Bytes32 = field(name="CommD")
+    ticket: Ticket = field(name="Ticket")
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A Groth16 proof (`ProofOnChainInfo`)."""
+
+    proof: bytes = field(name="Proof")
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """Answer to a submission; `res` is a `SubmitResult`."""
+
+    res: int = field(name="Res")
+    desc: str | None = field(name="Desc", default=None)
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """State of a submission; `state` is an `OnChainState`."""
+
+    state: int = field(name="State")
+    desc: str | None = field(name="Desc", default=None)
+
+
+class WaitSeedResp(msgspec.Struct, frozen=True):
+    """The seed, or how many seconds to wait before asking again."""
+
+    should_wait: bool = field(name="ShouldWait")
+    delay_seconds: int = field(name="Delay")
+    seed: Seed | None = field(name="Seed", default=None)
+
+
+class WorkerIdentifier(msgspec.Struct, frozen=True):
+    """Which worker, and which of its stores."""
+
+    instance: str = field(name="Instance")
+    location: str = field(name="Location")
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """States by name, and the event between them."""
+
+    prev: str = field(name="Prev")
+    next: str = field(name="Next")
+    event: str = field(name="Event")
+
+
+class FailureReport(msgspec.Struct, frozen=True):
+    """Level (`Temporary`, `Permanent`, `Critical`, `Abort`) and text of a failure."""
+
+    level: str = field(name="Level")
+    desc: str = field(name="Desc")
+
+
+class ReportStateReq(msgspec.Struct, frozen=True):
+    """Tell the manager where a sector is."""
+
+    worker: WorkerIdentifier = field(name="Worker")
+    state_change: StateChange = field(name="StateChange")
+    failure: FailureReport | None = field(name="Failure", default=None)
+
+
+class SectorStateResp(msgspec.Struct, frozen=True):
+    """The manager's view; `finalized` orders the worker to give the sector up. The key `Id` is the original's."""
+
+    id: SectorID = field(name="Id")
+    finalized: bool = field(name="Finalized")
+    abort_reason: str | None = field(name="AbortReason", default=None)
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A piece: padded bytes and piece commitment."""
+
+    size_bytes: int = field(name="Size")
+    cid: CID = field(name="PieceCID")
+
+
+class DealInfo(msgspec.Struct, frozen=True):
+    """The parts of a deal that sealing needs."""
+
+    deal_id: int = field(name="DealID", default=0)
+    allocation_id: int = field(name="AllocationID", default=0)
+    payload_bytes: int = field(name="PayloadSize", default=0)
+    is_builtin_market: bool = field(name="IsBuiltinMarket", default=True)
+
+
+class SectorPiece(msgspec.Struct, frozen=True):
+    """A piece of a sector with its deal (`SectorPieceV2`)."""
+
+    piece: Piece = field(name="Piece")
+    deal: DealInfo = field(name="DealInfo")
+
+    @property
+    def is_filler(self) -> bool:
+        """Whether the piece is zeros that nobody downloads."""
+        deal = self.deal
+        return (deal.deal_id if deal.is_builtin_market else deal.allocation_id) == 0
+
+
+class AllocateSnapUpSpec(msgspec.Struct, frozen=True):
+    """What a worker is willing to upgrade."""
+
+    sector: AllocateSectorSpec = field(name="Sector")
+    deals: AcquireDealsSpec = field(name="Deals")
+
+
+class SectorPublic(msgspec.Struct, frozen=True):
+    """What the chain knows of a sealed sector."""
+
+    comm_r: Bytes32 = field(name="CommR")
+
+
+class SectorPrivate(msgspec.Struct, frozen=True):
+    """Which persist store holds its files."""
+
+    access_instance: str = field(name="AccessInstance")
+
+
+class AllocatedSnapUpSector(msgspec.Struct, frozen=True):
+    """A sector to upgrade, its new pieces and where it lies."""
+
+    sector: AllocatedSector = field(name="Sector")
+    pieces: list[SectorPiece] | None = field(name="Pieces")
+    public: SectorPublic = field(name="Public")
+    private: SectorPrivate = field(name="Private")
+
+
+class SnapUpProof(msgspec.Struct, frozen=True):
+    """A proven upgrade (`SnapUpOnChainInfo`)."""
+
+    comm_r: Bytes32 = field(name="CommR")
+    comm_d: Bytes32 = field(name="CommD")
+    access_instance: str = field(name="AccessInstance")
+    pieces: list[CID] = field(name="Pieces")
+    proof: bytes = field(name="Proof")
+
+
+class StoreBasicInfo(msgspec.Struct, frozen=True):
+    """A persist store as the manager knows it."""
+
+    name: str = field(name="Name")
+    path: str = field(name="Path")
+    strict: bool = field(name="Strict", default=False)
+    read_only: bool = field(name="ReadOnly", default=False)
+    weight: int = field(name="Weight", default=0)
+    meta: dict[str, str] | None = field(name="Meta", default=None)

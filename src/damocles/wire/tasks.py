@@ -1,0 +1,255 @@
+"""Tasks and outputs of the processor line protocol, one struct per stage.
+
+Keys are Rust's; see the original's `vc-processors`. Outputs of PC1, PC2 and C1 are passed on unread (`msgspec.Raw`),
+since only the proofs crate knows their insides. Paths are absolute.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from damocles.wire.codec import Bytes32, NumberList
+
+
+class PieceInfo(msgspec.Struct, frozen=True):
+    """A piece in a sector: its commitment and unpadded bytes."""
+
+    commitment: Bytes32
+    size: int
+
+
+class PieceUrl(msgspec.Struct, frozen=True):
+    """A piece to download."""
+
+    url: str
+
+
+class PieceLocal(msgspec.Struct, frozen=True):
+    """A piece in a file."""
+
+    local: str
+
+
+class PieceSource(msgspec.Struct, frozen=True):
+    """Where a piece comes from (`"pledge"` is zeros), its payload and its unpadded size in bytes."""
+
+    piece_file: dict[str, str] | Literal["pledge"]  # {"url": …} or {"local": …}
+    payload_size: int
+    piece_size: int
+
+
+class AddPieces(msgspec.Struct, frozen=True):
+    """Write the pieces into the staged file; output `list[PieceInfo]`."""
+
+    seal_proof_type: str
+    pieces: list[PieceSource]
+    staged_filepath: str
+
+
+class TreeD(msgspec.Struct, frozen=True):
+    """Build tree-d of the staged file in `cache_dir`; output `true`."""
+
+    registered_proof: str
+    staged_file: str
+    cache_dir: str
+
+
+class PC1(msgspec.Struct, frozen=True):
+    """Label the graph: hours of sequential SHA-256 for 32GiB; output is PC1's JSON."""
+
+    registered_proof: str
+    cache_path: str
+    in_path: str
+    out_path: str
+    prover_id: Bytes32
+    sector_id: int
+    ticket: Bytes32
+    piece_infos: list[PieceInfo]
+
+
+class PC2(msgspec.Struct, frozen=True):
+    """Build tree-c and tree-r and encode the sealed file in place; output `PC2Output`."""
+
+    pc1out: msgspec.Raw
+    cache_dir: str
+    sealed_file: str
+
+
+class PC2Output(msgspec.Struct, frozen=True):
+    """The two commitments of a sealed sector."""
+
+    registered_proof: str
+    comm_r: Bytes32
+    comm_d: Bytes32
+
+
+class SynthProof(msgspec.Struct, frozen=True):
+    """Generate synthetic proofs, check them and drop the layers; output `true`. Not in the original's protocol."""
+
+    registered_proof: str
+    cache_dir: str
+    sealed_file: str
+    prover_id: Bytes32
+    sector_id: int
+    ticket: Bytes32
+    pc2out: PC2Output
+    piece_infos: list[PieceInfo]
+
+
+class C1(msgspec.Struct, frozen=True):
+    """Collect the vanilla proofs; output is C1's JSON. Not in the original's protocol: it runs C1 in its daemon."""
+
+    registered_proof: str
+    cache_dir: str
+    sealed_file: str
+    prover_id: Bytes32
+    sector_id: int
+    ticket: Bytes32
+    seed: Bytes32
+    pc2out: PC2Output
+    piece_infos: list[PieceInfo]
+
+
+class C2(msgspec.Struct, frozen=True):
+    """Make the Groth16 proof; output `{"proof": [numbers]}`."""
+
+    c1out: msgspec.Raw
+    prover_id: Bytes32
+    sector_id: int
+    miner_id: int
+
+
+class C2Output(msgspec.Struct, frozen=True):
+    """A Groth16 proof: 192 bytes per partition."""
+
+    proof: NumberList
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Copy (or link) one file or folder; `opt` is `{"is_dir": bool, "allow_link": bool}` or null."""
+
+    src: dict[str, str | None]  # {"store_name": …, "uri": "/abs"}
+    dest: dict[str, str | None]
+    opt: dict[str, bool] | None = None
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """Run the routes in order; output `true`."""
+
+    stores: dict[str, dict[str, object]]
+    routes: list[Route]
+
+
+class SnapEncode(msgspec.Struct, frozen=True):
+    """Encode new data into a sealed sector; output `SnapEncodeOutput`."""
+
+    registered_proof: str
+    new_replica_path: str
+    new_cache_path: str
+    sector_path: str
+    sector_cache_path: str
+    staged_data_path: str
+    piece_infos: list[PieceInfo]
+
+
+class SnapEncodeOutput(msgspec.Struct, frozen=True):
+    """Commitments of the upgraded sector."""
+
+    comm_r_new: Bytes32
+    comm_r_last_new: Bytes32
+    comm_d_new: Bytes32
+
+
+class SnapVanilla(msgspec.Struct, frozen=True):
+    """Collect the vanilla proofs of an upgrade; output `list[NumberList]`.
+
+    Not in the original's protocol: it does this in its daemon.
+    """
+
+    registered_proof: str
+    comm_r_old: Bytes32
+    comm_r_new: Bytes32
+    comm_d_new: Bytes32
+    sector_path: str
+    sector_cache_path: str
+    new_replica_path: str
+    new_cache_path: str
+
+
+class SnapProve(msgspec.Struct, frozen=True):
+    """Make the Groth16 proof of an upgrade; output is the proof as an array of numbers. The spelling is the original's."""
+
+    registered_proof: str
+    vannilla_proofs: list[NumberList]
+    comm_r_old: Bytes32
+    comm_r_new: Bytes32
+    comm_d_new: Bytes32
+
+
+class SnapVerify(msgspec.Struct, frozen=True):
+    """Verify the proof of an upgrade; output is a boolean. Not in the original's protocol: it does this in its daemon."""
+
+    registered_proof: str
+    proof: NumberList
+    comm_r_old: Bytes32
+    comm_r_new: Bytes32
+    comm_d_new: Bytes32
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """A sector to prove in a PoSt."""
+
+    sector_id: int
+    comm_r: Bytes32
+    cache_dir: str
+    sealed_file: str
+
+
+class WindowPoSt(msgspec.Struct, frozen=True):
+    """Prove sectors of one miner; output `{"proofs": [base64], "faults": [sector numbers]}`."""
+
+    miner_id: int
+    proof_type: str
+    replicas: list[Replica]
+    seed: Bytes32
+
+
+class WindowPoStOutput(msgspec.Struct, frozen=True):
+    """The proofs (base64 on the wire), or the sectors that cannot be proved; never both."""
+
+    proofs: list[bytes]
+    faults: list[int] = []
+
+
+class WinningPoStOutput(msgspec.Struct, frozen=True):
+    """The proofs (base64 on the wire)."""
+
+    proofs: list[bytes]
+
+
+class Unseal(msgspec.Struct, frozen=True):
+    """Unseal a range (unpadded bytes) into `unsealed_output`; output is the number of bytes."""
+
+    registered_proof: str
+    prover_id: Bytes32
+    sector_id: int
+    comm_d: Bytes32
+    ticket: Bytes32
+    cache_dir: str
+    sealed_file: str
+    unsealed_output: str
+    offset: int
+    num_bytes: int
+
+
+class VerifySeal(msgspec.Struct, frozen=True):
+    """Verify a PoRep proof; output is a boolean. Not in the original's protocol: the mock chain uses it."""
+
+    registered_proof: str
+    comm_r: Bytes32
+    comm_d: Bytes32
+    prover_id: Bytes32
+    sector_id: int
+    ticket: Bytes32
+    seed: Bytes32
+    proof: bytes  # base64
