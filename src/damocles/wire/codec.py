@@ -55,6 +55,10 @@ def _decode_special(kind: type, value: Any) -> Any:
         msg = 'expected {"/": "<cid>"}'
         raise ValueError(msg)
     if issubclass(kind, (Bytes32, NumberList)):
+        # `bytes(5)` would be five zeros: a peer's number must not become that many bytes.
+        if not isinstance(value, list):
+            msg = "expected an array of numbers"
+            raise ValueError(msg)
         return kind(bytes(value))
     msg = f"{kind.__name__} has no JSON form"
     raise NotImplementedError(msg)

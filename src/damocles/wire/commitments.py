@@ -5,6 +5,8 @@ Codes are from the multicodec table: `fil-commitment-unsealed` 0xf101 with `sha2
 """
 
 import base64
+import functools
+import hashlib
 
 from damocles.wire import codec
 
@@ -44,3 +46,17 @@ def commitment_of(cid: str) -> codec.Bytes32:
             return codec.Bytes32(raw[len(prefix) :])
     msg = f"{cid!r} is not the CID of a sealed or unsealed commitment"
     raise ValueError(msg)
+
+
+@functools.cache
+def zero_comm_d(size_bytes: int) -> codec.Bytes32:
+    """Return CommD of zeros: of a sector without deals, or of a filler piece of `size_bytes` padded bytes (a power of 2).
+
+    Every node is the SHA-256 of its two children with the two highest bits cleared, so that it is an element of the
+    field.
+    """
+    node = bytes(32)
+    for _ in range((size_bytes // 32).bit_length() - 1):
+        digest = hashlib.sha256(node + node).digest()
+        node = digest[:31] + bytes([digest[31] & 0x3F])
+    return codec.Bytes32(node)

@@ -6,7 +6,7 @@ names are the variant names of the crate filecoin-proofs-api, which the line pro
 
 import enum
 import re
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
@@ -16,8 +16,8 @@ _SECTOR_NAME = re.compile(r"s-[tf]0(\d+)-(\d+)")
 class SectorID(msgspec.Struct, frozen=True, order=True):
     """A sector: the actor id of its miner and its number."""
 
-    miner: int = msgspec.field(name="Miner")
-    number: int = msgspec.field(name="Number")
+    miner: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="Miner")
+    number: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="Number")
 
     def __str__(self) -> str:
         """The name in files, logs and listings; the prefix is `t0` on every network."""

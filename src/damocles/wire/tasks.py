@@ -133,10 +133,17 @@ class Route(msgspec.Struct, frozen=True):
     opt: dict[str, bool] | None = None
 
 
+class StoreInfo(msgspec.Struct, frozen=True):
+    """A store that takes part in a transfer; `meta` is the manager's and means something to custom processors only."""
+
+    name: str
+    meta: dict[str, str] | None = None
+
+
 class Transfer(msgspec.Struct, frozen=True):
     """Run the routes in order; output `true`."""
 
-    stores: dict[str, dict[str, object]]
+    stores: dict[str, StoreInfo]
     routes: list[Route]
 
 

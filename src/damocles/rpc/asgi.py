@@ -1,0 +1,136 @@
+"""A service as an ASGI application, without a framework in between.
+
+The endpoint reads a body within limits of size and time, asks the service and writes the answer. On a WebSocket it
+holds a `duplex` conversation. Whatever is wrong below JSON-RPC (size, content type, time) is answered with the HTTP
+status the original uses and a JSON-RPC error as the body.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any, Literal, TypeAlias
+
+import anyio
+
+from damocles.rpc import core, dialects, duplex
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+
+BODY_SECONDS = 30.0
+# How much of a body beyond the limit is read and dropped, so that its sender gets to read why it is refused.
+_DRAIN_FACTOR = 4
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+def endpoint(service: core.Service, *, websocket: bool, body_seconds: float = BODY_SECONDS) -> App:
+    """Return the application that serves `service` on every path it is given."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await _answer(service, body_seconds, scope, receive, send)
+        elif websocket:
+            await _converse(service, scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})  # refuses the handshake
+
+    return app
+
+
+def worker_app(service: core.Service, *, body_seconds: float = BODY_SECONDS) -> App:
+    """Return the application of a worker: JSON-RPC over POST on any path."""
+    return endpoint(service, websocket=False, body_seconds=body_seconds)
+
+
+async def respond(send: Send, status: int, body: bytes, content_type: str, *, close: bool = False) -> None:
+    """Send a whole HTTP response."""
+    headers = [(b"content-length", b"%d" % len(body))]
+    if body:
+        headers.append((b"content-type", content_type.encode()))
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _answer(service: core.Service, body_seconds: float, scope: Message, receive: Receive, send: Send) -> None:
+    headers = dict(scope["headers"])
+    try:
+        _admit(service.dialect, scope["method"], headers)
+        body = await _body(receive, service.dialect.body_limit_bytes, body_seconds)
+    except _Refused as refused:
+        error = service.dialect.fault(dialects.Fault.INVALID, reason=refused.reason)
+        await respond(send, refused.status, service.error(None, error), service.dialect.content_type, close=True)
+        return
+    if body is not None:
+        reply = await service.answer(body, _call(scope, headers, "http"))
+        await respond(send, reply.status, reply.body, service.dialect.content_type)
+
+
+def _call(scope: Message, headers: dict[bytes, bytes], transport: Literal["http", "websocket"]) -> core.Call:
+    host, port = scope.get("client") or ("", 0)
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return core.Call(
+        peer=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        transport=transport,
+        token=token.strip().decode("latin-1") if kind.lower() == b"bearer" else None,
+    )
+
+
+def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) -> None:
+    if dialect.verbs and verb not in dialect.verbs:
+        raise _Refused(405, f"HTTP method {verb} is not allowed, use {' or '.join(dialect.verbs)}")
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    if dialect.accepts and kind not in dialect.accepts:
+        raise _Refused(415, f"content type {kind or '(none)'} is not served, send {' or '.join(dialect.accepts)}")
+
+
+async def _body(receive: Receive, limit: int, seconds: float) -> bytes | None:
+    """Return the whole body; None if the peer hung up."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        with anyio.fail_after(seconds):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size <= limit:
+                    chunks.append(chunk)
+                if not message.get("more_body", False) or size > limit * _DRAIN_FACTOR:
+                    break
+    except TimeoutError:
+        raise _Refused(408, f"the request body did not arrive within {seconds:g} s") from None
+    if size > limit:
+        raise _Refused(413, f"the request body is larger than {limit} bytes")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _converse(service: core.Service, scope: Message, receive: Receive, send: Send) -> None:
+    await receive()  # websocket.connect
+    await send({"type": "websocket.accept"})
+
+    async def frames() -> AsyncIterator[bytes]:
+        while True:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return
+            text = message.get("text")
+            yield message.get("bytes") or b"" if text is None else text.encode()
+
+    async def send_frame(frame: bytes) -> None:
+        # A peer that has gone is noticed by `frames`; uvicorn says so here by OSError, or RuntimeError while closing.
+        with contextlib.suppress(OSError, RuntimeError):
+            await send({"type": "websocket.send", "text": frame.decode()})
+
+    call = _call(scope, dict(scope["headers"]), "websocket")
+    await duplex.serve(service, call, frames(), send_frame)

@@ -1,0 +1,117 @@
+"""Call a daemon from a daemon: JSON-RPC over HTTP on kept-alive connections.
+
+    async with client.connect(url, token=token, timeout_seconds=10) as manager:
+        await manager.call("Venus.WorkerPing", [info])
+        sector = await manager.call("Venus.AllocateSector", [spec], returns=AllocatedSector | None)
+
+Any number of tasks may call at once. This is the only module that knows the HTTP library.
+"""
+
+import contextlib
+import itertools
+import ssl
+from collections.abc import AsyncIterator
+from types import UnionType
+from typing import Any, TypeVar, cast, overload
+
+import anyio
+import httpx2
+
+from damocles.rpc import errors, messages, tls
+
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 10.0
+# Shorter than any server of damocles keeps an idle connection, lest a call meets one that is being closed.
+IDLE_SECONDS = 5.0
+
+
+class Client:
+    """Calls to one peer; made by `connect`."""
+
+    def __init__(
+        self, url: str, transport: httpx2.AsyncHTTPTransport, headers: dict[str, str], timeout_seconds: float
+    ) -> None:
+        self.url = url
+        self._url = httpx2.URL(url)
+        # The transport, not AsyncClient: no cookies, redirects, proxies or log line for each call, half the CPU.
+        self._transport = transport
+        self._headers = headers
+        self._timeout_seconds = timeout_seconds
+        self._numbers = itertools.count(1)
+
+    @overload
+    async def call(
+        self, method: str, params: messages.Params = (), *, returns: None = None, timeout_seconds: float | None = None
+    ) -> None: ...
+    @overload
+    async def call(
+        self, method: str, params: messages.Params = (), *, returns: type[T], timeout_seconds: float | None = None
+    ) -> T: ...
+    @overload
+    async def call(
+        self, method: str, params: messages.Params = (), *, returns: UnionType, timeout_seconds: float | None = None
+    ) -> Any: ...
+    async def call(
+        self, method: str, params: messages.Params = (), *, returns: Any = None, timeout_seconds: float | None = None
+    ) -> Any:
+        """Call a method with positional parameters; return its result as `returns` (None: drop it).
+
+        `timeout_seconds` limits the whole call and defaults to that of `connect`.
+
+        Raises:
+            errors.CallError: See `damocles.rpc.errors` for the kinds, and what to do.
+        """
+        body = messages.encode_call(next(self._numbers), method, params)
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        try:
+            with anyio.fail_after(seconds):
+                status, answer = await self._exchange(body)
+        except TimeoutError as exc:
+            raise errors.TimedOut(self.url, seconds) from exc
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:
+            raise errors.Unreachable(self.url, errors.reason_of(exc)) from exc
+        except httpx2.RemoteProtocolError as exc:
+            if str(exc).startswith(("Server disconnected", "peer closed")):
+                raise errors.Disconnected(self.url, str(exc)) from exc
+            raise errors.BadAnswer(self.url, f"no HTTP, {messages.excerpt(str(exc).encode())}") from exc
+        except httpx2.TransportError as exc:
+            raise errors.Disconnected(self.url, errors.reason_of(exc)) from exc
+        return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
+
+    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
+        request = httpx2.Request(
+            "POST",
+            self._url,
+            headers=self._headers,
+            content=body,
+            extensions={"timeout": {"connect": CONNECT_SECONDS}},
+        )
+        response = await self._transport.handle_async_request(request)
+        answer = bytearray()
+        try:
+            async for chunk in cast("httpx2.AsyncByteStream", response.stream):
+                answer += chunk
+                if len(answer) > messages.ANSWER_LIMIT_BYTES:
+                    raise errors.BadAnswer(self.url, f"more than {messages.ANSWER_LIMIT_BYTES} bytes")
+        finally:
+            await response.aclose()
+        return response.status_code, bytes(answer)
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    headers: dict[str, str] | None = None,
+    token: str | None = None,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    trust: tls.Trust = None,
+) -> AsyncIterator[Client]:
+    """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects. `trust`: see `rpc.tls`."""
+    # Without TLS the authorities of the system need not be loaded: 20 ms and some MB.
+    context = tls.client_context(trust) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)
+    async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) as transport:
+        yield Client(url, transport, messages.headers(token, headers), timeout_seconds)

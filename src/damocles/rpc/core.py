@@ -1,0 +1,271 @@
+"""A service: its methods, and what it answers to which bytes. No I/O.
+
+    service = core.Service(dialects.WORKER)
+    service.add("VenusWorker.WorkerPause", pause)       # async def pause(index: int) -> bool
+    reply = await service.answer(body, core.Call(peer="10.0.0.7:40112"))
+
+The parameters of a handler are positional; their annotations say how they are decoded, and defaults make trailing ones
+optional. A first parameter annotated `core.Call` gets the call instead of a value from the wire. An async generator,
+or a handler annotated to return one, streams its values to peers on a WebSocket.
+"""
+
+import collections.abc
+import contextlib
+import dataclasses
+import inspect
+import typing
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from damocles.rpc import dialects, errors, messages
+from damocles.rpc.dialects import Fault
+from damocles.wire import codec
+
+log = structlog.get_logger(__name__)
+
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+_NAME_CHARACTERS = 200  # of a method's name repeated in an error
+
+# How Go names the JSON values that are not an array, by their first byte.
+_GO_KINDS = {b"{": "object", b'"': "string", b"t": "bool", b"f": "bool"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Who calls, and how. `principal` is whom `authorize` found behind the token."""
+
+    peer: str = ""  # address and port
+    transport: Literal["http", "websocket", "local"] = "local"
+    token: str | None = dataclasses.field(default=None, repr=False)
+    principal: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method under its wire name; `kinds` are the types of its parameters, the first `least` are required."""
+
+    name: str
+    handler: Callable[..., Any]
+    kinds: tuple[Any, ...]
+    least: int
+    takes_call: bool
+    has_result: bool
+    streams: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back over HTTP. The body is empty only in answer to notifications."""
+
+    status: int
+    body: bytes
+
+
+# Raises `errors.RpcError` to refuse; returns the caller's name if it knows one.
+Authorize = Callable[[Call, Method], str | None]
+
+
+def _method(name: str, handler: Callable[..., Any], *, has_result: bool) -> Method:
+    signature = inspect.signature(handler, eval_str=True)
+    parameters = list(signature.parameters.values())
+    for parameter in parameters:
+        if parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            raise TypeError(f"{name}: parameter {parameter.name} of its handler is not positional")
+        if parameter.annotation is parameter.empty:
+            raise TypeError(f"{name}: parameter {parameter.name} of its handler has no type")
+    takes_call = bool(parameters) and parameters[0].annotation is Call
+    from_wire = parameters[takes_call:]
+    generator = typing.get_origin(signature.return_annotation) is collections.abc.AsyncGenerator
+    return Method(
+        name=name,
+        handler=handler,
+        kinds=tuple(p.annotation for p in from_wire),
+        least=sum(p.default is p.empty for p in from_wire),
+        takes_call=takes_call,
+        has_result=has_result,
+        streams=generator or inspect.isasyncgenfunction(handler),
+    )
+
+
+class Service:
+    """Methods under their wire names, spoken in one dialect."""
+
+    def __init__(self, dialect: dialects.Dialect, *, authorize: Authorize | None = None) -> None:
+        self.dialect = dialect
+        self._authorize = authorize
+        self._methods: dict[str, Method] = {}
+
+    @property
+    def methods(self) -> Mapping[str, Method]:
+        """All methods by name, for reading."""
+        return MappingProxyType(self._methods)
+
+    def add(self, name: str, handler: Callable[..., Any], *, has_result: bool = True) -> None:
+        """Serve `handler` as `name`.
+
+        `has_result=False` is for the manager's methods that return only an error: their answer has no `result`.
+
+        Raises:
+            ValueError: The name is taken.
+            TypeError: A parameter of the handler is not positional, or has no type.
+        """
+        if name in self._methods:
+            raise ValueError(f"{name} is served already")
+        self._methods[name] = _method(name, handler, has_result=has_result)
+
+    async def answer(self, body: bytes, call: Call) -> Reply:
+        """Answer the body of one HTTP request, whatever it holds."""
+        if body.lstrip()[:1] == b"[" and self.dialect.batch_limit:
+            return await self._answer_batch(body, call)
+        return await self._answer_one(body, call)
+
+    async def _answer_one(self, body: bytes | msgspec.Raw, call: Call) -> Reply:
+        try:
+            request = self.read(body)
+        except errors.ProtocolError as error:
+            return Reply(self.dialect.fault_status, self.error(messages.id_of(body), error))
+        notifies = self.notifies(request)
+        try:
+            method = self.find(request)
+            if method.streams:
+                raise self.dialect.fault(Fault.NEEDS_STREAM, method=method.name)
+            result = await self.run(method, request, call)
+        except errors.RpcError as error:
+            status = self.dialect.fault_status if isinstance(error, errors.ProtocolError) else 200
+            # A notification wants no answer, but an HTTP error without a body would be a riddle.
+            body_back = b"" if notifies and status == 200 else self.error(self.id_of(request), error)
+            return Reply(status, body_back)
+        return Reply(200, b"" if notifies else self.result(method, request, result))
+
+    async def _answer_batch(self, body: bytes, call: Call) -> Reply:
+        try:
+            items = _raw_list.decode(body)
+        except messages.UNREADABLE as exc:
+            return self._refuse(self.dialect.fault(Fault.NOT_JSON, reason=exc))
+        if not 0 < len(items) <= self.dialect.batch_limit:
+            reason = f"{len(items)} requests in a batch, allowed are 1 to {self.dialect.batch_limit}"
+            return self._refuse(self.dialect.fault(Fault.INVALID, reason=reason))
+        # One after the other: a batch is rare, and must not multiply what one peer can ask for at a time.
+        replies = [await self._answer_one(item, call) for item in items]
+        answers = [reply.body.rstrip(b"\n") for reply in replies if reply.body]
+        return Reply(200, b"[%b]\n" % b",".join(answers) if answers else b"")
+
+    def _refuse(self, error: errors.RpcError) -> Reply:
+        return Reply(self.dialect.fault_status, self.error(None, error))
+
+    # The steps of a call, for transports that do more between them.
+
+    def read(self, body: bytes | msgspec.Raw) -> messages.Request:
+        """Decode one request; its parameters stay bytes.
+
+        Raises:
+            errors.ProtocolError: It is no request.
+        """
+        try:
+            request = self.dialect.request.decode(body)
+        except msgspec.ValidationError as exc:
+            raise self.dialect.fault(Fault.INVALID, reason=exc) from exc
+        except messages.UNREADABLE as exc:
+            reason = exc if bytes(body).strip() else "the body is empty"
+            raise self.dialect.fault(Fault.NOT_JSON, reason=reason) from exc
+        if isinstance(request, messages.StrictRequest) and request.jsonrpc is None:
+            raise self.dialect.fault(Fault.VERSION)
+        return request
+
+    def notifies(self, request: messages.Request) -> bool:
+        """Return whether the peer wants no answer."""
+        return request.id is msgspec.UNSET or (request.id is None and self.dialect.null_id_notifies)
+
+    def id_of(self, request: messages.Request) -> messages.ID:
+        """Return the id to answer to."""
+        return None if isinstance(request.id, msgspec.UnsetType) else request.id
+
+    def find(self, request: messages.Request) -> Method:
+        """Return the method of a request.
+
+        Raises:
+            errors.ProtocolError: There is none.
+        """
+        method = self._methods.get(request.method)
+        if method is None:
+            raise self.dialect.fault(Fault.UNKNOWN_METHOD, method=request.method[:_NAME_CHARACTERS])
+        return method
+
+    async def run(self, method: Method, request: messages.Request, call: Call) -> bytes:
+        """Authorize, decode, call, encode; return the JSON of the result.
+
+        Raises:
+            errors.RpcError: The handler or `authorize` refused.
+            errors.ProtocolError: The parameters do not fit, or the handler crashed (which is logged).
+        """
+        with self._guard(method, call):
+            return codec.encode(await self._begin(method, request, call))
+
+    async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:
+        """Authorize, decode, call; return the generator of a streaming method, not yet started.
+
+        Raises:
+            errors.RpcError, errors.ProtocolError: As `run`.
+        """
+        with self._guard(method, call):
+            outcome = self._begin(method, request, call)
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
+            return typing.cast("AsyncGenerator[Any, None]", outcome)
+
+    def _begin(self, method: Method, request: messages.Request, call: Call) -> Any:
+        if self._authorize is not None:
+            principal = self._authorize(call, method)
+            call = dataclasses.replace(call, principal=principal)
+        arguments = self._arguments(method, request)
+        return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
+
+    @contextlib.contextmanager
+    def _guard(self, method: Method, call: Call) -> Generator[None, None, None]:
+        try:
+            yield
+        except errors.RpcError:
+            raise
+        except Exception as exc:
+            log.exception("rpc handler crashed", method=method.name, peer=call.peer)
+            reason = f"{type(exc).__name__}: {exc}"
+            raise self.dialect.fault(Fault.CRASHED, method=method.name, reason=reason) from exc
+
+    def _arguments(self, method: Method, request: messages.Request) -> list[Any]:
+        params = bytes(request.params).strip()
+        if params == b"null":
+            raws = []
+        elif params[:1] == b"[":
+            raws = self._decode(method, "array", request.params, list[msgspec.Raw])
+        else:
+            raise self.dialect.fault(Fault.PARAMS_SHAPE, kind=_GO_KINDS.get(params[:1], "number"))
+        if not method.least <= len(raws) <= len(method.kinds):
+            fault = Fault.TOO_FEW if len(raws) < method.least else Fault.TOO_MANY
+            raise self.dialect.fault(
+                fault, method=method.name, got=len(raws), least=method.least, most=len(method.kinds)
+            )
+        return [
+            self._decode(method, getattr(kind, "__name__", str(kind)), raw, kind)
+            for raw, kind in zip(raws, method.kinds, strict=False)
+        ]
+
+    def _decode(self, method: Method, name: str, raw: msgspec.Raw, kind: Any) -> Any:
+        try:
+            return codec.decode(raw, kind)
+        except messages.UNREADABLE as exc:
+            raise self.dialect.fault(Fault.BAD_PARAM, method=method.name, kind=name, reason=exc) from exc
+
+    def result(self, method: Method, request: messages.Request, result: bytes) -> bytes:
+        """Write the answer of a call that succeeded."""
+        number = codec.encode(self.id_of(request))
+        if not method.has_result:
+            return self.dialect.no_result % number
+        return self.dialect.result % (result, number)
+
+    def error(self, number: messages.ID, error: errors.RpcError) -> bytes:
+        """Write the answer of a call that failed."""
+        return self.dialect.error % {b"id": codec.encode(number), b"error": messages.encode_error(error)}

@@ -1,0 +1,110 @@
+"""What can go wrong with a call, and with listening.
+
+    CallError              the call gave no result
+    ├── RpcError           the peer understood and refused: look at `code`, do not repeat unchanged
+    │   └── ProtocolError  …because the request itself is wrong, or its handler crashed
+    ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
+    ├── Disconnected       the connection broke: the peer may have done the work; repeat what is idempotent
+    ├── TimedOut           no answer in time: as Disconnected
+    └── BadAnswer          what came back is no answer to this call: wrong address, or another version; tell a person
+
+    ListenError            a server cannot start: tell a person, and end
+
+A handler raises `RpcError`; the other classes are made by the clients.
+"""
+
+import enum
+import os
+from typing import Any
+
+
+class Code(enum.IntEnum):
+    """Error codes on the wire: those of JSON-RPC 2.0, and those of go-jsonrpc and the manager."""
+
+    PANIC = 0  # the manager's handler crashed
+    FAILED = 1  # any failure of a manager's method that has no code of its own
+    UNAUTHORIZED = 401
+    SECTOR_STATE_NOT_FOUND = 11001
+    PARSE = -32700  # the manager also uses it for parameters of the wrong type
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL = -32603  # the worker's handler crashed
+    OVERLOADED = -32000  # too many calls at once on one connection
+
+
+class CallError(Exception):
+    """A call gave no result."""
+
+
+class RpcError(CallError):
+    """The peer answered with an error; `str()` is its message."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = int(code)
+        self.message = message
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.code}, {self.message!r})"
+
+
+class ProtocolError(RpcError):
+    """A request that no handler can answer: not JSON-RPC, unknown method, wrong parameters; or a crashed handler."""
+
+
+class Unreachable(CallError):
+    """No connection to the peer; nothing was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} cannot be reached: {reason}; is it running, and is the address right?")
+        self.url = url
+        self.reason = reason
+
+
+class Disconnected(CallError):
+    """The connection broke before the answer came; the peer may have done the work."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} closed the connection before it answered: {reason}; the call may have had its effect")
+        self.url = url
+        self.reason = reason
+
+
+class TimedOut(CallError):
+    """No answer in time; the peer may have done the work, or do it still."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        super().__init__(f"{url} did not answer within {timeout_seconds:g} s; the call may still have its effect")
+        self.url = url
+        self.timeout_seconds = timeout_seconds
+
+
+class BadAnswer(CallError):
+    """What came back is no answer to this call."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} gave no JSON-RPC answer that fits: {reason}; is this the right address and version?")
+        self.url = url
+        self.reason = reason
+
+
+class ListenError(Exception):
+    """A server cannot listen where it is told to."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place} {reason}")
+        self.place = place
+        self.reason = reason
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return what the operating system said, however deep a library has buried it, or the exception's own text."""
+    at: BaseException | None = exc
+    while at is not None:
+        if isinstance(at, OSError) and at.strerror:
+            # asyncio replaces the text of a failed connect; TLS and name resolution have numbers of their own.
+            return os.strerror(at.errno) if at.errno and type(at).__module__ == "builtins" else at.strerror
+        at = at.__cause__ or at.__context__
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,185 @@
+"""Run an ASGI application inside our own tree of tasks, with uvicorn.
+
+    async with server.serve(app, "127.0.0.1", 1789) as bound:
+        print(bound)                                        # 127.0.0.1:1789
+
+What holds off slow and malformed peers: time-outs for the head of a request (here), its body (`asgi`), the pause
+between requests and the acknowledgement of what we send; limits on connections, bodies, frames and calls at once on a
+WebSocket. Not covered: a WebSocket peer that answers pings but never reads holds one connection and its write buffer;
+a handler has no time limit; connections of one peer are not counted apart from those of others.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator, Generator
+
+import anyio
+import h11
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from damocles.rpc import address, asgi, dialects, errors
+
+log = structlog.get_logger(__name__)
+
+HEAD_SECONDS = 10  # as the manager of v0.13
+KEEP_ALIVE_SECONDS = 120  # longer than the 90 s after which Go's and Rust's clients drop an idle connection themselves
+UNACKNOWLEDGED_SECONDS = 60
+PING_SECONDS = 5  # WebSocket pings, as the manager of v0.13; a peer that is silent for PONG_SECONDS is dropped
+PONG_SECONDS = 25
+CONNECTIONS = 1000
+GRACE_SECONDS = 10
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's HTTP/1.1, plus a time limit for the head of each request, which uvicorn lacks."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch_head(self) -> None:
+        # h11's peer is IDLE until the head of a request is complete; a WebSocket takes the connection over.
+        if self.conn.their_state is not h11.IDLE or self.transport.get_protocol() is not self:
+            self._stop_watching()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers, which are the daemon's, and with one tick a second instead of ten."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = anyio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # writes the Date header
+            with anyio.move_on_after(1):
+                await self._stopping.wait()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._stopping.set()
+
+    async def run_until_stopped(self, listener: socket.socket) -> None:
+        """Serve until `stop`; return when no connection and no handler is left."""
+        with anyio.CancelScope(shield=True):  # ends by `stop` only, so that answers under way are still sent
+            await self.serve(sockets=[listener])
+            # uvicorn cancels what outlives the grace period, but does not wait for it.
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            while self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks)
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    app: asgi.App,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    connections: int = CONNECTIONS,
+    grace_seconds: int = GRACE_SECONDS,
+) -> AsyncIterator[address.Endpoint]:
+    """Serve `app` while the block runs; yield the address it listens on.
+
+    An empty host means all interfaces, port 0 a free port. Beyond `connections`, requests are answered with HTTP 503.
+    Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
+
+    Raises:
+        errors.ListenError: The port is in use, or the host is not one of this machine.
+    """
+    listener = await _listen(host, port)
+    bound = address.Endpoint(*listener.getsockname()[:2])
+    server = _Server(
+        uvicorn.Config(
+            app,
+            interface="asgi3",
+            http=_Protocol,
+            ws="websockets-sansio",
+            ws_max_size=dialects.MANAGER.body_limit_bytes,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PONG_SECONDS,
+            ws_per_message_deflate=False,  # memory for each connection, and room for bombs
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # a peer does not get to say where it comes from
+            server_header=False,
+            limit_concurrency=connections,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=grace_seconds,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+        )
+    )
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.run_until_stopped, listener)
+        log.info("listening", address=str(bound), tls=tls is not None)
+        try:
+            yield bound
+        except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
+            failure = exc
+        finally:
+            server.stop()
+    if failure is not None:
+        raise failure
+
+
+async def _listen(host: str, port: int) -> socket.socket:
+    place = address.Endpoint(host, port)
+    try:
+        if host:
+            family, _, _, _, where = (await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+            listener = socket.create_server(where[:2], family=family)
+        elif socket.has_dualstack_ipv6():
+            listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            listener = socket.create_server(("", port))
+    except OSError as exc:
+        raise errors.ListenError(str(place), _why(exc)) from exc
+    # Accepted connections inherit both. Head and body of an answer leave in two writes: without NODELAY the second
+    # waits 40 ms for an acknowledgement (asyncio sets it only on sockets that name their protocol). With the time-out
+    # a peer that stops reading, or vanishes, cannot hold what we send for ever.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000)
+    return listener
+
+
+def _why(exc: OSError) -> str:
+    if isinstance(exc, socket.gaierror):
+        return f"has no address: {exc.strerror}"
+    if exc.errno == errno.EADDRINUSE:
+        return "is in use (by this daemon already running? stop it, or choose another port)"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "is no address of this machine (use 127.0.0.1, or an address that `ip addr` shows)"
+    if exc.errno == errno.EACCES:
+        return "may not be used by this user (choose a port above 1023)"
+    return f"cannot be listened on: {os.strerror(exc.errno) if exc.errno else exc}"

@@ -1,0 +1,139 @@
+"""Slow, malformed and too many peers, and what they cannot do to others."""
+
+import contextlib
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import SocketStream
+
+from damocles.rpc import address, client, core, errors, server, site
+
+HEAD = b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\n"
+
+
+async def rest(peer: SocketStream) -> bytes:
+    """Return what the server sends until it closes the connection."""
+    said = b""
+    with anyio.fail_after(10), contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while True:
+            said += await peer.receive()
+    return said
+
+
+async def drip(peer: SocketStream) -> None:
+    """Send the first letter of a head now and then, until the server closes the connection."""
+    with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+        while True:
+            await peer.send(b"P")
+            with anyio.move_on_after(0.05):
+                await peer.receive()
+
+
+async def healthy(where: address.Endpoint) -> bool:
+    """Whether another peer is still served."""
+    async with client.connect(address.manager_url(str(where)), timeout_seconds=10) as other:
+        return await other.call("Venus.Echo", ["x"], returns=str) == "x"
+
+
+@pytest.mark.parametrize("head", [b"", b"POST /rpc", HEAD])
+async def test_slow_heads_are_cut_off(manager: core.Service, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    """A connection that does not complete the head of its first request in time is closed."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
+        async with await anyio.connect_tcp(where.host, where.port) as peer:
+            await peer.send(head)
+            assert b"" == await rest(peer)
+        assert await healthy(where)
+
+
+async def test_dripping_heads_are_cut_off(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sending a byte now and then does not extend the time, neither on the first request nor on a later one."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.5)
+    request = b'{"id":1,"method":"Venus.Version"}'
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
+        for first in (b"", HEAD + b"Content-Length: %d\r\n\r\n" % len(request) + request):
+            async with await anyio.connect_tcp(where.host, where.port) as peer:
+                await peer.send(first)
+                with anyio.fail_after(10):
+                    await drip(peer)
+
+
+async def test_slow_bodies_are_cut_off(manager: core.Service) -> None:
+    """A body that does not arrive in time is HTTP 408 with an error, and the connection is closed."""
+    app = site.manager_app(manager, body_seconds=0.2)
+    async with server.serve(app, "127.0.0.1", 0) as where, await anyio.connect_tcp(where.host, where.port) as peer:
+        await peer.send(HEAD + b'Content-Length: 100\r\n\r\n{"id":1,')
+        said = await rest(peer)
+
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"did not arrive within 0.2 s" in said
+        assert await healthy(where)
+
+
+async def test_a_kept_connection_outlives_the_limits(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit on heads does not touch a connection that rests between requests, nor a long call."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    async with (
+        server.serve(site.manager_app(manager, body_seconds=0.2), "127.0.0.1", 0) as where,
+        client.connect(address.manager_url(str(where))) as peer,
+    ):
+        first = (await peer.call("Venus.Whoami", returns=list[Any]))[1]
+        assert "waited" == await peer.call("Venus.Wait", [0.5], returns=str)
+        await anyio.sleep(0.5)
+        assert first == (await peer.call("Venus.Whoami", returns=list[Any]))[1]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS client
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x00" * 100,
+        b"POST /rpc/v0 HTTP/1.1\r\nContent-Length: -1\r\nHost: x\r\n\r\n",
+        b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100_000 + b"\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_what_is_not_http_is_refused(manager_at: address.Endpoint, garbage: bytes) -> None:
+    """Bytes that are no HTTP get a refusal and the end of the connection."""
+    async with await anyio.connect_tcp(manager_at.host, manager_at.port) as peer:
+        with contextlib.suppress(anyio.BrokenResourceError):
+            await peer.send(garbage)
+            await peer.send_eof()
+        said = await rest(peer)
+
+    assert said == b"" or said.startswith(b"HTTP/1.1 4")
+    assert await healthy(manager_at)
+
+
+async def test_vanishing_peers_do_not_harm(manager_at: address.Endpoint) -> None:
+    """Peers that go in the middle of a head, a body or an answer leave the server as it was."""
+    call = b'{"id":1,"method":"Venus.Wait","params":[0.1]}'
+    for said in (HEAD, HEAD + b"Content-Length: 50\r\n\r\n{", HEAD + b"Content-Length: %d\r\n\r\n" % len(call) + call):
+        async with await anyio.connect_tcp(manager_at.host, manager_at.port) as peer:
+            await peer.send(said)
+
+    assert await healthy(manager_at)
+
+
+async def test_too_many_connections_are_turned_away(manager: core.Service) -> None:
+    """Beyond the limit requests get HTTP 503; when others leave, they are served again."""
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0, connections=3) as where:
+        async with contextlib.AsyncExitStack() as crowd:
+            for _ in range(3):
+                await crowd.enter_async_context(await anyio.connect_tcp(where.host, where.port))
+            async with await anyio.connect_tcp(where.host, where.port) as peer:
+                await peer.send(HEAD + b"Content-Length: 0\r\n\r\n")
+                assert (await rest(peer)).startswith(b"HTTP/1.1 503 ")
+        with anyio.fail_after(10):
+            while not await served(where):
+                await anyio.sleep(0.01)
+
+
+async def served(where: address.Endpoint) -> bool:
+    """Whether a new connection gets through; the server needs a moment to see that others have gone."""
+    try:
+        return await healthy(where)
+    except errors.Unreachable:
+        return False
