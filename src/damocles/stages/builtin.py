@@ -1,0 +1,177 @@
+"""Our own processors: what each stage does, over `damocles.proofs`.
+
+A stage may be killed at any point and is then run again from its start, after the worker has prepared its files once
+more. Each syncs what it wrote before it returns. Which stages leave something behind that a second run must mind is
+said at the function.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from damocles import proofs
+from damocles.stages import durable, job, pieces
+from damocles.wire import codec, sectors, tasks
+
+_PROOF_SIZE = re.compile(r"StackedDrg(\d+[KMG]iB)V")
+_SYNTHETIC_FILE = "syn-porep-vanilla-proofs.dat"
+_SYNTHETIC_DONE = ".synth_proofs_done"
+_LAYERS = "sc-02-data-layer-*"
+_SYNTHETIC_CHECKS = 3  # rounds with random seeds, as many as the original makes
+
+
+def sector_bytes(proof_name: str) -> int:
+    """Return the padded size of the sectors of a seal proof, by its name."""
+    match = _PROOF_SIZE.match(proof_name)
+    if match is None:
+        msg = f"{proof_name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1"
+        raise ValueError(msg)
+    return int(sectors.SectorSize.parse(match[1]))
+
+
+def add_pieces(task: tasks.AddPieces, around: job.Job) -> list[tasks.PieceInfo]:
+    """Write pieces one behind the other; the file is made anew. Without pieces it is a sparse file of zeros."""
+    proof, staged = task.seal_proof_type, task.staged_filepath
+    size_bytes = sector_bytes(proof)
+    infos = []
+    with Path(staged).open("wb") as file:
+        if not task.pieces:
+            file.truncate(size_bytes)
+            infos.append(proofs.zero_piece(size_bytes // 128 * 127))
+    for piece in task.pieces:
+        around.check()
+        with pieces.source(piece, around) as descriptor:
+            payload_bytes = 0 if descriptor is None else piece.payload_size
+            infos.append(proofs.add_piece(proof, descriptor, payload_bytes, piece.piece_size, staged))
+    durable.sync(staged)
+    return infos
+
+
+def tree_d(task: tasks.TreeD) -> bool:
+    """Build tree-d; it appears under its name when it is whole."""
+    proofs.tree_d(task)
+    durable.sync(task.cache_dir)
+    return True
+
+
+def pc1(task: tasks.PC1) -> msgspec.Raw:
+    """Compute the layers. Whole layers that are there are kept: the worker clears the folder for a new ticket."""
+    output = proofs.pc1(task)
+    durable.sync(task.cache_path, task.out_path)
+    return output
+
+
+def pc2(task: tasks.PC2) -> tasks.PC2Output:
+    """Build the trees and encode the sealed file in place.
+
+    A second run on a file that is already encoded, in part or whole, gives another CommR without any error. The worker
+    knows by its marker that a run was started, and makes the sealed file anew before it asks again.
+    """
+    output = proofs.pc2(task)
+    durable.sync(task.cache_dir, task.sealed_file)
+    return output
+
+
+def synth_proof(task: tasks.SynthProof) -> bool:
+    """Write synthetic proofs, check them, then drop the layers that they replace.
+
+    The layers are gone for good, so first a marker tells that the proofs are whole, good and on the disk. With the
+    marker only the dropping is left to do; without it all layers are still there and the proofs are made anew.
+    """
+    cache = Path(task.cache_dir)
+    done = cache / _SYNTHETIC_DONE
+    if not done.exists():
+        (cache / _SYNTHETIC_FILE).unlink(missing_ok=True)
+        proofs.generate_synthetic(task)
+        durable.sync(cache)
+        for _ in range(_SYNTHETIC_CHECKS):
+            proofs.c1(_c1_of(task, os.urandom(32)))
+        done.touch()
+        durable.sync(done)
+    for layer in sorted(cache.glob(_LAYERS)):
+        layer.unlink()
+    durable.sync_entry(cache)
+    return True
+
+
+def _c1_of(task: tasks.SynthProof, seed: bytes) -> tasks.C1:
+    return tasks.C1(
+        registered_proof=task.registered_proof,
+        cache_dir=task.cache_dir,
+        sealed_file=task.sealed_file,
+        prover_id=task.prover_id,
+        sector_id=task.sector_id,
+        ticket=task.ticket,
+        seed=codec.Bytes32(seed),
+        pc2out=task.pc2out,
+        piece_infos=task.piece_infos,
+    )
+
+
+def c2(task: tasks.C2) -> tasks.C2Output:
+    """Make the SNARK; touches no file of the sector."""
+    return tasks.C2Output(codec.NumberList(proofs.c2(task)))
+
+
+def snap_encode(task: tasks.SnapEncode) -> tasks.SnapEncodeOutput:
+    """Encode into the new replica, which the worker has made anew; the sealed sector is only read."""
+    output = proofs.snap_encode(task)
+    durable.sync(task.new_replica_path, task.new_cache_path)
+    return output
+
+
+def unseal(task: tasks.Unseal) -> int:
+    """Write a range of the data to a file that is made anew.
+
+    The library takes layer files that lie in its cache folder for good, even what a kill has left of one, and the
+    sector's own folder may be in a store that others read. So the layers, eleven times the sector, are made in a folder
+    beside the output, which is removed before and after.
+    """
+    layers = Path(task.unsealed_output + ".layers")
+    shutil.rmtree(layers, ignore_errors=True)
+    layers.mkdir()
+    try:
+        written = proofs.unseal(msgspec.structs.replace(task, cache_dir=str(layers)))
+    finally:
+        shutil.rmtree(layers, ignore_errors=True)
+    durable.sync(task.unsealed_output)
+    return written
+
+
+def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutput:
+    """Prove sectors; those that cannot be proved are an output, not a failure."""
+    try:
+        return tasks.WindowPoStOutput([proofs.window_post(task)], [])
+    except proofs.FaultySectors as error:
+        around.log(str(error))
+        return tasks.WindowPoStOutput([], list(error.numbers))
+
+
+def _plain(processor: Callable[[Any], Any]) -> Callable[[Any, job.Job], Any]:
+    """Fit in what neither reports nor stops on its way."""
+    return lambda task, _: processor(task)
+
+
+PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
+    "add_pieces": add_pieces,
+    "tree_d": _plain(tree_d),
+    "pc1": _plain(pc1),
+    "pc2": _plain(pc2),
+    "synth_proof": _plain(synth_proof),
+    "c2": _plain(c2),
+    "snap_encode": _plain(snap_encode),
+    "unseal": _plain(unseal),
+    "window_post": window_post,
+    # These only read files of the sector, or none at all.
+    "c1": _plain(proofs.c1),
+    "verify_seal": _plain(proofs.verify_seal),
+    "snap_vanilla": _plain(proofs.snap_vanilla),
+    "snap_prove": _plain(proofs.snap_prove),
+    "snap_verify": _plain(proofs.snap_verify),
+    "winning_post": _plain(proofs.winning_post),
+}

@@ -1,0 +1,40 @@
+"""Make results survive a power cut before somebody notes down that they are there."""
+
+import os
+from pathlib import Path
+
+
+def sync(*paths: str | Path) -> None:
+    """Write files, or folders with all that is in them, to the disk, and the entries that name them.
+
+    A stage calls this before it answers: its parent notes "done" right after, and must not find an empty file behind
+    that note. Symbolic links are entries of their folder; what they point to belongs to another stage.
+    """
+    for path in map(Path, paths):
+        if path.is_dir():
+            for folder, _, names in os.walk(path):
+                for name in names:
+                    file = Path(folder, name)
+                    if file.is_file() and not file.is_symlink():
+                        sync_entry(file)
+                sync_entry(Path(folder))
+        else:
+            sync_entry(path)
+        sync_entry(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents, if they are not there, so that they last."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_entry(folder.parent)
+
+
+def sync_entry(path: Path) -> None:
+    """Write one file, or the names in one folder."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,287 @@
+"""Real sectors of 2KiB, stage by stage: the results, and that a stage can be run again after a kill."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from damocles import proofs
+from damocles.stages import builtin, descriptors, errors, executor, job
+from damocles.wire import codec, sectors, tasks
+
+PROOF = "StackedDrg2KiBV1_1"
+SYNTHETIC = "StackedDrg2KiBV1_1_Feat_SyntheticPoRep"
+ZERO_COMM_D = "fc7e928296e516faade986b28f92d44a4f24b935485223376a799027bc18f833"
+PROVER = codec.Bytes32(sectors.prover_id(1000))
+TICKET = codec.Bytes32(b"\x07" * 32)
+SEED = codec.Bytes32(b"\x05" * 32)
+
+Run = Callable[[str, Any], Any]
+
+
+def run_here(stage: str, task: Any) -> Any:
+    """Run a stage in this process; its output takes the way through JSON all the same."""
+    output = codec.encode(builtin.PROCESSORS[stage](task, job.Job()))
+    return codec.decode(output, descriptors.STAGES[stage].output)
+
+
+@dataclass
+class Sector:
+    """Files of a sector and what its stages gave."""
+
+    folder: Path
+    proof: str = PROOF
+    number: int = 1
+    pieces: Any = None
+    pc1out: Any = None
+    pc2out: Any = None
+
+    @property
+    def staged(self) -> str:
+        """The data."""
+        return str(self.folder / "staged")
+
+    @property
+    def sealed(self) -> str:
+        """The replica."""
+        return str(self.folder / "sealed")
+
+    @property
+    def cache(self) -> str:
+        """Layers and trees."""
+        return str(self.folder / "cache")
+
+    @property
+    def prepared(self) -> str:
+        """Tree-d."""
+        return str(self.folder / "prepared")
+
+    def prepare(self) -> None:
+        """Make the files that the worker makes before PC1."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+        Path(self.cache).mkdir()
+        Path(self.sealed).write_bytes(b"")
+        Path(self.cache, "sc-02-data-tree-d.dat").symlink_to(Path(self.prepared, "sc-02-data-tree-d.dat"))
+
+    def pc1(self) -> tasks.PC1:
+        """Return the task of PC1."""
+        return tasks.PC1(self.proof, self.cache, self.staged, self.sealed, PROVER, self.number, TICKET, self.pieces)
+
+    def c1(self, seed: codec.Bytes32 = SEED) -> tasks.C1:
+        """Return the task of C1."""
+        return tasks.C1(
+            self.proof, self.cache, self.sealed, PROVER, self.number, TICKET, seed, self.pc2out, self.pieces
+        )
+
+    def synthetic(self) -> tasks.SynthProof:
+        """Return the task of the synthetic proofs."""
+        return tasks.SynthProof(
+            self.proof, self.cache, self.sealed, PROVER, self.number, TICKET, self.pc2out, self.pieces
+        )
+
+    def seal(self, sources: list[tasks.PieceSource] | None = None) -> "Sector":
+        """Go through PC2."""
+        self.pieces = run_here("add_pieces", tasks.AddPieces(self.proof, sources or [], self.staged))
+        Path(self.prepared).mkdir()
+        assert run_here("tree_d", tasks.TreeD(self.proof, self.staged, self.prepared))
+        self.prepare()
+        self.pc1out = run_here("pc1", self.pc1())
+        self.pc2out = run_here("pc2", tasks.PC2(self.pc1out, self.cache, self.sealed))
+        return self
+
+
+def test_every_stage_has_a_processor() -> None:
+    """Each stage of the table can be done by our own child."""
+    assert set(descriptors.STAGES) == {*builtin.PROCESSORS, "transfer"}
+
+
+async def test_sector_is_sealed_by_children(tmp_path: Path) -> None:
+    """From pieces to C1 the stages run in the lane's child, and give what they give in this process."""
+    sector, here = Sector(tmp_path), Sector(tmp_path / "here")
+    here.folder.mkdir()
+    here.seal()
+    async with executor.Stages() as stages:
+
+        async def run(stage: str, task: Any) -> Any:
+            return await stages.run(stage, task, lane=0, on_status=lambda _: None)
+
+        sector.pieces = await run("add_pieces", tasks.AddPieces(PROOF, [], sector.staged))
+        assert [(ZERO_COMM_D, 2032)] == [(piece.commitment.hex(), piece.size) for piece in sector.pieces]
+        Path(sector.prepared).mkdir()
+        assert await run("tree_d", tasks.TreeD(PROOF, sector.staged, sector.prepared)) is True
+        sector.prepare()
+        sector.pc1out = await run("pc1", sector.pc1())
+        sector.pc2out = await run("pc2", tasks.PC2(sector.pc1out, sector.cache, sector.sealed))
+        assert here.pc2out == sector.pc2out
+        assert ZERO_COMM_D == sector.pc2out.comm_d.hex()
+        c1out = await run("c1", sector.c1())
+        assert bytes(run_here("c1", here.c1())) == bytes(c1out)
+
+
+async def test_proving_without_parameters_says_which_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C2 without parameters fails at once with the library's own message, in a child that the lanes share."""
+    monkeypatch.setenv("FIL_PROOFS_PARAMETER_CACHE", str(tmp_path / "none"))
+    sector = Sector(tmp_path).seal()
+    task = tasks.C2(run_here("c1", sector.c1()), PROVER, sector.number, 1000)
+    pids = set()
+    async with executor.Stages() as stages:
+        for lane in range(2):
+            with pytest.raises(errors.StageFailed) as caught:
+                await stages.run("c2", task, lane=lane, on_status=lambda _: None)
+            pids.add(caught.value.pid)
+        assert stages.pid(0) is None
+    assert 1 == len(pids)
+    circuit = "stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher-032d3138d22506ec0082ed72b2dcba18df18477904e35bafee82b3793b06832f"
+    assert f"No cached parameters found for {circuit} [failure finding {tmp_path}/none/v28-{circuit}.params]" == str(
+        caught.value
+    )
+
+
+async def test_process_is_replaced_after_a_panic(tmp_path: Path) -> None:
+    """A panic of the library is the failure of its task, and the next task gets a fresh process."""
+    sector = Sector(tmp_path).seal()
+    output = msgspec.json.decode(sector.pc1out)
+    output["config"]["size"] = None
+    panics = tasks.PC2(msgspec.Raw(codec.encode(output)), sector.cache, sector.sealed)
+    async with executor.Stages() as stages:
+        pid = await stages.warm(0)
+        with pytest.raises(errors.StageFailed, match=r"^Panic: disk store size not configured") as caught:
+            await stages.run("pc2", panics, lane=0, on_status=lambda _: None)
+        assert pid == caught.value.pid
+        await stages.run("c1", sector.c1(), lane=0, on_status=lambda _: None)
+        assert stages.pid(0) not in {pid, None}
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """A stage whose input is not there names the file."""
+    with pytest.raises(proofs.FileUnusable) as caught:
+        run_here("tree_d", tasks.TreeD(PROOF, str(tmp_path / "none"), str(tmp_path)))
+    assert str(tmp_path / "none") == caught.value.path
+
+
+def test_unknown_proof_is_named() -> None:
+    """A proof type that does not exist is an error that quotes it."""
+    with pytest.raises(ValueError, match="'Stacked2KiB' is not a seal proof"):
+        builtin.sector_bytes("Stacked2KiB")
+
+
+def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
+    """Deals and fillers get their commitments, and a second run makes the same file anew."""
+    (tmp_path / "a.car").write_bytes(os.urandom(900))
+    sources = [
+        tasks.PieceSource({"local": str(tmp_path / "a.car")}, 900, 1016),
+        tasks.PieceSource("pledge", 0, 1016),
+    ]
+    sector = Sector(tmp_path)
+    for _ in range(2):
+        first, filler = run_here("add_pieces", tasks.AddPieces(PROOF, sources, sector.staged))
+        assert 2048 == Path(sector.staged).stat().st_size
+        with (tmp_path / "a.car").open("rb") as file:
+            assert proofs.piece_commitment(PROOF, file.fileno(), 900, 1016) == first
+        assert proofs.zero_piece(1016) == filler
+
+
+def test_synthetic_proofs_replace_the_layers(tmp_path: Path) -> None:
+    """After the stage C1 works without layers, and running the stage once more changes nothing."""
+    sector = Sector(tmp_path, proof=SYNTHETIC).seal()
+    assert run_here("synth_proof", sector.synthetic())
+    assert [] == list(Path(sector.cache).glob("sc-02-data-layer-*"))
+    before = run_here("c1", sector.c1())
+    assert run_here("synth_proof", sector.synthetic())
+    assert bytes(before) == bytes(run_here("c1", sector.c1()))
+
+
+def test_synthetic_proofs_survive_kills(tmp_path: Path) -> None:
+    """A kill while proofs are written makes them anew; a kill while layers are dropped drops the rest."""
+    sector = Sector(tmp_path, proof=SYNTHETIC).seal()
+    half = Path(sector.cache, "syn-porep-vanilla-proofs.dat")
+    half.write_bytes(b"half")
+    layers = sorted(Path(sector.cache).glob("sc-02-data-layer-*"))
+    kept = {layer: layer.read_bytes() for layer in layers}
+    assert run_here("synth_proof", sector.synthetic())
+    good = half.read_bytes()
+    layers[-1].write_bytes(kept[layers[-1]])
+    assert run_here("synth_proof", sector.synthetic())
+    assert (False, good) == (layers[-1].exists(), half.read_bytes())
+
+
+def test_sector_is_unsealed(tmp_path: Path) -> None:
+    """A range of the data comes out, whatever a killed try has left, and no layers stay."""
+    data = os.urandom(2032)
+    (tmp_path / "a.car").write_bytes(data)
+    sector = Sector(tmp_path).seal([tasks.PieceSource({"local": str(tmp_path / "a.car")}, 2032, 2032)])
+    left_over = tmp_path / "out.layers"
+    left_over.mkdir()
+    (left_over / "sc-02-data-layer-1.dat").write_bytes(bytes(2048))
+    task = tasks.Unseal(
+        PROOF,
+        PROVER,
+        sector.number,
+        sector.pc2out.comm_d,
+        TICKET,
+        str(tmp_path / "nowhere"),
+        sector.sealed,
+        str(tmp_path / "out"),
+        127,
+        1016,
+    )
+    for _ in range(2):
+        assert 1016 == run_here("unseal", task)
+        assert data[127 : 127 + 1016] == (tmp_path / "out").read_bytes()
+        assert not left_over.exists()
+
+
+def test_sector_is_upgraded_up_to_its_vanilla_proofs(tmp_path: Path) -> None:
+    """New data is encoded into a sealed sector, and the vanilla proofs of it hold."""
+    old = Sector(tmp_path).seal()
+    (tmp_path / "a.car").write_bytes(os.urandom(2032))
+    new = Sector(tmp_path / "new")
+    (new.folder / "update-cache").mkdir(parents=True)
+    source = tasks.PieceSource({"local": str(tmp_path / "a.car")}, 2032, 2032)
+    pieces = run_here("add_pieces", tasks.AddPieces(PROOF, [source], new.staged))
+    Path(new.prepared).mkdir()
+    run_here("tree_d", tasks.TreeD(PROOF, new.staged, new.prepared))
+    tree_d = "sc-02-data-tree-d.dat"
+    (new.folder / "update-cache" / tree_d).symlink_to(Path(new.prepared, tree_d))
+    update = new.folder / "update"
+    with update.open("wb") as file:
+        file.truncate(2048)
+    name = "StackedDrg2KiBV1"
+    encoded = run_here(
+        "snap_encode",
+        tasks.SnapEncode(
+            name, str(update), str(new.folder / "update-cache"), old.sealed, old.cache, new.staged, pieces
+        ),
+    )
+    assert proofs.data_commitment(PROOF, pieces) == encoded.comm_d_new
+    vanilla = run_here(
+        "snap_vanilla",
+        tasks.SnapVanilla(
+            name,
+            old.pc2out.comm_r,
+            encoded.comm_r_new,
+            encoded.comm_d_new,
+            old.sealed,
+            old.cache,
+            str(update),
+            str(new.folder / "update-cache"),
+        ),
+    )
+    assert vanilla
+    assert all(len(proof) > 0 for proof in vanilla)
+
+
+def test_faulty_sectors_are_an_output(tmp_path: Path) -> None:
+    """A window PoSt over a sector whose files are damaged names it instead of failing."""
+    sector = Sector(tmp_path).seal()
+    Path(sector.sealed).write_bytes(bytes(2048))
+    replica = tasks.Replica(sector.number, sector.pc2out.comm_r, sector.cache, sector.sealed)
+    task = tasks.WindowPoSt(1000, "StackedDrgWindow2KiBV1_2", [replica], codec.Bytes32(b"\xff" * 32))
+    assert tasks.WindowPoStOutput([], [sector.number]) == run_here("window_post", task)
