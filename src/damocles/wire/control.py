@@ -20,7 +20,8 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A sealing thread with everything that helps to understand it."""
 
     info: fleet.ThreadInfo
-    worker: str = ""  # the manager fills it in
+    worker: str = ""  # the manager fills in its name for the worker, and where it called it
+    dest: str = ""
     sector: str | None = None
     since: float  # of the thread's present activity
     waiting: Waiting | None = None
@@ -68,14 +69,58 @@ class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What an act did to a thread (or would do), or why it was refused."""
+    """What an act did to a thread (or would do), or why it was refused.
+
+    `silent` means that no answer came, so that nobody knows what was done; without an index the worker did not even
+    tell its threads.
+    """
 
     worker: str = ""
-    index: int
+    dest: str = ""
+    index: int | None = None
     sector: str | None = None
     state: str = ""
     ok: bool
+    silent: bool = False
     text: str
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that gave no answer, and why."""
+
+    worker: str
+    dest: str = ""
+    reason: str
+
+
+class FleetThreads(msgspec.Struct, frozen=True, kw_only=True):
+    """The selected threads of all workers that answered, and those that did not."""
+
+    threads: list[ThreadDetail] = []
+    silent: list[Silence] = []
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """When a worker came to a status."""
+
+    at: float
+    status: str
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker in the manager's registry.
+
+    `status` is `live`, `late` (two pings that were due have not come) or `lost` (none for the expiration time).
+    `interval_seconds` is the manager's estimate of its ping interval. Transitions are those that this manager has
+    seen since its start, oldest first.
+    """
+
+    info: fleet.WorkerInfo
+    status: str
+    last_ping: float
+    age_seconds: float  # of the last ping, by the manager's clock
+    interval_seconds: float
+    transitions: list[Transition] = []
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -104,6 +149,13 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The life of a sector wherever it happened, oldest first, and the workers that could not be asked."""
+
+    entries: list[HistoryEntry] = []
+    silent: list[Silence] = []
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker takes new sectors, and how far it has come in finishing those it has.
 
@@ -115,3 +167,45 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     reason: str = ""
     busy: list[str] = []  # sectors still in work
+
+
+class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A token as lists show it; `id` is the beginning of its text."""
+
+    id: str
+    name: str
+    scope: str
+    created: float
+    created_by: str
+    expires: float | None = None
+    revoked: float | None = None
+    used: float | None = None
+
+
+class NewToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that was just made, and its text, which nobody will see again."""
+
+    token: Token
+    text: str
+
+
+class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A change that somebody asked for.
+
+    `params` are as they came; `before` and `after` what is known of the thing that was changed. `outcome` is the
+    result (a secret one is left out) or the error's text. What is longer than a row should hold is cut, and then no
+    JSON any more but its beginning as a text.
+    """
+
+    id: int = 0
+    at: float
+    who: str
+    address: str
+    what: str
+    params: msgspec.Raw = msgspec.Raw(b"[]")
+    reason: str = ""
+    sectors: list[str] = []
+    before: msgspec.Raw = msgspec.Raw(b"null")
+    after: msgspec.Raw = msgspec.Raw(b"null")
+    ok: bool
+    outcome: msgspec.Raw = msgspec.Raw(b"null")

@@ -1,0 +1,60 @@
+"""`damocles-manager`: run a manager, and ask one.
+
+A module is imported when its command runs; `--version` does not even import the parser.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import damocles
+
+if TYPE_CHECKING:
+    import cyclopts
+
+PROGRAM = "damocles-manager"
+DEFAULT_LISTEN = "127.0.0.1:1789"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--version"], ["-V"]):
+        print(f"{PROGRAM} {damocles.__version__}")
+        return 0
+    from damocles.cli import common
+
+    return common.run(_app(), _listen_last(given))
+
+
+def _app() -> "cyclopts.App":
+    import cyclopts
+
+    app = cyclopts.App(
+        name=PROGRAM,
+        help="Hand out sectors, talk to the chain, and keep a fleet of workers.",
+        version=f"{PROGRAM} {damocles.__version__}",
+        version_flags=["--version", "-V"],
+        default_parameter=cyclopts.Parameter(negative=()),
+    )
+    app.command("damocles.cli.manager_mock:mock", name="mock", help="Run a manager with a mock chain in its process.")
+    util = cyclopts.App(name="util", help="Ask a running manager.")
+    sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
+    sealer.command("damocles.cli.manager_sectors:app", name="sectors", help="What the manager knows of its sectors.")
+    util.command(sealer)
+    util.command("damocles.cli.manager_worker:app", name="worker", help="See and steer the workers' sealing threads.")
+    app.command(util)
+    return app
+
+
+def _listen_last(given: list[str]) -> list[str]:
+    """Move `--listen ADDRESS` of `util` behind the command, where it is parsed.
+
+    The original takes it only before: `damocles-manager util --listen ADDRESS worker list`.
+    """
+    match given:
+        case ["util", "--listen", address, *rest]:
+            return ["util", *rest, "--listen", address]
+        case ["util", option, *rest] if option.startswith("--listen="):
+            return ["util", *rest, option]
+    return given

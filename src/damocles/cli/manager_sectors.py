@@ -1,0 +1,110 @@
+"""`damocles-manager util sealer sectors`: what the manager knows of its sectors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cyclopts import App
+
+from damocles.cli import common, manager
+from damocles.rpc import address, errors, sync
+from damocles.wire import records, seal
+
+app = App(name="sectors", help="What the manager knows of its sectors.")
+
+_ALL_JOBS = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A sector as the list shows it; keys of `--json` are these."""
+
+    sector: str
+    state: str
+    worker: str
+    location: str
+    finalized: bool
+    aborted: bool
+    abort_reason: str
+    pre_commit: str
+    proof: str
+    failure: str
+
+
+@app.command(name="list")
+def list_sectors(
+    *,
+    listen: str = manager.DEFAULT_LISTEN,
+    json: bool = False,
+) -> int:
+    """List every sector: who has it, where it stands, what is on chain.
+
+    A sector without a worker was handed out and never reported: its answer may have been lost.
+
+    Args:
+        listen: Where the manager is: host:port, URL or multiaddr.
+        json: Print JSON instead of a table.
+    """
+    rows = _fetch(listen)
+    if json:
+        common.print_json([_as_json(row) for row in rows])
+        return common.OK
+    header = ["Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"]
+    common.print_table(header, map(_cells, rows))
+    return common.OK
+
+
+def _fetch(listen: str) -> list[_Row]:
+    try:
+        with sync.connect(address.manager_url(listen)) as client:
+            return list(_rows(client))
+    except ValueError as error:
+        raise common.WrongUsage(str(error)) from error
+    except errors.CallError as error:
+        raise common.Failed(str(error)) from error
+
+
+def _rows(client: sync.Client) -> Iterator[_Row]:
+    known: list[records.SectorState] = []
+    for state in ("online", "offline"):
+        known += client.call("Venus.ListSectors", [state, _ALL_JOBS], returns=list[records.SectorState] | None) or []
+    for record in sorted(known, key=lambda one: one.id):
+        latest = record.latest_state
+        failure = latest.failure if latest else None
+        yield _Row(
+            sector=str(record.id),
+            state=latest.state_change.next if latest else "",
+            worker=latest.worker.instance if latest else "",
+            location=latest.worker.location if latest else "",
+            finalized=record.finalized and not record.abort_reason,
+            aborted=bool(record.abort_reason),
+            abort_reason=record.abort_reason,
+            pre_commit=_pre_commit(client, record),
+            # A manager takes a proof only once it has verified it.
+            proof="verified" if record.submitted_proof else "",
+            failure=f"{failure.level.lower()}: {failure.desc}" if failure else "",
+        )
+
+
+def _pre_commit(client: sync.Client, record: records.SectorState) -> str:
+    if record.pre_commit is None:
+        return ""
+    if record.seed is not None or record.submitted_proof is not None:
+        return "landed"  # there is no seed before that
+    if record.finalized:
+        return "submitted"
+    try:
+        polled = client.call("Venus.PollPreCommitState", [record.id], returns=seal.Polled)
+    except errors.RpcError:
+        return "submitted"  # the sector has ended since it was listed
+    return seal.OnChainState(polled.state).name.lower()
+
+
+def _cells(row: _Row) -> list[str]:
+    end = f"aborted: {row.abort_reason}" if row.aborted else "finalized" if row.finalized else ""
+    cells = [row.sector, row.state, row.worker, row.location, row.pre_commit, row.proof, end, row.failure]
+    return [cell or "-" for cell in cells]
+
+
+def _as_json(row: _Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}

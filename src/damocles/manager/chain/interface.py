@@ -1,0 +1,93 @@
+"""What the manager asks a chain, real or mock.
+
+Questions are asynchronous, because a real chain answers over the network; they come before a transaction, never inside
+one. Messages are handed over inside the caller's transaction: either the sector's record and the message are both
+there afterwards, or neither. A real chain keeps them in an outbox and sends them from there.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from damocles.wire import seal, tasks
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SealProof, SectorID
+
+
+class Refused(Exception):
+    """The chain will never take this message; the text is the chain's reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Rules of a network, in epochs."""
+
+    ticket_lookback: int  # a ticket is this much older than the head, so that no reorganisation takes it away
+    ticket_max_age: int
+    challenge_delay: int  # from the landing of a pre-commit to its seed
+    seed_confidence: int  # how deep a seed has to be before it is used
+    block_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnChain:
+    """A sector whose pre-commit has landed."""
+
+    proof_type: SealProof
+    pre_commit: seal.PreCommit
+    pre_commit_epoch: int
+    proven: bool
+
+
+class Verifier(Protocol):
+    """Checks seal proofs."""
+
+    async def verify(self, claim: tasks.VerifySeal) -> bool:
+        """Tell whether the proof is valid.
+
+        Raises:
+            Refused: It is no proof at all.
+            errors.Unverifiable: It cannot be checked now.
+        """
+
+
+class Chain(Protocol):
+    """A chain."""
+
+    @property
+    def network(self) -> Network:
+        """Its rules."""
+
+    async def head(self) -> int:
+        """Return the epoch of the head."""
+
+    async def ticket(self, miner: int, epoch: int) -> bytes:
+        """Return the sealing randomness of an epoch, 32 bytes."""
+
+    async def seed(self, miner: int, epoch: int) -> bytes:
+        """Return the challenge randomness of an epoch, 32 bytes."""
+
+    async def sector(self, sector: SectorID) -> OnChain | None:
+        """Return what is on the chain of a sector; `None` if its pre-commit has not landed."""
+
+    async def message(self, cid: CID) -> seal.Polled:
+        """Return how far a message has come."""
+
+    async def check_proof(self, sector: SectorID, proof: bytes) -> None:
+        """Verify a proof as the chain would.
+
+        Raises:
+            Refused: It is not valid, or there is nothing to prove.
+            errors.Unverifiable: It cannot be checked now.
+        """
+
+    def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> CID:
+        """Hand over a pre-commit and return its message id; one of the same sector that has not landed is replaced.
+
+        Raises:
+            Refused: Another one has landed.
+        """
+
+    def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> CID:
+        """Hand over a checked proof, likewise."""

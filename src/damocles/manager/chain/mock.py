@@ -1,0 +1,233 @@
+"""A chain that lives in the manager's process and database, for demos, tests and trying things out.
+
+Epochs follow from the wall clock, so an idle chain costs nothing. Randomness is drawn from a secret that is made with
+the database: a restarted manager answers the same for the same epoch. Messages land by themselves after a number of
+epochs; a proof is only taken if it verifies.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from damocles.manager.chain import interface
+from damocles.manager.db import tables
+from damocles.manager.db.engine import Database
+from damocles.wire import codec, seal, tasks
+from damocles.wire.sectors import SealProof, SectorID, prover_id
+
+PRE_COMMIT = "pre_commit"
+PROOF = "proof"
+
+_TICKET_LOOKBACK = 900
+_FIRST_EPOCH = 1000  # later than the lookback, so that the first ticket has an epoch
+_TICKET_LIFE_SECONDS = 86400.0  # as on the real network: 2880 epochs of 30 s beyond the lookback
+
+_messages = tables.messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How fast the chain goes: seconds of an epoch (`ValueError` below a millisecond), and delays in epochs."""
+
+    block_seconds: float = 1.0
+    pre_commit_delay: int = 0
+    proof_delay: int = 0
+    challenge_delay: int = 0
+
+    def __post_init__(self) -> None:
+        if self.block_seconds < 0.001:
+            raise ValueError(f"an epoch of {self.block_seconds:g} s is too short: use 1ms or more")
+
+    def network(self) -> interface.Network:
+        """Return the rules that follow."""
+        return interface.Network(
+            ticket_lookback=_TICKET_LOOKBACK,
+            ticket_max_age=_TICKET_LOOKBACK + round(_TICKET_LIFE_SECONDS / self.block_seconds),
+            challenge_delay=self.challenge_delay,
+            seed_confidence=0,
+            block_seconds=self.block_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """What makes this chain this chain: its secret, and an epoch with the time it began."""
+
+    secret: bytes
+    anchor_epoch: int
+    anchor_at: float
+
+    def head(self, now: float, block_seconds: float) -> int:
+        """Return the epoch at a time; a clock that was set back does not bring epochs back before the anchor."""
+        return self.anchor_epoch + max(0, int((now - self.anchor_at) // block_seconds))
+
+
+class MockChain:
+    """The chain; see `interface.Chain` for its methods."""
+
+    def __init__(
+        self,
+        database: Database,
+        identity: _Identity,
+        options: Options,
+        verifier: interface.Verifier,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._identity = identity
+        self._options = options
+        self._verifier = verifier
+        self._clock = clock
+        self.network = options.network()
+
+    def _head(self) -> int:
+        return self._identity.head(self._clock(), self._options.block_seconds)
+
+    async def head(self) -> int:
+        """Return the epoch of the head."""
+        return self._head()
+
+    async def ticket(self, miner: int, epoch: int) -> bytes:
+        """Return the sealing randomness of an epoch."""
+        return self._randomness(b"ticket", miner, epoch)
+
+    async def seed(self, miner: int, epoch: int) -> bytes:
+        """Return the challenge randomness of an epoch."""
+        return self._randomness(b"seed", miner, epoch)
+
+    def _randomness(self, tag: bytes, miner: int, epoch: int) -> bytes:
+        text = b"%s %d %d" % (tag, miner, epoch)
+        drawn = hashlib.blake2b(text, key=self._identity.secret, digest_size=32).digest()
+        # Proofs read it as a little-endian element of the field, which is a little smaller than 2^255.
+        return drawn[:31] + bytes([drawn[31] & 0x3F])
+
+    async def sector(self, sector: SectorID) -> interface.OnChain | None:
+        """Return what has landed of a sector."""
+        head = self._head()
+        landed = select(_messages).where(*_of(sector), _messages.c.landing_epoch <= head)
+        rows = await self._database.read(lambda tx: {row.kind: row for row in tx.execute(landed)})
+        if PRE_COMMIT not in rows:
+            return None
+        row = rows[PRE_COMMIT]
+        return interface.OnChain(
+            proof_type=SealProof(row.proof_type),
+            pre_commit=codec.decode(row.content, seal.PreCommit),
+            pre_commit_epoch=row.landing_epoch,
+            proven=PROOF in rows,
+        )
+
+    async def message(self, cid: codec.CID) -> seal.Polled:
+        """Return how far a message has come: packed one epoch after it was sent, landed after the delay."""
+        head = self._head()
+        sent = select(_messages.c.sent_epoch, _messages.c.landing_epoch).where(_messages.c.cid == str(cid))
+        row = await self._database.read(lambda tx: tx.execute(sent).first())
+        if row is None:
+            return seal.Polled(seal.OnChainState.NOT_FOUND, f"message {cid} is not on the mock chain")
+        if row.landing_epoch <= head:
+            return seal.Polled(seal.OnChainState.LANDED)
+        return seal.Polled(seal.OnChainState.PACKED if row.sent_epoch < head else seal.OnChainState.PENDING)
+
+    async def check_proof(self, sector: SectorID, proof: bytes) -> None:
+        """Verify a proof against the landed pre-commit and this chain's own randomness."""
+        found = await self.sector(sector)
+        if found is None:
+            msg = "pre-commit info not found on chain"
+            raise interface.Refused(msg)
+        pre_commit = found.pre_commit
+        claim = tasks.VerifySeal(
+            registered_proof=found.proof_type.proof_name,
+            comm_r=pre_commit.comm_r,
+            comm_d=pre_commit.comm_d,
+            prover_id=codec.Bytes32(prover_id(sector.miner)),
+            sector_id=sector.number,
+            ticket=codec.Bytes32(await self.ticket(sector.miner, pre_commit.ticket.epoch)),
+            seed=codec.Bytes32(await self.seed(sector.miner, found.pre_commit_epoch + self.network.challenge_delay)),
+            proof=proof,
+        )
+        if not await self._verifier.verify(claim):
+            msg = "invalid proof (compute error?)"
+            raise interface.Refused(msg)
+
+    def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> codec.CID:
+        """Keep a pre-commit until it lands."""
+        return self._send(tx, PRE_COMMIT, allocated, codec.encode(content), self._options.pre_commit_delay)
+
+    def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> codec.CID:
+        """Keep a proof until it lands."""
+        return self._send(tx, PROOF, allocated, codec.encode(content), self._options.proof_delay)
+
+    def _send(
+        self, tx: Connection, kind: str, allocated: seal.AllocatedSector, content: bytes, delay: int
+    ) -> codec.CID:
+        head, sector = self._head(), allocated.id
+        cid = _message_cid(kind, sector, content)
+        same_kind = (*_of(sector), _messages.c.kind == kind)
+        landed = tx.execute(select(_messages.c.cid).where(*same_kind, _messages.c.landing_epoch <= head)).scalar()
+        if landed == cid:
+            return cid
+        if landed is not None:
+            msg = f"the {kind.replace('_', '-')} of {sector} is on chain already, with other content"
+            raise interface.Refused(msg)
+        tx.execute(delete(_messages).where(*same_kind))
+        tx.execute(
+            insert(_messages).values(
+                cid=str(cid),
+                kind=kind,
+                miner=sector.miner,
+                number=sector.number,
+                proof_type=allocated.proof,
+                content=content.decode(),
+                sent_epoch=head,
+                landing_epoch=head + delay,
+            )
+        )
+        return cid
+
+
+async def open_chain(
+    database: Database, options: Options, verifier: interface.Verifier, clock: Callable[[], float]
+) -> MockChain:
+    """Return the chain that lives in a database, made on first use.
+
+    Another length of epochs than before is taken from now on: the head goes on from where it was.
+    """
+    identity = await database.write(lambda tx: _identify(tx, options, clock()))
+    return MockChain(database, identity, options, verifier, clock)
+
+
+def _identify(tx: Connection, options: Options, now: float) -> _Identity:
+    row = tx.execute(select(tables.chain)).first()
+    if row is None:
+        identity = _Identity(secret=secrets.token_bytes(32), anchor_epoch=_FIRST_EPOCH, anchor_at=now)
+        tx.execute(
+            insert(tables.chain).values(
+                id=1,
+                secret=identity.secret,
+                anchor_epoch=identity.anchor_epoch,
+                anchor_at=now,
+                block_seconds=options.block_seconds,
+            )
+        )
+        return identity
+    identity = _Identity(secret=row.secret, anchor_epoch=row.anchor_epoch, anchor_at=row.anchor_at)
+    if row.block_seconds == options.block_seconds:
+        return identity
+    head = identity.head(now, row.block_seconds)
+    anchor = {"anchor_epoch": head, "anchor_at": now}
+    tx.execute(update(tables.chain).values(**anchor, block_seconds=options.block_seconds))
+    return _Identity(secret=row.secret, anchor_epoch=head, anchor_at=now)
+
+
+def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (_messages.c.miner == sector.miner, _messages.c.number == sector.number)
+
+
+def _message_cid(kind: str, sector: SectorID, content: bytes) -> codec.CID:
+    """Return a CID of the form that message ids of the original have: version 1, raw, blake2b-512."""
+    digest = hashlib.blake2b(b"%s %s " % (kind.encode(), str(sector).encode()) + content).digest()
+    prefix = bytes.fromhex("0155c0e40240")
+    return codec.CID("b" + base64.b32encode(prefix + digest).decode().lower().rstrip("="))

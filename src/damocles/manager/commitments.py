@@ -1,0 +1,199 @@
+"""A sector's way onto the chain: ticket, pre-commit, seed, proof.
+
+What the chain has to be asked comes before the transaction that decides, and the transaction looks at the record
+again: of two submissions at once, the second meets the first one's result.
+"""
+
+import math
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from damocles.manager import errors, sectors
+from damocles.manager.chain import interface
+from damocles.manager.db.engine import Database
+from damocles.wire import commitments, records, seal
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SealProof, SectorID
+
+log = structlog.get_logger(__name__)
+
+_NOT_SENT = "attempt to publish message but failed"
+_NO_PRE_COMMIT = "pre-commit info not found on chain"
+
+
+class Commitments:
+    """What the worker asks for and hands in on the way; methods are those of the API, named alike."""
+
+    def __init__(self, database: Database, chain: interface.Chain, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._chain = chain
+        self._clock = clock
+
+    async def assign_ticket(self, sector: SectorID) -> seal.Ticket:
+        """Draw a ticket for the replica id and keep it; every call draws a new one."""
+        epoch = await self._chain.head() - self._chain.network.ticket_lookback
+        ticket = seal.Ticket(await self._chain.ticket(sector.miner, epoch), epoch)
+        await self._set(sector, ticket=ticket)
+        return ticket
+
+    async def submit_pre_commit(
+        self, allocated: seal.AllocatedSector, content: seal.PreCommit, hard_reset: bool
+    ) -> seal.Submitted:
+        """Check a pre-commit and hand it to the chain.
+
+        The same content again is accepted, other content is not unless `hard_reset`. What landed already stays.
+        """
+        sector = allocated.id
+        head = await self._chain.head()
+        on_chain = await self._chain.sector(sector)
+        ticket = await self._chain.ticket(sector.miner, content.ticket.epoch)
+        kept = records.SubmittedPreCommit(
+            commitments.sealed_cid(content.comm_r), commitments.unsealed_cid(content.comm_d), content.ticket
+        )
+
+        def submit(tx: Connection) -> seal.Submitted:
+            record = sectors.load(tx, sector)
+            if record.pre_commit is not None and not hard_reset:
+                return _compare(record.pre_commit == kept)
+            if on_chain is None:
+                refused = self._check_pre_commit(record, content, head, ticket)
+                if refused is not None:
+                    return refused
+            elif on_chain.pre_commit.ticket.epoch != content.ticket.epoch:
+                desc = f"bad ticket epoch: {on_chain.pre_commit.ticket.epoch} != {content.ticket.epoch}"
+                return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+            try:
+                cid = self._chain.send_pre_commit(tx, seal.AllocatedSector(sector, record.proof), content)
+            except interface.Refused as error:
+                return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
+            messages = msgspec.structs.replace(record.messages, pre_commit_cid=cid, need_send=False)
+            sectors.save(tx, msgspec.structs.replace(record, pre_commit=kept, messages=messages), self._clock())
+            return seal.Submitted(seal.SubmitResult.ACCEPTED)
+
+        return _logged("pre-commit", sector, await self._database.write(submit))
+
+    def _check_pre_commit(
+        self, record: records.SectorState, content: seal.PreCommit, head: int, ticket: bytes
+    ) -> seal.Submitted | None:
+        expected = commitments.zero_comm_d(SealProof(record.proof).size)
+        if not record.pieces and content.comm_d != expected:
+            desc = (
+                f"CommD of {record.id} is {content.comm_d.hex()}, but a sector without deals has {expected.hex()}:"
+                " its pieces or tree-d are damaged, go back to adding pieces"
+            )
+            return seal.Submitted(seal.SubmitResult.MISMATCHED, desc)
+        given, network = content.ticket, self._chain.network
+        if given.epoch < head - network.ticket_max_age:
+            desc = f"ticket expired: seal height: {given.epoch + network.ticket_lookback}, head: {head}"
+            return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+        if given.epoch > head - network.ticket_lookback:
+            desc = f"bad ticket epoch: {given.epoch} is later than head {head} - {network.ticket_lookback}"
+            return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+        if given.ticket != ticket:
+            desc = f"bad ticket: the chain has another value for epoch {given.epoch}"
+            return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+        return None
+
+    async def poll_pre_commit_state(self, sector: SectorID) -> seal.Polled:
+        """Return how far the pre-commit has come."""
+        record = await self._load(sector)
+        return await self._poll(record, record.messages.pre_commit_cid)
+
+    async def wait_seed(self, sector: SectorID, proof: SealProof) -> seal.WaitSeedResp:
+        """Return the seed and keep it, or say how long to wait for it.
+
+        Raises:
+            errors.ManagerError: The pre-commit has not landed.
+        """
+        await self._load(sector)
+        head, network = await self._chain.head(), self._chain.network
+        if proof.is_non_interactive:
+            epoch = head - 1
+        else:
+            on_chain = await self._chain.sector(sector)
+            if on_chain is None:
+                raise errors.ManagerError(f"precommit info not found on chain. sid: {sector}")
+            epoch = on_chain.pre_commit_epoch + network.challenge_delay
+            missing = epoch + network.seed_confidence - head
+            if missing > 0:
+                return seal.WaitSeedResp(True, math.ceil(missing * network.block_seconds))
+        seed = seal.Seed(await self._chain.seed(sector.miner, epoch), epoch)
+        await self._set(sector, seed=seed)
+        return seal.WaitSeedResp(False, 0, seed)
+
+    async def submit_proof(self, sector: SectorID, content: seal.Proof, hard_reset: bool) -> seal.Submitted:
+        """Verify a proof and hand it to the chain.
+
+        Raises:
+            errors.Unverifiable: It cannot be checked now; the worker may send it again.
+        """
+        known = await self._database.read(lambda tx: _known_proof(tx, sector, content, hard_reset))
+        if known is not None:
+            return known
+        try:
+            await self._chain.check_proof(sector, content.proof)
+        except interface.Refused as error:
+            return _logged("proof", sector, seal.Submitted(seal.SubmitResult.REJECTED, str(error)))
+
+        def submit(tx: Connection) -> seal.Submitted:
+            known = _known_proof(tx, sector, content, hard_reset)
+            if known is not None:
+                return known
+            record = sectors.load(tx, sector)
+            try:
+                cid = self._chain.send_proof(tx, seal.AllocatedSector(sector, record.proof), content)
+            except interface.Refused as error:
+                # Another valid proof has landed: all the worker wants is there.
+                return seal.Submitted(seal.SubmitResult.DUPLICATE, str(error))
+            messages = msgspec.structs.replace(record.messages, commit_cid=cid, need_send=False)
+            sectors.save(tx, msgspec.structs.replace(record, submitted_proof=content, messages=messages), self._clock())
+            return seal.Submitted(seal.SubmitResult.ACCEPTED)
+
+        return _logged("proof", sector, await self._database.write(submit))
+
+    async def poll_proof_state(self, sector: SectorID) -> seal.Polled:
+        """Return how far the proof has come."""
+        record = await self._load(sector)
+        return await self._poll(record, record.messages.commit_cid)
+
+    async def _poll(self, record: records.SectorState, cid: CID | None) -> seal.Polled:
+        if cid is not None:
+            return await self._chain.message(cid)
+        if record.messages.need_send:
+            return seal.Polled(seal.OnChainState.PENDING)
+        return seal.Polled(seal.OnChainState.FAILED, _NOT_SENT)
+
+    async def _load(self, sector: SectorID) -> records.SectorState:
+        return await self._database.read(lambda tx: sectors.load(tx, sector))
+
+    async def _set(self, sector: SectorID, **values: object) -> None:
+        """Set fields that the chain would give again: losing them in a power cut costs nothing."""
+
+        def change(tx: Connection) -> None:
+            record = sectors.load(tx, sector)
+            sectors.save(tx, msgspec.structs.replace(record, **values), self._clock())
+
+        await self._database.write(change, durable=False)
+
+
+def _known_proof(tx: Connection, sector: SectorID, content: seal.Proof, hard_reset: bool) -> seal.Submitted | None:
+    """Answer what the record alone decides."""
+    record = sectors.load(tx, sector)
+    if record.pre_commit is None:
+        return seal.Submitted(seal.SubmitResult.REJECTED, _NO_PRE_COMMIT)
+    if record.submitted_proof is not None and not hard_reset:
+        return _compare(record.submitted_proof == content)
+    return None
+
+
+def _logged(what: str, sector: SectorID, answer: seal.Submitted) -> seal.Submitted:
+    say = log.info if answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE} else log.warning
+    say(f"{what} submitted", sector=str(sector), result=seal.SubmitResult(answer.res).name.lower(), reason=answer.desc)
+    return answer
+
+
+def _compare(same: bool) -> seal.Submitted:
+    return seal.Submitted(seal.SubmitResult.ACCEPTED if same else seal.SubmitResult.MISMATCHED)

@@ -1,0 +1,51 @@
+"""Bring a database to the present schema.
+
+A new database gets today's tables at once. An older one goes through `STEPS`, each once and in its own transaction
+with the version it leads to, so that a kill in between is repaired by the next start.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, delete, insert, inspect, select, text
+
+from damocles.manager.db import tables
+
+_FIRST = 1
+
+# Version reached -> statements that lead there from the one before. Plain SQL that SQLite and PostgreSQL both take:
+# a step must do the same for ever, whatever `tables` says later.
+STEPS: Mapping[int, Sequence[str]] = {}
+
+
+class SchemaError(Exception):
+    """The database belongs to a newer release; the message says which schema it has."""
+
+
+def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapping[int, Sequence[str]] = STEPS) -> int:
+    """Create or migrate the tables; return the version found before, 0 for a new database.
+
+    Args:
+        begin: Opens a writing transaction.
+        steps: Statements by the version that they lead to, without gaps.
+
+    Raises:
+        SchemaError: A newer release has written this database.
+    """
+    newest = max(steps, default=_FIRST)
+    with begin() as tx:
+        if not inspect(tx).has_table(tables.schema_version.name):
+            tables.metadata.create_all(tx)
+            tx.execute(insert(tables.schema_version).values(version=newest))
+            return 0
+        found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
+    if found > newest:
+        msg = f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
+        raise SchemaError(msg)
+    for version in range(found + 1, newest + 1):
+        with begin() as tx:
+            for statement in steps[version]:
+                tx.execute(text(statement))
+            tx.execute(delete(tables.schema_version))
+            tx.execute(insert(tables.schema_version).values(version=version))
+    return found

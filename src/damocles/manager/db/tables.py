@@ -1,0 +1,152 @@
+"""Tables of the manager. What is written is the present schema; how older ones become it is in `schema`.
+
+Times are unix seconds.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+class _Number(TypeDecorator[int]):
+    """An actor id or a sector number: unsigned 64-bit on the wire, signed in SQL. From 2^63 on there are none."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> int | None:
+        """Let those that SQL cannot hold be found nowhere."""
+        return value if value is None or 0 <= value < 2**63 else -1
+
+
+# SQLite counts up by itself only in a column of the exact type INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+
+# `record` is the whole sector as `records.SectorState` JSON; the columns beside it are what lists select by, and are
+# only ever written together with it. `attempt` counts how often the sector was handed out; `worker` and `location` are
+# null until the first report.
+sectors = Table(
+    "sectors",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("online", Boolean, nullable=False),
+    Column("aborted", Boolean, nullable=False),
+    Column("worker", Text, nullable=True),
+    Column("location", Text, nullable=True),
+    Column("allocated_to", Text, nullable=False),  # address or name of whoever asked
+    Column("allocated_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("record", Text, nullable=False),
+    PrimaryKeyConstraint("miner", "number"),
+    Index(None, "online", "miner", "number"),
+)
+
+numbers = Table(
+    "numbers",
+    metadata,
+    Column("miner", _Number, primary_key=True, autoincrement=False),
+    Column("last_number", BigInteger, nullable=False),
+)
+
+# Append-only: every ReportState, also those about sectors that are finished already.
+sector_events = Table(
+    "sector_events",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("prev", Text, nullable=False),
+    Column("next", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("failure_level", Text, nullable=True),
+    Column("failure_text", Text, nullable=True),
+    Index(None, "miner", "number", "id"),
+)
+
+# Where a sector's files lie: `kind` is `normal` or `upgrade`, as in the original's sector index.
+sector_files = Table(
+    "sector_files",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sealed_store", Text, nullable=False),
+    Column("cache_store", Text, nullable=False),
+    PrimaryKeyConstraint("miner", "number", "kind"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("store", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("miner", "number"),
+    Index(None, "store"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("info", Text, nullable=False),
+    Column("last_ping", Double, nullable=False),
+)
+
+# The mock chain: one row of what it is, and its messages. Epochs follow from the time and this anchor.
+chain = Table(
+    "chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("anchor_epoch", BigInteger, nullable=False),
+    Column("anchor_at", Double, nullable=False),
+    Column("block_seconds", Double, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("cid", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("proof_type", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("sent_epoch", BigInteger, nullable=False),
+    Column("landing_epoch", BigInteger, nullable=False),
+    Index(None, "miner", "number", "kind"),
+)

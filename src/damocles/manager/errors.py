@@ -1,0 +1,53 @@
+"""What the manager answers instead of a result.
+
+    rpc.errors.RpcError
+    └── ManagerError              code 1: the text tells what is wrong; a worker tries again
+        ├── SectorNotFound        code 11001: no such sector is being worked on; a worker gives its sector up
+        ├── UnknownWorker         code 12001: no such worker
+        ├── WorkerSilent          code 12002: a worker gave the manager no answer; it may have done the work
+        └── Unverifiable          code 1: the proof cannot be checked now; nothing is said about the proof
+
+    StartError                    the manager cannot start; the text says why and what to do
+
+Texts of the first group are the original's where it has one, because people's scripts look for them.
+"""
+
+from damocles.rpc import errors
+
+
+class ManagerError(errors.RpcError):
+    """A call cannot be answered; the message says why and what to do."""
+
+    def __init__(self, message: str, code: errors.Code = errors.Code.FAILED) -> None:
+        super().__init__(code, message)
+
+
+class SectorNotFound(ManagerError):
+    """No such sector is being worked on."""
+
+    def __init__(self) -> None:
+        super().__init__("error code 11001: sector state not found", errors.Code.SECTOR_STATE_NOT_FOUND)
+
+
+class UnknownWorker(ManagerError):
+    """No worker has that name, and it is no address."""
+
+    def __init__(self, text: str, known: str) -> None:
+        super().__init__(
+            f"no worker is named {text!r}, and it is no address; known workers: {known}", errors.Code.UNKNOWN_WORKER
+        )
+
+
+class WorkerSilent(ManagerError):
+    """A worker gave no answer."""
+
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(f"{worker}: {reason}", errors.Code.WORKER_SILENT)
+
+
+class Unverifiable(ManagerError):
+    """A proof cannot be checked at present; the message names what is missing and the command that brings it."""
+
+
+class StartError(Exception):
+    """The manager cannot start."""

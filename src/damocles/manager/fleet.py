@@ -1,0 +1,338 @@
+"""Tasks of the whole fleet from one place: `Damocles.*` of the manager.
+
+A request is carried to all workers it concerns at once. One that is down or hangs costs its own time-out, is named in
+the answer with the reason, and holds up nothing else.
+
+Whatever changes something takes a `reason` and logs who asked for it.
+"""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import anyio
+import msgspec
+import structlog
+from msgspec import structs
+from sqlalchemy import Connection, select
+
+from damocles.manager import errors, fleet_peers, fleet_watch, workers
+from damocles.manager.db import tables
+from damocles.manager.db.engine import Database
+from damocles.rpc import address, core
+from damocles.rpc import errors as rpc_errors
+from damocles.sealing import operations, selection
+from damocles.wire import control
+from damocles.wire.sectors import SectorID
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+_events = tables.sector_events
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+TIMEOUT_SECONDS = fleet_peers.TIMEOUT_SECONDS
+LONGEST_LOG_WAIT_SECONDS = 30.0
+_RESOLVE_SECONDS = 2.0
+_NAMES_TOLD = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A worker to call: its name in the registry, or the address that was asked for."""
+
+    name: str
+    dest: str
+
+
+class Fleet:
+    """All workers of a manager; made by `open_fleet`."""
+
+    def __init__(
+        self, database: Database, peers: fleet_peers.Peers, watch: fleet_watch.Watch, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._peers = peers
+        self._clock = clock
+        self.watch = watch
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API."""
+        service.add("Damocles.Workers", self.workers)
+        service.add("Damocles.FleetThreads", self.threads)
+        service.add("Damocles.FleetAct", self.act)
+        service.add("Damocles.WorkerDrain", self.drain)
+        service.add("Damocles.WorkerDrainState", self.drain_state)
+        service.add("Damocles.WorkerLogs", self.logs)
+        service.add("Damocles.SectorHistory", self.history)
+
+    # All workers ----------------------------------------------------------------------------------------------------
+
+    async def workers(self, expiration_seconds: Seconds | None = None) -> list[control.WorkerStatus]:
+        """Return the registry by name; a worker is lost after `expiration_seconds` without a ping."""
+        rows = await self._database.read(workers.select_rows)
+        return [self.watch.describe(row, expiration_seconds) for row in rows]
+
+    async def threads(
+        self, chosen: control.Selection, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> control.FleetThreads:
+        """Return the selected threads by worker and index; naming workers selects all of theirs."""
+        if not chosen.workers:
+            _check(chosen)
+        targets = await self._targets(chosen.workers)
+        told, silent = await self._gather(targets, lambda _: operations.threads(self._clock()), timeout_seconds)
+        return control.FleetThreads(
+            threads=[
+                structs.replace(detail, worker=target.name, dest=target.dest)
+                for target, threads in told
+                for detail in threads.details
+                if selection.holds(chosen, detail)
+            ],
+            silent=silent,
+        )
+
+    async def act(
+        self,
+        call: core.Call,
+        chosen: control.Selection,
+        wanted: control.Act,
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> list[control.Outcome]:
+        """Do something to the selected threads; return what came of it, for each thread and each silent worker."""
+        _check(chosen)
+        targets = await self._targets(chosen.workers)
+        told, silent = await self._gather(
+            targets, lambda _: operations.act(chosen, wanted, self._clock()), timeout_seconds
+        )
+        outcomes = [
+            structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
+        ]
+        if not wanted.dry_run:
+            for outcome in outcomes:
+                log.info(
+                    "fleet act",
+                    verb=wanted.verb,
+                    by=call.principal or call.peer,
+                    reason=wanted.reason,
+                    worker=outcome.worker,
+                    thread=outcome.index,
+                    sector=outcome.sector,
+                    ok=outcome.ok,
+                    outcome=outcome.text,
+                )
+        return outcomes + [
+            control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
+        ]
+
+    async def history(self, sector: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.SectorHistory:
+        """Return every step of a sector wherever it happened, oldest first.
+
+        Lost workers are not asked. What a worker's journal does not tell, because the worker or its store is gone,
+        comes from the reports to the manager.
+        """
+        try:
+            identity = SectorID.parse(sector)
+        except ValueError as error:
+            raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
+        rows = await self._database.read(workers.select_rows)
+        lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
+        targets = [Target(row.info.name, row.info.dest) for row in rows]
+        told, silent = await self._gather(
+            [target for target in targets if target.name not in lost],
+            lambda _: _asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
+            timeout_seconds,
+        )
+        entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
+        journals = {(entry.worker, entry.location) for entry in entries}
+        reported = await self._database.read(lambda tx: _reported(tx, identity))
+        entries += [entry for entry in reported if (entry.worker, entry.location) not in journals]
+        silent += [
+            control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
+            for target in targets
+            if target.name in lost
+        ]
+        return control.SectorHistory(entries=sorted(entries, key=lambda entry: entry.at), silent=silent)
+
+    # One worker -----------------------------------------------------------------------------------------------------
+
+    async def drain(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        worker: str,
+        on: bool,
+        deadline_seconds: Seconds | None = None,
+        reason: str = "",
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> control.Drain:
+        """Begin or end a drain of a worker."""
+        params = (on, deadline_seconds, reason)
+        state = await self._ask(worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
+        log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.principal or call.peer, reason=reason)
+        return state
+
+    async def drain_state(self, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.Drain:
+        """Return whether a worker drains, and what is left to do."""
+        return await self._ask(worker, "Damocles.DrainState", (), control.Drain, timeout_seconds)
+
+    async def logs(
+        self,
+        worker: str,
+        index: int,
+        after: int = 0,
+        wait_seconds: Seconds = 0.0,
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> list[control.LogLine]:
+        """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
+        wait = min(wait_seconds, LONGEST_LOG_WAIT_SECONDS)
+        params = (index, after, wait)
+        return await self._ask(worker, "Damocles.Logs", params, list[control.LogLine], timeout_seconds + wait)
+
+    # How ------------------------------------------------------------------------------------------------------------
+
+    async def _gather(
+        self, targets: Sequence[Target], dialogue: Callable[[Target], operations.Dialogue[T]], timeout_seconds: float
+    ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
+        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order."""
+        told: dict[str, T] = {}
+        silent: dict[str, control.Silence] = {}
+
+        async def hold(target: Target) -> None:
+            try:
+                told[target.name] = await self._peers.hold(target.dest, dialogue(target), timeout_seconds)
+            except operations.Unanswered as error:
+                silent[target.name] = control.Silence(worker=target.name, dest=target.dest, reason=str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for target in targets:
+                tasks.start_soon(hold, target)
+        names = [target.name for target in targets]
+        return (
+            [(target, told[target.name]) for target in targets if target.name in told],
+            [silent[name] for name in names if name in silent],
+        )
+
+    async def _ask(self, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float) -> T:
+        targets = await self._targets([worker])
+        if len(targets) != 1:
+            names = ", ".join(target.name for target in targets) or "no worker"
+            raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
+        (target,) = targets
+        try:
+            return await self._peers.hold(target.dest, _asked_for(method, params, returns), seconds)
+        except operations.Unanswered as error:
+            if error.refused.code is None:
+                raise errors.WorkerSilent(target.name, str(error)) from error
+            raise errors.ManagerError(f"{target.name}: {error}") from error
+
+    async def _targets(self, texts: Sequence[str]) -> list[Target]:
+        """Find the workers that names, patterns and addresses stand for; nothing given means all."""
+        rows = await self._database.read(workers.select_rows)
+        known = [Target(row.info.name, row.info.dest) for row in rows]
+        if not texts:
+            return known
+        found: dict[str, Target] = {}
+        for text in texts:
+            exact = [target for target in known if target.name == text]
+            matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
+            if not matched and not selection.is_pattern(text):
+                matched = [await _by_address(text, known)]
+            found |= {target.name: target for target in matched}
+        return list(found.values())
+
+
+@contextlib.asynccontextmanager
+async def open_fleet(
+    database: Database,
+    clock: Callable[[], float],
+    *,
+    connect: fleet_peers.Connect = fleet_peers.connect,
+    expiration_seconds: float = fleet_watch.EXPIRATION_SECONDS,
+) -> AsyncIterator[Fleet]:
+    """Yield the fleet that the database's registry holds, and watch it while the block runs."""
+    watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock, expiration_seconds)
+    await watch.load()
+    failure: Exception | None = None
+    async with fleet_peers.open_peers(connect) as peers, anyio.create_task_group() as tasks:
+        tasks.start_soon(watch.run)
+        try:
+            yield Fleet(database, peers, watch, clock)
+        except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
+            failure = exc
+        finally:
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _check(chosen: control.Selection) -> None:
+    try:
+        selection.check(chosen)
+    except selection.NothingSelected as error:
+        raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
+
+
+def _asked_for(method: str, params: tuple[Any, ...], returns: Any) -> operations.Dialogue[Any]:
+    """Make one call; a worker that does not know the method is the original or too old."""
+    (answer,) = yield [operations.Ask(method, params, returns)]
+    if operations.lacks_method(answer):
+        what = method.removeprefix("Damocles.")
+        raise operations.Unanswered(
+            operations.Refused(f"is a worker of the original or too old, it has no {what}", answer.code)
+        )
+    if isinstance(answer, operations.Refused):
+        raise operations.Unanswered(answer)
+    return answer
+
+
+async def _by_address(text: str, known: Sequence[Target]) -> Target:
+    """Return the worker at an address: a registered one, or whoever answers there.
+
+    Raises:
+        errors.UnknownWorker: It is no address of anything.
+    """
+    names = ", ".join(target.name for target in known[:_NAMES_TOLD]) or "none"
+    unknown = errors.UnknownWorker(text, names + (", …" if len(known) > _NAMES_TOLD else ""))
+    try:
+        url = address.worker_url(text)
+        endpoint = address.host_port(text, address.WORKER_PORT) if "://" not in text else None
+    except ValueError as error:
+        raise unknown from error
+    for target in known:
+        with contextlib.suppress(ValueError):
+            if address.worker_url(target.dest) == url:
+                return target
+    if endpoint is not None:
+        with anyio.move_on_after(_RESOLVE_SECONDS) as scope:
+            try:
+                await anyio.getaddrinfo(endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise unknown from error
+        if scope.cancelled_caught:
+            raise unknown
+    return Target(text, text if endpoint is None else str(endpoint))
+
+
+def _reported(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
+    return [
+        control.HistoryEntry(
+            at=event.at,
+            worker=event.worker,
+            location=event.location,
+            plan="",
+            sector=str(sector),
+            attempt=event.attempt,
+            prev=event.prev,
+            state=event.next,
+            event=event.event,
+            error=f"{event.failure_level.lower()}: {event.failure_text}" if event.failure_level else None,
+        )
+        for event in tx.execute(
+            select(_events)
+            .where(_events.c.miner == sector.miner, _events.c.number == sector.number)
+            .order_by(_events.c.id)
+        )
+    ]

@@ -1,0 +1,221 @@
+"""Records of sectors: allocation, state, reports, and the end.
+
+A sector is *online* while a worker seals it and *offline* once it is finished or aborted. The functions here are steps
+inside a transaction: each takes the open `Connection` first.
+"""
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import msgspec
+from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
+
+from damocles.manager import errors
+from damocles.manager.db import tables
+from damocles.wire import codec, records, seal
+from damocles.wire.sectors import SealProof, SectorID
+
+_sectors = tables.sectors
+
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+_IS_SECTOR = and_(_sectors.c.miner == bindparam("of_miner"), _sectors.c.number == bindparam("of_number"))
+_SELECT = select(_sectors.c.online, _sectors.c.aborted, _sectors.c.attempt, _sectors.c.record).where(_IS_SECTOR)
+_SELECT_ALL = (
+    select(_sectors.c.record)
+    .where(_sectors.c.online == bindparam("online"))
+    .order_by(_sectors.c.miner, _sectors.c.number)
+)
+_INSERT = insert(_sectors)
+_UPDATE = update(_sectors).where(_IS_SECTOR)
+_INSERT_EVENT = insert(tables.sector_events)
+_SELECT_LAST_NUMBER = select(tables.numbers.c.last_number).where(tables.numbers.c.miner == bindparam("of_miner"))
+_INSERT_LAST_NUMBER = insert(tables.numbers)
+_UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bindparam("of_miner"))
+
+
+class Job(enum.IntEnum):
+    """What is being done with a sector; the numbers are those of `ListSectors`."""
+
+    ALL = 0
+    SEALING = 1
+    SNAPUP = 2
+    REBUILD = 3
+    UNSEAL = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miner:
+    """A miner that this manager allocates sectors for, up to `max_number` if there is one."""
+
+    id: int
+    proof: SealProof
+    max_number: int | None = None
+
+    def info(self) -> records.MinerInfo:
+        """Return it as `GetInfo` answers."""
+        window_v1_1 = 10 + int(self.proof) % 5
+        return records.MinerInfo(self.id, f"f0{self.id}", int(self.proof.size), window_v1_1, int(self.proof))
+
+
+def job_of(record: records.SectorState) -> Job:
+    """Return the job class of a record."""
+    if record.need_rebuild:
+        return Job.REBUILD
+    if record.unsealing:
+        return Job.UNSEAL
+    return Job.SNAPUP if record.upgraded else Job.SEALING
+
+
+def allocate(
+    tx: Connection, miners: Collection[Miner], spec: seal.AllocateSectorSpec, peer: str, now: float
+) -> seal.AllocatedSector | None:
+    """Give out the next number of a miner that `spec` allows to `peer`; the first is 1. `None` if there is none."""
+    for miner in miners:
+        if spec.allowed_miners and miner.id not in spec.allowed_miners:
+            continue
+        if spec.allowed_proofs and int(miner.proof) not in spec.allowed_proofs:
+            continue
+        number = _next_number(tx, miner)
+        if number is None:
+            continue
+        sector = SectorID(miner.id, number)
+        allocation = {"attempt": 1, "allocated_to": peer, "allocated_at": now}
+        columns = _columns(records.SectorState.fresh(sector, int(miner.proof)), now)
+        tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
+        return seal.AllocatedSector(sector, int(miner.proof))
+    return None
+
+
+def _next_number(tx: Connection, miner: Miner) -> int | None:
+    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
+    number = (last or 0) + 1
+    if miner.max_number is not None and number > miner.max_number:
+        return None
+    if last is None:
+        tx.execute(_INSERT_LAST_NUMBER, {"miner": miner.id, "last_number": number})
+    else:
+        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": miner.id, "last_number": number})
+    return number
+
+
+def load(tx: Connection, sector: SectorID) -> records.SectorState:
+    """Return the record of a sector that is being worked on.
+
+    Raises:
+        errors.SectorNotFound: It is unknown, finished or aborted.
+    """
+    found = find(tx, sector, online=True)
+    if found is None:
+        raise errors.SectorNotFound
+    return found
+
+
+def find(tx: Connection, sector: SectorID, *, online: bool | None = None) -> records.SectorState | None:
+    """Return a record, if `online` is given only from among the online or the offline ones."""
+    row = _row(tx, sector)
+    if row is None or online not in {None, row.online}:
+        return None
+    return codec.decode(row.record, records.SectorState)
+
+
+def _row(tx: Connection, sector: SectorID) -> Row[bool, bool, int, str] | None:
+    return tx.execute(_SELECT, {"of_miner": sector.miner, "of_number": sector.number}).first()
+
+
+def select_all(tx: Connection, *, online: bool, job: Job = Job.ALL) -> list[records.SectorState]:
+    """Return the online or the offline records of a job class, by miner and number."""
+    rows = tx.execute(_SELECT_ALL, {"online": online}).scalars()
+    found = [codec.decode(text, records.SectorState) for text in rows]
+    return found if job is Job.ALL else [record for record in found if job_of(record) is job]
+
+
+def save(tx: Connection, record: records.SectorState, now: float) -> None:
+    """Replace the record of a sector."""
+    tx.execute(_UPDATE, {"of_miner": record.id.miner, "of_number": record.id.number, **_columns(record, now)})
+
+
+def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float) -> seal.SectorStateResp:
+    """Keep what a worker tells of a sector, and answer whether the manager has finished with it.
+
+    Raises:
+        errors.SectorNotFound: The sector was never allocated.
+    """
+    row = _row(tx, sector)
+    if row is None:
+        raise errors.SectorNotFound
+    record = codec.decode(row.record, records.SectorState)
+    _append_event(tx, sector, row.attempt, report, now)
+    if row.online:
+        record = msgspec.structs.replace(record, latest_state=report)
+        save(tx, record, now)
+    return seal.SectorStateResp(sector, record.finalized, record.abort_reason)
+
+
+def finalize(tx: Connection, sector: SectorID, now: float) -> None:
+    """Move a finished sector offline. Again for the same one does nothing: an answer may have been lost.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or was aborted.
+    """
+    _end(tx, sector, None, now)
+
+
+def abort(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
+    """Move a given-up sector offline. Again for the same one does nothing: the first reason stays.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or finished.
+    """
+    _end(tx, sector, reason or "aborted without a reason", now)
+
+
+def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float) -> None:
+    row = _row(tx, sector)
+    aborts = abort_reason is not None
+    if row is None or (not row.online and row.aborted != aborts):
+        raise errors.SectorNotFound
+    if not row.online:
+        return
+    record = codec.decode(row.record, records.SectorState)
+    save(tx, msgspec.structs.replace(record, finalized=True, abort_reason=abort_reason or ""), now)
+
+
+def place_files(tx: Connection, sector: SectorID, store: str, *, upgrade: bool) -> None:
+    """Remember which persist store has the sector's files."""
+    files = tables.sector_files
+    kind = "upgrade" if upgrade else "normal"
+    where = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == kind)
+    stores = {"sealed_store": store, "cache_store": store}
+    if tx.execute(update(files).where(*where).values(stores)).rowcount == 0:
+        tx.execute(insert(files).values(miner=sector.miner, number=sector.number, kind=kind, **stores))
+
+
+def _columns(record: records.SectorState, now: float) -> dict[str, object]:
+    worker = record.latest_state.worker if record.latest_state else None
+    return {
+        "online": not record.finalized,
+        "aborted": bool(record.abort_reason),
+        "worker": worker.instance if worker else None,
+        "location": worker.location if worker else None,
+        "updated_at": now,
+        "record": codec.encode(record).decode(),
+    }
+
+
+def _append_event(tx: Connection, sector: SectorID, attempt: int, report: seal.ReportStateReq, now: float) -> None:
+    change, failure = report.state_change, report.failure
+    columns = {
+        "miner": sector.miner,
+        "number": sector.number,
+        "attempt": attempt,
+        "at": now,
+        "worker": report.worker.instance,
+        "location": report.worker.location,
+        "prev": change.prev,
+        "next": change.next,
+        "event": change.event,
+        "failure_level": failure.level if failure else None,
+        "failure_text": failure.desc if failure else None,
+    }
+    tx.execute(_INSERT_EVENT, columns)

@@ -1,0 +1,141 @@
+"""Persist stores as the manager sees them, and the space that sectors have reserved in them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
+
+from damocles.manager import errors
+from damocles.manager.db import tables
+from damocles.stores import layout
+from damocles.wire import records, seal
+from damocles.wire.sectors import SectorID, SectorSize
+
+_reservations = tables.reservations
+_UPGRADED = {"sealed": "update", "cache": "update-cache"}  # where the files of an upgraded sector are
+_MAX_SIZE_BYTES = 2**63 - 1  # what SQL can hold
+
+
+class Usage(NamedTuple):
+    """Space of a disk in bytes, as `shutil.disk_usage` tells it."""
+
+    total: int
+    used: int
+    free: int
+
+
+class Stores:
+    """The persist stores that workers may write to.
+
+    With an empty `declared` every name is a store, as in the original's mock mode: workers bring their own names, and
+    where a name is an absolute path, the files can be looked at there.
+    """
+
+    def __init__(self, declared: Mapping[str, Path]) -> None:
+        self._declared = dict(declared)
+
+    def basic_info(self, name: str) -> seal.StoreBasicInfo | None:
+        """Return a store, `None` if there is none of that name."""
+        if not self._declared:
+            return seal.StoreBasicInfo(name, name, meta={})
+        path = self._declared.get(name)
+        return seal.StoreBasicInfo(name, str(path), meta={}) if path else None
+
+    def usage(self) -> dict[str, Usage]:
+        """Ask the disks of the declared stores for their space. Not for the event loop, nor in a transaction."""
+        return {name: Usage(*shutil.disk_usage(path)) for name, path in self._declared.items()}
+
+    def details(self, tx: Connection, usage: Mapping[str, Usage]) -> list[records.StoreDetails] | None:
+        """Return the declared stores with their space; `None` if none is declared."""
+        return [_details(tx, name, path, usage[name]) for name, path in self._declared.items()] or None
+
+    def reserve(
+        self,
+        tx: Connection,
+        sector: SectorID,
+        size_bytes: int,
+        candidates: Sequence[str],
+        *,
+        usage: Mapping[str, Usage],
+        now: float,
+    ) -> seal.StoreBasicInfo | None:
+        """Reserve space for a sector in the candidate with the most of it; no candidates means every declared store.
+
+        A sector has one reservation. Asked again for the same size, the answer is the same store, so that a worker
+        whose first answer was lost does not copy to two places. `None` if no store has the space.
+        """
+        names = [name for name in candidates or self._declared if self.basic_info(name) is not None]
+        held = tx.execute(select(_reservations).where(*_of(sector))).first()
+        if held is not None and held.size_bytes == size_bytes and held.store in names:
+            return self.basic_info(held.store)
+        left = {name: _left_bytes(tx, name, usage.get(name), sector) for name in names}
+        name = max(names, key=left.__getitem__, default=None)
+        if name is None or (name in usage and left[name] < size_bytes) or size_bytes > _MAX_SIZE_BYTES:
+            return None
+        release(tx, sector)
+        key = {"miner": sector.miner, "number": sector.number}
+        tx.execute(insert(_reservations).values(**key, store=name, size_bytes=size_bytes, at=now))
+        return self.basic_info(name)
+
+    def check_files(self, sector: SectorID, size: SectorSize, name: str, is_upgrade: bool) -> None:
+        """Check that every file of a sealed sector is in a store. Reads the disk: not for the event loop.
+
+        Nothing can be said where neither the store is declared nor its name is a path.
+
+        Raises:
+            errors.ManagerError: There is no such store, or a file is missing; the message names it.
+        """
+        told = f"check persisted filed: check provable for sector {sector} in instance {name}"
+        if self.basic_info(name) is None:
+            msg = (
+                f"{told}: get private info: get private info: get location for {sector}: get objstore instance {name}"
+                f" for sealed file: instance not found: {name}"
+            )
+            raise errors.ManagerError(msg)
+        root = self._declared.get(name, Path(name))
+        if not root.is_absolute():
+            return
+        for name_in_store in layout.persisted_names(sector, size):
+            folder, _, rest = name_in_store.partition("/")
+            kind = "sealed file" if folder == "sealed" else "cache dir"
+            relative = f"{_UPGRADED[folder] if is_upgrade else folder}/{rest}"
+            try:
+                (root / relative).stat()
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                msg = f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
+                raise errors.ManagerError(msg) from error
+
+
+def release(tx: Connection, sector: SectorID) -> bool:
+    """Give a sector's reservation back; tell whether it had one."""
+    return tx.execute(delete(_reservations).where(*_of(sector))).rowcount > 0
+
+
+def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (_reservations.c.miner == sector.miner, _reservations.c.number == sector.number)
+
+
+def _left_bytes(tx: Connection, name: str, usage: Usage | None, sector: SectorID) -> int:
+    """Return what other sectors leave free; of a store whose disk is not known, count down from 0."""
+    others = select(_reservations.c.size_bytes).where(_reservations.c.store == name, ~and_(*_of(sector)))
+    return (usage.free if usage else 0) - sum(map(int, tx.execute(others).scalars()))
+
+
+def _details(tx: Connection, name: str, path: Path, usage: Usage) -> records.StoreDetails:
+    rows = tx.execute(select(_reservations).where(_reservations.c.store == name).order_by(_reservations.c.at))
+    reserved = [records.Reservation(str(SectorID(row.miner, row.number)), row.size_bytes, int(row.at)) for row in rows]
+    return records.StoreDetails(
+        name=name,
+        path=str(path),
+        meta={},
+        kind="",
+        total_bytes=usage.total,
+        free_bytes=usage.free,
+        used_bytes=usage.used,
+        used_percent=100 * usage.used / ((usage.used + usage.free) or 1),
+        reserved_bytes=sum(item.size_bytes for item in reserved),
+        reserved_by=reserved,
+    )

@@ -1,0 +1,69 @@
+"""Verify seal proofs in a child process: nothing of the proofs library runs in the daemon."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator, Hashable
+
+import structlog
+
+from damocles.manager import errors
+from damocles.manager.chain import interface
+from damocles.stages import errors as stage_errors
+from damocles.stages import executor
+from damocles.wire import tasks
+from damocles.wire.sectors import SectorSize
+
+log = structlog.get_logger(__name__)
+
+_STAGE = "verify_seal"
+_LANE = "verifier"
+# What the library says of this machine, not of the proof. A verifying key that is there but cannot be read is told in
+# the same words as a missing one.
+_NO_KEY = re.compile(r"No cached parameters found .*failure finding (?P<base>[^\]]+)\.params\]", re.DOTALL)
+_PANIC = "Panic"
+
+
+class StagesVerifier:
+    """Verifies one proof at a time; its child starts with the first one and stays."""
+
+    def __init__(self, stages: executor.Stages) -> None:
+        self._stages = stages
+
+    async def verify(self, claim: tasks.VerifySeal) -> bool:
+        """Tell whether a proof is valid.
+
+        Raises:
+            interface.Refused: The claim is malformed; the text is the library's.
+            errors.Unverifiable: The verifying key is missing, or the child died.
+        """
+        try:
+            valid = await self._stages.run(_STAGE, claim, lane=_LANE, on_status=lambda _: None)
+        except stage_errors.StageFailed as error:
+            if lacking := _NO_KEY.match(error.message):
+                size = _size_label(claim.registered_proof)
+                msg = (
+                    f"the proof cannot be verified: the manager's machine has no usable {lacking['base']}.vk; get it"
+                    f" there with: damocles-worker params fetch --sector-size {size} --for porep"
+                )
+                raise errors.Unverifiable(msg) from error
+            if error.message.startswith(_PANIC):
+                raise errors.Unverifiable(f"the proof cannot be verified: {error.message}") from error
+            raise interface.Refused(f"invalid proof: {error.message}") from error
+        except stage_errors.StageError as error:
+            raise errors.Unverifiable(f"the proof cannot be verified: {error}") from error
+        return bool(valid)
+
+
+@contextlib.asynccontextmanager
+async def open_stages() -> AsyncIterator[StagesVerifier]:
+    """Yield a verifier; its child is gone when the block is left."""
+    async with executor.Stages(log=_log) as stages:
+        yield StagesVerifier(stages)
+
+
+def _log(lane: Hashable, stage: str, pid: int, line: str) -> None:
+    log.info("processor", lane=lane, stage=stage, pid=pid, line=line)
+
+
+def _size_label(proof_name: str) -> str:
+    return next((size.label for size in SectorSize if f"Drg{size.label}V" in proof_name), "SIZE")

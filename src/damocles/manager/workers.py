@@ -1,0 +1,65 @@
+"""The registry of workers: who has pinged, from where, and when.
+
+Nothing leaves it by itself; a worker that is gone for good is removed by hand. Functions are steps in a transaction.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from damocles.manager import errors
+from damocles.manager.db import tables
+from damocles.wire import codec, fleet
+
+_workers = tables.workers
+
+
+class Row(NamedTuple):
+    """A worker's last ping and its unix time."""
+
+    info: fleet.WorkerInfo
+    last_ping: float
+
+
+def ping(tx: Connection, info: fleet.WorkerInfo, now: float) -> None:
+    """Keep a ping under the worker's name; the last one counts.
+
+    Raises:
+        errors.ManagerError: Name or destination is empty.
+    """
+    if not info.name:
+        msg = "worker name is required"
+        raise errors.ManagerError(msg)
+    if not info.dest:
+        msg = "worker dest is required"
+        raise errors.ManagerError(msg)
+    values = {"info": codec.encode(info).decode(), "last_ping": now}
+    if tx.execute(update(_workers).where(_workers.c.name == info.name).values(values)).rowcount == 0:
+        tx.execute(insert(_workers).values(name=info.name, **values))
+
+
+def find(tx: Connection, name: str) -> fleet.PingInfo | None:
+    """Return the last ping of a worker."""
+    row = tx.execute(select(_workers.c.info, _workers.c.last_ping).where(_workers.c.name == name)).first()
+    return _ping_info(*row) if row else None
+
+
+def select_all(tx: Connection) -> list[fleet.PingInfo]:
+    """Return the last pings of all workers by name."""
+    rows = tx.execute(select(_workers.c.info, _workers.c.last_ping).order_by(_workers.c.name))
+    return [_ping_info(*row) for row in rows]
+
+
+def select_rows(tx: Connection) -> list[Row]:
+    """Return the last pings of all workers by name, with the exact time."""
+    rows = tx.execute(select(_workers.c.info, _workers.c.last_ping).order_by(_workers.c.name))
+    return [Row(codec.decode(info, fleet.WorkerInfo), last_ping) for info, last_ping in rows]
+
+
+def remove(tx: Connection, name: str) -> None:
+    """Forget a worker; an unknown name is no error."""
+    tx.execute(delete(_workers).where(_workers.c.name == name))
+
+
+def _ping_info(info: str, last_ping: float) -> fleet.PingInfo:
+    return fleet.PingInfo(codec.decode(info, fleet.WorkerInfo), int(last_ping))

@@ -1,0 +1,95 @@
+"""A manager in this process on a free port, with a clock and a verifier that the test holds."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damocles.manager import daemon, sectors
+from damocles.manager.chain import mock
+from damocles.rpc import address, client
+from damocles.wire import tasks
+from damocles.wire.sectors import SealProof, SectorSize
+
+BLOCK_SECONDS = 4.0
+
+
+@dataclass
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now: float = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def to_epoch(self, epoch: int) -> None:
+        """Let a chain of 4 s epochs that began at the clock's first second reach `epoch`."""
+        self.now = 1_790_000_000.0 + (epoch - 1000) * BLOCK_SECONDS
+
+
+@dataclass
+class RecordedVerifier:
+    """Fake: gives the answer it is told, and keeps what it was asked."""
+
+    answer: bool | Exception = True
+    claims: list[tasks.VerifySeal] = field(default_factory=list)
+
+    async def verify(self, claim: tasks.VerifySeal) -> bool:
+        """Answer as told."""
+        self.claims.append(claim)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
+class Manager:
+    """A running manager as a client sees it."""
+
+    url: str
+    rpc: client.Client
+
+    async def call(self, method: str, *params: Any, returns: Any = None) -> Any:
+        """Call a method of the API."""
+        return await self.rpc.call(f"Venus.{method}", list(params), returns=returns or Any)
+
+
+Start = Callable[..., AbstractAsyncContextManager[Manager]]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return the manager's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def verifier() -> RecordedVerifier:
+    """Return the chain's verifier."""
+    return RecordedVerifier()
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Start:
+    """Return a function that runs a manager on a home which stays for the whole test."""
+
+    @asynccontextmanager
+    async def run(stores: Mapping[str, Path] | None = None, **delays: int) -> AsyncIterator[Manager]:
+        settings = daemon.Settings(
+            home=tmp_path / "home",
+            miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            listen=address.Endpoint("127.0.0.1", 0),
+            stores=stores or {},
+            chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),
+        )
+        async with daemon.serve(settings, verifier, clock) as bound:
+            url = bound.url(address.MANAGER_PATH)
+            async with client.connect(url) as rpc:
+                yield Manager(url, rpc)
+
+    return run

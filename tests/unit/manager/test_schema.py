@@ -1,0 +1,75 @@
+"""Making and migrating the database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.pool import StaticPool
+
+from damocles.manager.db import schema, tables
+
+Begin = Callable[[], AbstractContextManager[Connection]]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Return a function that opens transactions on an empty database in memory."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    yield engine.begin
+    engine.dispose()
+
+
+def columns(begin: Begin, table: str) -> set[str]:
+    """Return the columns of a table."""
+    with begin() as tx:
+        return {column["name"] for column in inspect(tx).get_columns(table)}
+
+
+def version(begin: Begin) -> int:
+    """Return the version that the database says it has."""
+    with begin() as tx:
+        found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
+    return found
+
+
+def test_a_new_database_gets_every_table(begin: Begin) -> None:
+    """A new database has today's tables and version."""
+    assert 0 == schema.upgrade(begin)
+    with begin() as tx:
+        assert set(tables.metadata.tables) == set(inspect(tx).get_table_names())
+
+
+def test_upgrading_again_changes_nothing(begin: Begin) -> None:
+    """A database of today's version is left alone."""
+    schema.upgrade(begin)
+    assert version(begin) == schema.upgrade(begin)
+
+
+def test_an_old_database_goes_through_each_step(begin: Begin) -> None:
+    """Steps run in order, each once, from the version that is there."""
+    schema.upgrade(begin)
+    first = {2: ["ALTER TABLE workers ADD COLUMN a TEXT"]}
+    second = {**first, 3: ["ALTER TABLE workers ADD COLUMN b TEXT", "UPDATE workers SET b = a"]}
+    assert 1 == schema.upgrade(begin, first)
+    assert 2 == schema.upgrade(begin, second)
+    assert {"a", "b"} <= columns(begin, "workers")
+    assert 3 == version(begin)
+
+
+def test_a_failed_step_leaves_the_version_before(begin: Begin) -> None:
+    """A step that fails is not counted, and the ones before it are."""
+    schema.upgrade(begin)
+    steps = {2: ["ALTER TABLE workers ADD COLUMN a TEXT"], 3: ["ALTER TABLE nothing ADD COLUMN b TEXT"]}
+    with pytest.raises(Exception, match="nothing"):
+        schema.upgrade(begin, steps)
+    assert 2 == version(begin)
+
+
+def test_a_later_database_is_refused(begin: Begin) -> None:
+    """A database that a later release has written is refused with both versions."""
+    schema.upgrade(begin)
+    with begin() as tx:
+        tx.execute(text("UPDATE schema_version SET version = 7"))
+    with pytest.raises(schema.SchemaError, match="has schema 7, this program knows 1"):
+        schema.upgrade(begin)
