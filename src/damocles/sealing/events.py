@@ -184,6 +184,12 @@ class Resume(ControlEvent, frozen=True):
     state: State | None = None
 
 
+class GiveUp(ControlEvent, frozen=True):
+    """Somebody decided to abort the sector."""
+
+    reason: str
+
+
 class Withdrawn(ControlEvent, frozen=True):
     """The manager says the sector is over; `reason` may be empty."""
 

@@ -88,7 +88,15 @@ def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tup
     Raises:
         UnexpectedEvent: The plan's table has no such edge.
     """
-    plan = PLANS[sector.plan]
+    after, instructions = _step(PLANS[sector.plan], sector, event, limits, now)
+    if after.state is not sector.state and after.allocated is not None:
+        after = msgspec.structs.replace(after, entered_at=now)
+    return after, instructions
+
+
+def _step(
+    plan: plans.Plan, sector: Sector, event: events.Event, limits: Limits, now: float
+) -> tuple[Sector, tuple[Instruction, ...]]:
     match event:
         case events.PlanEvent():
             return _advance(plan, sector, event)
@@ -110,6 +118,9 @@ def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tup
             return sector, (Hold(),)
         case events.Resume():
             return _resume(plan, sector, event)
+        case events.GiveUp():
+            lost = msgspec.structs.replace(_enter(sector, State.Aborted), last_error=event.reason)
+            return lost, (Report(sector.state, lost.state, event.name), _act(plan, lost))
         case events.Withdrawn():
             over = _enter(sector, State.Aborted)
             return over, (Discard(event.reason or "the manager has finalized the sector", tell_manager=False),)

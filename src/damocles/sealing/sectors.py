@@ -31,6 +31,7 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     proof: NumberList | None = None
     resubmit_proof: bool = False
     path: tuple[State, ...] = ()  # the states it came through to the present one
+    entered_at: float | None = None  # when it came to this state
     visited: tuple[State, ...] = ()  # every state it has ever been in, also before a step back
 
     attempt: int = 1  # of the present state's handler: failures, resumes and restarts count

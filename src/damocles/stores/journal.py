@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from damocles import failpoints
 from damocles.sealing import events, sectors
 from damocles.wire import codec
 
@@ -138,6 +139,8 @@ class Journal:
             _detail(event),
         )
         try:
+            if failpoints.on:
+                failpoints.reach(f"journal.before:{after.state}")
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute(
                 "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
@@ -156,8 +159,12 @@ class Journal:
                         "INSERT INTO outputs VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                         (name, bytes(body)),
                     )
+            if failpoints.on:
+                failpoints.reach(f"journal.commit:{after.state}")
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+            if failpoints.on:
+                failpoints.reach(f"journal.after:{after.state}")
+        except (sqlite3.Error, OSError) as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             msg = f"cannot write the journal {self.path}: {error}; check the disk, then resume the thread"
@@ -165,8 +172,11 @@ class Journal:
         self._written.update(changed)
 
 
-def read(location: Path) -> Iterator[Entry]:
-    """Yield the history of the store at `location`, oldest first, without a daemon or beside one."""
+def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:
+    """Yield the history of the store at `location`, oldest first, without a daemon or beside one.
+
+    With `sector` (its name) only what happened to that one.
+    """
     path = location / "meta" / FILE_NAME
     if not path.is_file():
         msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
@@ -174,7 +184,9 @@ def read(location: Path) -> Iterator[Entry]:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
             for row in db.execute(
-                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history ORDER BY id"
+                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history"
+                " WHERE ?1 IS NULL OR sector = ?1 ORDER BY id",
+                (sector,),
             ):
                 yield Entry(**dict(zip(Entry.__slots__, row, strict=True)))
     except sqlite3.Error as error:

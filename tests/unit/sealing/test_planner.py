@@ -197,7 +197,7 @@ def test_an_idle_thread_asks_thrice_and_then_rests():
 
 def test_an_unknown_event_tells_the_story():
     """An event that the table does not know is a defect, and its message says how the sector came here."""
-    with pytest.raises(planner.UnexpectedEvent, match="no event C2 in state DealsAcquired.*Allocated → DealsAcquired"):
+    with pytest.raises(planner.UnexpectedEvent, match=r"no event C2 in state DealsAcquired.*Allocated → DealsAcquired"):
         feed(at(State.DealsAcquired), events.C2(codec.NumberList(b"")))
 
 

@@ -1,0 +1,234 @@
+"""A small farm of real processes, for tests, benches and the demo: one manager with a mock chain, one worker."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from damocles.rpc import errors, sync
+from damocles.stores import journal
+from damocles.wire import fleet
+
+MINER = 10000
+PARAMETER_CACHE = Path(os.environ.get("FIL_PROOFS_PARAMETER_CACHE", "/var/tmp/filecoin-proof-parameters"))
+
+
+def program(name: str) -> str:
+    """Return the path of one of our two programs."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def cli(*command: str, check: bool = True, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one of our programs to its end."""
+    name, *arguments = command
+    done = subprocess.run(
+        [program(name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+    if check and done.returncode != 0:
+        msg = f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+        raise AssertionError(msg)
+    return done
+
+
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0, every: float = 0.05) -> Any:
+    """Return the first true value of `condition`; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            msg = f"{what}: not within {seconds} s"
+            raise AssertionError(msg)
+        time.sleep(every)
+
+
+@dataclass
+class Farm:
+    """Folders, ports and processes below `base`; `with` stops whatever runs."""
+
+    base: Path
+    threads: int = 3
+    size: str = "2KiB"
+    sealing: str = ""
+    processors: str = ""
+    max_sectors: int | None = None
+    name: str = "test-worker"
+    seal_interval: str = "1s"
+    recover_interval: str = "500ms"
+    parameters: Path = PARAMETER_CACHE
+    manager_port: int = field(default_factory=free_port)
+    worker_port: int = field(default_factory=free_port)
+    manager: "subprocess.Popen[bytes] | None" = None
+    worker: "subprocess.Popen[bytes] | None" = None
+
+    def __enter__(self) -> Self:
+        cli("damocles-worker", "store", "sealing-init", "--loc", *map(str, self.stores))
+        cli("damocles-worker", "store", "file-init", "--loc", str(self.base / "persist"))
+        self.config.write_text(self._config())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (self.worker, self.manager):
+            if process is not None:
+                stop(process)
+
+    @property
+    def stores(self) -> list[Path]:
+        """The sealing stores, in the order of the threads."""
+        return [self.base / f"store{i + 1}" for i in range(self.threads)]
+
+    @property
+    def config(self) -> Path:
+        """The worker's configuration file."""
+        return self.base / "worker.toml"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the daemons."""
+        return {**os.environ, "FIL_PROOFS_PARAMETER_CACHE": str(self.parameters)}
+
+    def start_manager(self, *options: str) -> None:
+        """Start the manager and wait until it answers."""
+        limit = ("--max-sectors", str(self.max_sectors)) if self.max_sectors is not None else ()
+        self.manager = self.start(
+            "manager.log",
+            {},
+            *("damocles-manager", "mock", "--miner", str(MINER), "--sector-size", self.size),
+            *("--listen", f"127.0.0.1:{self.manager_port}", "--home", str(self.base / "manager")),
+            *limit,
+            *options,
+        )
+        wait_until(lambda: self._listens(self.manager_port), "the manager listens")
+
+    def start_worker(self, *, wait: bool = True, **env: str) -> None:
+        """Start the worker and, unless told otherwise, wait until it answers."""
+        self.worker = self.start("worker.log", env, "damocles-worker", "daemon", "-c", str(self.config))
+        if wait:
+            wait_until(lambda: self._listens(self.worker_port), "the worker listens")
+
+    def all_threads(self) -> list[fleet.ThreadInfo]:
+        """Ask the worker for its threads."""
+        with sync.connect(f"http://127.0.0.1:{self.worker_port}/", timeout_seconds=10) as worker:
+            return worker.call("VenusWorker.WorkerList", [], returns=list[fleet.ThreadInfo])
+
+    def resume(self, index: int, state: str | None = None) -> bool:
+        """Resume a thread."""
+        with sync.connect(f"http://127.0.0.1:{self.worker_port}/", timeout_seconds=10) as worker:
+            return worker.call("VenusWorker.WorkerResume", [index, state], returns=bool)
+
+    def thread(self, index: int) -> fleet.ThreadInfo:
+        """Ask for one thread."""
+        return self.all_threads()[index]
+
+    def ask_manager(self, method: str, params: list[Any], returns: Any) -> Any:
+        """Call the manager."""
+        with sync.connect(f"http://127.0.0.1:{self.manager_port}/rpc/v0", timeout_seconds=10) as manager:
+            return manager.call(f"Venus.{method}", params, returns=returns)
+
+    def history(self, index: int) -> list[journal.Entry]:
+        """Read the journal of a thread's store."""
+        return list(journal.read(self.stores[index]))
+
+    def events(self, index: int) -> list[str]:
+        """Read the names of the events in a thread's journal."""
+        return [entry.event for entry in self.history(index)]
+
+    def log(self) -> str:
+        """Return what the worker has logged."""
+        return (self.base / "worker.log").read_text()
+
+    def start(self, log: str, env: dict[str, str], name: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """Start one of our programs in the background, with its output in the log file."""
+        with (self.base / log).open("ab") as out:
+            return subprocess.Popen(
+                [program(name), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**self.env, **env},
+            )
+
+    def _listens(self, port: int) -> bool:
+        for process in (self.manager, self.worker):
+            if process is not None and process.poll() not in {None, -signal.SIGKILL}:
+                msg = f"a daemon ended with {process.returncode}:\n{self.logs()}"
+                raise AssertionError(msg)
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    def logs(self) -> str:
+        """Return all logs, for failures."""
+        return "\n".join(f"== {path.name}\n{path.read_text()[-4000:]}" for path in sorted(self.base.glob("*.log")))
+
+    def _config(self) -> str:
+        threads = "".join(f'[[sealing_thread]]\nlocation = "{store}"\n\n' for store in self.stores)
+        return f"""\
+[worker]
+name = "{self.name}"
+home = "{self.base}/worker"
+rpc_server.port = {self.worker_port}
+ping_interval = "1s"
+shutdown_grace = "5s"
+
+[sector_manager]
+rpc_client.addr = "/ip4/127.0.0.1/tcp/{self.manager_port}"
+
+[sealing]
+allowed_miners = [{MINER}]
+allowed_sizes = ["{self.size}"]
+seal_interval = "{self.seal_interval}"
+recover_interval = "{self.recover_interval}"
+rpc_polling_interval = "500ms"
+{self.sealing}
+
+{threads}
+[[attached]]
+name = "persist"
+location = "{self.base}/persist"
+
+[processors.limitation.concurrent]
+c2 = 1
+{self.processors}
+"""
+
+
+def stop(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> int:
+    """End a daemon: politely, or with SIGKILL."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
+    try:
+        return process.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise AssertionError("a daemon did not end within 30 s of SIGTERM") from None
+
+
+def answers(url: str) -> bool:
+    """Return whether a worker answers at `url`."""
+    try:
+        with sync.connect(url, timeout_seconds=2) as peer:
+            peer.call("VenusWorker.WorkerVersion", [], returns=str)
+    except errors.CallError:
+        return False
+    return True

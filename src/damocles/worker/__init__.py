@@ -1,0 +1,1 @@
+"""The daemon `damocles-worker`: one sealing thread per store, a control API, pings to the manager."""

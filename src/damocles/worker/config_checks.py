@@ -1,0 +1,189 @@
+"""Checks of a configuration that look at the disk, or at several keys at once.
+
+They read the raw tables, so that they also find what is wrong in a file with other mistakes; a value of the wrong type
+is skipped, since the model has reported it already.
+"""
+
+import glob
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from damocles.stages import descriptors
+from damocles.stores import persist
+from damocles.wire import sectors, units
+from damocles.worker import config_model
+from damocles.worker.config_report import KeyPath, did_you_mean
+
+Finding = tuple[KeyPath, object, str]
+
+_STAGES = config_model.GROUP_STAGES
+_DESCRIPTION_NAME = "sectorstore.json"
+
+
+class _Description(msgspec.Struct):
+    """`sectorstore.json`, as lotus and the original's manager write it."""
+
+    name: str | None = msgspec.field(name="Name", default=None)
+    id: str | None = msgspec.field(name="ID", default=None)
+    read_only: bool = msgspec.field(name="ReadOnly", default=False)
+
+
+class ScanError(Exception):
+    """A scanned persist store cannot be read; the message names the file."""
+
+
+def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what would keep a worker from running: where, the value there, and what was expected."""
+    yield from _threads(data)
+    yield from _stores(data)
+    yield from _processors(data)
+
+
+def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what has no effect, and so is hardly meant."""
+    processors = _table(data, "processors")
+    limitation = _table(processors, "limitation")
+    for path, table in (
+        (("processors", "limit"), _table(processors, "limit")),
+        (("processors", "limitation", "concurrent"), _table(limitation, "concurrent")),
+        (("processors", "limitation", "staggered"), _table(limitation, "staggered")),
+    ):
+        for stage in table:
+            if stage not in descriptors.STAGES:
+                hint = did_you_mean(stage, descriptors.STAGES)
+                yield (*path, stage), None, f"has no effect: no stage has this name{hint}"
+    if "limit" in processors and "concurrent" in limitation:
+        yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
+
+
+def persist_stores(attached: tuple[config_model.Attached, ...], globs: tuple[str, ...]) -> list[persist.PersistStore]:
+    """Return the attached stores, then the scanned ones.
+
+    Raises:
+        ScanError: A `sectorstore.json` cannot be read.
+    """
+    stores = []
+    for entry in attached:
+        path = entry.location.resolve()
+        stores.append(persist.PersistStore(name=entry.name or str(path), path=path, read_only=entry.readonly))
+    return [*stores, *_scan(globs)]
+
+
+def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
+    seen: dict[Path, int] = {}
+    for index, thread in _tables(data, "sealing_thread"):
+        location, plan = thread.get("location"), thread.get("plan", "sealer")
+        here: KeyPath = ("sealing_thread", index, "location")
+        if location is None:
+            if plan != "wdpost":
+                yield here, None, f'missing; plan {plan} works in a sealing store: location = "<a folder>"'
+        elif location == "":
+            yield here, location, "expected a folder"
+        elif isinstance(location, str):
+            path = Path(location).resolve()
+            if (first := seen.setdefault(path, index)) != index:
+                yield here, location, f"two threads cannot share a store, sealing_thread[{first}] has it already"
+
+
+def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
+    names: dict[str, str] = {}
+    for index, store in _tables(data, "attached"):
+        location, name = store.get("location"), store.get("name")
+        if not isinstance(location, str):
+            continue
+        path = Path(location).resolve()
+        if not path.is_dir():
+            problem = "is not a folder" if path.exists() else "does not exist; is the disk mounted?"
+            yield ("attached", index, "location"), location, problem
+        if not isinstance(name, str | None):
+            continue
+        key = "location" if name is None else "name"
+        yield from _named(names, name or str(path), ("attached", index, key), f"attached[{index}]")
+    try:
+        scanned = list(_scan(_strings(_scan_globs(data))))
+    except ScanError as error:
+        yield ("worker", "scan_persist_stores"), None, str(error)
+        scanned = []
+    for found in scanned:
+        yield from _named(names, found.name, ("worker", "scan_persist_stores"), str(found.path / _DESCRIPTION_NAME))
+    if not names and not data.get("attached") and any(_tables(data, "sealing_thread")):
+        yield (
+            ("attached",),
+            None,
+            'missing; finished sectors need a persist store: [[attached]] with location = "<a folder>"',
+        )
+
+
+def _named(names: dict[str, str], name: str, path: KeyPath, owner: str) -> Iterator[Finding]:
+    if (first := names.setdefault(name, owner)) != owner:
+        yield path, name, f"two persist stores cannot share a name, {first} has it already"
+
+
+def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
+    processors = _table(data, "processors")
+    for stage in (*_STAGES, "sealing_daemons"):
+        if processors.get(stage) == []:
+            yield ("processors", stage), [], "expected a group; leave the key out to use the built-in processor"
+    for size, path in _table(processors, "static_tree_d").items():
+        if isinstance(path, str) and _is_sector_size(size) and not Path(path).is_file():
+            hint = f"make it with: damocles-worker generator tree-d --sector-size {size} --path {Path(path).parent}"
+            yield ("processors", "static_tree_d", size), path, f"there is no such file; {hint}"
+    locks = _table(processors, "ext_locks")
+    for stage in (*_STAGES, "sealing_daemons"):
+        for index, group in _tables(processors, stage):
+            here: KeyPath = ("processors", stage, index)
+            args = _strings(group.get("args"))
+            if "bin" not in group and (stage == "sealing_daemons" or args[:1] not in {(), ("processor",)}):
+                yield (*here, "bin"), None, "missing; expected the program that these args are for"
+            for lock in _strings(group.get("locks")):
+                if lock not in locks:
+                    hint = did_you_mean(lock, locks) or f"; add it: processors.ext_locks.{lock} = 1"
+                    yield (*here, "locks"), lock, f"expected a lock that has a capacity in processors.ext_locks{hint}"
+
+
+def _scan_globs(data: Mapping[str, Any]) -> object:
+    worker = _table(data, "worker")
+    return worker.get("scan_persist_stores", worker.get("ScanPersistStores"))
+
+
+def _scan(patterns: tuple[str, ...]) -> Iterator[persist.PersistStore]:
+    """Yield the stores that describe themselves in a `sectorstore.json`."""
+    for pattern in patterns:
+        for folder in sorted(glob.glob(pattern)):  # noqa: PTH207  # the patterns are absolute
+            file = Path(folder, _DESCRIPTION_NAME)
+            if not file.is_file():
+                continue
+            try:
+                described = msgspec.json.decode(file.read_bytes(), type=_Description)
+            except (OSError, msgspec.MsgspecError) as error:
+                raise ScanError(f"{file} cannot be read: {error}") from error
+            path = Path(folder).resolve()
+            name = described.name or described.id or str(path)
+            yield persist.PersistStore(name=name, path=path, read_only=described.read_only)
+
+
+def _is_sector_size(text: str) -> bool:
+    try:
+        sectors.SectorSize(units.parse_size(text))
+    except ValueError:
+        return False
+    return True
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tables(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    value = data.get(key)
+    for index, table in enumerate(value if isinstance(value, list) else []):
+        if isinstance(table, Mapping):
+            yield index, table
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -1,0 +1,360 @@
+"""The worker's configuration as frozen values; names and defaults are the original's unless said otherwise.
+
+Durations are seconds, sizes are bytes. Checks that look at the disk, or at several keys at once, are in
+`config_checks`.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, StrictStr
+
+from damocles.rpc import address
+from damocles.wire import sectors, units
+from damocles.worker import config_report, config_rpc
+
+Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
+PLANS: tuple[str, ...] = get_args(Plan)
+
+# The stages that may have groups. The original has none for C1, synthetic proofs and the two small ones of a snap-up,
+# which it runs inside its daemon.
+GROUP_STAGES = (
+    "add_pieces",
+    "tree_d",
+    "pc1",
+    "pc2",
+    "synth_proof",
+    "c1",
+    "c2",
+    "snap_encode",
+    "snap_vanilla",
+    "snap_prove",
+    "snap_verify",
+    "transfer",
+    "unseal",
+    "window_post",
+)
+
+_CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+def _duration(value: object) -> float:
+    try:
+        return units.parse_duration(value) if isinstance(value, str) else _refuse()
+    except ValueError:
+        raise ValueError('expected a duration in quotes, like "30s", "5min" or "1h 30m"') from None
+
+
+def _stagger(value: object) -> float:
+    seconds = _duration(value)
+    if seconds < 1:
+        raise ValueError('expected at least "1s" between two starts')
+    return seconds
+
+
+def _duration_text(seconds: float) -> str:
+    return units.human_duration(seconds) if seconds == int(seconds) else f"{seconds}s"
+
+
+def _size(value: object) -> int:
+    try:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        return units.parse_size(value) if isinstance(value, str) else int(_refuse())
+    except ValueError:
+        raise ValueError('expected a size in quotes, like "32GiB", or a number of bytes') from None
+
+
+def _sector_size(value: object) -> sectors.SectorSize:
+    try:
+        return sectors.SectorSize(_size(value))
+    except ValueError:
+        valid = ", ".join(f'"{size.label}"' for size in sectors.SectorSize)
+        raise ValueError(f"expected a sector size: one of {valid}") from None
+
+
+def _plan(value: object) -> object:
+    if isinstance(value, str) and value not in PLANS:
+        hint = config_report.did_you_mean(value, PLANS)
+        raise ValueError(f"unknown plan, expected one of {', '.join(PLANS)}{hint}")
+    return value
+
+
+def _host(value: object) -> str:
+    return config_rpc.check_host(value)
+
+
+def _port(value: object) -> int:
+    return config_rpc.check_port(value)
+
+
+def _socket(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    try:
+        config_rpc.check_host(host.removeprefix("[").removesuffix("]"))
+        config_rpc.check_port(int(port))
+    except ValueError:
+        raise ValueError('expected an IP address with a port, like "127.0.0.1:9000"') from None
+    return value
+
+
+def _manager(value: str) -> str:
+    address.manager_url(value)
+    return value
+
+
+def _cpuset(value: str) -> str:
+    if not _CPUSET.fullmatch(value):
+        raise ValueError('expected a list of cores, like "0-7,16-23"')
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("expected a whole number from 1 on; 0 would let nothing run, leave the key out for no limit")
+    return value
+
+
+def _environment(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('expected a string: environment variables are text, write "1" and not 1')  # noqa: TRY004
+    return value
+
+
+def _refuse() -> float:
+    raise ValueError
+
+
+Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(_duration_text, when_used="json")]
+Stagger = Annotated[float, BeforeValidator(_stagger), PlainSerializer(_duration_text, when_used="json")]
+Size = Annotated[int, BeforeValidator(_size)]
+SectorSize = Annotated[
+    sectors.SectorSize, BeforeValidator(_sector_size), PlainSerializer(lambda size: size.label, when_used="json")
+]
+Count = Annotated[int, BeforeValidator(_count)]
+Natural = Annotated[StrictInt, Field(ge=0)]
+Environment = Annotated[str, BeforeValidator(_environment)]
+
+
+class Model(pydantic.BaseModel):
+    """A table of the file."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class RpcServer(Model):
+    """Where the control API listens. The original listens on every interface; here that has to be asked for."""
+
+    host: Annotated[str, BeforeValidator(_host)] = config_rpc.LOOPBACK
+    port: Annotated[int, BeforeValidator(_port)] = address.WORKER_PORT
+
+
+class Worker(Model):
+    """`[worker]`. `home` (the worker's own small files) and the last two keys are not the original's."""
+
+    name: StrictStr | None = Field(default=None, min_length=1)
+    rpc_server: RpcServer = RpcServer()
+    ping_interval: Duration = 30.0
+    local_pieces_dir: Path | None = None
+    local_pieces_dirs: tuple[Path, ...] | None = None
+    scan_persist_stores: tuple[StrictStr, ...] = Field(
+        default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
+    )
+    home: Path = Path("~/.damocles-worker")
+    shutdown_grace: Duration = 30.0
+    trash_retention: Duration = 7 * 86400.0
+
+    @property
+    def pieces_dirs(self) -> tuple[Path, ...]:
+        """The folders with pieces; the list wins over the single one."""
+        if self.local_pieces_dirs is not None:
+            return self.local_pieces_dirs
+        return (self.local_pieces_dir,) if self.local_pieces_dir else ()
+
+
+class Metrics(Model):
+    """`[metrics]`. The original listens on 0.0.0.0:9000."""
+
+    enable: StrictBool = False
+    http_listen: Annotated[StrictStr, pydantic.AfterValidator(_socket)] = "127.0.0.1:9000"
+
+    @property
+    def endpoint(self) -> address.Endpoint:
+        """Where to listen."""
+        return address.host_port(self.http_listen, 9000)
+
+
+class RpcClient(Model):
+    """The manager's address and headers to send with each call."""
+
+    addr: Annotated[StrictStr, pydantic.AfterValidator(_manager)] = Field(
+        description='the address of the manager, like "/ip4/127.0.0.1/tcp/1789"'
+    )
+    headers: dict[str, StrictStr] = {}
+
+    @property
+    def url(self) -> str:
+        """The JSON-RPC endpoint."""
+        return address.manager_url(self.addr)
+
+
+class SectorManager(Model):
+    """`[sector_manager]`."""
+
+    rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
+    piece_token: pydantic.SecretStr | None = None
+
+
+class Sealing(Model):
+    """Options of a sealing thread; `[sealing]` holds those of all threads.
+
+    As a layer (see `layered`), only the keys that stand in the file count.
+    """
+
+    allowed_miners: tuple[Natural, ...] | None = None
+    allowed_sizes: tuple[SectorSize, ...] | None = None
+    enable_deals: StrictBool = False
+    disable_cc: StrictBool = False
+    max_deals: Natural | None = None
+    min_deal_space: Size | None = None
+    max_retries: Natural = 5
+    seal_interval: Duration = 30.0
+    recover_interval: Duration = 60.0
+    rpc_polling_interval: Duration = 180.0
+    ignore_proof_check: StrictBool = False
+    request_task_max_retries: Natural = 3
+    verify_after_pc2: StrictBool = False
+
+    def layered(self, over: "Sealing") -> "Sealing":
+        """Return these options with the keys that `over` sets."""
+        return self.model_copy(update={name: getattr(over, name) for name in over.model_fields_set})
+
+    @property
+    def allowed_proofs(self) -> tuple[sectors.SealProof, ...]:
+        """The seal proofs to ask the manager for; empty means any."""
+        return tuple(proof for size in self.allowed_sizes or () for proof in sectors.seal_proofs_of(size))
+
+
+class SealingThread(Model):
+    """`[[sealing_thread]]`."""
+
+    location: Path | None = None
+    plan: Annotated[StrictStr, BeforeValidator(_plan)] = "sealer"
+    sealing: Sealing = Sealing()
+
+
+class HotConfig(Model):
+    """`<location>/config.toml`: what it sets wins over the thread's entry in the main file."""
+
+    plan: Annotated[StrictStr, BeforeValidator(_plan)] | None = None
+    sealing: Sealing = Sealing()
+
+
+class Attached(Model):
+    """`[[attached]]`: a persist store; without a name, its canonical path is its name."""
+
+    name: StrictStr | None = Field(default=None, min_length=1)
+    location: Path = Field(description="the folder of the persist store")
+    readonly: StrictBool = False
+
+
+class Cgroup(Model):
+    """Cores that a child is confined to."""
+
+    group_name: StrictStr = "vc-worker"
+    cpuset: Annotated[StrictStr, pydantic.AfterValidator(_cpuset)] | None = None
+
+
+class Group(Model):
+    """`[[processors.<stage>]]`: one child process."""
+
+    bin: StrictStr | None = None
+    args: tuple[StrictStr, ...] | None = None
+    stable_wait: Duration = 5.0
+    cgroup: Cgroup = Cgroup()
+    envs: dict[str, Environment] = {}
+    numa_preferred: Natural | None = None
+    concurrent: Count | None = None
+    locks: tuple[StrictStr, ...] = ()
+    auto_restart: StrictBool = True
+    inherit_envs: StrictBool = True
+
+
+class Limitation(Model):
+    """`[processors.limitation]`: how many at once, and how long between two starts."""
+
+    concurrent: dict[str, Count] | None = None
+    staggered: dict[str, Stagger] = {}
+
+
+Groups = tuple[Group, ...] | None
+
+
+class Processors(Model):
+    """`[processors]`."""
+
+    limit: dict[str, Count] = {}
+    limitation: Limitation = Limitation()
+    ext_locks: dict[str, Count] = {}
+    static_tree_d: dict[SectorSize, Path] = {}
+    add_pieces: Groups = None
+    tree_d: Groups = None
+    pc1: Groups = None
+    pc2: Groups = None
+    synth_proof: Groups = None
+    c1: Groups = None
+    c2: Groups = None
+    snap_encode: Groups = None
+    snap_vanilla: Groups = None
+    snap_prove: Groups = None
+    snap_verify: Groups = None
+    transfer: Groups = None
+    unseal: Groups = None
+    window_post: Groups = None
+    sealing_daemons: Groups = None
+
+    @property
+    def concurrent(self) -> Mapping[str, int]:
+        """How many tasks a stage may run at once; the old table `limit` counts only without the new one."""
+        return self.limit if self.limitation.concurrent is None else self.limitation.concurrent
+
+    def groups(self, stage: str) -> tuple[Group, ...]:
+        """The groups of a stage; none if it has no table of its own."""
+        groups: tuple[Group, ...] | None = getattr(self, stage)
+        return groups or ()
+
+
+class Parameters(Model):
+    """`[parameters]`: where `params fetch` finds the published proof parameters. Not in the original."""
+
+    mirrors: tuple[StrictStr, ...] = ()
+
+
+class Config(Model):
+    """The whole file."""
+
+    worker: Worker = Worker()
+    metrics: Metrics = Metrics()
+    sector_manager: SectorManager = Field(
+        description='a manager: [sector_manager] with rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"'
+    )
+    sealing: Sealing = Sealing()
+    sealing_thread: tuple[SealingThread, ...] = Field(
+        description='the threads: [[sealing_thread]] with location = "<a folder>", once per thread'
+    )
+    attached: tuple[Attached, ...] = ()
+    processors: Processors = Processors()
+    parameters: Parameters = Parameters()
+
+
+def field_names(model: Any) -> dict[str, Any]:
+    """Return the keys that a table may hold, with their annotations."""
+    names: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        names[name] = info.annotation
+        if isinstance(info.validation_alias, AliasChoices):
+            names.update({str(alias): info.annotation for alias in info.validation_alias.choices})
+    return names

@@ -1,0 +1,70 @@
+"""Find a running worker from its configuration file, without reading the rest of it.
+
+The commands that list, pause and resume must answer at once, and also while somebody repairs another part of the file.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from damocles.rpc import address
+from damocles.worker import config_report
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1"
+
+
+def address_in(file: Path) -> address.Endpoint:
+    """Return where the worker that uses `file` is reached from this machine.
+
+    Raises:
+        config_report.ConfigError: The file cannot be read, or its `[worker.rpc_server]` is wrong.
+    """
+    document = config_report.read(file)
+    server = _table(document, _table(document, document.data, ("worker",)), ("worker", "rpc_server"))
+    errors: list[config_report.Problem] = []
+
+    def value(key: str, check: Callable[[object], T], default: T) -> T:
+        try:
+            return check(server[key]) if key in server else default
+        except ValueError as error:
+            errors.append(document.problem(("worker", "rpc_server", key), str(error), value=server[key]))
+            return default
+
+    host = value("host", check_host, LOOPBACK)
+    port = value("port", check_port, address.WORKER_PORT)
+    if errors:
+        raise config_report.ConfigError(errors)
+    return reached_at(host, port)
+
+
+def reached_at(host: str, port: int) -> address.Endpoint:
+    """Return where a server that listens there is reached from the same machine."""
+    ip = ipaddress.ip_address(host)
+    if ip.is_unspecified:
+        host = LOOPBACK if ip.version == 4 else "::1"
+    return address.Endpoint(host, port)
+
+
+def check_host(value: object) -> str:
+    """Return an IP address to listen on, as the original demands one; anything else is a `ValueError`."""
+    try:
+        return str(ipaddress.ip_address(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise ValueError('expected an IP address in quotes, like "127.0.0.1" or "0.0.0.0"') from None
+
+
+def check_port(value: object) -> int:
+    """Return a TCP port, 0 for any free one; anything else is a `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 16:
+        raise ValueError("expected a port from 0 to 65535, without quotes")
+    return value
+
+
+def _table(document: config_report.Document, data: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    table = data.get(path[-1], {})
+    if not isinstance(table, dict):
+        raise config_report.ConfigError([document.problem(path, "expected a table", value=table)])
+    return table

@@ -1,0 +1,196 @@
+"""The worker's control API: list, pause and resume its sealing threads, and more.
+
+`VenusWorker.*` is that of damocles v0.13: names, parameters, results and error texts; a resume at a state that the plan
+or the files do not allow is refused with code -32602, where the original accepts any name. `Damocles.*` is ours
+(`wire.control`).
+"""
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.to_thread
+
+from damocles import WIRE_VERSION, __version__
+from damocles.rpc import core, errors
+from damocles.stores import journal
+from damocles.wire import control, fleet
+from damocles.worker import drain, logbook, threads
+
+VERSION = f"{WIRE_VERSION}-damocles-py-{__version__}"
+
+LONGEST_LOG_WAIT_SECONDS = 30.0
+ABORT_PATIENCE_SECONDS = 4.0
+
+
+class Control:
+    """Requests of operators to the threads of one worker. Nothing here waits for a stage."""
+
+    def __init__(
+        self, all_threads: Sequence[threads.SealingThread], draining: drain.Drain, logs: logbook.Logbook
+    ) -> None:
+        self._threads = {thread.index: thread for thread in all_threads}
+        self._drain = draining
+        self._logs = logs
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API."""
+        service.add("VenusWorker.WorkerList", self.list_threads)
+        service.add("VenusWorker.WorkerPause", self.pause)
+        service.add("VenusWorker.WorkerResume", self.resume)
+        service.add("VenusWorker.WorkerVersion", self.version)
+        service.add("Damocles.Threads", self.details)
+        service.add("Damocles.Act", self.act)
+        service.add("Damocles.Drain", self.drain)
+        service.add("Damocles.DrainState", self.drain_state)
+        service.add("Damocles.Logs", self.logs)
+        service.add("Damocles.History", self.history)
+
+    # The original's.
+
+    async def list_threads(self) -> list[fleet.ThreadInfo]:
+        """Return every thread, in the order of the configuration."""
+        return [thread.info() for thread in self._threads.values()]
+
+    async def pause(self, index: int) -> bool:
+        """Pause a thread at its next boundary."""
+        return self._find(index).pause()
+
+    async def resume(self, index: int, state: str | None = None) -> bool:
+        """Resume a paused thread; false if it is not paused."""
+        try:
+            return self._find(index).resume(state)
+        except threads.ResumeRefused as refusal:
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
+
+    async def version(self) -> str:
+        """Return the version in the form of the original's."""
+        return VERSION
+
+    # Ours.
+
+    async def details(self) -> list[control.ThreadDetail]:
+        """Return every thread with what it waits for, since when, and which process works for it."""
+        return [thread.detail() for thread in self._threads.values()]
+
+    async def act(self, index: int, act: control.Act) -> control.Outcome:
+        """Pause, resume or abort a thread, or say what that would do."""
+        thread = self._find(index)
+        before = thread.info()
+        moved = [
+            f"{what} is {now}, not {expected}"
+            for what, now, expected in (
+                ("its sector", before.job_id, act.expect_sector),
+                ("its state", before.job_state, act.expect_state),
+            )
+            if expected is not None and now != expected
+        ]
+        if moved:
+            ok, text = False, f"the thread has moved on: {', '.join(moved)}"
+        else:
+            match act.verb:
+                case "pause":
+                    ok, text = self._pause(thread, act)
+                case "resume":
+                    ok, text = self._resume(thread, act)
+                case "abort":
+                    ok, text = await self._abort(thread, act)
+                case other:
+                    raise errors.RpcError(
+                        errors.Code.INVALID_PARAMS, f"{other!r} cannot be done to a thread: use pause, resume or abort"
+                    )
+        return control.Outcome(index=index, sector=before.job_id, state=before.job_state, ok=ok, text=text)
+
+    async def drain(self, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
+        """Begin or end a drain."""
+        return self._drain.set(on=on, deadline_seconds=deadline_seconds, reason=reason)
+
+    async def drain_state(self) -> control.Drain:
+        """Return whether the worker drains, and what is left to do."""
+        return self._drain.state()
+
+    async def logs(self, index: int, after: int = 0, wait_seconds: float = 0.0) -> list[control.LogLine]:
+        """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
+        self._find(index)
+        return await self._logs.read(index, after, min(wait_seconds, LONGEST_LOG_WAIT_SECONDS))
+
+    async def history(self, sector: str | None = None) -> list[control.HistoryEntry]:
+        """Return what the journals know: of one sector, or of all."""
+
+        def read() -> list[control.HistoryEntry]:
+            return [
+                control.HistoryEntry(
+                    at=entry.at,
+                    location=str(thread.location),
+                    plan=entry.plan,
+                    sector=entry.sector,
+                    attempt=entry.attempt,
+                    prev=entry.prev,
+                    state=entry.state,
+                    event=entry.event,
+                    seconds=entry.seconds,
+                    error=entry.error,
+                )
+                for thread in self._threads.values()
+                if (thread.location / "meta" / journal.FILE_NAME).exists()
+                for entry in journal.read(thread.location, sector=sector)
+            ]
+
+        entries = await anyio.to_thread.run_sync(read)
+        return sorted(entries, key=lambda entry: entry.at)
+
+    def summary(self) -> fleet.Summary:
+        """Count the threads for a ping."""
+        listed = [thread.info() for thread in self._threads.values()]
+        states = [info.thread_state.state for info in listed]
+        return fleet.Summary(
+            threads=len(listed),
+            empty=sum(info.job_id is None for info in listed),
+            paused=states.count("Paused"),
+            running=states.count("Running"),
+            waiting=states.count("Waiting"),
+            errors=sum(info.last_error is not None for info in listed),
+        )
+
+    def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+        if thread.paused:
+            return False, "is paused already"
+        running = thread.activity.state == "Running" and thread.activity.pid is not None
+        if act.now and running:
+            text = f"its running stage (pid {thread.activity.pid}) is killed and will be done again"
+        else:
+            text = "at the end of its running stage" if running else "at once"
+        if not act.dry_run:
+            thread.pause(now=act.now)
+        return True, f"pauses {text}"
+
+    def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+        if not thread.paused:
+            return False, "is not paused"
+        try:
+            if act.state is not None:
+                thread.check_target(act.state)
+            at = act.state or thread.sector.state.value
+            if not act.dry_run:
+                thread.resume(act.state)
+        except threads.ResumeRefused as refusal:
+            return False, str(refusal)
+        return True, f"goes on from {at}"
+
+    async def _abort(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+        sector = thread.sector.id
+        if sector is None:
+            return False, "holds no sector"
+        if act.dry_run:
+            return True, f"gives up {sector}: its process is killed, its files go to {thread.location}/trash"
+        thread.give_up(f"aborted by an operator: {act.reason}" if act.reason else "aborted by an operator")
+        with anyio.move_on_after(ABORT_PATIENCE_SECONDS):
+            while thread.sector.id == sector:
+                await thread.moved()
+            return True, f"gave up {sector}; the manager knows, its files are in {thread.location}/trash"
+        return True, f"is giving up {sector}; see its state and last error"
+
+    def _find(self, index: int) -> threads.SealingThread:
+        thread = self._threads.get(index)
+        if thread is None:
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, f"worker #{index} not found")
+        return thread

@@ -1,0 +1,236 @@
+"""The daemon: one task group that holds the control API, the sealing threads and the ping.
+
+Ending it: the first SIGTERM or SIGINT stops every thread at its next boundary and gives running stages a grace period;
+what is not done by then, or at the second signal, is killed and done again after the next start. Either way exit code 0.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import structlog
+
+from damocles import logs
+from damocles.parameters import catalog, preflight
+from damocles.rpc import address, client, core, dialects, errors, server
+from damocles.rpc.asgi import worker_app
+from damocles.sealing import failures, planner
+from damocles.stages import errors as stage_errors
+from damocles.stages import executor
+from damocles.stores.persist import PersistStore
+from damocles.wire import sectors
+from damocles.worker import config, control, drain, jobs, logbook, ping, processors, threads, upstream
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 3.0
+CALL_TIMEOUT_SECONDS = 60.0
+
+
+class StartError(Exception):
+    """The worker cannot start; the message says what to change."""
+
+
+async def run(loaded: config.Loaded) -> int:
+    """Run the worker until it is told to stop; return the exit code.
+
+    Raises:
+        StartError: The manager does not know an attached store, or no thread can run.
+        rpc.errors.ListenError: The control API's address is in use.
+    """
+    settings = loaded.config
+    for problem in loaded.warnings:
+        log.warning("configuration", file=str(loaded.file), problem=str(problem))
+    if not loaded.persist_stores:
+        msg = f"no attached store available: add an [[attached]] table with a location to {loaded.file}"
+        raise StartError(msg)
+    url = settings.sector_manager.rpc_client.url
+    async with AsyncExitStack() as stack:
+        caller = await stack.enter_async_context(
+            client.connect(
+                url, headers=settings.sector_manager.rpc_client.headers, timeout_seconds=CALL_TIMEOUT_SECONDS
+            )
+        )
+        manager = upstream.Manager(caller)
+        logs_of_stages = logbook.Logbook()
+        stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages))
+        ip = _local_ip(url)
+        gate = threads.Gate()
+        all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate)
+        draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
+        ours = control.Control(all_threads, draining, logs_of_stages)
+        service = core.Service(dialects.WORKER)
+        ours.register(service)
+        host, port = settings.worker.rpc_server.host, settings.worker.rpc_server.port
+        bound = await stack.enter_async_context(server.serve(worker_app(service), host, port))
+        for line in preflight.warnings(_plans(loaded), catalog.folder()):
+            log.warning("proof parameters", problem=line)
+        dest = address.Endpoint(ip, bound.port)
+        name = settings.worker.name or ip
+        log.info("worker started", name=name, dest=str(dest), threads=len(all_threads), manager=url)
+        async with anyio.create_task_group() as tasks:
+            working = anyio.CancelScope()
+            tasks.start_soon(_signals, all_threads, settings.worker.shutdown_grace, working)
+            tasks.start_soon(ping.run, manager, ours, name, dest, settings.worker.ping_interval)
+            tasks.start_soon(draining.run)
+            with working:
+                await _check_stores(manager, {store.name: store for store in loaded.persist_stores})
+                async with anyio.create_task_group() as sealing:
+                    for thread in all_threads:
+                        sealing.start_soon(_work, thread, stages)
+            tasks.cancel_scope.cancel()
+    log.info("worker stopped")
+    return 0
+
+
+def _threads(
+    loaded: config.Loaded, manager: upstream.Manager, stages: executor.Stages, instance: str, gate: threads.Gate
+) -> list[threads.SealingThread]:
+    settings = loaded.config
+    around = threads.Surroundings(
+        instance=instance,
+        manager=manager,
+        stages=stages,
+        persist_stores={store.name: store for store in loaded.persist_stores},
+        static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
+        trash_retention_seconds=settings.worker.trash_retention,
+        gate=gate,
+    )
+    result = []
+    for index, entry in enumerate(settings.sealing_thread):
+        if entry.plan not in planner.PLANS or entry.location is None:
+            msg = f"sealing_thread[{index}]: plan {entry.plan} cannot run yet; this release has {', '.join(planner.PLANS)}"
+            raise StartError(msg)
+        location = entry.location.resolve()
+        result.append(threads.SealingThread(index, location, around, _settings_of(settings, index, location)))
+    return result
+
+
+def _settings_of(whole: config.Config, index: int, location: Path) -> Callable[[], threads.Settings]:
+    """Return what reads a thread's settings as they are now, its hot file included."""
+
+    def read() -> threads.Settings:
+        try:
+            thread = config.effective(whole, index, config.load_hot(location))
+        except config.ConfigError as error:
+            raise failures.Critical(str(error)) from error
+        if thread.plan not in planner.PLANS:
+            msg = f"{location}/{config.HOT_FILE_NAME}: plan {thread.plan} cannot run yet"
+            raise failures.Critical(msg)
+        return settings_from(thread)
+
+    return read
+
+
+def settings_from(thread: config.Thread) -> threads.Settings:
+    """Turn configured values into what threads and handlers read."""
+    sealing = thread.sealing
+    return threads.Settings(
+        plan=thread.plan,
+        options=jobs.Options(
+            allowed_miners=tuple(sealing.allowed_miners or ()),
+            allowed_proofs=tuple(int(proof) for proof in sealing.allowed_proofs),
+            enable_deals=sealing.enable_deals,
+            disable_cc=sealing.disable_cc,
+            max_deals=sealing.max_deals,
+            min_deal_bytes=sealing.min_deal_space,
+            rpc_polling_seconds=sealing.rpc_polling_interval,
+            ignore_proof_check=sealing.ignore_proof_check,
+            verify_after_pc2=sealing.verify_after_pc2,
+        ),
+        limits=planner.Limits(
+            max_retries=sealing.max_retries,
+            seal_interval_seconds=sealing.seal_interval,
+            recover_interval_seconds=sealing.recover_interval,
+            request_task_max_retries=sealing.request_task_max_retries,
+        ),
+    )
+
+
+async def _work(thread: threads.SealingThread, stages: executor.Stages) -> None:
+    # A first stage should not pay for the start of its process; if that fails, the stage will say so.
+    with suppress(stage_errors.StageError):
+        await stages.warm(thread.index)
+    await thread.run()
+
+
+def _plans(loaded: config.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
+    """Return the plans in use with the sizes they allow, for the check of parameters."""
+    plans: dict[str, tuple[sectors.SectorSize, ...] | None] = {}
+    for index in range(len(loaded.config.sealing_thread)):
+        thread = config.effective(loaded.config, index)
+        sizes, known = thread.sealing.allowed_sizes, plans.get(thread.plan, ())
+        plans[thread.plan] = None if sizes is None or known is None else (*known, *sizes)
+    return plans
+
+
+def _local_ip(url: str) -> str:
+    try:
+        return ping.local_ip(url)
+    except OSError as error:
+        msg = f"the manager's address {url} leads nowhere ({error.strerror}): check sector_manager.rpc_client.addr"
+        raise StartError(msg) from error
+
+
+async def _check_stores(manager: upstream.Manager, stores: Mapping[str, PersistStore]) -> None:
+    """Wait for the manager, and make sure that it knows every attached store by the same name."""
+    for name, store in stores.items():
+        waiting = False
+        while True:
+            try:
+                info = await manager.store_info(name)
+                break
+            except failures.Failure as error:
+                if not waiting:
+                    log.warning("waiting for the manager before sealing begins", error=str(error))
+                waiting = True
+                await anyio.sleep(RETRY_SECONDS)
+        if info is None:
+            msg = (
+                f"store basic info of instance {name} not found in damocles-manager: "
+                f"give {store.path} the name that the manager has for it, or add it there"
+            )
+            raise StartError(msg)
+
+
+async def _signals(all_threads: list[threads.SealingThread], grace_seconds: float, working: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for number in received:
+            log.info("stopping: no new stage begins", signal=signal.Signals(number).name, grace_seconds=grace_seconds)
+            break
+        for thread in all_threads:
+            thread.stop()
+        with anyio.move_on_after(grace_seconds):
+            async for number in received:
+                log.warning("stopping at once", signal=signal.Signals(number).name)
+                break
+        working.cancel(reason="shutdown")
+
+
+def main(loaded: config.Loaded) -> int:
+    """Run the daemon in this process and return its exit code."""
+    logs.configure()
+    try:
+        return anyio.run(run, loaded)
+    except (StartError, errors.ListenError) as error:
+        log.error("cannot start", reason=str(error))
+        return 1
+    except BaseExceptionGroup as group:
+        # A task of the tree could not go on; what cannot be explained keeps its traceback.
+        known, others = group.split((StartError, errors.ListenError, stage_errors.ChildNotReady))
+        if known is None or others is not None:
+            raise
+        for cause in _leaves(known):
+            log.error("cannot start", reason=str(cause))
+        return 1
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

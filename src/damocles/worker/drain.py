@@ -1,0 +1,96 @@
+"""Drain a worker: it begins no new sector and finishes what it has; at the deadline, what is left pauses.
+
+The wish survives a restart: it lies in a small file in the worker's home.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+import structlog
+
+from damocles.stores.sealing import sync_dir
+from damocles.wire import codec, control
+from damocles.worker import threads
+
+log = structlog.get_logger(__name__)
+
+FILE_NAME = "drain.json"
+
+
+class Drain:
+    """The drain of one worker; `run` watches the deadline."""
+
+    def __init__(
+        self,
+        home: Path,
+        gate: threads.Gate,
+        all_threads: Sequence[threads.SealingThread],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._file = home / FILE_NAME
+        self._gate = gate
+        self._threads = all_threads
+        self._clock = clock
+        self._changed = anyio.Event()
+        self._state = control.Drain(on=False)
+        if self._file.exists():
+            try:
+                self._state = codec.decode(self._file.read_bytes(), control.Drain)
+            except msgspec.MsgspecError as error:
+                log.warning("drain file is damaged and not used", file=str(self._file), error=str(error))
+        self._apply()
+
+    def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
+        """Begin or end a drain and return it."""
+        now = self._clock()
+        deadline = now + deadline_seconds if on and deadline_seconds is not None else None
+        self._state = control.Drain(on=on, since=now if on else None, deadline=deadline, reason=reason)
+        self._save()
+        self._apply()
+        log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
+        return self.state()
+
+    def state(self) -> control.Drain:
+        """Return the drain and the sectors still in work."""
+        busy = [str(thread.sector.id) for thread in self._threads if thread.sector.id is not None]
+        return msgspec.structs.replace(self._state, busy=busy)
+
+    async def run(self) -> None:
+        """Pause what is still in work when the deadline comes."""
+        while True:
+            self._changed = anyio.Event()
+            deadline = self._state.deadline
+            if deadline is None:
+                await self._changed.wait()
+                continue
+            with anyio.move_on_after(max(0.0, deadline - self._clock())):
+                await self._changed.wait()
+                continue
+            for thread in self._threads:
+                if thread.sector.id is not None:
+                    log.warning("deadline of the drain: pausing", thread=thread.index, sector=str(thread.sector.id))
+                    thread.pause()
+            self._state = msgspec.structs.replace(self._state, deadline=None)
+            self._save()
+
+    def _apply(self) -> None:
+        self._gate.closed = self._state.on
+        self._gate.why = (
+            f"the end of the drain ({self._state.reason})" if self._state.reason else "the end of the drain"
+        )
+        for thread in self._threads:
+            thread.wake()
+        self._changed.set()
+
+    def _save(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        if not self._state.on:
+            self._file.unlink(missing_ok=True)
+            return
+        part = self._file.with_suffix(".part")
+        part.write_bytes(codec.encode(self._state))
+        part.replace(self._file)
+        sync_dir(self._file.parent)

@@ -1,0 +1,366 @@
+"""What happens in each state: files, calls and stages; one function per handler named in the plans' tables.
+
+A handler returns the event of its success, `Idle` or `Later` when it has to come again, or raises a failure. It may be
+killed at any point and is then run again from the start, so each says what a half-done run leaves behind.
+"""
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+
+from damocles.sealing import events, failures
+from damocles.sealing.states import State
+from damocles.stores import layout
+from damocles.stores.sealing import sync_dir
+from damocles.wire import codec, seal, sectors, tasks
+from damocles.worker.jobs import Job
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[Job], Awaitable[events.Event]]
+
+SECTOR_SIZE_OF_SMALL_RESERVATION = sectors.SectorSize.GIB32
+
+
+async def allocate_sector(job: Job) -> events.Event:
+    """Ask the manager for a sector.
+
+    A kill between its answer and our journal leaves a sector that the manager lists as allocated to this store; nothing
+    of it exists here.
+    """
+    spec = seal.AllocateSectorSpec(list(job.options.allowed_miners), list(job.options.allowed_proofs))
+    try:
+        allocated = await job.manager.allocate_sector(spec)
+    except failures.Failure as error:
+        log.warning("no sector from the manager", error=str(error))
+        return events.Idle()
+    return events.Allocate(allocated) if allocated else events.Idle()
+
+
+async def acquire_deals(job: Job) -> events.Event:
+    """Ask for deals if they are enabled; without any, seal committed capacity unless that is disabled."""
+    options = job.options
+    deals = None
+    if options.enable_deals:
+        deals = await job.manager.acquire_deals(
+            job.id, seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
+        )
+    if not deals and options.disable_cc:
+        return events.Idle()
+    if deals:
+        msg = f"{job.id} got {len(deals)} deal(s), but this release seals committed capacity only: set enable_deals = false"
+        raise failures.Permanent(msg)
+    return events.AcquireDeals(None)
+
+
+async def add_pieces(job: Job) -> events.Event:
+    """Write the staged file; a half-written one is replaced."""
+    place = job.place
+    await _in_thread(_make_empty_file, place.staged_file)
+    task = tasks.AddPieces(job.sector.proof_type.proof_name, [], str(place.staged_file))
+    return events.AddPiece(await job.run("add_pieces", task))
+
+
+async def tree_d(job: Job) -> events.Event:
+    """Build tree-d, or link the ready-made one of an empty sector; a half-built one is replaced."""
+    place, proof = job.place, job.sector.proof_type
+    static = None if job.sector.deals else job.static_tree_d.get(proof.size)
+    await _in_thread(_prepare_tree_d, place, static)
+    if static is None:
+        await job.run("tree_d", tasks.TreeD(proof.proof_name, str(place.staged_file), str(place.prepared_dir)))
+    return events.BuildTreeD()
+
+
+async def assign_ticket(job: Job) -> events.Event:
+    """Forget an old ticket. The new one is fetched right before PC1, so that waiting for a slot does not age it."""
+    return events.AssignTicket(resubmit_pre_commit=State.PCSubmitted in job.sector.visited)
+
+
+async def pc1(job: Job) -> events.Event:
+    """Compute the labels; the cache folder of a half-done run is cleared, and its ticket is not reused."""
+    place, sector = job.place, job.sector
+    assert sector.pieces is not None
+    await _in_thread(_prepare_pc1, place)
+    ticket = sector.ticket or await job.manager.assign_ticket(job.id)
+    task = tasks.PC1(
+        registered_proof=sector.proof_type.proof_name,
+        cache_path=str(place.cache_dir),
+        in_path=str(place.staged_file),
+        out_path=str(place.sealed_file),
+        prover_id=_prover(job),
+        sector_id=job.id.number,
+        ticket=codec.Bytes32(ticket.ticket),
+        piece_infos=sector.pieces,
+    )
+    return events.PC1(ticket, await job.run("pc1", task))
+
+
+async def pc2(job: Job) -> events.Event:
+    """Build tree-c and tree-r and encode the replica.
+
+    PC2 encodes the sealed file in place: run twice it would encode the encoded. The marker, written and synced before
+    the first start and removed only with the cache folder, tells that the sealed file must first be made anew.
+    """
+    place, sector = job.place, job.sector
+    assert sector.pc1out is not None
+    await _in_thread(_prepare_pc2, place)
+    out: tasks.PC2Output = await job.run("pc2", tasks.PC2(sector.pc1out, str(place.cache_dir), str(place.sealed_file)))
+    if job.options.verify_after_pc2:
+        # Vanilla proofs for an arbitrary seed: a bad layer or tree is found hours before the chain would tell.
+        await job.run("c1", _c1_task(job, bytes(32), out))
+    return events.PC2NeedSyntheticProof(out) if sector.proof_type.is_synthetic else events.PC2(out)
+
+
+async def synth_proof(job: Job) -> events.Event:
+    """Store synthetic proofs and drop the layers; the stage skips what an earlier run has done."""
+    place, sector = job.place, job.sector
+    assert sector.pieces is not None
+    assert sector.ticket is not None
+    assert sector.pc2out is not None
+    task = tasks.SynthProof(
+        registered_proof=sector.proof_type.proof_name,
+        cache_dir=str(place.cache_dir),
+        sealed_file=str(place.sealed_file),
+        prover_id=_prover(job),
+        sector_id=job.id.number,
+        ticket=codec.Bytes32(sector.ticket.ticket),
+        pc2out=sector.pc2out,
+        piece_infos=sector.pieces,
+    )
+    await job.run("synth_proof", task)
+    return events.SyntheticPoRep()
+
+
+async def submit_pre_commit(job: Job) -> events.Event:
+    """Hand in the commitments; the manager takes the same content twice as one."""
+    sector = job.sector
+    assert sector.pc2out is not None
+    assert sector.ticket is not None
+    content = seal.PreCommit(sector.pc2out.comm_r, sector.pc2out.comm_d, sector.ticket)
+    answer = await job.manager.submit_pre_commit(job.allocated, content, reset=sector.resubmit_pre_commit)
+    _check_submitted("pre-commit", answer)
+    return events.SubmitPC()
+
+
+async def poll_pre_commit(job: Job) -> events.Event:
+    """Wait until the pre-commit is on chain."""
+    answer = await job.manager.poll_pre_commit(job.id)
+    return _polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC())
+
+
+async def persist(job: Job) -> events.Event:
+    """Copy the replica and what proving needs to a persist store.
+
+    The manager keeps one reservation per sector and names the same store again; copies are made under another name,
+    synced and renamed, so a half-done run leaves nothing that looks whole.
+    """
+    place, size = job.place, job.sector.proof_type.size
+    needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
+    candidates = sorted(name for name, store in job.persist_stores.items() if not store.read_only)
+    if not candidates:
+        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
+        raise failures.Permanent(msg)
+    chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
+    if chosen is None:
+        return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
+    store = job.persist_stores.get(chosen.name)
+    if store is None:
+        msg = f"the manager chose the persist store {chosen.name!r}, which is not attached here ([[attached]])"
+        raise failures.Permanent(msg)
+    routes = [
+        tasks.Route(
+            src={"store_name": None, "uri": str(place.data / name)},
+            dest={"store_name": store.name, "uri": str(store.path / name)},
+        )
+        for name in layout.persisted_names(job.id, size)
+    ]
+    known = {store.name: tasks.StoreInfo(store.name, chosen.meta)}
+    await job.run("transfer", tasks.Transfer(known, routes))
+    return events.Persist(store.name)
+
+
+async def submit_persisted(job: Job) -> events.Event:
+    """Tell the manager where the files are."""
+    instance = job.sector.persist_instance
+    assert instance is not None
+    if not await job.manager.submit_persisted(job.id, instance, is_upgrade=False):
+        msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
+        raise failures.Permanent(msg)
+    return events.SubmitPersistance()
+
+
+async def wait_seed(job: Job) -> events.Event:
+    """Wait for the interactive randomness."""
+    answer = await job.manager.wait_seed(job.id, job.allocated.proof)
+    if answer.seed is not None:
+        return events.AssignSeed(answer.seed)
+    if not answer.should_wait or answer.delay_seconds == 0:
+        msg = "invalid empty wait_seed response"
+        raise failures.Temporary(msg)
+    return events.Later(answer.delay_seconds, "the seed's epoch")
+
+
+async def c1(job: Job) -> events.Event:
+    """Collect the vanilla proofs; reads files only."""
+    sector = job.sector
+    assert sector.seed is not None
+    assert sector.pc2out is not None
+    return events.C1(await job.run("c1", _c1_task(job, sector.seed.seed, sector.pc2out)))
+
+
+async def c2(job: Job) -> events.Event:
+    """Make the Groth16 proof; needs no files, only memory and time."""
+    sector = job.sector
+    assert sector.c1out is not None
+    task = tasks.C2(sector.c1out, _prover(job), job.id.number, job.id.miner)
+    output: tasks.C2Output = await job.run("c2", task)
+    return events.C2(output.proof)
+
+
+async def submit_proof(job: Job) -> events.Event:
+    """Hand in the proof; the manager takes the same proof twice as one."""
+    sector = job.sector
+    assert sector.proof is not None
+    answer = await job.manager.submit_proof(job.id, seal.Proof(bytes(sector.proof)), reset=sector.resubmit_proof)
+    _check_submitted("proof", answer)
+    return events.SubmitProof()
+
+
+async def poll_proof(job: Job) -> events.Event:
+    """Wait until the proof is on chain."""
+    if job.options.ignore_proof_check:
+        return events.Finish()
+    return _polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof())
+
+
+HANDLERS: Mapping[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        allocate_sector,
+        acquire_deals,
+        add_pieces,
+        tree_d,
+        assign_ticket,
+        pc1,
+        pc2,
+        synth_proof,
+        submit_pre_commit,
+        poll_pre_commit,
+        persist,
+        submit_persisted,
+        wait_seed,
+        c1,
+        c2,
+        submit_proof,
+        poll_proof,
+    )
+}
+
+
+def _check_submitted(what: str, answer: seal.Submitted) -> None:
+    """Return if the submission counts as accepted."""
+    try:
+        result = seal.SubmitResult(answer.res)
+    except ValueError:
+        result = seal.SubmitResult.UNKNOWN
+    reason = answer.desc or result.name.lower()
+    match result:
+        case seal.SubmitResult.ACCEPTED | seal.SubmitResult.DUPLICATE:
+            return
+        case seal.SubmitResult.MISMATCHED | seal.SubmitResult.FILES_MISSED:
+            msg = f"submit {what}: {reason}"
+            raise failures.Permanent(msg)
+        case seal.SubmitResult.REJECTED:
+            msg = f"submit {what}: {reason}"
+            raise failures.Abort(msg)
+        case _:
+            msg = f"submit {what}: the manager answered {answer.res}, which is none of the known results"
+            raise failures.Temporary(msg)
+
+
+def _polled(what: str, answer: seal.Polled, job: Job, landed: events.Event, again: events.Event) -> events.Event:
+    """Turn the state of a message into the next event."""
+    reason = answer.desc or "no reason given"
+    match answer.state:
+        case seal.OnChainState.LANDED:
+            return landed
+        case seal.OnChainState.PENDING | seal.OnChainState.PACKED:
+            return events.Later(job.options.rpc_polling_seconds, f"the {what} on chain")
+        case seal.OnChainState.FAILED:
+            log.warning("message failed, submitting again", what=what, sector=str(job.id), reason=reason)
+            return again
+        case seal.OnChainState.NOT_FOUND | seal.OnChainState.PERM_FAILED:
+            msg = f"{what} on chain: {seal.OnChainState(answer.state).name.lower()}: {reason}"
+            raise failures.Permanent(msg)
+        case seal.OnChainState.SHOULD_ABORT:
+            msg = f"{what} on chain: {reason}"
+            raise failures.Abort(msg)
+        case _:
+            msg = f"{what} on chain: the manager answered {answer.state}, which is none of the known states"
+            raise failures.Temporary(msg)
+
+
+def _prover(job: Job) -> codec.Bytes32:
+    return codec.Bytes32(sectors.prover_id(job.id.miner))
+
+
+def _c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
+    sector, place = job.sector, job.place
+    assert sector.pieces is not None
+    assert sector.ticket is not None
+    return tasks.C1(
+        registered_proof=sector.proof_type.proof_name,
+        cache_dir=str(place.cache_dir),
+        sealed_file=str(place.sealed_file),
+        prover_id=_prover(job),
+        sector_id=job.id.number,
+        ticket=codec.Bytes32(sector.ticket.ticket),
+        seed=codec.Bytes32(seed),
+        pc2out=pc2out,
+        piece_infos=sector.pieces,
+    )
+
+
+async def _in_thread(work: Callable[..., None], *args: object) -> None:
+    """Do file work off the event loop; what goes wrong with local files is for an operator."""
+    try:
+        await anyio.to_thread.run_sync(work, *args)
+    except OSError as error:
+        msg = f"{error.strerror}: {error.filename}"
+        raise failures.Critical(msg) from error
+
+
+def _make_empty_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+
+
+def _prepare_tree_d(place: layout.Layout, static: Path | None) -> None:
+    place.prepared_dir.mkdir(parents=True, exist_ok=True)
+    place.tree_d_file.unlink(missing_ok=True)
+    if static is not None:
+        place.tree_d_file.symlink_to(static)
+        sync_dir(place.prepared_dir)
+
+
+def _prepare_pc1(place: layout.Layout) -> None:
+    if place.cache_dir.exists():
+        shutil.rmtree(place.cache_dir)
+    place.cache_dir.mkdir(parents=True)
+    _make_empty_file(place.sealed_file)
+    (place.cache_dir / layout.TREE_D).symlink_to(place.tree_d_file)
+
+
+def _prepare_pc2(place: layout.Layout) -> None:
+    cache = place.cache_dir
+    for path in [*cache.glob("*tree-c*"), *cache.glob("*tree-r-last*"), cache / "p_aux", cache / "t_aux"]:
+        path.unlink(missing_ok=True)
+    marker = cache / layout.PC2_STARTED
+    if marker.exists():
+        shutil.copyfile(place.staged_file, place.sealed_file)
+    else:
+        marker.touch()
+        sync_dir(cache)

@@ -1,0 +1,64 @@
+"""What a handler gets to do its work with."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from damocles.sealing.sectors import Sector
+from damocles.stores.layout import Layout
+from damocles.stores.persist import PersistStore
+from damocles.wire import seal, sectors
+from damocles.worker import upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The `[sealing]` options that handlers read, as they are for this thread now."""
+
+    allowed_miners: tuple[int, ...] = ()
+    allowed_proofs: tuple[int, ...] = ()
+    enable_deals: bool = False
+    disable_cc: bool = False
+    max_deals: int | None = None
+    min_deal_bytes: int | None = None
+    rpc_polling_seconds: float = 180.0
+    ignore_proof_check: bool = False
+    verify_after_pc2: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A sector in a state, and the means to bring it to the next one.
+
+    Attributes:
+        run: Runs a stage in a child process and returns its decoded output; raises `failures.Failure`.
+        place: The sector's working files; only once a sector is allocated.
+        static_tree_d: Ready-made tree-d of an empty sector, by sector size.
+    """
+
+    sector: Sector
+    options: Options
+    manager: upstream.Manager
+    run: Callable[[str, msgspec.Struct], Awaitable[Any]]
+    data: Path
+    persist_stores: Mapping[str, PersistStore]
+    static_tree_d: Mapping[sectors.SectorSize, Path]
+
+    @property
+    def id(self) -> sectors.SectorID:
+        """The sector's id."""
+        return self.allocated.id
+
+    @property
+    def allocated(self) -> seal.AllocatedSector:
+        """The sector as handed out."""
+        assert self.sector.allocated is not None
+        return self.sector.allocated
+
+    @property
+    def place(self) -> Layout:
+        """Where the sector's working files are."""
+        return Layout(self.data, self.id, self.sector.proof_type.size)

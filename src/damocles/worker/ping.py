@@ -1,0 +1,49 @@
+"""Report to the manager that this worker lives: who and where it is, and the counts over its threads."""
+
+import socket
+from urllib.parse import urlsplit
+
+import anyio
+import structlog
+
+from damocles.rpc import address
+from damocles.sealing import failures
+from damocles.wire import fleet
+from damocles.worker import control, upstream
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_SECONDS = 10.0
+
+
+def local_ip(manager_url: str) -> str:
+    """Return the address from which this machine reaches the manager; no packet is sent.
+
+    Raises:
+        OSError: The manager's host has no address, or no route leads to it.
+    """
+    parts = urlsplit(manager_url)
+    family, kind, _, _, where = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.connect(where)
+        return str(probe.getsockname()[0])
+
+
+async def run(
+    manager: upstream.Manager, threads: control.Control, name: str, dest: address.Endpoint, interval_seconds: float
+) -> None:
+    """Ping at once and then every `interval_seconds`; a manager that is away is told about in the log once."""
+    away = False
+    while True:
+        info = fleet.WorkerInfo(name, str(dest), control.VERSION, threads.summary())
+        try:
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                await manager.ping(info)
+            if away:
+                log.info("the manager answers again")
+            away = False
+        except (failures.Failure, TimeoutError) as error:
+            if not away:
+                log.warning("the manager does not answer pings", error=str(error))
+            away = True
+        await anyio.sleep(interval_seconds)

@@ -1,0 +1,498 @@
+"""A sealing thread: carries out what the planner says for one store, until it is told to stop.
+
+The thread's only state of its own is what it is doing at the moment (`Activity`); everything that must survive is in
+the sector, and the sector is in the journal before anything follows from it. Requests from people (`pause`, `resume`,
+`stop`) never wait for the thread: they leave a mark and wake it up.
+"""
+
+import platform
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+
+from damocles import failpoints
+from damocles.sealing import events, failures, planner
+from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
+from damocles.stages import errors as stage_errors
+from damocles.stages import executor
+from damocles.stores import journal, sealing
+from damocles.stores.layout import Layout
+from damocles.stores.persist import PersistStore
+from damocles.wire import control, fleet, seal
+from damocles.wire import sectors as wire_sectors
+from damocles.worker import handlers, jobs, reports, upstream
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the configuration says for a thread at the moment."""
+
+    plan: str
+    options: jobs.Options
+    limits: planner.Limits
+
+
+@dataclass(slots=True, kw_only=True)
+class Gate:
+    """Whether threads may begin new sectors; `why` not is shown to people."""
+
+    closed: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What all threads of a worker share."""
+
+    instance: str
+    manager: upstream.Manager
+    stages: executor.Stages
+    persist_stores: Mapping[str, PersistStore]
+    static_tree_d: Mapping[wire_sectors.SectorSize, Path]
+    trash_retention_seconds: float
+    gate: Gate = field(default_factory=Gate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What a thread does right now, and since when (unix seconds).
+
+    `state` is one of the wire's thread states; `what` says what a Waiting or Idle thread waits for, or which processor
+    a Running one uses.
+    """
+
+    state: str
+    since: float
+    what: str | None = None
+    pid: int | None = None
+    until: float | None = None
+
+
+class ResumeRefused(Exception):
+    """A sector cannot be taken up again at the state asked for; the message lists where it can."""
+
+
+@dataclass
+class SealingThread:
+    """One thread; create it, then `run` it in a task group.
+
+    `settings` is asked again whenever a new sector may begin and after every resume, so that changes of the thread's
+    `config.toml` take effect without a restart.
+    """
+
+    index: int
+    location: Path
+    around: Surroundings
+    settings: Callable[[], Settings]
+    clock: Callable[[], float] = time.time
+    sector: Sector = field(init=False)
+    activity: Activity = field(init=False)
+    trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
+
+    def __post_init__(self) -> None:
+        self.sector = Sector(plan=self.settings().plan)
+        self.activity = Activity(state="Idle", since=self.clock())
+        self._now = self.settings()
+        self._nudge = anyio.Event()
+        self._moved = anyio.Event()
+        self._asked: events.Event | None = None  # applied at the next boundary
+        self._resume_wanted: events.Resume | None = None
+        self._waited_seconds = 0.0
+        self._wait_began: float | None = None
+        self._stopping = False
+        self._holding = False
+        self._handler: anyio.CancelScope | None = None  # of the handler that runs
+        self._reports = reports.Reporter(
+            self.around.manager,
+            seal.WorkerIdentifier(self.around.instance, str(self.location)),
+            self._on_withdrawn,
+        )
+
+    # Requests: called from the control API, never block.
+
+    @property
+    def paused(self) -> bool:
+        """Whether the thread waits for `resume`."""
+        return self._holding
+
+    @property
+    def pausing(self) -> bool:
+        """Whether a pause is asked for and has not come yet."""
+        return isinstance(self._asked, events.Pause)
+
+    def pause(self, *, now: bool = False) -> bool:
+        """Pause at the next boundary; true, since a pause can always be asked for.
+
+        A thread that only waits for a slot pauses at once. With `now` a running stage is killed as well; nothing of
+        its work is kept, and `resume` runs it again.
+        """
+        if not self._holding:
+            self._ask(events.Pause(), now=now or self.activity.state == "Waiting")
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Abort the sector: a running stage is killed, the manager told, the files go to the trash."""
+        self._ask(events.GiveUp(reason), now=True)
+
+    def resume(self, state: str | None) -> bool:
+        """Go on, if given from another state; false if the thread is not paused.
+
+        Raises:
+            ResumeRefused: The plan or the files at hand do not allow that state.
+        """
+        if not self._holding:
+            # A pause that has not taken effect yet is taken back.
+            pausing = self.pausing
+            self._asked = None if pausing else self._asked
+            return pausing
+        target = self.check_target(state) if state is not None else None
+        self._resume_wanted = events.Resume(target)
+        self.wake()
+        return True
+
+    def stop(self) -> None:
+        """Begin no further stage and end as soon as the running one is done."""
+        self._stopping = True
+        self.wake()
+
+    def info(self) -> fleet.ThreadInfo:
+        """Return the thread as listings show it."""
+        sector, plan = self.sector, planner.PLANS[self.sector.plan]
+        since, state = self.activity.since, self.activity.state
+        elapsed = None if state == "Idle" else max(0, int(self.clock() - since))
+        proc = self.activity.what if state == "Running" else None
+        return fleet.ThreadInfo(
+            location=str(self.location),
+            plan=sector.plan,
+            job_id=str(sector.id) if sector.id else None,
+            index=self.index,
+            thread_state=fleet.ThreadState(state, elapsed, proc),
+            job_state=sector.state.value,
+            job_stage=plan.stage_of(sector.state) if sector.id else None,
+            last_error=self.trouble or sector.last_error,
+        )
+
+    def detail(self) -> control.ThreadDetail:
+        """Return the thread with everything that helps to understand it."""
+        sector, doing = self.sector, self.activity
+        waiting = None
+        if doing.state in {"Waiting", "Idle"} and doing.what:
+            waiting = control.Waiting(doing.what, doing.since, sector.retry_at or doing.until)
+        elif doing.state == "Paused":
+            waiting = control.Waiting("resume", doing.since)
+        return control.ThreadDetail(
+            info=self.info(),
+            worker=self.around.instance,
+            sector=str(sector.id) if sector.id else None,
+            since=doing.since,
+            waiting=waiting,
+            pid=doing.pid,
+            host=platform.node(),
+            attempt=sector.attempt,
+            retries=sector.retries,
+            paused_at=sector.paused_at,
+            pausing=self.pausing,
+            draining=self.around.gate.closed,
+            state_since=sector.entered_at,
+        )
+
+    # The thread itself.
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        structlog.contextvars.bind_contextvars(thread=self.index)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._reports.run)
+            with suppress(_Stopped):
+                await self._run()
+            log.info("thread stopped", sector=str(self.sector.id), state=self.sector.state)
+            tasks.cancel_scope.cancel()
+
+    async def _run(self) -> None:
+        with ExitStack() as stack:
+            while True:
+                try:
+                    store = await anyio.to_thread.run_sync(stack.enter_context, _opened(self.location))
+                    break
+                except (sealing.StoreError, journal.JournalError) as error:
+                    await self._out_of_order(failures.Critical(str(error)))
+            await self._work(store)
+
+    async def _work(self, store: sealing.SealingStore) -> None:
+        found = await anyio.to_thread.run_sync(store.journal.load)
+        self.sector = found if found is not None else Sector(plan=self._now.plan)
+        log.info("thread started", location=str(self.location), sector=str(self.sector.id), state=self.sector.state)
+        event: events.Event = events.Restart()
+        seconds: float | None = None
+        while True:
+            action = await self._apply(store, event, seconds)
+            if self._asked is not None:
+                asked, self._asked = self._asked, None
+                # A sector that is over needs no more than its end; giving up needs a sector.
+                if not isinstance(action, planner.Finalize | planner.Discard) and (
+                    self.sector.id or isinstance(asked, events.Pause)
+                ):
+                    action = await self._apply(store, asked, None)
+            if self._stopping:
+                raise _Stopped
+            began, self._waited_seconds = time.monotonic(), 0.0
+            event = await self._perform(store, action)
+            # How long a slot was waited for says nothing about the stage.
+            worked_seconds = time.monotonic() - began - self._waited_seconds
+            seconds = worked_seconds if isinstance(action, planner.Execute) else None
+
+    async def _apply(self, store: sealing.SealingStore, event: events.Event, seconds: float | None) -> planner.Action:
+        """Let the planner decide, make it durable, report it, and return what to do next."""
+        while True:
+            before, now = self.sector, self.clock()
+            if before.allocated is None and before.plan != self._now.plan:
+                before = Sector(plan=self._now.plan, paused_at=before.paused_at, last_error=before.last_error)
+            try:
+                after, instructions = planner.step(before, event, self._now.limits, now)
+                if not isinstance(event, events.PASSING) and (after.id or before.id or after != before):
+                    await anyio.to_thread.run_sync(
+                        lambda: store.journal.record(before, event, after, at=now, seconds=seconds)  # noqa: B023
+                    )
+                break
+            except (journal.JournalError, planner.UnexpectedEvent) as error:
+                # The result is still in our hands: once the cause is mended, `resume` tries to record it again.
+                await self._out_of_order(failures.Critical(str(error)))
+                if isinstance(error, planner.UnexpectedEvent):
+                    event = events.Wake()
+        self.sector = after
+        self._moved.set()
+        self._moved = anyio.Event()
+        *news, action = instructions
+        for report in news:
+            assert isinstance(report, planner.Report)
+            if (identity := after.id or before.id) is not None:
+                self._reports.send(identity, report)
+        assert not isinstance(action, planner.Report)
+        return action
+
+    async def _perform(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
+        """Carry out an action and return the event that ends it."""
+        match action:
+            case planner.Execute(does):
+                if self.sector.state is State.Empty and (broken := self._reload_settings()) is not None:
+                    return broken
+                if self.sector.id is None and self.around.gate.closed:
+                    self._show("Idle", self.around.gate.why)
+                    await self._nudged(lambda: not self.around.gate.closed or self._asked is not None)
+                    return events.Wake()
+                return await self._execute(store, does)
+            case planner.Wait(seconds, why):
+                self._show("Idle", why, until=self.clock() + seconds)
+                with anyio.move_on_after(seconds):
+                    await self._nudged(lambda: self._asked is not None)
+                return events.Wake()
+            case planner.Hold():
+                return await self._hold()
+            case planner.Finalize():
+                return await self._finalize(store)
+            case planner.Discard(reason, tell_manager):
+                return await self._discard(store, reason, tell_manager=tell_manager)
+
+    async def _execute(self, store: sealing.SealingStore, does: str) -> events.Event:
+        self._show("Running")
+        job = jobs.Job(
+            sector=self.sector,
+            options=self._now.options,
+            manager=self.around.manager,
+            run=self._run_stage,
+            data=store.location / "data",
+            persist_stores=self.around.persist_stores,
+            static_tree_d=self.around.static_tree_d,
+        )
+        try:
+            with anyio.CancelScope() as self._handler:
+                if failpoints.on:
+                    failpoints.reach(f"handler.before:{self.sector.state}")
+                event = await handlers.HANDLERS[does](job)
+                if failpoints.on:
+                    failpoints.reach(f"handler.after:{self.sector.state}")
+                return event
+            # Cancelled by what was asked for: there is no result, and nothing half-done that the next run would trust.
+            return events.Wake()
+        except failures.Failure as failure:
+            log.error("sealing failed", sector=str(self.sector.id), state=self.sector.state, failure=failure.text)
+            return events.Failed(failure.level.value, str(failure))
+        except Exception as error:
+            # A defect of ours must not end the thread: it pauses, the sector stays as recorded.
+            log.exception("handler broke", sector=str(self.sector.id), state=self.sector.state, handler=does)
+            return events.Failed(failures.Level.CRITICAL.value, f"{type(error).__name__}: {error}")
+        finally:
+            self._handler = None
+
+    async def _run_stage(self, stage: str, task: msgspec.Struct) -> Any:
+        try:
+            return await self.around.stages.run(stage, task, lane=self.index, on_status=self._on_status)
+        except (stage_errors.StageDied, stage_errors.ChildNotReady) as error:
+            # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
+            raise failures.Temporary(str(error)) from error
+        except stage_errors.StageFailed as error:
+            raise failures.Permanent(str(error)) from error
+        finally:
+            self._wait_began = None
+            self._show("Running")
+
+    def _on_status(self, status: executor.Status) -> None:
+        if status.state == "waiting":
+            self._wait_began = self._wait_began or time.monotonic()
+        elif self._wait_began is not None:
+            self._waited_seconds += time.monotonic() - self._wait_began
+            self._wait_began = None
+        self._show(status.state.capitalize(), status.what, status.pid)
+
+    async def _hold(self) -> events.Event:
+        paused_at = self.sector.paused_at
+        self.activity = Activity(state="Paused", since=paused_at if paused_at is not None else self.clock())
+        self._holding = True
+        try:
+            await self._nudged(lambda: self._resume_wanted is not None or self._asked is not None)
+        finally:
+            self._holding = False
+        wanted, self._resume_wanted = self._resume_wanted, None
+        if wanted is None and self._asked is not None:
+            asked, self._asked = self._asked, None
+            return asked
+        return self._reload_settings() or wanted or events.Resume()
+
+    async def _out_of_order(self, failure: failures.Failure) -> None:
+        """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
+        log.error("thread out of order, waiting for resume", failure=failure.text)
+        self.trouble = failure.text
+        self.activity = Activity(state="Paused", since=self.clock())
+        self._holding = True
+        try:
+            await self._nudged(lambda: self._resume_wanted is not None)
+        finally:
+            self._holding = False
+            self._resume_wanted, self.trouble = None, None
+
+    async def _finalize(self, store: sealing.SealingStore) -> events.Event:
+        sector = self.sector
+        assert sector.id is not None
+        self._show("Running", "finalizing")
+        if (failure := await self._tell(lambda: self.around.manager.report_finalized(sector.id))) is not None:  # type: ignore[arg-type]
+            return events.Failed(failures.Level.TEMPORARY.value, str(failure))
+        # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
+        return await self._clear(store.clear, events.Finalized())
+
+    async def _discard(self, store: sealing.SealingStore, reason: str, *, tell_manager: bool) -> events.Event:
+        sector = self.sector
+        self._show("Running", "giving up")
+        log.warning("sector given up", sector=str(sector.id), reason=reason)
+        if tell_manager and sector.id is not None:
+            identity = sector.id
+            if (failure := await self._tell(lambda: self.around.manager.report_aborted(identity, reason))) is not None:
+                return events.Failed(failures.Level.TEMPORARY.value, str(failure))
+
+        def away() -> None:
+            moved = store.discard(str(sector.id))
+            log.info("files moved to the trash", folder=str(moved))
+            store.empty_trash(self.around.trash_retention_seconds)
+
+        return await self._clear(away, events.Discarded())
+
+    def _on_withdrawn(self, sector: wire_sectors.SectorID, reason: str) -> None:
+        if sector == self.sector.id:
+            self._ask(events.Withdrawn(reason), now=False)
+
+    async def _tell(self, call: Callable[[], Awaitable[None]]) -> failures.Failure | None:
+        """Deliver the last word on a sector; that the manager does not know it (any more) is as good."""
+        await self._reports.sent()
+        try:
+            await call()
+        except failures.Abort:
+            return None
+        except failures.Failure as failure:
+            return failure
+        return None
+
+    async def _clear(self, work: Callable[[], None], done: events.Event) -> events.Event:
+        try:
+            await anyio.to_thread.run_sync(work)
+        except OSError as error:
+            text = f"cannot clear {self.location}/data: {error.strerror}: {error.filename}"
+            return events.Failed(failures.Level.CRITICAL.value, text)
+        return done
+
+    def check_target(self, state: str) -> State:
+        """Return the state to resume at, or raise `ResumeRefused` with those that are possible."""
+        sector, plan = self.sector, planner.PLANS[self.sector.plan]
+        at_hand: frozenset[str] = frozenset()
+        if sector.id is not None:
+            place = Layout(self.location / "data", sector.id, sector.proof_type.size)
+            at_hand = place.at_hand()
+        refusal = plan.refusal(sector, state, at_hand)
+        if refusal is not None:
+            possible = ", ".join(plan.targets(sector, at_hand)) or "none, resume without a state"
+            msg = f"cannot resume thread #{self.index} at {state}: {refusal}; possible: {possible}"
+            raise ResumeRefused(msg)
+        return State(state)
+
+    def _reload_settings(self) -> events.Failed | None:
+        """Read the thread's options anew; a broken file pauses the thread, its sector stays as it is."""
+        try:
+            self._now = self.settings()
+        except failures.Critical as failure:
+            return events.Failed(failure.level.value, str(failure))
+        return None
+
+    def _show(self, state: str, what: str | None = None, pid: int | None = None, until: float | None = None) -> None:
+        now = self.activity
+        # Polls that follow each other are one wait: it began with the first of them.
+        same = now.state == state and now.what == what
+        self.activity = Activity(
+            state=state, since=now.since if same else self.clock(), what=what, pid=pid, until=until
+        )
+
+    def _ask(self, event: events.Event, *, now: bool) -> None:
+        """Apply `event` at the next boundary, or with `now` end the running handler for it."""
+        if isinstance(event, events.Pause) and self._asked is not None:
+            return  # the end of the sector outweighs a pause
+        self._asked = event
+        self.wake()
+        if now and self._handler is not None:
+            self._handler.cancel(reason=event.name)
+
+    def wake(self) -> None:
+        """Let a waiting thread look again at what it waits for."""
+        self._nudge.set()
+
+    async def moved(self) -> None:
+        """Return after the next change of the sector."""
+        await self._moved.wait()
+
+    async def _nudged(self, wanted: Callable[[], bool]) -> None:
+        """Return once `wanted` holds; `_Stopped` if the worker ends first."""
+        while not wanted():
+            if self._stopping:
+                raise _Stopped
+            self._nudge = anyio.Event()
+            await self._nudge.wait()
+
+
+class _Stopped(Exception):
+    """The worker ends: leave everything as it is in the journal."""
+
+
+@contextmanager
+def _opened(location: Path) -> Iterator[sealing.SealingStore]:
+    """Open a store; a folder that does not exist yet becomes one, if its parent exists."""
+    if not location.exists() and location.parent.is_dir():
+        sealing.init(location)
+    with sealing.opened(location) as store:
+        yield store

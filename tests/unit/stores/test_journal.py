@@ -1,0 +1,141 @@
+"""The journal of a sealing store, on a real file."""
+
+import sqlite3
+
+import msgspec
+import pytest
+
+from damocles.sealing import events
+from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
+from damocles.stores import journal, sealing
+from damocles.testing import happenings
+from damocles.wire import seal, sectors
+
+EMPTY = Sector(plan="sealer")
+HELD = Sector(
+    plan="sealer",
+    state=State.C1Done,
+    allocated=seal.AllocatedSector(sectors.SectorID(10000, 1), 5),
+    ticket=seal.Ticket(b"t" * 32, 7),
+    pc2out=happenings.sample(events.PC2).pc2out,  # type: ignore[attr-defined]
+    c1out=msgspec.Raw(b'{"vanilla":[1,2,3]}'),
+    path=(State.Allocated, State.C1Done),
+    last_error="permanent: no parameters",
+    paused_at=12.5,
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return the folder of a fresh sealing store."""
+    sealing.init(tmp_path / "store")
+    return tmp_path / "store"
+
+
+def test_a_recorded_sector_is_read_back_whole(store):
+    """Every field survives, large outputs included."""
+    with sealing.opened(store) as opened:
+        assert opened.journal.load() is None
+        opened.journal.record(EMPTY, happenings.sample(events.C1), HELD, at=1.0, seconds=0.5)
+    with sealing.opened(store) as opened:
+        loaded = opened.journal.load()
+    assert loaded is not None
+    assert bytes(HELD.c1out or b"") == bytes(loaded.c1out or b"")
+    assert msgspec.structs.replace(HELD, c1out=None) == msgspec.structs.replace(loaded, c1out=None)
+
+
+def test_large_outputs_are_written_once_and_dropped_with_the_sector(store):
+    """A later record does not write the C1 output again, and clearing the sector deletes it."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        before = opened.journal._db.total_changes
+        opened.journal.record(HELD, events.Pause(), msgspec.structs.replace(HELD, attempt=2), at=2.0)
+        # One history row, one sector row: no output row.
+        assert opened.journal._db.total_changes - before == 2
+        opened.journal.record(HELD, events.Finalized(), EMPTY, at=3.0)
+        assert opened.journal._db.execute("SELECT count(*) FROM outputs").fetchone() == (0,)
+        assert opened.journal.load() == EMPTY
+
+
+def test_the_history_can_be_read_beside_the_worker_and_is_never_changed(store):
+    """Anybody may read the history of a store in use; no statement can change it."""
+    failed = events.Failed("Permanent", "boom")
+    with sealing.opened(store) as opened:
+        opened.journal.record(HELD, failed, msgspec.structs.replace(HELD, attempt=2), at=5.0, seconds=1.25)
+        (entry,) = journal.read(store)
+        for statement in ("UPDATE history SET error = NULL", "DELETE FROM history"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                opened.journal._db.execute(statement)
+    assert (
+        journal.Entry(
+            at=5.0,
+            plan="sealer",
+            sector="s-t010000-1",
+            attempt=1,
+            prev="C1Done",
+            state="C1Done",
+            event="Failed",
+            seconds=1.25,
+            error="boom",
+            detail='{"level":"Permanent"}',
+        )
+        == entry
+    )
+
+
+def test_a_full_disk_changes_nothing_and_says_so(store):
+    """When the journal cannot be written, the record stays as it was and the error names the file."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        opened.journal._db.execute(f"PRAGMA max_page_count = {1}")
+        big = msgspec.structs.replace(HELD, last_error="x" * 1_000_000)
+        with pytest.raises(journal.JournalError, match=r"journal\.db.*full"):
+            opened.journal.record(HELD, events.Pause(), big, at=2.0)
+        loaded = opened.journal.load()
+        assert loaded is not None
+        assert HELD.last_error == loaded.last_error
+
+
+def test_a_store_has_one_user_at_a_time(store):
+    """A second worker is refused while the first one has the store open."""
+    with (
+        sealing.opened(store),
+        pytest.raises(sealing.StoreError, match="in use by another worker"),
+        sealing.opened(store),
+    ):
+        pass
+    with sealing.opened(store):
+        pass
+
+
+def test_init_refuses_a_store_and_a_folder_with_other_things(store, tmp_path):
+    """Making a store never touches what is there."""
+    with pytest.raises(sealing.StoreError, match="a sealing store already"):
+        sealing.init(store)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(sealing.StoreError, match="not empty"):
+        sealing.init(tmp_path / "other")
+
+
+def test_a_journal_of_another_format_is_refused(store):
+    """A journal that a later release wrote is not touched."""
+    with sealing.opened(store) as opened:
+        opened.journal._db.execute("PRAGMA user_version = 99")
+    with pytest.raises(sealing.StoreError, match="format 99"), sealing.opened(store):
+        pass
+
+
+def test_discard_moves_the_files_to_the_trash(store):
+    """Giving a sector up keeps its files, until the trash is emptied."""
+    (store / "data" / "sealed").mkdir()
+    (store / "data" / "sealed" / "s-t010000-1").write_text("replica")
+    with sealing.opened(store) as opened:
+        folder = opened.discard("s-t010000-1")
+        assert folder is not None
+        assert (folder / "sealed" / "s-t010000-1").read_text() == "replica"
+        assert list((store / "data").iterdir()) == []
+        assert opened.discard("s-t010000-1") is None
+        assert opened.empty_trash(3600) == []
+        assert opened.empty_trash(-1) == [folder]
