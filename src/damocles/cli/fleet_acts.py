@@ -1,0 +1,75 @@
+"""Show what came of an act on threads, and say it with the exit code."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from damocles.cli import common
+from damocles.sealing import selection
+from damocles.wire import codec, control
+
+
+def wanted(
+    verb: str, *, now: bool = False, state: str | None = None, dry_run: bool = False, reason: str = ""
+) -> control.Act:
+    """Make an act."""
+    return control.Act(verb=verb, now=now, state=state, dry_run=dry_run, reason=reason)
+
+
+def check(chosen: control.Selection) -> None:
+    """Refuse to act on nothing, or on a whole worker whose thread was forgotten."""
+    try:
+        selection.check(chosen)
+    except selection.NothingSelected as error:
+        raise common.WrongUsage(str(error)) from error
+
+
+def line(outcome: control.Outcome) -> str:
+    """Write an outcome: `worker #index sector state: what happened`."""
+    if outcome.index is None:
+        return f"{outcome.worker}: {outcome.text}"
+    worker = f"{outcome.worker} " if outcome.worker else ""
+    return f"{worker}#{outcome.index} {outcome.sector or '-'} {outcome.state or '-'}: {outcome.text}"
+
+
+def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool) -> int:
+    """Print a line for each outcome, what failed on stderr, and return the exit code."""
+    if as_json:
+        common.print_json(codec.to_builtins(list(outcomes)))
+    for outcome in outcomes:
+        if not outcome.ok:
+            common.error(line(outcome))
+        elif not as_json:
+            print(line(outcome))
+    if not outcomes:
+        raise common.NothingSelected("no thread fits, nothing was done")
+    if dry_run:
+        common.hint("dry run: nothing was done")
+    if all(outcome.ok for outcome in outcomes):
+        return common.OK
+    return common.WORKER_UNREACHABLE if all(outcome.silent for outcome in outcomes) else common.FAILED
+
+
+def show_unconfirmed(outcomes: Sequence[control.Outcome], *, as_json: bool) -> int:
+    """Print what an act that needs `--yes` would do."""
+    show(outcomes, dry_run=True, as_json=as_json)
+    common.hint("say --yes to do it")
+    return common.USAGE
+
+
+def show_plain(
+    outcomes: Sequence[control.Outcome], verb: str, chosen: control.Selection, fields: dict[str, object]
+) -> int:
+    """Log the outcome for one thread named by worker and index, as the original does; stdout stays empty."""
+    (worker,), (index,) = chosen.workers, chosen.indexes
+    if not outcomes:
+        raise common.NothingSelected(f"{worker}: worker #{index} not found; `util worker info {worker}` lists what is")
+    (outcome,) = outcomes
+    if not outcome.ok:
+        raise (common.WorkerUnreachable if outcome.silent else common.Failed)(line(outcome))
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    details = {"name": worker, "dest": outcome.dest, "index": index, **fields, "outcome": outcome.text}
+    place = "cli/fleet_acts.py"
+    print(moment, "INFO", "cmd", place, f"{verb} call done, ok = true", json.dumps(details), sep="\t", file=sys.stderr)
+    return common.OK

@@ -1,0 +1,93 @@
+"""Calls of the command lines: to the manager, and dialogues with one worker. Failures become a line and an exit code."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import UnionType
+from typing import Any, TypeVar, overload
+
+from damocles.cli import common
+from damocles.rpc import address, errors, messages, sync
+from damocles.sealing import operations
+
+T = TypeVar("T")
+
+# Of the time that a person is ready to wait, workers get this part: the manager must still be able to say who hangs.
+WORKERS_PART = 0.9
+
+
+class Manager:
+    """A manager to call; made by `manager_at`."""
+
+    def __init__(self, client: sync.Client, timeout_seconds: float) -> None:
+        self._client = client
+        self.worker_seconds = timeout_seconds * WORKERS_PART
+
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: None = None) -> None: ...
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: type[T]) -> T: ...
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: UnionType) -> Any: ...
+    def call(self, method: str, params: messages.Params = (), *, returns: Any = None) -> Any:
+        """Call a method.
+
+        Raises:
+            common.Failed: With the exit code of what went wrong.
+        """
+        try:
+            return self._client.call(method, params, returns=returns)
+        except errors.RpcError as error:
+            if error.code == errors.Code.METHOD_NOT_FOUND and method.startswith("Damocles."):
+                raise NotOurs(
+                    f"the manager at {self._client.url} is the original or too old: it does not know {method};"
+                    " `damocles-worker worker -H ADDRESS` asks a worker directly"
+                ) from error
+            failures = {
+                errors.Code.UNKNOWN_WORKER: common.UnknownWorker,
+                errors.Code.WORKER_SILENT: common.WorkerUnreachable,
+            }
+            raise failures.get(error.code, common.Failed)(str(error)) from error  # type: ignore[call-overload]
+        except errors.CallError as error:
+            raise common.ManagerUnreachable(f"manager: {error}") from error
+
+
+class NotOurs(common.Failed):
+    """The manager is another program."""
+
+
+@contextmanager
+def manager_at(listen: str, timeout_seconds: float, more_seconds: float = 0.0) -> Iterator[Manager]:
+    """Yield the manager at an address, which has `timeout_seconds` for each answer, and more if it is to wait."""
+    try:
+        url = address.manager_url(listen)
+    except ValueError as error:
+        raise common.WrongUsage(f"--listen: {error}") from error
+    with sync.connect(url, timeout_seconds=timeout_seconds + more_seconds) as client:
+        yield Manager(client, timeout_seconds)
+
+
+def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:
+    """Hold a dialogue with one worker, call after call.
+
+    Raises:
+        common.Failed: The worker did not tell its threads.
+    """
+
+    def answer(ask: operations.Ask) -> Any:
+        try:
+            return client.call(ask.method, ask.params, returns=ask.returns)
+        except errors.RpcError as refusal:
+            return operations.Refused(refusal.message, refusal.code)
+        except errors.CallError as failure:
+            return operations.Refused(str(failure))
+
+    try:
+        asks = next(dialogue)
+        while True:
+            asks = dialogue.send([answer(ask) for ask in asks])
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    except operations.Unanswered as error:
+        kind = common.WorkerUnreachable if error.refused.code is None else common.Failed
+        raise kind(str(error)) from error

@@ -1,0 +1,63 @@
+"""Wait for the end of a drain, with a countdown."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from damocles.cli import common
+from damocles.wire import codec, control, units
+
+_POLL_SECONDS = 0.5
+
+
+def show(drain: control.Drain, *, as_json: bool) -> int:
+    """Print how a drain stands."""
+    if as_json:
+        common.print_json(codec.to_builtins(drain))
+    else:
+        print(_text(drain))
+    return common.OK
+
+
+def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: bool) -> int:
+    """Show what is left whenever it changes, on a terminal each second, until nothing is.
+
+    Returns 1 if the deadline came first, or if somebody ended the drain.
+    """
+    deadline = drain.deadline
+    shown = ""
+    live = sys.stdout.isatty() and not as_json
+    while True:
+        text = (
+            _text(drain) if live or not drain.on else f"draining, still in work: {', '.join(drain.busy) or 'nothing'}"
+        )
+        if text != shown and not as_json:
+            print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", flush=True)
+            shown = text
+        over = not drain.on or not drain.busy or (deadline is not None and drain.deadline is None)
+        if over:
+            break
+        time.sleep(_POLL_SECONDS)
+        drain = ask()
+    if live:
+        print()
+    if as_json:
+        common.print_json(codec.to_builtins(drain))
+    if not drain.on:
+        raise common.Failed("the drain was ended by somebody else")
+    if drain.busy:
+        raise common.Failed(f"the deadline came first; paused at their next boundary: {', '.join(drain.busy)}")
+    if not as_json:
+        print("drained: no sector is in work")
+    return common.OK
+
+
+def _text(drain: control.Drain) -> str:
+    busy = f"{len(drain.busy)} in work" + (f": {', '.join(drain.busy)}" if drain.busy else "")
+    if not drain.on:
+        return f"takes new sectors; {busy}"
+    left = ""
+    if drain.deadline is not None:
+        left = f", {units.go_duration(max(0, round(drain.deadline - time.time())))} to the deadline"
+    reason = f" ({drain.reason})" if drain.reason else ""
+    return f"draining{reason}{left}; {busy}"

@@ -1,0 +1,109 @@
+"""Options that the commands on sealing threads share, of both programs."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli import common
+from damocles.sealing import selection
+from damocles.wire import control, units
+
+DEFAULT_TIMEOUT = "5s"
+
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
+Watch = Annotated[bool, Parameter(name="--watch", help="Show it again and again, until Ctrl-C.")]
+Reason = Annotated[str, Parameter(name="--reason", help="Why; it goes into the logs.")]
+DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only say what would happen.")]
+Follow = Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
+Deadline = Annotated[str | None, Parameter(name="--deadline", help="Pause what is still in work after this time.")]
+Wait = Annotated[bool, Parameter(name="--wait", help="Wait until no sector is in work any more.")]
+Now = Annotated[bool, Parameter(name="--now", help="Kill a running stage; it is done again after the resume.")]
+Yes = Annotated[bool, Parameter(name="--yes", help="Really do it.")]
+
+_WHICH = "Which threads; what is given must hold together"
+
+Sectors = Annotated[tuple[str, ...], Parameter(name="--sector", help="Threads with this sector; repeatable.")]
+States = Annotated[
+    tuple[str, ...],
+    Parameter(name=["--state", "--in-state"], help="Threads whose sector is in this state; repeatable."),
+]
+InStates = Annotated[
+    tuple[str, ...], Parameter(name="--in-state", help="Threads whose sector is in this state; repeatable.")
+]
+Error = Annotated[str | None, Parameter(name="--error", help="Threads whose last error has this text in it.")]
+Plans = Annotated[tuple[str, ...], Parameter(name="--plan", help="Threads with this plan; repeatable.")]
+Paused = Annotated[bool, Parameter(name="--paused", help="Threads that are paused.")]
+All = Annotated[bool, Parameter(name="--all", help="All threads.")]
+
+
+@Parameter(name="*", group=_WHICH)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Flags that select threads."""
+
+    sector: Sectors = ()
+    state: States = ()
+    error: Error = None
+    plan: Plans = ()
+    paused: Paused = False
+    all: All = False
+
+
+@Parameter(name="*", group=_WHICH)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhichToResume:
+    """The same where `--state` says at which state to go on, as in the original."""
+
+    sector: Sectors = ()
+    state: InStates = ()
+    error: Error = None
+    plan: Plans = ()
+    paused: Paused = False
+    all: All = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How to act, and how to tell of it."""
+
+    dry_run: DryRun = False
+    reason: Reason = ""
+    json: AsJson = False
+
+
+PLAINLY = How()
+NONE = Which()
+NONE_TO_RESUME = WhichToResume()
+
+
+def selected(
+    which: Which | WhichToResume, *, workers: tuple[str, ...] = (), index: str | None = None
+) -> control.Selection:
+    """Make a selection from what was typed; wrong texts are wrong usage."""
+    try:
+        return selection.parse(
+            workers=workers,
+            indexes=() if index is None else (index,),
+            sectors=which.sector,
+            states=which.state,
+            plans=which.plan,
+            error=which.error,
+            paused=which.paused or None,
+            everything=which.all,
+        )
+    except ValueError as error:
+        raise common.WrongUsage(str(error)) from error
+
+
+def seconds(text: str, option: str = "--timeout") -> float:
+    """Read a duration that is longer than nothing."""
+    try:
+        value = units.parse_duration(text)
+    except ValueError as error:
+        raise common.WrongUsage(f"{option}: {error}") from error
+    if value <= 0:
+        raise common.WrongUsage(f"{option}: {text!r} is no time: write a duration like 5s or 2h")
+    return value

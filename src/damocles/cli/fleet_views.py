@@ -1,0 +1,176 @@
+"""Tables of workers, threads, histories and logs, for both programs."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+from damocles.cli import common
+from damocles.wire import control, units
+
+WATCH_SECONDS = 2.0
+LOG_WAIT_SECONDS = 20.0
+
+NULL = "NULL"  # the original's word for what is not there
+
+WORKERS = ("Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)")
+WORKERS_WIDE = (
+    *("Name", "Dest", "Version", "Threads", "Empty", "Paused", "Running", "Waiting", "Errors"),
+    *("LastPing(with ! if expired)", "Status", "Since"),
+)
+THREADS = ("Index", "Loc", "SectorID", "Paused", "PausedElapsed", "State", "LastErr")
+THREADS_WIDE = (
+    *("Index", "Loc", "Plan", "JobID", "JobState", "JobStage", "ThreadState"),
+    *("WaitsFor", "Attempt", "Retries", "Host", "Pid", "LastErr"),
+)
+_HISTORY = ("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "Error")
+
+
+def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wide: bool) -> tuple[str, ...]:
+    """Return the row of a worker; only a wide one has what came after the first releases."""
+    info, summary = worker.info, worker.info.summary
+    ping = units.go_duration(worker.age_seconds) + (" (!)" if worker.age_seconds > expiration_seconds else "")
+    first = (str(count) for count in (summary.threads, summary.empty, summary.paused))
+    if not wide:
+        return info.name, info.dest, *first, str(summary.errors), ping
+    newer = (str(count) for count in (summary.running, summary.waiting, summary.errors))
+    since = moment(worker.transitions[-1].at) if worker.transitions else "-"
+    return info.name, info.dest, info.version, *first, *newer, ping, worker.status or "-", since
+
+
+def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
+    """Return the row of a thread."""
+    info = thread.info
+    paused = info.thread_state.state == "Paused"
+    elapsed = info.thread_state.elapsed
+    return (
+        str(info.index),
+        info.location,
+        _or_null(info.job_id),
+        str(paused).lower(),
+        units.go_duration(elapsed) if paused and elapsed is not None else NULL,
+        info.job_state,
+        _or_null(info.last_error),
+    )
+
+
+def wide_thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
+    """Return the row of a thread with what newer releases know, and what it waits for since when."""
+    info, state = thread.info, thread.info.thread_state
+    doing = state.state
+    if state.elapsed is not None:
+        doing += f"({units.go_duration(state.elapsed)}) {state.proc or ''}"
+    return (
+        str(info.index),
+        info.location,
+        info.plan,
+        _or_null(info.job_id),
+        info.job_state,
+        _or_null(info.job_stage),
+        doing.rstrip(),
+        waits_for(thread),
+        str(thread.attempt),
+        str(thread.retries),
+        thread.host or "-",
+        str(thread.pid or "-"),
+        _or_null(info.last_error),
+    )
+
+
+def waits_for(thread: control.ThreadDetail) -> str:
+    """Say what a thread waits for, since when, and until when if that is known."""
+    waiting = thread.waiting
+    if waiting is None:
+        text = "-"
+    else:
+        until = f" until {moment(waiting.until)}" if waiting.until is not None else ""
+        text = f"{waiting.what} since {moment(waiting.since)}{until}"
+    if thread.pausing:
+        text += ", then pauses"
+    return text
+
+
+def by_worker(
+    header: Sequence[str],
+    cells: Callable[[control.ThreadDetail], tuple[str, ...]],
+    threads: Sequence[control.ThreadDetail],
+) -> None:
+    """Print threads of several workers, if there are any."""
+    if threads:
+        common.print_table(("Worker", *header), [(thread.worker, *cells(thread)) for thread in threads])
+
+
+def print_history(entries: Iterable[control.HistoryEntry]) -> None:
+    """Print the steps of a sector."""
+    common.print_table(
+        _HISTORY,
+        [
+            (
+                moment(entry.at),
+                entry.worker or "-",
+                entry.location or "-",
+                str(entry.attempt),
+                entry.state if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
+                entry.event or "-",
+                "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
+                entry.error or "-",
+            )
+            for entry in entries
+        ],
+    )
+
+
+def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> Iterator[control.LogLine]:
+    """Yield the lines of a log, and then those that come.
+
+    `read` takes the number of the last line known and how many seconds to wait for a line after it.
+    """
+    after, wait_seconds = 0, 0.0
+    while True:
+        for each in read(after, wait_seconds):
+            after = each.number
+            yield each
+        if not on:
+            return
+        wait_seconds = LOG_WAIT_SECONDS
+
+
+def print_log(lines: Iterable[control.LogLine]) -> int:
+    """Print lines of stages as they come, until Ctrl-C."""
+    try:
+        for each in lines:
+            print(f"{moment(each.at)} {each.stage}[{each.pid}] {each.text}", flush=True)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    return common.OK
+
+
+def again(show: Callable[[], int], *, watch: bool) -> int:
+    """Show something; with `watch` again every two seconds until Ctrl-C, on a terminal in the same place."""
+    if not watch:
+        return show()
+    try:
+        while True:
+            if sys.stdout.isatty():
+                print("\x1b[H\x1b[2J", end="")
+            try:
+                show()
+            except common.Failed as failure:
+                if not sys.stdout.isatty():
+                    raise
+                common.error(str(failure))
+            sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)
+            if not sys.stdout.isatty():
+                print()
+    except KeyboardInterrupt:
+        return common.OK
+
+
+def moment(at: float) -> str:
+    """Write a time."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _or_null(value: str | None) -> str:
+    return NULL if value is None else value

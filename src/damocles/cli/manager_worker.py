@@ -1,0 +1,323 @@
+"""`damocles-manager util worker`: see and steer the sealing threads of all workers from one place.
+
+Everything goes through the manager, which calls the workers; no chain node is needed.
+"""
+
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager
+from damocles.sealing import selection
+from damocles.wire import codec, control, fleet
+
+app = App(
+    name="worker",
+    help=(
+        "See and steer the sealing threads of all workers.\n\n"
+        "A worker is named as in the list, by a pattern (`gpu-*`), or by its address. Exit codes: 0 done, 1 refused, "
+        "2 wrong usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker."
+    ),
+    version_flags=[],
+)
+
+Pattern = Annotated[str | None, Parameter(help="The worker's name or address, or a pattern.")]
+Name = Annotated[str, Parameter(help="The worker's name or address.")]
+Indexes = Annotated[str | None, Parameter(help="The thread's number in its worker's list, or several: 0,2 or 0-3.")]
+Wide = Annotated[bool, Parameter(name=["--wide", "-w"], help="More columns.")]
+Workers = Annotated[
+    tuple[str, ...], Parameter(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable.")
+]
+State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where the manager is, and how patient we are."""
+
+    listen: Annotated[str, Parameter(name="--listen", help="Where the manager is: host:port, URL or multiaddr.")] = (
+        manager.DEFAULT_LISTEN
+    )
+    timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
+
+    def call(self, more_seconds: float = 0.0) -> AbstractContextManager[fleet_calls.Manager]:
+        """Return the manager, to be entered; it has the time-out and `more_seconds` for each answer."""
+        return fleet_calls.manager_at(self.listen, fleet_options.seconds(self.timeout), more_seconds)
+
+
+USUAL = At()
+
+
+@app.command(name="list")
+def list_(
+    *,
+    expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = "10m",
+    wide: Wide = False,
+    json: fleet_options.AsJson = False,
+    watch: fleet_options.Watch = False,
+    at: At = USUAL,
+) -> int:
+    """List the workers that have reported to the manager, and when they did last."""
+    expiration_seconds = fleet_options.seconds(expiration, "--expiration")
+
+    def show() -> int:
+        with at.call() as found:
+            workers = _workers(found, expiration_seconds)
+        if json:
+            common.print_json(codec.to_builtins(workers))
+            return common.OK
+        rows = [fleet_views.worker_cells(worker, expiration_seconds, wide=wide) for worker in workers]
+        common.print_table(fleet_views.WORKERS_WIDE if wide else fleet_views.WORKERS, rows)
+        return common.OK
+
+    return fleet_views.again(show, watch=watch)
+
+
+@app.command
+def info(
+    worker: Pattern = None,
+    /,
+    *,
+    which: fleet_options.Which = fleet_options.NONE,
+    workers: Workers = (),
+    wide: Wide = False,
+    json: fleet_options.AsJson = False,
+    watch: fleet_options.Watch = False,
+    at: At = USUAL,
+) -> int:
+    """Show the sealing threads of a worker, or those of all workers that the flags select."""
+    chosen = fleet_options.selected(which, workers=_both(worker, workers))
+    if not chosen.workers:
+        fleet_acts.check(chosen)
+    one = len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
+
+    def show() -> int:
+        with at.call() as found:
+            told = found.call("Damocles.FleetThreads", [chosen, found.worker_seconds], returns=control.FleetThreads)
+        if one and told.silent:
+            raise common.WorkerUnreachable(f"{told.silent[0].worker}: {told.silent[0].reason}")
+        header = fleet_views.THREADS_WIDE if wide else fleet_views.THREADS
+        cells = fleet_views.wide_thread_cells if wide else fleet_views.thread_cells
+        if json:
+            common.print_json(codec.to_builtins(told))
+        elif one and told.threads:
+            common.print_table(header, map(cells, told.threads))
+        else:
+            fleet_views.by_worker(header, cells, told.threads)
+        for silence in told.silent:
+            common.error(f"{silence.worker}: {silence.reason}")
+        return common.FAILED if told.silent else common.OK
+
+    return fleet_views.again(show, watch=watch)
+
+
+@app.command
+def pause(
+    worker: Pattern = None,
+    index: Indexes = None,
+    /,
+    *,
+    now: fleet_options.Now = False,
+    which: fleet_options.Which = fleet_options.NONE,
+    workers: Workers = (),
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: At = USUAL,
+) -> int:
+    """Pause a sealing thread at its next boundary, or those that the flags select."""
+    act = fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
+    chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
+    outcomes = _act(chosen, act, at)
+    if _is_plain(chosen, how):
+        return fleet_acts.show_plain(outcomes, "pause", chosen, {})
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+
+
+@app.command
+def resume(
+    worker: Pattern = None,
+    index: Indexes = None,
+    state: State = None,
+    /,
+    *,
+    to: Annotated[str | None, Parameter(name="--to", help="The same, where flags select the threads.")] = None,
+    which: fleet_options.Which = fleet_options.NONE,
+    workers: Workers = (),
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: At = USUAL,
+) -> int:
+    """Resume a paused sealing thread, at its present state or another one, or those that the flags select."""
+    if state is not None and to is not None:
+        raise common.WrongUsage(f"two states to go on from, {state} and {to}: give one")
+    target = state if to is None else to
+    act = fleet_acts.wanted("resume", state=target, dry_run=how.dry_run, reason=how.reason)
+    chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
+    outcomes = _act(chosen, act, at)
+    if _is_plain(chosen, how):
+        return fleet_acts.show_plain(outcomes, "resume", chosen, {"state": target})
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+
+
+@app.command
+def abort(
+    worker: Pattern = None,
+    index: Indexes = None,
+    /,
+    *,
+    yes: fleet_options.Yes = False,
+    which: fleet_options.Which = fleet_options.NONE,
+    workers: Workers = (),
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: At = USUAL,
+) -> int:
+    """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
+    act = fleet_acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
+    chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
+    outcomes = _act(chosen, act, at)
+    if not yes and not how.dry_run:
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+
+
+@app.command
+def drain(
+    worker: Name,
+    /,
+    *,
+    deadline: fleet_options.Deadline = None,
+    wait: fleet_options.Wait = False,
+    reason: fleet_options.Reason = "",
+    json: fleet_options.AsJson = False,
+    at: At = USUAL,
+) -> int:
+    """Let a worker finish the sectors it has and begin no new ones."""
+    deadline_seconds = None if deadline is None else fleet_options.seconds(deadline, "--deadline")
+    with at.call() as found:
+        params = [worker, True, deadline_seconds, reason, found.worker_seconds]
+        state = found.call("Damocles.WorkerDrain", params, returns=control.Drain)
+        if not wait:
+            return fleet_drains.show(state, as_json=json)
+
+        def ask() -> control.Drain:
+            return found.call("Damocles.WorkerDrainState", [worker, found.worker_seconds], returns=control.Drain)
+
+        return fleet_drains.wait(state, ask, as_json=json)
+
+
+@app.command
+def undrain(
+    worker: Name,
+    /,
+    *,
+    reason: fleet_options.Reason = "",
+    json: fleet_options.AsJson = False,
+    at: At = USUAL,
+) -> int:
+    """Let a worker begin new sectors again."""
+    with at.call() as found:
+        params = [worker, False, None, reason, found.worker_seconds]
+        return fleet_drains.show(found.call("Damocles.WorkerDrain", params, returns=control.Drain), as_json=json)
+
+
+@app.command
+def logs(
+    worker: Name,
+    index: Annotated[int, Parameter(help="The thread's number in its worker's list.")],
+    /,
+    *,
+    follow: fleet_options.Follow = False,
+    at: At = USUAL,
+) -> int:
+    """Print what the stages of a thread wrote last."""
+    with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as found:
+
+        def read(after: int, wait_seconds: float) -> list[control.LogLine]:
+            params = [worker, index, after, wait_seconds, found.worker_seconds]
+            return found.call("Damocles.WorkerLogs", params, returns=list[control.LogLine])
+
+        return fleet_views.print_log(fleet_views.follow(read, on=follow))
+
+
+@app.command
+def history(
+    sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
+    /,
+    *,
+    json: fleet_options.AsJson = False,
+    at: At = USUAL,
+) -> int:
+    """Show every step of a sector, on whichever workers it was."""
+    (name,) = fleet_options.selected(fleet_options.Which(sector=(sector,))).sectors
+    with at.call() as found:
+        told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
+    if json:
+        common.print_json(codec.to_builtins(told))
+    elif told.entries:
+        fleet_views.print_history(told.entries)
+    for silence in told.silent:
+        common.warning(f"{silence.worker}: {silence.reason}")
+    if not told.entries:
+        raise common.NothingSelected(f"{name}: neither the manager nor any worker that answered knows of it")
+    return common.OK
+
+
+@app.command
+def remove(
+    name: Annotated[str, Parameter(help="As in the list.")],
+    /,
+    *,
+    at: At = USUAL,
+) -> int:
+    """Forget a worker that is gone for good; if it still runs, its next ping brings it back."""
+    with at.call() as found:
+        if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
+            raise common.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
+        found.call("Venus.WorkerPingInfoRemove", [name])
+    print(f"'{name}' removed")
+    return common.OK
+
+
+@app.command
+def top(
+    *,
+    at: At = USUAL,
+) -> int:
+    """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q ends it."""
+    from damocles.cli import fleet_top
+
+    with at.call() as found:
+        return fleet_top.run(found)
+
+
+def _act(chosen: control.Selection, act: control.Act, at: At) -> list[control.Outcome]:
+    fleet_acts.check(chosen)
+    with at.call() as found:
+        return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])
+
+
+def _workers(found: fleet_calls.Manager, expiration_seconds: float) -> list[control.WorkerStatus]:
+    try:
+        return found.call("Damocles.Workers", [expiration_seconds], returns=list[control.WorkerStatus])
+    except fleet_calls.NotOurs:
+        pings: Any = found.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
+    now = time.time()
+    return [
+        control.WorkerStatus(
+            info=ping.info, status="", last_ping=ping.last_ping, age_seconds=now - ping.last_ping, interval_seconds=0.0
+        )
+        for ping in pings or ()
+    ]
+
+
+def _both(worker: str | None, workers: tuple[str, ...]) -> tuple[str, ...]:
+    return workers if worker is None else (worker, *workers)
+
+
+def _is_plain(chosen: control.Selection, how: fleet_options.How) -> bool:
+    """Return whether just one worker and one index are given, the only form that the original has."""
+    one = len(chosen.indexes) == len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
+    alone = chosen == control.Selection(workers=chosen.workers, indexes=chosen.indexes)
+    return one and alone and not how.json and not how.dry_run

@@ -1,0 +1,80 @@
+"""`damocles-worker`: the daemon, control of its sealing threads, its stores, configuration and proof parameters.
+
+A module is imported when its command runs. `processor` and `--version` do not even import the parser.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import damocles
+
+if TYPE_CHECKING:
+    import cyclopts
+
+PROGRAM = "damocles-worker"
+
+_GROUPS = {
+    "daemon": ("worker_daemon:daemon", "Run the worker."),
+    "worker": ("worker_threads:app", "List and steer the sealing threads of a running worker."),
+    "config": ("worker_config:app", "Check a configuration file, or show what it amounts to."),
+    "store": ("worker_store:app", "Make sealing stores and persist stores, or show a store's history."),
+    "params": ("worker_params:app", "List, check, fetch or generate proof parameters."),
+    "generator": ("worker_generator:app", "Make files that several sectors share."),
+}
+_CONNECTION = frozenset({"-c", "--config", "-H", "--host"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["processor"]:
+        from damocles.stages import runner
+
+        runner.main(given[1:])
+    if given in (["--version"], ["-V"]):
+        print(f"{PROGRAM} {damocles.__version__}")
+        return 0
+    from damocles.cli import common
+
+    return common.run(_app(), _connection_last(given))
+
+
+def _app() -> "cyclopts.App":
+    import cyclopts
+
+    app = cyclopts.App(
+        name=PROGRAM,
+        help=damocles.__doc__,
+        version=f"{PROGRAM} {damocles.__version__}",
+        version_flags=["--version", "-V"],
+        default_parameter=cyclopts.Parameter(negative=()),
+    )
+    for name, (place, about) in _GROUPS.items():
+        app.command(f"damocles.cli.{place}", name=name, help=about)
+    # Never reached: `main` takes it before the parser is imported.
+    app.command("damocles.stages.runner:main", name="processor", help="Serve one stage to a worker: STAGE.")
+    return app
+
+
+def _connection_last(given: list[str]) -> list[str]:
+    """Move `-c FILE` and `-H HOST` from before the command of `worker` to behind it, where they are parsed.
+
+    The original takes them only before: `damocles-worker worker -c FILE list`.
+    """
+    if given[:1] != ["worker"]:
+        return given
+    end = 1
+    while end < len(given) and given[end].startswith("-"):
+        option, attached, _ = given[end].partition("=")
+        if option in _CONNECTION:
+            end += 1 if attached else 2
+        elif option[:2] in _CONNECTION and not option.startswith("--"):
+            end += 1  # -cFILE
+        else:
+            return given
+    return ["worker", *given[end : end + 1], *given[1:end], *given[end + 1 :]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

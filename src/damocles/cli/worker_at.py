@@ -1,0 +1,62 @@
+"""Find the worker that a command is for, and call it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli import common, fleet_options
+from damocles.rpc import address, errors, sync
+from damocles.worker import config_report, config_rpc
+
+Config = Annotated[
+    Path | None,
+    Parameter(
+        name=["--config", "-c"],
+        env_var="DAMOCLES_WORKER_CONFIG",
+        help="The worker's configuration file: says where it listens, and wins over --host.",
+    ),
+]
+Host = Annotated[
+    str | None,
+    Parameter(name=["--host", "-H"], env_var="DAMOCLES_WORKER_HOST", help="The worker's address, HOST:PORT."),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where the worker is, and how patient we are."""
+
+    config: Config = None
+    host: Host = None
+    timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
+
+    @contextmanager
+    def call(self, more_seconds: float = 0.0) -> Iterator[sync.Client]:
+        """Yield a client with the time-out and `more_seconds` for each answer; what goes wrong is told in a line."""
+        timeout_seconds = fleet_options.seconds(self.timeout) + more_seconds
+        with sync.connect(self._url(), timeout_seconds=timeout_seconds) as client:
+            try:
+                yield client
+            except errors.RpcError as error:
+                raise common.Failed(str(error)) from error
+            except errors.CallError as error:
+                raise common.WorkerUnreachable(str(error)) from error
+
+    def _url(self) -> str:
+        if self.config is not None:
+            try:
+                return config_rpc.address_in(self.config).url()
+            except config_report.ConfigError as error:
+                raise common.Failed(str(error)) from error
+        try:
+            return address.worker_url(self.host or config_rpc.LOOPBACK)
+        except ValueError as error:
+            raise common.WrongUsage(f"--host: {error}") from error
+
+
+USUAL = At()

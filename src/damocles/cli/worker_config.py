@@ -1,0 +1,143 @@
+"""`damocles-worker config`: check a configuration file, show what it amounts to."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common
+from damocles.worker import config as configuration
+from damocles.worker import config_report
+
+app = App(name="config", help="Check a configuration file, or show what it amounts to.", version_flags=[])
+
+VARIABLE = "DAMOCLES_WORKER_CONFIG"
+
+Given = Annotated[Path | None, Parameter(help="The configuration file, like --config.")]
+Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var=VARIABLE, help="The configuration file.")]
+Strict = Annotated[bool, Parameter(help="Treat unknown keys and other oddities as errors.")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+
+
+@app.command
+def check(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
+    """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it."""
+    path = _chosen(file, config)
+    errors: tuple[configuration.Problem, ...] = ()
+    try:
+        warnings = configuration.load(path, strict=strict).warnings
+    except configuration.ConfigError as failure:
+        errors, warnings = failure.errors, failure.warnings
+    if json:
+        common.print_json(
+            {
+                "file": str(path),
+                "ok": not errors,
+                "errors": [problem.as_dict() for problem in errors],
+                "warnings": [problem.as_dict() for problem in warnings],
+            }
+        )
+        return common.FAILED if errors else common.OK
+    _report(errors, warnings)
+    if errors:
+        return common.FAILED
+    print(f"{path}: ok")
+    return common.OK
+
+
+@app.command
+def show(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
+    """Show every value that is in force: the file's, the defaults, and for each thread its own and its hot ones.
+
+    Tokens and passwords are masked.
+    """
+    loaded = load(_chosen(file, config), strict=strict)
+    _report((), loaded.warnings)
+    values = _effective(loaded)
+    if json:
+        common.print_json(values)
+    else:
+        print("\n".join(_toml(values)).strip())
+    return common.OK
+
+
+def load(path: Path, *, strict: bool = False) -> configuration.Loaded:
+    """Load a configuration for a command that cannot go on without it; the errors go to stderr."""
+    try:
+        return configuration.load(path, strict=strict)
+    except configuration.ConfigError as failure:
+        *others, last = failure.errors
+        _report(tuple(others), failure.warnings)
+        raise common.Failed(str(last)) from failure
+
+
+def _chosen(file: Path | None, config: Path | None) -> Path:
+    path = file or config
+    if path is None:
+        raise common.WrongUsage(f"which file? pass it, or set {VARIABLE}")
+    return path
+
+
+def _report(errors: tuple[configuration.Problem, ...], warnings: tuple[configuration.Problem, ...]) -> None:
+    for problem in warnings:
+        common.warning(str(problem))
+    for problem in errors:
+        common.error(str(problem))
+
+
+def _effective(loaded: configuration.Loaded) -> dict[str, Any]:
+    values: dict[str, Any] = loaded.config.model_dump(mode="json", exclude_none=True)
+    values["sealing_thread"] = [_thread(loaded, index) for index in range(len(loaded.config.sealing_thread))]
+    values["attached"] = [
+        {"name": store.name, "location": str(store.path), "readonly": store.read_only}
+        for store in loaded.persist_stores
+    ]
+    shown: dict[str, Any] = _shown(values, ())
+    return shown
+
+
+def _thread(loaded: configuration.Loaded, index: int) -> dict[str, Any]:
+    location = loaded.config.sealing_thread[index].location
+    try:
+        hot = configuration.load_hot(location) if location else None
+    except configuration.ConfigError as failure:
+        _report(failure.errors, failure.warnings)
+        hot = None
+    thread = configuration.effective(loaded.config, index, hot)
+    return {
+        **({"location": str(location)} if location else {}),
+        "plan": thread.plan,
+        **({"hot_config": str(hot.file)} if hot else {}),
+        "sealing": thread.sealing.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _shown(value: Any, path: config_report.KeyPath) -> Any:
+    """Mask what is secret and leave out tables without values."""
+    if isinstance(value, Mapping):
+        items = ((key, _shown(item, (*path, key))) for key, item in value.items())
+        return {key: item for key, item in items if item != {}}
+    if isinstance(value, list):
+        return [_shown(item, (*path, index)) for index, item in enumerate(value)]
+    return "***" if config_report.is_secret(path) else value
+
+
+def _toml(table: Mapping[str, Any], path: config_report.KeyPath = ()) -> Iterator[str]:
+    """Yield the lines of a table: its values, then the tables in it."""
+    nested = []
+    for key, value in table.items():
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            nested.append((key, value))
+        else:
+            yield f"{config_report.key_text((key,))} = {config_report.toml_text(value)}"
+    for key, value in nested:
+        name = config_report.key_text((*path, key))
+        for inner in value if isinstance(value, list) else [value]:
+            body = list(_toml(inner, (*path, key)))
+            has_values = bool(body) and body[0] != ""
+            if isinstance(value, list):
+                yield from ("", f"[[{name}]]")
+            elif has_values:
+                yield from ("", f"[{name}]")
+            yield from body

@@ -1,0 +1,190 @@
+"""`damocles-worker params`: which proof parameters are here and whole, how to get or make them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from damocles.cli import common
+from damocles.parameters import catalog, inspection
+from damocles.wire import sectors, units
+
+app = App(
+    name="params",
+    help=(
+        f"List, check, fetch or generate proof parameters.\n\nThey are kept in ${catalog.CACHE_VARIABLE}, by default "
+        f"{catalog.DEFAULT_CACHE}."
+    ),
+    version_flags=[],
+)
+
+Sizes = Annotated[
+    list[str],
+    Parameter(name="--sector-size", help="A sector size, like 32GiB; may be repeated, or a list with commas."),
+]
+AnySizes = Annotated[list[str] | None, Parameter(name="--sector-size", help="A sector size, like 32GiB; default all.")]
+Kinds = Annotated[
+    list[str] | None,
+    Parameter(name="--for", help="porep, wdpost, winning, update, srs (aggregation); default all but srs."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+
+_HEADER = ("Size", "For", "Status", "Bytes", "File")
+
+
+@app.command(name="list")
+def list_(*, sector_size: AnySizes = None, for_: Kinds = None, json: AsJson = False) -> int:
+    """List the files that sector sizes need, and which are here, without reading them.
+
+    Exit code 1 if one is missing for a size that was asked for.
+    """
+    sizes = sector_size or [size.label for size in sectors.SectorSize]
+    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), as_json=json)
+    return code if sector_size else common.OK
+
+
+@app.command
+def check(*, sector_size: Sizes, for_: Kinds = None, json: AsJson = False) -> int:
+    """Read the files and compare their digests; exit code 1 if one is missing or damaged."""
+    from damocles.cli import progress
+
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    sizes = {report.name: report.size_bytes or 0 for report in inspection.look(sets, folder)}
+    with progress.watcher() as watcher:
+        begun: set[str] = set()
+
+        def read(name: str, count: int) -> None:
+            if name not in begun:
+                begun.add(name)
+                watcher.begin(name, "checking", sizes[name], 0)
+            watcher.advance(name, count)
+
+        reports = []
+        for report in inspection.check(sets, folder, read):
+            watcher.end(report.name)
+            reports.append(report)
+    return _print(reports, as_json=json)
+
+
+@app.command
+def fetch(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    mirror: Annotated[
+        list[str] | None,
+        Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; may be repeated, tried in order."),
+    ] = None,
+    config: Annotated[
+        Path | None, Parameter(name=["--config", "-c"], help="A worker's configuration, for parameters.mirrors.")
+    ] = None,
+    tries: Annotated[int, Parameter(help="How often to ask in a row without getting a byte, with pauses between.")] = 6,
+    json: AsJson = False,
+) -> int:
+    """Fetch what is missing or damaged, and check it; a broken fetch goes on where it stood."""
+    from damocles.parameters import mirrors
+
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    try:
+        sources = mirrors.chosen(mirror or (), _configured(config))
+    except (mirrors.NoMirror, ValueError) as error:
+        raise common.WrongUsage(str(error)) from error
+
+    import functools
+
+    import anyio
+
+    from damocles.cli import progress
+    from damocles.parameters import download
+
+    manner = download.Manner(tries=max(1, tries))
+    with progress.watcher() as watcher:
+        failures = anyio.run(functools.partial(download.fetch, manner=manner), sets, folder, sources, watcher)
+    return _finish(sets, folder, failures, as_json=json)
+
+
+@app.command
+def generate(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    adopt: Annotated[bool, Parameter(help="Mark files that are here already as made on this machine.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Make what is missing on this machine, for a test network: no real network accepts proofs made with it."""
+    import functools
+
+    import anyio
+
+    from damocles.cli import progress
+    from damocles.parameters import generation
+
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    with progress.watcher(has_sizes=False) as watcher:
+        watcher.say(generation.WARNING)
+        failures = anyio.run(functools.partial(generation.generate, adopt=adopt), sets, folder, watcher)
+    return _finish(sets, folder, failures, as_json=json)
+
+
+def _sets(sizes: Iterable[str], kinds: Iterable[str] | None) -> list[catalog.FileSet]:
+    try:
+        chosen_sizes = [sectors.SectorSize.parse(size) for size in _words(sizes)]
+    except ValueError as error:
+        raise common.WrongUsage(f"--sector-size: {error}") from error
+    try:
+        chosen_kinds = [catalog.Kind(kind) for kind in _words(kinds or ())] or catalog.DEFAULT_KINDS
+    except ValueError as error:
+        raise common.WrongUsage(f"--for: {error}; use {', '.join(catalog.Kind)}") from error
+    return catalog.sets(chosen_sizes, chosen_kinds)
+
+
+def _words(texts: Iterable[str]) -> list[str]:
+    return [word for text in texts for word in text.replace(",", " ").split()]
+
+
+def _configured(config: Path | None) -> tuple[str, ...]:
+    if config is None:
+        return ()
+    from damocles.cli import worker_config
+
+    return worker_config.load(config).config.parameters.mirrors
+
+
+def _finish(sets: list[catalog.FileSet], folder: Path, failures: list[str], *, as_json: bool) -> int:
+    reports = inspection.look(sets, folder)
+    if as_json:
+        common.print_json({"failures": failures, "files": [_as_dict(report) for report in reports]})
+    for failure in failures:
+        common.error(failure)
+    return common.FAILED if failures else common.OK
+
+
+def _print(reports: list[inspection.Report], *, as_json: bool) -> int:
+    usable = all(report.usable for report in reports)
+    if as_json:
+        common.print_json({"ok": usable, "folder": str(catalog.folder()), "files": [_as_dict(r) for r in reports]})
+        return common.OK if usable else common.FAILED
+    common.print_table(_HEADER, map(_row, reports))
+    for report in reports:
+        if report.detail:
+            common.error(f"{report.path}: {report.detail}")
+    counts = Counter(report.status for report in reports)
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    common.hint(f"{catalog.folder()}: {told}")
+    if counts[inspection.Status.GENERATED]:
+        common.hint("generated: made on this machine, for test networks only")
+    return common.OK if usable else common.FAILED
+
+
+def _row(report: inspection.Report) -> tuple[str, ...]:
+    size = sectors.SectorSize(report.sector_size).label if report.sector_size else "all"
+    occupied = "-" if report.size_bytes is None else units.human_size(report.size_bytes)
+    return size, report.kind, report.status, occupied, report.name
+
+
+def _as_dict(report: inspection.Report) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(report)
+    return fields

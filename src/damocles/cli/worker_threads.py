@@ -1,0 +1,222 @@
+"""`damocles-worker worker`: list, pause, resume and give up the sealing threads of a running worker.
+
+These commands are typed when something is wrong, so they need little: of the configuration only where the worker
+listens, and no library that takes long to import.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, TypeVar
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_acts, fleet_calls, fleet_options, fleet_views, worker_at
+from damocles.rpc import errors, sync
+from damocles.sealing import operations, selection
+from damocles.wire import codec, control, fleet, units
+
+T = TypeVar("T")
+
+app = App(
+    name="worker",
+    help=(
+        "List and steer the sealing threads of a running worker.\n\n"
+        "`-c FILE` or `-H HOST:PORT` say which worker, before or behind the command; without them, the one of this "
+        "machine at its usual port. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such thread, 5 no answer."
+    ),
+    version_flags=[],
+)
+app.command("damocles.cli.worker_work:drain", name="drain", help="Finish the sectors in work, begin no new ones.")
+app.command("damocles.cli.worker_work:undrain", name="undrain", help="Begin new sectors again.")
+app.command("damocles.cli.worker_work:logs", name="logs", help="Print what the stages of a thread wrote last.")
+app.command("damocles.cli.worker_work:history", name="history", help="Show every step of a sector on this worker.")
+
+Index = Annotated[
+    str | None, Parameter(name=["--index", "-i"], help="The thread's number in the list, or several: 0,2 or 0-3.")
+]
+State = Annotated[
+    str | None,
+    Parameter(name=["--state", "-s", "--to"], help="The state to go on from; without it, the present one."),
+]
+
+# The columns of damocles v0.13, so that scripts that read them go on working.
+_HEADER = ("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadState", "LastErr")
+
+
+@app.command(name="list")
+def list_(
+    *,
+    which: fleet_options.Which = fleet_options.NONE,
+    wide: Annotated[bool, Parameter(name=["--wide", "-w"], help="Print a table with all columns.")] = False,
+    why: Annotated[bool, Parameter(name="--why", help="Print what threads wait for, and their processes.")] = False,
+    json: fleet_options.AsJson = False,
+    watch: fleet_options.Watch = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """List sealing threads: where they work, at what, whether they are paused, and the last error."""
+
+    def show() -> int:
+        with at.call() as worker:
+            threads = _threads(worker, which, details=why)
+        infos = [thread.info for thread in threads]
+        if json:
+            common.print_json(codec.to_builtins(threads if why else infos))
+        elif why:
+            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads))
+        elif wide:
+            common.print_table(_HEADER, map(_columns, infos))
+        else:
+            for info in infos:
+                print(_line(info))
+        return common.OK
+
+    return fleet_views.again(show, watch=watch)
+
+
+@app.command
+def pause(
+    *,
+    index: Index = None,
+    now: fleet_options.Now = False,
+    which: fleet_options.Which = fleet_options.NONE,
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Pause a sealing thread at its next boundary, or those that the flags select."""
+    chosen = fleet_options.selected(which, index=index)
+    if now or not _is_plain(chosen, how):
+        return _act(chosen, fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason), how, at)
+    (number,) = chosen.indexes
+    done = _on_thread(number, "VenusWorker.WorkerPause", [number], at)
+    text = f"#{number}: pauses at its next boundary" if done else f"#{number}: a pause is pending already"
+    _tell(text, {"index": number, "done": done}, as_json=how.json)
+    return common.OK
+
+
+@app.command
+def resume(
+    *,
+    index: Index = None,
+    state: State = None,
+    which: fleet_options.WhichToResume = fleet_options.NONE_TO_RESUME,
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Resume a paused sealing thread, at its present state or one it has been in, or those that the flags select."""
+    chosen = fleet_options.selected(which, index=index)
+    if not _is_plain(chosen, how):
+        return _act(chosen, fleet_acts.wanted("resume", state=state, dry_run=how.dry_run, reason=how.reason), how, at)
+    (number,) = chosen.indexes
+    done = _on_thread(number, "VenusWorker.WorkerResume", [number] if state is None else [number, state], at)
+    outcome = {"index": number, "state": state, "done": done}
+    if done:
+        _tell(f"#{number}: resumed{f' at {state}' if state else ''}", outcome, as_json=how.json)
+        return common.OK
+    if how.json:
+        common.print_json(outcome)
+    raise common.Failed(f"#{number} is not paused, so there is nothing to resume")
+
+
+@app.command
+def abort(
+    *,
+    index: Index = None,
+    yes: fleet_options.Yes = False,
+    which: fleet_options.Which = fleet_options.NONE,
+    how: fleet_options.How = fleet_options.PLAINLY,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
+    act = fleet_acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
+    return _act(fleet_options.selected(which, index=index), act, how, at)
+
+
+def _threads(worker: sync.Client, which: fleet_options.Which, *, details: bool) -> list[control.ThreadDetail]:
+    chosen = fleet_options.selected(which)
+    if details:
+        threads = fleet_calls.hold(worker, operations.threads(time.time())).details
+    else:
+        infos = worker.call("VenusWorker.WorkerList", returns=list[fleet.ThreadInfo])
+        threads = [control.ThreadDetail(info=info, since=0.0) for info in infos]
+    return [thread for thread in threads if selection.holds(chosen, thread)]
+
+
+def _is_plain(chosen: control.Selection, how: fleet_options.How) -> bool:
+    """Return whether just one index is given, which every worker understands."""
+    one = len(chosen.indexes) == 1 and chosen == control.Selection(indexes=chosen.indexes)
+    return one and not how.dry_run and not how.reason
+
+
+def _on_thread(number: int, method: str, parameters: list[object], at: worker_at.At) -> bool:
+    with at.call() as worker:
+        try:
+            return worker.call(method, parameters, returns=bool)
+        except errors.RpcError as error:
+            if error.message == f"worker #{number} not found":
+                raise common.NothingSelected(error.message) from error
+            raise
+
+
+def _act(chosen: control.Selection, act: control.Act, how: fleet_options.How, at: worker_at.At) -> int:
+    fleet_acts.check(chosen)
+    with at.call() as worker:
+        outcomes = fleet_calls.hold(worker, operations.act(chosen, act, time.time()))
+    if act.dry_run and not how.dry_run:
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+
+
+def _tell(text: str, outcome: Mapping[str, object], *, as_json: bool) -> None:
+    if as_json:
+        common.print_json(outcome)
+    else:
+        print(text)
+
+
+def _line(thread: fleet.ThreadInfo) -> str:
+    """Write a thread as damocles v0.2 to v0.12 do; texts are quoted as Rust's `Debug` quotes them."""
+    state = thread.thread_state
+    is_paused = state.state == "Paused"
+    elapsed = state.elapsed if is_paused else None
+    return (
+        f"#{thread.index}: {_quoted(thread.location)}; "
+        f"sector_id={_option(thread.job_id, str)}, "
+        f"paused={str(is_paused).lower()}, "
+        f"paused_elapsed={_option(elapsed, units.human_duration)}, "
+        f"state={thread.job_state or 'Empty'}, "
+        f"last_err={_option(thread.last_error, _quoted)}"
+    )
+
+
+def _columns(thread: fleet.ThreadInfo) -> tuple[str, ...]:
+    state = thread.thread_state
+    doing = state.state if state.elapsed is None else f"{state.state}({units.human_duration(state.elapsed)})"
+    if state.state == "Running":
+        doing = f"{doing} {state.proc or ''}"
+    return (
+        str(thread.index),
+        thread.location,
+        thread.plan,
+        thread.job_id or "-",
+        thread.job_state,
+        thread.job_stage or "-",
+        doing,
+        _escaped(thread.last_error or "-"),
+    )
+
+
+def _option(value: T | None, text: Callable[[T], str]) -> str:
+    return "None" if value is None else f"Some({text(value)})"
+
+
+def _quoted(text: str) -> str:
+    """Quote as Rust's `{:?}` does."""
+    return '"' + _escaped(text).replace("\\'", "'") + '"'
+
+
+def _escaped(text: str) -> str:
+    """Escape as Rust's `escape_debug` does."""
+    return "".join(_ESCAPES.get(char) or (char if char.isprintable() else f"\\u{{{ord(char):x}}}") for char in text)
+
+
+_ESCAPES = {'"': '\\"', "'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}

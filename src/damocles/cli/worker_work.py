@@ -1,0 +1,74 @@
+"""`damocles-worker worker` drain, undrain, logs and history: what a worker has in work, and what it did."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli import common, fleet_drains, fleet_options, fleet_views, worker_at
+from damocles.rpc import sync
+from damocles.wire import codec, control
+
+Index = Annotated[int, Parameter(name=["--index", "-i"], help="The thread's number in the list.")]
+
+
+def drain(
+    *,
+    deadline: fleet_options.Deadline = None,
+    wait: fleet_options.Wait = False,
+    reason: fleet_options.Reason = "",
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Finish the sectors in work and begin no new ones."""
+    deadline_seconds = None if deadline is None else fleet_options.seconds(deadline, "--deadline")
+    with at.call() as worker:
+        state = worker.call("Damocles.Drain", [True, deadline_seconds, reason], returns=control.Drain)
+        if not wait:
+            return fleet_drains.show(state, as_json=json)
+        return fleet_drains.wait(state, lambda: _state(worker), as_json=json)
+
+
+def undrain(
+    *,
+    reason: fleet_options.Reason = "",
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Begin new sectors again."""
+    with at.call() as worker:
+        state = worker.call("Damocles.Drain", [False, None, reason], returns=control.Drain)
+    return fleet_drains.show(state, as_json=json)
+
+
+def logs(*, index: Index, follow: fleet_options.Follow = False, at: worker_at.At = worker_at.USUAL) -> int:
+    """Print what the stages of a thread wrote last."""
+    with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
+
+        def read(after: int, wait_seconds: float) -> list[control.LogLine]:
+            return worker.call("Damocles.Logs", [index, after, wait_seconds], returns=list[control.LogLine])
+
+        return fleet_views.print_log(fleet_views.follow(read, on=follow))
+
+
+def history(
+    sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
+    /,
+    *,
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Show every step of a sector on this worker, from the journals of its stores."""
+    (name,) = fleet_options.selected(fleet_options.Which(sector=(sector,))).sectors
+    with at.call() as worker:
+        entries = worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+    if json:
+        common.print_json(codec.to_builtins(entries))
+    elif entries:
+        fleet_views.print_history(entries)
+    if not entries:
+        raise common.NothingSelected(f"{name} was never on this worker")
+    return common.OK
+
+
+def _state(worker: sync.Client) -> control.Drain:
+    return worker.call("Damocles.DrainState", returns=control.Drain)

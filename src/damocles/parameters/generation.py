@@ -1,0 +1,155 @@
+"""Make parameter sets for a test network, each in a child process that can be watched and stopped.
+
+Whoever makes a set could forge proofs with it, so no real network accepts its proofs. Every set that is made here gets
+a mark that says so (see `inspection`).
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+
+from damocles.parameters import catalog, inspection, locks
+from damocles.parameters.catalog import Kind
+from damocles.parameters.watching import Watcher
+from damocles.wire import sectors, units
+
+WARNING = "sets made on this machine are for test networks only: no real network accepts their proofs"
+
+# Measured with two cores, idle to half busy.
+_KNOWN = {
+    (Kind.POREP, 2048): "10 to 20min, 5GiB of memory",
+    (Kind.UPDATE, 2048): "6 to 11min, 3.2GiB of memory",
+    (Kind.WINNING, 2048): "half a minute",
+    (Kind.WDPOST, 2048): "a quarter of a minute",
+}
+# From here on, sectors are sealed on real networks only.
+_TOO_LARGE = sectors.SectorSize.GIB32
+_LAST_WORDS_BYTES = 2000
+
+
+async def generate(
+    sets: Sequence[catalog.FileSet], folder: Path, watcher: Watcher, *, adopt: bool = False, every_seconds: float = 1.0
+) -> list[str]:
+    """Make what is missing of these sets in `folder`; return what went wrong, a line per set.
+
+    Files that are here already stay. With `adopt` they are marked as made here, unless they are the published ones.
+    """
+    failures = []
+    for wanted in sets:
+        name = _name(wanted)
+        target = folder / wanted.files[0].name
+        try:
+            if (failure := _impossible(wanted)) is None:
+                folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
+                async with locks.exclusive(target, partial(watcher.say, f"{name}: another process is at it, waiting")):
+                    failure = await _one(wanted, folder, watcher, adopt=adopt, every_seconds=every_seconds)
+        except OSError as error:
+            failure = f"cannot write to {folder}: {error.strerror}"
+        finally:
+            watcher.end(name)
+        if failure:
+            failures.append(f"{name}: {failure}")
+    return failures
+
+
+def _name(wanted: catalog.FileSet) -> str:
+    return f"{wanted.kind} {wanted.size_label}"
+
+
+def _impossible(wanted: catalog.FileSet) -> str | None:
+    if wanted.kind is Kind.SRS:
+        return "cannot be made here: fetch the published file"
+    if wanted.sector_size >= _TOO_LARGE:
+        return "sectors of this size are for real networks: fetch the published files"
+    return None
+
+
+async def _one(
+    wanted: catalog.FileSet, folder: Path, watcher: Watcher, *, adopt: bool, every_seconds: float
+) -> str | None:
+    name = _name(wanted)
+    before = inspection.look([wanted], folder)
+    if bad := next((report for report in before if report.status is inspection.Status.BAD), None):
+        return f"{bad.path} {bad.detail}; delete it first"
+    foreign = any(report.status is inspection.Status.PRESENT for report in before)
+    if any(report.status is inspection.Status.MISSING for report in before):
+        watcher.say(f"{name}: generating ({_KNOWN.get((wanted.kind, wanted.sector_size), 'time unknown')})")
+        started = time.monotonic()
+        if failure := await _run_child(wanted, folder, watcher, every_seconds):
+            return failure
+        watcher.say(f"{name}: generated in {units.human_duration(time.monotonic() - started)}")
+    else:
+        watcher.say(f"{name}: already here")
+        if not foreign:
+            return None
+    if foreign and not adopt:
+        watcher.say(f"{name}: not marked as made on this machine; if it was, mark it with --adopt")
+        return None
+    mark = await anyio.to_thread.run_sync(inspection.mark_of, wanted, folder)
+    if all(mark.files[file.name].digest == file.digest for file in wanted.files):
+        watcher.say(f"{name}: these are the published files")
+        return None
+    inspection.write_mark(wanted, folder, mark)
+    if foreign:
+        watcher.say(f"{name}: marked as made on this machine")
+    return None
+
+
+async def _run_child(wanted: catalog.FileSet, folder: Path, watcher: Watcher, every_seconds: float) -> str | None:
+    """Run the child to its end; return its last words if it fails."""
+    command = [sys.executable, "-m", "damocles.parameters.maker", wanted.kind, str(wanted.sector_size)]
+    environment = {**os.environ, catalog.CACHE_VARIABLE: str(folder)}
+    with tempfile.TemporaryFile() as words:
+        process = await anyio.open_process(command, stdout=words, stderr=words, env=environment, start_new_session=True)
+        try:
+            await _watch(process, wanted, folder, watcher, every_seconds)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                with anyio.CancelScope(shield=True):
+                    await process.wait()
+        if process.returncode == 0:
+            return None
+        words.seek(max(0, words.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
+        text = words.read().decode(errors="replace").strip()
+    return text or f"the child process ended with code {process.returncode} (killed for lack of memory?)"
+
+
+async def _watch(
+    process: anyio.abc.Process, wanted: catalog.FileSet, folder: Path, watcher: Watcher, every_seconds: float
+) -> None:
+    part = folder / f"{wanted.files[0].name}.part"
+    started = time.monotonic()
+    while process.returncode is None:
+        with anyio.move_on_after(every_seconds):
+            await process.wait()
+        so_far = [f"{units.human_duration(time.monotonic() - started)} so far"]
+        if memory_bytes := _memory_of(process.pid):
+            so_far.append(f"memory {units.human_size(memory_bytes)}")
+        if written_bytes := _size_of(part):
+            so_far.append(f"written {units.human_size(written_bytes)}")
+        watcher.pulse(f"{wanted.kind} {wanted.size_label}", ", ".join(so_far))
+
+
+def _memory_of(pid: int) -> int:
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,24 @@
+"""Make one parameter set: `python -m damocles.parameters.maker KIND SECTOR_SIZE_BYTES`, the child of `generation`.
+
+It appears under its names only when it is whole. Errors go to stderr in one line.
+"""
+
+import sys
+
+from damocles import proofs
+from damocles.parameters.catalog import Kind
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code."""
+    kind, sector_size = Kind(arguments[0]), int(arguments[1])
+    try:
+        proofs.generate_parameters(kind.value, sector_size)
+    except proofs.ProofsError as error:
+        print(error, file=sys.stderr)  # noqa: T201  # the parent reads it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

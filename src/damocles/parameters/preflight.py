@@ -1,0 +1,57 @@
+"""Tell at start-up which plans of a worker cannot prove, before hours are spent on a sector."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from damocles.parameters import catalog
+from damocles.parameters.catalog import Kind
+from damocles.wire import sectors
+
+# What each plan proves. A rebuild proves only if the sector was upgraded; a non-interactive PoRep is an aggregate.
+KINDS_OF_PLAN: Mapping[str, tuple[Kind, ...]] = {
+    "sealer": (Kind.POREP,),
+    "niporep": (Kind.POREP, Kind.SRS),
+    "snapup": (Kind.UPDATE,),
+    "rebuild": (Kind.UPDATE,),
+    "wdpost": (Kind.WDPOST,),
+    "unseal": (),
+}
+
+
+def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: Path) -> list[str]:
+    """Return a line for the log about each plan that lacks parameters.
+
+    `plans` maps a plan to the sector sizes that its threads allow, `None` if they allow any: then only the absence of
+    parameters for every size is worth a line, since the manager decides on the size.
+    """
+    lines = []
+    for plan, sizes in plans.items():
+        kinds = KINDS_OF_PLAN.get(plan, ())
+        if sizes is None:
+            if kinds and all(catalog.missing([size], kinds, folder) for size in sectors.SectorSize):
+                lines.append(
+                    f"plan {plan} cannot prove sectors of any size: {folder} lacks {_words(kinds)} parameters; "
+                    f"fetch them: damocles-worker params fetch --sector-size SIZE --for {','.join(kinds)}"
+                )
+            continue
+        for size in dict.fromkeys(sizes):
+            if lacking := catalog.missing([size], kinds, folder):
+                names = ", ".join(name for entry in lacking for name in entry.names)
+                which = [entry.kind for entry in lacking]
+                lines.append(
+                    f"plan {plan} cannot prove sectors of {size.label}: {folder} lacks {_words(which)} parameters "
+                    f"({names}); {_remedy(size, which)}"
+                )
+    return lines
+
+
+def _words(kinds: Iterable[Kind]) -> str:
+    return " and ".join(kind.words for kind in kinds)
+
+
+def _remedy(size: sectors.SectorSize, kinds: list[Kind]) -> str:
+    what = f"--sector-size {size.label} --for {','.join(kinds)}"
+    remedy = f"fetch them: damocles-worker params fetch {what}"
+    if size < sectors.SectorSize.GIB32:
+        remedy += f", or make a set for a test network: damocles-worker params generate {what}"
+    return remedy

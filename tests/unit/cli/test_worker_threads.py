@@ -1,0 +1,236 @@
+"""`damocles-worker worker`: its output, its options, its errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from damocles.wire.fleet import ThreadInfo, ThreadState
+
+NO_PARAMETERS = (
+    "permanent: No cached parameters found for stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-"
+    "sha256_hasher-032d3138d22506ec0082ed72b2dcba18df18477904e35bafee82b3793b06832f [failure finding /var/tmp/filecoin-"
+    "proof-parameters/v28-stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher-"
+    "032d3138d22506ec0082ed72b2dcba18df18477904e35bafee82b3793b06832f.params]"
+)
+PAUSED = ThreadInfo(
+    location="/mock-tmp/store1",
+    plan="sealer",
+    job_id="s-t010000-2",
+    index=0,
+    thread_state=ThreadState("Paused", 17),
+    job_state="C1Done",
+    job_stage="C2",
+    last_error=NO_PARAMETERS,
+)
+RUNNING = ThreadInfo(
+    location="/mock-tmp/store2",
+    plan="sealer",
+    job_id="s-t010000-3",
+    index=1,
+    thread_state=ThreadState("Running", 3725, "ext(pid: 11932)"),
+    job_state="C1Done",
+    job_stage="C2",
+    last_error=None,
+)
+IDLE = ThreadInfo(
+    location="-",
+    plan="wdpost",
+    job_id=None,
+    index=2,
+    thread_state=ThreadState("Idle"),
+    job_state="",
+    job_stage=None,
+    last_error='critical: "a"\n\tb\\c',
+)
+
+
+async def test_list_prints_the_lines_of_the_manual(serving, run_async):
+    """Each thread is one line in the form of the original's manual; texts are quoted as Rust quotes them."""
+    async with serving(PAUSED, RUNNING, IDLE) as worker:
+        code, out, err = await run_async("worker", "-H", worker.address, "list")
+    assert (0, "") == (code, err)
+    assert [
+        f'#0: "/mock-tmp/store1"; sector_id=Some(s-t010000-2), paused=true, paused_elapsed=Some(17s), state=C1Done, '
+        f'last_err=Some("{NO_PARAMETERS}")',
+        '#1: "/mock-tmp/store2"; sector_id=Some(s-t010000-3), paused=false, paused_elapsed=None, state=C1Done, '
+        "last_err=None",
+        '#2: "-"; sector_id=None, paused=false, paused_elapsed=None, state=Empty, '
+        'last_err=Some("critical: \\"a\\"\\n\\tb\\\\c")',
+    ] == out.splitlines()
+
+
+async def test_wide_list_has_the_columns_of_v013(serving, run_async):
+    """The table is that of damocles v0.13: away from a terminal nothing is cut, and errors are escaped to one line."""
+    async with serving(PAUSED, RUNNING, IDLE) as worker:
+        code, out, _ = await run_async("worker", "list", "--wide", "--host", worker.address)
+    assert 0 == code
+    running = "Running(1h 2m 5s) ext(pid: 11932)"
+    gap = " " * (len(running) + 2)
+    assert [
+        f"#   location          Plan    JobID        JobState  JobStage  {'ThreadState'.ljust(len(gap))}LastErr",
+        f"0   /mock-tmp/store1  sealer  s-t010000-2  C1Done    C2        {'Paused(17s)'.ljust(len(gap))}{NO_PARAMETERS}",
+        f"1   /mock-tmp/store2  sealer  s-t010000-3  C1Done    C2        {running}  -",
+        f"2   -                 wdpost  -                      -         {'Idle'.ljust(len(gap))}"
+        'critical: \\"a\\"\\n\\tb\\\\c',
+    ] == out.splitlines()
+
+
+async def test_json_list_is_what_the_worker_sent(serving, run_async):
+    """The raw structs are printed."""
+    async with serving(PAUSED) as worker:
+        _, out, _ = await run_async("worker", "list", "--json", "-H", worker.address)
+    (thread,) = json.loads(out)
+    assert {"state": "Paused", "elapsed": 17} == thread["thread_state"]
+    assert (0, "s-t010000-2", "C1Done") == (thread["index"], thread["job_id"], thread["job_state"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("worker", "-c", "FILE", "pause", "--index", "1"),
+        ("worker", "--config", "FILE", "pause", "-i", "1"),
+        ("worker", "--config=FILE", "pause", "-i", "1"),
+        ("worker", "-cFILE", "pause", "-i", "1"),
+        ("worker", "pause", "-i", "1", "-c", "FILE"),
+        ("worker", "pause", "--index=1", "--config=FILE"),
+        ("worker", "-H", "127.0.0.1:9", "-c", "FILE", "pause", "-i", "1"),
+    ],
+)
+async def test_the_worker_is_found_by_its_configuration(serving, run_async, tmp_path, arguments):
+    """`-c` stands before or behind the command, in every spelling, and wins over `-H`."""
+    file = tmp_path / "worker.toml"
+    async with serving(PAUSED, RUNNING) as worker:
+        file.write_text(f"[worker]\nrpc_server.port = {worker.address.rpartition(':')[2]}\nother = []\n")
+        code, out, err = await run_async(*(text.replace("FILE", str(file)) for text in arguments))
+    assert (0, "#1: pauses at its next boundary\n", "") == (code, out, err)
+    assert [("pause", 1)] == worker.asked
+
+
+async def test_the_worker_is_found_by_the_environment(serving, run_async, tmp_path, monkeypatch):
+    """`DAMOCLES_WORKER_HOST` and `DAMOCLES_WORKER_CONFIG` stand for the options; the configuration wins."""
+    file = tmp_path / "worker.toml"
+    async with serving(PAUSED) as worker:
+        monkeypatch.setenv("DAMOCLES_WORKER_HOST", worker.address)
+        assert 0 == (await run_async("worker", "list"))[0]
+        file.write_text("[worker]\nrpc_server.port = 9\n")
+        monkeypatch.setenv("DAMOCLES_WORKER_CONFIG", str(file))
+        code, _, err = await run_async("worker", "list")
+    assert (5, "http://127.0.0.1:9/ cannot be reached") == (code, err.removeprefix("error: ")[:37])
+
+
+async def test_resume_passes_the_state_on(serving, run_async):
+    """A state is optional; with it the worker is told to go on from there."""
+    async with serving(PAUSED) as worker:
+        first = await run_async("worker", "-H", worker.address, "resume", "--index", "0")
+        second = await run_async("worker", "-H", worker.address, "resume", "--state", "PC2Done", "-i", "0")
+        third = await run_async("worker", "-H", worker.address, "resume", "-s", "PC2Done", "-i", "0", "--json")
+    assert [("resume", 0, None), ("resume", 0, "PC2Done"), ("resume", 0, "PC2Done")] == worker.asked
+    assert (0, "#0: resumed\n", "") == first
+    assert (0, "#0: resumed at PC2Done\n", "") == second
+    assert {"index": 0, "state": "PC2Done", "done": True} == json.loads(third[1])
+
+
+async def test_a_refused_resume_shows_why_and_fails(serving, run_async):
+    """The worker's own words, which list what is possible, are shown in one line."""
+    async with serving(PAUSED) as worker:
+        worker.refusal = "s-t010000-2 cannot go on at NoSuchState; possible: TreeDBuilt, PC1Done, C1Done, Aborted"
+        code, out, err = await run_async("worker", "-H", worker.address, "resume", "-i", "0", "-s", "NoSuchState")
+    assert (1, "", f"error: {worker.refusal}\n") == (code, out, err)
+
+
+async def test_resume_of_a_running_thread_fails(serving, run_async):
+    """A thread that is not paused cannot be resumed, and the exit code says so."""
+    async with serving(RUNNING) as worker:
+        worker.done = False
+        answer = await run_async("worker", "-H", worker.address, "resume", "-i", "0")
+        as_json = await run_async("worker", "-H", worker.address, "resume", "-i", "0", "--json")
+    assert (1, "", "error: #0 is not paused, so there is nothing to resume\n") == answer
+    assert (1, {"index": 0, "state": None, "done": False}) == (as_json[0], json.loads(as_json[1]))
+
+
+async def test_an_unknown_index_fails(serving, run_async):
+    """An index that no thread has is one line and exit code 3."""
+    async with serving(PAUSED) as worker:
+        answer = await run_async("worker", "-H", worker.address, "pause", "-i", "9")
+    assert (3, "", "error: worker #9 not found\n") == answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("worker", "pause"), "No thread is selected: give an index"),
+        (("worker", "pause", "-i", "abc"), "'abc' is no thread's index"),
+        (("worker", "pause", "-i", "-1"), "'-1' is no thread's index"),
+        (("worker", "puase", "-i", "1"), 'Did you mean "pause"'),
+        (("worker", "-H", "1:2:3", "list"), "is not an address"),
+        (("wrker", "list"), 'Did you mean "worker"'),
+    ],
+)
+def test_wrong_usage_is_told_in_a_line(run, arguments, words):
+    """What the command line gets wrong is said without a traceback; exit code 2."""
+    code, out, err = run(*arguments)
+    assert (2, "") == (code, out)
+    assert words in err.splitlines()[0]
+    assert err.startswith("error: ")
+
+
+def test_a_worker_that_is_down_is_told_in_a_line(run):
+    """No worker at the address: one line on stderr, exit code 5."""
+    code, out, err = run("worker", "-H", "127.0.0.1:9", "list")
+    assert (5, "") == (code, out)
+    assert (
+        "error: http://127.0.0.1:9/ cannot be reached: Connection refused; is it running, and is the address right?\n"
+    ) == err
+
+
+def test_a_wrong_configuration_is_told_by_line(run, tmp_path):
+    """Of the configuration, only where the worker listens has to be right; what is wrong with that names the line."""
+    file = tmp_path / "worker.toml"
+    file.write_text("[worker]\nrpc_server.host = 'here'\nrpc_server.port = 'there'\n")
+    code, _, err = run("worker", "-c", file, "list")
+    assert 1 == code
+    assert [f"error: {file}:2: ", f"error: {file}:3: "] == [
+        line[: len(f"error: {file}:2: ")] for line in err.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version_is_the_programs(run, option):
+    """The version follows the program's name."""
+    code, out, _ = run(option)
+    assert 0 == code
+    assert out.startswith("damocles-worker ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "banned"),
+    [
+        (["--version"], ["cyclopts", "msgspec", "pydantic", "rich", "anyio"]),
+        (
+            ["worker", "-H", "127.0.0.1:9", "list"],
+            [
+                "pydantic",
+                "rich",
+                "httpx2",
+                "starlette",
+                "uvicorn",
+                "structlog",
+                "sqlalchemy",
+                "anyio",
+                "damocles_proofs",
+            ],
+        ),
+    ],
+)
+def test_short_commands_import_little(arguments, banned):
+    """What a short command does not need is not imported, so that it answers at once."""
+    code = (
+        "import sys; from damocles.cli import worker; worker.main(sys.argv[2:]);"
+        "print([name for name in sys.argv[1].split(',') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ",".join(banned), *arguments], capture_output=True, text=True, check=True
+    )
+    assert "[]" == done.stdout.splitlines()[-1]
