@@ -25,6 +25,8 @@ class Code(enum.IntEnum):
     FAILED = 1  # any failure of a manager's method that has no code of its own
     UNAUTHORIZED = 401
     SECTOR_STATE_NOT_FOUND = 11001
+    UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
+    WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker
     PARSE = -32700  # the manager also uses it for parameters of the wrong type
     INVALID_REQUEST = -32600
     METHOD_NOT_FOUND = -32601

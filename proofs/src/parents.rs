@@ -1,0 +1,53 @@
+//! The parent cache: a file per sector size that PC1 reads the graph from.
+//!
+//! The library gives a new cache its full length before it fills it, and later trusts any file of that length. A process
+//! that is killed in between would spoil every sector that is sealed on the machine afterwards. A marker beside the
+//! caches says that one is being made; who finds it left behind makes the cache again.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use filecoin_proofs::constants::{
+    SectorShape2KiB, SectorShape8MiB, SectorShape32GiB, SectorShape64GiB, SectorShape512MiB,
+};
+use filecoin_proofs::parameters::public_params;
+use filecoin_proofs_api::{MerkleTreeTrait, RegisteredSealProof};
+use storage_proofs_core::settings::SETTINGS;
+
+/// Make the parent cache of a proof type, if it is not there or was never finished.
+pub fn ensure(proof: RegisteredSealProof) -> Result<()> {
+    match u64::from(proof.sector_size()) {
+        0x800 => ensure_shape::<SectorShape2KiB>(proof),
+        0x80_0000 => ensure_shape::<SectorShape8MiB>(proof),
+        0x2000_0000 => ensure_shape::<SectorShape512MiB>(proof),
+        0x8_0000_0000 => ensure_shape::<SectorShape32GiB>(proof),
+        _ => ensure_shape::<SectorShape64GiB>(proof),
+    }
+}
+
+fn ensure_shape<Tree: 'static + MerkleTreeTrait>(proof: RegisteredSealProof) -> Result<()> {
+    let folder = Path::new(&SETTINGS.parent_cache);
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let marker_path = folder.join(format!("{proof:?}.unfinished"));
+    let mut marker = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&marker_path)
+        .with_context(|| format!("cannot write {}", marker_path.display()))?;
+    // Held by whoever makes the cache; the others wait here until it is whole.
+    marker.lock()?;
+    let graph = public_params::<Tree>(&proof.as_v1_config())?.graph;
+    if marker.metadata()?.len() > 0 {
+        let spoilt = graph.parent_cache()?.path;
+        fs::remove_file(&spoilt).with_context(|| format!("cannot remove {}", spoilt.display()))?;
+    }
+    marker.write_all(b"unfinished\n")?;
+    marker.sync_all()?;
+    graph.parent_cache()?;
+    marker.set_len(0)?;
+    Ok(())
+}

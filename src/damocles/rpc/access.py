@@ -1,0 +1,306 @@
+"""Who may do what: scopes, the table of every method of both daemons, and the guard that asks it.
+
+`read` < `operate` < `admin` are steps of one ladder. `worker` stands apart: it opens what sealing workers call, and
+nothing by which one could manage another.
+
+What a name is not in the table for, nobody may do: a method that was forgotten here cannot be called.
+"""
+
+import enum
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import structlog
+
+from damocles.rpc import address, errors
+
+log = structlog.get_logger(__name__)
+
+_REFUSALS_REMEMBERED = 1000
+
+
+class Scope(enum.StrEnum):
+    """What a token is good for."""
+
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+    WORKER = "worker"
+
+
+_LADDER = (Scope.READ, Scope.OPERATE, Scope.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a method takes.
+
+    `least` is the lowest step of the ladder that may call it, `worker` whether sealing workers may. A method that
+    `changes` something is audited. Of one that is `secret`, the result is not written down.
+    """
+
+    least: Scope
+    worker: bool = False
+    changes: bool = False
+    secret: bool = False
+
+    def allows(self, scopes: Collection[Scope]) -> bool:
+        """Return whether one of the scopes suffices."""
+        steps = _LADDER[_LADDER.index(self.least) :]
+        return any(step in scopes for step in steps) or (self.worker and Scope.WORKER in scopes)
+
+    def needs(self) -> str:
+        """Return what is needed, in words."""
+        return f"{self.least} or {Scope.WORKER}" if self.worker else str(self.least)
+
+
+_READ = Rule(Scope.READ)
+_OPERATE = Rule(Scope.OPERATE, changes=True)
+_ADMIN = Rule(Scope.ADMIN, changes=True)
+_ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
+_SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, a worker's own business
+
+# Wire method, or path, to rule. The methods of `Venus` that we do not serve yet are here too.
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        # The manager for workers.
+        "Venus.AllocateSector": _SEALING,
+        "Venus.AllocateSectorsBatch": _SEALING,
+        "Venus.AcquireDeals": _SEALING,
+        "Venus.AssignTicket": _SEALING,
+        "Venus.SubmitPreCommit": _SEALING,
+        "Venus.PollPreCommitState": _ASKED,
+        "Venus.SubmitPersisted": _SEALING,
+        "Venus.SubmitPersistedEx": _SEALING,
+        "Venus.WaitSeed": _SEALING,
+        "Venus.SubmitProof": _SEALING,
+        "Venus.PollProofState": _ASKED,
+        "Venus.ReportState": _SEALING,
+        "Venus.ReportFinalized": _SEALING,
+        "Venus.ReportAborted": _SEALING,
+        "Venus.AllocateSanpUpSector": _SEALING,
+        "Venus.SubmitSnapUpProof": _SEALING,
+        "Venus.AllocateRebuildSector": _SEALING,
+        "Venus.AllocateUnsealSector": _SEALING,
+        "Venus.AchieveUnsealSector": _SEALING,
+        "Venus.AcquireUnsealDest": _SEALING,
+        "Venus.StoreReserveSpace": _SEALING,
+        "Venus.StoreBasicInfo": _ASKED,
+        "Venus.WorkerPing": _SEALING,
+        "Venus.WdPoStAllocateJobs": _SEALING,
+        "Venus.WdPoStHeartbeatJobs": _SEALING,
+        "Venus.WdPoStFinishJob": _SEALING,
+        # The manager for people and tools.
+        "Venus.ListSectors": _READ,
+        "Venus.FindSector": _READ,
+        "Venus.FindSectorInAllStates": _READ,
+        "Venus.FindSectorsWithDeal": _READ,
+        "Venus.FindSectorWithPiece": _READ,
+        "Venus.ImportSector": _ADMIN,
+        "Venus.RestoreSector": _OPERATE,
+        "Venus.CheckProvable": _READ,
+        "Venus.SimulateWdPoSt": Rule(Scope.OPERATE),  # hours of a GPU, but no change
+        "Venus.SnapUpPreFetch": _OPERATE,
+        "Venus.SnapUpCandidates": _READ,
+        "Venus.SnapUpCancelCommitment": _OPERATE,
+        "Venus.ProvingSectorInfo": _READ,
+        "Venus.WorkerGetPingInfo": _READ,
+        "Venus.WorkerPingInfoList": _READ,
+        "Venus.WorkerPingInfoRemove": _OPERATE,
+        "Venus.SectorIndexerFind": _READ,
+        "Venus.TerminateSector": _ADMIN,
+        "Venus.PollTerminateSectorState": _READ,
+        "Venus.RemoveSector": _ADMIN,
+        "Venus.FinalizeSector": _OPERATE,
+        "Venus.StoreReleaseReserved": _OPERATE,
+        "Venus.StoreList": _READ,
+        "Venus.SectorSetForRebuild": _OPERATE,
+        "Venus.UnsealPiece": _OPERATE,
+        "Venus.WdPoStResetJob": _OPERATE,
+        "Venus.WdPoStRemoveJob": _OPERATE,
+        "Venus.WdPoStAllJobs": _READ,
+        "Venus.GetTicket": _READ,
+        "Venus.GetSeed": _READ,
+        "Venus.GetWindowPoStChanlleengeRand": _READ,
+        "Venus.GetWindowPoStCommitRand": _READ,
+        "Venus.GetInfo": _READ,
+        "Venus.GetMinerConfig": _READ,
+        "Venus.Version": _ASKED,
+        # The fleet.
+        "Damocles.Workers": _READ,
+        "Damocles.FleetThreads": _READ,
+        "Damocles.FleetAct": _OPERATE,
+        "Damocles.WorkerDrain": _OPERATE,
+        "Damocles.WorkerDrainState": _READ,
+        "Damocles.WorkerLogs": _READ,
+        "Damocles.SectorHistory": _READ,
+        # A worker.
+        "VenusWorker.WorkerList": _READ,
+        "VenusWorker.WorkerPause": _OPERATE,
+        "VenusWorker.WorkerResume": _OPERATE,
+        "VenusWorker.WorkerSetEnv": _OPERATE,
+        "VenusWorker.WorkerRemoveEnv": _OPERATE,
+        "VenusWorker.WorkerVersion": _READ,
+        "Damocles.Threads": _READ,
+        "Damocles.Act": _OPERATE,
+        "Damocles.Drain": _OPERATE,
+        "Damocles.DrainState": _READ,
+        "Damocles.Logs": _READ,
+        "Damocles.History": _READ,
+        # Both.
+        "Damocles.AuthCreate": Rule(Scope.ADMIN, changes=True, secret=True),
+        "Damocles.AuthList": Rule(Scope.ADMIN),
+        "Damocles.AuthRevoke": _ADMIN,
+        "Damocles.AuditList": _READ,
+        # Paths; one that ends in / stands for all below it.
+        "/metrics": _READ,
+    }
+)
+
+# Paths that need no token, whatever else is configured.
+OPEN_PATHS = frozenset({"/healthcheck"})
+
+
+def rule_of(name: str) -> Rule | None:
+    """Return the rule of a wire method or a path; None if there is none."""
+    rule = RULES.get(name)
+    if rule is None and name.startswith("/"):
+        above = [path for path in RULES if path.startswith("/") and path.endswith("/") and name.startswith(path)]
+        rule = RULES[max(above, key=len)] if above else None
+    return rule
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom the guard found behind a call."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+class Unidentified(Exception):
+    """Why a token is good for nothing."""
+
+
+class UnknownMethod(Exception):
+    """The table has no such method."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """Peers that are let in by their address: the original's programs, which cannot send tokens."""
+
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    scopes: frozenset[Scope] = frozenset()
+
+    def principal(self, peer: str) -> Principal | None:
+        """Return whom `peer`, an address with a port, is taken for."""
+        if not self.networks:
+            return None
+        try:
+            ip = ipaddress.ip_address(address.host_port(peer, 0).host)
+        except ValueError:
+            return None
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped  # as a socket for both families shows them
+        if any(ip in network for network in self.networks):
+            return Principal(f"admitted {ip}", self.scopes)
+        return None
+
+
+def networks(texts: Iterable[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """Read addresses and networks like `10.0.0.2` and `10.0.0.0/24`; anything else is a `ValueError`."""
+    made = []
+    for text in texts:
+        try:
+            made.append(ipaddress.ip_network(text))
+        except ValueError as error:
+            raise ValueError(
+                f"{text!r} is neither an address nor a network, like 10.0.0.2 or 10.0.0.0/24 ({error})"
+            ) from error
+    return tuple(made)
+
+
+class Guard:
+    """Lets calls through, or says why not.
+
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are.
+    """
+
+    def __init__(
+        self,
+        identify: Callable[[str], Awaitable[Principal]],
+        *,
+        help_text: str,
+        admission: Admission | None = None,
+        open_paths: frozenset[str] = OPEN_PATHS,
+    ) -> None:
+        self._identify = identify
+        self._help = help_text
+        self._admission = admission or Admission()
+        self._open_paths = open_paths
+        self._refused: set[tuple[str, str, str]] = set()
+
+    async def identify(self, token: str | None, peer: str) -> Principal:
+        """Return who calls.
+
+        Raises:
+            Unidentified: No token and no admitted address, or the token is unknown, revoked or expired.
+        """
+        if token is not None:
+            return await self._identify(token)
+        principal = self._admission.principal(peer)
+        if principal is None:
+            raise Unidentified("no token")
+        return principal
+
+    async def authorize(self, name: str, token: str | None, peer: str) -> Principal:
+        """Return who calls the method (or asks for the path) `name`, if they may.
+
+        Raises:
+            errors.RpcError: They may not (401: who is it? 403: not with this scope); the text says what is needed.
+            UnknownMethod: They are known, and the table does not have the method.
+        """
+        if name in self._open_paths:
+            return Principal("anyone", frozenset())
+        rule = rule_of(name)
+        try:
+            principal = await self.identify(token, peer)
+        except Unidentified as error:
+            self._tell(name, peer, str(error))
+            needed = f" with scope {rule.needs()}" if rule else ""
+            text = f"{error}: {name[:100]} needs a token{needed}; {self._help}"
+            raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
+        if rule is None:
+            raise UnknownMethod(name)
+        if not rule.allows(principal.scopes):
+            has = " and ".join(sorted(principal.scopes)) or "none"
+            self._tell(name, peer, f"{principal.name} has scope {has}")
+            text = f"{principal.name} has scope {has}, {name} needs {rule.needs()}; {self._help}"
+            raise errors.RpcError(errors.Code.FORBIDDEN, text)
+        return principal
+
+    def _tell(self, name: str, peer: str, why: str) -> None:
+        """Log a refusal, once for each host, method and reason: a worker without a token asks again and again."""
+        host = peer.rpartition(":")[0]
+        known = name if rule_of(name) else "(unknown)"
+        if (key := (host, known, why)) not in self._refused:
+            if len(self._refused) >= _REFUSALS_REMEMBERED:
+                self._refused.clear()
+            self._refused.add(key)
+            log.warning("call refused", method=known, peer=peer, reason=why)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def exposed(host: str, *, tls: bool) -> bool:
+    """Return whether a server on `host` would send tokens through a network in the clear."""
+    return not (tls or is_loopback(host))

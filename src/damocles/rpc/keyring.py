@@ -1,0 +1,204 @@
+"""The tokens of a daemon: those it knows, whom they stand for, and the API that makes and revokes them."""
+
+import hmac
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from damocles.rpc import access, core, errors, tokens
+from damocles.wire import control
+
+OWN_NAME = "local"  # of the token that a daemon makes for the command line on its own machine
+USED_SECONDS = 60.0  # how exactly the last use is kept
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a token. Times are unix seconds."""
+
+    id: str
+    digest: str
+    name: str
+    scope: access.Scope
+    created: float
+    created_by: str
+    expires: float | None = None
+    revoked: float | None = None
+    used: float | None = None
+
+    def lives(self, now: float) -> bool:
+        """Return whether the token is good for something."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
+    def shown(self) -> control.Token:
+        """Return what lists show."""
+        return control.Token(
+            id=self.id,
+            name=self.name,
+            scope=self.scope.value,
+            created=self.created,
+            created_by=self.created_by,
+            expires=self.expires,
+            revoked=self.revoked,
+            used=self.used,
+        )
+
+
+def keep(
+    text: str, *, name: str, scope: access.Scope, now: float, by: str, expires_seconds: float | None = None
+) -> Kept:
+    """Return what to keep of a token."""
+    return Kept(
+        id=tokens.id_of(text),
+        digest=tokens.digest(text),
+        name=name,
+        scope=scope,
+        created=now,
+        created_by=by,
+        expires=None if expires_seconds is None else now + expires_seconds,
+    )
+
+
+class Shelf(Protocol):
+    """Where the tokens of a daemon are kept."""
+
+    async def load(self) -> Sequence[Kept]:
+        """Return all, the oldest first."""
+
+    async def add(self, token: Kept) -> None:
+        """Keep one more."""
+
+    async def revoke(self, ids: Sequence[str], at: float) -> None:
+        """Mark tokens as revoked."""
+
+    async def used(self, token_id: str, at: float) -> None:
+        """Note a use; it need not survive a power cut."""
+
+
+class Keyring:
+    """The tokens of a daemon, at hand in memory."""
+
+    def __init__(
+        self, shelf: Shelf, clock: Callable[[], float] = time.time, *, fresh_seconds: float | None = None
+    ) -> None:
+        """Args: fresh_seconds: Look at the shelf again when the memory is older; None if nobody else writes to it."""
+        self._shelf = shelf
+        self._clock = clock
+        self._fresh_seconds = fresh_seconds
+        self._loaded_at = clock()
+        self._kept: dict[str, Kept] = {}
+        self._lent: dict[str, Kept] = {}
+
+    async def load(self) -> None:
+        """Take up what is on the shelf."""
+        self._loaded_at = self._clock()
+        self._kept = {token.id: token for token in await self._shelf.load()}
+
+    async def adopt(self, text: str, name: str, scope: access.Scope) -> None:
+        """Make the token of a file valid instead of those it had before; one that was revoked stays so."""
+        if tokens.id_of(text) not in self._kept:
+            await self.revoke(name)
+            await self._add(keep(text, name=name, scope=scope, now=self._clock(), by="the daemon"))
+
+    def lend(self, name: str, scope: access.Scope) -> str:
+        """Return a new token that is valid while this process lives."""
+        text = tokens.mint()
+        kept = keep(text, name=name, scope=scope, now=self._clock(), by="the daemon")
+        self._lent[kept.id] = kept
+        return text
+
+    async def identify(self, text: str) -> access.Principal:
+        """Return whose token this is.
+
+        Raises:
+            access.Unidentified: It is unknown, revoked or expired.
+        """
+        now = self._clock()
+        if self._fresh_seconds is not None and now - self._loaded_at > self._fresh_seconds:
+            await self.load()
+        token_id = tokens.id_of(text)
+        kept = self._lent.get(token_id) or self._kept.get(token_id)
+        if kept is None or not hmac.compare_digest(kept.digest, tokens.digest(text)):
+            raise access.Unidentified("unknown token")
+        if kept.revoked is not None:
+            raise access.Unidentified(f"token {kept.name!r} was revoked")
+        if not kept.lives(now):
+            raise access.Unidentified(f"token {kept.name!r} has expired")
+        if token_id in self._kept and (kept.used is None or now - kept.used >= USED_SECONDS):
+            self._kept[token_id] = msgspec.structs.replace(kept, used=now)  # before the wait, lest others write too
+            await self._shelf.used(token_id, now)
+        return access.Principal(kept.name, frozenset({kept.scope}))
+
+    def all(self) -> list[Kept]:
+        """Return the tokens on the shelf as they are known here."""
+        return list(self._kept.values())
+
+    def named(self, name: str) -> list[Kept]:
+        """Return the tokens of a name that are good for something."""
+        return [token for token in self._kept.values() if token.name == name and token.lives(self._clock())]
+
+    async def create(self, name: str, scope: access.Scope, expires_seconds: float | None, by: str) -> tuple[Kept, str]:
+        """Make a token; its text is nowhere afterwards but in the answer."""
+        text = tokens.mint()
+        kept = keep(text, name=name, scope=scope, now=self._clock(), by=by, expires_seconds=expires_seconds)
+        await self._add(kept)
+        return kept, text
+
+    async def revoke(self, name: str) -> list[Kept]:
+        """Revoke all tokens of a name and return them."""
+        now = self._clock()
+        ids = [token.id for token in self.named(name)]
+        await self._shelf.revoke(ids, now)
+        for token_id in ids:
+            self._kept[token_id] = msgspec.structs.replace(self._kept[token_id], revoked=now)
+        return [self._kept[token_id] for token_id in ids]
+
+    async def _add(self, token: Kept) -> None:
+        await self._shelf.add(token)
+        self._kept[token.id] = token
+
+
+class TokenAPI:
+    """`Damocles.Auth*` of either daemon."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API."""
+        service.add("Damocles.AuthCreate", self.create)
+        service.add("Damocles.AuthList", self.list)
+        service.add("Damocles.AuthRevoke", self.revoke)
+
+    async def create(
+        self, call: core.Call, name: str, scope: access.Scope, expires_seconds: float | None = None
+    ) -> control.NewToken:
+        """Make a token; the answer is the only place that ever shows its text."""
+        if not name.strip() or not name.isprintable():
+            raise _invalid("a token needs a name, by which it is listed and revoked")
+        if expires_seconds is not None and expires_seconds <= 0:
+            raise _invalid("a token must be good for some time: give a positive number of seconds")
+        await self._keyring.load()
+        if self._keyring.named(name):
+            raise _invalid(f"there is a token {name!r} already: revoke it first, or choose another name")
+        kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer)
+        return control.NewToken(token=kept.shown(), text=text)
+
+    async def list(self) -> list[control.Token]:
+        """Return all tokens, also those that are good for nothing any more."""
+        await self._keyring.load()
+        return [token.shown() for token in self._keyring.all()]
+
+    async def revoke(self, name: str) -> list[control.Token]:
+        """Revoke the tokens of a name."""
+        await self._keyring.load()
+        revoked = await self._keyring.revoke(name)
+        if not revoked:
+            names = sorted({token.name for token in self._keyring.all() if token.revoked is None})
+            raise _invalid(f"there is no token {name!r}; there are: {', '.join(names)}")
+        return [token.shown() for token in revoked]
+
+
+def _invalid(text: str) -> errors.RpcError:
+    return errors.RpcError(errors.Code.INVALID_PARAMS, text)

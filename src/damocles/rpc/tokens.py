@@ -1,0 +1,71 @@
+"""The text of tokens, and the files that hold a daemon's own.
+
+A token reads `dmc_` and random characters; the first twelve of them are its id, by which it is found and listed. Kept
+is the SHA-256 of the whole text. No salt and no slow hash: 256 random bits cannot be guessed from it.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+PREFIX = "dmc_"
+FILE_NAME = "token"  # in a daemon's home, for the command line on its own machine
+_ID_CHARACTERS = 12
+
+
+def mint() -> str:
+    """Return the text of a new token."""
+    return PREFIX + secrets.token_hex(_ID_CHARACTERS // 2) + secrets.token_urlsafe(32)
+
+
+def id_of(text: str) -> str:
+    """Return the part of a token that may be shown."""
+    return text.removeprefix(PREFIX)[:_ID_CHARACTERS]
+
+
+def digest(text: str) -> str:
+    """Return what is kept of a token instead of its text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_file(path: Path) -> str:
+    """Return the token in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds no token.
+    """
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    if not text.startswith(PREFIX) or len(text.split()) != 1:
+        raise ValueError(f"{path} holds no token: expected one line that begins with {PREFIX}")
+    return text
+
+
+def ensure_file(path: Path) -> str:
+    """Return the token in a file, which is made (mode 0600, its folder 0700) if it is not there.
+
+    Raises:
+        OSError: It can be neither read nor made.
+        ValueError: It holds no token.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return read_file(path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(path, f"{mint()}\n".encode())
+    return read_file(path)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read, so that a kill leaves the old content or the new one."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,100 @@
+"""Kill -9 at every state: the sector ends with the commitments of an undisturbed one."""
+
+import signal
+
+import damocles_proofs as native
+import pytest
+
+from damocles.sealing import sealer
+from damocles.sealing.states import State
+from damocles.stores import sealing
+from damocles.testing import farm
+from damocles.testing.farm import MINER, Farm, wait_until
+from damocles.wire import codec, sectors
+
+BEFORE_C2 = [
+    state
+    for state in sealer.PLAN.steps
+    if state not in {State.SyntheticPoRepNeeded, State.C1Done, State.C2Done, State.ProofSubmitted, State.Finished}
+]
+
+
+def commitments_of(ticket: bytes, number: int, folder) -> tuple[bytes, bytes]:
+    """Seal an empty sector by calling the proofs crate directly, and return CommD and CommR."""
+    proof, prover = "StackedDrg2KiBV1_1", sectors.prover_id(MINER)
+    staged, sealed, cache = folder / "staged", folder / "sealed", folder / "cache"
+    cache.mkdir(parents=True)
+    staged.write_bytes(bytes(2048))
+    sealed.touch()
+    pieces = [native.zero_piece(2032)]
+    out1 = native.pc1(proof, str(cache), str(staged), str(sealed), prover, number, ticket, pieces)
+    out2 = native.pc2(out1, str(cache), str(sealed))
+    return out2.comm_d, out2.comm_r
+
+
+def sector_of(f: Farm, index: int):
+    """Read the sector record of a thread's store; the worker must not be running."""
+    with sealing.opened(f.stores[index]) as store:
+        return store.journal.load()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", ["handler.before", "handler.after", "journal.after"])
+def test_a_worker_killed_in_each_state_goes_on_from_the_last_finished_one(tmp_path, point):
+    """After a kill -9 before, after and at the record of every state up to C1Done the commitments are the right ones."""
+    # A kill after the manager's answer and before our record costs a sector number, hence two.
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=2, seal_interval="1h") as f:
+        f.start_manager()
+        for state in BEFORE_C2:
+            # handler.* name the state whose handler runs; journal.* the state that is being recorded.
+            f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}:{state}=kill")
+            assert f.worker is not None
+            if point.startswith("journal") and state is State.Empty:
+                farm.stop(f.worker, kill=True)
+                continue
+            assert f.worker.wait(30) == -signal.SIGKILL, f"not killed at {point}:{state}\n{f.logs()}"
+        f.start_worker()
+        wait_until(lambda: f.thread(0).job_state == "C1Done" and f.thread(0).last_error, "the thread reaches C1Done")
+        assert f.worker is not None
+        assert farm.stop(f.worker) == 0
+        sector = sector_of(f, 0)
+        assert sector.ticket is not None
+        comm_d, comm_r = commitments_of(sector.ticket.ticket, sector.id.number, tmp_path / "direct")
+        assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
+        on_chain = f.ask_manager("FindSector", ["online", sector.id], dict)
+        assert on_chain["Pre"]["CommR"] is not None
+
+
+@pytest.mark.slow
+def test_a_manager_killed_at_any_time_loses_nothing(tmp_path):
+    """While the manager is killed and restarted again and again, sectors still come to C1Done with the right commitments."""
+    with Farm(tmp_path, threads=3, parameters=tmp_path, max_sectors=3) as f:
+        f.start_manager()
+        f.start_worker()
+        for _ in range(4):
+            assert f.manager is not None
+            farm.stop(f.manager, kill=True)
+            f.start_manager()
+        wait_until(
+            lambda: all(t.job_state == "C1Done" and "No cached parameters" in (t.last_error or "") for t in f.all_threads()),
+            "all threads reach C1Done",
+            60,
+        )
+        assert f.worker is not None
+        farm.stop(f.worker)
+        numbers = set()
+        for index in range(3):
+            sector = sector_of(f, index)
+            numbers.add(sector.id.number)
+            direct = commitments_of(sector.ticket.ticket, sector.id.number, tmp_path / f"direct{index}")
+            assert direct == (sector.pc2out.comm_d, sector.pc2out.comm_r)
+            row = f.ask_manager("FindSector", ["online", sector.id], dict)
+            assert str(sector.ticket.epoch) in str(row["Ticket"]["Epoch"])
+        assert len(numbers) == 3
+
+
+def test_the_zero_sector_has_the_known_comm_d(tmp_path):
+    """The direct reference itself is right: CommD of an empty 2KiB sector is the published value."""
+    comm_d, _ = commitments_of(b"\1" * 32, 7, tmp_path)
+    assert comm_d == codec.Bytes32(bytes.fromhex("fc7e928296e516faade986b28f92d44a4f24b935485223376a799027bc18f833"))
