@@ -155,9 +155,14 @@ def _summary(console: Console, demo: farm.Farm, names: list[str], began: float) 
             files = [path, *path.rglob("*")]
             size_bytes = sum(file.stat().st_size for file in files if file.is_file())
             console.print(f"  {path}  {units.human_size(size_bytes)}", highlight=False, soft_wrap=True)
-        took = {entry.prev: entry.seconds or 0.0 for entry in history if entry.sector == name and entry.error is None}
+        took = {
+            stage: entry.seconds or 0.0
+            for entry in history
+            if entry.sector == name and entry.error is None
+            if (stage := planner.PLANS[entry.plan].stage_of(State(entry.prev))) != "-"
+        }
         console.print(
-            "  " + ", ".join(f"{state} {_short(seconds)}" for state, seconds in took.items()), highlight=False
+            "  " + ", ".join(f"{stage} {_short(seconds)}" for stage, seconds in took.items()), highlight=False
         )
     console.print(f"\n{len(names)} sectors in {_since(began)}.", highlight=False)
     return all_verified

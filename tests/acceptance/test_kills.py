@@ -77,7 +77,9 @@ def test_a_manager_killed_at_any_time_loses_nothing(tmp_path):
             farm.stop(f.manager, kill=True)
             f.start_manager()
         wait_until(
-            lambda: all(t.job_state == "C1Done" and "No cached parameters" in (t.last_error or "") for t in f.all_threads()),
+            lambda: all(
+                t.job_state == "C1Done" and "No cached parameters" in (t.last_error or "") for t in f.all_threads()
+            ),
             "all threads reach C1Done",
             60,
         )

@@ -8,7 +8,7 @@ the sector, and the sector is in the journal before anything follows from it. Re
 import platform
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,7 @@ class SealingThread:
     around: Surroundings
     settings: Callable[[], Settings]
     clock: Callable[[], float] = time.time
+    open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = field(default_factory=lambda: _opened)
     sector: Sector = field(init=False)
     activity: Activity = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
@@ -223,7 +224,7 @@ class SealingThread:
         with ExitStack() as stack:
             while True:
                 try:
-                    store = await anyio.to_thread.run_sync(stack.enter_context, _opened(self.location))
+                    store = await anyio.to_thread.run_sync(stack.enter_context, self.open_store(self.location))
                     break
                 except (sealing.StoreError, journal.JournalError) as error:
                     await self._out_of_order(failures.Critical(str(error)))
