@@ -29,15 +29,18 @@ pub fn ensure(proof: RegisteredSealProof) -> Result<()> {
 
 fn ensure_shape<Tree: 'static + MerkleTreeTrait>(proof: RegisteredSealProof) -> Result<()> {
     let folder = Path::new(&SETTINGS.parent_cache);
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let marker_path = folder.join(format!("{proof:?}.unfinished"));
-    let mut marker = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&marker_path)
-        .with_context(|| format!("cannot write {}", marker_path.display()))?;
+    let marker = fs::create_dir_all(folder).and_then(|()| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(format!("{proof:?}.unfinished")))
+    });
+    let Ok(mut marker) = marker else {
+        // Where we may not write, nobody makes a cache: either there is one to read, or the library says what it lacks.
+        return Ok(());
+    };
     // Held by whoever makes the cache; the others wait here until it is whole.
     marker.lock()?;
     let graph = public_params::<Tree>(&proof.as_v1_config())?.graph;

@@ -18,7 +18,10 @@ use crate::pieces::{PieceInfo, api_pieces};
 #[pyclass(frozen, eq, hash, module = "damocles_proofs")]
 #[derive(PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(clippy::struct_field_names, reason = "the names are those of the JSON")]
-#[allow(clippy::unsafe_derive_deserialize, reason = "the unsafe methods are pyo3's")]
+#[allow(
+    clippy::unsafe_derive_deserialize,
+    reason = "the unsafe methods are pyo3's"
+)]
 pub struct UpdateEncoded {
     comm_r_new: [u8; 32],
     comm_r_last_new: [u8; 32],

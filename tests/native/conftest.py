@@ -1,4 +1,5 @@
 """Real sectors of 2KiB, sealed by calling the native functions directly."""
+# ruff: noqa: D102 - properties are named after the files they stand for
 
 import os
 from collections.abc import Callable, Iterator
@@ -41,9 +42,7 @@ class Sector:
         return self.folder / "cache"
 
     def pc1(self) -> proofs.Pc1Output:
-        return proofs.pc1(
-            self.proof, self.cache, self.staged, self.sealed, PROVER_ID, self.number, TICKET, self.pieces
-        )
+        return proofs.pc1(self.proof, self.cache, self.staged, self.sealed, PROVER_ID, self.number, TICKET, self.pieces)
 
     def pc2(self, output: proofs.Pc1Output) -> proofs.Pc2Output:
         return proofs.pc2(output, self.cache, self.sealed)
@@ -67,7 +66,6 @@ class Sector:
 
     def private(self, comm_r: bytes) -> proofs.PrivateReplica:
         return proofs.PrivateReplica(self.number, comm_r, self.cache, self.sealed)
-
 
 
 def stage(folder: Path, *, proof: str = SEAL_PROOF, number: int = 1, payload: bytes = b"", size: int = 2048) -> Sector:
@@ -100,6 +98,44 @@ def new_sector(tmp_path: Path) -> Callable[..., Sector]:
     return make
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """A sector key, and the replica that carries data."""
+
+    key: Sector
+    data: Sector
+    comm_r_old: bytes
+    encoded: proofs.UpdateEncoded
+    replica: Path
+    cache: Path
+
+    @property
+    def commitments(self) -> tuple[bytes, bytes, bytes]:
+        return self.comm_r_old, self.encoded.comm_r_new, self.encoded.comm_d_new
+
+    @property
+    def files(self) -> tuple[Path, Path, Path, Path]:
+        return self.key.sealed, self.key.cache, self.replica, self.cache
+
+
+@pytest.fixture
+def update(tmp_path: Path) -> Update:
+    """Seal a sector without data, as finalising leaves it, and encode data into it."""
+    key = stage(tmp_path / "key-sector")
+    comm_r_old = key.pc2(key.pc1()).comm_r
+    proofs.clear_cache(key.cache)
+    data = stage(tmp_path / "data-sector", payload=os.urandom(2032))
+    replica, cache = tmp_path / "update", tmp_path / "update-cache"
+    cache.mkdir()
+    replica.touch()
+    os.truncate(replica, 2048)
+    (cache / "sc-02-data-tree-d.dat").symlink_to(data.prepared / "sc-02-data-tree-d.dat")
+    encoded = proofs.update_encode_into(
+        "StackedDrg2KiBV1", replica, cache, key.sealed, key.cache, data.staged, data.pieces
+    )
+    return Update(key=key, data=data, comm_r_old=comm_r_old, encoded=encoded, replica=replica, cache=cache)
+
+
 @pytest.fixture(autouse=True)
 def params_or_skip(request: pytest.FixtureRequest) -> None:
     """Skip a test marked ``params(kind, …)`` when a set that it needs is not in the cache."""
@@ -128,7 +164,7 @@ def _open_files() -> set[str]:
     targets = set()
     for entry in os.scandir("/proc/self/fd"):
         try:
-            target = os.readlink(entry.path)
+            target = str(Path(entry.path).readlink())
         except FileNotFoundError:
             continue
         # The library keeps parameters and parent caches mapped for the next call.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import damocles_proofs as proofs
 import pytest
@@ -16,7 +17,9 @@ PROOF = "StackedDrg2KiBV1_1"
 
 def test_unknown_proof_name(tmp_path: Path):
     """An unknown name is refused with the list of valid ones."""
-    with pytest.raises(ValueError, match="registered_proof: unknown variant `StackedDrg3KiBV1`, expected one of") as caught:
+    with pytest.raises(
+        ValueError, match="registered_proof: unknown variant `StackedDrg3KiBV1`, expected one of"
+    ) as caught:
         proofs.tree_d("StackedDrg3KiBV1", tmp_path, tmp_path)
     assert "`StackedDrg64GiBV1_2_Feat_NonInteractivePoRep`" in str(caught.value)
 
@@ -38,15 +41,15 @@ def test_wrong_length(new_sector):
     sector = new_sector()
     arguments = (PROOF, sector.cache, sector.staged, sector.sealed)
 
-    with pytest.raises(ValueError, match="^prover_id: expected 32 bytes, got 2$"):
+    with pytest.raises(ValueError, match=r"^prover_id: expected 32 bytes, got 2$"):
         proofs.pc1(*arguments, b"\xe8\x07", 1, bytes(32), sector.pieces)
-    with pytest.raises(ValueError, match="^ticket: expected 32 bytes, got 0$"):
+    with pytest.raises(ValueError, match=r"^ticket: expected 32 bytes, got 0$"):
         proofs.pc1(*arguments, bytes(32), 1, b"", sector.pieces)
-    with pytest.raises(ValueError, match="^commitment: expected 32 bytes, got 33$"):
+    with pytest.raises(ValueError, match=r"^commitment: expected 32 bytes, got 33$"):
         proofs.PieceInfo(bytes(33), 127)
     with pytest.raises(ValueError, match=r"^seeds\[1\]: expected 32 bytes, got 3$"):
         proofs.aggregate_seal_proofs(PROOF, "SnarkPackV2", [bytes(32)] * 2, [bytes(32), b"abc"], [b"", b""])
-    with pytest.raises(ValueError, match="^seeds: expected 1 entries, as many as comm_rs, got 2$"):
+    with pytest.raises(ValueError, match=r"^seeds: expected 1 entries, as many as comm_rs, got 2$"):
         proofs.aggregate_seal_proofs(PROOF, "SnarkPackV2", [bytes(32)], [bytes(32)] * 2, [b""])
 
 
@@ -79,7 +82,7 @@ def test_wrong_kind(new_sector, tmp_path: Path):
         proofs.tree_d(PROOF, sector.folder, tmp_path)
     with pytest.raises(proofs.FileError, match="staged: is not a folder"):
         proofs.tree_d(PROOF, sector.staged, sector.staged)
-    with pytest.raises(proofs.FileError, match="no/staged: is not found|no: is not found"):
+    with pytest.raises(proofs.FileError, match=f"^{tmp_path}/no: is not found$"):
         proofs.add_piece(PROOF, None, 0, 127, tmp_path / "no/staged")
 
 
@@ -101,10 +104,12 @@ def test_missing_layer(new_sector):
     layer = sector.cache / "sc-02-data-layer-2.dat"
     layer.unlink()
 
-    for call in (lambda: sector.pc2(pc1), lambda: sector.c1(pc2)):
-        with pytest.raises(proofs.FileError) as caught:
-            call()
-        assert caught.value.path == str(layer)
+    with pytest.raises(proofs.FileError) as caught:
+        sector.pc2(pc1)
+    assert caught.value.path == str(layer)
+    with pytest.raises(proofs.FileError) as caught:
+        sector.c1(pc2)
+    assert caught.value.path == str(layer)
 
 
 def incomplete(output: proofs.Pc1Output) -> proofs.Pc1Output:
@@ -119,9 +124,10 @@ def test_panic(new_sector, capfd: pytest.CaptureFixture[str]):
     sector = new_sector()
     output = incomplete(sector.pc1())
 
-    with pytest.raises(proofs.PanicError, match="^disk store size not configured$") as caught:
+    with pytest.raises(proofs.PanicError, match=r"^disk store size not configured$") as caught:
         sector.pc2(output)
     assert isinstance(caught.value, proofs.ProofsError)
+    assert caught.value.place is not None
     assert caught.value.place.startswith("filecoin-proofs-19.")
     assert "panicked" in capfd.readouterr().err
 
@@ -130,7 +136,7 @@ def test_panics_side_by_side(new_sector, capfd: pytest.CaptureFixture[str]):
     """Panicking calls on several threads each get their exception, and good calls among them their result."""
     outcomes = []
 
-    def call(sector, output: proofs.Pc1Output, name: str) -> None:
+    def call(sector: Any, output: proofs.Pc1Output, name: str) -> None:
         try:
             outcomes.append((name, sector.pc2(output).comm_d))
         except proofs.PanicError as error:
@@ -205,7 +211,10 @@ except proofs.ProofsError as error:
         "stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher-"
         "032d3138d22506ec0082ed72b2dcba18df18477904e35bafee82b3793b06832f"
     )
-    assert done.stdout == f"No cached parameters found for {identifier} [failure finding {empty}/v28-{identifier}.params]\n"
+    assert (
+        done.stdout
+        == f"No cached parameters found for {identifier} [failure finding {empty}/v28-{identifier}.params]\n"
+    )
 
 
 def test_causes_are_told():

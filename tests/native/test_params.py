@@ -45,7 +45,9 @@ def test_srs_is_published():
 
 def test_unknown_set():
     """An unknown kind or size is refused with the valid ones."""
-    with pytest.raises(ValueError, match="kind: unknown kind `post`, expected one of `porep`, `wdpost`, `winning`, `update`"):
+    with pytest.raises(
+        ValueError, match="kind: unknown kind `post`, expected one of `porep`, `wdpost`, `winning`, `update`"
+    ):
         proofs.params_for("post", 2048)
     with pytest.raises(ValueError, match=r"sector_size: 2049 is no sector size, expected one of 2048 \(2KiB\)"):
         proofs.params_for("porep", 2049)

@@ -99,9 +99,9 @@ def test_other_threads_feed_the_source(tmp_path: Path, function: str):
     reader, writer = os.pipe()
 
     def feed() -> None:
-        with open(writer, "wb", buffering=0) as pipe:
-            for _ in range(8):
-                pipe.write(bytes(127))
+        for _ in range(8):
+            os.write(writer, bytes(127))
+        os.close(writer)
 
     thread = threading.Thread(target=feed)
     thread.start()

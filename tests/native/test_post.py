@@ -1,6 +1,5 @@
 """Winning and window PoSt."""
 
-import os
 from pathlib import Path
 
 import damocles_proofs as proofs
@@ -83,7 +82,7 @@ def test_sector_twice(replicas: list[proofs.PrivateReplica]):
 def test_sectors_without_files_are_faulty(replicas: list[proofs.PrivateReplica]):
     """Sectors whose files are gone are reported together, each with the file."""
     Path(replicas[0].sealed_path).unlink()
-    os.unlink(f"{replicas[2].cache_dir}/p_aux")
+    Path(replicas[2].cache_dir, "p_aux").unlink()
 
     with pytest.raises(proofs.FaultySectorsError) as caught:
         proofs.generate_window_post(WINDOW, RANDOMNESS, replicas, PROVER_ID)

@@ -117,7 +117,7 @@ def test_tree_d_replaces_what_was_there(new_sector):
 
     assert proofs.tree_d(sector.proof, sector.staged, sector.prepared) == sector.comm_d
     assert tree.read_bytes() == good
-    assert os.listdir(sector.prepared) == [TREE_D]
+    assert [path.name for path in sector.prepared.iterdir()] == [TREE_D]
 
 
 def test_tree_d_spares_the_target_of_a_link(new_sector):
@@ -226,7 +226,7 @@ def test_synthetic_porep(new_sector):
     assert sector.c1(pc2).registered_proof == SYNTHETIC
 
     proofs.clear_synthetic_proofs(sector.cache)
-    assert sorted(os.listdir(sector.cache)) == ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]
+    assert sorted(path.name for path in sector.cache.iterdir()) == ["p_aux", "sc-02-data-tree-r-last.dat", "t_aux"]
 
 
 def test_synthetic_proofs_of_a_plain_sector(new_sector):

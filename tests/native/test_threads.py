@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,12 +26,14 @@ class Ticker:
         self.stopped = threading.Event()
 
     def run(self) -> None:
+        """Tick until stopped."""
         while not self.stopped.wait(0.001):
             self.ticks.append(time.monotonic())
 
     def longest_silence(self, start: float, end: float) -> float:
+        """Return the longest time without a tick."""
         marks = [start, *(tick for tick in self.ticks if start <= tick <= end), end]
-        return max(later - earlier for earlier, later in zip(marks, marks[1:], strict=False))
+        return max(later - earlier for earlier, later in pairwise(marks))
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import damocles_proofs as proofs
@@ -12,57 +10,21 @@ import pytest
 PROOF = "StackedDrg2KiBV1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
-    """A sector key, and the replica that carries data."""
-
-    key: "Sector"  # type: ignore[name-defined]  # noqa: F821
-    data: "Sector"  # type: ignore[name-defined]  # noqa: F821
-    comm_r_old: bytes
-    encoded: proofs.UpdateEncoded
-    replica: Path
-    cache: Path
-
-    @property
-    def commitments(self) -> tuple[bytes, bytes, bytes]:
-        return self.comm_r_old, self.encoded.comm_r_new, self.encoded.comm_d_new
-
-    @property
-    def files(self) -> tuple[Path, Path, Path, Path]:
-        return self.key.sealed, self.key.cache, self.replica, self.cache
-
-
-def encode(new_sector: Callable[..., object], folder: Path) -> Update:
-    """Seal a sector without data, as finalising leaves it, and encode data into it."""
-    key = new_sector(number=1)
-    comm_r_old = key.pc2(key.pc1()).comm_r
-    proofs.clear_cache(key.cache)
-    data = new_sector(number=2, payload=os.urandom(2032))
-    replica, cache = folder / "update", folder / "update-cache"
-    cache.mkdir()
-    replica.touch()
-    os.truncate(replica, 2048)
-    (cache / "sc-02-data-tree-d.dat").symlink_to(data.prepared / "sc-02-data-tree-d.dat")
-    encoded = proofs.update_encode_into(PROOF, replica, cache, key.sealed, key.cache, data.staged, data.pieces)
-    return Update(key=key, data=data, comm_r_old=comm_r_old, encoded=encoded, replica=replica, cache=cache)
-
-
-@pytest.fixture
-def update(new_sector, tmp_path: Path) -> Update:
-    """Return an encoded update."""
-    return encode(new_sector, tmp_path)
-
-
-def test_encoding(update: Update):
+def test_encoding(update):
     """Encoding gives new commitments and trees, and leaves the key and the prepared tree-d as they were."""
     assert update.encoded.comm_d_new == update.data.comm_d
     assert update.encoded.comm_r_new != update.comm_r_old
     assert update.replica.read_bytes() != update.key.sealed.read_bytes()
     assert (update.cache / "sc-02-data-tree-d.dat").is_symlink()
-    assert sorted(os.listdir(update.cache)) == ["p_aux", "sc-02-data-tree-d.dat", "sc-02-data-tree-r-last.dat", "t_aux"]
+    assert sorted(path.name for path in update.cache.iterdir()) == [
+        "p_aux",
+        "sc-02-data-tree-d.dat",
+        "sc-02-data-tree-r-last.dat",
+        "t_aux",
+    ]
 
 
-def test_encoding_again(update: Update):
+def test_encoding_again(update):
     """Encoding a second time over what a killed call has left ends in the same commitments."""
     again = proofs.update_encode_into(
         PROOF,
@@ -77,7 +39,7 @@ def test_encoding_again(update: Update):
     assert again == update.encoded
 
 
-def test_decoding(update: Update, tmp_path: Path):
+def test_decoding(update, tmp_path: Path):
     """Decoding gives back the staged bytes."""
     output = tmp_path / "decoded"
     output.touch()
@@ -90,7 +52,7 @@ def test_decoding(update: Update, tmp_path: Path):
     assert output.read_bytes() == update.data.staged.read_bytes()
 
 
-def test_removing_the_data(update: Update, tmp_path: Path):
+def test_removing_the_data(update, tmp_path: Path):
     """The sector key comes back from the replica and the data."""
     key, cache = tmp_path / "key", tmp_path / "key-cache"
     key.touch()
@@ -105,7 +67,7 @@ def test_removing_the_data(update: Update, tmp_path: Path):
     assert (cache / "p_aux").read_bytes() == (update.key.cache / "p_aux").read_bytes()
 
 
-def test_vanilla_proofs(update: Update):
+def test_vanilla_proofs(update):
     """Vanilla proofs of an update verify against its commitments and no others."""
     vanilla = proofs.update_partition_proofs(PROOF, *update.commitments, *update.files)
 
@@ -114,7 +76,7 @@ def test_vanilla_proofs(update: Update):
     assert not proofs.update_verify_partition_proofs(PROOF, vanilla, new, old, data)
 
 
-def test_json(update: Update):
+def test_json(update):
     """The output of encoding is three fields, commitments as lists of numbers."""
     encoded = update.encoded
 
@@ -126,7 +88,7 @@ def test_json(update: Update):
     assert proofs.UpdateEncoded.from_json(encoded.to_json()) == encoded
 
 
-def test_replica_of_wrong_size(update: Update):
+def test_replica_of_wrong_size(update):
     """A new replica that has not the size of the sector is refused by name."""
     os.truncate(update.replica, 1024)
 
@@ -145,7 +107,7 @@ def test_replica_of_wrong_size(update: Update):
 @pytest.mark.params("update")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_proof(update: Update):
+def test_proof(update):
     """The proof of an update verifies against its commitments and no others."""
     vanilla = proofs.update_partition_proofs(PROOF, *update.commitments, *update.files)
     proof = proofs.update_prove_with_vanilla(PROOF, vanilla, *update.commitments)

@@ -1,3 +1,4 @@
+# ruff: noqa: PYI021 - this stub is where the functions are documented
 """The proofs of Filecoin, as functions over names, paths and bytes.
 
 Common to all of them:
@@ -515,9 +516,7 @@ def update_prove(
 ) -> bytes:
     """Prove an update in one go: `update_partition_proofs`, then `update_prove_with_vanilla`."""
 
-def update_verify(
-    registered_proof: str, proof: bytes, comm_r_old: bytes, comm_r_new: bytes, comm_d_new: bytes
-) -> bool:
+def update_verify(registered_proof: str, proof: bytes, comm_r_old: bytes, comm_r_new: bytes, comm_d_new: bytes) -> bool:
     """Check the proof of an update."""
 
 # Proof of spacetime -----------------------------------------------------------------------------------------------

@@ -121,11 +121,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, whole_last: bool = False) -> None:
     """Print rows under a header, columns two blanks apart, as in the originals' tables.
 
     On a terminal the table fits its width: the widest columns give way, with … where something is cut. Elsewhere
-    nothing is cut.
+    nothing is cut, nor is the last column with `whole_last`: the terminal breaks its line.
     """
     lines = [[*header], *([_one_line(cell) for cell in row] for row in rows)]
     widths = [max(_MIN_WIDTH, *map(len, column)) for column in zip(*lines, strict=True)]
@@ -134,6 +134,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         available = shutil.get_terminal_size().columns - _GAP * (len(header) - 1)
         while sum(widths) > available and max(widths) > _NARROWEST:
             widths[widths.index(max(widths))] -= 1
+        if whole_last:
+            widths[-1] = max(map(len, (line[-1] for line in lines)))
     for number, line in enumerate(lines):
         cells = [_cut(cell, width) for cell, width in zip(line, widths, strict=True)]
         text = (

@@ -1,6 +1,7 @@
 """Options that the commands on sealing threads share, of both programs."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,31 +12,33 @@ from damocles.wire import control, units
 
 DEFAULT_TIMEOUT = "5s"
 
-AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+Flag = partial(Parameter, show_default=False)  # that the usual is nothing need not be said
+
+AsJson = Annotated[bool, Flag(name="--json", help="Print JSON.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
-Watch = Annotated[bool, Parameter(name="--watch", help="Show it again and again, until Ctrl-C.")]
-Reason = Annotated[str, Parameter(name="--reason", help="Why; it goes into the logs.")]
-DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only say what would happen.")]
-Follow = Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
-Deadline = Annotated[str | None, Parameter(name="--deadline", help="Pause what is still in work after this time.")]
-Wait = Annotated[bool, Parameter(name="--wait", help="Wait until no sector is in work any more.")]
-Now = Annotated[bool, Parameter(name="--now", help="Kill a running stage; it is done again after the resume.")]
-Yes = Annotated[bool, Parameter(name="--yes", help="Really do it.")]
+Watch = Annotated[bool, Flag(name="--watch", help="Show it again and again, until Ctrl-C.")]
+Reason = Annotated[str, Flag(name="--reason", help="Why; it goes into the logs.")]
+DryRun = Annotated[bool, Flag(name="--dry-run", help="Only say what would happen.")]
+Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
+Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is still in work after this time.")]
+Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in work any more.")]
+Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done again after the resume.")]
+Yes = Annotated[bool, Flag(name="--yes", help="Really do it.")]
 
 _WHICH = "Which threads; what is given must hold together"
 
-Sectors = Annotated[tuple[str, ...], Parameter(name="--sector", help="Threads with this sector; repeatable.")]
+Sectors = Annotated[tuple[str, ...], Flag(name="--sector", help="Threads with this sector; repeatable.")]
 States = Annotated[
     tuple[str, ...],
-    Parameter(name=["--state", "--in-state"], help="Threads whose sector is in this state; repeatable."),
+    Flag(name=["--state", "--in-state"], help="Threads whose sector is in this state; repeatable."),
 ]
 InStates = Annotated[
-    tuple[str, ...], Parameter(name="--in-state", help="Threads whose sector is in this state; repeatable.")
+    tuple[str, ...], Flag(name="--in-state", help="Threads whose sector is in this state; repeatable.")
 ]
-Error = Annotated[str | None, Parameter(name="--error", help="Threads whose last error has this text in it.")]
-Plans = Annotated[tuple[str, ...], Parameter(name="--plan", help="Threads with this plan; repeatable.")]
-Paused = Annotated[bool, Parameter(name="--paused", help="Threads that are paused.")]
-All = Annotated[bool, Parameter(name="--all", help="All threads.")]
+Error = Annotated[str | None, Flag(name="--error", help="Threads whose last error has this text in it.")]
+Plans = Annotated[tuple[str, ...], Flag(name="--plan", help="Threads with this plan; repeatable.")]
+Paused = Annotated[bool, Flag(name="--paused", help="Threads that are paused.")]
+All = Annotated[bool, Flag(name="--all", help="All threads.")]
 
 
 @Parameter(name="*", group=_WHICH)

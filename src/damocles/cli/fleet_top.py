@@ -5,7 +5,7 @@ import select
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -20,11 +20,12 @@ _ORDER = ("Paused", "Running", "Waiting", "Idle")
 _STYLES = {"Paused": "bold red", "Running": "green", "Waiting": "yellow", "Idle": "dim", "live": "green", "lost": "red"}
 _HEAD_LINES = 5  # of a screen, beside the two tables
 _MOST_WORKERS = 12
+_PLAIN_WIDTH = 400  # where nothing limits it
 
 
 def run(manager: fleet_calls.Manager) -> int:
     """Show the fleet until `q` or Ctrl-C; once if this is no terminal."""
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
     if not (console.is_terminal and sys.stdin.isatty()):
         console.print(_screen(manager, rows=None))
         return common.OK
@@ -45,7 +46,7 @@ def run(manager: fleet_calls.Manager) -> int:
 
 
 @contextlib.contextmanager
-def _keys() -> Iterator:  # type: ignore[type-arg]
+def _keys() -> Iterator[Callable[[float], str]]:
     """Yield what waits some seconds for a key; keys are not echoed meanwhile."""
     import termios
     import tty
@@ -112,7 +113,7 @@ def _workers(workers: Sequence[control.WorkerStatus], silent: dict[str, str]) ->
             Text(worker.status, _STYLES.get(worker.status, "yellow")),
             units.go_duration(round(worker.age_seconds)),
             *(str(count) for count in (summary.threads, summary.empty, summary.paused, summary.errors)),
-            Text(silent.get(info.name, ""), "red"),
+            _last(silent.get(info.name, ""), "red"),
         )
     return table
 
@@ -132,13 +133,18 @@ def _threads(threads: Sequence[control.ThreadDetail], now: float) -> Table:
             Text.assemble((state, _STYLES.get(state, "")), f" {doing}"),
             units.go_duration(max(0, round(now - thread.since))),
             str(thread.pid or "-"),
-            Text(reason.replace("\n", " ")),
+            _last(reason),
         )
     return table
 
 
 def _table(*names: str) -> Table:
+    """Make a table whose last column alone gives way when the screen is narrow."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for name in names:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=name != names[-1])
     return table
+
+
+def _last(text: str, style: str = "") -> Text:
+    return Text(text.replace("\n", " "), style, no_wrap=True, overflow="ellipsis")

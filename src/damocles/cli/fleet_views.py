@@ -97,7 +97,8 @@ def by_worker(
 ) -> None:
     """Print threads of several workers, if there are any."""
     if threads:
-        common.print_table(("Worker", *header), [(thread.worker, *cells(thread)) for thread in threads])
+        rows = [(thread.worker, *cells(thread)) for thread in threads]
+        common.print_table(("Worker", *header), rows, whole_last=True)
 
 
 def print_history(entries: Iterable[control.HistoryEntry]) -> None:
@@ -117,6 +118,7 @@ def print_history(entries: Iterable[control.HistoryEntry]) -> None:
             )
             for entry in entries
         ],
+        whole_last=True,
     )
 
 

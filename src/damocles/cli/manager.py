@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 PROGRAM = "damocles-manager"
 DEFAULT_LISTEN = "127.0.0.1:1789"
 
+_FLEET_HELP = """See and steer the sealing threads of all workers.
+
+A worker is named as in the list, by a pattern (`gpu-*`), or by its address. Exit codes: 0 done, 1 refused, 2 wrong
+usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -42,7 +48,7 @@ def _app() -> "cyclopts.App":
     sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
     sealer.command("damocles.cli.manager_sectors:app", name="sectors", help="What the manager knows of its sectors.")
     util.command(sealer)
-    util.command("damocles.cli.manager_worker:app", name="worker", help="See and steer the workers' sealing threads.")
+    util.command("damocles.cli.manager_worker:app", name="worker", help=_FLEET_HELP)
     app.command(util)
     return app
 

@@ -14,22 +14,15 @@ from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_op
 from damocles.sealing import selection
 from damocles.wire import codec, control, fleet
 
-app = App(
-    name="worker",
-    help=(
-        "See and steer the sealing threads of all workers.\n\n"
-        "A worker is named as in the list, by a pattern (`gpu-*`), or by its address. Exit codes: 0 done, 1 refused, "
-        "2 wrong usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker."
-    ),
-    version_flags=[],
-)
+app = App(name="worker", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
 
 Pattern = Annotated[str | None, Parameter(help="The worker's name or address, or a pattern.")]
 Name = Annotated[str, Parameter(help="The worker's name or address.")]
 Indexes = Annotated[str | None, Parameter(help="The thread's number in its worker's list, or several: 0,2 or 0-3.")]
-Wide = Annotated[bool, Parameter(name=["--wide", "-w"], help="More columns.")]
+Wide = Annotated[bool, fleet_options.Flag(name=["--wide", "-w"], help="More columns.")]
 Workers = Annotated[
-    tuple[str, ...], Parameter(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable.")
+    tuple[str, ...],
+    fleet_options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable."),
 ]
 State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
 
@@ -105,7 +98,7 @@ def info(
         if json:
             common.print_json(codec.to_builtins(told))
         elif one and told.threads:
-            common.print_table(header, map(cells, told.threads))
+            common.print_table(header, map(cells, told.threads), whole_last=True)
         else:
             fleet_views.by_worker(header, cells, told.threads)
         for silence in told.silent:
@@ -156,6 +149,8 @@ def resume(
     act = fleet_acts.wanted("resume", state=target, dry_run=how.dry_run, reason=how.reason)
     chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
     outcomes = _act(chosen, act, at)
+    if which.state and not outcomes:
+        common.hint("--state selects threads; the state to go on from is the word behind the index, or --to")
     if _is_plain(chosen, how):
         return fleet_acts.show_plain(outcomes, "resume", chosen, {"state": target})
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)

@@ -47,8 +47,10 @@ _HEADER = ("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadStat
 def list_(
     *,
     which: fleet_options.Which = fleet_options.NONE,
-    wide: Annotated[bool, Parameter(name=["--wide", "-w"], help="Print a table with all columns.")] = False,
-    why: Annotated[bool, Parameter(name="--why", help="Print what threads wait for, and their processes.")] = False,
+    wide: Annotated[bool, fleet_options.Flag(name=["--wide", "-w"], help="Print a table with all columns.")] = False,
+    why: Annotated[
+        bool, fleet_options.Flag(name="--why", help="Print what threads wait for, and their processes.")
+    ] = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
     at: worker_at.At = worker_at.USUAL,
@@ -62,9 +64,9 @@ def list_(
         if json:
             common.print_json(codec.to_builtins(threads if why else infos))
         elif why:
-            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads))
+            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads), whole_last=True)
         elif wide:
-            common.print_table(_HEADER, map(_columns, infos))
+            common.print_table(_HEADER, map(_columns, infos), whole_last=True)
         else:
             for info in infos:
                 print(_line(info))

@@ -9,7 +9,7 @@ Whatever changes something takes a `reason` and logs who asked for it.
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -47,6 +47,7 @@ class Target:
 
     name: str
     dest: str
+    token: str | None = field(default=None, repr=False)
 
 
 class Fleet:
@@ -140,7 +141,7 @@ class Fleet:
             raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
         rows = await self._database.read(workers.select_rows)
         lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
-        targets = [Target(row.info.name, row.info.dest) for row in rows]
+        targets = _current(rows)
         told, silent = await self._gather(
             [target for target in targets if target.name not in lost],
             lambda _: _asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
@@ -202,7 +203,9 @@ class Fleet:
 
         async def hold(target: Target) -> None:
             try:
-                told[target.name] = await self._peers.hold(target.dest, dialogue(target), timeout_seconds)
+                told[target.name] = await self._peers.hold(
+                    target.dest, dialogue(target), timeout_seconds, token=target.token
+                )
             except operations.Unanswered as error:
                 silent[target.name] = control.Silence(worker=target.name, dest=target.dest, reason=str(error))
 
@@ -222,7 +225,9 @@ class Fleet:
             raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
         (target,) = targets
         try:
-            return await self._peers.hold(target.dest, _asked_for(method, params, returns), seconds)
+            return await self._peers.hold(
+                target.dest, _asked_for(method, params, returns), seconds, token=target.token
+            )
         except operations.Unanswered as error:
             if error.refused.code is None:
                 raise errors.WorkerSilent(target.name, str(error)) from error
@@ -231,12 +236,12 @@ class Fleet:
     async def _targets(self, texts: Sequence[str]) -> list[Target]:
         """Find the workers that names, patterns and addresses stand for; nothing given means all."""
         rows = await self._database.read(workers.select_rows)
-        known = [Target(row.info.name, row.info.dest) for row in rows]
+        known = _current(rows)
         if not texts:
             return known
         found: dict[str, Target] = {}
         for text in texts:
-            exact = [target for target in known if target.name == text]
+            exact = [Target(row.info.name, row.info.dest, row.token) for row in rows if row.info.name == text]
             matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
             if not matched and not selection.is_pattern(text):
                 matched = [await _by_address(text, known)]
@@ -286,6 +291,15 @@ def _asked_for(method: str, params: tuple[Any, ...], returns: Any) -> operations
     if isinstance(answer, operations.Refused):
         raise operations.Unanswered(answer)
     return answer
+
+
+def _current(rows: Sequence[workers.Row]) -> list[Target]:
+    """Return all workers by name; of several names for one destination the last that pinged.
+
+    A worker that got another name leaves the old one behind, and must not be asked twice.
+    """
+    last = {row.info.dest: row.info.name for row in sorted(rows, key=lambda row: row.last_ping)}
+    return [Target(row.info.name, row.info.dest, row.token) for row in rows if last[row.info.dest] == row.info.name]
 
 
 async def _by_address(text: str, known: Sequence[Target]) -> Target:

@@ -89,7 +89,7 @@ class SealerAPI:
         The request does not say who asks. Should the answer be lost, the sector is in the lists with the address it
         was sent to and without a report.
         """
-        peer = call.principal or call.peer
+        peer = call.peer
         allocated = await self._database.write(lambda tx: sectors.allocate(tx, self._miners, spec, peer, self._clock()))
         if allocated is not None:
             log.info("sector allocated", sector=str(allocated.id), peer=peer)
@@ -183,10 +183,10 @@ class SealerAPI:
 
     # Workers --------------------------------------------------------------------------------------------------------
 
-    async def worker_ping(self, info: fleet.WorkerInfo) -> None:
-        """Keep a ping."""
+    async def worker_ping(self, call: core.Call, info: fleet.WorkerInfo) -> None:
+        """Keep a ping, and the token by which the worker may be called."""
         now = self._clock()
-        await self._database.write(lambda tx: workers.ping(tx, info, now), durable=False)
+        await self._database.write(lambda tx: workers.ping(tx, info, now, call.handed), durable=False)
         self._watch.heard(info.name, now)
 
     async def worker_get_ping_info(self, name: str) -> fleet.PingInfo | None:

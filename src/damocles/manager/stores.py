@@ -109,6 +109,13 @@ class Stores:
                 raise errors.ManagerError(msg) from error
 
 
+def reserved(tx: Connection, sector: SectorID) -> dict[str, object] | None:
+    """Return a sector's reservation: store, size and time."""
+    columns = (_reservations.c.store, _reservations.c.size_bytes, _reservations.c.at)
+    row = tx.execute(select(*columns).where(*_of(sector))).mappings().first()
+    return dict(row) if row else None
+
+
 def release(tx: Connection, sector: SectorID) -> bool:
     """Give a sector's reservation back; tell whether it had one."""
     return tx.execute(delete(_reservations).where(*_of(sector))).rowcount > 0

@@ -3,7 +3,7 @@
 Nothing leaves it by itself; a worker that is gone for good is removed by hand. Functions are steps in a transaction.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -14,15 +14,19 @@ from damocles.wire import codec, fleet
 _workers = tables.workers
 
 
-class Row(NamedTuple):
-    """A worker's last ping and its unix time."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A worker's last ping, its unix time, and the token to call it with at the destination that the ping told."""
 
     info: fleet.WorkerInfo
     last_ping: float
+    token: str | None = field(default=None, repr=False)
 
 
-def ping(tx: Connection, info: fleet.WorkerInfo, now: float) -> None:
-    """Keep a ping under the worker's name; the last one counts.
+def ping(tx: Connection, info: fleet.WorkerInfo, now: float, token: str | None = None) -> None:
+    """Keep a ping under the worker's name; the last one counts, with the token it brought or without one.
+
+    The token never outlives its ping: else whoever pings under another worker's name would be sent its token.
 
     Raises:
         errors.ManagerError: Name or destination is empty.
@@ -33,7 +37,7 @@ def ping(tx: Connection, info: fleet.WorkerInfo, now: float) -> None:
     if not info.dest:
         msg = "worker dest is required"
         raise errors.ManagerError(msg)
-    values = {"info": codec.encode(info).decode(), "last_ping": now}
+    values = {"info": codec.encode(info).decode(), "last_ping": now, "token": token}
     if tx.execute(update(_workers).where(_workers.c.name == info.name).values(values)).rowcount == 0:
         tx.execute(insert(_workers).values(name=info.name, **values))
 
@@ -52,8 +56,8 @@ def select_all(tx: Connection) -> list[fleet.PingInfo]:
 
 def select_rows(tx: Connection) -> list[Row]:
     """Return the last pings of all workers by name, with the exact time."""
-    rows = tx.execute(select(_workers.c.info, _workers.c.last_ping).order_by(_workers.c.name))
-    return [Row(codec.decode(info, fleet.WorkerInfo), last_ping) for info, last_ping in rows]
+    rows = tx.execute(select(_workers.c.info, _workers.c.last_ping, _workers.c.token).order_by(_workers.c.name))
+    return [Row(codec.decode(info, fleet.WorkerInfo), last_ping, token) for info, last_ping, token in rows]
 
 
 def remove(tx: Connection, name: str) -> None:

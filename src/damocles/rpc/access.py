@@ -11,12 +11,15 @@ import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 import structlog
 
 from damocles.rpc import address, errors
 
 log = structlog.get_logger(__name__)
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _REFUSALS_REMEMBERED = 1000
 
@@ -192,7 +195,7 @@ class UnknownMethod(Exception):
 class Admission:
     """Peers that are let in by their address: the original's programs, which cannot send tokens."""
 
-    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    networks: tuple[Network, ...] = ()
     scopes: frozenset[Scope] = frozenset()
 
     def principal(self, peer: str) -> Principal | None:
@@ -210,9 +213,9 @@ class Admission:
         return None
 
 
-def networks(texts: Iterable[str]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Read addresses and networks like `10.0.0.2` and `10.0.0.0/24`; anything else is a `ValueError`."""
-    made = []
+    made: list[Network] = []
     for text in texts:
         try:
             made.append(ipaddress.ip_network(text))

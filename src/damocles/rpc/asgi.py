@@ -19,8 +19,10 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS = 30.0
+STRANGER_BODY_BYTES = 64 << 10  # of a peer whose call will be refused: enough to read its id
 # How much of a body beyond the limit is read and dropped, so that its sender gets to read why it is refused.
 _DRAIN_FACTOR = 4
+_POLICY_VIOLATION = 1008
 
 
 class _Refused(Exception):
@@ -62,25 +64,32 @@ async def respond(send: Send, status: int, body: bytes, content_type: str, *, cl
 
 async def _answer(service: core.Service, body_seconds: float, scope: Message, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
+    call = call_of(scope, "http")
     try:
         _admit(service.dialect, scope["method"], headers)
-        body = await _body(receive, service.dialect.body_limit_bytes, body_seconds)
+        strange = await service.is_stranger(call)
+        limit = STRANGER_BODY_BYTES if strange else service.dialect.body_limit_bytes
+        body = await _body(receive, limit, body_seconds, ", which is the limit without a valid token" * strange)
     except _Refused as refused:
         error = service.dialect.fault(dialects.Fault.INVALID, reason=refused.reason)
         await respond(send, refused.status, service.error(None, error), service.dialect.content_type, close=True)
         return
     if body is not None:
-        reply = await service.answer(body, _call(scope, headers, "http"))
+        reply = await service.answer(body, call)
         await respond(send, reply.status, reply.body, service.dialect.content_type)
 
 
-def _call(scope: Message, headers: dict[bytes, bytes], transport: Literal["http", "websocket"]) -> core.Call:
+def call_of(scope: Message, transport: Literal["http", "websocket"]) -> core.Call:
+    """Return who asks, from the peer's address and the headers."""
+    headers = dict(scope["headers"])
     host, port = scope.get("client") or ("", 0)
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    handed = headers.get(core.HANDED.encode())
     return core.Call(
         peer=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         transport=transport,
         token=token.strip().decode("latin-1") if kind.lower() == b"bearer" else None,
+        handed=handed.decode("latin-1") if handed else None,
     )
 
 
@@ -92,7 +101,7 @@ def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) ->
         raise _Refused(415, f"content type {kind or '(none)'} is not served, send {' or '.join(dialect.accepts)}")
 
 
-async def _body(receive: Receive, limit: int, seconds: float) -> bytes | None:
+async def _body(receive: Receive, limit: int, seconds: float, why: str) -> bytes | None:
     """Return the whole body; None if the peer hung up."""
     chunks: list[bytes] = []
     size = 0
@@ -111,13 +120,15 @@ async def _body(receive: Receive, limit: int, seconds: float) -> bytes | None:
     except TimeoutError:
         raise _Refused(408, f"the request body did not arrive within {seconds:g} s") from None
     if size > limit:
-        raise _Refused(413, f"the request body is larger than {limit} bytes")
+        raise _Refused(413, f"the request body is larger than {limit} bytes{why}")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _converse(service: core.Service, scope: Message, receive: Receive, send: Send) -> None:
     await receive()  # websocket.connect
     await send({"type": "websocket.accept"})
+
+    call = call_of(scope, "websocket")
 
     async def frames() -> AsyncIterator[bytes]:
         while True:
@@ -132,5 +143,12 @@ async def _converse(service: core.Service, scope: Message, receive: Receive, sen
         with contextlib.suppress(OSError, RuntimeError):
             await send({"type": "websocket.send", "text": frame.decode()})
 
-    call = _call(scope, dict(scope["headers"]), "websocket")
+    if await service.is_stranger(call):
+        # Told why, on the first frame, because the original's command line shows only that; and then sent away.
+        async for frame in frames():
+            await send_frame((await service.answer(frame, call)).body)
+            break
+        with contextlib.suppress(OSError, RuntimeError):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        return
     await duplex.serve(service, call, frames(), send_frame)

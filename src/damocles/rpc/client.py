@@ -10,9 +10,9 @@ Any number of tasks may call at once. This is the only module that knows the HTT
 import contextlib
 import itertools
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import UnionType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import anyio
 import httpx2
@@ -20,6 +20,9 @@ import httpx2
 from damocles.rpc import errors, messages, tls
 
 T = TypeVar("T")
+
+# What to show to the peer: a token, or what returns the present one before each call.
+Token: TypeAlias = str | Callable[[], str | None] | None
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
@@ -31,13 +34,19 @@ class Client:
     """Calls to one peer; made by `connect`."""
 
     def __init__(
-        self, url: str, transport: httpx2.AsyncHTTPTransport, headers: dict[str, str], timeout_seconds: float
+        self,
+        url: str,
+        transport: httpx2.AsyncHTTPTransport,
+        headers: dict[str, str] | None,
+        token: Token,
+        timeout_seconds: float,
     ) -> None:
         self.url = url
         self._url = httpx2.URL(url)
         # The transport, not AsyncClient: no cookies, redirects, proxies or log line for each call, half the CPU.
         self._transport = transport
-        self._headers = headers
+        self._further = headers
+        self._token = token
         self._timeout_seconds = timeout_seconds
         self._numbers = itertools.count(1)
 
@@ -84,7 +93,7 @@ class Client:
         request = httpx2.Request(
             "POST",
             self._url,
-            headers=self._headers,
+            headers=messages.headers(self._token() if callable(self._token) else self._token, self._further),
             content=body,
             extensions={"timeout": {"connect": CONNECT_SECONDS}},
         )
@@ -105,7 +114,7 @@ async def connect(
     url: str,
     *,
     headers: dict[str, str] | None = None,
-    token: str | None = None,
+    token: Token = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     trust: tls.Trust = None,
 ) -> AsyncIterator[Client]:
@@ -114,4 +123,4 @@ async def connect(
     context = tls.client_context(trust) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)
     async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) as transport:
-        yield Client(url, transport, messages.headers(token, headers), timeout_seconds)
+        yield Client(url, transport, headers, token, timeout_seconds)

@@ -14,20 +14,23 @@ import contextlib
 import dataclasses
 import inspect
 import typing
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import structlog
 
-from damocles.rpc import dialects, errors, messages
+from damocles.rpc import access, dialects, errors, messages
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
 
 log = structlog.get_logger(__name__)
 
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+HANDED = "damocles-call-back"  # the header with a token by which the caller may be called back
+
 _NAME_CHARACTERS = 200  # of a method's name repeated in an error
 
 # How Go names the JSON values that are not an array, by their first byte.
@@ -36,20 +39,34 @@ _GO_KINDS = {b"{": "object", b'"': "string", b"t": "bool", b"f": "bool"}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Who calls, and how. `principal` is whom `authorize` found behind the token."""
+    """Who calls, and how. `principal` is the name of whom the guard found behind the token, `scopes` what it is for.
+
+    `handed` is a token by which the caller may be called back (header `HANDED`).
+    """
 
     peer: str = ""  # address and port
     transport: Literal["http", "websocket", "local"] = "local"
     token: str | None = dataclasses.field(default=None, repr=False)
+    handed: str | None = dataclasses.field(default=None, repr=False)
     principal: str | None = None
+    scopes: frozenset[access.Scope] = frozenset()
+
+    @property
+    def who(self) -> str:
+        """The caller's name, or its address."""
+        return self.principal or self.peer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method under its wire name; `kinds` are the types of its parameters, the first `least` are required."""
+    """A method under its wire name.
+
+    `parameters` and `kinds` are the names and types of its parameters, the first `least` are required.
+    """
 
     name: str
     handler: Callable[..., Any]
+    parameters: tuple[str, ...]
     kinds: tuple[Any, ...]
     least: int
     takes_call: bool
@@ -65,8 +82,17 @@ class Reply:
     body: bytes
 
 
-# Raises `errors.RpcError` to refuse; returns the caller's name if it knows one.
-Authorize = Callable[[Call, Method], str | None]
+class Auditor(Protocol):
+    """Whoever writes down what changes."""
+
+    def change(
+        self, call: Call, method: Method, arguments: Sequence[Any], params: bytes
+    ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
+        """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
+
+
+def _begin(method: Method, call: Call, arguments: list[Any]) -> Any:
+    return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
 
 
 def _method(name: str, handler: Callable[..., Any], *, has_result: bool) -> Method:
@@ -83,6 +109,7 @@ def _method(name: str, handler: Callable[..., Any], *, has_result: bool) -> Meth
     return Method(
         name=name,
         handler=handler,
+        parameters=tuple(p.name for p in from_wire),
         kinds=tuple(p.annotation for p in from_wire),
         least=sum(p.default is p.empty for p in from_wire),
         takes_call=takes_call,
@@ -92,11 +119,17 @@ def _method(name: str, handler: Callable[..., Any], *, has_result: bool) -> Meth
 
 
 class Service:
-    """Methods under their wire names, spoken in one dialect."""
+    """Methods under their wire names, spoken in one dialect.
 
-    def __init__(self, dialect: dialects.Dialect, *, authorize: Authorize | None = None) -> None:
+    Without a guard everybody may call everything: only for tests.
+    """
+
+    def __init__(
+        self, dialect: dialects.Dialect, *, guard: access.Guard | None = None, auditor: Auditor | None = None
+    ) -> None:
         self.dialect = dialect
-        self._authorize = authorize
+        self.guard = guard
+        self._auditor = auditor
         self._methods: dict[str, Method] = {}
 
     @property
@@ -130,16 +163,21 @@ class Service:
             return Reply(self.dialect.fault_status, self.error(messages.id_of(body), error))
         notifies = self.notifies(request)
         try:
-            method = self.find(request)
+            method, call = await self.admit(request, call)
             if method.streams:
                 raise self.dialect.fault(Fault.NEEDS_STREAM, method=method.name)
             result = await self.run(method, request, call)
         except errors.RpcError as error:
-            status = self.dialect.fault_status if isinstance(error, errors.ProtocolError) else 200
+            status = self._status(error)
             # A notification wants no answer, but an HTTP error without a body would be a riddle.
             body_back = b"" if notifies and status == 200 else self.error(self.id_of(request), error)
             return Reply(status, body_back)
         return Reply(200, b"" if notifies else self.result(method, request, result))
+
+    def _status(self, error: errors.RpcError) -> int:
+        if error.code in {errors.Code.UNAUTHORIZED, errors.Code.FORBIDDEN}:
+            return error.code
+        return self.dialect.fault_status if isinstance(error, errors.ProtocolError) else 200
 
     async def _answer_batch(self, body: bytes, call: Call) -> Reply:
         try:
@@ -184,48 +222,82 @@ class Service:
         """Return the id to answer to."""
         return None if isinstance(request.id, msgspec.UnsetType) else request.id
 
-    def find(self, request: messages.Request) -> Method:
-        """Return the method of a request.
+    async def admit(self, request: messages.Request, call: Call) -> tuple[Method, Call]:
+        """Return the method of a request, and the call with its principal.
+
+        Whoever may not call is refused before the method is looked up.
 
         Raises:
-            errors.ProtocolError: There is none.
+            errors.RpcError: The guard refused.
+            errors.ProtocolError: There is no such method.
         """
+        unknown = self.dialect.fault(Fault.UNKNOWN_METHOD, method=request.method[:_NAME_CHARACTERS])
+        if self.guard is not None:
+            try:
+                principal = await self.guard.authorize(request.method, call.token, call.peer)
+            except access.UnknownMethod:
+                raise unknown from None
+            except errors.RpcError:
+                raise
+            except Exception as exc:
+                log.exception("tokens cannot be looked up", method=request.method[:_NAME_CHARACTERS], peer=call.peer)
+                raise self.dialect.fault(Fault.CRASHED, method="authorize", reason=type(exc).__name__) from exc
+            call = dataclasses.replace(call, principal=principal.name, scopes=principal.scopes)
         method = self._methods.get(request.method)
         if method is None:
-            raise self.dialect.fault(Fault.UNKNOWN_METHOD, method=request.method[:_NAME_CHARACTERS])
-        return method
+            raise unknown
+        return method, call
+
+    async def is_stranger(self, call: Call) -> bool:
+        """Return whether nothing that this peer calls can be answered but with a refusal."""
+        if self.guard is None:
+            return False
+        try:
+            await self.guard.identify(call.token, call.peer)
+        except access.Unidentified:
+            return True
+        except Exception:  # noqa: BLE001 (`admit` will meet it again, log it and refuse)
+            return True
+        return False
 
     async def run(self, method: Method, request: messages.Request, call: Call) -> bytes:
-        """Authorize, decode, call, encode; return the JSON of the result.
+        """Decode, call, encode; return the JSON of the result. A change is audited.
 
         Raises:
-            errors.RpcError: The handler or `authorize` refused.
+            errors.RpcError: The handler refused.
             errors.ProtocolError: The parameters do not fit, or the handler crashed (which is logged).
         """
-        with self._guard(method, call):
-            return codec.encode(await self._begin(method, request, call))
+        with self._crashes(method, call):
+            arguments = self._arguments(method, request)
+            async with self._audited(method, request, call, arguments) as tell:
+                result = codec.encode(await _begin(method, call, arguments))
+                tell(result)
+            return result
 
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:
-        """Authorize, decode, call; return the generator of a streaming method, not yet started.
+        """Decode, call; return the generator of a streaming method, not yet started. A change is audited as begun.
 
         Raises:
             errors.RpcError, errors.ProtocolError: As `run`.
         """
-        with self._guard(method, call):
-            outcome = self._begin(method, request, call)
-            if inspect.isawaitable(outcome):
-                outcome = await outcome
+        with self._crashes(method, call):
+            arguments = self._arguments(method, request)
+            async with self._audited(method, request, call, arguments) as tell:
+                outcome = _begin(method, call, arguments)
+                if inspect.isawaitable(outcome):
+                    outcome = await outcome
+                tell(b'"a stream"')
             return typing.cast("AsyncGenerator[Any, None]", outcome)
 
-    def _begin(self, method: Method, request: messages.Request, call: Call) -> Any:
-        if self._authorize is not None:
-            principal = self._authorize(call, method)
-            call = dataclasses.replace(call, principal=principal)
-        arguments = self._arguments(method, request)
-        return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
+    def _audited(
+        self, method: Method, request: messages.Request, call: Call, arguments: list[Any]
+    ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
+        if self._auditor is None:
+            return contextlib.nullcontext(lambda _: None)
+        return self._auditor.change(call, method, arguments, bytes(request.params).strip())
 
     @contextlib.contextmanager
-    def _guard(self, method: Method, call: Call) -> Generator[None, None, None]:
+    def _crashes(self, method: Method, call: Call) -> Generator[None, None, None]:
         try:
             yield
         except errors.RpcError:

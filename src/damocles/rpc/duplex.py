@@ -79,13 +79,13 @@ class _Conversation:
         answered = False
         try:
             with scope:
-                method = self._service.find(request)
+                method, call = await self._service.admit(request, self._call)
                 if method.streams:
-                    values = await self._service.stream(method, request, self._call)
+                    values = await self._service.stream(method, request, call)
                     answered = True
                     await self._pump(method, request, values)
                 else:
-                    result = await self._service.run(method, request, self._call)
+                    result = await self._service.run(method, request, call)
             if answered:
                 return
             if scope.cancelled_caught:

@@ -23,7 +23,8 @@ class Code(enum.IntEnum):
 
     PANIC = 0  # the manager's handler crashed
     FAILED = 1  # any failure of a manager's method that has no code of its own
-    UNAUTHORIZED = 401
+    UNAUTHORIZED = 401  # go-jsonrpc's: no token, or one that is good for nothing
+    FORBIDDEN = 403  # ours: the token has another scope
     SECTOR_STATE_NOT_FOUND = 11001
     UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
     WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker

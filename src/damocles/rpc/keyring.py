@@ -89,6 +89,7 @@ class Keyring:
         self._loaded_at = clock()
         self._kept: dict[str, Kept] = {}
         self._lent: dict[str, Kept] = {}
+        self._own_names: set[str] = set()
 
     async def load(self) -> None:
         """Take up what is on the shelf."""
@@ -97,12 +98,14 @@ class Keyring:
 
     async def adopt(self, text: str, name: str, scope: access.Scope) -> None:
         """Make the token of a file valid instead of those it had before; one that was revoked stays so."""
+        self._own_names.add(name)
         if tokens.id_of(text) not in self._kept:
             await self.revoke(name)
             await self._add(keep(text, name=name, scope=scope, now=self._clock(), by="the daemon"))
 
     def lend(self, name: str, scope: access.Scope) -> str:
         """Return a new token that is valid while this process lives."""
+        self._own_names.add(name)
         text = tokens.mint()
         kept = keep(text, name=name, scope=scope, now=self._clock(), by="the daemon")
         self._lent[kept.id] = kept
@@ -133,6 +136,10 @@ class Keyring:
     def all(self) -> list[Kept]:
         """Return the tokens on the shelf as they are known here."""
         return list(self._kept.values())
+
+    def is_own(self, name: str) -> bool:
+        """Return whether the daemon itself makes the tokens of this name."""
+        return name in self._own_names
 
     def named(self, name: str) -> list[Kept]:
         """Return the tokens of a name that are good for something."""
@@ -168,7 +175,7 @@ class TokenAPI:
     def register(self, service: core.Service) -> None:
         """Serve the API."""
         service.add("Damocles.AuthCreate", self.create)
-        service.add("Damocles.AuthList", self.list)
+        service.add("Damocles.AuthList", self.list_all)
         service.add("Damocles.AuthRevoke", self.revoke)
 
     async def create(
@@ -180,12 +187,14 @@ class TokenAPI:
         if expires_seconds is not None and expires_seconds <= 0:
             raise _invalid("a token must be good for some time: give a positive number of seconds")
         await self._keyring.load()
+        if self._keyring.is_own(name):
+            raise _invalid(f"{name!r} is the name of the daemon's own token: choose another one")
         if self._keyring.named(name):
             raise _invalid(f"there is a token {name!r} already: revoke it first, or choose another name")
         kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer)
         return control.NewToken(token=kept.shown(), text=text)
 
-    async def list(self) -> list[control.Token]:
+    async def list_all(self) -> list[control.Token]:
         """Return all tokens, also those that are good for nothing any more."""
         await self._keyring.load()
         return [token.shown() for token in self._keyring.all()]

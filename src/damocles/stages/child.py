@@ -1,47 +1,25 @@
-"""One child process, from its start to its burial.
+"""One child that speaks the line protocol, from its start to its burial.
 
 `keep` runs a child as a task of the caller's group; the `Child` that it hands out sends tasks and takes answers. A child
 has a session of its own and is always ended as a whole group, with whatever it has started itself.
-
-Pipes and the process's descriptor are watched by the event loop directly, without asyncio's subprocesses: those wait
-for pipes that a grandchild may hold, stumble over long lines, and reap a process before its group has been ended.
 """
 
 import collections
-import contextlib
 import os
-import signal
-import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import msgspec
 
-from damocles.stages import errors, host, protocol
+from damocles.stages import errors, processes, protocol
 
 DUMP_VARIABLE = "DUMP_ERR_RESP_{pid}"  # names a folder for lines that cannot be read; set by `WorkerSetEnv`
 
-_READ_BYTES = 1 << 20
 _LOG_LINE_BYTES = 1 << 16
 _LAST_WORDS = 20
-_EXIT_SECONDS = 1.0  # between the end of stdout and the exit of a process that ends by itself
-_BURIAL_SECONDS = 10.0  # after SIGKILL; longer only if the kernel is stuck in a system call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """How to start a child, and how long to wait for it."""
-
-    stage: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str]
-    ready_seconds: float = 5.0
-    grace_seconds: float = 3.0  # between SIGTERM and SIGKILL
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -62,9 +40,8 @@ class Child:
 
     def __init__(
         self,
-        command: Command,
-        process: "subprocess.Popen[bytes]",
-        process_descriptor: int,
+        command: processes.Command,
+        process: processes.Process,
         *,
         on_end: Callable[[], None],
         log: Callable[[int, str], None] | None,
@@ -85,8 +62,6 @@ class Child:
         self._first_news = anyio.Event()
         self._over = anyio.Event()
         self._ended_because = ""
-        # Readable once the process has exited; unlike waiting for it, this does not reap it: see `_end_group`.
-        self._process_descriptor = process_descriptor
         self.gone = anyio.Event()
         self.answers = 0
 
@@ -176,8 +151,7 @@ class Child:
 
     async def _write_requests(self) -> None:
         """Write whole lines, so that a cancelled request never leaves half of one."""
-        assert self._process.stdin is not None
-        pipe = self._process.stdin.fileno()
+        pipe = self._process.stdin
         while True:
             while self._outbox:
                 rest = memoryview(self._outbox.popleft())
@@ -193,18 +167,16 @@ class Child:
             await self._outbox_filled.wait()
 
     async def _read_answers(self) -> None:
-        assert self._process.stdout is not None
-        async for data in _chunks(self._process.stdout.fileno()):
+        async for data in processes.chunks(self._process.stdout):
             await self._take_output(data)
         self._finish()
 
-    async def _read_log(self) -> None:
-        assert self._process.stderr is not None
-        async for data in _chunks(self._process.stderr.fileno()):
+    async def _read_log(self, pipe: int) -> None:
+        async for data in processes.chunks(pipe):
             self._take_log_data(data)
 
     async def _watch_exit(self) -> None:
-        await anyio.wait_readable(self._process_descriptor)
+        await self._process.exited()
         self._finish()
 
     async def _take_output(self, data: bytes) -> None:
@@ -255,8 +227,7 @@ class Child:
 
     def _take_log_so_far(self) -> None:
         if self._process.stderr is not None:
-            with contextlib.suppress(BlockingIOError):
-                self._take_log_data(os.read(self._process.stderr.fileno(), _READ_BYTES))
+            self._take_log_data(processes.ready_bytes(self._process.stderr))
 
     def _take_log_data(self, data: bytes) -> None:
         lines = self._log_lines.feed(data)
@@ -275,10 +246,17 @@ class Child:
 
     async def _dump(self, line: bytes) -> None:
         folder = os.environ.get(DUMP_VARIABLE.format(pid=self.pid))
-        if folder:
-            file = anyio.Path(folder, f"ext-processor-err-resp-{self.pid}-{uuid.uuid4().hex}.json")
+        if not folder:
+            return
+        file = anyio.Path(folder, f"ext-processor-err-resp-{self.pid}-{uuid.uuid4().hex}.json")
+        try:
             await file.parent.mkdir(parents=True, exist_ok=True)
             await file.write_bytes(line)
+        except OSError as error:
+            self._say(f"{file}: {error.strerror}")
+
+    def _say(self, text: str) -> None:
+        self._take_log(text.encode())
 
     # Its beginning and its end ----------------------------------------------------------------------------------------
 
@@ -290,7 +268,7 @@ class Child:
                 tasks.start_soon(self._read_answers)
                 tasks.start_soon(self._write_requests)
                 if self._process.stderr is not None:
-                    tasks.start_soon(self._read_log)
+                    tasks.start_soon(self._read_log, self._process.stderr)
                 if await self._is_ready():
                     on_ready(self)
                 await self._over.wait()
@@ -300,7 +278,6 @@ class Child:
             raise
         finally:
             with anyio.CancelScope(shield=True):
-                await self._end_group()
                 await self._bury()
 
     async def _is_ready(self) -> bool:
@@ -310,64 +287,26 @@ class Child:
         with anyio.move_on_after(seconds):
             await self._first_news.wait()
         if self._first_line is not None and protocol.is_ready(self._first_line, stage):
-            return True
+            return not self.is_over  # it may have said so and ended
         if self._first_line is not None:
             self.stop(f"unexpected first line: {protocol.excerpt(self._first_line)} (expected {expected!r})")
         elif not self._over.is_set():
             self.stop(f"timeout exceeded before child get ready: no line {expected!r} within {seconds:g}s")
         return False
 
-    async def _end_group(self) -> None:
-        """Leave no process of the group alive.
-
-        The leader is reaped only after that, so the number of the group cannot have passed to another one.
-        """
-        if self.was_ended or not await self._has_exited(_EXIT_SECONDS):
-            self._ended_because = self._ended_because or "it closed its pipes"
-            self._signal(signal.SIGTERM)
-            await self._has_exited(self._command.grace_seconds)
-        self._signal(signal.SIGKILL)
-        if not await self._has_exited(_BURIAL_SECONDS):
-            self._take_log(f"process {self.pid} does not die: it is stuck in the kernel, look at its disks".encode())
-
-    async def _outlive_group(self) -> None:
-        """Wait until what the child had started is dead too: its files are about to be used by the next try."""
-        with anyio.move_on_after(_BURIAL_SECONDS), contextlib.suppress(ProcessLookupError, PermissionError):
-            while True:
-                os.killpg(self.pid, 0)
-                if not await anyio.to_thread.run_sync(_computes, self.pid):
-                    return  # zombies; whoever has inherited them reaps them or not
-                await anyio.sleep(0.01)
-
-    async def _has_exited(self, seconds: float) -> bool:
-        with anyio.move_on_after(seconds):
-            await anyio.wait_readable(self._process_descriptor)
-            return True
-        return False
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass  # nobody is left
-        except PermissionError:
-            self._take_log(f"process {self.pid} runs as another user now and cannot be ended by us".encode())
-
     async def _bury(self) -> None:
-        """Take its last answers, reap it, and tell those who still wait."""
-        self._process.poll()
-        await self._outlive_group()
-        assert self._process.stdout is not None
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._process.stdout.fileno(), _READ_BYTES):
-                await self._take_output(data)
+        """End its group, take its last answers, and tell those who still wait."""
+        try:
+            if not await self._process.end(self._command.grace_seconds if self.was_ended else None):
+                self._ended_because = self._ended_because or "it closed its pipes"
+        except (TimeoutError, PermissionError) as error:
+            self._say(f"process {self.pid} cannot be ended: {error}")
+        while data := processes.ready_bytes(self._process.stdout):
+            await self._take_output(data)
         self._take_log_so_far()
         if self._log_lines.pending_bytes:
             self._take_log(self._log_lines.end())
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
-        os.close(self._process_descriptor)
+        self._process.close()
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.result = self._obituary(call.stage)
@@ -381,15 +320,7 @@ class Child:
 
     def end_text(self) -> str:
         """Say how the child ended, or why we ended it."""
-        if self._ended_because:
-            return f"ended because {self._ended_because}"
-        code = self._process.returncode
-        if code is None:
-            return "it ends just now"
-        if code >= 0:
-            return f"exit code {code}"
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + ("; the kernel does that when memory runs out" if name == "SIGKILL" else "")
+        return f"ended because {self._ended_because}" if self._ended_because else self._process.end_text()
 
     def not_ready(self) -> errors.ChildNotReady:
         """Return the error of a child that never said it was ready."""
@@ -401,7 +332,7 @@ class Child:
 
 
 async def keep(
-    command: Command,
+    command: processes.Command,
     *,
     on_ready: Callable[[Child], None],
     on_end: Callable[[], None],
@@ -425,62 +356,11 @@ async def keep(
         ready = True
         on_ready(child)
 
-    child = Child(command, *_spawn(command, with_stderr=log is not None), on_end=on_end, log=log)
+    child = Child(command, processes.start(command, with_stderr=log is not None), on_end=on_end, log=log)
     await child.live(note_ready)
     if not ready:
         raise child.not_ready()
     return child
-
-
-def _spawn(command: Command, *, with_stderr: bool) -> "tuple[subprocess.Popen[bytes], int]":
-    """Start the process, in the thread of the event loop: the child's death signal is tied to this thread's life.
-
-    Return it with a descriptor of it that the event loop can watch.
-    """
-    process = None
-    try:
-        process = subprocess.Popen(  # noqa: S603 - the operator's own command
-            command.argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if with_stderr else None,
-            env={**command.env, host.PARENT_VARIABLE: str(os.getpid())},
-            start_new_session=True,
-            bufsize=0,
-        )
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                os.set_blocking(pipe.fileno(), False)
-        return process, os.pidfd_open(process.pid)
-    except OSError as error:
-        if process is not None:
-            with process:
-                process.kill()
-        text = f"{command.argv[0]} cannot be started: {error.strerror} [{errors.command_text(command.argv)}]"
-        raise errors.ChildNotReady(command.stage, text) from error
-
-
-def _computes(group: int) -> bool:
-    """Whether a group has a process that is more than a zombie."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
-
-
-async def _chunks(pipe: int) -> AsyncIterator[bytes]:
-    """Yield what comes out of a pipe until its end."""
-    while True:
-        try:
-            data = os.read(pipe, _READ_BYTES)
-        except BlockingIOError:
-            await anyio.wait_readable(pipe)
-            continue
-        if not data:
-            return
-        yield data
 
 
 def own_argv(stage: str, *options: str) -> tuple[str, ...]:

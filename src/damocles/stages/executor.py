@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import msgspec
 
 from damocles.stages import child, descriptors, errors, limits, pool, protocol
@@ -202,6 +203,7 @@ class Stages:
             if worker is not None:
                 return seat, worker, claim
             claim.release()  # it died this very moment, and its place is closed until the next one is up
+            await anyio.lowlevel.checkpoint()
 
     async def warm(self, lane: Hashable) -> int:
         """Start the lane's own child, if it does not run; return its pid."""

@@ -13,7 +13,7 @@ from typing import Protocol
 import anyio
 import anyio.abc
 
-from damocles.stages import child, errors, host, limits
+from damocles.stages import child, errors, host, limits, processes
 
 DAEMONS = "sealing_daemons"  # section of children that are kept alive and get no tasks
 _DAEMON_STAGE = "EMPTY"  # what they must call themselves, in the original's words
@@ -36,7 +36,7 @@ class ProcessorGroup:
     cgroup_group_name: str = "vc-worker"
     cgroup_cpuset: str | None = None
 
-    def command(self, stage: str, index: int) -> child.Command:
+    def command(self, stage: str, index: int) -> processes.Command:
         """Return what to start as entry `index` of a stage, in the environment of this moment.
 
         Raises:
@@ -57,7 +57,9 @@ class ProcessorGroup:
         if self.cgroup_cpuset is not None:
             env[host.CGROUP_VARIABLE] = f"{self.cgroup_group_name}/sub-{name}-{os.getpid()}-{index}"
             env[host.CPUSET_VARIABLE] = self.cgroup_cpuset
-        return child.Command(stage=name, argv=argv, env={**env, **self.envs}, ready_seconds=self.stable_wait_seconds)
+        return processes.Command(
+            stage=name, argv=argv, env={**env, **self.envs}, ready_seconds=self.stable_wait_seconds
+        )
 
 
 class LogSink(Protocol):
@@ -73,7 +75,7 @@ class Seat:
 
     stage: str
     place: limits.Place
-    command: Callable[[], child.Command]
+    command: Callable[[], processes.Command]
     desk: limits.Desk
     is_filled_by_need: bool = False
     sink: LogSink | None = None
@@ -168,9 +170,9 @@ class Seat:
             sys.stderr.write(line + "\n")
 
 
-def own_command(stage: str, envs: Mapping[str, str]) -> child.Command:
+def own_command(stage: str, envs: Mapping[str, str]) -> processes.Command:
     """Return the command of our own child for a stage, or for all of them, in the environment of this moment."""
-    return child.Command(stage=stage, argv=child.own_argv(stage), env={**os.environ, **envs}, ready_seconds=60.0)
+    return processes.Command(stage=stage, argv=child.own_argv(stage), env={**os.environ, **envs}, ready_seconds=60.0)
 
 
 def seat_name(stage: str, index: int) -> str:

@@ -3,6 +3,8 @@
 Times are unix seconds. A struct may gain fields with defaults; old peers ignore them.
 """
 
+from typing import Any
+
 import msgspec
 
 from damocles.wire import fleet
@@ -192,9 +194,8 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A change that somebody asked for.
 
-    `params` are as they came; `before` and `after` what is known of the thing that was changed. `outcome` is the
-    result (a secret one is left out) or the error's text. What is longer than a row should hold is cut, and then no
-    JSON any more but its beginning as a text.
+    `params` are as they came, `before` and `after` what is known of the thing that was changed, `outcome` is the result
+    (left out if it is secret) or the error's text. What is too long is cut, and then a text instead of a value.
     """
 
     id: int = 0
@@ -202,10 +203,21 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     who: str
     address: str
     what: str
-    params: msgspec.Raw = msgspec.Raw(b"[]")
+    params: Any = None
     reason: str = ""
     sectors: list[str] = []
-    before: msgspec.Raw = msgspec.Raw(b"null")
-    after: msgspec.Raw = msgspec.Raw(b"null")
+    before: Any = None
+    after: Any = None
     ok: bool
-    outcome: msgspec.Raw = msgspec.Raw(b"null")
+    outcome: Any = None
+
+
+class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Which entries of an audit; what is given must hold together. `after_id` continues a longer list."""
+
+    since: float | None = None
+    who: str | None = None
+    what: str | None = None  # a part of the method's name, in any case
+    sector: str | None = None
+    after_id: int = 0
+    limit: int = 1000

@@ -79,6 +79,15 @@ class Activity:
     until: float | None = None
 
 
+@contextmanager
+def opened(location: Path) -> Iterator[sealing.SealingStore]:
+    """Open a store; a folder that does not exist yet becomes one, if its parent exists."""
+    if not location.exists() and location.parent.is_dir():
+        sealing.init(location)
+    with sealing.opened(location) as store:
+        yield store
+
+
 class ResumeRefused(Exception):
     """A sector cannot be taken up again at the state asked for; the message lists where it can."""
 
@@ -96,7 +105,7 @@ class SealingThread:
     around: Surroundings
     settings: Callable[[], Settings]
     clock: Callable[[], float] = time.time
-    open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = field(default_factory=lambda: _opened)
+    open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = opened
     sector: Sector = field(init=False)
     activity: Activity = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
@@ -488,12 +497,3 @@ class SealingThread:
 
 class _Stopped(Exception):
     """The worker ends: leave everything as it is in the journal."""
-
-
-@contextmanager
-def _opened(location: Path) -> Iterator[sealing.SealingStore]:
-    """Open a store; a folder that does not exist yet becomes one, if its parent exists."""
-    if not location.exists() and location.parent.is_dir():
-        sealing.init(location)
-    with sealing.opened(location) as store:
-        yield store

@@ -13,14 +13,14 @@ from typing import Any
 import anyio
 import pytest
 
-from damocles.stages import child, errors, protocol
+from damocles.stages import child, errors, processes, protocol
 
 FOREIGN = Path(__file__).with_name("foreign.py")
 
 
-def foreign_command(*options: str, **env: str) -> child.Command:
+def foreign_command(*options: str, **env: str) -> processes.Command:
     """Return a command of the foreign processor."""
-    return child.Command(
+    return processes.Command(
         stage="pc2",
         argv=(sys.executable, str(FOREIGN), "pc2", *options),
         env={**os.environ, **env},
@@ -38,7 +38,7 @@ class Log(list[str]):
 
 
 @contextlib.asynccontextmanager
-async def running(command: child.Command, log: Log | None = None) -> AsyncIterator[child.Child]:
+async def running(command: processes.Command, log: Log | None = None) -> AsyncIterator[child.Child]:
     """Run a child for as long as the block lasts."""
     async with anyio.create_task_group() as group:
 
@@ -290,7 +290,7 @@ async def test_child_that_is_not_ready(env: Mapping[str, str], message: str, is_
 
 async def test_silent_child_is_not_waited_for(is_alive: Callable[[int], bool]) -> None:
     """A child that says nothing in time is ended, not left half started."""
-    command = child.Command(stage="pc2", argv=("sleep", "1000"), env=os.environ, ready_seconds=0.1)
+    command = processes.Command(stage="pc2", argv=("sleep", "1000"), env=os.environ, ready_seconds=0.1)
     with pytest.raises(errors.ChildNotReady, match="timeout exceeded before child get ready") as caught:
         await child.keep(command, on_ready=print, on_end=lambda: None)
     assert caught.value.pid is not None
@@ -299,7 +299,7 @@ async def test_silent_child_is_not_waited_for(is_alive: Callable[[int], bool]) -
 
 async def test_missing_program_is_named() -> None:
     """A program that is not there is an error that names it."""
-    command = child.Command(stage="pc2", argv=("/no/such/program", "processor", "pc2"), env={})
+    command = processes.Command(stage="pc2", argv=("/no/such/program", "processor", "pc2"), env={})
     with pytest.raises(errors.ChildNotReady, match="/no/such/program cannot be started: No such file"):
         await child.keep(command, on_ready=print, on_end=lambda: None)
 

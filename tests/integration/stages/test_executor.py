@@ -1,5 +1,6 @@
 """Stages over real children: whose child does the work, and what is left after every kind of end."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -180,6 +181,16 @@ async def test_child_is_never_given_up(foreign: Group, deed: Any, tmp_path: Path
         await eventually(lambda: sum("next try in" in line for line in lines) >= 3)
         crash.unlink()
         assert isinstance(await stages.run("unseal", deed(do="pid"), lane=0, on_status=ignore), int)
+
+
+async def test_child_that_is_ready_and_gone_blocks_nobody(foreign: Group, deed: Any) -> None:
+    """A child that ends right after its ready line is an error or a wait that can be cancelled, never a busy loop."""
+    group = foreign("unseal", envs={"EXIT_WHEN_READY": "9"})
+    with anyio.fail_after(20), contextlib.suppress(errors.StageDied):
+        async with executor.Stages(groups={"unseal": [group]}, sleep=quick) as stages:
+            for _ in range(20):
+                with anyio.move_on_after(0.02), contextlib.suppress(errors.StageDied):
+                    await stages.run("unseal", deed(do="pid"), lane=0, on_status=ignore)
 
 
 async def test_child_that_is_not_restarted_is_not_waited_for(foreign: Group, deed: Any) -> None:

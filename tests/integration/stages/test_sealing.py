@@ -123,15 +123,12 @@ async def test_sector_is_sealed_by_children(tmp_path: Path) -> None:
         assert bytes(run_here("c1", here.c1())) == bytes(c1out)
 
 
-async def test_proving_without_parameters_says_which_are_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_proving_without_parameters_says_which_are_missing(tmp_path: Path) -> None:
     """C2 without parameters fails at once with the library's own message, in a child that the lanes share."""
-    monkeypatch.setenv("FIL_PROOFS_PARAMETER_CACHE", str(tmp_path / "none"))
     sector = Sector(tmp_path).seal()
     task = tasks.C2(run_here("c1", sector.c1()), PROVER, sector.number, 1000)
     pids = set()
-    async with executor.Stages() as stages:
+    async with executor.Stages(envs={"FIL_PROOFS_PARAMETER_CACHE": str(tmp_path / "none")}) as stages:
         for lane in range(2):
             with pytest.raises(errors.StageFailed) as caught:
                 await stages.run("c2", task, lane=lane, on_status=lambda _: None)
@@ -238,8 +235,8 @@ def test_sector_is_unsealed(tmp_path: Path) -> None:
         assert not left_over.exists()
 
 
-def test_sector_is_upgraded_up_to_its_vanilla_proofs(tmp_path: Path) -> None:
-    """New data is encoded into a sealed sector, and the vanilla proofs of it hold."""
+def upgrade(tmp_path: Path) -> tasks.SnapProve:
+    """Seal a sector, encode new data into it, and return the task that proves this."""
     old = Sector(tmp_path).seal()
     (tmp_path / "a.car").write_bytes(os.urandom(2032))
     new = Sector(tmp_path / "new")
@@ -274,14 +271,93 @@ def test_sector_is_upgraded_up_to_its_vanilla_proofs(tmp_path: Path) -> None:
             str(new.folder / "update-cache"),
         ),
     )
-    assert vanilla
-    assert all(len(proof) > 0 for proof in vanilla)
+    return tasks.SnapProve(name, vanilla, old.pc2out.comm_r, encoded.comm_r_new, encoded.comm_d_new)
+
+
+def test_sector_is_upgraded_up_to_its_vanilla_proofs(tmp_path: Path) -> None:
+    """New data is encoded into a sealed sector, and there is a vanilla proof for each partition."""
+    assert [True] == [len(proof) > 0 for proof in upgrade(tmp_path).vannilla_proofs]
 
 
 def test_faulty_sectors_are_an_output(tmp_path: Path) -> None:
-    """A window PoSt over a sector whose files are damaged names it instead of failing."""
+    """A window PoSt over a sector whose files are gone names it instead of failing."""
     sector = Sector(tmp_path).seal()
-    Path(sector.sealed).write_bytes(bytes(2048))
+    Path(sector.sealed).unlink()
     replica = tasks.Replica(sector.number, sector.pc2out.comm_r, sector.cache, sector.sealed)
     task = tasks.WindowPoSt(1000, "StackedDrgWindow2KiBV1_2", [replica], codec.Bytes32(b"\xff" * 32))
     assert tasks.WindowPoStOutput([], [sector.number]) == run_here("window_post", task)
+
+
+def need_parameters(kind: str) -> None:
+    """Skip the test if a set of parameters of 2KiB is not there."""
+    missing = [
+        name for name in proofs.parameter_files(kind, 2048) if not Path(proofs.parameter_cache_dir(), name).exists()
+    ]
+    if missing:
+        pytest.skip(f"{proofs.parameter_cache_dir()} lacks {', '.join(missing)}: run `make params`")
+
+
+@pytest.mark.params
+async def test_spacetime_is_proved(tmp_path: Path) -> None:
+    """Window and winning PoSt are made by children of their own; a damaged sector is named."""
+    need_parameters("wdpost")
+    need_parameters("winning")
+    sector = Sector(tmp_path).seal()
+    replica = tasks.Replica(sector.number, sector.pc2out.comm_r, sector.cache, sector.sealed)
+    window = tasks.WindowPoSt(1000, "StackedDrgWindow2KiBV1_2", [replica], codec.Bytes32(b"\xff" * 32))
+    winning = tasks.WindowPoSt(1000, "StackedDrgWinning2KiBV1", [replica], codec.Bytes32(b"\xff" * 32))
+    async with executor.Stages() as stages:
+
+        async def run(stage: str, task: Any) -> Any:
+            return await stages.run(stage, task, lane=0, on_status=lambda _: None)
+
+        out = await run("window_post", window)
+        assert ([192], []) == ([len(proof) for proof in out.proofs], out.faults)
+        assert [192] == [len(proof) for proof in (await run("winning_post", winning)).proofs]
+        Path(sector.sealed).write_bytes(bytes(2048))
+        assert tasks.WindowPoStOutput([], [sector.number]) == await run("window_post", window)
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_sector_is_proved_and_verified(tmp_path: Path) -> None:
+    """C2 gives a proof that verifies, and none that verifies for another sector."""
+    need_parameters("porep")
+    sector = Sector(tmp_path).seal()
+    async with executor.Stages() as stages:
+
+        async def run(stage: str, task: Any) -> Any:
+            return await stages.run(stage, task, lane=0, on_status=lambda _: None)
+
+        out = await run("c2", tasks.C2(await run("c1", sector.c1()), PROVER, sector.number, 1000))
+        claim = tasks.VerifySeal(
+            PROOF,
+            sector.pc2out.comm_r,
+            sector.pc2out.comm_d,
+            PROVER,
+            sector.number,
+            TICKET,
+            SEED,
+            bytes(out.proof),
+        )
+        assert (192, True) == (len(out.proof), await run("verify_seal", claim))
+        assert await run("verify_seal", msgspec.structs.replace(claim, sector_id=sector.number + 1)) is False
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_upgrade_is_proved_and_verified(tmp_path: Path) -> None:
+    """The proof of an upgrade verifies, and not for other data."""
+    need_parameters("update")
+    task = upgrade(tmp_path)
+    async with executor.Stages() as stages:
+
+        async def run(stage: str, task: Any) -> Any:
+            return await stages.run(stage, task, lane=0, on_status=lambda _: None)
+
+        proof = await run("snap_prove", task)
+        claim = tasks.SnapVerify(task.registered_proof, proof, task.comm_r_old, task.comm_r_new, task.comm_d_new)
+        assert await run("snap_verify", claim) is True
+        assert await run("snap_verify", msgspec.structs.replace(claim, comm_r_old=task.comm_r_new)) is False

@@ -1,13 +1,13 @@
 """What a service answers, and what it asks of its handlers."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 import structlog.testing
 
-from damocles.rpc import core, dialects, errors
+from damocles.rpc import access, core, dialects, errors
 from damocles.wire.sectors import SectorID
 
 DIALECTS = {"manager": dialects.MANAGER, "worker": dialects.WORKER}
@@ -184,41 +184,61 @@ class TestHandlers:
 
 
 class TestAuthorization:
-    async def test_refusal_comes_before_the_parameters_are_read(self) -> None:
-        """Whoever may not call learns nothing about the parameters."""
+    @staticmethod
+    def guarded(identify: Callable[[str], Awaitable[access.Principal]]) -> core.Service:
+        """A service with a method of the table, and a guard that asks `identify`."""
+        return core.Service(dialects.MANAGER, guard=access.Guard(identify, help_text="see the manual"))
 
-        def authorize(call: core.Call, method: core.Method) -> None:
-            raise errors.RpcError(errors.Code.UNAUTHORIZED, f"{method.name} needs a token")
+    async def test_refusal_comes_before_anything_is_looked_up(self) -> None:
+        """Whoever may not call learns neither about the parameters nor whether the method is served."""
 
-        service = core.Service(dialects.MANAGER, authorize=authorize)
-        service.add("X.Resume", resume)
+        async def nobody(token: str) -> access.Principal:
+            raise access.Unidentified("unknown token")
 
-        assert (401, "X.Resume needs a token") == await error_of(service, "X.Resume", "not an index")
+        service = self.guarded(nobody)
+        service.add("VenusWorker.WorkerResume", resume)
+
+        for name in ("VenusWorker.WorkerResume", "VenusWorker.WorkerPause"):
+            refusal = (401, f"unknown token: {name} needs a token with scope operate; see the manual")
+            assert refusal == await error_of(service, name, "not an index")
 
     async def test_handlers_learn_who_is_behind_a_token(self) -> None:
-        """What `authorize` returns is the principal of the call."""
+        """The principal that the guard finds is in the call."""
 
-        def authorize(call: core.Call, method: core.Method) -> str | None:
-            return {"t": "operator"}.get(call.token or "")
+        async def identify(token: str) -> access.Principal:
+            return access.Principal({"t": "operator"}[token], frozenset({access.Scope.READ}))
 
-        async def whoami(call: core.Call) -> str | None:
-            return call.principal
+        async def whoami(call: core.Call) -> list[str]:
+            return [call.who, *call.scopes]
 
-        service = core.Service(dialects.MANAGER, authorize=authorize)
-        service.add("X.Who", whoami)
+        service = self.guarded(identify)
+        service.add("Damocles.Workers", whoami)
 
-        assert "operator" == (await ask(service, "X.Who"))["result"]
+        assert ["operator", "read"] == (await ask(service, "Damocles.Workers"))["result"]
 
-    async def test_a_crashing_hook_refuses(self) -> None:
-        """An exception in `authorize` does not let the call through."""
+    async def test_a_method_without_a_rule_is_not_served(self) -> None:
+        """Not even an admin can call what the table does not have."""
 
-        def authorize(call: core.Call, method: core.Method) -> str | None:
-            raise KeyError("x")
+        async def identify(token: str) -> access.Principal:
+            return access.Principal("root", frozenset(access.Scope))
 
-        service = core.Service(dialects.MANAGER, authorize=authorize)
+        service = self.guarded(identify)
         service.add("X.Resume", resume)
 
-        assert 0 == (await error_of(service, "X.Resume", 1))[0]
+        assert (-32601, "(error code -32601) method 'X.Resume' not found") == await error_of(service, "X.Resume", 1)
+
+    async def test_a_crashing_guard_refuses(self) -> None:
+        """An exception while the token is looked up does not let the call through, and is logged."""
+
+        async def identify(token: str) -> access.Principal:
+            raise KeyError("x")
+
+        service = self.guarded(identify)
+        service.add("VenusWorker.WorkerResume", resume)
+
+        with structlog.testing.capture_logs() as logs:
+            assert 0 == (await error_of(service, "VenusWorker.WorkerResume", 1))[0]
+        assert ["tokens cannot be looked up"] == [entry["event"] for entry in logs]
 
     async def test_tokens_are_not_shown(self) -> None:
         """The representation of a call, which logs show, has no token."""

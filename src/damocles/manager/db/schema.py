@@ -15,7 +15,26 @@ _FIRST = 1
 
 # Version reached -> statements that lead there from the one before. Plain SQL that SQLite and PostgreSQL both take:
 # a step must do the same for ever, whatever `tables` says later.
-STEPS: Mapping[int, Sequence[str]] = {}
+STEPS: Mapping[int, Sequence[str]] = {
+    2: (
+        "ALTER TABLE workers ADD COLUMN token TEXT",
+        "CREATE TABLE tokens (id TEXT NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL,"
+        " created DOUBLE PRECISION NOT NULL, created_by TEXT NOT NULL, expires DOUBLE PRECISION,"
+        " revoked DOUBLE PRECISION, used DOUBLE PRECISION, CONSTRAINT pk_tokens PRIMARY KEY (id))",
+        # SQLite's way to count up; no database of the first schema is anywhere else.
+        "CREATE TABLE audit (id INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"
+        " sectors TEXT NOT NULL, entry TEXT NOT NULL, CONSTRAINT pk_audit PRIMARY KEY (id))",
+    ),
+}
+
+# What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.
+PROTECTIONS: Mapping[str, Sequence[str]] = {
+    "sqlite": tuple(
+        f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb} BEFORE {verb} ON audit"
+        f" BEGIN SELECT RAISE(ABORT, 'the audit can only be added to'); END"
+        for verb in ("update", "delete")
+    ),
+}
 
 
 class SchemaError(Exception):
@@ -37,6 +56,7 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
         if not inspect(tx).has_table(tables.schema_version.name):
             tables.metadata.create_all(tx)
             tx.execute(insert(tables.schema_version).values(version=newest))
+            _protect(tx)
             return 0
         found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
     if found > newest:
@@ -48,4 +68,11 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
                 tx.execute(text(statement))
             tx.execute(delete(tables.schema_version))
             tx.execute(insert(tables.schema_version).values(version=version))
+    with begin() as tx:
+        _protect(tx)
     return found
+
+
+def _protect(tx: Connection) -> None:
+    for statement in PROTECTIONS.get(tx.dialect.name, ()):
+        tx.execute(text(statement))

@@ -118,12 +118,42 @@ reservations = Table(
     Index(None, "store"),
 )
 
+# `token` is what the worker handed over with this ping, to be called back with; it is good while that process lives.
 workers = Table(
     "workers",
     metadata,
     Column("name", Text, primary_key=True),
     Column("info", Text, nullable=False),
     Column("last_ping", Double, nullable=False),
+    Column("token", Text, nullable=True),
+)
+
+# Tokens of people, tools and workers; of the text, only the SHA-256 is kept.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("created", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires", Double, nullable=True),
+    Column("revoked", Double, nullable=True),
+    Column("used", Double, nullable=True),
+)
+
+# Append-only, see `protections`. `entry` is the whole as `control.AuditEntry` JSON; the columns beside it are what
+# lists select by. `sectors` holds names with a blank before and behind each.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("sectors", Text, nullable=False),
+    Column("entry", Text, nullable=False),
 )
 
 # The mock chain: one row of what it is, and its messages. Epochs follow from the time and this anchor.
