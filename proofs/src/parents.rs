@@ -45,6 +45,7 @@ fn ensure_shape<Tree: 'static + MerkleTreeTrait>(proof: RegisteredSealProof) -> 
     marker.lock()?;
     let graph = public_params::<Tree>(&proof.as_v1_config())?.graph;
     if marker.metadata()?.len() > 0 {
+        remove_empty_caches(folder)?;
         let spoilt = graph.parent_cache()?.path;
         fs::remove_file(&spoilt).with_context(|| format!("cannot remove {}", spoilt.display()))?;
     }
@@ -52,5 +53,17 @@ fn ensure_shape<Tree: 'static + MerkleTreeTrait>(proof: RegisteredSealProof) -> 
     marker.sync_all()?;
     graph.parent_cache()?;
     marker.set_len(0)?;
+    Ok(())
+}
+
+/// Remove caches whose maker was killed before they had their length; the library cannot open them.
+fn remove_empty_caches(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_cache = path.extension().is_some_and(|name| name == "cache");
+        if is_cache && fs::metadata(&path)?.len() == 0 {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
     Ok(())
 }

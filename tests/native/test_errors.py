@@ -13,6 +13,8 @@ import damocles_proofs as proofs
 import pytest
 
 PROOF = "StackedDrg2KiBV1_1"
+PROVER_ID = b"\xe8\x07".ljust(32, b"\0")
+TICKET = bytes([1]) * 32
 
 
 def test_unknown_proof_name(tmp_path: Path):
@@ -185,10 +187,17 @@ except proofs.PanicError as error:
     assert done.stdout == "Worker Pool was poisoned, after: from_repr failure\n"
 
 
-def test_c2_without_parameters(new_sector, tmp_path: Path):
-    """C2 without parameters fails at once, with the words that operators know."""
-    sector = new_sector()
-    (tmp_path / "c1.json").write_bytes(sector.c1(sector.pc2(sector.pc1())).to_json())
+@pytest.mark.parametrize(
+    "proof", [PROOF, f"{PROOF}_Feat_SyntheticPoRep", "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"]
+)
+def test_c2_without_parameters(new_sector, tmp_path: Path, proof: str):
+    """C2 without parameters fails at once, with the words that operators know, the same set for all three families."""
+    sector = new_sector(proof=proof)
+    pc2 = sector.pc2(sector.pc1())
+    if proof.endswith("SyntheticPoRep"):
+        arguments = (sector.cache, sector.sealed, PROVER_ID, sector.number, TICKET)
+        proofs.generate_synth_proofs(*arguments, pc2, sector.pieces)
+    (tmp_path / "c1.json").write_bytes(sector.c1(pc2).to_json())
     empty = tmp_path / "empty"
     empty.mkdir()
     program = """

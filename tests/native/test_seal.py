@@ -287,13 +287,14 @@ def test_multicore_sdr(tmp_path: Path):
     assert many == one
 
 
-def test_unfinished_parent_cache_is_made_again(tmp_path: Path):
+@pytest.mark.parametrize("length", [0, 3584])
+def test_unfinished_parent_cache_is_made_again(tmp_path: Path, length: int):
     """A parent cache whose maker was killed does not spoil the sectors that follow."""
     parents = tmp_path / "parents"
     first = seal_in_a_fresh_process(tmp_path / "first", FIL_PROOFS_PARENT_CACHE=str(parents))
     (cache,) = parents.glob("*.cache")
     whole = cache.read_bytes()
-    cache.write_bytes(bytes(len(whole)))
+    cache.write_bytes(bytes(length))
     (parents / "StackedDrg2KiBV1_1.unfinished").write_text("unfinished\n")
 
     assert seal_in_a_fresh_process(tmp_path / "second", FIL_PROOFS_PARENT_CACHE=str(parents)) == first

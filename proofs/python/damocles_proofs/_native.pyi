@@ -624,8 +624,8 @@ def generate_params(kind: str, sector_size: int) -> ParamSet:
     Home-made parameters prove nothing on a real network: whoever made them can forge proofs, and real networks know
     only the published ones. Sectors of 32GiB and more are therefore refused with `ValueError`.
 
-    2KiB, both cores of a small machine: PoRep 10 to 20 minutes, 5 GiB of memory and a file of 1.1 GB; update 11
-    minutes and 3.2 GiB; PoSt half a minute. Files appear under their names when they are whole. Two processes that
+    2KiB on two cores: PoRep 14 minutes, 5 GiB of memory and a file of 1.1 GB; update 10 minutes, 3.2 GiB and 0.7 GB;
+    PoSt half a minute and 60 MB. Files appear under their names when they are whole. Two processes that
     want the same set wait for each other.
     """
 
