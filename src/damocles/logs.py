@@ -40,3 +40,5 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # It would log each request with its whole URL, which for a webhook is a secret.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

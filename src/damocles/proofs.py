@@ -12,7 +12,7 @@ ProofsError         the library refuses or fails; the text is its own, the outer
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import damocles_proofs as native
 import msgspec
@@ -233,8 +233,21 @@ def snap_encode(task: tasks.SnapEncode) -> tasks.SnapEncodeOutput:
         )
 
 
+def snap_decode(task: tasks.SnapDecode, padded_output: str) -> None:
+    """Write the data of an upgraded sector, bits still padded, to a file that exists with the sector's size."""
+    with _our_errors():
+        native.update_decode_from(
+            task.registered_proof,
+            padded_output,
+            task.replica_path,
+            task.sector_path,
+            task.sector_cache_path,
+            task.comm_d_new,
+        )
+
+
 def snap_vanilla(task: tasks.SnapVanilla) -> list[codec.NumberList]:
-    """Collect the vanilla proofs of an upgrade, one for each partition."""
+    """Collect the vanilla proofs of an upgrade, one for each partition, and check them: a SNARK of wrong ones is dear."""
     with _our_errors():
         proofs = native.update_partition_proofs(
             task.registered_proof,
@@ -246,6 +259,10 @@ def snap_vanilla(task: tasks.SnapVanilla) -> list[codec.NumberList]:
             task.new_replica_path,
             task.new_cache_path,
         )
+        if not native.update_verify_partition_proofs(
+            task.registered_proof, proofs, task.comm_r_old, task.comm_r_new, task.comm_d_new
+        ):
+            raise ProofsError("the vanilla proofs of the upgrade do not verify: its files and its commitments differ")
         return [codec.NumberList(proof) for proof in proofs]
 
 
@@ -278,6 +295,28 @@ def window_post(task: tasks.WindowPoSt) -> bytes:
     with _our_errors():
         return native.generate_window_post(
             task.proof_type, scalar(task.seed), _replicas(task), sectors.prover_id(task.miner_id)
+        )
+
+
+def window_challenges(
+    proof_type: str, seed: bytes, numbers: Sequence[int], miner_id: int
+) -> Mapping[int, Sequence[int]]:
+    """Return the leaves that a window PoSt over all these sectors proves of each."""
+    with _our_errors():
+        return native.generate_fallback_sector_challenges(
+            proof_type, scalar(seed), sorted(numbers), sectors.prover_id(miner_id)
+        )
+
+
+def verify_window_post(task: tasks.VerifyWindowPoSt) -> bool:
+    """Check a proof of `window_post`."""
+    with _our_errors():
+        return native.verify_window_post(
+            task.proof_type,
+            scalar(task.seed),
+            task.proof,
+            [native.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas],
+            sectors.prover_id(task.miner_id),
         )
 
 

@@ -1,12 +1,12 @@
 """Calls of the command lines: to the manager, and dialogues with one worker. Failures become a line and an exit code."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import UnionType
 from typing import Any, TypeVar, overload
 
 from damocles.cli import common
-from damocles.rpc import address, errors, messages, sync
+from damocles.rpc import errors, messages, sync
 from damocles.sealing import operations
 
 T = TypeVar("T")
@@ -56,13 +56,9 @@ class NotOurs(common.Failed):
 
 
 @contextmanager
-def manager_at(listen: str, timeout_seconds: float, more_seconds: float = 0.0) -> Iterator[Manager]:
-    """Yield the manager at an address, which has `timeout_seconds` for each answer, and more if it is to wait."""
-    try:
-        url = address.manager_url(listen)
-    except ValueError as error:
-        raise common.WrongUsage(f"--listen: {error}") from error
-    with sync.connect(url, timeout_seconds=timeout_seconds + more_seconds) as client:
+def manager_at(connection: AbstractContextManager[sync.Client], timeout_seconds: float) -> Iterator[Manager]:
+    """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer."""
+    with connection as client:
         yield Manager(client, timeout_seconds)
 
 

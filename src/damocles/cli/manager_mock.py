@@ -1,6 +1,5 @@
 """`damocles-manager mock`: a manager with a mock chain."""
 
-import ipaddress
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,11 +10,11 @@ from cyclopts import Parameter, validators
 
 from damocles import logs
 from damocles.cli import common, manager
-from damocles.manager import daemon, errors, sectors, verifiers
+from damocles.manager import alerts_config, daemon, errors, sectors, verifiers
 from damocles.manager.chain import mock as mock_chain
-from damocles.rpc import address
+from damocles.rpc import access, address, tls
 from damocles.wire import units
-from damocles.wire.sectors import SealProof, SectorSize
+from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 
@@ -32,12 +31,22 @@ def mock(
     pre_commit_delay: Count = 0,
     proof_delay: Count = 0,
     challenge_delay: Count = 0,
+    fail_messages: Count = 0,
+    synthetic: bool = False,
+    deals: Path | None = None,
+    wdpost_every: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    ca_file: Path | None = None,
+    admit: list[str] | None = None,
+    open_metrics: bool = False,
+    alerts: Path | None = None,
     insecure: bool = False,
     log_json: bool = False,
 ) -> int:
     """Run a manager whose chain is a mock in the same process; proofs are verified for real.
 
-    Its state stays in its home: started again, it goes on.
+    Its state stays in its home: started again, it goes on. The tokens of this machine are there too.
 
     Args:
         miner: Actor id of the miner, for example 10000.
@@ -50,13 +59,24 @@ def mock(
         pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
         proof_delay: Epochs from the submission of a proof to its landing.
         challenge_delay: Epochs from the landing of a pre-commit to its seed.
-        insecure: Listen on an address that other machines reach, although there are neither tokens nor TLS.
+        fail_messages: Let the first so many pre-commits, and as many proofs, fail once each, to see them sent again.
+        synthetic: Hand out sectors whose proof type has synthetic PoRep.
+        deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
+        wdpost_every: Length of a deadline: that often, window PoSts of the persisted sectors are due.
+        tls_cert: PEM file with the certificate to listen with, and its chain.
+        tls_key: PEM file with its key.
+        ca_file: PEM file with the authorities that made the certificates of workers.
+        admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
+            workers and command line: they may do what workers do, and read.
+        open_metrics: Let everybody read /metrics.
+        alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
+        insecure: Listen on an address that other machines reach without TLS.
         log_json: Log JSON lines instead of text.
     """
     try:
         settings = daemon.Settings(
             home=home.expanduser().absolute(),
-            miner=sectors.Miner(id=miner, proof=SealProof.of(SectorSize.parse(sector_size)), max_number=max_sectors),
+            miner=sectors.Miner(id=miner, proof=_proof(sector_size, synthetic=synthetic), max_number=max_sectors),
             listen=address.host_port(listen, address.MANAGER_PORT),
             stores=_stores(store or ()),
             chain=mock_chain.Options(
@@ -64,15 +84,19 @@ def mock(
                 pre_commit_delay=pre_commit_delay,
                 proof_delay=proof_delay,
                 challenge_delay=challenge_delay,
+                fail_messages=fail_messages,
             ),
+            deals=_deals(deals),
+            wdpost_every_seconds=units.parse_duration(wdpost_every) if wdpost_every else None,
+            admit=access.networks(admit or ()),
+            certificate=_certificate(tls_cert, tls_key),
+            ca_file=ca_file,
+            open_metrics=open_metrics,
+            alerts=_alerts(alerts, home.expanduser()),
+            insecure=insecure,
         )
-    except ValueError as error:
+    except (ValueError, alerts_config.ConfigError) as error:
         raise common.WrongUsage(str(error)) from error
-    if not (insecure or _is_loopback(settings.listen.host)):
-        raise common.WrongUsage(
-            f"{listen} can be reached from other machines, and a mock manager has neither tokens nor TLS:"
-            f" listen on 127.0.0.1:{settings.listen.port}, or say --insecure"
-        )
     logs.configure(as_json=log_json)
     try:
         anyio.run(partial(_run, settings))
@@ -84,6 +108,10 @@ def mock(
 async def _run(settings: daemon.Settings) -> None:
     async with verifiers.open_stages() as verifier:
         await daemon.run(settings, verifier)
+
+
+def _alerts(file: Path | None, home: Path) -> alerts_config.Config:
+    return alerts_config.of_home(home) if file is None else alerts_config.read(file.expanduser())
 
 
 def _stores(texts: Sequence[str]) -> dict[str, Path]:
@@ -101,8 +129,22 @@ def _stores(texts: Sequence[str]) -> dict[str, Path]:
     return stores
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _proof(size: str, *, synthetic: bool) -> SealProof:
+    return SealProof.of(SectorSize.parse(size), SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1)
+
+
+def _deals(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    found = folder.expanduser().absolute()
+    if not found.is_dir():
+        raise ValueError(f"--deals: {found} is not a folder: make it, or correct the path")
+    return found
+
+
+def _certificate(certificate: Path | None, key: Path | None) -> tls.Files | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("--tls-cert and --tls-key go together: give both")
+    return tls.Files(certificate, key)

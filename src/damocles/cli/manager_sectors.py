@@ -6,8 +6,7 @@ from typing import Any
 
 from cyclopts import App
 
-from damocles.cli import common, manager
-from damocles.rpc import address, errors, sync
+from damocles.cli import common, fleet_calls, fleet_options, manager_at
 from damocles.wire import records, seal
 
 app = App(name="sectors", help="What the manager knows of its sectors.")
@@ -34,18 +33,15 @@ class _Row:
 @app.command(name="list")
 def list_sectors(
     *,
-    listen: str = manager.DEFAULT_LISTEN,
-    json: bool = False,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List every sector: who has it, where it stands, what is on chain.
 
     A sector without a worker was handed out and never reported: its answer may have been lost.
-
-    Args:
-        listen: Where the manager is: host:port, URL or multiaddr.
-        json: Print JSON instead of a table.
     """
-    rows = _fetch(listen)
+    with at.call() as found:
+        rows = list(_rows(found))
     if json:
         common.print_json([_as_json(row) for row in rows])
         return common.OK
@@ -54,20 +50,10 @@ def list_sectors(
     return common.OK
 
 
-def _fetch(listen: str) -> list[_Row]:
-    try:
-        with sync.connect(address.manager_url(listen)) as client:
-            return list(_rows(client))
-    except ValueError as error:
-        raise common.WrongUsage(str(error)) from error
-    except errors.CallError as error:
-        raise common.Failed(str(error)) from error
-
-
-def _rows(client: sync.Client) -> Iterator[_Row]:
+def _rows(found: fleet_calls.Manager) -> Iterator[_Row]:
     known: list[records.SectorState] = []
     for state in ("online", "offline"):
-        known += client.call("Venus.ListSectors", [state, _ALL_JOBS], returns=list[records.SectorState] | None) or []
+        known += found.call("Venus.ListSectors", [state, _ALL_JOBS], returns=list[records.SectorState] | None) or []
     for record in sorted(known, key=lambda one: one.id):
         latest = record.latest_state
         failure = latest.failure if latest else None
@@ -79,14 +65,14 @@ def _rows(client: sync.Client) -> Iterator[_Row]:
             finalized=record.finalized and not record.abort_reason,
             aborted=bool(record.abort_reason),
             abort_reason=record.abort_reason,
-            pre_commit=_pre_commit(client, record),
+            pre_commit=_pre_commit(found, record),
             # A manager takes a proof only once it has verified it.
             proof="verified" if record.submitted_proof else "",
             failure=f"{failure.level.lower()}: {failure.desc}" if failure else "",
         )
 
 
-def _pre_commit(client: sync.Client, record: records.SectorState) -> str:
+def _pre_commit(found: fleet_calls.Manager, record: records.SectorState) -> str:
     if record.pre_commit is None:
         return ""
     if record.seed is not None or record.submitted_proof is not None:
@@ -94,8 +80,8 @@ def _pre_commit(client: sync.Client, record: records.SectorState) -> str:
     if record.finalized:
         return "submitted"
     try:
-        polled = client.call("Venus.PollPreCommitState", [record.id], returns=seal.Polled)
-    except errors.RpcError:
+        polled = found.call("Venus.PollPreCommitState", [record.id], returns=seal.Polled)
+    except common.Failed:
         return "submitted"  # the sector has ended since it was listed
     return seal.OnChainState(polled.state).name.lower()
 

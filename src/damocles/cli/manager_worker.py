@@ -4,17 +4,16 @@ Everything goes through the manager, which calls the workers; no chain node is n
 """
 
 import time
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager
+from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager_at
 from damocles.sealing import selection
 from damocles.wire import codec, control, fleet
 
 app = App(name="worker", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
+app.command("damocles.cli.manager_wdpost:app", name="wdpost", help="Window PoSt jobs that workers take.")
 
 Pattern = Annotated[str | None, Parameter(help="The worker's name or address, or a pattern.")]
 Name = Annotated[str, Parameter(help="The worker's name or address.")]
@@ -27,24 +26,6 @@ Workers = Annotated[
 State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class At:
-    """Where the manager is, and how patient we are."""
-
-    listen: Annotated[str, Parameter(name="--listen", help="Where the manager is: host:port, URL or multiaddr.")] = (
-        manager.DEFAULT_LISTEN
-    )
-    timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
-
-    def call(self, more_seconds: float = 0.0) -> AbstractContextManager[fleet_calls.Manager]:
-        """Return the manager, to be entered; it has the time-out and `more_seconds` for each answer."""
-        return fleet_calls.manager_at(self.listen, fleet_options.seconds(self.timeout), more_seconds)
-
-
-USUAL = At()
-
-
 @app.command(name="list")
 def list_(
     *,
@@ -52,7 +33,7 @@ def list_(
     wide: Wide = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List the workers that have reported to the manager, and when they did last."""
     expiration_seconds = fleet_options.seconds(expiration, "--expiration")
@@ -80,7 +61,7 @@ def info(
     wide: Wide = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Show the sealing threads of a worker, or those of all workers that the flags select."""
     chosen = fleet_options.selected(which, workers=_both(worker, workers))
@@ -118,7 +99,7 @@ def pause(
     which: fleet_options.Which = fleet_options.NONE,
     workers: Workers = (),
     how: fleet_options.How = fleet_options.PLAINLY,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Pause a sealing thread at its next boundary, or those that the flags select."""
     act = fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
@@ -140,7 +121,7 @@ def resume(
     which: fleet_options.Which = fleet_options.NONE,
     workers: Workers = (),
     how: fleet_options.How = fleet_options.PLAINLY,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Resume a paused sealing thread, at its present state or another one, or those that the flags select."""
     if state is not None and to is not None:
@@ -166,7 +147,7 @@ def abort(
     which: fleet_options.Which = fleet_options.NONE,
     workers: Workers = (),
     how: fleet_options.How = fleet_options.PLAINLY,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
     act = fleet_acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
@@ -186,7 +167,7 @@ def drain(
     wait: fleet_options.Wait = False,
     reason: fleet_options.Reason = "",
     json: fleet_options.AsJson = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Let a worker finish the sectors it has and begin no new ones."""
     deadline_seconds = None if deadline is None else fleet_options.seconds(deadline, "--deadline")
@@ -209,7 +190,7 @@ def undrain(
     *,
     reason: fleet_options.Reason = "",
     json: fleet_options.AsJson = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Let a worker begin new sectors again."""
     with at.call() as found:
@@ -224,7 +205,7 @@ def logs(
     /,
     *,
     follow: fleet_options.Follow = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Print what the stages of a thread wrote last."""
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as found:
@@ -242,7 +223,7 @@ def history(
     /,
     *,
     json: fleet_options.AsJson = False,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Show every step of a sector, on whichever workers it was."""
     (name,) = fleet_options.selected(fleet_options.Which(sector=(sector,))).sectors
@@ -264,7 +245,7 @@ def remove(
     name: Annotated[str, Parameter(help="As in the list.")],
     /,
     *,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Forget a worker that is gone for good; if it still runs, its next ping brings it back."""
     with at.call() as found:
@@ -278,7 +259,7 @@ def remove(
 @app.command
 def top(
     *,
-    at: At = USUAL,
+    at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q ends it."""
     from damocles.cli import fleet_top
@@ -287,7 +268,7 @@ def top(
         return fleet_top.run(found)
 
 
-def _act(chosen: control.Selection, act: control.Act, at: At) -> list[control.Outcome]:
+def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list[control.Outcome]:
     fleet_acts.check(chosen)
     with at.call() as found:
         return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])

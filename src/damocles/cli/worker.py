@@ -17,6 +17,8 @@ PROGRAM = "damocles-worker"
 _GROUPS = {
     "daemon": ("worker_daemon:daemon", "Run the worker."),
     "worker": ("worker_threads:app", "List and steer the sealing threads of a running worker."),
+    "auth": ("auth:worker_app", "Tokens: who may call the worker."),
+    "audit": ("audit:worker_app", "Who changed what through the worker."),
     "config": ("worker_config:app", "Check a configuration file, or show what it amounts to."),
     "store": ("worker_store:app", "Make sealing stores and persist stores, or show a store's history."),
     "params": ("worker_params:app", "List, check, fetch or generate proof parameters."),

@@ -8,9 +8,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from damocles.cli import common, fleet_options
+from damocles.cli import common, credentials, fleet_options
 from damocles.rpc import address, errors, sync
 from damocles.worker import config_report, config_rpc
+
+VARIABLE = "DAMOCLES_WORKER_TOKEN"
 
 Config = Annotated[
     Path | None,
@@ -29,17 +31,22 @@ Host = Annotated[
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """Where the worker is, and how patient we are."""
+    """Where the worker is, how we are let in, and how patient we are."""
 
     config: Config = None
     host: Host = None
+    token_file: credentials.TokenFile = None
+    ca_file: credentials.CaFile = None
     timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
 
     @contextmanager
     def call(self, more_seconds: float = 0.0) -> Iterator[sync.Client]:
         """Yield a client with the time-out and `more_seconds` for each answer; what goes wrong is told in a line."""
         timeout_seconds = fleet_options.seconds(self.timeout) + more_seconds
-        with sync.connect(self._url(), timeout_seconds=timeout_seconds) as client:
+        place = self.place()
+        token = credentials.token(place.url, given=self.token_file, variable=VARIABLE, home=place.home)
+        ca_file = self.ca_file or place.ca_file
+        with credentials.connect(place.url, token=token, ca_file=ca_file, timeout_seconds=timeout_seconds) as client:
             try:
                 yield client
             except errors.RpcError as error:
@@ -47,16 +54,18 @@ class At:
             except errors.CallError as error:
                 raise common.WorkerUnreachable(str(error)) from error
 
-    def _url(self) -> str:
+    def place(self) -> config_rpc.Place:
+        """Return where the worker is, and its home."""
         if self.config is not None:
             try:
-                return config_rpc.address_in(self.config).url()
+                return config_rpc.place_in(self.config)
             except config_report.ConfigError as error:
                 raise common.Failed(str(error)) from error
         try:
-            return address.worker_url(self.host or config_rpc.LOOPBACK)
+            url = address.worker_url(self.host or config_rpc.LOOPBACK)
         except ValueError as error:
             raise common.WrongUsage(f"--host: {error}") from error
+        return config_rpc.Place(url, config_rpc.DEFAULT_HOME, None)
 
 
 USUAL = At()

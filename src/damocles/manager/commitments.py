@@ -78,10 +78,10 @@ class Commitments:
     def _check_pre_commit(
         self, record: records.SectorState, content: seal.PreCommit, head: int, ticket: bytes
     ) -> seal.Submitted | None:
-        expected = commitments.zero_comm_d(SealProof(record.proof).size)
-        if not record.pieces and content.comm_d != expected:
+        expected, what = _comm_d(record)
+        if content.comm_d != expected:
             desc = (
-                f"CommD of {record.id} is {content.comm_d.hex()}, but a sector without deals has {expected.hex()}:"
+                f"CommD of {record.id} is {content.comm_d.hex()}, but a sector {what} has {expected.hex()}:"
                 " its pieces or tree-d are damaged, go back to adding pieces"
             )
             return seal.Submitted(seal.SubmitResult.MISMATCHED, desc)
@@ -177,6 +177,15 @@ class Commitments:
             sectors.save(tx, msgspec.structs.replace(record, **values), self._clock())
 
         await self._database.write(change, durable=False)
+
+
+def _comm_d(record: records.SectorState) -> tuple[bytes, str]:
+    """Return CommD as it follows from the deals, and a word for them."""
+    size = SealProof(record.proof).size
+    if not record.pieces:
+        return commitments.zero_comm_d(size), "without deals"
+    known = [(piece.piece.size_bytes, commitments.commitment_of(piece.piece.cid)) for piece in record.pieces]
+    return commitments.comm_d(known, int(size)), "with its deals"
 
 
 def _known_proof(tx: Connection, sector: SectorID, content: seal.Proof, hard_reset: bool) -> seal.Submitted | None:

@@ -3,42 +3,84 @@
     async with daemon.serve(settings, verifier) as bound:     # all of it, listening on `bound`
     await daemon.run(settings, verifier)                      # the same until SIGTERM or SIGINT
 
-Nothing polls: an idle manager waits for requests.
+Nothing polls but the alerts, which look at the workers every half minute: an idle manager waits for requests.
 """
 
 import contextlib
 import fcntl
 import signal
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import anyio
 import structlog
 from sqlalchemy import exc as sql_errors
 
-from damocles.manager import commitments, errors, fleet, sealer_api, sectors, stores
+from damocles.manager import (
+    alerts,
+    alerts_config,
+    alerts_notify,
+    audit,
+    auth,
+    claims,
+    commitments,
+    deals,
+    errors,
+    fleet,
+    fleet_peers,
+    metrics,
+    piecestore,
+    sealer_api,
+    sectors,
+    stores,
+    unseal,
+    wdpost,
+)
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import address, core, dialects, server, site
+from damocles.rpc import access, address, core, dialects, keyring, server, site, tls
+from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
+from damocles.stores import space
 
 log = structlog.get_logger(__name__)
 
 DATABASE_NAME = "manager.db"
 LOCK_NAME = "lock"
+PIECES_NAME = "pieces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a manager with a mock chain is started with; no `stores` means that every name is one."""
+    """What a manager with a mock chain is started with; no `stores` means that every name is one.
+
+    To listen where other machines can reach it without a `certificate` is a `ValueError`, unless it is `insecure`.
+    """
 
     home: Path
     miner: sectors.Miner
     listen: address.Endpoint
     stores: Mapping[str, Path] = field(default_factory=dict)
     chain: mock.Options = field(default_factory=mock.Options)
+    deals: Path | None = None  # folder of deals and their pieces, see `deals`
+    wdpost_every_seconds: float | None = None
+    admit: Sequence[access.Network] = ()
+    certificate: tls.Files | None = None
+    ca_file: Path | None = None  # of the authorities that workers' certificates come from
+    insecure: bool = False
+    open_metrics: bool = False
+    alerts: alerts_config.Config = field(default_factory=alerts_config.Config)
+
+    def __post_init__(self) -> None:
+        if access.exposed(self.listen.host, tls=self.certificate is not None) and not self.insecure:
+            raise ValueError(
+                f"{self.listen} can be reached from other machines, and tokens would go there in the clear: listen on"
+                f" 127.0.0.1:{self.listen.port}, or say --insecure, or give a certificate with --tls-cert and --tls-key"
+            )
 
 
 @contextlib.asynccontextmanager
@@ -63,11 +105,33 @@ async def _open(
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
-        workers = await stack.enter_async_context(fleet.open_fleet(database, clock))
-        app = site.manager_app(await _service(settings, database, workers, verifier, clock))
-        return await stack.enter_async_context(server.serve(app, *settings.listen))
+        context, connect = _trust(settings)
+        ring = await auth.open_keyring(settings.home, database, clock)
+        workers = await stack.enter_async_context(fleet.open_fleet(database, clock, connect=connect))
+        room = space.Space(settings.stores)
+        opening = alerts.open_alerts(
+            name=str(settings.listen),
+            database=database,
+            workers=workers,
+            stores=room,
+            sector_bytes=int(settings.miner.proof.size),
+            config=settings.alerts,
+            clock=clock,
+        )
+        watching = await stack.enter_async_context(opening)
+        tally = metrics.Tally()
+        service = await _service(settings, database, verifier, clock, ring=ring, workers=workers, tally=tally)
+        watching.register(service)
+        scraped = metrics.Source(
+            tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
+        )
+        payloads = piecestore.PieceStore(settings.deals or settings.home / PIECES_NAME)
+        app = site.manager_app(service, routes=[scraped.route(), *payloads.routes()])
+        return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context))
     except rpc_errors.ListenError as error:
         raise errors.StartError(str(error)) from error
+    except alerts_notify.SinkError as error:
+        raise errors.StartError(f"alerts: {error}") from error
     except schema.SchemaError as error:
         raise errors.StartError(f"{settings.home / DATABASE_NAME}: {error}") from error
     except sql_errors.DBAPIError as error:
@@ -92,9 +156,12 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
 async def _service(
     settings: Settings,
     database: engine.Database,
-    workers: fleet.Fleet,
     verifier: interface.Verifier,
     clock: Callable[[], float],
+    *,
+    ring: keyring.Keyring,
+    workers: fleet.Fleet,
+    tally: metrics.Tally,
 ) -> core.Service:
     chain = await mock.open_chain(database, settings.chain, verifier, clock)
     log.info(
@@ -109,13 +176,44 @@ async def _service(
         database=database,
         commits=commitments.Commitments(database, chain, clock),
         persist=stores.Stores(settings.stores),
+        market=deals.Deals(settings.deals),
         watch=workers.watch,
         clock=clock,
     )
-    service = core.Service(dialects.MANAGER)
+    ledger = audit.Ledger(database)
+    service = core.Service(
+        dialects.MANAGER,
+        guard=auth.guard(settings.home, ring, admit=settings.admit, open_metrics=settings.open_metrics),
+        auditor=rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock),
+        meter=tally,
+    )
     api.register(service)
+    claims.Claims(database, [settings.miner], service, clock).register()
+    unseal.Unsealing(database, [settings.miner], clock).register(service)
+    posts = wdpost.WdPoSt(
+        database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds
+    )
+    posts.register(service)
     workers.register(service)
+    keyring.TokenAPI(ring).register(service)
+    ledger.register(service)
     return service
+
+
+def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Connect]:
+    """Return the context to listen with, and how workers are connected to.
+
+    Raises:
+        errors.StartError: A certificate cannot be used.
+    """
+    if access.exposed(settings.listen.host, tls=settings.certificate is not None):
+        log.warning("no TLS on a network: whoever can listen in can read tokens", listen=str(settings.listen))
+    try:
+        context = tls.server_context(*settings.certificate) if settings.certificate else None
+        trust = tls.client_context(settings.ca_file) if settings.ca_file else None
+    except tls.Unusable as error:
+        raise errors.StartError(str(error)) from error
+    return context, partial(fleet_peers.connect, trust=trust)
 
 
 @contextlib.contextmanager

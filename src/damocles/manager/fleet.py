@@ -225,9 +225,7 @@ class Fleet:
             raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
         (target,) = targets
         try:
-            return await self._peers.hold(
-                target.dest, _asked_for(method, params, returns), seconds, token=target.token
-            )
+            return await self._peers.hold(target.dest, _asked_for(method, params, returns), seconds, token=target.token)
         except operations.Unanswered as error:
             if error.refused.code is None:
                 raise errors.WorkerSilent(target.name, str(error)) from error

@@ -19,9 +19,7 @@ TIMEOUT_SECONDS = 5.0
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
 
 
-def connect(
-    dest: str, token: client.Token, *, trust: tls.Trust = None
-) -> AbstractAsyncContextManager[client.Client]:
+def connect(dest: str, token: client.Token, *, trust: tls.Trust = None) -> AbstractAsyncContextManager[client.Client]:
     """Return a client of the worker at `dest`, to be entered.
 
     Raises:

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 import damocles
-from damocles.manager import commitments, errors, fleet_watch, sectors, stores, workers
+from damocles.manager import commitments, deals, errors, fleet_watch, sectors, stores, unseal, workers
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.wire import fleet, records, seal
@@ -35,6 +35,7 @@ class SealerAPI:
         database: Database,
         commits: commitments.Commitments,
         persist: stores.Stores,
+        market: deals.Deals,
         watch: fleet_watch.Watch,
         clock: Callable[[], float],
     ) -> None:
@@ -42,6 +43,7 @@ class SealerAPI:
         self._database = database
         self._commits = commits
         self._persist = persist
+        self._market = market
         self._watch = watch
         self._clock = clock
 
@@ -63,7 +65,6 @@ class SealerAPI:
             "ReportAborted": self.report_aborted,
             "AllocateSanpUpSector": self.allocate_snapup_sector,
             "AllocateRebuildSector": self.allocate_nothing,
-            "AllocateUnsealSector": self.allocate_nothing,
             "StoreReserveSpace": self.store_reserve_space,
             "StoreBasicInfo": self.store_basic_info,
             "StoreReleaseReserved": self.store_release_reserved,
@@ -95,9 +96,28 @@ class SealerAPI:
             log.info("sector allocated", sector=str(allocated.id), peer=peer)
         return allocated
 
-    async def acquire_deals(self, sector: SectorID, spec: seal.AcquireDealsSpec) -> None:
-        """Answer that there are no deals."""
-        await self._database.read(lambda tx: sectors.load(tx, sector))
+    async def acquire_deals(self, sector: SectorID, spec: seal.AcquireDealsSpec) -> list[seal.SectorPiece] | None:
+        """Give deals to a sector: pieces that fill it, none if there are too few, null if this manager has no market.
+
+        Asked again, the answer is the same.
+        """
+        record = await self._database.read(lambda tx: sectors.load(tx, sector))
+        if record.pieces or not self._market.is_open:
+            return record.pieces
+        offers = await self._market.offers()
+
+        def acquire(tx: Connection) -> list[seal.SectorPiece]:
+            record = sectors.load(tx, sector)
+            if record.pieces:
+                return record.pieces
+            found = deals.assign(tx, seal.AllocatedSector(sector, record.proof), spec, offers, self._clock())
+            if found:
+                sectors.save(tx, msgspec.structs.replace(record, pieces=found), self._clock())
+            return found
+
+        given = await self._database.write(acquire)
+        log.info("deals acquired", sector=str(sector), deals=sum(not piece.is_filler for piece in given))
+        return given
 
     async def wait_seed(self, sector: SectorID, proof: int) -> seal.WaitSeedResp:
         """Return the seed, or how long to wait for it."""
@@ -132,6 +152,7 @@ class SealerAPI:
         """End a sector that is finished."""
 
         def finalize(tx: Connection) -> None:
+            unseal.close(tx, sector, "the worker finished without a word of the piece", self._clock())
             sectors.finalize(tx, sector, self._clock())
             stores.release(tx, sector)
 
@@ -142,6 +163,7 @@ class SealerAPI:
         """End a sector that was given up."""
 
         def abort(tx: Connection) -> None:
+            unseal.close(tx, sector, reason or "given up", self._clock())
             sectors.abort(tx, sector, reason, self._clock())
             stores.release(tx, sector)
 
@@ -149,7 +171,7 @@ class SealerAPI:
         log.warning("sector aborted", sector=str(sector), reason=reason)
 
     async def allocate_nothing(self, spec: seal.AllocateSectorSpec) -> None:
-        """Answer that there is nothing to rebuild or unseal."""
+        """Answer that there is nothing to rebuild."""
 
     async def allocate_snapup_sector(self, spec: seal.AllocateSnapUpSpec) -> None:
         """Answer that there is nothing to upgrade."""

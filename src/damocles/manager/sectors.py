@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
-from damocles.manager import errors
+from damocles.manager import deals, errors
 from damocles.manager.db import tables
 from damocles.wire import codec, records, seal
 from damocles.wire.sectors import SealProof, SectorID
@@ -25,6 +25,16 @@ _SELECT_ALL = (
     select(_sectors.c.record)
     .where(_sectors.c.online == bindparam("online"))
     .order_by(_sectors.c.miner, _sectors.c.number)
+)
+_SELECT_UNHEARD = (
+    select(_sectors.c.attempt, _sectors.c.record)
+    .where(_sectors.c.allocated_to == bindparam("holder"), _sectors.c.online.is_(True), _sectors.c.worker.is_(None))
+    .order_by(_sectors.c.allocated_at)
+)
+_SELECT_STORE = select(tables.sector_files.c.sealed_store).where(
+    tables.sector_files.c.miner == bindparam("of_miner"),
+    tables.sector_files.c.number == bindparam("of_number"),
+    tables.sector_files.c.kind == bindparam("of_kind"),
 )
 _INSERT = insert(_sectors)
 _UPDATE = update(_sectors).where(_IS_SECTOR)
@@ -116,7 +126,11 @@ def find(tx: Connection, sector: SectorID, *, online: bool | None = None) -> rec
     row = _row(tx, sector)
     if row is None or online not in {None, row.online}:
         return None
-    return codec.decode(row.record, records.SectorState)
+    return _decoded(row.record)
+
+
+def _decoded(text: str) -> records.SectorState:
+    return codec.decode(text, records.SectorState)
 
 
 def _row(tx: Connection, sector: SectorID) -> Row[bool, bool, int, str] | None:
@@ -126,7 +140,7 @@ def _row(tx: Connection, sector: SectorID) -> Row[bool, bool, int, str] | None:
 def select_all(tx: Connection, *, online: bool, job: Job = Job.ALL) -> list[records.SectorState]:
     """Return the online or the offline records of a job class, by miner and number."""
     rows = tx.execute(_SELECT_ALL, {"online": online}).scalars()
-    found = [codec.decode(text, records.SectorState) for text in rows]
+    found = [_decoded(text) for text in rows]
     return found if job is Job.ALL else [record for record in found if job_of(record) is job]
 
 
@@ -144,7 +158,7 @@ def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: f
     row = _row(tx, sector)
     if row is None:
         raise errors.SectorNotFound
-    record = codec.decode(row.record, records.SectorState)
+    record = _decoded(row.record)
     _append_event(tx, sector, row.attempt, report, now)
     if row.online:
         record = msgspec.structs.replace(record, latest_state=report)
@@ -177,8 +191,57 @@ def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float)
         raise errors.SectorNotFound
     if not row.online:
         return
-    record = codec.decode(row.record, records.SectorState)
-    save(tx, msgspec.structs.replace(record, finalized=True, abort_reason=abort_reason or ""), now)
+    record = _decoded(row.record)
+    job = job_of(record)
+    if aborts and job in {Job.SEALING, Job.SNAPUP}:
+        deals.release(tx, sector)
+    if job is Job.SEALING:
+        # A sector that is brought back gets deals anew: these may be another one's by then.
+        pieces = None if aborts else record.pieces
+        ended = msgspec.structs.replace(record, finalized=True, abort_reason=abort_reason or "", pieces=pieces)
+    elif job is Job.SNAPUP and aborts:
+        ended = msgspec.structs.replace(
+            record,
+            finalized=True,
+            upgraded=False,
+            pieces=None,
+            upgrade_public=None,
+            upgraded_info=None,
+            upgrade_message_id=None,
+            upgrade_landed_epoch=None,
+        )
+    else:
+        # Whatever became of it, the sector on the chain is as good as it was.
+        ended = msgspec.structs.replace(record, finalized=True, need_rebuild=False, unsealing=False)
+    save(tx, ended, now)
+
+
+def reopen(tx: Connection, record: records.SectorState, holder: str, now: float) -> int:
+    """Bring a finished sector online with this record for more work, handed to `holder`; return the attempt's number.
+
+    An empty holder means that it waits to be handed out.
+    """
+    fresh = msgspec.structs.replace(record, finalized=False, latest_state=None)
+    key = {"of_miner": record.id.miner, "of_number": record.id.number}
+    attempt = tx.execute(_SELECT, key).one().attempt + 1
+    allocation = {"attempt": attempt, "allocated_to": holder, "allocated_at": now}
+    tx.execute(_UPDATE, {**key, **allocation, **_columns(fresh, now)})
+    return int(attempt)
+
+
+def unheard(tx: Connection, holder: str, job: Job) -> tuple[records.SectorState, int] | None:
+    """Return the sector that was handed to `holder` for a job and never heard of since, and its attempt.
+
+    An empty holder finds what waits to be handed out, the oldest first.
+    """
+    rows = tx.execute(_SELECT_UNHEARD, {"holder": holder})
+    return next(((record, row.attempt) for row in rows if job_of(record := _decoded(row.record)) is job), None)
+
+
+def files(tx: Connection, sector: SectorID, *, upgrade: bool) -> str | None:
+    """Return the persist store that has the sector's files."""
+    kind = "upgrade" if upgrade else "normal"
+    return tx.execute(_SELECT_STORE, {"of_miner": sector.miner, "of_number": sector.number, "of_kind": kind}).scalar()
 
 
 def place_files(tx: Connection, sector: SectorID, store: str, *, upgrade: bool) -> None:

@@ -1,9 +1,10 @@
-"""Verify seal proofs in a child process: nothing of the proofs library runs in the daemon."""
+"""Verify proofs in a child process: nothing of the proofs library runs in the daemon."""
 
 import contextlib
 import re
 from collections.abc import AsyncIterator, Hashable
 
+import msgspec
 import structlog
 
 from damocles.manager import errors
@@ -15,7 +16,6 @@ from damocles.wire.sectors import SectorSize
 
 log = structlog.get_logger(__name__)
 
-_STAGE = "verify_seal"
 _LANE = "verifier"
 # What the library says of this machine, not of the proof. A verifying key that is there but cannot be read is told in
 # the same words as a missing one.
@@ -36,14 +36,20 @@ class StagesVerifier:
             interface.Refused: The claim is malformed; the text is the library's.
             errors.Unverifiable: The verifying key is missing, or the child died.
         """
+        return await self._verify("verify_seal", claim, claim.registered_proof, "porep")
+
+    async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
+        """Tell whether a window PoSt is valid; raises as `verify`."""
+        return await self._verify("verify_window_post", claim, claim.proof_type, "wdpost")
+
+    async def _verify(self, stage: str, claim: msgspec.Struct, proof_name: str, kind: str) -> bool:
         try:
-            valid = await self._stages.run(_STAGE, claim, lane=_LANE, on_status=lambda _: None)
+            valid = await self._stages.run(stage, claim, lane=_LANE, on_status=lambda _: None)
         except stage_errors.StageFailed as error:
             if lacking := _NO_KEY.match(error.message):
-                size = _size_label(claim.registered_proof)
                 msg = (
                     f"the proof cannot be verified: the manager's machine has no usable {lacking['base']}.vk; get it"
-                    f" there with: damocles-worker params fetch --sector-size {size} --for porep"
+                    f" there with: damocles-worker params fetch --sector-size {_size_label(proof_name)} --for {kind}"
                 )
                 raise errors.Unverifiable(msg) from error
             if error.message.startswith(_PANIC):
@@ -66,4 +72,4 @@ def _log(lane: Hashable, stage: str, pid: int, line: str) -> None:
 
 
 def _size_label(proof_name: str) -> str:
-    return next((size.label for size in SectorSize if f"Drg{size.label}V" in proof_name), "SIZE")
+    return next((size.label for size in SectorSize if f"{size.label}V" in proof_name), "SIZE")

@@ -1,4 +1,4 @@
-"""Who may do what: scopes, the table of every method of both daemons, and the guard that asks it.
+"""Who may do what: scopes, the table of everything that both daemons serve, and the guard that asks it.
 
 `read` < `operate` < `admin` are steps of one ladder. `worker` stands apart: it opens what sealing workers call, and
 nothing by which one could manage another.
@@ -65,7 +65,7 @@ _ADMIN = Rule(Scope.ADMIN, changes=True)
 _ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
 _SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, a worker's own business
 
-# Wire method, or path, to rule. The methods of `Venus` that we do not serve yet are here too.
+# Wire method, or HTTP method and path, to rule. The methods of `Venus` that we do not serve yet are here too.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         # The manager for workers.
@@ -98,7 +98,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         # The manager for people and tools.
         "Venus.ListSectors": _READ,
         "Venus.FindSector": _READ,
-        "Venus.FindSectorInAllStates": _READ,
+        "Venus.FindSectorInAllStates": _ASKED,
         "Venus.FindSectorsWithDeal": _READ,
         "Venus.FindSectorWithPiece": _READ,
         "Venus.ImportSector": _ADMIN,
@@ -121,9 +121,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.StoreList": _READ,
         "Venus.SectorSetForRebuild": _OPERATE,
         "Venus.UnsealPiece": _OPERATE,
+        "Damocles.UnsealTasks": _READ,
         "Venus.WdPoStResetJob": _OPERATE,
         "Venus.WdPoStRemoveJob": _OPERATE,
         "Venus.WdPoStAllJobs": _READ,
+        "Damocles.MockWdPoSt": _OPERATE,
         "Venus.GetTicket": _READ,
         "Venus.GetSeed": _READ,
         "Venus.GetWindowPoStChanlleengeRand": _READ,
@@ -131,6 +133,13 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.GetInfo": _READ,
         "Venus.GetMinerConfig": _READ,
         "Venus.Version": _ASKED,
+        # The manager for our own workers. What is called under an attempt is audited by its own name.
+        "Damocles.Allocate": _SEALING,
+        "Damocles.AllocateSanpUpSector": _SEALING,
+        "Damocles.AllocateRebuildSector": _SEALING,
+        "Damocles.AllocateUnsealSector": _SEALING,
+        "Damocles.Claim": _SEALING,
+        "Damocles.As": Rule(Scope.ADMIN, worker=True),
         # The fleet.
         "Damocles.Workers": _READ,
         "Damocles.FleetThreads": _READ,
@@ -139,6 +148,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.WorkerDrainState": _READ,
         "Damocles.WorkerLogs": _READ,
         "Damocles.SectorHistory": _READ,
+        "Damocles.Alerts": _READ,
+        "Damocles.AlertAck": _OPERATE,
+        "Damocles.AlertMute": _OPERATE,
         # A worker.
         "VenusWorker.WorkerList": _READ,
         "VenusWorker.WorkerPause": _OPERATE,
@@ -157,20 +169,27 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.AuthList": Rule(Scope.ADMIN),
         "Damocles.AuthRevoke": _ADMIN,
         "Damocles.AuditList": _READ,
-        # Paths; one that ends in / stands for all below it.
-        "/metrics": _READ,
+        # What is asked for by path; one that ends in / stands for all below it.
+        "GET /metrics": _READ,
+        "GET /piecestore/": _ASKED,
+        "PUT /piecestore/": _SEALING,
     }
 )
 
-# Paths that need no token, whatever else is configured.
-OPEN_PATHS = frozenset({"/healthcheck"})
+# What needs no token, whatever is configured.
+OPEN = frozenset({"GET /healthcheck"})
+
+
+def route(verb: str, path: str) -> str:
+    """Return the name by which the table knows a request of HTTP."""
+    return f"{'GET' if verb == 'HEAD' else verb} {path}"
 
 
 def rule_of(name: str) -> Rule | None:
-    """Return the rule of a wire method or a path; None if there is none."""
+    """Return the rule of a wire method or of a `route`; None if there is none."""
     rule = RULES.get(name)
-    if rule is None and name.startswith("/"):
-        above = [path for path in RULES if path.startswith("/") and path.endswith("/") and name.startswith(path)]
+    if rule is None and "/" in name:
+        above = [known for known in RULES if known.endswith("/") and name.startswith(known)]
         rule = RULES[max(above, key=len)] if above else None
     return rule
 
@@ -229,7 +248,8 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 class Guard:
     """Lets calls through, or says why not.
 
-    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are.
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are, and
+    `admit_text` what to do for a program that cannot send one.
     """
 
     def __init__(
@@ -237,13 +257,15 @@ class Guard:
         identify: Callable[[str], Awaitable[Principal]],
         *,
         help_text: str,
+        admit_text: str = "",
         admission: Admission | None = None,
-        open_paths: frozenset[str] = OPEN_PATHS,
+        open_routes: frozenset[str] = OPEN,
     ) -> None:
         self._identify = identify
         self._help = help_text
+        self._admit_text = admit_text
         self._admission = admission or Admission()
-        self._open_paths = open_paths
+        self._open_routes = open_routes
         self._refused: set[tuple[str, str, str]] = set()
 
     async def identify(self, token: str | None, peer: str) -> Principal:
@@ -260,13 +282,13 @@ class Guard:
         return principal
 
     async def authorize(self, name: str, token: str | None, peer: str) -> Principal:
-        """Return who calls the method (or asks for the path) `name`, if they may.
+        """Return who calls the method (or asks for the `route`) with this name, if they may.
 
         Raises:
             errors.RpcError: They may not (401: who is it? 403: not with this scope); the text says what is needed.
             UnknownMethod: They are known, and the table does not have the method.
         """
-        if name in self._open_paths:
+        if name in self._open_routes:
             return Principal("anyone", frozenset())
         rule = rule_of(name)
         try:
@@ -275,6 +297,8 @@ class Guard:
             self._tell(name, peer, str(error))
             needed = f" with scope {rule.needs()}" if rule else ""
             text = f"{error}: {name[:100]} needs a token{needed}; {self._help}"
+            if token is None and self._admit_text:
+                text += f"; {self._admit_text}"
             raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
         if rule is None:
             raise UnknownMethod(name)

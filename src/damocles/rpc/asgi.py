@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from damocles.rpc import core, dialects, duplex
+from damocles.rpc import access, core, dialects, duplex, errors
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -49,6 +49,28 @@ def endpoint(service: core.Service, *, websocket: bool, body_seconds: float = BO
 def worker_app(service: core.Service, *, body_seconds: float = BODY_SECONDS) -> App:
     """Return the application of a worker: JSON-RPC over POST on any path."""
     return endpoint(service, websocket=False, body_seconds=body_seconds)
+
+
+def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], str]) -> App:
+    """Return `app` behind a guard, which knows a request by the name that `name_of` gives to its scope."""
+    if guard is None:
+        return app
+
+    async def answer(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})  # refuses the handshake
+            return
+        call = call_of(scope, "http")
+        try:
+            await guard.authorize(name_of(scope), call.token, call.peer)
+        except access.UnknownMethod:
+            await respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
+        except errors.RpcError as error:
+            await respond(send, error.code, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
+        else:
+            await app(scope, receive, send)
+
+    return answer
 
 
 async def respond(send: Send, status: int, body: bytes, content_type: str, *, close: bool = False) -> None:

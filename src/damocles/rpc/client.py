@@ -80,7 +80,7 @@ class Client:
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, seconds) from exc
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:
-            raise errors.Unreachable(self.url, errors.reason_of(exc)) from exc
+            raise errors.unreachable(self.url, exc) from exc
         except httpx2.RemoteProtocolError as exc:
             if str(exc).startswith(("Server disconnected", "peer closed")):
                 raise errors.Disconnected(self.url, str(exc)) from exc

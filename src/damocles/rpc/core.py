@@ -91,6 +91,15 @@ class Auditor(Protocol):
         """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
 
 
+class Meter(Protocol):
+    """Whoever counts calls."""
+
+    def measure(
+        self, method: Method, arguments: Sequence[Any]
+    ) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
+        """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
+
+
 def _begin(method: Method, call: Call, arguments: list[Any]) -> Any:
     return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
 
@@ -125,11 +134,17 @@ class Service:
     """
 
     def __init__(
-        self, dialect: dialects.Dialect, *, guard: access.Guard | None = None, auditor: Auditor | None = None
+        self,
+        dialect: dialects.Dialect,
+        *,
+        guard: access.Guard | None = None,
+        auditor: Auditor | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.dialect = dialect
         self.guard = guard
         self._auditor = auditor
+        self._meter = meter
         self._methods: dict[str, Method] = {}
 
     @property
@@ -269,9 +284,12 @@ class Service:
         """
         with self._crashes(method, call):
             arguments = self._arguments(method, request)
-            async with self._audited(method, request, call, arguments) as tell:
-                result = codec.encode(await _begin(method, call, arguments))
-                tell(result)
+            with self._measured(method, arguments) as count:
+                async with self._audited(method, request, call, arguments) as tell:
+                    outcome = await _begin(method, call, arguments)
+                    result = codec.encode(outcome)
+                    tell(result)
+                count(outcome)
             return result
 
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:
@@ -295,6 +313,11 @@ class Service:
         if self._auditor is None:
             return contextlib.nullcontext(lambda _: None)
         return self._auditor.change(call, method, arguments, bytes(request.params).strip())
+
+    def _measured(
+        self, method: Method, arguments: Sequence[Any]
+    ) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
+        return contextlib.nullcontext(lambda _: None) if self._meter is None else self._meter.measure(method, arguments)
 
     @contextlib.contextmanager
     def _crashes(self, method: Method, call: Call) -> Generator[None, None, None]:

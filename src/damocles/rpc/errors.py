@@ -4,6 +4,7 @@
     ├── RpcError           the peer understood and refused: look at `code`, do not repeat unchanged
     │   └── ProtocolError  …because the request itself is wrong, or its handler crashed
     ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
+    │   └── Untrusted      …or its certificate is not accepted: tell a person
     ├── Disconnected       the connection broke: the peer may have done the work; repeat what is idempotent
     ├── TimedOut           no answer in time: as Disconnected
     └── BadAnswer          what came back is no answer to this call: wrong address, or another version; tell a person
@@ -26,6 +27,7 @@ class Code(enum.IntEnum):
     UNAUTHORIZED = 401  # go-jsonrpc's: no token, or one that is good for nothing
     FORBIDDEN = 403  # ours: the token has another scope
     SECTOR_STATE_NOT_FOUND = 11001
+    STALE_ATTEMPT = 11409  # another worker has taken the sector up since; not the original's
     UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
     WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker
     PARSE = -32700  # the manager also uses it for parameters of the wrong type
@@ -64,6 +66,31 @@ class Unreachable(CallError):
         super().__init__(f"{url} cannot be reached: {reason}; is it running, and is the address right?")
         self.url = url
         self.reason = reason
+
+
+class Untrusted(Unreachable):
+    """The peer's certificate is not accepted; nothing was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        CallError.__init__(self, f"{url}: its certificate is not accepted: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+def unreachable(url: str, exc: BaseException) -> Unreachable:
+    """Return why no connection came about, from what a library raised."""
+    at: BaseException | None = exc
+    while at is not None:
+        said = getattr(at, "verify_message", None)  # of ssl.SSLCertVerificationError, whose import takes time
+        if isinstance(said, str):
+            help_text = (
+                "name the host in its certificate as it is named here"
+                if "mismatch" in said
+                else "give the file of the authority that made it (--ca-file, or sector_manager.ca_file of a worker)"
+            )
+            return Untrusted(url, f"{said.rstrip('.')}; {help_text}")
+        at = at.__cause__ or at.__context__
+    return Unreachable(url, reason_of(exc))
 
 
 class Disconnected(CallError):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from damocles.rpc import access, address, asgi, core, errors
+from damocles.rpc import access, address, asgi, core
 
 
 async def _health(_: Request) -> Response:
@@ -32,30 +32,12 @@ def manager_app(
     rpc = asgi.endpoint(service, websocket=True, body_seconds=body_seconds)
     rest = Starlette(routes=[Route("/healthcheck", _health), *routes], exception_handlers={404: _not_found})
     rest.router.redirect_slashes = False
+    admitted = asgi.guarded(rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]))
 
     async def app(scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["path"] == address.MANAGER_PATH:
             await rpc(scope, receive, send)
-        elif scope["type"] != "http":
-            await send({"type": "websocket.close"})  # refuses the handshake: no other path converses
-        elif (refusal := await _refusal(service, scope)) is not None:
-            await refusal(scope, receive, send)
         else:
-            await rest(scope, receive, send)
+            await admitted(scope, receive, send)
 
     return app
-
-
-async def _refusal(service: core.Service, scope: asgi.Message) -> Response | None:
-    """Return what a path is answered with instead of its route, if it is not to be had."""
-    if service.guard is None:
-        return None
-    call = asgi.call_of(scope, "http")
-    try:
-        await service.guard.authorize(scope["path"], call.token, call.peer)
-    except access.UnknownMethod:
-        return PlainTextResponse("404 page not found\n", 404)
-    except errors.RpcError as error:
-        bearer = {"www-authenticate": "Bearer"} if error.code == errors.Code.UNAUTHORIZED else {}
-        return PlainTextResponse(f"{error.message}\n", error.code, bearer)
-    return None

@@ -63,7 +63,7 @@ class Client:
                 self._connection.connect()
             except OSError as exc:
                 self._connection.close()
-                raise errors.Unreachable(self.url, errors.reason_of(exc)) from exc
+                raise errors.unreachable(self.url, exc) from exc
 
     def _exchange(self, body: bytes) -> tuple[int, bytes]:
         try:

@@ -5,19 +5,36 @@ What a client trusts is an `ssl.SSLContext`, the path of a PEM file with authori
 
 import os
 import ssl
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from damocles.rpc import errors
 
 Trust: TypeAlias = ssl.SSLContext | str | os.PathLike[str] | None
+
+
+class Unusable(OSError):
+    """A certificate, key or authority cannot be used; the message names the files."""
+
+
+class Files(NamedTuple):
+    """What `server_context` takes."""
+
+    certificate: str | os.PathLike[str]
+    key: str | os.PathLike[str]
 
 
 def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> ssl.SSLContext:
     """Return the context of a server from PEM files: its certificate (and chain), and the key.
 
     Raises:
-        OSError: A file cannot be read, or (`ssl.SSLError`) the two do not belong together.
+        Unusable: A file cannot be read, or the two do not belong together.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        msg = f"the certificate {certificate} with the key {key} cannot be used: {errors.reason_of(error)}"
+        raise Unusable(msg) from error
     return context
 
 
@@ -25,8 +42,12 @@ def client_context(trust: Trust) -> ssl.SSLContext:
     """Return the context of a client.
 
     Raises:
-        OSError: The file cannot be read, or (`ssl.SSLError`) holds no certificate.
+        Unusable: The file cannot be read, or holds no certificate.
     """
     if isinstance(trust, ssl.SSLContext):
         return trust
-    return ssl.create_default_context(cafile=trust)
+    try:
+        return ssl.create_default_context(cafile=trust)
+    except OSError as error:
+        msg = f"the authorities in {trust} cannot be used: {errors.reason_of(error)}"
+        raise Unusable(msg) from error

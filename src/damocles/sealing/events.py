@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
+from damocles.sealing.sectors import UnsealPiece
 from damocles.sealing.states import State
 from damocles.wire import seal, tasks
 from damocles.wire.codec import NumberList
@@ -31,9 +32,10 @@ class PlanEvent(Event, frozen=True):
 
 
 class Allocate(PlanEvent, frozen=True):
-    """The manager handed out a sector."""
+    """The manager handed out a sector, under an attempt if it knows attempts."""
 
     allocated: seal.AllocatedSector
+    claim: int | None = None
 
 
 class AcquireDeals(PlanEvent, frozen=True):
@@ -140,6 +142,74 @@ class ReSubmitProof(PlanEvent, frozen=True):
     resubmit_proof: bool = True
 
 
+class AllocatedSnapUpSector(PlanEvent, frozen=True):
+    """The manager handed out a sector to upgrade with these deals."""
+
+    allocated: seal.AllocatedSector
+    deals: list[seal.SectorPiece] | None
+    upgrade_from: seal.SectorPublic
+    access_instance: str
+    claim: int | None = None
+
+
+class SnapEncode(PlanEvent, frozen=True):
+    """The new replica is encoded."""
+
+    snap_encoded: tasks.SnapEncodeOutput
+
+
+class SnapProve(PlanEvent, frozen=True):
+    """The upgrade is proven; a rebuild, of which nobody wants the proof, has only tried that it can be."""
+
+    snap_proof: NumberList | None
+
+
+class RePersist(PlanEvent, frozen=True):
+    """The manager does not find the files where they were put."""
+
+
+class AllocatedRebuildSector(PlanEvent, frozen=True):
+    """The manager handed out a sector to make again, with the ticket that it was sealed with."""
+
+    allocated: seal.AllocatedSector
+    deals: list[seal.SectorPiece] | None
+    ticket: seal.Ticket
+    upgrade_from: seal.SectorPublic | None
+    claim: int | None = None
+
+
+class CheckSealed(PlanEvent, frozen=True):
+    """The replica is the one that the chain knows."""
+
+
+class SkipSnap(PlanEvent, frozen=True):
+    """The sector was never upgraded."""
+
+
+class AllocatedUnsealSector(PlanEvent, frozen=True):
+    """The manager wants a piece out of a sector."""
+
+    allocated: seal.AllocatedSector
+    ticket: seal.Ticket
+    unseal_piece: UnsealPiece
+    access_instance: str
+    claim: int | None = None
+
+
+class Unsealed(PlanEvent, frozen=True):
+    """The bytes of the piece are in the sealing store."""
+
+
+class Uploaded(PlanEvent, frozen=True):
+    """One more destination has the piece. Not an event of the original, which uploads to all of them in one go."""
+
+    uploaded: tuple[str, ...]
+
+
+class UploadPieceDone(PlanEvent, frozen=True):
+    """Every destination has the piece, and the manager knows."""
+
+
 class Finish(PlanEvent, frozen=True):
     """Nothing is left to do."""
 
@@ -152,8 +222,16 @@ class Restart(ControlEvent, frozen=True):
     """The worker started and found the sector."""
 
 
+class Claimed(ControlEvent, frozen=True):
+    """The manager gave this worker the next attempt at the sector; calls under older ones are refused."""
+
+    claim: int
+
+
 class Idle(ControlEvent, frozen=True):
-    """The manager has nothing for us."""
+    """The manager has nothing for us; `why` says what is waited for."""
+
+    why: str = "work from the manager"
 
 
 class Later(ControlEvent, frozen=True):

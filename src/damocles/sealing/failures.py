@@ -42,6 +42,10 @@ class Permanent(Failure):
     level = Level.PERMANENT
 
 
+class Stale(Permanent):
+    """The sector belongs to another worker now."""
+
+
 class Critical(Failure):
     """The environment is broken."""
 

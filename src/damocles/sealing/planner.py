@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from damocles.sealing import events, failures, plans, sealer
+from damocles.sealing import events, failures, plans, rebuild, sealer, snapup, unseal
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 
-PLANS: Mapping[str, plans.Plan] = {plan.name: plan for plan in (sealer.PLAN,)}
+PLANS: Mapping[str, plans.Plan] = {plan.name: plan for plan in (sealer.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def _step(
         case events.Failed():
             return _fail(plan, sector, event, limits, now)
         case events.Idle():
-            return _rest(sector, limits)
+            return _rest(sector, event.why, limits)
         case events.Later():
             return sector, (Wait(event.seconds, event.why),)
         case events.Wake():
@@ -112,6 +112,9 @@ def _step(
         case events.Restart():
             again = msgspec.structs.replace(sector, attempt=sector.attempt + 1) if sector.id else sector
             return again, (_act(plan, again, now),)
+        case events.Claimed():
+            ours = msgspec.structs.replace(sector, claim=event.claim)
+            return ours, (_act(plan, ours, now),)
         case events.Pause():
             if sector.paused_at is None:
                 sector = msgspec.structs.replace(sector, paused_at=now, retry_at=None)
@@ -199,13 +202,13 @@ def _fail(
     return msgspec.structs.replace(failed, retries=0, retry_at=None, paused_at=now), (report, Hold())
 
 
-def _rest(sector: Sector, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
+def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
     """Ask again soon, and after some refusals in a row at the pace of `seal_interval`."""
     if sector.idles < limits.request_task_max_retries:
         waiting = msgspec.structs.replace(sector, idles=sector.idles + 1)
-        return waiting, (Wait(limits.recover_interval_seconds, "work from the manager"),)
+        return waiting, (Wait(limits.recover_interval_seconds, why),)
     resting = msgspec.structs.replace(sector, idles=0)
-    return resting, (Wait(limits.seal_interval_seconds, "work from the manager"),)
+    return resting, (Wait(limits.seal_interval_seconds, why),)
 
 
 def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:

@@ -22,6 +22,7 @@ class Step:
         needs: Fields of the sector that the handler reads.
         files: Parts of the store that the handler reads (names of `stores.layout.Layout`).
         until: Once the sector has been in this state, going back here is senseless: the chain holds its outcome.
+        spoiled_by: From this state on the files that the handler reads are others; going back has to begin further up.
     """
 
     does: str
@@ -30,6 +31,7 @@ class Step:
     needs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     until: State | None = None
+    spoiled_by: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Plan:
             return f"{sector.id} has not reached {state} yet"
         if step.until is not None and step.until in sector.visited:
             return f"{sector.id} is past {step.until}: the chain holds what follows from {state}"
+        if step.spoiled_by is not None and step.spoiled_by in sector.path:
+            return f"{sector.id} is past {step.spoiled_by}, where the files that {state} reads are replaced"
         missing = [f"its {name}" for name in step.needs if getattr(sector, name) is None]
         missing += [f"the file(s) of {name}" for name in step.files if name not in files_at_hand]
         return f"{sector.id} lacks {', '.join(missing)}" if missing else None

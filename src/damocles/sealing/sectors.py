@@ -4,7 +4,16 @@ import msgspec
 
 from damocles.sealing.states import State
 from damocles.wire import seal, sectors, tasks
-from damocles.wire.codec import NumberList
+from damocles.wire.codec import CID, Bytes32, NumberList
+
+
+class UnsealPiece(msgspec.Struct, frozen=True):
+    """What is wanted of a sector: the bytes of a piece, or a part of them. Offset and size count unpadded bytes."""
+
+    cid: CID
+    offset_bytes: int
+    size_bytes: int
+    comm_d: Bytes32  # of the sector as it was sealed first
 
 
 class Sector(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +39,17 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     c1out: msgspec.Raw | None = None
     proof: NumberList | None = None
     resubmit_proof: bool = False
+    upgrade_from: seal.SectorPublic | None = None  # an upgrade, or the rebuild of one: what the sector was before
+    access_instance: str | None = None  # the persist store that has the files to work from
+    snap_encoded: tasks.SnapEncodeOutput | None = None
+    snap_proof: NumberList | None = None
+    unseal_piece: UnsealPiece | None = None
+    uploaded: tuple[str, ...] = ()  # destinations that have the piece
     path: tuple[State, ...] = ()  # the states it came through to the present one
     entered_at: float | None = None  # when it came to this state
     visited: tuple[State, ...] = ()  # every state it has ever been in, also before a step back
 
+    claim: int | None = None  # the number under which calls for the sector are made
     attempt: int = 1  # of the present state's handler: failures, resumes and restarts count
     retries: int = 0  # temporary failures in a row; a success resets it
     retry_at: float | None = None

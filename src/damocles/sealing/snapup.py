@@ -1,4 +1,8 @@
-"""The plan `snapup`: put deals into a sector that is already proven, by encoding them into its replica."""
+"""The plan `snapup`: put deals into a sector that is already proven, by encoding them into its replica.
+
+The replica and its cache stay in their persist store; the sealing store links to them. The chain's part after the
+proof is the manager's.
+"""
 
 from damocles.sealing import events as e
 from damocles.sealing.plans import Plan, Step
@@ -28,7 +32,7 @@ PLAN = Plan(
             stage="SnapProve",
             to={e.SnapProve: S.SnapProved},
             needs=_ENCODED,
-            files=("sealed_any", "update"),
+            files=("sealed", "tree_r_last", "tree_d", "update"),
         ),
         S.SnapProved: Step(
             does="persist_update",

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from damocles import proofs
-from damocles.stages import durable, job, pieces
+from damocles.stages import durable, fr32, job, pieces, replicas
 from damocles.wire import codec, sectors, tasks
 
 _PROOF_SIZE = re.compile(r"StackedDrg(\d+[KMG]iB)V")
@@ -143,6 +143,33 @@ def unseal(task: tasks.Unseal) -> int:
     return written
 
 
+def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
+    """Write a range of an upgraded sector's data to a file that is made anew.
+
+    The whole sector is decoded, into a file beside the output that is removed before and after.
+    """
+    output, whole = Path(task.unsealed_output), Path(task.unsealed_output + ".padded")
+    whole.unlink(missing_ok=True)
+    try:
+        with whole.open("wb") as file:
+            file.truncate(Path(task.replica_path).stat().st_size)
+        proofs.snap_decode(task, str(whole))
+        with whole.open("rb") as source, output.open("wb") as sink:
+            fr32.copy_range(
+                source, sink, task.offset, task.num_bytes, lambda done: around.progress(done, task.num_bytes)
+            )
+    finally:
+        whole.unlink(missing_ok=True)
+    durable.sync(output)
+    return task.num_bytes
+
+
+def check_replicas(task: tasks.CheckReplicas, around: job.Job) -> list[tasks.Fault]:
+    """Read what a window PoSt will need of each sector; only those that hang cost their time."""
+    numbers = [replica.sector_id for replica in task.replicas]
+    return replicas.check(task, proofs.window_challenges(task.proof_type, task.seed, numbers, task.miner_id), around)
+
+
 def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutput:
     """Prove sectors; those that cannot be proved are an output, not a failure."""
     try:
@@ -166,10 +193,13 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "c2": _plain(c2),
     "snap_encode": _plain(snap_encode),
     "unseal": _plain(unseal),
+    "snap_decode": snap_decode,
     "window_post": window_post,
     # These only read files of the sector, or none at all.
     "c1": _plain(proofs.c1),
     "verify_seal": _plain(proofs.verify_seal),
+    "verify_window_post": _plain(proofs.verify_window_post),
+    "check_replicas": check_replicas,
     "snap_vanilla": _plain(proofs.snap_vanilla),
     "snap_prove": _plain(proofs.snap_prove),
     "snap_verify": _plain(proofs.snap_verify),

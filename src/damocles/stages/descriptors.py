@@ -98,7 +98,7 @@ STAGES: Mapping[str, Stage] = {
         Stage(
             name="snap_vanilla",
             label="SnapVanilla",
-            about="collect the vanilla proofs of an upgrade",
+            about="collect the vanilla proofs of an upgrade, and check them",
             task=tasks.SnapVanilla,
             output=list[codec.NumberList],
             is_ours=True,
@@ -121,6 +121,14 @@ STAGES: Mapping[str, Stage] = {
             is_ours=True,
         ),
         Stage(
+            name="snap_decode",
+            label="Unseal",
+            about="get data back out of an upgraded sector",
+            task=tasks.SnapDecode,
+            output=int,
+            is_ours=True,
+        ),
+        Stage(
             name="transfer",
             label="Transfer",
             about="copy or link files between stores",
@@ -136,6 +144,15 @@ STAGES: Mapping[str, Stage] = {
             output=int,
         ),
         Stage(
+            name="upload",
+            label="UploadPiece",
+            about="send a file to an HTTP server",
+            task=tasks.Upload,
+            output=int,
+            needs_proofs=False,
+            is_ours=True,
+        ),
+        Stage(
             name="window_post",
             label="WindowPoSt",
             about="prove that sectors are still stored",
@@ -145,6 +162,14 @@ STAGES: Mapping[str, Stage] = {
             default_concurrency=1,
         ),
         Stage(
+            name="check_replicas",
+            label="WindowPoSt",
+            about="read of sectors what a window PoSt would, each within a time limit",
+            task=tasks.CheckReplicas,
+            output=list[tasks.Fault],
+            is_ours=True,
+        ),
+        Stage(
             name="winning_post",
             label="WinningPoSt",
             about="prove that challenged sectors are stored, to win a block",
@@ -152,6 +177,14 @@ STAGES: Mapping[str, Stage] = {
             output=tasks.WinningPoStOutput,
             keeps_parameters=True,
             default_concurrency=1,
+        ),
+        Stage(
+            name="verify_window_post",
+            label="VerifyPoSt",
+            about="verify a window PoSt",
+            task=tasks.VerifyWindowPoSt,
+            output=bool,
+            is_ours=True,
         ),
         Stage(
             name="verify_seal",

@@ -211,6 +211,10 @@ class Stages:
         assert worker is not None
         return worker.pid
 
+    def occupancy(self) -> limits.Occupancy:
+        """Return how the limits of the stages are used at the moment."""
+        return self._desk.occupancy()
+
     def pid(self, lane: Hashable) -> int | None:
         """Return the pid of the lane's own child, if it runs."""
         seat = self._lanes.get(lane)

@@ -5,6 +5,7 @@ waiting for another, and two claims cannot block each other for good, in whateve
 Claims are served first come, first served; a later one goes ahead only where that takes nothing from an earlier one.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -54,6 +55,15 @@ class Claim:
         if self._desk is not None:
             desk, self._desk = self._desk, None
             desk._take_back(self)  # noqa: SLF001 - a claim is the desk's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """How many tasks of each stage run and wait, and how many may run at once where that is limited."""
+
+    running: Mapping[str, int]
+    waiting: Mapping[str, int]
+    limits: Mapping[str, int]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -117,6 +127,14 @@ class Desk:
             if name not in self._locks:
                 msg = f"lock {name} is not in processors.ext_locks ({', '.join(self._locks) or 'which is empty'})"
                 raise ValueError(msg)
+
+    def occupancy(self) -> Occupancy:
+        """Return how the limits are used at the moment."""
+        return Occupancy(
+            running=dict(self._running),
+            waiting=Counter(waiter.stage for waiter in self._waiting),
+            limits=self._concurrent,
+        )
 
     async def claim(self, stage: str, places: Sequence[Place], on_wait: Callable[[str], None]) -> Claim:
         """Wait for everything that a task of `stage` at one of `places` needs.

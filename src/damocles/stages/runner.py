@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from damocles.stages import copies, descriptors, host, job, protocol
+from damocles.stages import copies, descriptors, host, job, protocol, uploads
 from damocles.wire import codec
 
 _READ_BYTES = 1 << 20
@@ -34,7 +34,8 @@ class Runner:
         self._write_lock = threading.Lock()
         self._jobs: dict[int, job.Job] = {}
         self._processors: dict[str, Callable[[Any, job.Job], Any]] = {
-            "transfer": lambda task, around: copies.run(task, around, disable_link=disable_link)
+            "transfer": lambda task, around: copies.run(task, around, disable_link=disable_link),
+            "upload": uploads.run,
         }
 
     def serve(self) -> None:

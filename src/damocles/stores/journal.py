@@ -6,6 +6,7 @@ in a table of their own, so that they are written once. The file can be read whi
 
 import sqlite3
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -37,6 +38,7 @@ CREATE TABLE history (
 CREATE TRIGGER history_is_never_changed BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE sector (id INTEGER PRIMARY KEY CHECK (id = 1), record BLOB NOT NULL) STRICT;
+CREATE TABLE identity (id TEXT NOT NULL) STRICT; -- of the store, wherever it is moved
 CREATE TABLE outputs (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 """
 
@@ -78,6 +80,7 @@ class Journal:
         except sqlite3.Error as error:
             msg = f"cannot open the journal {path}: {error}"
             raise JournalError(msg) from error
+        self.identity = str(self._db.execute("SELECT id FROM identity").fetchone()[0])
         self._written: dict[str, msgspec.Raw | None] = {}
 
     def close(self) -> None:
@@ -202,7 +205,8 @@ def create(path: Path) -> None:
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found == 0:
-        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        identity = f"INSERT INTO identity VALUES ('{uuid.uuid4()}');"  # noqa: S608, a value of our own
+        db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {identity} PRAGMA user_version = {FORMAT}; COMMIT;")
     elif found != FORMAT:
         msg = f"{path} has format {found}, this release reads {FORMAT}: use the release that wrote it"
         raise JournalError(msg)

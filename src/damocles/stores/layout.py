@@ -9,6 +9,8 @@
   data/unsealed/s-t0<miner>-<n>           staged file: the padded pieces
   data/cache/s-t0<miner>-<n>/             layers, trees, p_aux, t_aux
   data/sealed/s-t0<miner>-<n>             the replica
+  data/update/s-t0<miner>-<n>             the replica of an upgrade, data/update-cache/… its trees and auxiliary files
+  data/unsealed/<piece cid>               a piece, or a part of it, on its way out of a sector
   trash/<time>-s-t0<miner>-<n>/           files of a sector that was given up
 ```
 """
@@ -31,10 +33,11 @@ def tree_r_last_names(size: SectorSize) -> list[str]:
     return [f"sc-02-data-tree-r-last-{i}.dat" for i in range(parts)] or ["sc-02-data-tree-r-last.dat"]
 
 
-def persisted_names(sector: SectorID, size: SectorSize) -> list[str]:
+def persisted_names(sector: SectorID, size: SectorSize, *, upgraded: bool = False) -> list[str]:
     """Return what a persist store keeps of a sector, as paths below its root, in the order of copying."""
-    cache = [*tree_r_last_names(size), "p_aux", "t_aux"]
-    return [f"sealed/{sector}", *(f"cache/{sector}/{name}" for name in cache)]
+    replica, cache = ("update", "update-cache") if upgraded else ("sealed", "cache")
+    names = [*tree_r_last_names(size), "p_aux", "t_aux"]
+    return [f"{replica}/{sector}", *(f"{cache}/{sector}/{name}" for name in names)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,20 @@ class Layout:
         """The replica."""
         return self.data / "sealed" / str(self.sector)
 
+    @property
+    def update_file(self) -> Path:
+        """The replica of an upgrade."""
+        return self.data / "update" / str(self.sector)
+
+    @property
+    def update_cache_dir(self) -> Path:
+        """Trees and auxiliary files of an upgrade."""
+        return self.data / "update-cache" / str(self.sector)
+
+    def piece_file(self, cid: str) -> Path:
+        """Return where a piece goes that is got out of the sector."""
+        return self.data / "unsealed" / cid
+
     def at_hand(self) -> frozenset[str]:
         """Return which parts are there, by the names that the plans' tables use."""
         cache = self.cache_dir
@@ -82,8 +99,15 @@ class Layout:
             "tree_r_last": all((cache / name).exists() for name in tree_r_last_names(self.size)),
             # C1 reads layers and tree-c, or the synthetic proofs that replaced them.
             "proof_source": any(cache.glob("sc-02-data-layer-*.dat")) or (cache / SYNTHETIC_PROOFS).exists(),
+            "update": _has_size(self.update_file, size) and self._has_update_cache(),
+            "unsealed_piece": any(path != self.staged_file for path in self.staged_file.parent.glob("*")),
         }
         return frozenset(name for name, there in checks.items() if there)
+
+    def _has_update_cache(self) -> bool:
+        return all(
+            (self.update_cache_dir / name).exists() for name in [*tree_r_last_names(self.size), "p_aux", "t_aux"]
+        )
 
 
 def _has_size(path: Path, size_bytes: int) -> bool:

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from damocles.rpc import errors, sync
+from damocles.rpc import errors, sync, tokens
 from damocles.stores import journal
 from damocles.wire import fleet
 
 MINER = 10000
+HOME_VARIABLE = "DAMOCLES_PATH"
 PARAMETER_CACHE = Path(os.environ.get("FIL_PROOFS_PARAMETER_CACHE", "/var/tmp/filecoin-proof-parameters"))
 
 
@@ -63,7 +65,10 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0, e
 
 @dataclass
 class Farm:
-    """Folders, ports and processes below `base`; `with` stops whatever runs."""
+    """Folders, ports and processes below `base`; `with` stops whatever runs.
+
+    Meanwhile commands of this process and its children find the farm's manager's token by `DAMOCLES_PATH`.
+    """
 
     base: Path
     threads: int = 3
@@ -79,14 +84,21 @@ class Farm:
     worker_port: int = field(default_factory=free_port)
     manager: "subprocess.Popen[bytes] | None" = None
     worker: "subprocess.Popen[bytes] | None" = None
+    _path_before: str | None = None
 
     def __enter__(self) -> Self:
+        self._path_before = os.environ.get(HOME_VARIABLE)
+        os.environ[HOME_VARIABLE] = str(self.base / "manager")
         cli("damocles-worker", "store", "sealing-init", "--loc", *map(str, self.stores))
         cli("damocles-worker", "store", "file-init", "--loc", str(self.base / "persist"))
         self.config.write_text(self._config())
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._path_before is None:
+            os.environ.pop(HOME_VARIABLE, None)
+        else:
+            os.environ[HOME_VARIABLE] = self._path_before
         for process in (self.worker, self.manager):
             if process is not None:
                 stop(process)
@@ -127,12 +139,12 @@ class Farm:
 
     def all_threads(self) -> list[fleet.ThreadInfo]:
         """Ask the worker for its threads."""
-        with sync.connect(f"http://127.0.0.1:{self.worker_port}/", timeout_seconds=10) as worker:
+        with self.worker_client() as worker:
             return worker.call("VenusWorker.WorkerList", [], returns=list[fleet.ThreadInfo])
 
     def resume(self, index: int, state: str | None = None) -> bool:
         """Resume a thread."""
-        with sync.connect(f"http://127.0.0.1:{self.worker_port}/", timeout_seconds=10) as worker:
+        with self.worker_client() as worker:
             return worker.call("VenusWorker.WorkerResume", [index, state], returns=bool)
 
     def thread(self, index: int) -> fleet.ThreadInfo:
@@ -141,8 +153,18 @@ class Farm:
 
     def ask_manager(self, method: str, params: list[Any], returns: Any) -> Any:
         """Call the manager."""
-        with sync.connect(f"http://127.0.0.1:{self.manager_port}/rpc/v0", timeout_seconds=10) as manager:
+        with self.manager_client() as manager:
             return manager.call(f"Venus.{method}", params, returns=returns)
+
+    def worker_client(self) -> AbstractContextManager[sync.Client]:
+        """Return a connection to the worker with its own token, to be entered."""
+        url = f"http://127.0.0.1:{self.worker_port}/"
+        return sync.connect(url, token=tokens.read_file(self.base / "worker" / "token"), timeout_seconds=10)
+
+    def manager_client(self) -> AbstractContextManager[sync.Client]:
+        """Return a connection to the manager with its own token, to be entered."""
+        url = f"http://127.0.0.1:{self.manager_port}/rpc/v0"
+        return sync.connect(url, token=tokens.read_file(self.base / "manager" / "token"), timeout_seconds=10)
 
     def history(self, index: int) -> list[journal.Entry]:
         """Read the journal of a thread's store."""
@@ -192,6 +214,7 @@ shutdown_grace = "5s"
 
 [sector_manager]
 rpc_client.addr = "/ip4/127.0.0.1/tcp/{self.manager_port}"
+token_file = "{self.base}/manager/worker-token"
 
 [sealing]
 allowed_miners = [{MINER}]
@@ -229,6 +252,8 @@ def answers(url: str) -> bool:
     try:
         with sync.connect(url, timeout_seconds=2) as peer:
             peer.call("VenusWorker.WorkerVersion", [], returns=str)
+    except errors.RpcError:
+        return True  # and wants a token
     except errors.CallError:
         return False
     return True

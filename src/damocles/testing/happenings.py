@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from damocles.sealing import events, failures, planner, plans
-from damocles.sealing.sectors import Sector
+from damocles.sealing.sectors import Sector, UnsealPiece
 from damocles.wire import codec, seal, sectors, tasks
 
 _ZERO = codec.Bytes32(bytes(32))
@@ -20,6 +20,10 @@ _SAMPLES: dict[type, Any] = {
     msgspec.Raw: msgspec.Raw(b"{}"),
     codec.NumberList: codec.NumberList(b"proof"),
     list: [tasks.PieceInfo(_ZERO, 2032)],
+    tuple: ("file:///piece",),
+    seal.SectorPublic: seal.SectorPublic(_ZERO),
+    tasks.SnapEncodeOutput: tasks.SnapEncodeOutput(_ZERO, _ZERO, _ZERO),
+    UnsealPiece: UnsealPiece(codec.CID("baga"), 0, 2032, _ZERO),
     str: "store",
     bool: False,
 }

@@ -7,6 +7,7 @@ Codes are from the multicodec table: `fil-commitment-unsealed` 0xf101 with `sha2
 import base64
 import functools
 import hashlib
+from collections.abc import Iterable
 
 from damocles.wire import codec
 
@@ -57,6 +58,45 @@ def zero_comm_d(size_bytes: int) -> codec.Bytes32:
     """
     node = bytes(32)
     for _ in range((size_bytes // 32).bit_length() - 1):
-        digest = hashlib.sha256(node + node).digest()
-        node = digest[:31] + bytes([digest[31] & 0x3F])
+        node = _parent(node, node)
     return codec.Bytes32(node)
+
+
+def comm_d(pieces: Iterable[tuple[int, bytes]], sector_bytes: int) -> codec.Bytes32:
+    """Return CommD of a sector from its pieces, each with its padded bytes and commitment, in their order.
+
+    Raises:
+        ValueError: They do not fill the sector, or one does not begin at a multiple of its size.
+    """
+    # Finished subtrees from left to right, each larger than the next: like adding binary numbers.
+    open_trees: list[tuple[int, bytes]] = []
+    offset_bytes = 0
+    for size, commitment in pieces:
+        check_size(size)
+        if offset_bytes % size:
+            raise ValueError(
+                f"a piece of {size} bytes cannot begin at {offset_bytes}, which is no multiple of its size"
+            )
+        node, width = commitment, size
+        while open_trees and open_trees[-1][0] == width:
+            node, width = _parent(open_trees.pop()[1], node), 2 * width
+        open_trees.append((width, node))
+        offset_bytes += size
+    if offset_bytes != sector_bytes:
+        raise ValueError(f"the pieces are {offset_bytes} bytes, the sector has {sector_bytes}")
+    return codec.Bytes32(open_trees[0][1])
+
+
+def check_size(size_bytes: int) -> None:
+    """Refuse a padded piece size that none can have.
+
+    Raises:
+        ValueError: It is no power of 2, or below 128.
+    """
+    if size_bytes < 128 or size_bytes & (size_bytes - 1):
+        raise ValueError(f"{size_bytes} is no size of a piece: expected a power of 2 from 128 bytes on")
+
+
+def _parent(left: bytes, right: bytes) -> bytes:
+    digest = hashlib.sha256(left + right).digest()
+    return digest[:31] + bytes([digest[31] & 0x3F])

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from damocles.wire import fleet
+from damocles.wire import fleet, seal
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,7 +126,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """A line of a stage's process; `number` counts up over the life of the worker's process."""
+    """A line of a stage's process; `number` counts up, also over restarts of the worker."""
 
     number: int
     at: float
@@ -221,3 +221,17 @@ class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     sector: str | None = None
     after_id: int = 0
     limit: int = 1000
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A sector handed out, and the number of the attempt that its holder may work under."""
+
+    allocated: seal.AllocatedSector
+    attempt: int
+
+
+class Handed(msgspec.Struct, frozen=True):
+    """Work on a proven sector, in the form of the method of the same name in `Venus`, and the attempt as in `Claimed`."""
+
+    given: msgspec.Raw
+    attempt: int

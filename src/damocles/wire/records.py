@@ -9,8 +9,8 @@ from typing import Any, Self
 import msgspec
 from msgspec import field
 
-from damocles.wire import seal
-from damocles.wire.codec import CID
+from damocles.wire import commitments, seal
+from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SectorID
 
 
@@ -38,11 +38,20 @@ class TerminateInfo(msgspec.Struct, frozen=True):
     added_epoch: int = field(name="AddedHeight", default=0)
 
 
+class UpgradedInfo(msgspec.Struct, frozen=True):
+    """A proven upgrade as a record keeps it: where its files are, the new CommR and CommD, and the proof."""
+
+    access_instance: str = field(name="AccessInstance")
+    sealed_cid: CID | None = field(name="SealedCID", default=None)
+    unsealed_cid: CID | None = field(name="UnsealedCID", default=None)
+    proof: bytes | None = field(name="Proof", default=None)
+
+
 class SectorState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The manager's record of a sector.
 
-    The five fields with a default are left out of the JSON when absent, all others are always there. Parts that belong
-    to deals, upgrades and rebuilds are carried unread.
+    The five fields with a default are left out of the JSON when absent, all others are always there. Legacy deals are
+    carried unread.
     """
 
     id: SectorID = field(name="ID")
@@ -60,8 +69,8 @@ class SectorState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     removed: bool = field(name="Removed")
     abort_reason: str = field(name="AbortReason")
     upgraded: bool = field(name="Upgraded")
-    upgrade_public: dict[str, Any] | None = field(name="UpgradePublic")
-    upgraded_info: dict[str, Any] | None = field(name="UpgradedInfo")
+    upgrade_public: seal.SectorPublic | None = field(name="UpgradePublic")
+    upgraded_info: UpgradedInfo | None = field(name="UpgradedInfo")
     upgrade_message_id: str | None = field(name="UpgradeMessageID")
     upgrade_landed_epoch: int | None = field(name="UpgradeLandedEpoch")
     imported: bool = field(name="Imported")
@@ -90,6 +99,26 @@ class SectorState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             need_rebuild=False,
             unsealing=False,
         )
+
+
+class KnownSector(msgspec.Struct, frozen=True):
+    """What a worker reads of a manager's record (`SectorState`), to compare its results with what the chain knows."""
+
+    pre_commit: SubmittedPreCommit | None = field(name="Pre", default=None)
+    finalized: bool = field(name="Finalized", default=False)
+    upgrade_public: seal.SectorPublic | None = field(name="UpgradePublic", default=None)
+    upgraded_info: UpgradedInfo | None = field(name="UpgradedInfo", default=None)
+
+    def comm_r_sealed(self) -> Bytes32 | None:
+        """Return the CommR that the sector was sealed with, before any upgrade."""
+        if self.upgrade_public is not None:
+            return self.upgrade_public.comm_r
+        return commitments.commitment_of(self.pre_commit.comm_r) if self.pre_commit is not None else None
+
+    def comm_r_upgraded(self) -> Bytes32 | None:
+        """Return the CommR of the upgrade."""
+        cid = self.upgraded_info.sealed_cid if self.upgraded_info is not None else None
+        return commitments.commitment_of(cid) if cid is not None else None
 
 
 class Reservation(msgspec.Struct, frozen=True):

@@ -182,9 +182,12 @@ class AllocateSnapUpSpec(msgspec.Struct, frozen=True):
 
 
 class SectorPublic(msgspec.Struct, frozen=True):
-    """What the chain knows of a sealed sector."""
+    """What the chain knows of a sealed sector (`SectorPublicInfo`); workers read the CommR alone. Epochs are 0 if unknown."""
 
     comm_r: Bytes32 = field(name="CommR")
+    sealed_cid: CID | None = field(name="SealedCID", default=None)
+    activation_epoch: int = field(name="Activation", default=0)
+    expiration_epoch: int = field(name="Expiration", default=0)
 
 
 class SectorPrivate(msgspec.Struct, frozen=True):
@@ -210,6 +213,84 @@ class SnapUpProof(msgspec.Struct, frozen=True):
     access_instance: str = field(name="AccessInstance")
     pieces: list[CID] = field(name="Pieces")
     proof: bytes = field(name="Proof")
+
+
+class LegacyPiece(msgspec.Struct, frozen=True):
+    """A piece as older managers tell it: padded bytes, where it begins in the sector, and its commitment."""
+
+    size_bytes: int = field(name="Size")
+    offset_bytes: int = field(name="Offset")
+    cid: CID = field(name="Cid")
+
+
+class LegacyDeal(msgspec.Struct, frozen=True):
+    """A deal as older managers tell it (`LegacyDealInfo`); without an id it is filler."""
+
+    id: int = field(name="ID")
+    payload_bytes: int = field(name="PayloadSize")
+    piece: LegacyPiece = field(name="Piece")
+
+    def as_piece(self) -> SectorPiece:
+        """Return the same in the present form."""
+        piece = Piece(self.piece.size_bytes, self.piece.cid)
+        return SectorPiece(piece, DealInfo(deal_id=self.id, payload_bytes=self.payload_bytes))
+
+
+class SectorRebuildInfo(msgspec.Struct, frozen=True):
+    """A sector whose files have to be made again.
+
+    With `upgrade_public`, the CommR from before the upgrade, the sector is an upgraded one; the flag says so too, but
+    workers of the original do not look at it. Of the two lists of pieces one is filled, the legacy one wins.
+    """
+
+    sector: AllocatedSector = field(name="Sector")
+    ticket: Ticket = field(name="Ticket")
+    legacy_pieces: list[LegacyDeal] | None = field(name="Pieces", default=None)
+    pieces: list[SectorPiece] | None = field(name="PiecesV2", default=None)
+    is_upgraded: bool = field(name="IsSnapUp", default=False)
+    upgrade_public: SectorPublic | None = field(name="UpgradePublic", default=None)
+
+    def all_pieces(self) -> list[SectorPiece] | None:
+        """Return the pieces in the present form; null or none is a sector of committed capacity."""
+        return [deal.as_piece() for deal in self.legacy_pieces] if self.legacy_pieces else self.pieces
+
+
+class RebuildOptions(msgspec.Struct, frozen=True):
+    """How a rebuild is asked for; with `pieces_available` pieces of an imported sector are taken to be at hand."""
+
+    pieces_available: bool = field(name="PiecesAvailable", default=False)
+
+
+class UnsealState(enum.StrEnum):
+    """How far the unsealing of a piece is."""
+
+    SET_UP = "set_up"
+    UNSEALING = "unsealing"
+    UPLOADING = "uploading"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class SectorUnsealInfo(msgspec.Struct, frozen=True):
+    """A range of a sector's data to bring back, in unpadded bytes; workers do not read the last three fields."""
+
+    sector: AllocatedSector = field(name="Sector")
+    piece_cid: CID = field(name="PieceCid")
+    offset_bytes: int = field(name="Offset")
+    size_bytes: int = field(name="Size")
+    private: SectorPrivate = field(name="PrivateInfo")
+    ticket: Ticket = field(name="Ticket")
+    comm_d: Bytes32 = field(name="CommD")
+    dest: list[str] | None = field(name="Dest", default=None)
+    state: str = field(name="State", default=UnsealState.SET_UP.value)
+    error: str = field(name="ErrorInfo", default="")
+
+
+class SnapUpFetchResult(msgspec.Struct, frozen=True):
+    """How many sectors can be upgraded, and how many of them were not known before."""
+
+    total: int = field(name="Total")
+    diff: int = field(name="Diff")
 
 
 class StoreBasicInfo(msgspec.Struct, frozen=True):

@@ -38,12 +38,17 @@ class PieceSource(msgspec.Struct, frozen=True):
     piece_size: int
 
 
-class AddPieces(msgspec.Struct, frozen=True):
-    """Write the pieces into the staged file; output `list[PieceInfo]`."""
+class AddPieces(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Write the pieces into the staged file; output `list[PieceInfo]`.
+
+    `tokens` are bearer tokens by origin (`http://10.0.0.2:1789`), for the first request to it. They are not in the
+    original's protocol; its processor asks without any.
+    """
 
     seal_proof_type: str
     pieces: list[PieceSource]
     staged_filepath: str
+    tokens: dict[str, str] = {}
 
 
 class TreeD(msgspec.Struct, frozen=True):
@@ -203,6 +208,22 @@ class SnapVerify(msgspec.Struct, frozen=True):
     comm_d_new: Bytes32
 
 
+class SnapDecode(msgspec.Struct, frozen=True):
+    """Get a range (unpadded bytes) of an upgraded sector's data back; output is the number of bytes.
+
+    Reads the replica from before the upgrade (`sector_path`) as well. Not in the original's protocol.
+    """
+
+    registered_proof: str
+    replica_path: str
+    sector_path: str
+    sector_cache_path: str
+    comm_d_new: Bytes32
+    unsealed_output: str
+    offset: int
+    num_bytes: int
+
+
 class Replica(msgspec.Struct, frozen=True):
     """A sector to prove in a PoSt."""
 
@@ -226,6 +247,43 @@ class WindowPoStOutput(msgspec.Struct, frozen=True):
 
     proofs: list[bytes]
     faults: list[int] = []
+
+
+class CheckReplicas(msgspec.Struct, frozen=True):
+    """Read of each sector what a window PoSt with this seed would; output `list[Fault]`, empty if all is well.
+
+    A sector that has not answered after `seconds` is a fault too. Not in the original's protocol.
+    """
+
+    miner_id: int
+    proof_type: str
+    replicas: list[Replica]
+    seed: Bytes32
+    seconds: float
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A sector that cannot be proved, and why."""
+
+    sector_id: int
+    reason: str
+
+
+class PublicReplica(msgspec.Struct, frozen=True):
+    """A sector as a verifier knows it."""
+
+    sector_id: int
+    comm_r: Bytes32
+
+
+class VerifyWindowPoSt(msgspec.Struct, frozen=True):
+    """Verify a window PoSt; output is a boolean. Not in the original's protocol: the mock chain uses it."""
+
+    miner_id: int
+    proof_type: str
+    replicas: list[PublicReplica]
+    seed: Bytes32
+    proof: bytes  # base64
 
 
 class WinningPoStOutput(msgspec.Struct, frozen=True):
@@ -260,3 +318,11 @@ class VerifySeal(msgspec.Struct, frozen=True):
     ticket: Bytes32
     seed: Bytes32
     proof: bytes  # base64
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol."""
+
+    file: str
+    url: str
+    headers: dict[str, str] = {}

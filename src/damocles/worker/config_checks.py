@@ -7,14 +7,15 @@ is skipped, since the model has reported it already.
 import glob
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
+from damocles.rpc import access
 from damocles.stages import descriptors
 from damocles.stores import persist
 from damocles.wire import sectors, units
-from damocles.worker import config_model
+from damocles.worker import config_model, config_rpc
 from damocles.worker.config_report import KeyPath, did_you_mean
 
 Finding = tuple[KeyPath, object, str]
@@ -37,6 +38,7 @@ class ScanError(Exception):
 
 def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what would keep a worker from running: where, the value there, and what was expected."""
+    yield from _access(data)
     yield from _threads(data)
     yield from _stores(data)
     yield from _processors(data)
@@ -70,6 +72,31 @@ def persist_stores(attached: tuple[config_model.Attached, ...], globs: tuple[str
         path = entry.location.resolve()
         stores.append(persist.PersistStore(name=entry.name or str(path), path=path, read_only=entry.readonly))
     return [*stores, *_scan(globs)]
+
+
+def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
+    server = _table(_table(data, "worker"), "rpc_server")
+    here: KeyPath = ("worker", "rpc_server")
+    host = server.get("host", config_rpc.LOOPBACK)
+    has_certificate = "tls_cert" in server and "tls_key" in server
+    if _is_host(host) and server.get("insecure") is not True and access.exposed(host, tls=has_certificate):
+        told = "can be reached from other machines, and tokens would go there in the clear"
+        yield (*here, "host"), host, f"{told}: add tls_cert and tls_key, or insecure = true"
+    for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if key in server and other not in server:
+            yield (*here, key), server[key], f"expected {other} beside it"
+    metrics = _table(data, "metrics")
+    listen = metrics.get("http_listen", config_rpc.LOOPBACK)
+    if metrics.get("enable") is True and metrics.get("open") is not True and isinstance(listen, str):
+        scraped_at = listen.rpartition(":")[0].strip("[]")
+        if _is_host(scraped_at) and access.exposed(scraped_at, tls=False):
+            told = "can be reached from other machines, and tokens would go there in the clear"
+            yield ("metrics", "http_listen"), listen, f"{told}: add open = true to let everybody read the metrics"
+    manager = _table(data, "sector_manager")
+    files = [((*here, key), server.get(key)) for key in ("tls_cert", "tls_key")]
+    for path, file in [*files, (("sector_manager", "ca_file"), manager.get("ca_file"))]:
+        if isinstance(file, str) and not Path(file).expanduser().is_file():
+            yield path, file, "there is no such file; make one with: damocles-manager auth ca"
 
 
 def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -163,6 +190,14 @@ def _scan(patterns: tuple[str, ...]) -> Iterator[persist.PersistStore]:
             path = Path(folder).resolve()
             name = described.name or described.id or str(path)
             yield persist.PersistStore(name=name, path=path, read_only=described.read_only)
+
+
+def _is_host(value: object) -> TypeGuard[str]:
+    try:
+        config_rpc.check_host(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_sector_size(text: str) -> bool:

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal, get_args
 import pydantic
 from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, StrictStr
 
-from damocles.rpc import address
+from damocles.rpc import access, address, tls
 from damocles.wire import sectors, units
 from damocles.worker import config_report, config_rpc
 
 Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
 PLANS: tuple[str, ...] = get_args(Plan)
 
-# The stages that may have groups. The original has none for C1, synthetic proofs and the two small ones of a snap-up,
-# which it runs inside its daemon.
+# The stages that may have groups. The original has none for C1, synthetic proofs, the small ones of a snap-up and
+# uploads, which it runs inside its daemon.
 GROUP_STAGES = (
     "add_pieces",
     "tree_d",
@@ -33,8 +33,10 @@ GROUP_STAGES = (
     "snap_vanilla",
     "snap_prove",
     "snap_verify",
+    "snap_decode",
     "transfer",
     "unseal",
+    "upload",
     "window_post",
 )
 
@@ -89,6 +91,11 @@ def _host(value: object) -> str:
 
 def _port(value: object) -> int:
     return config_rpc.check_port(value)
+
+
+def _network(value: str) -> str:
+    access.networks([value])
+    return value
 
 
 def _socket(value: str) -> str:
@@ -146,14 +153,28 @@ class Model(pydantic.BaseModel):
 
 
 class RpcServer(Model):
-    """Where the control API listens. The original listens on every interface; here that has to be asked for."""
+    """Where the control API listens, and whom it lets in. The last four keys are not the original's.
+
+    The original listens on every interface; here that has to be asked for, with a certificate or as `insecure`.
+    """
 
     host: Annotated[str, BeforeValidator(_host)] = config_rpc.LOOPBACK
     port: Annotated[int, BeforeValidator(_port)] = address.WORKER_PORT
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: StrictBool = False
+    admit: tuple[Annotated[StrictStr, pydantic.AfterValidator(_network)], ...] = ()
+
+    @property
+    def certificate(self) -> tls.Files | None:
+        """What to listen with."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return tls.Files(self.tls_cert.expanduser(), self.tls_key.expanduser())
 
 
 class Worker(Model):
-    """`[worker]`. `home` (the worker's own small files) and the last two keys are not the original's."""
+    """`[worker]`. `home` (the worker's own small files) and the keys behind it are not the original's."""
 
     name: StrictStr | None = Field(default=None, min_length=1)
     rpc_server: RpcServer = RpcServer()
@@ -163,9 +184,10 @@ class Worker(Model):
     scan_persist_stores: tuple[StrictStr, ...] = Field(
         default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
     )
-    home: Path = Path("~/.damocles-worker")
+    home: Path = config_rpc.DEFAULT_HOME
     shutdown_grace: Duration = 30.0
     trash_retention: Duration = 7 * 86400.0
+    allow_env: tuple[StrictStr, ...] = ()
 
     @property
     def pieces_dirs(self) -> tuple[Path, ...]:
@@ -176,10 +198,11 @@ class Worker(Model):
 
 
 class Metrics(Model):
-    """`[metrics]`. The original listens on 0.0.0.0:9000."""
+    """`[metrics]`. The original listens on 0.0.0.0:9000, and everybody may read; here `open` lets everybody."""
 
     enable: StrictBool = False
     http_listen: Annotated[StrictStr, pydantic.AfterValidator(_socket)] = "127.0.0.1:9000"
+    open: StrictBool = False
 
     @property
     def endpoint(self) -> address.Endpoint:
@@ -202,10 +225,12 @@ class RpcClient(Model):
 
 
 class SectorManager(Model):
-    """`[sector_manager]`."""
+    """`[sector_manager]`. The two files are not the original's."""
 
     rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
     piece_token: pydantic.SecretStr | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
 
 
 class Sealing(Model):
@@ -311,8 +336,10 @@ class Processors(Model):
     snap_vanilla: Groups = None
     snap_prove: Groups = None
     snap_verify: Groups = None
+    snap_decode: Groups = None
     transfer: Groups = None
     unseal: Groups = None
+    upload: Groups = None
     window_post: Groups = None
     sealing_daemons: Groups = None
 

@@ -126,7 +126,8 @@ def value_text(path: KeyPath, value: object) -> str:
 
 def is_secret(path: KeyPath) -> bool:
     """Tell by its name whether a key holds what nobody may read in a log: tokens, passwords, all HTTP headers."""
-    return "headers" in path[:-1] or bool(path and _SECRET_KEY.search(str(path[-1])))
+    name = str(path[-1]) if path else ""
+    return "headers" in path[:-1] or (bool(_SECRET_KEY.search(name)) and not name.endswith("_file"))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

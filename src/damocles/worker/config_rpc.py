@@ -6,7 +6,7 @@ The commands that list, pause and resume must answer at once, and also while som
 import ipaddress
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from damocles.rpc import address
 from damocles.worker import config_report
@@ -16,6 +16,35 @@ T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 
 
+DEFAULT_HOME = Path("~/.damocles-worker")
+
+
+class Place(NamedTuple):
+    """How a worker is reached from its own machine: its URL, its home, and the file of its authority if it has one."""
+
+    url: str
+    home: Path
+    ca_file: Path | None
+
+
+def place_in(file: Path) -> Place:
+    """Return how the worker that uses `file` is reached from this machine.
+
+    Raises:
+        config_report.ConfigError: The file cannot be read, or its `[worker]` or `[sector_manager]` is wrong.
+    """
+    document = config_report.read(file)
+    worker = _table(document, document.data, ("worker",))
+    server = _table(document, worker, ("worker", "rpc_server"))
+    manager = _table(document, document.data, ("sector_manager",))
+    home, ca_file = worker.get("home", DEFAULT_HOME), manager.get("ca_file")
+    for path, value in ((("worker", "home"), home), (("sector_manager", "ca_file"), ca_file)):
+        if not isinstance(value, str | Path | None):
+            raise config_report.ConfigError([document.problem(path, "expected a path in quotes", value=value)])
+    url = _address(document, server).url(scheme="https" if "tls_cert" in server else "http")
+    return Place(url, Path(home), Path(ca_file) if ca_file is not None else None)
+
+
 def address_in(file: Path) -> address.Endpoint:
     """Return where the worker that uses `file` is reached from this machine.
 
@@ -23,7 +52,10 @@ def address_in(file: Path) -> address.Endpoint:
         config_report.ConfigError: The file cannot be read, or its `[worker.rpc_server]` is wrong.
     """
     document = config_report.read(file)
-    server = _table(document, _table(document, document.data, ("worker",)), ("worker", "rpc_server"))
+    return _address(document, _table(document, _table(document, document.data, ("worker",)), ("worker", "rpc_server")))
+
+
+def _address(document: config_report.Document, server: dict[str, Any]) -> address.Endpoint:
     errors: list[config_report.Problem] = []
 
     def value(key: str, check: Callable[[object], T], default: T) -> T:

@@ -153,7 +153,7 @@ class Control:
 
     def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.paused:
-            return False, "is paused already"
+            return True, "is paused already"
         running = thread.activity.state == "Running" and thread.activity.pid is not None
         if act.now and running:
             text = f"its running stage (pid {thread.activity.pid}) is killed and will be done again"

@@ -5,9 +5,10 @@ what is not done by then, or at the second signal, is killed and done again afte
 """
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
@@ -15,23 +16,41 @@ import structlog
 
 from damocles import logs
 from damocles.parameters import catalog, preflight
-from damocles.rpc import address, client, core, dialects, errors, server
-from damocles.rpc.asgi import worker_app
+from damocles.rpc import access as rpc_access
+from damocles.rpc import address, asgi, errors, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
+from damocles.stores import space
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
-from damocles.worker import config, control, drain, jobs, logbook, ping, processors, threads, upstream
+from damocles.worker import (
+    access,
+    config,
+    connections,
+    control,
+    drain,
+    jobs,
+    logbook,
+    ping,
+    processors,
+    threads,
+    upstream,
+)
+
+if TYPE_CHECKING:
+    from damocles.worker import metrics
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 3.0
-CALL_TIMEOUT_SECONDS = 60.0
 
 
 class StartError(Exception):
     """The worker cannot start; the message says what to change."""
+
+
+CANNOT_START = (StartError, errors.ListenError, access.Unusable)
 
 
 async def run(loaded: config.Loaded) -> int:
@@ -39,6 +58,7 @@ async def run(loaded: config.Loaded) -> int:
 
     Raises:
         StartError: The manager does not know an attached store, or no thread can run.
+        access.Unusable: A token or certificate cannot be used.
         rpc.errors.ListenError: The control API's address is in use.
     """
     settings = loaded.config
@@ -49,35 +69,36 @@ async def run(loaded: config.Loaded) -> int:
         raise StartError(msg)
     url = settings.sector_manager.rpc_client.url
     async with AsyncExitStack() as stack:
-        caller = await stack.enter_async_context(
-            client.connect(
-                url, headers=settings.sector_manager.rpc_client.headers, timeout_seconds=CALL_TIMEOUT_SECONDS
-            )
-        )
-        manager = upstream.Manager(caller)
+        ring = await access.open_keyring(settings.worker.home.expanduser())
+        caller = await stack.enter_async_context(connections.manager(settings, ring))
+        tally = _tally(settings)
+        manager = upstream.Manager(caller, tally.call if tally else None)
+        uncounted = upstream.Manager(caller)  # pings and the calls of the start are in no metrics, as in v0.13
         logs_of_stages = logbook.Logbook()
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages))
         ip = _local_ip(url)
         gate = threads.Gate()
-        all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate)
+        observe = tally.stage if tally else None
+        all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
-        service = core.Service(dialects.WORKER)
-        ours.register(service)
-        host, port = settings.worker.rpc_server.host, settings.worker.rpc_server.port
-        bound = await stack.enter_async_context(server.serve(worker_app(service), host, port))
+        guard = access.guard(settings.worker.home.expanduser(), ring, settings.worker.rpc_server)
+        serving = connections.served(settings, ours, draining, ring=ring, guard=guard)
+        bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning("proof parameters", problem=line)
-        dest = address.Endpoint(ip, bound.port)
+        dest = connections.dest(settings, address.Endpoint(ip, bound.port))
         name = settings.worker.name or ip
-        log.info("worker started", name=name, dest=str(dest), threads=len(all_threads), manager=url)
+        if tally is not None:
+            await stack.enter_async_context(_scraped(loaded, tally, all_threads, stages, guard=guard, name=name, ip=ip))
+        log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
             tasks.start_soon(_signals, all_threads, settings.worker.shutdown_grace, working)
-            tasks.start_soon(ping.run, manager, ours, name, dest, settings.worker.ping_interval)
+            tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
             with working:
-                await _check_stores(manager, {store.name: store for store in loaded.persist_stores})
+                await _check_stores(uncounted, {store.name: store for store in loaded.persist_stores})
                 async with anyio.create_task_group() as sealing:
                     for thread in all_threads:
                         sealing.start_soon(_work, thread, stages)
@@ -86,8 +107,58 @@ async def run(loaded: config.Loaded) -> int:
     return 0
 
 
+def _tally(settings: config.Config) -> "metrics.Tally | None":
+    if not settings.metrics.enable:
+        return None
+    from damocles.worker import metrics  # noqa: PLC0415 (25 ms and 4 MB that only metrics need)
+
+    return metrics.Tally()
+
+
+@asynccontextmanager
+async def _scraped(
+    loaded: config.Loaded,
+    tally: "metrics.Tally",
+    all_threads: Sequence[threads.SealingThread],
+    stages: executor.Stages,
+    *,
+    guard: rpc_access.Guard,
+    name: str,
+    ip: str,
+) -> AsyncIterator[None]:
+    """Listen for Prometheus while the block runs."""
+    from damocles.worker import metrics  # noqa: PLC0415 (see `_tally`)
+
+    folders = {f"sealing {thread.location}": thread.location for thread in all_threads}
+    folders |= {f"persist {store.name}": store.path for store in loaded.persist_stores}
+    source = metrics.Source(
+        name=name,
+        ip=ip,
+        version=control.VERSION,
+        tally=tally,
+        threads=lambda: [thread.detail() for thread in all_threads],
+        slots=stages.occupancy,
+        stores=space.Space(folders),
+    )
+    app = metrics.app(source.text)
+    if not loaded.config.metrics.open:
+        app = asgi.guarded(app, guard, lambda _: "GET /metrics")
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server.serve(app, *loaded.config.metrics.endpoint))
+        except errors.ListenError as error:
+            raise StartError(f"{loaded.file}: metrics.http_listen: {error}") from error
+        yield
+
+
 def _threads(
-    loaded: config.Loaded, manager: upstream.Manager, stages: executor.Stages, instance: str, gate: threads.Gate
+    loaded: config.Loaded,
+    manager: upstream.Manager,
+    stages: executor.Stages,
+    instance: str,
+    *,
+    gate: threads.Gate,
+    observe: Callable[[str, float, bool], None] | None,
 ) -> list[threads.SealingThread]:
     settings = loaded.config
     around = threads.Surroundings(
@@ -96,8 +167,10 @@ def _threads(
         stages=stages,
         persist_stores={store.name: store for store in loaded.persist_stores},
         static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
+        pieces=connections.piece_stores(settings),
         trash_retention_seconds=settings.worker.trash_retention,
         gate=gate,
+        observe=observe,
     )
     result = []
     for index, entry in enumerate(settings.sealing_thread):
@@ -215,12 +288,12 @@ def main(loaded: config.Loaded) -> int:
     logs.configure()
     try:
         return anyio.run(run, loaded)
-    except (StartError, errors.ListenError) as error:
+    except CANNOT_START as error:
         log.error("cannot start", reason=str(error))
         return 1
     except BaseExceptionGroup as group:
         # A task of the tree could not go on; what cannot be explained keeps its traceback.
-        known, others = group.split((StartError, errors.ListenError, stage_errors.ChildNotReady))
+        known, others = group.split((*CANNOT_START, stage_errors.ChildNotReady))
         if known is None or others is not None:
             raise
         for cause in _leaves(known):

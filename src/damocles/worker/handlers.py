@@ -5,8 +5,9 @@ killed at any point and is then run again from the start, so each says what a ha
 """
 
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import anyio.to_thread
 import structlog
@@ -14,11 +15,15 @@ import structlog
 from damocles.sealing import events, failures
 from damocles.sealing.states import State
 from damocles.stores import layout
+from damocles.stores.persist import PersistStore
 from damocles.stores.sealing import sync_dir
 from damocles.wire import codec, seal, sectors, tasks
+from damocles.worker import pieces
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 Handler = Callable[[Job], Awaitable[events.Event]]
 
@@ -28,20 +33,22 @@ SECTOR_SIZE_OF_SMALL_RESERVATION = sectors.SectorSize.GIB32
 async def allocate_sector(job: Job) -> events.Event:
     """Ask the manager for a sector.
 
-    A kill between its answer and our journal leaves a sector that the manager lists as allocated to this store; nothing
-    of it exists here.
+    A kill between its answer and our journal costs nothing: the manager gives the same sector to the same store again.
+    (The original's manager cannot know who asks; there the sector stays allocated, and nothing of it exists here.)
     """
-    spec = seal.AllocateSectorSpec(list(job.options.allowed_miners), list(job.options.allowed_proofs))
     try:
-        allocated = await job.manager.allocate_sector(spec)
+        given = await job.manager.allocate_sector(sector_spec(job), job.store)
     except failures.Failure as error:
         log.warning("no sector from the manager", error=str(error))
         return events.Idle()
-    return events.Allocate(allocated) if allocated else events.Idle()
+    return events.Allocate(*given) if given is not None else events.Idle()
 
 
 async def acquire_deals(job: Job) -> events.Event:
-    """Ask for deals if they are enabled; without any, seal committed capacity unless that is disabled."""
+    """Ask for deals if they are enabled; without any, seal committed capacity unless that is disabled.
+
+    The manager gives a sector the same deals again. Pieces that do not fit are refused by the next handler.
+    """
     options = job.options
     deals = None
     if options.enable_deals:
@@ -49,26 +56,22 @@ async def acquire_deals(job: Job) -> events.Event:
             job.id, seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
         )
     if not deals and options.disable_cc:
-        return events.Idle()
-    if deals:
-        msg = f"{job.id} got {len(deals)} deal(s), but this release seals committed capacity only: set enable_deals = false"
-        raise failures.Permanent(msg)
-    return events.AcquireDeals(None)
+        return events.Idle(
+            "deals (disable_cc)" if options.enable_deals else "deals, which are not enabled (disable_cc)"
+        )
+    return events.AcquireDeals(deals or None)
 
 
 async def add_pieces(job: Job) -> events.Event:
     """Write the staged file; a half-written one is replaced."""
-    place = job.place
-    await _in_thread(_make_empty_file, place.staged_file)
-    task = tasks.AddPieces(job.sector.proof_type.proof_name, [], str(place.staged_file))
-    return events.AddPiece(await job.run("add_pieces", task))
+    return events.AddPiece(await stage_pieces(job, job.sector.deals or ()))
 
 
 async def tree_d(job: Job) -> events.Event:
     """Build tree-d, or link the ready-made one of an empty sector; a half-built one is replaced."""
     place, proof = job.place, job.sector.proof_type
     static = None if job.sector.deals else job.static_tree_d.get(proof.size)
-    await _in_thread(_prepare_tree_d, place, static)
+    await in_thread(_prepare_tree_d, place, static)
     if static is None:
         await job.run("tree_d", tasks.TreeD(proof.proof_name, str(place.staged_file), str(place.prepared_dir)))
     return events.BuildTreeD()
@@ -83,14 +86,14 @@ async def pc1(job: Job) -> events.Event:
     """Compute the labels; the cache folder of a half-done run is cleared, and its ticket is not reused."""
     place, sector = job.place, job.sector
     assert sector.pieces is not None
-    await _in_thread(_prepare_pc1, place)
+    await in_thread(_prepare_pc1, place)
     ticket = sector.ticket or await job.manager.assign_ticket(job.id)
     task = tasks.PC1(
         registered_proof=sector.proof_type.proof_name,
         cache_path=str(place.cache_dir),
         in_path=str(place.staged_file),
         out_path=str(place.sealed_file),
-        prover_id=_prover(job),
+        prover_id=prover(job),
         sector_id=job.id.number,
         ticket=codec.Bytes32(ticket.ticket),
         piece_infos=sector.pieces,
@@ -106,11 +109,11 @@ async def pc2(job: Job) -> events.Event:
     """
     place, sector = job.place, job.sector
     assert sector.pc1out is not None
-    await _in_thread(_prepare_pc2, place)
+    await in_thread(_prepare_pc2, place)
     out: tasks.PC2Output = await job.run("pc2", tasks.PC2(sector.pc1out, str(place.cache_dir), str(place.sealed_file)))
     if job.options.verify_after_pc2:
         # Vanilla proofs for an arbitrary seed: a bad layer or tree is found hours before the chain would tell.
-        await job.run("c1", _c1_task(job, bytes(32), out))
+        await job.run("c1", c1_task(job, bytes(32), out))
     return events.PC2NeedSyntheticProof(out) if sector.proof_type.is_synthetic else events.PC2(out)
 
 
@@ -124,7 +127,7 @@ async def synth_proof(job: Job) -> events.Event:
         registered_proof=sector.proof_type.proof_name,
         cache_dir=str(place.cache_dir),
         sealed_file=str(place.sealed_file),
-        prover_id=_prover(job),
+        prover_id=prover(job),
         sector_id=job.id.number,
         ticket=codec.Bytes32(sector.ticket.ticket),
         pc2out=sector.pc2out,
@@ -157,39 +160,12 @@ async def persist(job: Job) -> events.Event:
     The manager keeps one reservation per sector and names the same store again; copies are made under another name,
     synced and renamed, so a half-done run leaves nothing that looks whole.
     """
-    place, size = job.place, job.sector.proof_type.size
-    needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
-    candidates = sorted(name for name, store in job.persist_stores.items() if not store.read_only)
-    if not candidates:
-        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
-        raise failures.Permanent(msg)
-    chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
-    if chosen is None:
-        return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
-    store = job.persist_stores.get(chosen.name)
-    if store is None:
-        msg = f"the manager chose the persist store {chosen.name!r}, which is not attached here ([[attached]])"
-        raise failures.Permanent(msg)
-    routes = [
-        tasks.Route(
-            src={"store_name": None, "uri": str(place.data / name)},
-            dest={"store_name": store.name, "uri": str(store.path / name)},
-        )
-        for name in layout.persisted_names(job.id, size)
-    ]
-    known = {store.name: tasks.StoreInfo(store.name, chosen.meta)}
-    await job.run("transfer", tasks.Transfer(known, routes))
-    return events.Persist(store.name)
+    return await persist_files(job, layout.persisted_names(job.id, job.sector.proof_type.size))
 
 
 async def submit_persisted(job: Job) -> events.Event:
     """Tell the manager where the files are."""
-    instance = job.sector.persist_instance
-    assert instance is not None
-    if not await job.manager.submit_persisted(job.id, instance, is_upgrade=False):
-        msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
-        raise failures.Permanent(msg)
-    return events.SubmitPersistance()
+    return await submit_files(job, is_upgrade=False)
 
 
 async def wait_seed(job: Job) -> events.Event:
@@ -208,14 +184,14 @@ async def c1(job: Job) -> events.Event:
     sector = job.sector
     assert sector.seed is not None
     assert sector.pc2out is not None
-    return events.C1(await job.run("c1", _c1_task(job, sector.seed.seed, sector.pc2out)))
+    return events.C1(await job.run("c1", c1_task(job, sector.seed.seed, sector.pc2out)))
 
 
 async def c2(job: Job) -> events.Event:
     """Make the Groth16 proof; needs no files, only memory and time."""
     sector = job.sector
     assert sector.c1out is not None
-    task = tasks.C2(sector.c1out, _prover(job), job.id.number, job.id.miner)
+    task = tasks.C2(sector.c1out, prover(job), job.id.number, job.id.miner)
     output: tasks.C2Output = await job.run("c2", task)
     return events.C2(output.proof)
 
@@ -258,6 +234,86 @@ HANDLERS: Mapping[str, Handler] = {
         poll_proof,
     )
 }
+
+
+def sector_spec(job: Job) -> seal.AllocateSectorSpec:
+    """Return what this thread is willing to work on."""
+    return seal.AllocateSectorSpec(list(job.options.allowed_miners), list(job.options.allowed_proofs))
+
+
+def check_comm_r(job: Job, found: codec.Bytes32, expected: codec.Bytes32 | None) -> None:
+    """Compare a replica's commitment with the one that the chain knows, as far as the manager told it."""
+    if expected is None:
+        log.warning("the manager does not tell which CommR is right", sector=str(job.id), comm_r=found.hex())
+    elif found != expected:
+        msg = (
+            f"{job.id} has CommR {found.hex()}, the chain knows {expected.hex()}: ticket or pieces are not those that"
+            " it was sealed with"
+        )
+        raise failures.Permanent(msg)
+
+
+async def stage_pieces(job: Job, deals: Sequence[seal.SectorPiece]) -> list[tasks.PieceInfo]:
+    """Write the pieces of deals into a new staged file, zeros if there are none, and check their commitments."""
+    staged = job.place.staged_file
+    task = await in_thread(pieces.add_pieces, job.id, job.sector.proof_type, deals, job.pieces, staged)
+    await in_thread(make_empty_file, staged)
+    infos: list[tasks.PieceInfo] = await job.run("add_pieces", task)
+    if deals:
+        pieces.check_staged(job.id, deals, infos)
+    return infos
+
+
+async def persist_files(job: Job, names: Sequence[str]) -> events.Event:
+    """Copy files, named as below the store's `data` folder, to the persist store that the manager chooses."""
+    place, size = job.place, job.sector.proof_type.size
+    needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
+    candidates = sorted(name for name, store in job.persist_stores.items() if not store.read_only)
+    if not candidates:
+        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
+        raise failures.Permanent(msg)
+    chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
+    if chosen is None:
+        return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
+    store = attached(job, chosen.name, "the manager chose")
+    routes = [
+        tasks.Route(
+            src={"store_name": None, "uri": str(place.data / name)},
+            dest={"store_name": store.name, "uri": str(store.path / name)},
+        )
+        for name in names
+    ]
+    known = {store.name: tasks.StoreInfo(store.name, chosen.meta)}
+    await job.run("transfer", tasks.Transfer(known, routes))
+    return events.Persist(store.name)
+
+
+async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
+    """Tell the manager in which store the files of the sector, or of its upgrade, are."""
+    instance = job.sector.persist_instance
+    assert instance is not None
+    if not await job.manager.submit_persisted(job.id, instance, is_upgrade=is_upgrade):
+        msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
+        raise failures.Permanent(msg)
+    return events.SubmitPersistance()
+
+
+def attached(job: Job, name: str, why: str) -> PersistStore:
+    """Return an attached persist store, or say that it is missing."""
+    store = job.persist_stores.get(name)
+    if store is None:
+        msg = f"{why} the persist store {name!r}, which is not attached here ([[attached]])"
+        raise failures.Permanent(msg)
+    return store
+
+
+async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
+    """Return what the manager tells of a persist store."""
+    info = await job.manager.store_info(name)
+    if info is None:
+        msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"
+        raise failures.Permanent(msg)
+    return info
 
 
 def _check_submitted(what: str, answer: seal.Submitted) -> None:
@@ -303,11 +359,13 @@ def _polled(what: str, answer: seal.Polled, job: Job, landed: events.Event, agai
             raise failures.Temporary(msg)
 
 
-def _prover(job: Job) -> codec.Bytes32:
+def prover(job: Job) -> codec.Bytes32:
+    """Return the prover id of the sector's miner."""
     return codec.Bytes32(sectors.prover_id(job.id.miner))
 
 
-def _c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
+def c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
+    """Return the task of collecting vanilla proofs for a seed."""
     sector, place = job.sector, job.place
     assert sector.pieces is not None
     assert sector.ticket is not None
@@ -315,7 +373,7 @@ def _c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
         registered_proof=sector.proof_type.proof_name,
         cache_dir=str(place.cache_dir),
         sealed_file=str(place.sealed_file),
-        prover_id=_prover(job),
+        prover_id=prover(job),
         sector_id=job.id.number,
         ticket=codec.Bytes32(sector.ticket.ticket),
         seed=codec.Bytes32(seed),
@@ -324,17 +382,20 @@ def _c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
     )
 
 
-async def _in_thread(work: Callable[..., None], *args: object) -> None:
+async def in_thread(work: Callable[..., T], *args: object) -> T:
     """Do file work off the event loop; what goes wrong with local files is for an operator."""
     try:
-        await anyio.to_thread.run_sync(work, *args)
+        return await anyio.to_thread.run_sync(work, *args)
     except OSError as error:
         msg = f"{error.strerror}: {error.filename}"
         raise failures.Critical(msg) from error
 
 
-def _make_empty_file(path: Path) -> None:
+def make_empty_file(path: Path) -> None:
+    """Make an empty file in place of one that may be there, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        path.unlink()  # what it points to belongs to a persist store
     path.write_bytes(b"")
 
 
@@ -350,7 +411,7 @@ def _prepare_pc1(place: layout.Layout) -> None:
     if place.cache_dir.exists():
         shutil.rmtree(place.cache_dir)
     place.cache_dir.mkdir(parents=True)
-    _make_empty_file(place.sealed_file)
+    make_empty_file(place.sealed_file)
     (place.cache_dir / layout.TREE_D).symlink_to(place.tree_d_file)
 
 

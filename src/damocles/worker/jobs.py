@@ -1,7 +1,7 @@
 """What a handler gets to do its work with."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 from damocles.sealing.sectors import Sector
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
+from damocles.stores.pieces import PieceStores
 from damocles.wire import seal, sectors
 from damocles.worker import upstream
 
@@ -37,15 +38,18 @@ class Job:
         run: Runs a stage in a child process and returns its decoded output; raises `failures.Failure`.
         place: The sector's working files; only once a sector is allocated.
         static_tree_d: Ready-made tree-d of an empty sector, by sector size.
+        pieces: Where the payloads of deals are.
     """
 
     sector: Sector
     options: Options
     manager: upstream.Manager
     run: Callable[[str, msgspec.Struct], Awaitable[Any]]
+    store: str  # identity of the sealing store
     data: Path
     persist_stores: Mapping[str, PersistStore]
     static_tree_d: Mapping[sectors.SectorSize, Path]
+    pieces: PieceStores
 
     @property
     def id(self) -> sectors.SectorID:
@@ -57,6 +61,10 @@ class Job:
         """The sector as handed out."""
         assert self.sector.allocated is not None
         return self.sector.allocated
+
+    def having(self, **changes: Any) -> "Job":
+        """Return the same with these fields of the sector, for what is done on the way and not recorded."""
+        return replace(self, sector=msgspec.structs.replace(self.sector, **changes))
 
     @property
     def place(self) -> Layout:

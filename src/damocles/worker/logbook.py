@@ -23,7 +23,8 @@ class Logbook:
         self._lines: dict[Hashable, collections.deque[control.LogLine]] = collections.defaultdict(
             lambda: collections.deque(maxlen=LINES_PER_THREAD)
         )
-        self._count = 0
+        # Numbers go on after a restart of the worker, so that whoever follows a log need not notice it.
+        self._count = int(clock() * 1000)
         self._news = anyio.Event()
 
     def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:

@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 import anyio
 import structlog
 
-from damocles.rpc import address
 from damocles.sealing import failures
 from damocles.wire import fleet
 from damocles.worker import control, upstream
@@ -30,12 +29,12 @@ def local_ip(manager_url: str) -> str:
 
 
 async def run(
-    manager: upstream.Manager, threads: control.Control, name: str, dest: address.Endpoint, interval_seconds: float
+    manager: upstream.Manager, threads: control.Control, name: str, dest: str, interval_seconds: float
 ) -> None:
     """Ping at once and then every `interval_seconds`; a manager that is away is told about in the log once."""
     away = False
     while True:
-        info = fleet.WorkerInfo(name, str(dest), control.VERSION, threads.summary())
+        info = fleet.WorkerInfo(name, dest, control.VERSION, threads.summary())
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 await manager.ping(info)

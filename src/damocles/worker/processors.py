@@ -20,6 +20,7 @@ def stages(config: Config, log: pool.LogSink) -> executor.Stages:
         concurrent=processors.concurrent,
         staggered=processors.limitation.staggered,
         locks=processors.ext_locks,
+        envs=secret,
         log=log,
     )
 

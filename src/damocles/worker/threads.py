@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,14 @@ from damocles.stages import executor
 from damocles.stores import journal, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
+from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
-from damocles.worker import handlers, jobs, reports, upstream
+from damocles.worker import jobs, repertoire, reports, upstream
 
 log = structlog.get_logger(__name__)
+
+CLAIM_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +64,10 @@ class Surroundings:
     stages: executor.Stages
     persist_stores: Mapping[str, PersistStore]
     static_tree_d: Mapping[wire_sectors.SectorSize, Path]
+    pieces: PieceStores
     trash_retention_seconds: float
     gate: Gate = field(default_factory=Gate)
+    observe: Callable[[str, float, bool], None] | None = None  # hears of a stage's end: seconds, whether it failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +122,7 @@ class SealingThread:
         self._now = self.settings()
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
+        self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # applied at the next boundary
         self._resume_wanted: events.Resume | None = None
         self._waited_seconds = 0.0
@@ -243,6 +250,8 @@ class SealingThread:
         found = await anyio.to_thread.run_sync(store.journal.load)
         self.sector = found if found is not None else Sector(plan=self._now.plan)
         log.info("thread started", location=str(self.location), sector=str(self.sector.id), state=self.sector.state)
+        if self.sector.id is not None:
+            self.around.manager.hold(self.sector.id, None)
         event: events.Event = events.Restart()
         seconds: float | None = None
         while True:
@@ -281,6 +290,9 @@ class SealingThread:
                 if isinstance(error, planner.UnexpectedEvent):
                     event = events.Wake()
         self.sector = after
+        if before.id is None and after.id is not None and after.claim is not None:
+            self.around.manager.hold(after.id, after.claim)
+            self._claimed = after.id
         self._moved.set()
         self._moved = anyio.Event()
         *news, action = instructions
@@ -301,6 +313,10 @@ class SealingThread:
                     self._show("Idle", self.around.gate.why)
                     await self._nudged(lambda: not self.around.gate.closed or self._asked is not None)
                     return events.Wake()
+                if self.sector.id is not None and self.sector.id != self._claimed:
+                    claimed = await self._claim(self.sector.id)
+                    if claimed is not None:
+                        return claimed
                 return await self._execute(store, does)
             case planner.Wait(seconds, why):
                 self._show("Idle", why, until=self.clock() + seconds)
@@ -314,6 +330,28 @@ class SealingThread:
             case planner.Discard(reason, tell_manager):
                 return await self._discard(store, reason, tell_manager=tell_manager)
 
+    async def _claim(self, sector: wire_sectors.SectorID) -> events.Event | None:
+        """Take up a sector found in the journal, so that whoever worked on it before cannot change it any more.
+
+        Without an answer the work goes on: stages harm nobody, and calls are held back until the claim is granted.
+        """
+        self._show("Running", "claiming the sector")
+        try:
+            with anyio.fail_after(CLAIM_TIMEOUT_SECONDS):
+                attempt = await self.around.manager.claim(
+                    sector, self.around.instance, str(self.location), self.sector.claim
+                )
+            self._claimed = sector
+        except failures.Temporary as error:
+            log.warning("sector not claimed yet", sector=str(sector), error=str(error))
+            return None
+        except TimeoutError:
+            log.warning("sector not claimed yet", sector=str(sector), error="the manager does not answer")
+            return None
+        except failures.Failure as failure:
+            return events.Failed(failure.level.value, str(failure))
+        return events.Claimed(attempt) if attempt is not None else None
+
     async def _execute(self, store: sealing.SealingStore, does: str) -> events.Event:
         self._show("Running")
         job = jobs.Job(
@@ -321,15 +359,17 @@ class SealingThread:
             options=self._now.options,
             manager=self.around.manager,
             run=self._run_stage,
+            store=store.journal.identity,
             data=store.location / "data",
             persist_stores=self.around.persist_stores,
             static_tree_d=self.around.static_tree_d,
+            pieces=self.around.pieces,
         )
         try:
             with anyio.CancelScope() as self._handler:
                 if failpoints.on:
                     failpoints.reach(f"handler.before:{self.sector.state}")
-                event = await handlers.HANDLERS[does](job)
+                event = await repertoire.HANDLERS[does](job)
                 if failpoints.on:
                     failpoints.reach(f"handler.after:{self.sector.state}")
                 return event
@@ -346,12 +386,23 @@ class SealingThread:
             self._handler = None
 
     async def _run_stage(self, stage: str, task: msgspec.Struct) -> Any:
+        began, waited_before = time.monotonic(), self._waited_seconds
+
+        def ended(*, failed: bool) -> None:
+            if self.around.observe is not None:
+                waited_seconds = self._waited_seconds - waited_before
+                self.around.observe(stage, time.monotonic() - began - waited_seconds, failed)
+
         try:
-            return await self.around.stages.run(stage, task, lane=self.index, on_status=self._on_status)
+            output = await self.around.stages.run(stage, task, lane=self.index, on_status=self._on_status)
+            ended(failed=False)
+            return output
         except (stage_errors.StageDied, stage_errors.ChildNotReady) as error:
+            ended(failed=True)
             # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
             raise failures.Temporary(str(error)) from error
         except stage_errors.StageFailed as error:
+            ended(failed=True)
             raise failures.Permanent(str(error)) from error
         finally:
             self._wait_began = None
@@ -405,8 +456,8 @@ class SealingThread:
         self._show("Running", "giving up")
         log.warning("sector given up", sector=str(sector.id), reason=reason)
         if tell_manager and sector.id is not None:
-            identity = sector.id
-            if (failure := await self._tell(lambda: self.around.manager.report_aborted(identity, reason))) is not None:
+            telling = partial(repertoire.tell_given_up, self.around.manager, sector, reason)
+            if (failure := await self._tell(telling)) is not None:
                 return events.Failed(failures.Level.TEMPORARY.value, str(failure))
 
         def away() -> None:
@@ -423,9 +474,14 @@ class SealingThread:
     async def _tell(self, call: Callable[[], Awaitable[None]]) -> failures.Failure | None:
         """Deliver the last word on a sector; that the manager does not know it (any more) is as good."""
         await self._reports.sent()
+        sector = self.sector
+        assert sector.id is not None
         try:
+            if sector.id != self._claimed:
+                await self.around.manager.claim(sector.id, self.around.instance, str(self.location), sector.claim)
+                self._claimed = sector.id
             await call()
-        except failures.Abort:
+        except (failures.Abort, failures.Stale):
             return None
         except failures.Failure as failure:
             return failure

@@ -3,16 +3,21 @@
 Error code 11001 (the manager has no such sector) aborts; everything else, the network included, is worth another try.
 """
 
+import time
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Protocol, TypeVar, overload
 
+import structlog
+
 from damocles.rpc import errors, messages
 from damocles.sealing import failures
-from damocles.wire import fleet, seal, sectors
+from damocles.wire import codec, control, fleet, records, seal, sectors
 
 T = TypeVar("T")
+Given = TypeVar("Given", seal.AllocatedSnapUpSector, seal.SectorRebuildInfo, seal.SectorUnsealInfo)
 
-SECTOR_STATE_NOT_FOUND = 11001
+log = structlog.get_logger(__name__)
 
 
 class Caller(Protocol):
@@ -26,28 +31,97 @@ class Caller(Protocol):
     async def call(self, method: str, params: messages.Params, *, returns: UnionType) -> Any: ...
 
 
-class Manager:
-    """Calls to `Venus.*`."""
+# Hears of every call: the method's name without its namespace, the seconds it took, and whether there was no result.
+Observe = Callable[[str, float, bool], None]
 
-    def __init__(self, caller: Caller) -> None:
+
+class Manager:
+    """Calls to `Venus.*`, under the attempt that this worker has claimed for a sector.
+
+    The original's manager knows no attempts: there the calls go as they are.
+    """
+
+    def __init__(self, caller: Caller, observe: Observe | None = None) -> None:
         self._caller = caller
+        self._observe = observe
+        self._attempts: dict[sectors.SectorID, int | None] = {}
+        self._knows_claims = True
 
     async def _call(self, method: str, *params: Any, returns: Any = None) -> Any:
-        try:
-            return await self._caller.call(f"Venus.{method}", list(params), returns=returns)
-        except errors.RpcError as error:
-            if error.code == SECTOR_STATE_NOT_FOUND:
-                msg = f"from error code: sector state not found, with msg: {error.message}"
-                raise failures.Abort(msg) from error
-            msg = f"rpc error: {method}: {error.message}"
-            raise failures.Temporary(msg) from error
-        except errors.CallError as error:
-            msg = f"rpc error: {method}: {error}"
-            raise failures.Temporary(msg) from error
+        sector = (
+            params[0].id if params and isinstance(params[0], seal.AllocatedSector) else params[0] if params else None
+        )
+        if not isinstance(sector, sectors.SectorID) or sector not in self._attempts:
+            return await self._send(f"Venus.{method}", list(params), returns)
+        attempt = self._attempts[sector]
+        if attempt is None:
+            msg = f"{method}: the manager has not confirmed yet that {sector} is ours"
+            raise failures.Temporary(msg)
+        return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
 
-    async def allocate_sector(self, spec: seal.AllocateSectorSpec) -> seal.AllocatedSector | None:
-        """Ask for a sector to seal."""
-        return await self._call("AllocateSector", spec, returns=seal.AllocatedSector | None)  # type: ignore[no-any-return]
+    async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
+        shown = params[2].removeprefix("Venus.") if method == "Damocles.As" else method.removeprefix("Venus.")
+        began, failed = time.monotonic(), True
+        try:
+            result = await self._caller.call(method, params, returns=returns)
+            failed = False
+            return result
+        except errors.RpcError as error:
+            match error.code:
+                case errors.Code.SECTOR_STATE_NOT_FOUND:
+                    msg = f"from error code: sector state not found, with msg: {error.message}"
+                    raise failures.Abort(msg) from error
+                case errors.Code.STALE_ATTEMPT:
+                    raise failures.Stale(error.message) from error
+                case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles."):
+                    raise
+                case _:
+                    msg = f"rpc error: {shown}: {error.message}"
+                    raise failures.Temporary(msg) from error
+        except errors.CallError as error:
+            msg = f"rpc error: {shown}: {error}"
+            raise failures.Temporary(msg) from error
+        finally:
+            if self._observe is not None:
+                self._observe(shown.removeprefix("Damocles."), time.monotonic() - began, failed)
+
+    def hold(self, sector: sectors.SectorID, attempt: int | None) -> None:
+        """Make calls for a sector under this attempt, or none at all until one is claimed."""
+        self._attempts[sector] = attempt
+
+    async def claim(self, sector: sectors.SectorID, worker: str, location: str, last_known: int | None) -> int | None:
+        """Take up a sector that was found in a journal; `None` from a manager that knows no attempts.
+
+        The manager grants it to whoever has it already, and to a worker whose journal is up to date (`last_known`):
+        so a store can be moved, and one that was left behind is refused as `failures.Stale`.
+        """
+        if self._knows_claims:
+            try:
+                attempt = await self._send("Damocles.Claim", [sector, worker, location, last_known], int)
+            except errors.RpcError:
+                self._knows_claims = False
+            else:
+                self._attempts[sector] = attempt
+                return int(attempt)
+        self._attempts.pop(sector, None)
+        return None
+
+    async def allocate_sector(
+        self, spec: seal.AllocateSectorSpec, store: str
+    ) -> tuple[seal.AllocatedSector, int | None] | None:
+        """Ask for a sector to seal in the store with this identity, and the attempt to work under.
+
+        Asked again, because an answer was lost, the manager gives the same sector.
+        """
+        if self._knows_claims:
+            try:
+                claimed = await self._send("Damocles.Allocate", [spec, store], control.Claimed | None)
+            except errors.RpcError:
+                self._knows_claims = False
+            else:
+                return (claimed.allocated, claimed.attempt) if claimed is not None else None
+        allocated = await self._call("AllocateSector", spec, returns=seal.AllocatedSector | None)
+        return (allocated, None) if allocated is not None else None
 
     async def acquire_deals(
         self, sector: sectors.SectorID, spec: seal.AcquireDealsSpec
@@ -96,6 +170,69 @@ class Manager:
     async def report_aborted(self, sector: sectors.SectorID, reason: str) -> None:
         """Tell that the sector is given up."""
         await self._call("ReportAborted", sector, reason)
+
+    async def known(self, sector: sectors.SectorID) -> records.KnownSector | None:
+        """Ask what the manager's record says of a sector; null if it has none, or does not tell us."""
+        try:
+            return await self._caller.call("Venus.FindSectorInAllStates", [sector], returns=records.KnownSector | None)
+        except errors.RpcError as error:
+            log.warning("the manager does not tell what it knows", sector=str(sector), error=error.message)
+            return None
+        except errors.CallError as error:
+            msg = f"rpc error: FindSectorInAllStates: {error}"
+            raise failures.Temporary(msg) from error
+
+    async def _allocate(self, method: str, spec: Any, store: str, kind: type[Given]) -> tuple[Given, int | None] | None:
+        """Ask for work on a proven sector, and for the attempt to work under, as `allocate_sector` does."""
+        if self._knows_claims:
+            try:
+                handed = await self._send(f"Damocles.{method}", [spec, store], control.Handed | None)
+            except errors.RpcError:
+                self._knows_claims = False
+            else:
+                return (codec.decode(handed.given, kind), handed.attempt) if handed is not None else None
+        given = await self._call(method, spec, returns=kind | None)
+        return (given, None) if given is not None else None
+
+    async def allocate_snapup(
+        self, spec: seal.AllocateSnapUpSpec, store: str
+    ) -> tuple[seal.AllocatedSnapUpSector, int | None] | None:
+        """Ask for a sector to upgrade; the spelling of the method is the original's."""
+        return await self._allocate("AllocateSanpUpSector", spec, store, seal.AllocatedSnapUpSector)
+
+    async def submit_snapup(self, sector: sectors.SectorID, content: seal.SnapUpProof) -> seal.Submitted:
+        """Hand in the proof of an upgrade. The original's manager calls the same proof again a duplicate by an error."""
+        try:
+            return await self._call("SubmitSnapUpProof", sector, content, returns=seal.Submitted)  # type: ignore[no-any-return]
+        except failures.Temporary as failure:
+            if "duplicate commit job" not in str(failure):
+                raise
+            return seal.Submitted(seal.SubmitResult.DUPLICATE, str(failure))
+
+    async def allocate_rebuild(
+        self, spec: seal.AllocateSectorSpec, store: str
+    ) -> tuple[seal.SectorRebuildInfo, int | None] | None:
+        """Ask for a sector whose files have to be made again."""
+        return await self._allocate("AllocateRebuildSector", spec, store, seal.SectorRebuildInfo)
+
+    async def allocate_unseal(
+        self, spec: seal.AllocateSectorSpec, store: str
+    ) -> tuple[seal.SectorUnsealInfo, int | None] | None:
+        """Ask for a piece to get out of a sector."""
+        return await self._allocate("AllocateUnsealSector", spec, store, seal.SectorUnsealInfo)
+
+    async def unseal_destinations(self, sector: sectors.SectorID, piece: codec.CID) -> list[str]:
+        """Ask where a piece has to go; the URLs may hold secrets."""
+        return await self._call("AcquireUnsealDest", sector, piece, returns=list[str] | None) or []
+
+    async def achieve_unseal(self, sector: sectors.SectorID, piece: codec.CID, error: str = "") -> None:
+        """Tell that a piece is where it has to be, or why it never will be. A task that is gone needs no word."""
+        try:
+            await self._call("AchieveUnsealSector", sector, piece, error)
+        except failures.Temporary as failure:
+            if "task not found" not in str(failure):
+                raise
+            log.warning("the manager does not wait for this piece any more", sector=str(sector), piece=piece)
 
     async def reserve_space(
         self, sector: sectors.SectorID, size_bytes: int, candidates: list[str]

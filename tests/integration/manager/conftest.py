@@ -10,7 +10,7 @@ import pytest
 
 from damocles.manager import daemon, sectors
 from damocles.manager.chain import mock
-from damocles.rpc import address, client
+from damocles.rpc import address, client, tokens
 from damocles.wire import tasks
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -53,6 +53,7 @@ class Manager:
 
     url: str
     rpc: client.Client
+    token: str
 
     async def call(self, method: str, *params: Any, returns: Any = None) -> Any:
         """Call a method of the API."""
@@ -75,8 +76,10 @@ def verifier() -> RecordedVerifier:
 
 
 @pytest.fixture
-def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Start:
-    """Return a function that runs a manager on a home which stays for the whole test."""
+def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Return a function that runs a manager on a home which stays for the whole test, where commands find its token."""
+    monkeypatch.setenv("DAMOCLES_PATH", str(tmp_path / "home"))
+    monkeypatch.delenv("DAMOCLES_TOKEN", raising=False)
 
     @asynccontextmanager
     async def run(stores: Mapping[str, Path] | None = None, **delays: int) -> AsyncIterator[Manager]:
@@ -89,7 +92,8 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Start:
         )
         async with daemon.serve(settings, verifier, clock) as bound:
             url = bound.url(address.MANAGER_PATH)
-            async with client.connect(url) as rpc:
-                yield Manager(url, rpc)
+            token = tokens.read_file(tmp_path / "home" / "token")
+            async with client.connect(url, token=token) as rpc:
+                yield Manager(url, rpc, token)
 
     return run

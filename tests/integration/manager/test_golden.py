@@ -11,7 +11,7 @@ from damocles.stores import layout
 from damocles.wire import commitments
 from damocles.wire.sectors import SectorID, SectorSize
 
-from .conftest import Clock, RecordedVerifier, Start
+from .conftest import Clock, Manager, RecordedVerifier, Start
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "manager"
 
@@ -60,10 +60,10 @@ def adapt(value: Any, ticket: Any) -> Any:
     return value
 
 
-async def replay(url: str, entries: list[dict[str, Any]], store: Path, clock: Clock) -> None:
+async def replay(manager: Manager, entries: list[dict[str, Any]], store: Path, clock: Clock) -> None:
     """Send the recorded requests in order and compare the answers."""
     ticket: Any = {"Ticket": "", "Epoch": 0}
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {manager.token}"}) as http:
         for entry in entries:
             if "skip" in entry:
                 continue
@@ -73,7 +73,7 @@ async def replay(url: str, entries: list[dict[str, Any]], store: Path, clock: Cl
                 for name in layout.persisted_names(SectorID(10000, 1), SectorSize.KIB2):
                     (store / name).parent.mkdir(parents=True, exist_ok=True)
                     (store / name).touch()
-            response = await http.post(url, json=adapt(entry["request"], ticket))
+            response = await http.post(manager.url, json=adapt(entry["request"], ticket))
             answer = response.json()
             if entry["request"]["method"] == "Venus.AssignTicket" and "result" in answer:
                 ticket = answer["result"]
@@ -88,20 +88,20 @@ async def test_methods_like_the_mock(start: Start, tmp_path: Path, clock: Clock)
     """Without declared stores, every method answers as the original's mock, its omissions filled as its daemon does."""
     async with start() as manager:
         await manager.call("AllocateSector", {})  # the recording begins with number 2
-        await replay(manager.url, load("methods-mock"), tmp_path, clock)
+        await replay(manager, load("methods-mock"), tmp_path, clock)
 
 
 async def test_methods_like_the_daemon(start: Start, tmp_path: Path, clock: Clock) -> None:
     """With declared stores, every method answers as the original's daemon."""
     async with start({"persist-store1": tmp_path}) as manager:
-        await replay(manager.url, load("methods-daemon"), tmp_path, clock)
+        await replay(manager, load("methods-daemon"), tmp_path, clock)
 
 
 async def test_life_of_a_sector(start: Start, tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> None:
     """A sector goes from allocation to a refused proof and the end with the original's answers."""
     verifier.answer = False
     async with start({"persist-store1": tmp_path}, pre_commit_delay=10, challenge_delay=16) as manager:
-        await replay(manager.url, load("sector-life"), tmp_path, clock)
+        await replay(manager, load("sector-life"), tmp_path, clock)
 
 
 @pytest.mark.parametrize("name", ["methods-mock", "methods-daemon", "sector-life"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from damocles.cli import manager
-from damocles.rpc import address, errors, sync
+from damocles.rpc import address, errors, sync, tokens
 from damocles.wire import commitments, fleet, records, seal
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -46,7 +46,8 @@ def running(
     try:
         lines = map(json.loads, process.stderr)
         bound = next(line["address"] for line in lines if line["event"] == "listening")
-        with sync.connect(address.manager_url(bound)) as client:
+        token = tokens.read_file(home / "token")
+        with sync.connect(address.manager_url(bound), token=token) as client:
             yield process, client
     finally:
         with suppress(ProcessLookupError):

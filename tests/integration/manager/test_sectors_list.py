@@ -79,5 +79,5 @@ async def test_the_original_place_of_listen_works(start: Start, capsys: pytest.C
 
 def test_no_manager_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a manager there the command says so and fails."""
-    assert 1 == cli.main(["util", "sealer", "sectors", "list", "--listen", "127.0.0.1:1"])
-    assert capsys.readouterr().err.startswith("error: http://127.0.0.1:1/rpc/v0 cannot be reached")
+    assert 4 == cli.main(["util", "sealer", "sectors", "list", "--listen", "127.0.0.1:1"])
+    assert capsys.readouterr().err.startswith("error: manager: http://127.0.0.1:1/rpc/v0 cannot be reached")

@@ -1,5 +1,6 @@
 """Fixtures of the command lines' tests."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,10 +13,11 @@ from damocles.wire import fleet
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch):
-    """Take away what the shell of whoever runs the tests may have set."""
-    for name in ("DAMOCLES_WORKER_CONFIG", "DAMOCLES_WORKER_HOST", "DAMOCLES_PARAMETER_MIRRORS", "IPFS_GATEWAY"):
+def _no_environment(monkeypatch, tmp_path_factory):
+    """Take away what the shell and the home of whoever runs the tests may hold."""
+    for name in [name for name in os.environ if name.startswith("DAMOCLES_")] + ["IPFS_GATEWAY"]:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture

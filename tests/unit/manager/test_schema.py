@@ -48,7 +48,7 @@ def test_upgrading_again_changes_nothing(begin: Begin) -> None:
 
 def test_an_old_database_goes_through_each_step(begin: Begin) -> None:
     """Steps run in order, each once, from the version that is there."""
-    schema.upgrade(begin)
+    schema.upgrade(begin, {})
     first = {2: ["ALTER TABLE workers ADD COLUMN a TEXT"]}
     second = {**first, 3: ["ALTER TABLE workers ADD COLUMN b TEXT", "UPDATE workers SET b = a"]}
     assert 1 == schema.upgrade(begin, first)
@@ -59,7 +59,7 @@ def test_an_old_database_goes_through_each_step(begin: Begin) -> None:
 
 def test_a_failed_step_leaves_the_version_before(begin: Begin) -> None:
     """A step that fails is not counted, and the ones before it are."""
-    schema.upgrade(begin)
+    schema.upgrade(begin, {})
     steps = {2: ["ALTER TABLE workers ADD COLUMN a TEXT"], 3: ["ALTER TABLE nothing ADD COLUMN b TEXT"]}
     with pytest.raises(Exception, match="nothing"):
         schema.upgrade(begin, steps)
@@ -71,5 +71,34 @@ def test_a_later_database_is_refused(begin: Begin) -> None:
     schema.upgrade(begin)
     with begin() as tx:
         tx.execute(text("UPDATE schema_version SET version = 7"))
-    with pytest.raises(schema.SchemaError, match="has schema 7, this program knows 1"):
+    with pytest.raises(schema.SchemaError, match=f"has schema 7, this program knows {max(schema.STEPS)}"):
         schema.upgrade(begin)
+
+
+def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
+    """The newest step leads to the tables, columns, indexes and constraints that a new database gets."""
+    schema.upgrade(begin)
+    new = shape(begin)
+    with begin() as tx:
+        for name in ("deals", "wdpost_jobs", "alerts", "alert_mutes", "snapup_candidates", "unseal_tasks"):
+            tx.execute(text(f"DROP TABLE {name}"))
+        tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
+        tx.execute(text("UPDATE schema_version SET version = 2"))
+    schema.upgrade(begin)
+    assert new == shape(begin)
+
+
+def shape(begin: Begin) -> dict[str, object]:
+    """Return what the database itself knows of its tables."""
+    with begin() as tx:
+        found = inspect(tx)
+        return {
+            table: (
+                # SQLite knows only one floating-point type, by several names.
+                {column["name"]: (column["type"].python_type, column["nullable"]) for column in found.get_columns(table)},
+                found.get_pk_constraint(table),
+                found.get_indexes(table),
+                found.get_unique_constraints(table),
+            )
+            for table in found.get_table_names()
+        }

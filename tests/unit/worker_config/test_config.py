@@ -37,6 +37,7 @@ ping_interval = "1min"
 [metrics]
 enable = true
 http_listen = "0.0.0.0:9100"
+open = true
 
 [sector_manager]
 rpc_client.addr = "/ip4/10.0.0.1/tcp/1790"
@@ -471,7 +472,7 @@ def test_every_stage_that_a_worker_runs_may_have_groups():
 )
 def test_the_control_api_is_reached_from_the_same_machine(write, host, reached):
     """A worker that listens on every interface is reached on loopback, with or without reading the whole file."""
-    path = write(MINIMAL + f'[worker]\nrpc_server = {{ host = "{host}", port = 5 }}\n')
+    path = write(MINIMAL + f'[worker]\nrpc_server = {{ host = "{host}", port = 5, insecure = true }}\n')
     assert reached == config.rpc_address(config.load(path).config).url()
     assert reached == config_rpc.address_in(path).url()
 

@@ -41,10 +41,13 @@ class OnChain:
 
 
 class Verifier(Protocol):
-    """Checks seal proofs."""
+    """Checks proofs."""
+
+    async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
+        """Tell whether a window PoSt is valid; raises as `verify`."""
 
     async def verify(self, claim: tasks.VerifySeal) -> bool:
-        """Tell whether the proof is valid.
+        """Tell whether the proof of a sector is valid.
 
         Raises:
             Refused: It is no proof at all.
@@ -67,6 +70,9 @@ class Chain(Protocol):
 
     async def seed(self, miner: int, epoch: int) -> bytes:
         """Return the challenge randomness of an epoch, 32 bytes."""
+
+    async def window_challenge(self, miner: int, epoch: int) -> bytes:
+        """Return the randomness of a deadline's window PoSts, 32 bytes."""
 
     async def sector(self, sector: SectorID) -> OnChain | None:
         """Return what is on the chain of a sector; `None` if its pre-commit has not landed."""

@@ -37,6 +37,7 @@ class Options:
     pre_commit_delay: int = 0
     proof_delay: int = 0
     challenge_delay: int = 0
+    fail_messages: int = 0  # of each kind, the first ones fail, each of them once
 
     def __post_init__(self) -> None:
         if self.block_seconds < 0.001:
@@ -82,6 +83,7 @@ class MockChain:
         self._options = options
         self._verifier = verifier
         self._clock = clock
+        self._to_fail = dict.fromkeys((PRE_COMMIT, PROOF), options.fail_messages)
         self.network = options.network()
 
     def _head(self) -> int:
@@ -99,6 +101,10 @@ class MockChain:
         """Return the challenge randomness of an epoch."""
         return self._randomness(b"seed", miner, epoch)
 
+    async def window_challenge(self, miner: int, epoch: int) -> bytes:
+        """Return the randomness of window PoSts."""
+        return self._randomness(b"window", miner, epoch)
+
     def _randomness(self, tag: bytes, miner: int, epoch: int) -> bytes:
         text = b"%s %d %d" % (tag, miner, epoch)
         drawn = hashlib.blake2b(text, key=self._identity.secret, digest_size=32).digest()
@@ -108,7 +114,7 @@ class MockChain:
     async def sector(self, sector: SectorID) -> interface.OnChain | None:
         """Return what has landed of a sector."""
         head = self._head()
-        landed = select(_messages).where(*_of(sector), _messages.c.landing_epoch <= head)
+        landed = select(_messages).where(*_of(sector), *_landed(head))
         rows = await self._database.read(lambda tx: {row.kind: row for row in tx.execute(landed)})
         if PRE_COMMIT not in rows:
             return None
@@ -123,12 +129,14 @@ class MockChain:
     async def message(self, cid: codec.CID) -> seal.Polled:
         """Return how far a message has come: packed one epoch after it was sent, landed after the delay."""
         head = self._head()
-        sent = select(_messages.c.sent_epoch, _messages.c.landing_epoch).where(_messages.c.cid == str(cid))
+        columns = (_messages.c.sent_epoch, _messages.c.landing_epoch, _messages.c.failed)
+        sent = select(*columns).where(_messages.c.cid == str(cid))
         row = await self._database.read(lambda tx: tx.execute(sent).first())
         if row is None:
             return seal.Polled(seal.OnChainState.NOT_FOUND, f"message {cid} is not on the mock chain")
         if row.landing_epoch <= head:
-            return seal.Polled(seal.OnChainState.LANDED)
+            failed = seal.Polled(seal.OnChainState.FAILED, "the mock chain was told to fail this message once")
+            return failed if row.failed else seal.Polled(seal.OnChainState.LANDED)
         return seal.Polled(seal.OnChainState.PACKED if row.sent_epoch < head else seal.OnChainState.PENDING)
 
     async def check_proof(self, sector: SectorID, proof: bytes) -> None:
@@ -166,12 +174,16 @@ class MockChain:
         head, sector = self._head(), allocated.id
         cid = _message_cid(kind, sector, content)
         same_kind = (*_of(sector), _messages.c.kind == kind)
-        landed = tx.execute(select(_messages.c.cid).where(*same_kind, _messages.c.landing_epoch <= head)).scalar()
+        landed = tx.execute(select(_messages.c.cid).where(*same_kind, *_landed(head))).scalar()
         if landed == cid:
             return cid
         if landed is not None:
             msg = f"the {kind.replace('_', '-')} of {sector} is on chain already, with other content"
             raise interface.Refused(msg)
+        has_failed = tx.execute(select(_messages.c.failed).where(*same_kind)).scalar()
+        fails = not has_failed and self._to_fail.get(kind, 0) > 0
+        if fails:
+            self._to_fail[kind] -= 1
         tx.execute(delete(_messages).where(*same_kind))
         tx.execute(
             insert(_messages).values(
@@ -183,6 +195,7 @@ class MockChain:
                 content=content.decode(),
                 sent_epoch=head,
                 landing_epoch=head + delay,
+                failed=fails,
             )
         )
         return cid
@@ -224,6 +237,10 @@ def _identify(tx: Connection, options: Options, now: float) -> _Identity:
 
 def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (_messages.c.miner == sector.miner, _messages.c.number == sector.number)
+
+
+def _landed(head: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (_messages.c.landing_epoch <= head, _messages.c.failed.is_(False))
 
 
 def _message_cid(kind: str, sector: SectorID, content: bytes) -> codec.CID:

@@ -6,7 +6,7 @@ transaction behind, and one needs two thread switches instead of some twenty wit
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,8 +64,10 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
         schema.SchemaError: A newer release has written it.
     """
     url = f"sqlite:///{path}"
-    writer = create_engine(url, pool_size=1, max_overflow=0)
-    reader = create_engine(url, pool_size=_READERS, max_overflow=0)
+    await anyio.to_thread.run_sync(_make_private, path)
+    # Parameters of statements may be tokens: they must not be in the text of errors.
+    writer = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+    reader = create_engine(url, pool_size=_READERS, max_overflow=0, hide_parameters=True)
     for engine in (writer, reader):
         event.listen(engine, "connect", _set_pragmas)
     event.listen(reader, "connect", _forbid_writes)
@@ -78,6 +80,13 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(reader.dispose)
             await anyio.to_thread.run_sync(writer.dispose)
+
+
+def _make_private(path: Path) -> None:
+    """Let only the owner read the file, and what SQLite puts beside it, which gets the same mode."""
+    with suppress(OSError):  # SQLite will say what is wrong
+        path.touch(mode=0o600)
+        path.chmod(0o600)
 
 
 @contextmanager

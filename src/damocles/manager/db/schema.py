@@ -18,12 +18,71 @@ _FIRST = 1
 STEPS: Mapping[int, Sequence[str]] = {
     2: (
         "ALTER TABLE workers ADD COLUMN token TEXT",
-        "CREATE TABLE tokens (id TEXT NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL,"
-        " created DOUBLE PRECISION NOT NULL, created_by TEXT NOT NULL, expires DOUBLE PRECISION,"
-        " revoked DOUBLE PRECISION, used DOUBLE PRECISION, CONSTRAINT pk_tokens PRIMARY KEY (id))",
-        # SQLite's way to count up; no database of the first schema is anywhere else.
-        "CREATE TABLE audit (id INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,"
-        " sectors TEXT NOT NULL, entry TEXT NOT NULL, CONSTRAINT pk_audit PRIMARY KEY (id))",
+        """
+        CREATE TABLE tokens (
+            id TEXT NOT NULL, digest TEXT NOT NULL, name TEXT NOT NULL, scope TEXT NOT NULL,
+            created DOUBLE PRECISION NOT NULL, created_by TEXT NOT NULL, expires DOUBLE PRECISION,
+            revoked DOUBLE PRECISION, used DOUBLE PRECISION, CONSTRAINT pk_tokens PRIMARY KEY (id)
+        )
+        """,
+        # The id counts up by SQLite's rules; no database of the first schema is anywhere else.
+        """
+        CREATE TABLE audit (
+            id INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
+            sectors TEXT NOT NULL, entry TEXT NOT NULL, CONSTRAINT pk_audit PRIMARY KEY (id)
+        )
+        """,
+    ),
+    3: (
+        "ALTER TABLE messages ADD COLUMN failed BOOLEAN NOT NULL DEFAULT FALSE",
+        """
+        CREATE TABLE deals (
+            kind TEXT NOT NULL, id BIGINT NOT NULL, miner BIGINT NOT NULL, number BIGINT NOT NULL,
+            at DOUBLE PRECISION NOT NULL, CONSTRAINT pk_deals PRIMARY KEY (kind, id)
+        )
+        """,
+        "CREATE INDEX ix_deals_miner_number ON deals (miner, number)",
+        """
+        CREATE TABLE wdpost_jobs (
+            id TEXT NOT NULL, miner BIGINT NOT NULL, deadline INTEGER NOT NULL, partitions TEXT NOT NULL,
+            challenge_epoch BIGINT NOT NULL, round INTEGER NOT NULL, state TEXT NOT NULL,
+            created_at DOUBLE PRECISION NOT NULL, record TEXT NOT NULL,
+            CONSTRAINT pk_wdpost_jobs PRIMARY KEY (id),
+            CONSTRAINT uq_wdpost_jobs_miner_deadline_partitions_challenge_epoch_round
+                UNIQUE (miner, deadline, partitions, challenge_epoch, round)
+        )
+        """,
+    ),
+    4: (
+        """
+        CREATE TABLE alerts (
+            id BIGINT NOT NULL, resolved_at DOUBLE PRECISION, record TEXT NOT NULL,
+            CONSTRAINT pk_alerts PRIMARY KEY (id)
+        )
+        """,
+        "CREATE INDEX ix_alerts_resolved_at ON alerts (resolved_at)",
+        """
+        CREATE TABLE alert_mutes (
+            rule TEXT NOT NULL, subject TEXT NOT NULL, until DOUBLE PRECISION NOT NULL, record TEXT NOT NULL,
+            CONSTRAINT pk_alert_mutes PRIMARY KEY (rule, subject)
+        )
+        """,
+    ),
+    5: (
+        """
+        CREATE TABLE snapup_candidates (
+            miner BIGINT NOT NULL, number BIGINT NOT NULL, deadline INTEGER NOT NULL,
+            CONSTRAINT pk_snapup_candidates PRIMARY KEY (miner, number)
+        )
+        """,
+        """
+        CREATE TABLE unseal_tasks (
+            miner BIGINT NOT NULL, number BIGINT NOT NULL, piece TEXT NOT NULL, offset_bytes BIGINT NOT NULL,
+            size_bytes BIGINT NOT NULL, dest TEXT NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL,
+            at DOUBLE PRECISION NOT NULL, CONSTRAINT pk_unseal_tasks PRIMARY KEY (miner, number, piece)
+        )
+        """,
+        "CREATE INDEX ix_unseal_tasks_state_at ON unseal_tasks (state, at)",
     ),
 }
 

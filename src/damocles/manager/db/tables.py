@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 metadata = MetaData(
@@ -178,5 +179,85 @@ messages = Table(
     Column("content", Text, nullable=False),
     Column("sent_epoch", BigInteger, nullable=False),
     Column("landing_epoch", BigInteger, nullable=False),
+    Column("failed", Boolean, nullable=False),  # it lands, but as a failure
     Index(None, "miner", "number", "kind"),
+)
+
+# Which sector has which deal of the mock market; `kind` is `deal` or `allocation`, `id` the number there.
+deals = Table(
+    "deals",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("id", _Number, nullable=False),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("kind", "id"),
+    Index(None, "miner", "number"),
+)
+
+# Window PoSt jobs. `record` is the whole as `wdpost.Job` JSON; the columns beside it are what jobs are found by, and
+# are only ever written together with it. A round follows when sectors turned out faulty: it goes without them.
+wdpost_jobs = Table(
+    "wdpost_jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("miner", _Number, nullable=False),
+    Column("deadline", Integer, nullable=False),
+    Column("partitions", Text, nullable=False),
+    Column("challenge_epoch", BigInteger, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("record", Text, nullable=False),
+    UniqueConstraint("miner", "deadline", "partitions", "challenge_epoch", "round"),
+)
+
+# Sectors of committed capacity that may be upgraded, by the deadline that they are proven in.
+snapup_candidates = Table(
+    "snapup_candidates",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("deadline", Integer, nullable=False),
+    PrimaryKeyConstraint("miner", "number"),
+)
+
+# Pieces, or parts of them in unpadded bytes, that are wanted out of sectors; `dest` is a JSON list of URLs, `state` is
+# a `seal.UnsealState`, which began at `at`.
+unseal_tasks = Table(
+    "unseal_tasks",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("piece", Text, nullable=False),
+    Column("offset_bytes", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("dest", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("miner", "number", "piece"),
+    Index(None, "state", "at"),
+)
+
+# Alerts; `record` is the whole as `alerts.Alert` JSON, `resolved_at` is null while an alert is pending or fires.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("resolved_at", Double, nullable=True),
+    Column("record", Text, nullable=False),
+    Index(None, "resolved_at"),
+)
+
+# `record` is `alerts.Mute` JSON; an empty subject stands for all of the rule.
+alert_mutes = Table(
+    "alert_mutes",
+    metadata,
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("record", Text, nullable=False),
+    PrimaryKeyConstraint("rule", "subject"),
 )

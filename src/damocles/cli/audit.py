@@ -1,0 +1,138 @@
+"""`damocles-manager audit` and `damocles-worker audit`: who changed what, when and why."""
+
+import json as json_format
+import time
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+from cyclopts import App
+from msgspec import structs
+
+from damocles.cli import common, fleet_options, fleet_views, manager_at, worker_at
+from damocles.wire import codec, control
+
+manager_app = App(name="audit", version_flags=[])
+worker_app = App(name="audit", version_flags=[])
+
+PAGE = 1000
+_CELL_CHARACTERS = 200
+_HEADER = ("At", "Who", "From", "What", "With", "Why", "Outcome")
+
+Since = Annotated[str | None, fleet_options.Flag(name="--since", help="Only of the last time, like 1d or 2h.")]
+Who = Annotated[str | None, fleet_options.Flag(name="--who", help="Only by the holder of this token.")]
+What = Annotated[str | None, fleet_options.Flag(name="--what", help="Only methods with this in their name.")]
+Sector = Annotated[str | None, fleet_options.Flag(name="--sector", help="Only what concerns this sector.")]
+
+
+@manager_app.command(name="list")
+def list_of_manager(
+    *,
+    since: Since = None,
+    who: Who = None,
+    what: What = None,
+    sector: Sector = None,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List what was changed through the manager, the oldest first."""
+    return _show(_fetch(at, _query(since, who, what, sector)), as_json=json)
+
+
+@manager_app.command
+def export(*, since: Since = None, at: manager_at.At = manager_at.USUAL) -> int:
+    """Print the whole audit, one JSON object a line."""
+    for entry in _fetch(at, _query(since, None, None, None)):
+        print(codec.encode(entry).decode())
+    return common.OK
+
+
+@worker_app.command(name="list")
+def list_of_worker(
+    *,
+    since: Since = None,
+    who: Who = None,
+    what: What = None,
+    sector: Sector = None,
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """List what was changed through the worker, the oldest first. Reads its file: the worker need not run."""
+    from damocles.worker import audit
+
+    query = _query(since, who, what, sector)
+    home = at.place().home.expanduser()
+    try:
+        return _show((entry for entry in audit.read(home) if _fits(query, entry)), as_json=json)
+    except OSError as error:
+        raise common.Failed(f"{home / audit.FILE_NAME} cannot be read: {error.strerror}") from error
+
+
+def _query(since: str | None, who: str | None, what: str | None, sector: str | None) -> control.AuditQuery:
+    begin = None if since is None else time.time() - fleet_options.seconds(since, "--since")
+    return control.AuditQuery(since=begin, who=who, what=what, sector=sector, limit=PAGE)
+
+
+def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:
+    with at.call() as manager:
+        while True:
+            page = manager.call("Damocles.AuditList", [query], returns=list[control.AuditEntry])
+            yield from page
+            if len(page) < PAGE:
+                return
+            query = structs.replace(query, after_id=page[-1].id)
+
+
+def _fits(query: control.AuditQuery, entry: control.AuditEntry) -> bool:
+    return (
+        (query.since is None or entry.at >= query.since)
+        and query.who in {None, entry.who}
+        and (query.what is None or query.what.lower() in entry.what.lower())
+        and (query.sector is None or query.sector in entry.sectors)
+    )
+
+
+def _show(entries: Iterable[control.AuditEntry], *, as_json: bool) -> int:
+    if as_json:
+        common.print_json([codec.to_builtins(entry) for entry in entries])
+    else:
+        common.print_table(_HEADER, map(_cells, entries))
+    return common.OK
+
+
+def _cells(entry: control.AuditEntry) -> list[str]:
+    params = ", ".join(map(_brief, entry.params)) if isinstance(entry.params, list) else _brief(entry.params)
+    return [
+        fleet_views.moment(entry.at),
+        entry.who,
+        entry.address,
+        entry.what.partition(".")[2] or entry.what,
+        params,
+        entry.reason or "-",
+        _outcome(entry),
+    ]
+
+
+def _outcome(entry: control.AuditEntry) -> str:
+    """Say what came of it; acts on many threads are counted."""
+    if not entry.ok:
+        return f"failed: {_brief(entry.outcome)}"
+    match entry.outcome:
+        case False:
+            return "nothing was done"
+        case {"ok": bool(ok), "text": str(text)}:
+            return text if ok else f"refused: {text}"
+        case [{"ok": _}, *_]:
+            done = sum(bool(one.get("ok")) for one in entry.outcome)
+            return f"{done} done, {len(entry.outcome) - done} not"
+    return "done"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        inner = (f"{name}={_brief(item)}" for name, item in value.items() if item not in (None, [], "", False))
+        text = " ".join(inner)
+    elif isinstance(value, str):
+        text = value
+    else:
+        text = json_format.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"

@@ -1,0 +1,153 @@
+"""`damocles-manager auth`, `damocles-worker auth` and `damocles-manager init`: tokens of the two daemons."""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_options, fleet_views, manager_at, worker_at
+from damocles.rpc import access, tokens
+from damocles.wire import codec, control
+
+manager_app = App(name="auth", version_flags=[])
+worker_app = App(name="auth", version_flags=[])
+
+manager_app.command(
+    "damocles.cli.authority:ca", name="ca", help="Make TLS certificates for machines, signed by an authority of yours."
+)
+
+Name = Annotated[str, Parameter(help="By which the token is listed and revoked.")]
+Scope = Annotated[
+    access.Scope,
+    Parameter(name="--scope", help="read; operate: and pause, resume, abort; admin: and tokens; worker: to seal."),
+]
+Expires = Annotated[
+    str | None, fleet_options.Flag(name="--expires", help="For how long it is good, like 90d; else for ever.")
+]
+Output = Annotated[
+    Path | None,
+    fleet_options.Flag(name="--output", help="Write it to this file, that only you can read, instead of stdout."),
+]
+
+
+class _Calls(Protocol):
+    """A daemon to call."""
+
+    def call(self, method: str, params: list[Any] = ..., *, returns: Any = ...) -> Any:
+        """Call a method."""
+
+
+@manager_app.command(name="create")
+def create_for_manager(
+    name: Name,
+    /,
+    *,
+    scope: Scope,
+    expires: Expires = None,
+    output: Output = None,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make a token for the manager; it is shown this once."""
+    return _create(at.call(), name, scope, expires, output)
+
+
+@manager_app.command(name="list")
+def list_for_manager(*, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """List the manager's tokens, without their secrets."""
+    return _list(at.call(), as_json=json)
+
+
+@manager_app.command(name="revoke")
+def revoke_for_manager(name: Name, /, *, at: manager_at.At = manager_at.USUAL) -> int:
+    """Make a token good for nothing, from the next call on."""
+    return _revoke(at.call(), name)
+
+
+@worker_app.command(name="create")
+def create_for_worker(
+    name: Name,
+    /,
+    *,
+    scope: Scope,
+    expires: Expires = None,
+    output: Output = None,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Make a token for the worker; it is shown this once. The manager needs none."""
+    return _create(at.call(), name, scope, expires, output)
+
+
+@worker_app.command(name="list")
+def list_for_worker(*, json: fleet_options.AsJson = False, at: worker_at.At = worker_at.USUAL) -> int:
+    """List the worker's tokens, without their secrets."""
+    return _list(at.call(), as_json=json)
+
+
+@worker_app.command(name="revoke")
+def revoke_for_worker(name: Name, /, *, at: worker_at.At = worker_at.USUAL) -> int:
+    """Make a token good for nothing, from the next call on."""
+    return _revoke(at.call(), name)
+
+
+def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME) -> int:
+    """Make the manager's folder with a token for this machine's command line and one for workers.
+
+    What is there already stays. A manager does the same when it starts.
+    """
+    from damocles.manager import auth, errors
+
+    try:
+        for file in auth.init(home.expanduser().absolute()):
+            print(file)
+    except errors.StartError as error:
+        raise common.Failed(str(error)) from error
+    return common.OK
+
+
+def _create(
+    connection: AbstractContextManager[_Calls], name: str, scope: access.Scope, expires: str | None, output: Path | None
+) -> int:
+    if output is not None and output.exists():
+        raise common.WrongUsage(f"--output: {output} is there already")
+    seconds = None if expires is None else fleet_options.seconds(expires, "--expires")
+    with connection as daemon:
+        made: control.NewToken = daemon.call("Damocles.AuthCreate", [name, scope, seconds], returns=control.NewToken)
+    if output is None:
+        print(made.text)
+        return common.OK
+    try:
+        tokens.write_private(output, f"{made.text}\n".encode())
+    except OSError as error:
+        raise common.Failed(
+            f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and make it again"
+        ) from error
+    print(output)
+    return common.OK
+
+
+def _list(connection: AbstractContextManager[_Calls], *, as_json: bool) -> int:
+    with connection as daemon:
+        known: list[control.Token] = daemon.call("Damocles.AuthList", returns=list[control.Token])
+    if as_json:
+        common.print_json(codec.to_builtins(known))
+    else:
+        header = ["Name", "Scope", "Id", "State", "Created", "By", "Expires", "Used"]
+        common.print_table(header, [_cells(token, time.time()) for token in known])
+    return common.OK
+
+
+def _revoke(connection: AbstractContextManager[_Calls], name: str) -> int:
+    with connection as daemon:
+        revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name], returns=list[control.Token])
+    for token in revoked:
+        print(f"{token.name} ({token.id}) is revoked")
+    return common.OK
+
+
+def _cells(token: control.Token, now: float) -> Sequence[str]:
+    state = "revoked" if token.revoked else "expired" if token.expires and token.expires <= now else "valid"
+    times = [fleet_views.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
+    return [token.name, token.scope, token.id, state, times[0], token.created_by, times[1], times[2]]

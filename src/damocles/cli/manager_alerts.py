@@ -1,0 +1,126 @@
+"""`damocles-manager alerts`: what needs a person, who takes care of it, and what is not to be told."""
+
+import time
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_options, fleet_views, manager_at
+from damocles.wire import alerts, codec, units
+
+app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
+
+Id = Annotated[int, Parameter(help="The alert's number in the list.")]
+MaybeId = Annotated[int | None, Parameter(help="The alert's number in the list.")]
+Rule = Annotated[str | None, fleet_options.Flag(name="--rule", help="All alerts of this rule.")]
+Note = Annotated[str, fleet_options.Flag(name="--note", help="What others should know; it goes into the audit too.")]
+All = Annotated[bool, fleet_options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
+
+_HEADER = ("ID", "State", "Severity", "Rule", "Subject", "For", "Ack", "Text")
+
+
+@app.command(name="list")
+def list_(
+    *,
+    all_: All = False,
+    json: fleet_options.AsJson = False,
+    watch: fleet_options.Watch = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List the alerts that fire, and the rules that are muted."""
+
+    def show() -> int:
+        with at.call() as found:
+            board = found.call("Damocles.Alerts", [all_], returns=alerts.Board)
+        if json:
+            common.print_json(codec.to_builtins(board))
+            return common.OK
+        now = time.time()
+        common.print_table(_HEADER, [_cells(alert, now) for alert in board.alerts])
+        for mute in board.mutes:
+            what = f"{mute.rule} {mute.subject}".rstrip()
+            note = f": {mute.note}" if mute.note else ""
+            common.hint(f"muted until {fleet_views.moment(mute.until)}: {what}, by {mute.by}{note}")
+        if board.looked_at is None:
+            common.warning("the manager has not looked at its workers yet")
+        return common.OK
+
+    return fleet_views.again(show, watch=watch)
+
+
+@app.command
+def ack(
+    alert_id: Id,
+    /,
+    *,
+    note: Note = "",
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Say that somebody takes care of an alert: it is not repeated, and told once more when it is resolved."""
+    with at.call() as found:
+        alert = found.call("Damocles.AlertAck", [alert_id, note], returns=alerts.Alert)
+    if json:
+        common.print_json(codec.to_builtins(alert))
+    else:
+        print(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
+    return common.OK
+
+
+@app.command
+def mute(
+    alert_id: MaybeId = None,
+    /,
+    *,
+    for_: Annotated[str, Parameter(name="--for", help="How long, like 2h.")],
+    rule: Rule = None,
+    note: Note = "",
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Send no notifications about an alert, also if it comes again, or about all of a rule."""
+    return _mute(alert_id, rule, fleet_options.seconds(for_, "--for"), note, at, as_json=json)
+
+
+@app.command
+def unmute(
+    alert_id: MaybeId = None,
+    /,
+    *,
+    rule: Rule = None,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Send notifications again."""
+    return _mute(alert_id, rule, 0.0, "", at, as_json=json)
+
+
+def _mute(
+    alert_id: int | None, rule: str | None, seconds: float, note: str, at: manager_at.At, *, as_json: bool
+) -> int:
+    of = alert_id if rule is None else rule
+    if of is None or (alert_id is not None and rule is not None):
+        raise common.WrongUsage("give either the number of an alert or --rule")
+    with at.call() as found:
+        made = found.call("Damocles.AlertMute", [of, seconds, note], returns=alerts.Mute)
+    if as_json:
+        common.print_json(codec.to_builtins(made))
+    else:
+        until = f"muted until {fleet_views.moment(made.until)}" if seconds else "not muted any more"
+        print(f"{made.rule} {made.subject}".rstrip() + f": {until}")
+    return common.OK
+
+
+def _cells(alert: alerts.Alert, now: float) -> tuple[str, ...]:
+    end = now if alert.resolved_at is None else alert.resolved_at
+    state = alert.state if alert.muted_until is None else f"{alert.state}, muted"
+    return (
+        str(alert.id),
+        state,
+        alert.severity,
+        alert.rule,
+        alert.subject,
+        units.human_duration(max(0.0, end - alert.since)),
+        " ".join(part for part in (alert.acknowledged_by, alert.note and f"({alert.note})") if part) or "-",
+        alert.text,
+    )

@@ -1,0 +1,46 @@
+"""Find the manager that a command is for, and call it."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli import common, credentials, fleet_calls, fleet_options, manager
+from damocles.rpc import address
+
+VARIABLE = "DAMOCLES_TOKEN"
+
+Home = Annotated[Path, Parameter(name="--home", env_var="DAMOCLES_PATH", help="The manager's folder.")]
+DEFAULT_HOME = Path("~/.damocles-manager")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Where the manager is, how we are let in, and how patient we are."""
+
+    listen: Annotated[str, Parameter(name="--listen", help="Where the manager is: host:port, URL or multiaddr.")] = (
+        manager.DEFAULT_LISTEN
+    )
+    home: Home = DEFAULT_HOME
+    token_file: credentials.TokenFile = None
+    ca_file: credentials.CaFile = None
+    timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
+
+    def call(self, more_seconds: float = 0.0) -> AbstractContextManager[fleet_calls.Manager]:
+        """Return the manager, to be entered; it has the time-out and `more_seconds` for each answer."""
+        timeout_seconds = fleet_options.seconds(self.timeout)
+        try:
+            url = address.manager_url(self.listen)
+        except ValueError as error:
+            raise common.WrongUsage(f"--listen: {error}") from error
+        token = credentials.token(url, given=self.token_file, variable=VARIABLE, home=self.home)
+        connection = credentials.connect(
+            url, token=token, ca_file=self.ca_file, timeout_seconds=timeout_seconds + more_seconds
+        )
+        return fleet_calls.manager_at(connection, timeout_seconds)
+
+
+USUAL = At()

@@ -1,0 +1,153 @@
+"""`damocles-manager util worker wdpost`: window PoSt jobs, as the manager lends them to workers.
+
+Tables and texts are the original's.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_options, manager_at
+from damocles.wire import codec, units, wdpost
+
+app = App(name="wdpost", version_flags=[])  # its help is in `cli.manager_worker`
+
+_HEADER = (
+    "JobID MinerID DDL Partitions Sectors Worker State Try CreateAt Elapsed Heartbeat Error",
+    "JobID Prefix Miner DDL Partitions Sectors Worker State Try CreateAt StartedAt HeartbeatAt FinishedAt UpdatedAt Error",
+)
+
+Ids = Annotated[tuple[str, ...], Parameter(name="JOB", help="Ids of jobs, as in the list.")]
+
+
+@app.command(name="list")
+def list_(
+    *,
+    all: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,
+    detail: Annotated[bool, Parameter(name="--detail", help="Show all times.")] = False,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List the jobs, the newest first."""
+    with at.call() as found:
+        listed = found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)
+    jobs = sorted(listed.jobs, key=lambda job: -job.created_at)
+    shown = [job for job in jobs if all or _state(job) != "Succeed"]
+    if json:
+        common.print_json([{**codec.to_builtins(job), "DisplayState": _state(job)} for job in shown])
+        return common.OK
+    cells = _detail_cells if detail else _cells
+    now = time.time()
+    common.print_table(_HEADER[detail].split(), [cells(job, listed.max_tries, now) for job in shown])
+    return common.OK
+
+
+@app.command
+def reset(*jobs: Ids, at: manager_at.At = manager_at.USUAL) -> int:
+    """Let jobs be tried again from the beginning."""
+    _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ")
+    return common.OK
+
+
+@app.command
+def remove(*jobs: Ids, at: manager_at.At = manager_at.USUAL) -> int:
+    """Forget jobs. A worker that proves one of them stops."""
+    _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ")
+    return common.OK
+
+
+@app.command
+def remove_all(
+    *,
+    really_do_it: Annotated[bool, Parameter(name="--really-do-it", help="Do it.")] = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Forget all jobs."""
+    if not really_do_it:
+        print("Pass --really-do-it to actually execute this action")
+        return common.USAGE
+    with at.call() as found:
+        for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs:
+            found.call("Venus.WdPoStRemoveJob", [job.id])
+            print(f"wdpost job {job.id} removed")
+    return common.OK
+
+
+@app.command
+def make(
+    *,
+    deadline: Annotated[int, Parameter(name="--ddl-idx", help="The index that the deadline is to have.")] = 0,
+    partition: Annotated[tuple[int, ...], Parameter(name="--partition-idx", help="Only these; repeatable.")] = (),
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make jobs for all sectors that are persisted; only a manager with a mock chain can."""
+    with at.call() as found:
+        made = found.call("Damocles.MockWdPoSt", [deadline, list(partition) or None], returns=list[wdpost.Brief])
+    if json:
+        common.print_json([codec.to_builtins(job) for job in made])
+    else:
+        for job in made:
+            print(f"{job.id}: partitions {job.partitions}, {job.sectors} sectors")
+    return common.OK
+
+
+def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str) -> None:
+    if not jobs:
+        raise common.WrongUsage("no job is named: see the list")
+    with at.call() as found:
+        for job in jobs:
+            try:
+                found.call(method, [job])
+            except common.Failed as error:
+                raise type(error)(f"{told}{error}") from error
+
+
+def _state(job: wdpost.Brief) -> str:
+    match job.state:
+        case wdpost.State.READY:
+            return "ReadyToRun"
+        case wdpost.State.RUNNING:
+            return "Running"
+        case wdpost.State.FINISHED if job.error:
+            return "Failed"
+        case _:
+            return f"Faults({job.faults})" if job.faults else "Succeed"
+
+
+def _cells(job: wdpost.Brief, max_tries: int, now: float) -> list[str]:
+    is_running = job.state is wdpost.State.RUNNING
+    elapsed = "-"
+    if is_running:
+        elapsed = units.human_duration(max(0, int(now) - job.started_at))
+    elif job.started_at and job.finished_at:
+        elapsed = f"{units.human_duration(job.finished_at - job.started_at)}(done)"
+    heartbeat = units.human_duration(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
+    return [
+        *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
+        *(_state(job), _tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, _error(job)),
+    ]
+
+
+def _detail_cells(job: wdpost.Brief, max_tries: int, _: float) -> list[str]:
+    times = (job.created_at, job.started_at, job.heartbeat_at, job.finished_at, job.updated_at)
+    return [
+        *(job.id, job.state.value, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors)),
+        *(job.worker, _state(job), _tries(job, max_tries), *map(_time, times), _error(job)),
+    ]
+
+
+def _tries(job: wdpost.Brief, max_tries: int) -> str:
+    return f"{job.tries}(Max)" if job.tries >= max_tries else str(job.tries)
+
+
+def _error(job: wdpost.Brief) -> str:
+    """Return why a job failed, or why sectors are faulty: our managers keep what workers tell of them."""
+    reasons = job.output.reasons if job.output else {}
+    return job.error or "; ".join(f"sector {number}: {reason}" for number, reason in reasons.items())
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"

@@ -1,0 +1,191 @@
+"""What the metrics of both daemons are made of: the text that Prometheus scrapes, and sums that the library lacks.
+
+Families are prometheus-client's, made anew for each scrape; nothing is kept in the library's process-wide registry.
+The text is written here, because the library's writer adds `_total` to counters, which the names of damocles v0.13
+do not have, and takes five times as long.
+"""
+
+import asyncio
+import bisect
+import collections
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio.to_thread
+from prometheus_client import core, process_collector
+from prometheus_client.samples import Sample
+
+from damocles.wire import control
+
+Key = TypeVar("Key", bound=Sequence[str])  # the values of labels
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+QUANTILES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
+
+_WINDOW_SECONDS = 60.0  # of the quantiles, as in the exporter of v0.13
+_MOST_OBSERVATIONS = 1000
+_MOST_GROUPS = 200  # of threads: workers name their states and reasons themselves
+_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
+
+
+def text(families: Iterable[core.Metric], labels: Mapping[str, str] | None = None) -> bytes:
+    """Write families in Prometheus' text format, with the same `labels` on every sample."""
+    common = [f'{name}="{value.translate(_ESCAPES)}"' for name, value in (labels or {}).items()]
+    lines = []
+    for family in families:
+        kind = "untyped" if family.type == "unknown" else family.type
+        help_text = family.documentation.translate(_TEXT_ESCAPES)
+        lines.append(f"# HELP {family.name} {help_text}\n# TYPE {family.name} {kind}\n")
+        for name, own, value, *_ in family.samples:
+            pairs = ",".join([*common, *[f'{label}="{text.translate(_ESCAPES)}"' for label, text in own.items()]])
+            lines.append(f"{name}{{{pairs}}} {_number(value)}\n" if pairs else f"{name} {_number(value)}\n")
+    return "".join(lines).encode()
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+def gauge(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> core.Metric:
+    """Return a gauge with a sample for each combination of label values."""
+    family = core.GaugeMetricFamily(name, documentation, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def counter(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> core.Metric:
+    """Return a counter under exactly this name."""
+    family = core.Metric(name, documentation, "counter")
+    family.samples.extend(
+        Sample(name, dict(zip(labels, key, strict=True)), value, None, None, None) for key, value in values.items()
+    )
+    return family
+
+
+class Histogram:
+    """Durations by upper bounds, under one label."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._bounds = bounds
+        self._marks = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+        self._counts: dict[Sequence[str], list[int]] = {}
+        self._sums: collections.defaultdict[Sequence[str], float] = collections.defaultdict(float)
+
+    def observe(self, key: Sequence[str], value: float) -> None:
+        """Count one value under label values."""
+        counts = self._counts.setdefault(key, [0] * len(self._marks))
+        counts[bisect.bisect_left(self._bounds, value)] += 1
+        self._sums[key] += value
+
+    def family(self) -> core.Metric:
+        """Return it as it is now."""
+        family = core.HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        for key, counts in self._counts.items():
+            family.add_metric(
+                key, list(zip(self._marks, itertools.accumulate(counts), strict=True)), sum_value=self._sums[key]
+            )
+        return family
+
+
+@dataclass(slots=True)
+class _Timing:
+    count: int = 0
+    total: float = 0.0
+    recent: collections.deque[tuple[float, float]] = field(
+        default_factory=lambda: collections.deque(maxlen=_MOST_OBSERVATIONS)
+    )
+
+
+class Summary:
+    """Durations with quantiles over the last minute; these are 0 when there was nothing, as in v0.13."""
+
+    def __init__(self, name: str, documentation: str, label: str) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._label = label
+        self._timings: dict[str, _Timing] = {}
+
+    def observe(self, key: str, value: float, now: float) -> None:
+        """Count one value at monotonic time `now`."""
+        timing = self._timings.setdefault(key, _Timing())
+        timing.count += 1
+        timing.total += value
+        timing.recent.append((now, value))
+
+    def family(self, now: float) -> core.Metric:
+        """Return it as it is at monotonic time `now`."""
+        family = core.Metric(self._name, self._documentation, "summary")
+        for key, timing in self._timings.items():
+            values = sorted(value for at, value in timing.recent if now - at <= _WINDOW_SECONDS)
+            for quantile in QUANTILES:
+                value = values[max(0, math.ceil(quantile * len(values)) - 1)] if values else 0.0
+                labels = {self._label: key, "quantile": f"{quantile:g}"}
+                family.samples.append(Sample(self._name, labels, value, None, None, None))
+            family.samples.append(Sample(f"{self._name}_sum", {self._label: key}, timing.total, None, None, None))
+            family.samples.append(Sample(f"{self._name}_count", {self._label: key}, timing.count, None, None, None))
+        return family
+
+
+def threads(prefix: str, details: Iterable[control.ThreadDetail]) -> Iterator[core.Metric]:
+    """Yield how many sealing threads are in which state and why, and how many sectors in which state."""
+    listed = list(details)
+    states = collections.Counter((detail.info.thread_state.state, reason_of(detail)) for detail in listed)
+    sectors = collections.Counter((detail.info.job_state,) for detail in listed if detail.info.job_id is not None)
+    yield gauge(
+        f"{prefix}_threads",
+        "Sealing threads by state, and by what they run or wait for.",
+        dict(states.most_common(_MOST_GROUPS)),
+        ("state", "reason"),
+    )
+    yield gauge(
+        f"{prefix}_sectors",
+        "Sectors in sealing threads by their state.",
+        dict(sectors.most_common(_MOST_GROUPS)),
+        ("state",),
+    )
+
+
+def reason_of(detail: control.ThreadDetail) -> str:
+    """Say in few words that many threads share what a thread runs or waits for."""
+    info = detail.info
+    match info.thread_state.state:
+        case "Running":
+            return info.job_stage or "-"
+        case "Paused":
+            return "error" if info.last_error is not None else "request"
+        case _ if detail.waiting is not None:
+            return detail.waiting.what.partition(" (")[0]  # in brackets are numbers, names and error texts
+        case _:
+            return "-"
+
+
+async def process() -> list[core.Metric]:
+    """Return what the system knows of this process: CPU seconds, memory, open files."""
+    collector = process_collector.ProcessCollector(registry=None)
+    return await anyio.to_thread.run_sync(lambda: [_renamed(family) for family in collector.collect()])
+
+
+def _renamed(family: core.Metric) -> core.Metric:
+    if family.type == "counter":
+        family.name += "_total"  # in the library only its samples have the ending
+    return family
+
+
+async def loop_lag_seconds() -> float:
+    """Return how long it takes now until the event loop turns to something new."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[float] = loop.create_future()
+    began = time.perf_counter()
+    loop.call_soon(lambda: came.set_result(time.perf_counter()))
+    return await came - began

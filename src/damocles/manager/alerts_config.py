@@ -1,0 +1,201 @@
+"""The file that says when to alert and whom: `alerts.toml` in the manager's home, or another one (`--alerts FILE`).
+
+    interval = "30s"                  # how often workers are asked for their threads
+    repeat = "4h"                     # until an alert that nobody has acknowledged is told again
+
+    [rules.thread-paused]             # the rules are in `alerts_rules.DEFAULTS`; each has these three keys
+    enabled = true
+    for = "5m"
+    severity = "critical"
+
+    [[webhook]]                       # POST of JSON
+    url = "https://example.net/hook"
+    headers = { Authorization = "Bearer …" }
+
+    [[apprise]]                       # chat, mail and more, by https://appriseit.com
+    url = "mailto://user:password@example.net"
+
+All of it may be left out. What is wrong in it is told all at once.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BeforeValidator, Field, StrictBool
+
+from damocles.manager import alerts_rules
+from damocles.wire import units
+
+FILE_NAME = "alerts.toml"
+INTERVAL_SECONDS = 30.0
+
+
+class ConfigError(Exception):
+    """The file cannot be used; each line of the message names a key and what is wrong with it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Where JSON is sent."""
+
+    url: str
+    headers: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the file says, and the defaults where it does not. `apprise` holds URLs, which are secrets."""
+
+    interval_seconds: float = INTERVAL_SECONDS
+    repeat_seconds: float = alerts_rules.REPEAT_SECONDS
+    rules: tuple[alerts_rules.Rule, ...] = alerts_rules.DEFAULTS
+    webhooks: tuple[Webhook, ...] = ()
+    apprise: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+
+def read(file: Path) -> Config:
+    """Read the file.
+
+    Raises:
+        ConfigError: With everything that is wrong.
+    """
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    try:
+        checked = _File.model_validate(data)
+    except pydantic.ValidationError as error:
+        lines = [f"{file}: {_problem(problem)}" for problem in error.errors(include_url=False, include_context=False)]
+        raise ConfigError("\n".join(lines)) from error
+    return checked.config()
+
+
+def of_home(home: Path) -> Config:
+    """Read the file of a manager's home, if there is one."""
+    file = home / FILE_NAME
+    return read(file) if file.exists() else Config()
+
+
+def _duration(value: object) -> float:
+    try:
+        seconds = units.parse_duration(value) if isinstance(value, str) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if seconds < 0:
+        raise ValueError('expected a duration in quotes, like "30s", "5min" or "1h 30m"')
+    return seconds
+
+
+def _interval(value: object) -> float:
+    seconds = _duration(value)
+    if seconds < 1:
+        raise ValueError('expected at least "1s"')
+    return seconds
+
+
+def _url(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith(("http://", "https://")):
+        raise ValueError("expected a URL that begins with https:// or http://")
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+Interval = Annotated[float, BeforeValidator(_interval)]
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class _Rule(_Model):
+    """Fields are those of `alerts_rules.Rule`; only what stands in the file overrides it."""
+
+    enabled: StrictBool = True
+    severity: Literal["warning", "critical"] = "warning"
+    for_seconds: Duration = Field(default=0.0, alias="for")
+
+
+class _StageSlow(_Rule):
+    factor: float = Field(default=0, gt=1)
+    samples: int = Field(default=0, ge=1)
+    at_least_seconds: Duration = Field(default=0.0, alias="at_least")
+
+
+class _StoreFull(_Rule):
+    percent: float = Field(default=0, ge=0, le=100)
+
+
+class _Rules(_Model):
+    """A key for each rule."""
+
+    thread_paused: _Rule | None = Field(default=None, alias="thread-paused")
+    thread_erroring: _Rule | None = Field(default=None, alias="thread-erroring")
+    parameters_missing: _Rule | None = Field(default=None, alias="parameters-missing")
+    stage_slow: _StageSlow | None = Field(default=None, alias="stage-slow")
+    worker_late: _Rule | None = Field(default=None, alias="worker-late")
+    worker_lost: _Rule | None = Field(default=None, alias="worker-lost")
+    worker_unreachable: _Rule | None = Field(default=None, alias="worker-unreachable")
+    store_full: _StoreFull | None = Field(default=None, alias="store-full")
+
+    def rules(self) -> tuple[alerts_rules.Rule, ...]:
+        """Return the default rules with what is set here."""
+        return tuple(self._overridden(rule) for rule in alerts_rules.DEFAULTS)
+
+    def _overridden(self, rule: alerts_rules.Rule) -> alerts_rules.Rule:
+        given: _Rule | None = getattr(self, rule.name.replace("-", "_"))
+        return rule if given is None else dataclasses.replace(rule, **given.model_dump(exclude_unset=True))
+
+
+class _Webhook(_Model):
+    url: Annotated[str, BeforeValidator(_url)]
+    headers: dict[str, str] = {}
+
+
+class _Apprise(_Model):
+    url: str = Field(min_length=1)
+
+
+class _File(_Model):
+    interval: Interval = INTERVAL_SECONDS
+    repeat: Interval = alerts_rules.REPEAT_SECONDS
+    rules: _Rules = _Rules()
+    webhook: tuple[_Webhook, ...] = ()
+    apprise: tuple[_Apprise, ...] = ()
+
+    def config(self) -> Config:
+        """Return it as the rest of the manager takes it."""
+        return Config(
+            interval_seconds=self.interval,
+            repeat_seconds=self.repeat,
+            rules=self.rules.rules(),
+            webhooks=tuple(Webhook(url=hook.url, headers=hook.headers) for hook in self.webhook),
+            apprise=tuple(entry.url for entry in self.apprise),
+        )
+
+
+def _problem(problem: Any) -> str:
+    path = [str(part) for part in problem["loc"]]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(path[-1], _keys_beside(path), n=1)
+        return f"{key}: there is no such key" + (f"; did you mean {close[0]!r}?" if close else "")
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_beside(path: list[str]) -> list[str]:
+    """Return the keys that may stand where the last part of `path` does."""
+    model: Any = _File
+    for part in path[:-1]:
+        if part.isdecimal():
+            continue
+        field = next(field for name, field in model.model_fields.items() if part in {name, field.alias})
+        kinds = getattr(field.annotation, "__args__", (field.annotation,))
+        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel))
+    return [field.alias or name for name, field in model.model_fields.items()]

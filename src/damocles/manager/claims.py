@@ -1,0 +1,138 @@
+"""Who works on a sector: attempts, and calls that only the present attempt may make.
+
+Each time a worker takes a sector up (after its own restart, or because the store was moved to another machine) it claims
+the next attempt number. A call under an older number is refused, so that a worker that was cut off and comes back late
+changes nothing. Workers of the original do not know this; their calls come without a number and are taken as always.
+"""
+
+import collections
+from collections.abc import Callable
+
+import anyio
+import msgspec
+import structlog
+from sqlalchemy import ColumnElement, Connection, select, update
+
+from damocles.manager import errors, sectors
+from damocles.manager.db import tables
+from damocles.manager.db.engine import Database
+from damocles.rpc import core, messages
+from damocles.rpc import errors as rpc_errors
+from damocles.wire import control, seal
+from damocles.wire.sectors import SectorID
+
+log = structlog.get_logger(__name__)
+
+_rows = tables.sectors
+
+
+class Claims:
+    """Handlers of `Damocles.Allocate`, `Damocles.Claim` and `Damocles.As`."""
+
+    def __init__(
+        self, database: Database, miners: list[sectors.Miner], service: core.Service, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._miners = miners
+        self._service = service
+        self._clock = clock
+        # A claim waits for calls under the old number that have begun, and new ones wait for the claim.
+        self._turns: dict[SectorID, anyio.Lock] = collections.defaultdict(anyio.Lock)
+
+    def register(self) -> None:
+        """Serve the methods."""
+        self._service.add("Damocles.Allocate", self.allocate)
+        self._service.add("Damocles.Claim", self.claim)
+        self._service.add("Damocles.As", self.call_as)
+
+    async def allocate(self, spec: seal.AllocateSectorSpec, store: str) -> control.Claimed | None:
+        """Hand a sector to the sealing store with this identity.
+
+        A store works on one sector at a time. If it asks although it was given one that nothing has been heard of
+        since, the answer was lost: it gets the same again, under a new attempt, lest a copy of the store has it too.
+        """
+        holder = f"store {store}"
+
+        def transaction(tx: Connection) -> control.Claimed | None:
+            lost = tx.execute(
+                select(_rows.c.miner, _rows.c.number, _rows.c.attempt)
+                .where(_rows.c.allocated_to == holder, _rows.c.online.is_(True), _rows.c.worker.is_(None))
+                .order_by(_rows.c.allocated_at.desc())
+            ).first()
+            if lost is not None:
+                sector = SectorID(lost.miner, lost.number)
+                record = sectors.load(tx, sector)
+                if not spec.allowed_proofs or record.proof in spec.allowed_proofs:
+                    return control.Claimed(seal.AllocatedSector(sector, record.proof), _next_attempt(tx, sector))
+            allocated = sectors.allocate(tx, self._miners, spec, holder, self._clock())
+            return control.Claimed(allocated, 1) if allocated is not None else None
+
+        claimed = await self._database.write(transaction)
+        if claimed is not None:
+            log.info("sector allocated", sector=str(claimed.allocated.id), to=holder, attempt=claimed.attempt)
+        return claimed
+
+    async def claim(self, sector: SectorID, worker: str, location: str, last_known: int | None) -> int:
+        """Give the next attempt at a sector to a worker and return its number.
+
+        It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
+        stands in the store's journal (the store was moved). A copy that was left behind knows an older one.
+
+        Raises:
+            rpc.errors.RpcError: Code 11409: another worker has the sector.
+        """
+
+        def transaction(tx: Connection) -> int:
+            sectors.load(tx, sector)
+            present, holder, place = self._present(tx, sector)
+            if (holder, place) not in {(worker, location), (None, None)} and last_known != present:
+                raise _stale(sector, last_known, present, holder)
+            tx.execute(update(_rows).where(_at(sector)).values(worker=worker, location=location))
+            return _next_attempt(tx, sector)
+
+        async with self._turns[sector]:
+            attempt = await self._database.write(transaction)
+        log.info("sector claimed", sector=str(sector), attempt=attempt, worker=worker, location=location)
+        return attempt
+
+    async def call_as(
+        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
+    ) -> msgspec.Raw:
+        """Run another method of `Venus`, if `attempt` is still the sector's present one.
+
+        Raises:
+            rpc.errors.RpcError: Code 11409: another worker has the sector.
+        """
+        request = messages.LooseRequest(method, msgspec.Raw(msgspec.json.encode(params)), 1)
+        # The caller needs the right to what it calls, as if it called it by itself.
+        found, admitted = await self._service.admit(request, call)
+        if not method.startswith("Venus."):
+            raise rpc_errors.RpcError(rpc_errors.Code.INVALID_PARAMS, f"{method} is not a method of Venus")
+        async with self._turns[sector]:
+            present, worker, _ = await self._database.read(lambda tx: self._present(tx, sector))
+            if attempt < present:
+                raise _stale(sector, attempt, present, worker)
+            return msgspec.Raw(await self._service.run(found, request, admitted))
+
+    def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
+        row = tx.execute(select(_rows.c.attempt, _rows.c.worker, _rows.c.location).where(_at(sector))).first()
+        if row is None:
+            raise errors.SectorNotFound
+        return int(row.attempt), row.worker, row.location
+
+
+def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | None) -> rpc_errors.RpcError:
+    return rpc_errors.RpcError(
+        rpc_errors.Code.STALE_ATTEMPT,
+        f"attempt {attempt} at {sector} is over: attempt {present} belongs to {worker or 'another worker'};"
+        f" if this copy of the store was left behind, abort the sector here: that gives up the copy only",
+    )
+
+
+def _next_attempt(tx: Connection, sector: SectorID) -> int:
+    tx.execute(update(_rows).where(_at(sector)).values(attempt=_rows.c.attempt + 1))
+    return int(tx.execute(select(_rows.c.attempt).where(_at(sector))).scalar_one())
+
+
+def _at(sector: SectorID) -> ColumnElement[bool]:
+    return (_rows.c.miner == sector.miner) & (_rows.c.number == sector.number)

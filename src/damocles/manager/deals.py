@@ -1,0 +1,182 @@
+"""Deals of the mock manager: a folder with pieces, and a file that says which deals they belong to.
+
+    DIR/deals.json              [{"PieceCID": "baga…", "PieceSize": 1024, "PayloadSize": 1000, "DealID": 7}, …]
+    DIR/<piece CID>[.car]       the payload of each piece; without `PayloadSize`, its length is taken from here
+
+A deal of the built-in market has a `DealID`, a direct onboarding (DDO) an `AllocationID` instead. The file is read
+again with each request, so deals can be added at any time. Which sector has which deal is in the database.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import msgspec
+from msgspec import field
+from sqlalchemy import Connection, and_, delete, insert, select
+
+from damocles.manager import errors
+from damocles.manager.db import tables
+from damocles.stores import pieces
+from damocles.wire import commitments, seal
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SealProof, SectorID
+
+FILE_NAME = "deals.json"
+
+_deals = tables.deals
+_LEAST_PIECE_BYTES = 128
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A deal as the file has it; `size_bytes` is padded."""
+
+    cid: str = field(name="PieceCID")
+    size_bytes: int = field(name="PieceSize")
+    payload_bytes: int | None = field(name="PayloadSize", default=None)
+    deal_id: int = field(name="DealID", default=0)
+    allocation_id: int = field(name="AllocationID", default=0)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What the deal is known by: its market and its number there."""
+        return ("deal", self.deal_id) if self.deal_id else ("allocation", self.allocation_id)
+
+
+class Deals:
+    """The offers in a folder; without one there are none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a market at all."""
+        return self._folder is not None
+
+    async def offers(self) -> list[Offer]:
+        """Return all offers, each with the size of its payload.
+
+        Raises:
+            errors.ManagerError: The file cannot be used; the text says why.
+        """
+        return [] if self._folder is None else await anyio.to_thread.run_sync(read, self._folder)
+
+
+def read(folder: Path) -> list[Offer]:
+    """Read and check the offers of a folder; no file means no offers.
+
+    Raises:
+        errors.ManagerError: The file, or the payload of an offer, cannot be used.
+    """
+    file = folder / FILE_NAME
+    try:
+        offers = msgspec.json.decode(file.read_bytes(), type=list[Offer])
+        complete = [_checked(folder, offer) for offer in offers]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise errors.ManagerError(f"{error.filename or file} cannot be read: {error.strerror}") from error
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise errors.ManagerError(f"{file}: {error}") from error
+    keys = [offer.key for offer in complete]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise errors.ManagerError(f"{file}: {twice[0]} {twice[1]} is there twice")
+    return complete
+
+
+def _checked(folder: Path, offer: Offer) -> Offer:
+    if bool(offer.deal_id) == bool(offer.allocation_id):
+        raise ValueError(f"piece {offer.cid} needs either a DealID or an AllocationID")
+    commitments.commitment_of(offer.cid)
+    commitments.check_size(offer.size_bytes)
+    if offer.payload_bytes is not None:
+        return offer
+    for name in pieces.names(offer.cid):
+        if pieces.is_file(folder / name):
+            return msgspec.structs.replace(offer, payload_bytes=(folder / name).stat().st_size)
+    raise ValueError(f"piece {offer.cid} has no PayloadSize, and its file is not in {folder}")
+
+
+def assign(
+    tx: Connection,
+    allocated: seal.AllocatedSector,
+    spec: seal.AcquireDealsSpec,
+    offers: Sequence[Offer],
+    now: float,
+) -> list[seal.SectorPiece]:
+    """Give free offers to a sector and return what fills it, fillers included; none if there is too little."""
+    sector, sector_bytes = allocated.id, int(SealProof(allocated.proof).size)
+    rows = tx.execute(select(_deals.c.kind, _deals.c.id))
+    taken = {(row.kind, row.id) for row in rows}
+    chosen = choose([offer for offer in offers if offer.key not in taken], sector_bytes, spec)
+    for offer in chosen:
+        kind, number = offer.key
+        tx.execute(insert(_deals).values(kind=kind, id=number, miner=sector.miner, number=sector.number, at=now))
+    return layout(chosen, sector_bytes) if chosen else []
+
+
+def release(tx: Connection, sector: SectorID) -> int:
+    """Make the deals of a sector free again; return how many it had."""
+    return tx.execute(delete(_deals).where(_of(sector))).rowcount
+
+
+def _of(sector: SectorID) -> Any:
+    return and_(_deals.c.miner == sector.miner, _deals.c.number == sector.number)
+
+
+def choose(free: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> list[Offer]:
+    """Return the first offers that fit in a sector together; none if they use less of it than wanted."""
+    chosen: list[Offer] = []
+    used_bytes = 0
+    for offer in free:
+        if spec.max_deals is not None and len(chosen) >= spec.max_deals:
+            break
+        if used_bytes + offer.size_bytes <= sector_bytes:
+            chosen.append(offer)
+            used_bytes += offer.size_bytes
+    return chosen if used_bytes >= (spec.min_used_bytes or 0) else []
+
+
+def layout(chosen: Sequence[Offer], sector_bytes: int) -> list[seal.SectorPiece]:
+    """Put offers in an order that leaves no gap between them, and fill the rest of the sector with zeros."""
+    result = [_piece(offer) for offer in sorted(chosen, key=lambda offer: -offer.size_bytes)]
+    offset = sum(piece.piece.size_bytes for piece in result)
+    while offset < sector_bytes:
+        # The largest that may begin here; the sizes so far grow smaller, so from here they grow.
+        size = offset & -offset or sector_bytes
+        zeros = commitments.unsealed_cid(commitments.zero_comm_d(size))
+        result.append(seal.SectorPiece(seal.Piece(size, zeros), seal.DealInfo(is_builtin_market=False)))
+        offset += size
+    return result
+
+
+def _piece(offer: Offer) -> seal.SectorPiece:
+    deal = seal.DealInfo(
+        deal_id=offer.deal_id,
+        allocation_id=offer.allocation_id,
+        payload_bytes=offer.payload_bytes or 0,
+        is_builtin_market=bool(offer.deal_id),
+    )
+    return seal.SectorPiece(seal.Piece(offer.size_bytes, CID(offer.cid)), deal)
+
+
+def fitting_bytes(payload_bytes: int) -> int:
+    """Return the padded size of the smallest piece that holds a payload."""
+    size = _LEAST_PIECE_BYTES
+    while size // 128 * 127 < payload_bytes:
+        size *= 2
+    return size
+
+
+def add(folder: Path, offer: Offer) -> None:
+    """Append an offer to the folder's file; the file is replaced as a whole.
+
+    Raises:
+        errors.ManagerError: The file cannot be used.
+    """
+    offers = [*read(folder), offer]
+    part = folder / f"{FILE_NAME}.part"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(offers), indent=1) + b"\n")
+    part.replace(folder / FILE_NAME)

@@ -1,0 +1,272 @@
+"""Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
+
+A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. It is lent
+twice at most; then somebody has to look and `reset` it. A proof that verifies is taken from whoever sends it, since the
+wire does not tell who does, and the first one stays. When sectors turn out faulty, a job without them follows.
+
+Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs or somebody lists them.
+"""
+
+from collections.abc import Callable, Collection
+
+import structlog
+from msgspec import structs
+from sqlalchemy import Connection
+
+from damocles.manager import errors, sectors, wdpost_jobs
+from damocles.manager.chain import interface
+from damocles.manager.db.engine import Database
+from damocles.rpc import core
+from damocles.wire import tasks, wdpost
+from damocles.wire.codec import Bytes32
+
+log = structlog.get_logger(__name__)
+
+MAX_TRIES = 2
+LEASE_SECONDS = 15.0
+DEADLINES = 48  # of a proving period
+_KEPT_SECONDS = 25 * 3600.0
+
+
+class WdPoSt:
+    """Handlers of `Venus.WdPoSt*`, as of a manager with `--worker-prover`, and of `Damocles.MockWdPoSt`.
+
+    `every_seconds` is the length of a deadline; without it jobs are only made when somebody asks.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        chain: interface.Chain,
+        verifier: interface.Verifier,
+        miner: sectors.Miner,
+        clock: Callable[[], float],
+        *,
+        every_seconds: float | None = None,
+    ) -> None:
+        self._database = database
+        self._chain = chain
+        self._verifier = verifier
+        self._miner = miner
+        self._clock = clock
+        self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
+        self._running_since = clock()  # nobody could be heard of before
+
+    def register(self, service: core.Service) -> None:
+        """Serve the methods."""
+        service.add("Venus.WdPoStAllocateJobs", self.allocate_jobs)
+        service.add("Venus.WdPoStHeartbeatJobs", self.heartbeat_jobs)
+        service.add("Venus.WdPoStFinishJob", self.finish_job)
+        service.add("Venus.WdPoStResetJob", self.reset_job)
+        service.add("Venus.WdPoStRemoveJob", self.remove_job)
+        service.add("Venus.WdPoStAllJobs", self.all_jobs)
+        service.add("Damocles.MockWdPoSt", self.make)
+
+    # For workers ----------------------------------------------------------------------------------------------------
+
+    async def allocate_jobs(self, spec: wdpost.AllocateSpec, count: int, worker: str) -> list[wdpost.Job]:
+        """Lend up to `count` jobs, the oldest first."""
+        await self._make_due()
+        now = self._clock()
+
+        def free(tx: Connection) -> list[wdpost.Record]:
+            return [record for record in wdpost_jobs.select_all(tx) if self._is_free(record, now, spec)]
+
+        if not await self._database.read(free):
+            return []  # without a turn at writing: idle workers ask all the time
+
+        def lend(tx: Connection) -> list[wdpost.Job]:
+            lent: list[wdpost.Job] = []
+            for record in free(tx):
+                is_lost = record.state is wdpost.State.RUNNING
+                silence = f"heartbeat timeout: nothing was heard of {record.worker} any more"
+                if is_lost and record.tries >= MAX_TRIES:
+                    wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, None, error=silence))
+                elif len(lent) < count:
+                    error = silence if is_lost else record.error
+                    wdpost_jobs.save(tx, wdpost_jobs.lent(record, worker, now, error=error))
+                    lent.append(wdpost.Job(record.id, record.input))
+            return lent
+
+        lent = await self._database.write(lend)
+        for job in lent:
+            log.info("window PoSt lent", job=job.id, worker=worker, sectors=len(job.input.sectors or ()))
+        return lent
+
+    async def heartbeat_jobs(self, ids: list[str], worker: str) -> None:
+        """Prolong leases: all that can be, whatever is wrong with others.
+
+        Raises:
+            errors.ManagerError: The worker does not have one of the jobs (any more).
+        """
+        now = int(self._clock())
+
+        def beat(tx: Connection) -> list[str]:
+            lost = []
+            for job_id in ids:
+                record = wdpost_jobs.find(tx, job_id)
+                if record is None or record.state is not wdpost.State.RUNNING or record.worker != worker:
+                    lost.append(job_id)
+                else:
+                    wdpost_jobs.save(tx, structs.replace(record, heartbeat_at=now, updated_at=now))
+            return lost
+
+        if lost := await self._database.write(beat, durable=False):
+            raise errors.ManagerError(f"key not found: {worker} does not have {', '.join(lost)}")
+
+    async def finish_job(self, job_id: str, output: wdpost.Output | None, error: str) -> None:
+        """Take a proof, faults, or the reason why there is neither.
+
+        Raises:
+            errors.ManagerError: There is no such job.
+            errors.Unverifiable: The proof cannot be checked now; the worker may send it again.
+        """
+        record = await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
+        if record is None:
+            raise errors.ManagerError("key not found")
+        failure = error or await self._flaw(record, output)
+        if failure:
+            await self._database.write(lambda tx: self._fail(tx, job_id, failure))
+            log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
+            return
+        assert output is not None
+        follows = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if output.faults:
+            log.warning(
+                "window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons, next=follows
+            )
+        else:
+            log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
+
+    # For people -----------------------------------------------------------------------------------------------------
+
+    async def reset_job(self, job_id: str) -> None:
+        """Let a job be tried again from the beginning."""
+
+        def reset(tx: Connection) -> None:
+            record = wdpost_jobs.find(tx, job_id)
+            if record is None:
+                raise errors.ManagerError(f"job '{job_id}' does not exist")
+            wdpost_jobs.save(tx, wdpost_jobs.ready(record, self._clock(), error="", tries=0))
+
+        await self._database.write(reset)
+
+    async def remove_job(self, job_id: str) -> None:
+        """Forget a job; an unknown one is no error."""
+        await self._database.write(lambda tx: wdpost_jobs.remove(tx, job_id))
+
+    async def all_jobs(self) -> wdpost.Listed:
+        """Return all jobs, the oldest first."""
+        await self._make_due()
+        found = await self._database.read(wdpost_jobs.select_all)
+        return wdpost.Listed([wdpost_jobs.brief(record) for record in found], MAX_TRIES)
+
+    async def make(self, deadline: int = 0, partitions: list[int] | None = None) -> list[wdpost.Brief]:
+        """Make jobs for the sectors that are persisted, one for each partition, and return them.
+
+        Sectors are in partitions by number. As long as the job for a partition is not finished, there is no other.
+        """
+        challenge = await self._challenge(await self._chain.head(), deadline)
+        now = self._clock()
+
+        def make(tx: Connection) -> list[wdpost.Record]:
+            return [
+                wdpost_jobs.find_open(tx, self._miner, challenge, partition)
+                or wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+                for partition, group in enumerate(wdpost_jobs.partitions_of(tx, self._miner))
+                if partitions is None or partition in partitions
+            ]
+
+        made = await self._database.write(make)
+        if not made:
+            raise errors.ManagerError("there is no persisted sector to prove (in these partitions)")
+        return [wdpost_jobs.brief(record) for record in made]
+
+    # What is due ----------------------------------------------------------------------------------------------------
+
+    async def _make_due(self) -> None:
+        """Make the jobs of the deadline that is open now, and forget those that are too old."""
+        now = self._clock()
+        oldest = now - _KEPT_SECONDS
+        if await self._database.read(lambda tx: wdpost_jobs.has_before(tx, oldest)):
+            await self._database.write(lambda tx: wdpost_jobs.remove_before(tx, oldest))
+        if self._every_epochs is None:
+            return
+        head = await self._chain.head()
+        challenge = await self._challenge(head - head % self._every_epochs, head // self._every_epochs % DEADLINES)
+
+        def due(tx: Connection) -> list[list[wdpost.Sector]]:
+            return [] if wdpost_jobs.has_of(tx, challenge) else wdpost_jobs.partitions_of(tx, self._miner)
+
+        def make(tx: Connection) -> int:
+            groups = due(tx)
+            for partition, group in enumerate(groups):
+                wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+            return len(groups)
+
+        if await self._database.read(due) and (count := await self._database.write(make)):
+            log.info("deadline opened", deadline=challenge.deadline, epoch=challenge.epoch, jobs=count)
+
+    async def _challenge(self, epoch: int, deadline: int) -> wdpost_jobs.Challenge:
+        seed = Bytes32(await self._chain.window_challenge(self._miner.id, epoch))
+        return wdpost_jobs.Challenge(epoch=epoch, deadline=deadline, seed=seed)
+
+    # Leases and results ---------------------------------------------------------------------------------------------
+
+    def _is_free(self, record: wdpost.Record, now: float, spec: wdpost.AllocateSpec) -> bool:
+        fits = _allows(spec.allowed_miners, record.input.miner) and _allows(
+            spec.allowed_proofs, record.input.proof_name
+        )
+        return fits and (record.state is wdpost.State.READY or self._is_lost(record, now))
+
+    def _is_lost(self, record: wdpost.Record, now: float) -> bool:
+        heard_at = max(float(record.heartbeat_at), self._running_since)
+        return record.state is wdpost.State.RUNNING and heard_at + LEASE_SECONDS < now
+
+    async def _flaw(self, record: wdpost.Record, output: wdpost.Output | None) -> str:
+        """Say what is wrong with an output; nothing if it can be taken."""
+        proved = record.input.sectors or []
+        if output is not None and output.faults:
+            unknown = set(output.faults) - {sector.number for sector in proved}
+            return f"sectors {sorted(unknown)} are named as faulty, but are none of the job's" if unknown else ""
+        if output is None or not output.proofs:
+            return "the worker sent neither a proof nor faults"
+        claim = tasks.VerifyWindowPoSt(
+            miner_id=record.input.miner,
+            proof_type=record.input.proof_name,
+            replicas=[tasks.PublicReplica(sector.number, sector.comm_r) for sector in proved],
+            seed=record.input.seed,
+            proof=b"".join(output.proofs),
+        )
+        try:
+            valid = await self._verifier.verify_window_post(claim)
+        except interface.Refused as error:
+            return str(error)
+        return "" if valid else "the proof does not verify"
+
+    def _fail(self, tx: Connection, job_id: str, reason: str) -> None:
+        """Note a failure. A job that nobody works on stays as it is: this was a late word of a worker given up."""
+        record = wdpost_jobs.find(tx, job_id)
+        if record is None or record.state is not wdpost.State.RUNNING:
+            return
+        now = self._clock()
+        if record.tries < MAX_TRIES:
+            wdpost_jobs.save(tx, wdpost_jobs.ready(record, now, error=reason, tries=record.tries))
+        else:
+            wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, None, error=reason))
+
+    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> str | None:
+        """Keep an output, if it is the first; return the id of the job that follows from faults."""
+        record = wdpost_jobs.find(tx, job_id)
+        if record is None or (record.state is wdpost.State.FINISHED and record.output is not None):
+            return None
+        now = self._clock()
+        wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, output, error=""))
+        left = [sector for sector in record.input.sectors or () if sector.number not in (output.faults or ())]
+        if not output.faults or not left:
+            return None
+        return wdpost_jobs.follow(tx, self._miner, record, left, now).id
+
+
+def _allows(allowed: Collection[object] | None, value: object) -> bool:
+    return not allowed or value in allowed

@@ -1,0 +1,149 @@
+"""Read sectors before a window PoSt: one that lies on a disk that hangs must not cost all the others.
+
+Of each sector those places are read that the proof will need. A read that hangs cannot be interrupted; it is given up
+and left to itself, in a thread of ours. In the library of proofs it would block one of the few threads that all sectors
+share, and with some of them hanging no sector could be proved any more. Damage is for the library to find.
+"""
+
+import os
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from damocles.stages import job
+from damocles.wire import sectors, tasks
+
+READERS = 8  # of a folder at a time: more would get in each other's way on one disk
+
+_PROOF_SIZE = re.compile(r"StackedDrgWindow(\d+[KMG]iB)V")
+_LEAF_BYTES = 32
+_BLOCK_BYTES = 4096
+_TREE_R_LAST = "sc-02-data-tree-r-last"
+_POLL_SECONDS = 0.1
+
+Challenges = Mapping[int, Sequence[int]]
+Read = Callable[[tasks.Replica, int, Sequence[int]], None]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A sector under way; `reason` is None until it is read, and then empty if all is well."""
+
+    replica: tasks.Replica
+    began: float
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class _Folder:
+    """The sectors of one folder, most likely on one disk."""
+
+    waiting: list[tasks.Replica] = field(default_factory=list)
+    running: list[_Reading] = field(default_factory=list)
+    hung: int = 0  # in a row
+
+    def next(self) -> tasks.Replica | None:
+        """Return the next sector to read, if it is time for it.
+
+        When nothing here answers any more, all that is left is tried at once, so that the folder costs its time limit
+        once or twice and not once for each sector.
+        """
+        if self.waiting and (len(self.running) < READERS or self.hung >= READERS):
+            return self.waiting.pop()
+        return None
+
+
+def check(
+    task: tasks.CheckReplicas, challenges: Challenges, around: job.Job, read: Read | None = None
+) -> list[tasks.Fault]:
+    """Return the sectors that cannot be read within the time limit, by number, each with the reason.
+
+    Args:
+        task: The sectors.
+        challenges: The leaves of each that the proof needs.
+        around: Hears how many are read, and may end the task.
+        read: Reads one sector; by default `read_replica`.
+    """
+    size_bytes = _sector_bytes(task.proof_type)
+    folders: dict[Path, _Folder] = defaultdict(_Folder)
+    for replica in reversed(task.replicas):
+        folders[Path(replica.sealed_file).parent].waiting.append(replica)
+    faults: dict[int, str] = {}
+    news = threading.Event()
+
+    def work(reading: _Reading) -> None:
+        number = reading.replica.sector_id
+        try:
+            (read or read_replica)(reading.replica, size_bytes, challenges[number])
+            reading.reason = ""
+        except OSError as error:
+            reading.reason = f"{error.filename or reading.replica.sealed_file}: {error.strerror or error}"
+        news.set()
+
+    def start(folder: _Folder, replica: tasks.Replica) -> None:
+        reading = _Reading(replica, time.monotonic())
+        folder.running.append(reading)
+        threading.Thread(target=work, args=(reading,), name="replica", daemon=True).start()
+
+    def settle(folder: _Folder, reading: _Reading) -> None:
+        reason = reading.reason
+        if reason is not None:
+            folder.hung = 0
+        elif time.monotonic() - reading.began >= task.seconds:
+            folder.hung += 1
+            reason = f"{reading.replica.sealed_file} or its cache was not read within {task.seconds:g} s"
+        else:
+            return
+        folder.running.remove(reading)
+        if reason:
+            faults[reading.replica.sector_id] = reason
+            around.log(f"sector {reading.replica.sector_id}: {reason}")
+
+    while left := sum(len(folder.waiting) + len(folder.running) for folder in folders.values()):
+        around.progress(len(task.replicas) - left, len(task.replicas), "sectors")
+        for folder in folders.values():
+            while (chosen := folder.next()) is not None:
+                start(folder, chosen)
+        news.wait(_POLL_SECONDS)
+        news.clear()
+        for folder in folders.values():
+            for reading in list(folder.running):
+                settle(folder, reading)
+    return [tasks.Fault(number, reason) for number, reason in sorted(faults.items())]
+
+
+def read_replica(replica: tasks.Replica, size_bytes: int, leaves: Sequence[int]) -> None:
+    """Read the challenged places of the sealed file, and both ends of each file of the cache.
+
+    Raises:
+        OSError: A file is missing, unreadable or too short.
+    """
+    with Path(replica.sealed_file).open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno()).st_size
+        if found != size_bytes:
+            raise OSError(0, f"has {found} bytes, a sector of this proof has {size_bytes}", replica.sealed_file)
+        for leaf in leaves:
+            offset = leaf * _LEAF_BYTES // _BLOCK_BYTES * _BLOCK_BYTES
+            if not os.pread(file.fileno(), _BLOCK_BYTES, offset):
+                raise OSError(0, f"cannot be read at {offset}", replica.sealed_file)
+    cache = Path(replica.cache_dir)
+    trees = sorted(cache.glob(f"{_TREE_R_LAST}*.dat"))
+    if not trees:
+        raise FileNotFoundError(2, f"has no {_TREE_R_LAST} file", replica.cache_dir)
+    for path in (cache / "p_aux", *trees):
+        with path.open("rb", buffering=0) as file:
+            end = os.fstat(file.fileno()).st_size
+            for offset in (0, max(0, end - _BLOCK_BYTES)):
+                os.pread(file.fileno(), _BLOCK_BYTES, offset)
+
+
+def _sector_bytes(proof_type: str) -> int:
+    match = _PROOF_SIZE.match(proof_type)
+    if match is None:
+        msg = f"{proof_type!r} is not a window PoSt proof: expected a name like StackedDrgWindow32GiBV1_2"
+        raise ValueError(msg)
+    return int(sectors.SectorSize.parse(match[1]))

@@ -1,0 +1,61 @@
+"""Where the payloads of pieces are: folders of this machine first, then the manager's piece store.
+
+A piece is a file named by the CID of its commitment, with or without `.car`. Whether the manager's store has it is only
+known when it is asked; it may also send us on to the market.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+PATH = "/piecestore/"
+
+
+def _no_token() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceStores:
+    """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`) with the token for it."""
+
+    folders: tuple[Path, ...] = ()
+    origin: str
+    token: Callable[[], str | None] = _no_token
+
+    def find(self, cid: str) -> dict[str, str]:
+        """Return the source of a piece, as a task of `add_pieces` names it. Looks at the disk.
+
+        Raises:
+            OSError: A folder cannot be looked at; then the piece may well be there.
+        """
+        for folder in self.folders:
+            for name in names(cid):
+                if is_file(folder / name):
+                    return {"local": str(folder / name)}
+        return {"url": f"{self.origin}{PATH}{cid}"}
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def names(cid: str) -> tuple[str, str]:
+    """Return the names that the file of a piece may have."""
+    return (cid, f"{cid}.car")
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file; an unreadable folder is not the same as an empty one.
+
+    Raises:
+        OSError: Nobody knows.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return path.is_file()

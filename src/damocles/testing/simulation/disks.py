@@ -1,0 +1,153 @@
+"""Journals in memory that know what is synced and what a power cut would take."""
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from damocles.sealing import events, planner
+from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
+from damocles.stores import journal, sealing
+
+
+class Violation(Exception):
+    """An invariant does not hold."""
+
+
+@dataclass
+class SimJournal:
+    """What `stores.journal.Journal` does, for one store; `lazy` forgets to sync every third record (a planted bug)."""
+
+    identity: str
+    gate: Callable[[], None]  # raises when the machine is gone
+    lazy: bool = False
+    synced: Sector | None = None
+    present: Sector | None = None
+    acted_on: Sector | None = None  # what the thread was last told is safe
+    history: list[tuple[State, str, State]] = field(default_factory=list)
+    count: int = 0
+    full: bool = False
+
+    def load(self) -> Sector | None:
+        """Return the present record; it must be what the thread last relied on."""
+        self.gate()
+        if self.acted_on is not None and self.present != self.acted_on:
+            msg = f"the journal of {self.identity} went back: {_brief(self.acted_on)} was recorded, {_brief(self.present)} is left"
+            raise Violation(msg)
+        return self.present
+
+    def record(
+        self, before: Sector, event: events.Event, after: Sector, *, at: float, seconds: float | None = None
+    ) -> None:
+        """Check the step and keep it."""
+        self.gate()
+        if self.full:
+            msg = "cannot write the journal: No space left on device (simulated)"
+            raise journal.JournalError(msg)
+        held = self.present if self.present is not None else Sector(plan=before.plan)
+        if held.id is not None and (held.state, held.id) != (before.state, before.id):
+            msg = f"{event.name} was applied to {_brief(before)}, but the journal holds {_brief(held)}"
+            raise Violation(msg)
+        if isinstance(event, events.PlanEvent):
+            edges = {(state, name, target) for state, name, target in planner.PLANS[before.plan].edges()}
+            if (before.state, event.name, after.state) not in edges:
+                msg = f"a state was skipped: {before.state} -{event.name}-> {after.state}"
+                raise Violation(msg)
+        self.history.append((before.state, event.name, after.state))
+        self.present = self.acted_on = after
+        self.count += 1
+        if not (self.lazy and self.count % 3 == 0):
+            self.synced = after
+
+    def power_cut(self) -> None:
+        """Lose what is not synced."""
+        self.present = self.synced
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class SimStore(sealing.SealingStore):
+    """A store whose working files may only go when the sector is over."""
+
+    def clear(self) -> None:
+        """Check, and clear."""
+        self._must_be(State.Finished)
+        super().clear()
+
+    def discard(self, name: str) -> Path | None:
+        """Check, and move to the trash."""
+        self._must_be(State.Aborted)
+        return super().discard(name)
+
+    def _must_be(self, state: State) -> None:
+        present = self.journal.load()
+        if present is None or present.state is not state:
+            msg = f"files of {self.location} are taken away in state {present.state if present else None}"
+            raise Violation(msg)
+
+
+@dataclass
+class Disk:
+    """The stores of one simulated world: a real folder each, and a journal."""
+
+    base: Path
+    lazy: bool = False
+    journals: dict[str, SimJournal] = field(default_factory=dict)
+    users: set[str] = field(default_factory=set)
+
+    def make(self, name: str) -> Path:
+        """Make a store."""
+        location = self.base / name
+        (location / "data").mkdir(parents=True)
+        self.journals[name] = SimJournal(identity=name, gate=lambda: None, lazy=self.lazy)
+        return location
+
+    def copy(self, name: str, new: str) -> Path:
+        """Copy a store to another machine, as an operator would from a dead one's disk."""
+        shutil.copytree(self.base / name, self.base / new, symlinks=True)
+        twin = copy.copy(self.journals[name])
+        twin.history = list(twin.history)
+        twin.acted_on = None
+        self.journals[new] = twin
+        _relink(self.base / name, self.base / new)
+        return self.base / new
+
+    @contextmanager
+    def opened(self, location: Path, gate: Callable[[], None]) -> Iterator[sealing.SealingStore]:
+        """Open a store for one thread."""
+        if location.name in self.users:
+            msg = f"{location} is in use by another worker"
+            raise sealing.StoreError(msg)
+        book = self.journals[location.name]
+        book.gate = gate
+        self.users.add(location.name)
+        try:
+            yield SimStore(location, book)  # type: ignore[arg-type]
+        finally:
+            self.users.discard(location.name)
+
+
+def _relink(old: Path, new: Path) -> None:
+    for link in (path for path in new.rglob("*") if path.is_symlink()):
+        target = str(link.readlink()).replace(str(old), str(new), 1)
+        link.unlink()
+        link.symlink_to(target)
+
+
+def _brief(sector: Sector | None) -> str:
+    return "nothing" if sector is None else f"{sector.id} in {sector.state}"
+
+
+def same(one: Sector | None, other: Sector | None) -> bool:
+    """Return whether two records are equal but for counters that are not journaled."""
+
+    def plain(sector: Sector | None) -> Sector | None:
+        return None if sector is None else msgspec.structs.replace(sector, idles=0, retry_at=None)
+
+    return plain(one) == plain(other)

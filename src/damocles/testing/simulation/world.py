@@ -1,0 +1,400 @@
+"""One simulated world: a manager, machines with workers, a network, and what goes wrong in them."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+from sqlalchemy import func, select
+
+from damocles.manager import claims, commitments, fleet_watch, sealer_api, sectors, stores, workers
+from damocles.manager.chain import mock
+from damocles.manager.db import engine, tables
+from damocles.rpc import core, dialects, errors, messages
+from damocles.sealing import planner
+from damocles.stores.layout import Layout
+from damocles.stores.persist import PersistStore
+from damocles.stores.pieces import PieceStores
+from damocles.testing.simulation import disks, sham, virtual
+from damocles.wire.sectors import SealProof, SectorID
+from damocles.worker import jobs, threads, upstream
+
+MINER = 10000
+PROOF = SealProof(5)
+URL = "sim://manager"
+RESULTS = frozenset({"SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"})
+STALE = "is over: attempt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a world is made of; `lazy_disk` and `stale_ok` plant bugs that the invariants have to find."""
+
+    machines: int = 2
+    threads: int = 2
+    sectors: int = 4
+    trouble_seconds: float = 900.0
+    patience_seconds: float = 2 * 3600.0
+    faults: int = 12
+    loss: float = 0.03  # of a request, of an answer, of a single delivery
+    lazy_disk: bool = False
+    stale_ok: bool = False
+
+
+class ManagerBox:
+    """The manager, which can be killed and started again on the same database."""
+
+    def __init__(self, home: Path, options: Options) -> None:
+        self._home = home
+        self._options = options
+        self.generation = 0
+        self.service: core.Service | None = None
+        self.database: engine.Database | None = None
+        self._restart = anyio.Event()
+
+    async def run(self) -> None:
+        """Be up; when killed, come back after a while."""
+        while True:
+            async with engine.open_sqlite(self._home / "manager.db") as database:
+                self.database = database
+                self.service = await self._made(database)
+                self._restart = anyio.Event()
+                await self._restart.wait()
+                self.service = None
+                self.generation += 1
+                await anyio.sleep(5)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._restart.set()
+
+    async def _made(self, database: engine.Database) -> core.Service:
+        clock = virtual.wall_clock
+        chain = await mock.open_chain(
+            database, mock.Options(block_seconds=10, challenge_delay=2), sham.ShamVerifier(), clock
+        )
+        miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
+        service = core.Service(dialects.MANAGER)
+        sealer_api.SealerAPI(
+            miners=[miner],
+            database=database,
+            commits=commitments.Commitments(database, chain, clock),
+            persist=stores.Stores({}),
+            watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
+            clock=clock,
+        ).register(service)
+        held = claims.Claims(database, [miner], service, clock)
+        if self._options.stale_ok:
+            held._present = lambda _tx, _sector: (0, None, None)  # type: ignore[assignment,method-assign]  # noqa: SLF001, the planted bug
+        held.register()
+        return service
+
+
+@dataclass
+class Machine:
+    """A machine with a worker on it: can be killed, frozen and cut off."""
+
+    name: str
+    stores: list[Path]
+    life: anyio.CancelScope | None = None
+    thawed: anyio.Event = field(default_factory=anyio.Event)
+    cut_off: bool = False
+    workers: list[threads.SealingThread] = field(default_factory=list)
+    generation: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its worker runs."""
+        return self.life is not None and not self.life.cancel_called
+
+
+class Line:
+    """A machine's line to the manager: slow, lossy, and sometimes repeating itself."""
+
+    def __init__(self, world: "World", machine: Machine) -> None:
+        self._world = world
+        self._machine = machine
+        self._generation = machine.generation
+
+    async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
+        """Send a call and return its result."""
+        world, dice = self._world, self._world.dice
+        await self._wait()
+        await anyio.sleep(dice.uniform(0.01, 0.5))
+        box, generation = world.box, world.box.generation
+        if self._machine.cut_off or box.service is None:
+            raise errors.Unreachable(URL, "simulated")
+        if dice.random() < world.loss:
+            await anyio.sleep(10)
+            raise errors.TimedOut(URL, 10)
+        body = messages.encode_call(1, method, params)
+        caller = core.Call(peer=self._machine.name)
+        reply = await box.service.answer(body, caller)
+        if dice.random() < world.loss and box.service is not None:
+            reply = await box.service.answer(body, caller)
+        try:
+            result = messages.decode_answer(reply.body, returns, url=URL, method=method, status=reply.status)
+        finally:
+            await anyio.sleep(dice.uniform(0.01, 0.5))
+            await self._wait()
+        world.saw(method, params, result)
+        if self._machine.cut_off or generation != box.generation or dice.random() < world.loss:
+            await anyio.sleep(10)
+            raise errors.TimedOut(URL, 10)
+        return result
+
+    async def _wait(self) -> None:
+        await self._machine.thawed.wait()
+
+
+class World:
+    """Everything, and what must hold in it."""
+
+    def __init__(self, seed: int, base: Path, options: Options) -> None:
+        self.dice = random.Random(seed)  # noqa: S311, has to be repeatable
+        self.options = options
+        self.loss = options.loss
+        self.box = ManagerBox(base, options)
+        self.disk = disks.Disk(base, lazy=options.lazy_disk)
+        self.persist = PersistStore(name="persist", path=base / "persist")
+        self.machines: list[Machine] = []
+        self.attempts: dict[SectorID, int] = {}
+        self.given_up: set[SectorID] = set()
+        self.story: list[str] = []
+        self.tasks: anyio.abc.TaskGroup
+
+    async def run(self) -> None:
+        """Live through the seed's trouble, then heal everything and see every sector end."""
+        options = self.options
+        async with anyio.create_task_group() as self.tasks:
+            self.tasks.start_soon(self.box.run)
+            for number in range(options.machines):
+                names = [f"store{number}{letter}" for letter in "abcdef"[: options.threads]]
+                self.machines.append(Machine(f"machine{number}", [self.disk.make(name) for name in names]))
+            for machine in self.machines:
+                machine.thawed.set()
+                self.tasks.start_soon(self._live, machine)
+            for when in sorted(self.dice.uniform(1, options.trouble_seconds) for _ in range(options.faults)):
+                await anyio.sleep(max(0.0, when - anyio.current_time()))
+                await self._trouble()
+            await self._heal()
+            await self._ends()
+            self.tasks.cancel_scope.cancel()
+
+    # What happens.
+
+    async def _live(self, machine: Machine) -> None:
+        """Run the machine's worker, again and again."""
+        while True:
+            with anyio.CancelScope() as machine.life:
+                machine.generation += 1
+                generation = machine.generation
+                manager = upstream.Manager(Line(self, machine))  # type: ignore[arg-type]
+                around = threads.Surroundings(
+                    instance=machine.name,
+                    manager=manager,
+                    stages=sham.ShamStages(self.dice, lambda: machine.thawed, self._unlucky),  # type: ignore[arg-type]
+                    persist_stores={"persist": self.persist},
+                    static_tree_d={},
+                    pieces=PieceStores(origin="sim://manager"),
+                    trash_retention_seconds=1e9,
+                )
+                async with anyio.create_task_group() as working:
+                    machine.workers = [
+                        threads.SealingThread(
+                            index,
+                            location,
+                            around,
+                            _settings,
+                            virtual.wall_clock,
+                            lambda where: self.disk.opened(where, self._gate(machine, generation)),  # noqa: B023
+                        )
+                        for index, location in enumerate(machine.stores)
+                    ]
+                    for thread in machine.workers:
+                        working.start_soon(thread.run)
+            machine.workers = []
+            await anyio.sleep(self.dice.uniform(1, 60))
+
+    def _gate(self, machine: Machine, generation: int) -> Callable[[], None]:
+        def check() -> None:
+            if machine.generation != generation:
+                msg = f"{machine.name} writes after its death"
+                raise disks.Violation(msg)
+
+        return check
+
+    def _unlucky(self) -> bool:
+        return self.dice.random() < self.loss
+
+    async def _trouble(self) -> None:
+        """Let one thing go wrong."""
+        machine = self.dice.choice(self.machines)
+        kind = self.dice.choice(
+            ["kill", "power", "cut", "manager", "full", "pause", "resume", "abort", "move", "freeze"]
+        )
+        self._tell(f"{kind} {machine.name}")
+        thread = self.dice.choice(machine.workers) if machine.workers else None
+        match kind:
+            case "kill" | "power":
+                self._kill(machine, power=kind == "power")
+            case "cut":
+                self.tasks.start_soon(self._for_a_while, lambda on: setattr(machine, "cut_off", on))
+            case "freeze":
+                self.tasks.start_soon(self._for_a_while, lambda on: self._freeze(machine, on=on))
+            case "manager":
+                self.box.kill()
+            case "full":
+                book = self.disk.journals[self.dice.choice(machine.stores).name]
+                self.tasks.start_soon(self._for_a_while, lambda on: setattr(book, "full", on))
+            case "pause" if thread is not None:
+                thread.pause(now=self.dice.random() < 0.5)
+            case "resume" if thread is not None:
+                self._resume(thread)
+            case "abort" if thread is not None and thread.sector.id is not None and self.dice.random() < 0.3:
+                self.given_up.add(thread.sector.id)
+                thread.give_up("simulated operator")
+            case "move" if thread is not None and thread.sector.id is not None:
+                self._move(machine, thread)
+            case _:
+                pass
+
+    def _kill(self, machine: Machine, *, power: bool) -> None:
+        if machine.life is not None:
+            machine.life.cancel()
+        machine.generation += 1
+        if power:
+            for location in machine.stores:
+                self.disk.journals[location.name].power_cut()
+
+    def _freeze(self, machine: Machine, *, on: bool) -> None:
+        if on:
+            machine.thawed = anyio.Event()
+        else:
+            machine.thawed.set()
+
+    def _move(self, machine: Machine, thread: threads.SealingThread) -> None:
+        """The machine seems dead: copy its store to another one and go on there. It comes back later."""
+        self._freeze(machine, on=True)
+        self.tasks.start_soon(self._thaw_later, machine)
+        target = self.dice.choice([other for other in self.machines if other is not machine])
+        new = self.disk.copy(thread.location.name, f"{thread.location.name}-{len(self.disk.journals)}")
+        target.stores.append(new)
+        self._kill(target, power=False)
+
+    async def _thaw_later(self, machine: Machine) -> None:
+        await anyio.sleep(self.dice.uniform(60, 600))
+        self._freeze(machine, on=False)
+
+    async def _for_a_while(self, switch: Callable[[bool], None]) -> None:
+        switch(True)
+        await anyio.sleep(self.dice.uniform(5, 300))
+        switch(False)
+
+    def _resume(self, thread: threads.SealingThread) -> None:
+        if not thread.paused:
+            return
+        plan, sector = planner.PLANS[thread.sector.plan], thread.sector
+        place = Layout(thread.location / "data", sector.id, sector.proof_type.size) if sector.id else None
+        targets = [t for t in plan.targets(sector, place.at_hand() if place else frozenset()) if t != "Aborted"]
+        target = self.dice.choice([None, *targets])
+        self._tell(f"resume {thread.location.name} at {target}")
+        thread.resume(target)
+
+    # The end.
+
+    async def _heal(self) -> None:
+        """Mend everything."""
+        await anyio.sleep(700)  # every passing fault is over by then
+        self._tell("healed")
+        self.loss = 0.0
+
+    async def _ends(self) -> None:
+        """Resume whatever pauses until every sector has ended; check the chain's books."""
+        deadline = anyio.current_time() + self.options.patience_seconds
+        while anyio.current_time() < deadline:
+            for thread in [thread for machine in self.machines for thread in machine.workers]:
+                if thread.paused and STALE in (thread.trouble or thread.sector.last_error or ""):
+                    thread.give_up("the sector was moved")
+                elif thread.paused:
+                    thread.resume(None)
+            await anyio.sleep(30)
+            if await self._all_over():
+                break
+        else:
+            held = {
+                str(t.location.name): f"{t.sector.id} {t.sector.state} {t.sector.last_error}"
+                for m in self.machines
+                for t in m.workers
+            }
+            msg = f"not every sector ended: the stores hold {held}"
+            raise disks.Violation(msg)
+        await self._books()
+
+    async def _all_over(self) -> bool:
+        database = self.box.database
+        assert database is not None
+        rows = await database.read(lambda tx: tx.execute(select(tables.sectors.c.online)).all())
+        held = [thread for machine in self.machines for thread in machine.workers if thread.sector.id is not None]
+        return len(rows) == self.options.sectors and not any(row.online for row in rows) and not held
+
+    async def _books(self) -> None:
+        """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store."""
+        database = self.box.database
+        assert database is not None
+        counts = await database.read(
+            lambda tx: tx.execute(
+                select(
+                    tables.messages.c.miner, tables.messages.c.number, tables.messages.c.kind, func.count().label("n")
+                ).group_by(tables.messages.c.miner, tables.messages.c.number, tables.messages.c.kind)
+            ).all()
+        )
+        proofs = {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.PROOF}
+        for number in range(1, self.options.sectors + 1):
+            sector = SectorID(MINER, number)
+            if sector in self.given_up:
+                continue
+            if proofs.get(sector) != 1:
+                msg = f"{sector} has {proofs.get(sector, 0)} proofs on chain"
+                raise disks.Violation(msg)
+            if not (self.persist.path / "sealed" / str(sector)).exists():
+                msg = f"{sector} is proven, but its replica is not in the persist store"
+                raise disks.Violation(msg)
+
+    def saw(self, method: str, params: list[Any], result: Any) -> None:
+        """Check a call that succeeded: only the present holder of a sector delivers results."""
+        if method == "Damocles.Claim":
+            self.attempts[params[0]] = max(self.attempts.get(params[0], 0), int(result))
+        elif method == "Damocles.Allocate" and result is not None:
+            claimed = result
+            self.attempts[claimed.allocated.id] = max(self.attempts.get(claimed.allocated.id, 0), claimed.attempt)
+        elif method == "Damocles.As" and params[2].removeprefix("Venus.") in RESULTS:
+            sector, attempt = params[0], params[1]
+            if attempt < self.attempts.get(sector, 0):
+                msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
+                raise disks.Violation(msg)
+
+    def _tell(self, line: str) -> None:
+        self.story.append(f"{anyio.current_time():8.1f} {line}")
+
+
+def _settings() -> threads.Settings:
+    return threads.Settings(
+        plan="sealer",
+        options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=15.0),
+        limits=planner.Limits(max_retries=5, seal_interval_seconds=10, recover_interval_seconds=20),
+    )
+
+
+def run_seed(seed: int, base: Path, options: Options | None = None) -> World:
+    """Run one world to its end in virtual time.
+
+    Raises:
+        disks.Violation: An invariant does not hold; or a task of the world raised, wrapped in groups.
+    """
+    world = World(seed, base, options or Options())
+    virtual.run(world.run)
+    return world

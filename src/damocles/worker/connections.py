@@ -1,0 +1,95 @@
+"""The two ways by which a worker is connected: it calls its manager, and serves its control API."""
+
+import urllib.parse
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+
+from damocles.rpc import access as rpc_access
+from damocles.rpc import address, asgi, client, core, dialects, keyring, server, tls
+from damocles.rpc import audit as rpc_audit
+from damocles.stores import pieces
+from damocles.worker import access, audit, config, control, drain, environment
+
+log = structlog.get_logger(__name__)
+
+CALL_TIMEOUT_SECONDS = 60.0
+
+
+def manager(settings: config.Config, ring: keyring.Keyring) -> AbstractAsyncContextManager[client.Client]:
+    """Return the manager to call, to be entered: it is shown our token for it, and handed one to call us back with.
+
+    Raises:
+        access.Unusable: The file with its authorities cannot be used.
+    """
+    rpc_client = settings.sector_manager.rpc_client
+    host = urllib.parse.urlsplit(rpc_client.url).hostname or ""
+    token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
+    if token() is None:
+        log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
+    ca_file = settings.sector_manager.ca_file
+    try:
+        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
+    except tls.Unusable as error:
+        raise access.Unusable(str(error)) from error
+    return client.connect(
+        rpc_client.url,
+        headers={**rpc_client.headers, core.HANDED: ring.lend(access.MANAGER_NAME, rpc_access.Scope.OPERATE)},
+        token=token,
+        timeout_seconds=CALL_TIMEOUT_SECONDS,
+        trust=trust,
+    )
+
+
+def piece_stores(settings: config.Config) -> pieces.PieceStores:
+    """Return where the payloads of deals are looked for: this machine's folders, then the manager."""
+    url = settings.sector_manager.rpc_client.url
+    host = urllib.parse.urlsplit(url).hostname or ""
+    return pieces.PieceStores(
+        folders=settings.worker.pieces_dirs,
+        origin=pieces.origin_of(url),
+        token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
+    )
+
+
+def served(
+    settings: config.Config,
+    ours: control.Control,
+    draining: drain.Drain,
+    *,
+    ring: keyring.Keyring,
+    guard: rpc_access.Guard,
+) -> AbstractAsyncContextManager[address.Endpoint]:
+    """Return the server of the control API, to be entered.
+
+    Raises:
+        access.Unusable: The certificate cannot be used.
+    """
+    home, listen = settings.worker.home.expanduser(), settings.worker.rpc_server
+    service = core.Service(
+        dialects.WORKER,
+        guard=guard,
+        auditor=rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring)),
+    )
+    ours.register(service)
+    environment.Environment(settings.worker.allow_env).register(service)
+    keyring.TokenAPI(ring).register(service)
+    if rpc_access.exposed(listen.host, tls=listen.certificate is not None):
+        log.warning("no TLS on a network: whoever can listen in can read tokens", host=listen.host, port=listen.port)
+    try:
+        context = tls.server_context(*listen.certificate) if listen.certificate else None
+    except tls.Unusable as error:
+        raise access.Unusable(str(error)) from error
+    return server.serve(asgi.worker_app(service), listen.host, listen.port, tls=context)
+
+
+def dest(settings: config.Config, reached_at: address.Endpoint) -> str:
+    """Return where the manager is to call this worker; the original's knows no other form than HOST:PORT."""
+    listen = settings.worker.rpc_server
+    if rpc_access.is_loopback(listen.host) and not rpc_access.is_loopback(reached_at.host):
+        log.warning(
+            "the manager cannot reach this worker: it is on another machine, and worker.rpc_server.host is not set",
+            listen=listen.host,
+            dest=str(reached_at),
+        )
+    return f"https://{reached_at}" if listen.certificate else str(reached_at)

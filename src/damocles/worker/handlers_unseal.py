@@ -1,0 +1,209 @@
+"""Handlers of the plan `unseal`: a piece comes out of a sealed sector and goes where it is wanted."""
+
+import hashlib
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+
+import structlog
+
+from damocles.sealing import events, failures
+from damocles.sealing.sectors import UnsealPiece
+from damocles.stages import uploads
+from damocles.stores import pieces
+from damocles.wire import codec, commitments, records, tasks
+from damocles.worker import handlers
+from damocles.worker.jobs import Job
+
+log = structlog.get_logger(__name__)
+
+
+async def allocate_unseal(job: Job) -> events.Event:
+    """Ask the manager for a piece to get out of a sector.
+
+    A kill between its answer and our journal costs nothing: the same store is given the same again.
+    """
+    try:
+        handed = await job.manager.allocate_unseal(handlers.sector_spec(job), job.store)
+    except failures.Failure as error:
+        log.warning("nothing to unseal from the manager", error=str(error))
+        return events.Idle()
+    if handed is None:
+        return events.Idle()
+    info, attempt = handed
+    piece = UnsealPiece(info.piece_cid, info.offset_bytes, info.size_bytes, info.comm_d)
+    return events.AllocatedUnsealSector(info.sector, info.ticket, piece, info.private.access_instance, attempt)
+
+
+async def unseal(job: Job) -> events.Event:
+    """Write the piece into the sealing store, from the files in the persist store; a half-written one is replaced.
+
+    An upgraded sector is told by the manager's record: its data is in the files of the upgrade, under the replica from
+    before. Where that is gone, it is sealed anew first, and again from the start after a kill.
+    """
+    place, piece = job.place, job.sector.unseal_piece
+    assert piece is not None
+    output = place.piece_file(piece.cid)
+    await handlers.in_thread(handlers.make_empty_file, output)
+    known = await job.manager.known(job.id)
+    if known is not None and known.upgraded_info is not None:
+        written = await job.run("snap_decode", await _decoding(job, piece, output, known, known.upgraded_info))
+    else:
+        written = await job.run("unseal", _unsealing(job, piece, output))
+    if written != piece.size_bytes:
+        msg = f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were asked for"
+        raise failures.Permanent(msg)
+    return events.Unsealed()
+
+
+async def upload_piece(job: Job) -> events.Event:
+    """Bring the piece to the next destination that does not have it, or tell the manager that all have it.
+
+    A kill in an upload repeats this one alone. The manager may be told twice.
+    """
+    sector = job.sector
+    piece = sector.unseal_piece
+    assert piece is not None
+    for url in await job.manager.unseal_destinations(job.id, piece.cid):
+        name = destination_name(url)
+        if name not in sector.uploaded:
+            await _deliver(job, piece, url)
+            log.info("piece uploaded", sector=str(job.id), piece=piece.cid, to=name)
+            return events.Uploaded((*sector.uploaded, name))
+    await job.manager.achieve_unseal(job.id, piece.cid)
+    return events.UploadPieceDone()
+
+
+HANDLERS = {handler.__name__: handler for handler in (allocate_unseal, unseal, upload_piece)}
+
+
+def destination_name(url: str) -> str:
+    """Return a destination without its secrets, for records; where secrets were, a digest tells two of them apart."""
+    shown = uploads.shown_url(url)
+    return shown if shown == url else f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
+
+
+def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal:
+    ticket, root = job.sector.ticket, _source(job)
+    assert ticket is not None
+    return tasks.Unseal(
+        registered_proof=job.sector.proof_type.proof_name,
+        prover_id=handlers.prover(job),
+        sector_id=job.id.number,
+        comm_d=piece.comm_d,
+        ticket=codec.Bytes32(ticket.ticket),
+        cache_dir=str(root / "cache" / str(job.id)),
+        sealed_file=str(root / "sealed" / str(job.id)),
+        unsealed_output=str(output),
+        offset=piece.offset_bytes,
+        num_bytes=piece.size_bytes,
+    )
+
+
+def _source(job: Job) -> Path:
+    return handlers.attached(job, job.sector.access_instance or "", f"the manager says that {job.id} is in").path
+
+
+async def _decoding(
+    job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector, upgraded: records.UpgradedInfo
+) -> tasks.SnapDecode:
+    if upgraded.unsealed_cid is None:
+        msg = f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
+        raise failures.Permanent(msg)
+    why = f"the manager says that the upgrade of {job.id} is in"
+    root = handlers.attached(job, upgraded.access_instance, why).path
+    sealed, cache = await _replica_before(job, known)
+    return tasks.SnapDecode(
+        registered_proof=job.sector.proof_type.update_name,
+        replica_path=str(root / "update" / str(job.id)),
+        sector_path=str(sealed),
+        sector_cache_path=str(cache),
+        comm_d_new=commitments.commitment_of(upgraded.unsealed_cid),
+        unsealed_output=str(output),
+        offset=piece.offset_bytes,
+        num_bytes=piece.size_bytes,
+    )
+
+
+async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, Path]:
+    """Return sealed file and cache folder from before the upgrade, made anew here if the store has them no more."""
+    source = job.persist_stores.get(job.sector.access_instance or "")
+    if source is not None:
+        sealed, cache = source.path / "sealed" / str(job.id), source.path / "cache" / str(job.id)
+        if sealed.exists() and (cache / "p_aux").exists():
+            return sealed, cache
+    log.info("the replica from before the upgrade is gone: sealing it anew", sector=str(job.id))
+    place = job.place
+    staged = await handlers.stage_pieces(job, ())
+    empty = job.having(deals=None, pieces=staged)
+    await handlers.tree_d(empty)
+    labelled = await handlers.pc1(empty)
+    assert isinstance(labelled, events.PC1)
+    sealed_anew = await handlers.pc2(empty.having(pc1out=labelled.pc1out))
+    assert isinstance(sealed_anew, events.PC2 | events.PC2NeedSyntheticProof)
+    handlers.check_comm_r(job, sealed_anew.pc2out.comm_r, known.comm_r_sealed())
+    return place.sealed_file, place.cache_dir
+
+
+async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
+    """Bring the piece to one destination; see the wire document for what each scheme means."""
+    parts, shown = urlsplit(url), destination_name(url)
+    file = job.place.piece_file(piece.cid)
+    match parts.scheme:
+        case "http" | "https":
+            await _upload(job, file, url, {})
+        case "market":
+            address, headers = _market(url, parts.path.strip("/"))
+            await _upload(job, file, address, headers)
+        case "file" if parts.path.startswith("/"):
+            await _copy(job, file, Path(unquote(parts.path)), None)
+        case "store" if parts.hostname:
+            # The name as it is written: `hostname` would make it lower case.
+            store = handlers.attached(job, unquote(parts.netloc), "the piece is wanted in")
+            info = await handlers.known_store(job, store.name)
+            inside = Path(unquote(parts.path.lstrip("/")))
+            if not inside.parts or ".." in inside.parts:
+                msg = f"destination {shown} names no file in the store {store.name}"
+                raise failures.Permanent(msg)
+            await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
+        case "store":
+            token = job.pieces.token()
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            await _upload(job, file, f"{job.pieces.origin}{pieces.PATH}{_cid(parts.path.strip('/'), shown)}", headers)
+        case _:
+            msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
+            raise failures.Permanent(msg)
+
+
+def _market(url: str, cid: str) -> tuple[str, dict[str, str]]:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    missing = [name for name in ("host", "scheme", "token") if name not in query]
+    if missing:
+        msg = f"destination {destination_name(url)} lacks {', '.join(missing)} in its query"
+        raise failures.Permanent(msg)
+    wanted = urlencode({"resource-id": cid, "store": unquote(parts.netloc)})
+    address = f"{query['scheme'][0]}://{query['host'][0]}/resource?{wanted}"
+    return address, {"Authorization": f"Bearer {query['token'][0]}"}
+
+
+def _cid(text: str, shown: str) -> str:
+    try:
+        commitments.commitment_of(text)
+    except ValueError as error:
+        msg = f"destination {shown}: {error}"
+        raise failures.Permanent(msg) from error
+    return text
+
+
+async def _upload(job: Job, file: Path, url: str, headers: dict[str, str]) -> None:
+    try:
+        await job.run("upload", tasks.Upload(str(file), url, headers))
+    except failures.Permanent as error:
+        # The other side may be away, or full, for a while; the budget of retries ends it.
+        raise failures.Temporary(str(error)) from error
+
+
+async def _copy(job: Job, file: Path, target: Path, store: tasks.StoreInfo | None) -> None:
+    name = store.name if store is not None else None
+    route = tasks.Route({"store_name": None, "uri": str(file)}, {"store_name": name, "uri": str(target)})
+    await job.run("transfer", tasks.Transfer({store.name: store} if store else {}, [route]))

@@ -1,0 +1,102 @@
+"""Peers of a manager that stand in for real workers, each named for what it is."""
+
+import contextlib
+import http.server
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from damocles.rpc import sync, tokens
+from damocles.testing import farm
+from damocles.wire import fleet
+
+RECORDED = Path(__file__).parents[1] / "golden" / "fleet" / "recorded.txt"
+
+
+def ping(manager_port: int, name: str, dest: str, threads: int = 5) -> None:
+    """Tell the manager of a worker."""
+    token = tokens.read_file(Path(os.environ[farm.HOME_VARIABLE]) / "worker-token")
+    with sync.connect(f"http://127.0.0.1:{manager_port}/rpc/v0", token=token, timeout_seconds=10) as manager:
+        info = fleet.WorkerInfo(name, dest, "v0.13.1-fake", fleet.Summary(threads, 2, 1, 2, 1, 1))
+        manager.call("Venus.WorkerPing", [info])
+
+
+class FakeOriginal:
+    """Fake: a daemon of damocles v0.13 that gives the recorded answers, and knows no other method.
+
+    As a worker it has the five threads of the recording.
+    """
+
+    def __init__(self) -> None:
+        blocks = [block.strip().split("\n") for block in RECORDED.read_text().split("\n## ")[1:]]
+        self._answers = {request: json.loads(answer[2:]) for _, request, answer in map(self._key, blocks)}
+        self.asked: list[tuple[Any, ...]] = []
+        self.dest = ""
+
+    @staticmethod
+    def _key(block: list[str]) -> tuple[str, str, str]:
+        request = json.loads(block[1][2:])
+        return block[0], json.dumps([request["method"], request["params"]]), block[2]
+
+    def answer(self, body: bytes) -> bytes:
+        """Answer as recorded."""
+        request = json.loads(body)
+        unknown = {"error": {"code": -32601, "message": "Method not found"}}
+        recorded = self._answers.get(json.dumps([request["method"], request["params"]]), unknown)
+        if not request["method"].startswith("Damocles."):
+            self.asked.append((request["method"].removeprefix("VenusWorker."), *request["params"]))
+        return json.dumps({**recorded, "jsonrpc": "2.0", "id": request["id"]}).encode()
+
+
+@contextlib.contextmanager
+def original_worker() -> Iterator[FakeOriginal]:
+    """Run a fake original worker."""
+    fake = FakeOriginal()
+    with _serving(fake.answer) as dest:
+        fake.dest = dest
+        yield fake
+
+
+@contextlib.contextmanager
+def original_manager() -> Iterator[int]:
+    """Run a fake original manager; yield its port."""
+    with _serving(FakeOriginal().answer) as dest:
+        yield int(dest.rpartition(":")[2])
+
+
+@contextlib.contextmanager
+def hanging_worker() -> Iterator[str]:
+    """Listen and never answer; yield the address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def _serving(answer: Callable[[bytes], bytes]) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = answer(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-type", "application/json; charset=utf-8")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,209 @@
+"""Workers that are down, hang, are unknown or are the original's: each costs its own time-out and has its own answer."""
+
+import json
+import re
+import time
+
+import pytest
+
+from damocles.cli import manager as manager_cli
+from damocles.testing.farm import Farm, free_port, wait_until
+
+from . import fleet_peers
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory):
+    """A manager, and a worker `ours` with one thread that waits for work."""
+    base = tmp_path_factory.mktemp("farm")
+    with Farm(base, threads=1, max_sectors=0, name="ours") as f:
+        f.start_manager()
+        f.start_worker()
+        wait_until(lambda: f.ask_manager("WorkerPingInfoList", [], list), "the first ping")
+        yield f
+
+
+@pytest.fixture
+def util(farm, capsys):
+    """Return what runs `damocles-manager util worker` and gives exit code, stdout and stderr."""
+
+    def run(*arguments: str, port: int = farm.manager_port) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = manager_cli.main(["util", "--listen", f"127.0.0.1:{port}", "worker", *arguments])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def known(farm, util):
+    """Return what makes a worker known to the manager until the end of the test."""
+    names = []
+
+    def know(name: str, dest: str) -> None:
+        fleet_peers.ping(farm.manager_port, name, dest)
+        names.append(name)
+
+    yield know
+    for name in names:
+        assert (0, f"'{name}' removed\n", "") == util("remove", name)
+
+
+@pytest.fixture
+def original(known):
+    """A fake original worker `worker-1`."""
+    with fleet_peers.original_worker() as fake:
+        known("worker-1", fake.dest)
+        yield fake
+
+
+@pytest.fixture
+def hanging(known):
+    """Three workers `hang-0` to `hang-2` that accept connections and never answer."""
+    with (
+        fleet_peers.hanging_worker() as one,
+        fleet_peers.hanging_worker() as two,
+        fleet_peers.hanging_worker() as three,
+    ):
+        for index, dest in enumerate((one, two, three)):
+            known(f"hang-{index}", dest)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("info", "nobody"), 6, r"no worker is named 'nobody', and it is no address; known workers: ours"),
+        (("pause", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
+        (("logs", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
+        (("drain", "nobody"), 6, r"no worker is named 'nobody', .*"),
+        (("info", "1:2:3"), 6, r"no worker is named '1:2:3', .*"),
+        (("remove", "nobody"), 6, r"worker info not found. please make sure the instance name is correct: nobody"),
+        (("info", "127.0.0.1:1"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: Connection refused; .*"),
+        (("resume", "127.0.0.1:1", "0"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: .*"),
+        (("drain", "127.0.0.1:1"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: .*"),
+        (("resume", "ours", "0"), 1, r"ours #0 - Empty: is not paused"),
+        (("pause", "ours", "99"), 3, r"ours: worker #99 not found; .*"),
+        (("logs", "ours", "99"), 1, r"ours: worker #99 not found"),
+        (("pause", "nothing-*", "--all"), 3, r"no thread fits, nothing was done"),
+    ],
+)
+def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
+    """What goes wrong is one line on stderr, nothing on stdout, and an exit code of its own."""
+    began = time.monotonic()
+    got, out, err = util(*arguments)
+    assert (code, "") == (got, out)
+    assert re.fullmatch(f"error: {text}\n", err), err
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("pause", "ours"), "No thread is selected"),
+        (("info",), "No thread is selected"),
+        (("pause", "ours", "abc"), "'abc' is no thread's index"),
+        (("pause", "ours", "-1"), "'-1' is no thread's index"),
+        (("resume", "ours", "0", "PC1Done", "--to", "PC2Done"), "two states"),
+        (("history", "2"), "s-t0"),
+        (("list", "--timeout", "soon"), "'soon' is not a duration"),
+        (("list", "--timeout", "0s"), "is no time"),
+        (("remove",), "NAME requires an argument"),
+    ],
+)
+def test_wrong_usage_is_told_before_anybody_is_called(util, arguments, text):
+    """The command line is checked first: exit code 2, also without a manager."""
+    code, out, err = util(*arguments, port=1)
+    assert (2, "") == (code, out)
+    assert text in err.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("info", "ours"), ("resume", "--error", "x"), ("top",)])
+def test_no_manager_is_code_4(util, arguments):
+    """Without a manager every command says so."""
+    code, out, err = util(*arguments, port=free_port())
+    assert (4, "") == (code, out)
+    assert re.fullmatch(r"error: manager: http://127\.0\.0\.1:\d+/rpc/v0 cannot be reached: .*\n", err)
+
+
+def test_a_manager_that_hangs_is_code_4(util):
+    """The time-out is kept with a manager that accepts and never answers."""
+    with fleet_peers.hanging_worker() as dest:
+        began = time.monotonic()
+        code, _, err = util("list", "--timeout", "300ms", port=int(dest.rpartition(":")[2]))
+    assert (4, True) == (code, "did not answer within 0.3 s" in err)
+    assert time.monotonic() - began < 3
+
+
+def test_workers_that_hang_hold_up_nobody(util, hanging, original):
+    """Three hanging workers cost one time-out together; the others are listed and acted on."""
+    began = time.monotonic()
+    code, out, err = util("info", "--all", "--timeout", "1s")
+    took = time.monotonic() - began
+    assert 1 == code
+    assert ["Worker", "ours", *["worker-1"] * 5] == [line.split()[0] for line in out.splitlines()]
+    assert 3 == len(re.findall(r"^error: hang-\d: http://\S+ did not answer within 0.9 s", err, re.MULTILINE))
+    assert took < 3
+
+    code, out, err = util("resume", "--paused", "--to", "PC1Done", "--timeout", "1s")
+    assert (1, "worker-1 #1 s-t010000-2 PC2Done: goes on from PC1Done\n") == (code, out)
+    assert 3 == err.count("did not answer within 0.9 s")
+    assert 5 == util("pause", "hang-0", "0", "--timeout", "300ms")[0]
+    assert 5 == util("pause", "hang-*", "--all", "--timeout", "300ms")[0]
+    code, out, _ = util("list")
+    assert (0, 6) == (code, len(out.splitlines()))
+
+
+def test_an_original_worker_is_managed_with_what_it_has(util, original):
+    """A worker of v0.13 is listed, paused and resumed as by its own manager; what it lacks is said."""
+    code, out, err = util("info", "worker-1")
+    golden = (fleet_peers.RECORDED.parent / "info.txt").read_text()
+    assert (0, golden, "") == (code, out, err)
+    assert golden == util("info", original.dest)[1]
+    original.asked.clear()
+
+    assert 0 == util("pause", "worker-1", "0")[0]
+    assert [("WorkerList",), ("WorkerPause", 0)] == original.asked
+    code, out, err = util("resume", "worker-1", "1", "PC1Done")
+    assert ("WorkerResume", 1, "PC1Done") == original.asked[-1]
+    assert (0, "") == (code, out)
+    line = r'.*\tresume call done, ok = true\t\{"name": "worker-1", "dest": "\S+", "index": 1, "state": "PC1Done", .*\n'
+    assert re.fullmatch(line, err)
+
+    count = len(original.asked)
+    refused = util("pause", "worker-1", "3")
+    assert (1, "", "error: worker-1 #3 - -: a pause is asked for already\n") == refused
+    assert (1, True) == ((done := util("resume", "worker-1", "1", "NoSuchState"))[0], "is not a state of" in done[2])
+    assert (1, True) == ((done := util("pause", "worker-1", "0", "--now"))[0], "cannot kill a running stage" in done[2])
+    assert (1, True) == ((done := util("drain", "worker-1"))[0], "it has no Drain" in done[2])
+    assert (1, True) == ((done := util("logs", "worker-1", "0"))[0], "it has no Logs" in done[2])
+    assert [("WorkerPause", 3)] == [asked for asked in original.asked[count:] if asked != ("WorkerList",)]
+
+
+def test_the_newest_name_of_a_worker_counts(util, known, original):
+    """A worker that got another name is asked once, under the new one; the old name still leads to it."""
+    known("worker-2", original.dest)
+    code, out, _ = util("info", "worker-*", "--in-state", "PC2Done", "--json")
+    assert (0, ["worker-2"]) == (code, [thread["worker"] for thread in json.loads(out)["threads"]])
+    assert 0 == util("info", "worker-1")[0]
+
+
+def test_list_as_json_has_what_the_table_has_not(util):
+    """Status, exact times and the estimated interval are in the JSON."""
+    code, out, _ = util("list", "--json")
+    (ours,) = [worker for worker in json.loads(out) if worker["info"]["Name"] == "ours"]
+    assert (0, "live", "live") == (code, ours["status"], ours["transitions"][-1]["status"])
+    assert 0 <= ours["age_seconds"] < 5
+    assert ours["interval_seconds"] > 0
+
+
+def test_an_original_manager_is_asked_for_what_it_has(util):
+    """The original's manager lists its workers; for the rest it is said where to turn."""
+    with fleet_peers.original_manager() as port:
+        code, out, err = util("list", port=port)
+        refused = util("info", "worker-1", port=port)
+    assert (0, "") == (code, err)
+    assert re.fullmatch(r"worker-1  127\.0\.0\.1:17890  3        1      1       1       \S+ \(!\)", out.splitlines()[1])
+    assert (1, "") == refused[:2]
+    assert "`damocles-worker worker -H ADDRESS` asks a worker directly" in refused[2]

@@ -1,0 +1,190 @@
+"""The dialogue with one worker: what is asked, and what becomes of the answers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from damocles.sealing import operations, selection
+from damocles.wire import control
+from damocles.wire.fleet import ThreadInfo, ThreadState
+
+NOW = 1_790_000_000.0
+ALL = selection.parse(everything=True)
+UNKNOWN = operations.Refused("Method not found", operations.METHOD_NOT_FOUND)
+
+
+def info(index: int, state: str, sector: str | None = "s-t010000-1", at: str = "C1Done", **more: Any) -> ThreadInfo:
+    """Make a thread."""
+    error = "permanent: boom" if state == "Paused" else None
+    return ThreadInfo(
+        **{
+            "location": f"/store{index}",
+            "plan": "sealer",
+            "job_id": sector,
+            "index": index,
+            "thread_state": ThreadState(state, 42),
+            "job_state": at,
+            "job_stage": None,
+            "last_error": error,
+        }
+        | more
+    )
+
+
+def hold(
+    dialogue: operations.Dialogue[Any], answer: Callable[[operations.Ask], Any]
+) -> tuple[Any, list[tuple[Any, ...]]]:
+    """Hold a dialogue with a worker that answers so; return its outcome and what was asked."""
+    asked: list[tuple[Any, ...]] = []
+    try:
+        asks = next(dialogue)
+        while True:
+            asked += [(ask.method.partition(".")[2], *ask.params) for ask in asks]
+            asks = dialogue.send([answer(ask) for ask in asks])
+    except StopIteration as end:
+        return end.value, asked
+
+
+class Ours:
+    """A worker that knows `Damocles.*`."""
+
+    def __init__(self, *threads: ThreadInfo) -> None:
+        self.threads = [control.ThreadDetail(info=each, since=0.0) for each in threads]
+        self.acts: dict[int, control.Act] = {}
+
+    def __call__(self, ask: operations.Ask) -> Any:
+        """Answer."""
+        if ask.method == "Damocles.Threads":
+            return self.threads
+        index, act = ask.params
+        self.acts[index] = act
+        if index == 9:
+            return operations.Refused("http://10.0.0.7/ did not answer within 5 s")
+        return control.Outcome(index=index, ok=index != 8, text="done")
+
+
+def original(*threads: ThreadInfo, done: bool = True) -> Callable[[operations.Ask], Any]:
+    """Return a worker of damocles v0.13."""
+
+    def answer(ask: operations.Ask) -> Any:
+        if ask.method.startswith("Damocles."):
+            return UNKNOWN
+        return list(threads) if ask.method == "VenusWorker.WorkerList" else done
+
+    return answer
+
+
+def texts(outcomes: list[control.Outcome]) -> list[tuple[int | None, bool, str]]:
+    """Return what matters of outcomes."""
+    return [(outcome.index, outcome.ok, outcome.text) for outcome in outcomes]
+
+
+def test_only_selected_threads_are_acted_on():
+    """Each selected thread is asked for, and each has an outcome: done, refused, or not answered."""
+    worker = Ours(*(info(index, "Paused") for index in (0, 1, 8, 9)))
+    outcomes, _ = hold(operations.act(selection.parse(indexes=["1-9"]), control.Act(verb="resume"), NOW), worker)
+    assert [1, 8, 9] == list(worker.acts)
+    assert [(1, True, False), (8, False, False), (9, False, True)] == [(o.index, o.ok, o.silent) for o in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "guards"),
+    [
+        ("resume", {"everything": True}, ("s-t010000-1", "C1Done")),
+        ("abort", {"everything": True}, ("s-t010000-1", None)),
+        ("abort", {"error": "boom"}, ("s-t010000-1", "C1Done")),
+        ("pause", {"everything": True}, (None, None)),
+        ("pause", {"sectors": ["s-t010000-1"]}, ("s-t010000-1", None)),
+        ("pause", {"states": ["C1Done"]}, ("s-t010000-1", "C1Done")),
+    ],
+)
+def test_threads_that_move_on_are_guarded_against(verb, flags, guards):
+    """The worker is told what the thread was selected for, but a pause of "thread 0" holds whatever it is at."""
+    worker = Ours(info(0, "Paused"))
+    hold(operations.act(selection.parse(**flags), control.Act(verb=verb), NOW), worker)
+    assert guards == (worker.acts[0].expect_sector, worker.acts[0].expect_state)
+
+
+def test_an_original_worker_is_listed():
+    """Threads of an original worker come without what it does not tell; pauses with their time."""
+    told, asked = hold(operations.threads(NOW), original(info(0, "Paused"), info(1, "Running")))
+    assert [("Threads",), ("WorkerList",)] == asked
+    assert told.original
+    assert [(NOW - 42, "resume"), (NOW - 42, None)] == [(d.since, d.waiting and d.waiting.what) for d in told.details]
+
+
+def test_an_original_worker_is_asked_in_its_own_words():
+    """Pause, resume and abort become what the original has."""
+    worker = original(info(0, "Paused"), info(1, "Running"))
+    outcomes, asked = hold(operations.act(ALL, control.Act(verb="pause"), NOW), worker)
+    assert [("WorkerPause", 1)] == asked[2:]
+    assert [(0, True, "is paused already"), (1, True, "pauses at its next boundary")] == texts(outcomes)
+
+    outcomes, asked = hold(operations.act(ALL, control.Act(verb="resume", state="PC1Done"), NOW), worker)
+    assert [("WorkerResume", 0, "PC1Done")] == asked[2:]
+    assert [(0, True, "goes on from PC1Done"), (1, False, "is not paused")] == texts(outcomes)
+
+    outcomes, asked = hold(operations.act(ALL, control.Act(verb="abort"), NOW), worker)
+    assert [("WorkerResume", 0, "Aborted")] == asked[2:]
+    assert [True, False] == [outcome.ok for outcome in outcomes]
+    assert "pause it first" in outcomes[1].text
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("NoSuchState", "is not a state of plan sealer"),
+        ("Unsealed", "is not a state of plan sealer"),
+        ("C1Done", "resume without a state"),
+        ("C2Done", "has not reached C2Done yet"),
+        ("Empty", "would lose s-t010000-1"),
+        ("Finished", "would lose s-t010000-1"),
+    ],
+)
+def test_states_that_would_ruin_a_sector_of_an_original_worker_are_refused(target, words):
+    """The original takes any name and gives the sector up on a wrong one, so it is not even asked."""
+    act = control.Act(verb="resume", state=target)
+    outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
+    assert [("Threads",), ("WorkerList",)] == asked
+    assert not outcomes[0].ok
+    assert words in outcomes[0].text
+
+
+def test_what_an_original_worker_cannot_do_is_said():
+    """A running stage cannot be killed there."""
+    outcomes, asked = hold(operations.act(ALL, control.Act(verb="pause", now=True), NOW), original(info(0, "Running")))
+    assert 2 == len(asked)
+    assert "cannot kill a running stage" in outcomes[0].text
+
+
+def test_an_original_worker_may_refuse():
+    """False and errors become refusals with a reason."""
+    outcomes, _ = hold(operations.act(ALL, control.Act(verb="pause"), NOW), original(info(0, "Idle"), done=False))
+    assert [(0, False, "a pause is asked for already")] == texts(outcomes)
+
+    def failing(ask: operations.Ask) -> Any:
+        known = original(info(0, "Idle"))
+        return operations.Refused("worker #0 not found", -32602) if "Pause" in ask.method else known(ask)
+
+    outcomes, _ = hold(operations.act(ALL, control.Act(verb="pause"), NOW), failing)
+    assert [(0, False, "worker #0 not found")] == texts(outcomes)
+
+
+def test_a_dry_run_changes_nothing():
+    """An original worker is only listed; ours is told that it is dry."""
+    act = control.Act(verb="resume", dry_run=True)
+    outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
+    assert [("Threads",), ("WorkerList",)] == asked
+    assert [(0, True, "goes on from C1Done")] == texts(outcomes)
+    ours = Ours(info(0, "Paused"))
+    hold(operations.act(ALL, act, NOW), ours)
+    assert ours.acts[0].dry_run
+
+
+@pytest.mark.parametrize("refused", [operations.Refused("cannot be reached"), operations.Refused("no", -32603)])
+def test_a_worker_that_does_not_tell_its_threads_ends_the_dialogue(refused):
+    """The reason is in the exception; whether it was silence as well."""
+    with pytest.raises(operations.Unanswered) as caught:
+        hold(operations.act(ALL, control.Act(verb="pause"), NOW), lambda _: refused)
+    assert (refused.text, refused) == (str(caught.value), caught.value.refused)

@@ -1,0 +1,104 @@
+"""Which threads a selection means."""
+
+from typing import Any
+
+import pytest
+
+from damocles.sealing import selection
+from damocles.wire import control
+from damocles.wire.fleet import ThreadInfo, ThreadState
+
+
+def thread(**changes) -> control.ThreadDetail:
+    """Make thread 1 of gpu-1, which is paused at C1Done for want of parameters."""
+    values: dict[str, Any] = {
+        "location": "/store1",
+        "plan": "sealer",
+        "job_id": "s-t010000-2",
+        "index": 1,
+        "thread_state": ThreadState("Paused", 17),
+        "job_state": "C1Done",
+        "job_stage": "C2",
+        "last_error": "permanent: No cached parameters found for stacked-proof",
+    }
+    return control.ThreadDetail(info=ThreadInfo(**values | changes), worker="gpu-1", dest="10.0.0.7:17890", since=0.0)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"everything": True},
+        {"indexes": ["1"]},
+        {"indexes": ["0,1"]},
+        {"indexes": ["0-3"]},
+        {"sectors": ["s-t010000-2"]},
+        {"sectors": ["s-t010000-1", "s-f010000-2"]},
+        {"states": ["PC1Done", "C1Done"]},
+        {"plans": ["sealer"]},
+        {"error": "no cached PARAMETERS"},
+        {"paused": True},
+        {"workers": ["gpu-*"], "paused": True},
+        {"workers": ["10.0.0.7:17890"], "everything": True},
+        {"workers": ["10.0.0.*"], "states": ["C1Done"], "error": "parameters", "indexes": ["1"]},
+    ],
+)
+def test_what_is_given_holds(flags):
+    """A thread is selected if all that is given holds for it."""
+    assert selection.selects(selection.parse(**flags), thread())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"indexes": ["0"]},
+        {"sectors": ["s-t010000-3"]},
+        {"states": ["C1"]},
+        {"plans": ["snapup"]},
+        {"error": "disk full"},
+        {"paused": False},
+        {"workers": ["gpu"], "everything": True},
+        {"workers": ["gpu-*"], "states": ["PC1Done"]},
+        {"everything": True, "error": "disk full"},
+    ],
+)
+def test_what_is_given_must_hold_together(flags):
+    """One thing that does not hold leaves the thread out, `all` or not."""
+    assert not selection.selects(selection.parse(**flags), thread())
+
+
+@pytest.mark.parametrize("flags", [{}, {"workers": ["gpu-1"]}, {"error": ""}])
+def test_nothing_given_is_refused(flags):
+    """An empty selection, or a worker's name alone, means no thread; `check` says what to give."""
+    chosen = selection.parse(**flags)
+    assert not selection.selects(chosen, thread())
+    with pytest.raises(selection.NothingSelected, match="or say --all"):
+        selection.check(chosen)
+
+
+def test_a_thread_without_error_has_no_text_in_it():
+    """`--error` never selects a thread that has no error."""
+    assert not selection.selects(selection.parse(error="a"), thread(last_error=None))
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"indexes": ["abc"]}, "'abc' is no thread's index"),
+        ({"indexes": ["-1"]}, "is no thread's index"),
+        ({"indexes": ["3-1"]}, "is no thread's index"),
+        ({"indexes": ["0-999999999"]}, "is no thread's index"),
+        ({"sectors": ["2"]}, "s-t0"),
+    ],
+)
+def test_malformed_texts_are_refused(flags, words):
+    """Indexes and sectors that cannot be meant are told with the right form."""
+    with pytest.raises(ValueError, match=words):
+        selection.parse(**flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"), [("gpu-*", True), ("gpu-?", True), ("gpu-1", False), ("[fd00::7]:17890", False)]
+)
+def test_patterns_are_told_from_names(text, pattern):
+    """Wildcards make a pattern; brackets of an IPv6 address do not."""
+    assert pattern == selection.is_pattern(text)

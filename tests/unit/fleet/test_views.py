@@ -1,0 +1,130 @@
+"""What the commands show of the fleet, and what they say with their exit codes."""
+
+import pytest
+from rich.console import Console
+
+from damocles.cli import common, fleet_acts, fleet_drains, fleet_top, fleet_views
+from damocles.wire import control, fleet
+
+NOW = 1_790_000_000.0
+
+
+def thread(worker: str, index: int, state: str, seconds: int = 0, error: str | None = None) -> control.ThreadDetail:
+    """Make a thread that is in a state for some seconds."""
+    info = fleet.ThreadInfo(
+        f"/store{index}", "sealer", "s-t010000-1", index, fleet.ThreadState(state, seconds), "PC1Done", "PC2", error
+    )
+    return control.ThreadDetail(info=info, worker=worker, since=NOW - seconds)
+
+
+def worker(name: str, status: str) -> control.WorkerStatus:
+    """Make a worker."""
+    info = fleet.WorkerInfo(name, f"{name}:17890")
+    return control.WorkerStatus(info=info, status=status, last_ping=NOW, age_seconds=3.0, interval_seconds=30.0)
+
+
+def outcome(index: int | None, *, ok: bool, silent: bool = False) -> control.Outcome:
+    """Make an outcome."""
+    return control.Outcome(worker="gpu-1", index=index, state="PC1Done", ok=ok, silent=silent, text="so it went")
+
+
+class TestTop:
+    def drawn(self, workers, told, rows=None) -> str:
+        """Return the screen as text."""
+        console = Console(width=200, force_terminal=False)
+        with console.capture() as captured:
+            console.print(fleet_top.screen(workers, told, now=NOW, rows=rows))
+        return captured.get()
+
+    def test_what_needs_a_person_comes_first(self):
+        """Paused threads lead, the longest first, with their error; workers in trouble are above the others."""
+        told = control.FleetThreads(
+            threads=[
+                thread("a", 0, "Running", 7200),
+                thread("a", 1, "Paused", 60, "permanent: new"),
+                thread("b", 0, "Paused", 3600, "permanent: old"),
+                thread("b", 1, "Waiting", 5),
+            ],
+            silent=[control.Silence(worker="c", reason="did not answer within 5 s")],
+        )
+        screen = self.drawn([worker("a", "live"), worker("b", "late"), worker("c", "lost")], told)
+        places = [screen.index(text) for text in ("c:17890", "b:17890", "a:17890", "old", "new", "2h0m0s", "Waiting")]
+        assert sorted(places) == places
+        assert "3 workers  1 live  1 late  1 lost   4 threads  2 paused  1 running  1 waiting" in screen
+        assert "did not answer within 5 s" in screen
+
+    def test_it_is_no_higher_than_the_terminal(self):
+        """A fleet that does not fit is cut with a count of what is not shown."""
+        workers = [worker(f"w{number}", "live") for number in range(100)]
+        told = control.FleetThreads(threads=[thread("w1", number, "Running", number) for number in range(300)])
+        lines = self.drawn(workers, told, rows=24).splitlines()
+        assert len(lines) <= 24
+        assert "more threads" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        ([outcome(0, ok=True), outcome(1, ok=True)], 0),
+        ([outcome(0, ok=True), outcome(1, ok=False)], 1),
+        ([outcome(0, ok=True), outcome(None, ok=False, silent=True)], 1),
+        ([outcome(None, ok=False, silent=True)], 5),
+    ],
+)
+def test_exit_codes_of_acts(outcomes, code, capsys):
+    """All done is 0, some refused or silent 1, nothing but silence 5; what went wrong is on stderr."""
+    assert code == fleet_acts.show(outcomes, dry_run=False, as_json=False)
+    out, err = capsys.readouterr()
+    assert sum(o.ok for o in outcomes) == out.count("so it went")
+    assert sum(not o.ok for o in outcomes) == err.count("error: gpu-1")
+
+
+def test_an_outcome_is_one_line():
+    """Worker, index, sector, state, and what happened."""
+    assert "gpu-1 #0 - PC1Done: so it went" == fleet_acts.line(outcome(0, ok=True))
+    assert "gpu-1: so it went" == fleet_acts.line(outcome(None, ok=False))
+
+
+def test_a_log_is_followed_from_where_it_was_left():
+    """The lines there are come at once; then each reading waits for those after the last number."""
+    asked = []
+
+    def read(after: int, wait_seconds: float) -> list[control.LogLine]:
+        asked.append((after, wait_seconds > 0))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return [] if len(asked) == 2 else [control.LogLine(after + 1, NOW, "pc1", 4711, "layer")]
+
+    with pytest.raises(KeyboardInterrupt):
+        assert all(line.text == "layer" for line in fleet_views.follow(read, on=True))
+    assert [(0, False), (1, True), (1, True), (2, True)] == asked
+
+
+@pytest.mark.parametrize(
+    ("later", "text"),
+    [
+        ([control.Drain(on=True, deadline=NOW, busy=["s-t010000-1"]), control.Drain(on=True)], None),
+        ([control.Drain(on=True, deadline=None, busy=["s-t010000-1"])], "deadline came first"),
+        ([control.Drain(on=False, busy=["s-t010000-1"])], "ended by somebody else"),
+    ],
+)
+def test_a_drain_ends_well_or_says_how(later, text, capsys, monkeypatch):
+    """It is waited for until nothing is in work, the deadline has come, or somebody takes it back."""
+    monkeypatch.setattr(fleet_drains, "_POLL_SECONDS", 0)
+    states = iter(later)
+    start = control.Drain(on=True, deadline=NOW, busy=["s-t010000-1", "s-t010000-2"])
+    if text is None:
+        assert 0 == fleet_drains.wait(start, lambda: next(states), as_json=False)
+        assert "drained: no sector is in work" == capsys.readouterr().out.splitlines()[-1]
+        return
+    with pytest.raises(common.Failed, match=text):
+        fleet_drains.wait(start, lambda: next(states), as_json=False)
+
+
+def test_waits_are_told_with_their_times():
+    """What, since when, until when, and whether a pause follows."""
+    waiting = control.Waiting("a slot of pc2", NOW - 60, NOW + 60)
+    detail = control.ThreadDetail(info=thread("a", 0, "Waiting").info, since=NOW, waiting=waiting, pausing=True)
+    assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == fleet_views.waits_for(
+        detail
+    )
