@@ -44,7 +44,9 @@ def _app() -> "cyclopts.App":
         default_parameter=cyclopts.Parameter(negative=()),
     )
     app.command("damocles.cli.manager_mock:mock", name="mock", help="Run a manager with a mock chain in its process.")
-    app.command("damocles.cli.manager_deals:make", name="mock-deals", help="Make deals for `mock --deals` out of files.")
+    app.command(
+        "damocles.cli.manager_deals:make", name="mock-deals", help="Make deals for `mock --deals` out of files."
+    )
     app.command("damocles.cli.manager_alerts:app", name="alerts", help="What needs a person.")
     app.command("damocles.cli.auth:init", name="init", help="Make the manager's folder with its own two tokens.")
     app.command("damocles.cli.auth:manager_app", name="auth", help="Tokens: who may call the manager; certificates.")

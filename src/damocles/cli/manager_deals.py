@@ -60,7 +60,7 @@ def _add(folder: Path, file: Path, number: int, *, is_direct: bool) -> deals.Off
     with file.open("rb") as payload:
         info = proofs.piece_commitment(_PROOF, payload.fileno(), payload_bytes, size_bytes // 128 * 127)
     offer = deals.Offer(
-        cid=commitments.unsealed_cid(info.commitment),
+        cid=str(commitments.unsealed_cid(info.commitment)),
         size_bytes=size_bytes,
         payload_bytes=payload_bytes,
         deal_id=0 if is_direct else number,

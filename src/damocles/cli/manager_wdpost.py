@@ -19,13 +19,13 @@ _HEADER = (
     "JobID Prefix Miner DDL Partitions Sectors Worker State Try CreateAt StartedAt HeartbeatAt FinishedAt UpdatedAt Error",
 )
 
-Ids = Annotated[tuple[str, ...], Parameter(name="JOB", help="Ids of jobs, as in the list.")]
+Id = Annotated[str, Parameter(name="JOB", help="Ids of jobs, as in the list.")]
 
 
 @app.command(name="list")
 def list_(
     *,
-    all: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,
+    everything: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,
     detail: Annotated[bool, Parameter(name="--detail", help="Show all times.")] = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
@@ -34,7 +34,7 @@ def list_(
     with at.call() as found:
         listed = found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)
     jobs = sorted(listed.jobs, key=lambda job: -job.created_at)
-    shown = [job for job in jobs if all or _state(job) != "Succeed"]
+    shown = [job for job in jobs if everything or _state(job) != "Succeed"]
     if json:
         common.print_json([{**codec.to_builtins(job), "DisplayState": _state(job)} for job in shown])
         return common.OK
@@ -45,14 +45,14 @@ def list_(
 
 
 @app.command
-def reset(*jobs: Ids, at: manager_at.At = manager_at.USUAL) -> int:
+def reset(*jobs: Id, at: manager_at.At = manager_at.USUAL) -> int:
     """Let jobs be tried again from the beginning."""
     _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ")
     return common.OK
 
 
 @app.command
-def remove(*jobs: Ids, at: manager_at.At = manager_at.USUAL) -> int:
+def remove(*jobs: Id, at: manager_at.At = manager_at.USUAL) -> int:
     """Forget jobs. A worker that proves one of them stops."""
     _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ")
     return common.OK
@@ -66,7 +66,7 @@ def remove_all(
 ) -> int:
     """Forget all jobs."""
     if not really_do_it:
-        print("Pass --really-do-it to actually execute this action")
+        common.error("Pass --really-do-it to actually execute this action")
         return common.USAGE
     with at.call() as found:
         for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs:
@@ -121,10 +121,10 @@ def _cells(job: wdpost.Brief, max_tries: int, now: float) -> list[str]:
     is_running = job.state is wdpost.State.RUNNING
     elapsed = "-"
     if is_running:
-        elapsed = units.human_duration(max(0, int(now) - job.started_at))
+        elapsed = units.go_duration(max(0, int(now) - job.started_at))
     elif job.started_at and job.finished_at:
-        elapsed = f"{units.human_duration(job.finished_at - job.started_at)}(done)"
-    heartbeat = units.human_duration(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
+        elapsed = f"{units.go_duration(job.finished_at - job.started_at)}(done)"
+    heartbeat = units.go_duration(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
     return [
         *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
         *(_state(job), _tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, _error(job)),

@@ -2,6 +2,7 @@
 
     interval = "30s"                  # how often workers are asked for their threads
     repeat = "4h"                     # until an alert that nobody has acknowledged is told again
+    lost_after = "10m"                # without a ping a worker is not only late but lost
 
     [rules.thread-paused]             # the rules are in `alerts_rules.DEFAULTS`; each has these three keys
     enabled = true
@@ -27,7 +28,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BeforeValidator, Field, StrictBool
 
-from damocles.manager import alerts_rules
+from damocles.manager import alerts_rules, fleet_watch
 from damocles.wire import units
 
 FILE_NAME = "alerts.toml"
@@ -52,6 +53,7 @@ class Config:
 
     interval_seconds: float = INTERVAL_SECONDS
     repeat_seconds: float = alerts_rules.REPEAT_SECONDS
+    lost_after_seconds: float = fleet_watch.EXPIRATION_SECONDS
     rules: tuple[alerts_rules.Rule, ...] = alerts_rules.DEFAULTS
     webhooks: tuple[Webhook, ...] = ()
     apprise: tuple[str, ...] = dataclasses.field(default=(), repr=False)
@@ -165,6 +167,7 @@ class _Apprise(_Model):
 class _File(_Model):
     interval: Interval = INTERVAL_SECONDS
     repeat: Interval = alerts_rules.REPEAT_SECONDS
+    lost_after: Interval = fleet_watch.EXPIRATION_SECONDS
     rules: _Rules = _Rules()
     webhook: tuple[_Webhook, ...] = ()
     apprise: tuple[_Apprise, ...] = ()
@@ -174,6 +177,7 @@ class _File(_Model):
         return Config(
             interval_seconds=self.interval,
             repeat_seconds=self.repeat,
+            lost_after_seconds=self.lost_after,
             rules=self.rules.rules(),
             webhooks=tuple(Webhook(url=hook.url, headers=hook.headers) for hook in self.webhook),
             apprise=tuple(entry.url for entry in self.apprise),

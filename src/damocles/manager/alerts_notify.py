@@ -131,6 +131,11 @@ class Notifier:
         ] = [(sink, *anyio.create_memory_object_stream[alerts.Message](QUEUE)) for sink in sinks]
         self.deliveries: Counter[Delivery] = Counter()
 
+    @property
+    def sinks(self) -> list[Sink]:
+        """All of them."""
+        return [sink for sink, _, _ in self._queues]
+
     def send(self, message: alerts.Message) -> None:
         """Log a message and put it into the queues."""
         for notification in message.notifications:

@@ -204,7 +204,9 @@ def _is_superseded(rule: str, subject: str, others: Container[tuple[str, str]]) 
 def _is_out_of_sight(alert: alerts.Alert, snapshot: Snapshot) -> bool:
     if alert.rule in _OF_PINGS:
         # A manager that was started again gives every worker time; what was lost before has not come back by that.
-        return any(worker.info.name == alert.subject and worker.last_ping <= alert.since for worker in snapshot.workers)
+        return any(
+            worker.info.name == alert.subject and worker.last_ping <= alert.since for worker in _still_there(snapshot)
+        )
     if alert.rule in _OF_STORES:
         return alert.subject in snapshot.silent_stores
     return alert.rule in _OF_THREADS and alert.worker in snapshot.silent
@@ -263,13 +265,17 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
 
 
 def _worker_late(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    for worker in _missing(snapshot, _LATE):
+    for worker in _still_there(snapshot):
+        if worker.status != _LATE:
+            continue
         text = f"two pings are missing, the last one came at {_moment(worker.last_ping)} from {worker.info.dest}"
         yield Finding(subject=worker.info.name, text=text, since=worker.last_ping, worker=worker.info.name)
 
 
 def _worker_lost(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    for worker in _missing(snapshot, _LOST):
+    for worker in _still_there(snapshot):
+        if worker.status != _LOST:
+            continue
         name = worker.info.name
         text = (
             f"no ping since {_moment(worker.last_ping)} from {worker.info.dest}; if it is gone for good:"
@@ -310,11 +316,14 @@ _CONDITIONS: Mapping[str, Callable[[Rule, Snapshot, float], Iterator[Finding]]] 
 }
 
 
-def _missing(snapshot: Snapshot, status: str) -> Iterator[control.WorkerStatus]:
-    """Yield the workers of a status, without those that ping under another name now."""
-    alive = {worker.info.dest for worker in snapshot.workers if worker.status == _LIVE}
+def _still_there(snapshot: Snapshot) -> Iterator[control.WorkerStatus]:
+    """Yield the workers without those that ping under another name by now."""
+    last_pings: dict[str, float] = {}
     for worker in snapshot.workers:
-        if worker.status == status and worker.info.dest not in alive:
+        dest = worker.info.dest
+        last_pings[dest] = max(worker.last_ping, last_pings.get(dest, worker.last_ping))
+    for worker in snapshot.workers:
+        if worker.last_ping == last_pings[worker.info.dest]:
             yield worker
 
 

@@ -54,16 +54,9 @@ class Claims:
         holder = f"store {store}"
 
         def transaction(tx: Connection) -> control.Claimed | None:
-            lost = tx.execute(
-                select(_rows.c.miner, _rows.c.number, _rows.c.attempt)
-                .where(_rows.c.allocated_to == holder, _rows.c.online.is_(True), _rows.c.worker.is_(None))
-                .order_by(_rows.c.allocated_at.desc())
-            ).first()
-            if lost is not None:
-                sector = SectorID(lost.miner, lost.number)
-                record = sectors.load(tx, sector)
+            for record in sectors.unheard(tx, holder, sectors.Job.SEALING):
                 if not spec.allowed_proofs or record.proof in spec.allowed_proofs:
-                    return control.Claimed(seal.AllocatedSector(sector, record.proof), _next_attempt(tx, sector))
+                    return control.Claimed(seal.AllocatedSector(record.id, record.proof), _next_attempt(tx, record.id))
             allocated = sectors.allocate(tx, self._miners, spec, holder, self._clock())
             return control.Claimed(allocated, 1) if allocated is not None else None
 
@@ -76,7 +69,8 @@ class Claims:
         """Give the next attempt at a sector to a worker and return its number.
 
         It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
-        stands in the store's journal (the store was moved). A copy that was left behind knows an older one.
+        stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Sectors
+        that were handed out without a number go to the first who claims them.
 
         Raises:
             rpc.errors.RpcError: Code 11409: another worker has the sector.
@@ -85,9 +79,10 @@ class Claims:
         def transaction(tx: Connection) -> int:
             sectors.load(tx, sector)
             present, holder, place = self._present(tx, sector)
-            if (holder, place) not in {(worker, location), (None, None)} and last_known != present:
+            known = last_known == present or (holder is None and last_known is None)
+            if (holder, place) != (worker, location) and not known:
                 raise _stale(sector, last_known, present, holder)
-            tx.execute(update(_rows).where(_at(sector)).values(worker=worker, location=location))
+            tx.execute(update(_rows).where(_at(sector)).values(holder=worker, holder_location=location))
             return _next_attempt(tx, sector)
 
         async with self._turns[sector]:
@@ -115,10 +110,10 @@ class Claims:
             return msgspec.Raw(await self._service.run(found, request, admitted))
 
     def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
-        row = tx.execute(select(_rows.c.attempt, _rows.c.worker, _rows.c.location).where(_at(sector))).first()
+        row = tx.execute(select(_rows.c.attempt, _rows.c.holder, _rows.c.holder_location).where(_at(sector))).first()
         if row is None:
             raise errors.SectorNotFound
-        return int(row.attempt), row.worker, row.location
+        return int(row.attempt), row.holder, row.holder_location
 
 
 def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | None) -> rpc_errors.RpcError:

@@ -34,8 +34,10 @@ from damocles.manager import (
     fleet_peers,
     metrics,
     piecestore,
+    rebuild,
     sealer_api,
     sectors,
+    snapup,
     stores,
     unseal,
     wdpost,
@@ -107,7 +109,10 @@ async def _open(
         database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
         context, connect = _trust(settings)
         ring = await auth.open_keyring(settings.home, database, clock)
-        workers = await stack.enter_async_context(fleet.open_fleet(database, clock, connect=connect))
+        registered = fleet.open_fleet(
+            database, clock, connect=connect, expiration_seconds=settings.alerts.lost_after_seconds
+        )
+        workers = await stack.enter_async_context(registered)
         room = space.Space(settings.stores)
         opening = alerts.open_alerts(
             name=str(settings.listen),
@@ -120,7 +125,7 @@ async def _open(
         )
         watching = await stack.enter_async_context(opening)
         tally = metrics.Tally()
-        service = await _service(settings, database, verifier, clock, ring=ring, workers=workers, tally=tally)
+        service = await _service(stack, settings, database, verifier, clock, ring=ring, workers=workers, tally=tally)
         watching.register(service)
         scraped = metrics.Source(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
@@ -154,6 +159,7 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
 
 
 async def _service(
+    stack: contextlib.AsyncExitStack,
     settings: Settings,
     database: engine.Database,
     verifier: interface.Verifier,
@@ -171,12 +177,13 @@ async def _service(
         head=await chain.head(),
         home=str(settings.home),
     )
+    persist, market = stores.Stores(settings.stores), deals.Deals(settings.deals)
     api = sealer_api.SealerAPI(
         miners=[settings.miner],
         database=database,
         commits=commitments.Commitments(database, chain, clock),
-        persist=stores.Stores(settings.stores),
-        market=deals.Deals(settings.deals),
+        persist=persist,
+        market=market,
         watch=workers.watch,
         clock=clock,
     )
@@ -189,10 +196,13 @@ async def _service(
     )
     api.register(service)
     claims.Claims(database, [settings.miner], service, clock).register()
-    unseal.Unsealing(database, [settings.miner], clock).register(service)
-    posts = wdpost.WdPoSt(
-        database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds
+    upgrades = snapup.Upgrades(
+        database=database, miners=[settings.miner], chain=chain, persist=persist, market=market, clock=clock
     )
+    (await stack.enter_async_context(snapup.open_upgrades(upgrades))).register(service)
+    rebuild.Rebuilds(database, [settings.miner], chain, clock).register(service)
+    unseal.Unsealing(database, [settings.miner], clock).register(service)
+    posts = wdpost.WdPoSt(database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds)
     posts.register(service)
     workers.register(service)
     keyring.TokenAPI(ring).register(service)

@@ -4,31 +4,27 @@ The methods of `Venus` do not say who asks. Those of the same name in `Damocles`
 same work again if the answer was lost, and the number of the attempt that it may work under (see `claims`).
 """
 
-from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Connection
 
 from damocles.manager import sectors
-from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.wire import codec, control, records, seal
 
 log = structlog.get_logger(__name__)
 
-Spec = TypeVar("Spec")
-
-# Chooses work and hands it to a holder; returns it with the number of the attempt at its sector.
-Allocate = Callable[[Connection, Any, str], tuple[Any, int] | None]
+# Chooses work as the specification says and hands it to a holder; returns it with the number of the attempt at its sector.
+Allocate = Callable[[Any, str], Awaitable[tuple[Any, int] | None]]
 
 
-def add(service: core.Service, database: Database, name: str, spec_type: type[Spec], allocate: Allocate) -> None:
+def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -> None:
     """Serve an allocating method in both namespaces."""
 
-    async def hand_out(spec: Spec, holder: str) -> tuple[Any, int] | None:
-        handed = await database.write(lambda tx: allocate(tx, spec, holder))
+    async def hand_out(spec: Any, holder: str) -> tuple[Any, int] | None:
+        handed = await allocate(spec, holder)
         if handed is not None:
             given, attempt = handed
             log.info("work handed out", method=name, sector=str(given.sector.id), to=holder, attempt=attempt)

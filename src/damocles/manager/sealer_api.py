@@ -1,7 +1,7 @@
 """The API of the manager (`Venus.*`) for workers and tools: wire names to what they do.
 
-Methods that are not here answer "method not found". Those that allocate upgrades, rebuilds and unsealing have nothing
-to hand out yet and answer null, so that workers with such plans idle.
+Those of upgrades, rebuilds, unsealing and window PoSts are in modules of their own. Methods that are nowhere answer
+"method not found".
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 import damocles
-from damocles.manager import commitments, deals, errors, fleet_watch, sectors, stores, unseal, workers
+from damocles.manager import commitments, deals, errors, fleet_watch, sectors, snapup, stores, unseal, workers
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.wire import fleet, records, seal
@@ -63,8 +63,6 @@ class SealerAPI:
             "ReportState": self.report_state,
             "ReportFinalized": self.report_finalized,
             "ReportAborted": self.report_aborted,
-            "AllocateSanpUpSector": self.allocate_snapup_sector,
-            "AllocateRebuildSector": self.allocate_nothing,
             "StoreReserveSpace": self.store_reserve_space,
             "StoreBasicInfo": self.store_basic_info,
             "StoreReleaseReserved": self.store_release_reserved,
@@ -153,28 +151,22 @@ class SealerAPI:
 
         def finalize(tx: Connection) -> None:
             unseal.close(tx, sector, "the worker finished without a word of the piece", self._clock())
-            sectors.finalize(tx, sector, self._clock())
+            snapup.worker_finished(tx, sector, self._clock())
             stores.release(tx, sector)
 
         await self._database.write(finalize)
         log.info("sector finalized", sector=str(sector))
 
     async def report_aborted(self, sector: SectorID, reason: str) -> None:
-        """End a sector that was given up."""
+        """End a sector that was given up; one that is on the chain is as it was before the work on it."""
 
         def abort(tx: Connection) -> None:
             unseal.close(tx, sector, reason or "given up", self._clock())
-            sectors.abort(tx, sector, reason, self._clock())
+            snapup.worker_gave_up(tx, sector, reason, self._clock())
             stores.release(tx, sector)
 
         await self._database.write(abort)
         log.warning("sector aborted", sector=str(sector), reason=reason)
-
-    async def allocate_nothing(self, spec: seal.AllocateSectorSpec) -> None:
-        """Answer that there is nothing to rebuild."""
-
-    async def allocate_snapup_sector(self, spec: seal.AllocateSnapUpSpec) -> None:
-        """Answer that there is nothing to upgrade."""
 
     # Stores ---------------------------------------------------------------------------------------------------------
 

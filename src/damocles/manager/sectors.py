@@ -27,7 +27,7 @@ _SELECT_ALL = (
     .order_by(_sectors.c.miner, _sectors.c.number)
 )
 _SELECT_UNHEARD = (
-    select(_sectors.c.attempt, _sectors.c.record)
+    select(_sectors.c.record)
     .where(_sectors.c.allocated_to == bindparam("holder"), _sectors.c.online.is_(True), _sectors.c.worker.is_(None))
     .order_by(_sectors.c.allocated_at)
 )
@@ -229,13 +229,13 @@ def reopen(tx: Connection, record: records.SectorState, holder: str, now: float)
     return int(attempt)
 
 
-def unheard(tx: Connection, holder: str, job: Job) -> tuple[records.SectorState, int] | None:
-    """Return the sector that was handed to `holder` for a job and never heard of since, and its attempt.
+def unheard(tx: Connection, holder: str, job: Job) -> list[records.SectorState]:
+    """Return the sectors that were handed to `holder` for a job and never heard of since, the oldest first.
 
-    An empty holder finds what waits to be handed out, the oldest first.
+    An empty holder finds what waits to be handed out.
     """
-    rows = tx.execute(_SELECT_UNHEARD, {"holder": holder})
-    return next(((record, row.attempt) for row in rows if job_of(record := _decoded(row.record)) is job), None)
+    found = (_decoded(text) for text in tx.execute(_SELECT_UNHEARD, {"holder": holder}).scalars())
+    return [record for record in found if job_of(record) is job]
 
 
 def files(tx: Connection, sector: SectorID, *, upgrade: bool) -> str | None:

@@ -41,7 +41,7 @@ class Unsealing:
         """Serve the methods."""
         service.add("Venus.UnsealPiece", self.unseal_piece)
         service.add("Damocles.UnsealTasks", self.tasks)
-        handouts.add(service, self._database, "AllocateUnsealSector", seal.AllocateSectorSpec, self._allocate)
+        handouts.add(service, "AllocateUnsealSector", seal.AllocateSectorSpec, self._allocate)
         service.add("Venus.AcquireUnsealDest", self.acquire_destinations)
         service.add("Venus.AchieveUnsealSector", self.achieve)
 
@@ -72,10 +72,8 @@ class Unsealing:
 
         return await self._database.read(read)
 
-    def _allocate(
-        self, tx: Connection, spec: seal.AllocateSectorSpec, holder: str
-    ) -> tuple[seal.SectorUnsealInfo, int] | None:
-        return allocate(tx, self._miners, spec, holder, self._clock())
+    async def _allocate(self, spec: seal.AllocateSectorSpec, holder: str) -> tuple[seal.SectorUnsealInfo, int] | None:
+        return await self._database.write(lambda tx: allocate(tx, self._miners, spec, holder, self._clock()))
 
     async def acquire_destinations(self, sector: SectorID, piece: CID) -> list[str]:
         """Tell where a piece has to go."""
@@ -170,12 +168,10 @@ def allocate(
 
     A holder that was handed one and never heard of since gets the same again: the answer was lost.
     """
-    lost = sectors.unheard(tx, holder, sectors.Job.UNSEAL)
-    if lost is not None:
-        record, attempt = lost
+    for record in sectors.unheard(tx, holder, sectors.Job.UNSEAL):
         row = tx.execute(select(_tasks).where(_of(record.id), _tasks.c.state == UnsealState.UNSEALING)).first()
         if row is not None:
-            return _info(tx, row, record), attempt
+            return _info(tx, row, record), sectors.reopen(tx, record, holder, now)
     waiting = tx.execute(select(_tasks).where(_tasks.c.state == UnsealState.SET_UP).order_by(_tasks.c.at)).all()
     for row in waiting:
         sector = SectorID(row.miner, row.number)

@@ -38,6 +38,10 @@ class StagesVerifier:
         """
         return await self._verify("verify_seal", claim, claim.registered_proof, "porep")
 
+    async def verify_update(self, claim: tasks.SnapVerify) -> bool:
+        """Tell whether the proof of an upgrade is valid; raises as `verify`."""
+        return await self._verify("snap_verify", claim, claim.registered_proof, "update")
+
     async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
         """Tell whether a window PoSt is valid; raises as `verify`."""
         return await self._verify("verify_window_post", claim, claim.proof_type, "wdpost")

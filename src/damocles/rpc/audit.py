@@ -23,7 +23,9 @@ from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
 
-FIELD_BYTES = 64 << 10
+FIELD_BYTES = 256 << 10
+REASON_CHARACTERS = 1000
+MOST_SECTORS = 10_000
 
 _SECTOR = re.compile(rb's-t0\d{1,20}-\d{1,20}|"Miner":\s*(\d{1,20}),\s*"Number":\s*(\d{1,20})')
 
@@ -122,7 +124,7 @@ def _concerns(rule: access.Rule, call: core.Call, arguments: Sequence[Any]) -> b
 def _reason(method: core.Method, arguments: Sequence[Any]) -> str:
     named = dict(zip(method.parameters, arguments, strict=False))
     found: Iterable[Any] = (named.get("reason"), *(getattr(argument, "reason", None) for argument in arguments))
-    return next((reason for reason in found if isinstance(reason, str) and reason), "")
+    return next((reason for reason in found if isinstance(reason, str) and reason), "")[:REASON_CHARACTERS]
 
 
 def _sectors(texts: Iterable[bytes]) -> list[str]:
@@ -131,7 +133,7 @@ def _sectors(texts: Iterable[bytes]) -> list[str]:
         for match in _SECTOR.finditer(text):
             miner, number = match.groups()
             found[str(SectorID(int(miner), int(number))) if miner else match[0].decode()] = None
-    return list(found)
+    return list(found)[:MOST_SECTORS]
 
 
 def _value(text: bytes) -> Any:

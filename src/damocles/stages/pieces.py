@@ -4,18 +4,27 @@ import contextlib
 import fcntl
 import os
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from damocles.stages import job
+from damocles.stores import pieces
 from damocles.wire import tasks
+
+if TYPE_CHECKING:
+    import httpx2
 
 TOKEN_VARIABLE = "PIECE_FETCHER_TOKEN"  # noqa: S105 - the name of a variable
 _NAMESPACE = "v1.IMarket"
 _CONNECT_SECONDS = 5
 _SILENCE_SECONDS = 300
-_CHUNK_BYTES = 1 << 20
+_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts that bring nothing
+_PIPE_BYTES = 1 << 20
+_PARTIAL_CONTENT = 206
 
 
 class PieceUnavailable(Exception):
@@ -23,8 +32,10 @@ class PieceUnavailable(Exception):
 
 
 @contextlib.contextmanager
-def source(piece: tasks.PieceSource, around: job.Job) -> Iterator[int | None]:
+def source(piece: tasks.PieceSource, around: job.Job, tokens: Mapping[str, str] | None = None) -> Iterator[int | None]:
     """Open the payload of a piece as a descriptor; `None` means that the whole piece is zeros.
+
+    `tokens` are those of `tasks.AddPieces`.
 
     Raises:
         PieceUnavailable: The payload cannot be had, or is not what the task says.
@@ -40,7 +51,8 @@ def source(piece: tasks.PieceSource, around: job.Job) -> Iterator[int | None]:
         case {"local": str(path)}:
             yield from _local(path, piece.payload_size)
         case {"url": str(url)}:
-            with _download(url, piece.payload_size, around) as descriptor:
+            token = (tokens or {}).get(pieces.origin_of(url))
+            with _download(url, piece.payload_size, token, around) as descriptor:
                 yield descriptor
         case other:
             msg = f"piece source {other!r} is unknown: expected {{'local': path}}, {{'url': url}} or 'pledge'"
@@ -62,30 +74,19 @@ def _local(path: str, payload_bytes: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _download(url: str, payload_bytes: int, around: job.Job) -> Iterator[int]:
+def _download(url: str, payload_bytes: int, token: str | None, around: job.Job) -> Iterator[int]:
     """Stream a piece through a pipe, as the reader wants a descriptor.
 
     A download that breaks looks to the reader like a short file; the reason for it is then raised in its stead.
     """
     read_end, write_end = os.pipe()
-    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     broken: list[Exception] = []
 
     def feed() -> None:
-        with open(write_end, "wb", buffering=0) as pipe, contextlib.closing(_fetch(url)) as chunks:  # noqa: PTH123
+        with open(write_end, "wb", buffering=0) as pipe:  # noqa: PTH123
             try:
-                done = 0
-                for chunk in chunks:
-                    rest = memoryview(chunk)[: payload_bytes - done]
-                    done += len(rest)
-                    while rest:
-                        rest = rest[pipe.write(rest) :]
-                    around.progress(done, payload_bytes)
-                    if done == payload_bytes:
-                        break
-                if done < payload_bytes:
-                    msg = f"piece {url} ended after {done} bytes, its deal says {payload_bytes}"
-                    raise PieceUnavailable(msg)  # noqa: TRY301 - handed over below
+                _feed(pipe, url, payload_bytes, token, around)
             except BrokenPipeError:
                 pass  # the reader gave up and says why
             except Exception as error:  # noqa: BLE001 - handed over to the reader's thread
@@ -106,28 +107,80 @@ def _download(url: str, payload_bytes: int, around: job.Job) -> Iterator[int]:
         raise broken[0]
 
 
-def _fetch(url: str) -> Generator[bytes]:
-    """Get a piece in chunks.
+def _feed(pipe: FileIO, url: str, payload_bytes: int, token: str | None, around: job.Job) -> None:
+    """Write a payload to a pipe; where the connection breaks, go on from there with a new one.
 
-    The first request is bare. Where it is redirected to (the manager's piece store sends on to the market) gets the
-    token of `PIECE_FETCHER_TOKEN`; further redirects are followed as usual, without the token on another host.
+    It breaks for good when some attempts in a row have not brought a single byte.
+    """
+    done = 0
+    pauses = list(_PAUSES_SECONDS)
+    while True:
+        began_at = done
+        try:
+            with contextlib.closing(_fetch(url, done, token)) as chunks:
+                for chunk in chunks:
+                    rest = memoryview(chunk)[: payload_bytes - done]
+                    done += len(rest)
+                    while rest:
+                        rest = rest[pipe.write(rest) :]
+                    around.progress(done, payload_bytes)
+                    if done == payload_bytes:
+                        return
+            msg = f"piece {url} ended after {done} bytes, its deal says {payload_bytes}"
+            raise PieceUnavailable(msg)
+        except _Interrupted as interrupted:
+            pauses = list(_PAUSES_SECONDS) if done > began_at else pauses
+            if not pauses:
+                raise PieceUnavailable(str(interrupted)) from interrupted
+            pause_seconds = pauses.pop(0)
+            around.log(f"{interrupted}; {done} of {payload_bytes} bytes are here, going on in {pause_seconds:g}s")
+            _sleep(pause_seconds, around)
+
+
+def _sleep(seconds: float, around: job.Job) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        around.check()
+        time.sleep(min(left, 0.2))
+
+
+class _Interrupted(Exception):
+    """The server cannot be reached, has hung up or stands still: the next attempt may have more luck."""
+
+
+def _fetch(url: str, offset: int, token: str | None) -> Generator[bytes]:
+    """Get a piece in chunks, from an offset on.
+
+    The first request shows the token for the manager, if there is one. Where it is redirected to (the manager's piece
+    store sends on to the market) gets that of `PIECE_FETCHER_TOKEN`; further redirects are followed as usual, without
+    the token on another host. There is no limit to how long it takes, only to how long no byte comes.
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only pieces by URL need
 
     timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+    span = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
+    first = {"Authorization": f"Bearer {token}"} if token is not None else {}
     try:
         with httpx2.Client(timeout=timeout) as client, contextlib.ExitStack() as stack:
-            response = stack.enter_context(client.stream("GET", url))
+            response = stack.enter_context(client.stream("GET", url, headers={**span, **first}))
             if response.has_redirect_location:
                 target = urljoin(url, response.headers["Location"])
                 stack.pop_all().close()
                 response = stack.enter_context(
-                    client.stream("GET", target, headers=_token_headers(), follow_redirects=True)
+                    client.stream("GET", target, headers={**span, **_market_headers()}, follow_redirects=True)
                 )
-            if not response.is_success:
-                msg = f"piece {url}: {response.url} answered {response.status_code} {response.reason_phrase}"
-                raise PieceUnavailable(msg)
-            yield from response.iter_bytes(_CHUNK_BYTES)
+            skipped = _check_answer(url, response, offset)
+            for chunk in response.iter_bytes():
+                fresh = chunk[skipped:]
+                skipped -= len(chunk) - len(fresh)
+                if fresh:
+                    yield fresh
+            if "Content-Length" not in response.headers:
+                msg = f"piece {url}: the connection ended"
+                raise _Interrupted(msg)  # nobody can tell whether that was all
+    except httpx2.TransportError as error:
+        msg = f"piece {url}: {str(error) or type(error).__name__}"
+        raise _Interrupted(msg) from error
     except httpx2.HTTPError as error:
         msg = f"piece {url}: {str(error) or type(error).__name__}"
         raise PieceUnavailable(msg) from error
@@ -136,6 +189,22 @@ def _fetch(url: str) -> Generator[bytes]:
         raise PieceUnavailable(msg) from error
 
 
-def _token_headers() -> dict[str, str]:
+def _check_answer(url: str, response: "httpx2.Response", offset: int) -> int:
+    """Return how many bytes of the body we have already: all up to the offset, where a server does not know ranges."""
+    answered = f"piece {url}: {response.url} answered {response.status_code} {response.reason_phrase}"
+    if response.is_server_error:
+        raise _Interrupted(answered)
+    if not response.is_success:
+        raise PieceUnavailable(answered)
+    if response.status_code != _PARTIAL_CONTENT:
+        return offset
+    told = response.headers.get("Content-Range", "")
+    if not told.startswith(f"bytes {offset}-"):
+        msg = f"{answered} and {told or 'no Content-Range'}, asked for the bytes from {offset} on"
+        raise PieceUnavailable(msg)
+    return 0
+
+
+def _market_headers() -> dict[str, str]:
     token = os.environ.get(TOKEN_VARIABLE)
     return {"Authorization": f"Bearer {token}", "X-VENUS-API-NAMESPACE": _NAMESPACE} if token else {}

@@ -395,8 +395,6 @@ class SealingThread:
 
         try:
             output = await self.around.stages.run(stage, task, lane=self.index, on_status=self._on_status)
-            ended(failed=False)
-            return output
         except (stage_errors.StageDied, stage_errors.ChildNotReady) as error:
             ended(failed=True)
             # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
@@ -404,6 +402,9 @@ class SealingThread:
         except stage_errors.StageFailed as error:
             ended(failed=True)
             raise failures.Permanent(str(error)) from error
+        else:
+            ended(failed=False)
+            return output
         finally:
             self._wait_began = None
             self._show("Running")

@@ -64,8 +64,6 @@ class Manager:
         began, failed = time.monotonic(), True
         try:
             result = await self._caller.call(method, params, returns=returns)
-            failed = False
-            return result
         except errors.RpcError as error:
             match error.code:
                 case errors.Code.SECTOR_STATE_NOT_FOUND:
@@ -81,6 +79,9 @@ class Manager:
         except errors.CallError as error:
             msg = f"rpc error: {shown}: {error}"
             raise failures.Temporary(msg) from error
+        else:
+            failed = False
+            return result
         finally:
             if self._observe is not None:
                 self._observe(shown.removeprefix("Damocles."), time.monotonic() - began, failed)

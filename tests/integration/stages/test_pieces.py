@@ -20,16 +20,37 @@ class Server(http.server.BaseHTTPRequestHandler):
     """Serves a piece, redirects, and fails; keeps the headers of what it was asked."""
 
     seen: ClassVar[list[tuple[str, Mapping[str, str]]]] = []
+    cut_after: ClassVar[list[int]] = []  # bytes that the next answers bring before the connection breaks
 
     def do_GET(self) -> None:
         """Answer by path."""
         self.seen.append((self.path, dict(self.headers)))
         match self.path:
             case "/piece" | "/market?id=1":
+                self._answer(PAYLOAD)
+            case "/ranges" | "/market?id=2":
+                begin = self._offset()
+                self._answer(PAYLOAD[begin:], begin)
+            case "/ranges-moved":
+                self._redirect("/market?id=2")
+            case "/shifted":
+                self._answer(PAYLOAD[self._offset() + 1 :], self._offset() and self._offset() + 1)
+            case "/unsized":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(PAYLOAD[: self.cut_after.pop(0)])
+                self.close_connection = True
+            case "/busy" if len(self.seen) < 3:
+                self.send_error(503)
+            case "/busy":
+                self._answer(PAYLOAD)
+            case "/still":
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(PAYLOAD)))
                 self.end_headers()
-                self.wfile.write(PAYLOAD)
+                self.wfile.write(PAYLOAD[:1000])
+                self.wfile.flush()
+                self.rfile.read(1)  # until the client hangs up
             case "/moved":
                 self._redirect("/market?id=1")
             case "/twice":
@@ -41,6 +62,17 @@ class Server(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(PAYLOAD[:1000])
             case _:
                 self.send_error(404)
+
+    def _offset(self) -> int:
+        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+
+    def _answer(self, body: bytes, begin: int = 0) -> None:
+        self.send_response(206 if begin else 200)
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(PAYLOAD) - 1}/{len(PAYLOAD)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.cut_after.pop(0)] if self.cut_after else body)
 
     def _redirect(self, location: str) -> None:
         self.send_response(302)
@@ -56,6 +88,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 def origin() -> Iterator[str]:
     """Return the address of a server."""
     Server.seen.clear()
+    Server.cut_after.clear()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -64,14 +97,22 @@ def origin() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let attempts follow each other quickly, and give up after two more that brought nothing."""
+    monkeypatch.setattr(pieces, "_PAUSES_SECONDS", (0.01, 0.01))
+
+
 def piece(source: Any, payload_bytes: int = len(PAYLOAD), piece_bytes: int = 1 << 20) -> tasks.PieceSource:
     """Return a piece of a task."""
     return tasks.PieceSource(source, payload_bytes, piece_bytes)
 
 
-def read(source: tasks.PieceSource) -> bytes | None:
+def read(
+    source: tasks.PieceSource, tokens: Mapping[str, str] | None = None, log: list[Any] | None = None
+) -> bytes | None:
     """Read a payload as the library of proofs does: so many bytes from a descriptor."""
-    with pieces.source(source, job.Job()) as descriptor:
+    with pieces.source(source, job.Job(None if log is None else log.append), tokens) as descriptor:
         if descriptor is None:
             return None
         data = b""
@@ -128,6 +169,66 @@ def test_token_goes_only_where_the_manager_sends_us(origin: str, monkeypatch: py
     assert "Authorization" not in first
     lower = {name.lower(): value for name, value in second.items()}
     assert ("Bearer secret", "v1.IMarket") == (lower["authorization"], lower["x-venus-api-namespace"])
+
+
+def test_the_manager_s_token_goes_to_the_manager_only(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token for an origin is shown there, and not where the redirection leads, nor at other origins."""
+    monkeypatch.setenv(pieces.TOKEN_VARIABLE, "market")
+    read(piece({"url": origin + "/moved"}), {origin: "manager", "http://127.0.0.1:1": "other"})
+    assert ["Bearer manager", "Bearer market"] == [headers["Authorization"] for _, headers in Server.seen]
+    Server.seen.clear()
+    read(piece({"url": origin + "/piece"}), {"http://127.0.0.1:1": "other"})
+    assert "Authorization" not in Server.seen[0][1]
+
+
+@pytest.mark.parametrize("path", ["/ranges", "/ranges-moved", "/piece"])
+def test_a_cut_download_goes_on_where_it_was(origin: str, path: str) -> None:
+    """After each cut the rest is asked for; a server that sends all again is no trouble either."""
+    Server.cut_after += [100_000, 50_000, 120_000, 0] if path == "/piece" else [100_000, 50_000, 0, 70_000]
+    log: list[Any] = []
+    assert PAYLOAD == read(piece({"url": origin + path}), log=log)
+    asked = [headers["Range"] for seen, headers in Server.seen if "Range" in headers and "moved" not in seen]
+    assert len(asked) == 4
+    assert asked[0] == "bytes=100000-"
+    told = [text for text in log if isinstance(text, str)]
+    assert len(told) == 4
+    assert "100000 of 256000 bytes are here, going on in 0.01s" in told[0]
+
+
+def test_a_download_of_unknown_length_goes_on_too(origin: str) -> None:
+    """Where only the end of the connection ends a body, a short one was cut."""
+    Server.cut_after += [100_000, 256_000]
+    assert PAYLOAD == read(piece({"url": origin + "/unsized"}))
+
+
+def test_a_busy_server_is_asked_again(origin: str) -> None:
+    """A server error is worth another try; an error of ours, like 404, is not."""
+    assert PAYLOAD == read(piece({"url": origin + "/busy"}))
+    assert len(Server.seen) == 3
+
+
+def test_attempts_without_a_byte_end_it(origin: str) -> None:
+    """A download that no longer moves ends with what the last attempt met; until then it may take any time."""
+    Server.cut_after += [1000, 0, 0]
+    with pytest.raises(pieces.PieceUnavailable, match="/ranges: "):
+        read(piece({"url": origin + "/ranges"}))
+    assert len(Server.seen) == 3
+
+
+def test_another_range_than_asked_for_is_refused(origin: str) -> None:
+    """Bytes from another place would make another piece."""
+    Server.cut_after += [1000]
+    with pytest.raises(pieces.PieceUnavailable, match="and bytes 1001-255999/256000, asked for the bytes from 1000 on"):
+        read(piece({"url": origin + "/shifted"}, 2000))
+
+
+def test_a_server_that_stands_still_is_left(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence in the middle counts as a cut."""
+    monkeypatch.setattr(pieces, "_SILENCE_SECONDS", 0.1)
+    log: list[Any] = []
+    with pytest.raises(pieces.PieceUnavailable, match="/still: "):
+        read(piece({"url": origin + "/still"}), log=log)
+    assert len(Server.seen) == 3
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def test_what_the_file_says_overrides_the_defaults(tmp_path: Path) -> None:
             """
             interval = "10s"
             repeat = "1h"
+            lost_after = "5m"
             rules.worker-late.enabled = false
             rules.thread-paused = { for = "1m", severity = "critical" }
             rules.stage-slow = { factor = 2.5, samples = 8, at_least = "10m" }
@@ -43,7 +44,7 @@ def test_what_the_file_says_overrides_the_defaults(tmp_path: Path) -> None:
         ).parent
     )
     rules = {rule.name: rule for rule in config.rules}
-    assert (10.0, 3600.0) == (config.interval_seconds, config.repeat_seconds)
+    assert (10.0, 3600.0, 300.0) == (config.interval_seconds, config.repeat_seconds, config.lost_after_seconds)
     assert alerts_rules.Rule(name="worker-late", enabled=False) == rules["worker-late"]
     assert alerts_rules.Rule(name="thread-paused", severity="critical", for_seconds=60.0) == rules["thread-paused"]
     slow = alerts_rules.Rule(name="stage-slow", factor=2.5, samples=8, at_least_seconds=600.0)

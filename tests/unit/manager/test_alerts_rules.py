@@ -108,7 +108,7 @@ PAUSED = Snapshot(threads=[thread("Paused", paused_at=NOW)])
         ({"workers": [worker("late")]}, ["worker-late gpu-1"]),
         ({"workers": [worker("lost")]}, ["worker-lost gpu-1"]),
         # It got another name, and pings under that.
-        ({"workers": [worker("lost"), worker("live", name="gpu-1b")]}, []),
+        ({"workers": [worker("lost"), worker("live", name="gpu-1b", pinged=1)]}, []),
         ({"stores": [Store(name="s", total_bytes=1000, free_bytes=50, sector_bytes=50)]}, []),
         ({"stores": [Store(name="s", total_bytes=1000, free_bytes=49, sector_bytes=10)]}, ["store-full s"]),
         ({"stores": [Store(name="s", total_bytes=1000, free_bytes=500, sector_bytes=501)]}, ["store-full s"]),
@@ -248,6 +248,14 @@ def test_a_restarted_manager_does_not_take_a_lost_worker_for_found() -> None:
     for minutes, status in enumerate(["live", "late", "lost"], start=1):
         assert [] == story.look(Snapshot(workers=[worker(status)]), minutes)
     assert ["resolved worker-lost gpu-1"] == story.look(Snapshot(workers=[worker(pinged=4)]), 5)
+
+
+def test_a_worker_with_another_name_is_found() -> None:
+    """A late worker that pings again under a new name is resolved, although its old name stays in the registry."""
+    story = Story()
+    story.look(Snapshot(workers=[worker("late")]))
+    renamed = Snapshot(workers=[worker("late"), worker(name="gpu-1b", pinged=2)])
+    assert ["resolved worker-late gpu-1"] == story.look(renamed, 2)
 
 
 def test_what_cannot_be_seen_stays_as_it_was() -> None:

@@ -46,6 +46,9 @@ class Verifier(Protocol):
     async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
         """Tell whether a window PoSt is valid; raises as `verify`."""
 
+    async def verify_update(self, claim: tasks.SnapVerify) -> bool:
+        """Tell whether the proof of an upgrade is valid; raises as `verify`."""
+
     async def verify(self, claim: tasks.VerifySeal) -> bool:
         """Tell whether the proof of a sector is valid.
 
@@ -87,6 +90,12 @@ class Chain(Protocol):
             Refused: It is not valid, or there is nothing to prove.
             errors.Unverifiable: It cannot be checked now.
         """
+
+    async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
+        """Verify the proof of an upgrade as the chain would; raises as `check_proof`."""
+
+    def send_update(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof) -> CID:
+        """Hand over a checked proof of an upgrade, as `send_pre_commit` does with a pre-commit."""
 
     def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> CID:
         """Hand over a pre-commit and return its message id; one of the same sector that has not landed is replaced.

@@ -21,6 +21,7 @@ from damocles.wire.sectors import SealProof, SectorID, prover_id
 
 PRE_COMMIT = "pre_commit"
 PROOF = "proof"
+UPDATE = "update"
 
 _TICKET_LOOKBACK = 900
 _FIRST_EPOCH = 1000  # later than the lookback, so that the first ticket has an epoch
@@ -83,7 +84,7 @@ class MockChain:
         self._options = options
         self._verifier = verifier
         self._clock = clock
-        self._to_fail = dict.fromkeys((PRE_COMMIT, PROOF), options.fail_messages)
+        self._to_fail = dict.fromkeys((PRE_COMMIT, PROOF, UPDATE), options.fail_messages)
         self.network = options.network()
 
     def _head(self) -> int:
@@ -159,6 +160,30 @@ class MockChain:
         if not await self._verifier.verify(claim):
             msg = "invalid proof (compute error?)"
             raise interface.Refused(msg)
+
+    async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
+        """Verify the proof of an upgrade of what is on this chain."""
+        found = await self.sector(allocated.id)
+        if found is None or not found.proven:
+            msg = "only a proven sector can be upgraded"
+            raise interface.Refused(msg)
+        if found.pre_commit.comm_r != comm_r_old:
+            msg = f"the chain has CommR {found.pre_commit.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}"
+            raise interface.Refused(msg)
+        claim = tasks.SnapVerify(
+            registered_proof=found.proof_type.update_name,
+            proof=codec.NumberList(content.proof),
+            comm_r_old=found.pre_commit.comm_r,
+            comm_r_new=content.comm_r,
+            comm_d_new=content.comm_d,
+        )
+        if not await self._verifier.verify_update(claim):
+            msg = "invalid update proof (compute error?)"
+            raise interface.Refused(msg)
+
+    def send_update(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof) -> codec.CID:
+        """Keep the proof of an upgrade until it lands."""
+        return self._send(tx, UPDATE, allocated, codec.encode(content), self._options.proof_delay)
 
     def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> codec.CID:
         """Keep a pre-commit until it lands."""

@@ -84,14 +84,23 @@ STEPS: Mapping[int, Sequence[str]] = {
         """,
         "CREATE INDEX ix_unseal_tasks_state_at ON unseal_tasks (state, at)",
     ),
+    6: (
+        "ALTER TABLE sectors ADD COLUMN holder TEXT",
+        "ALTER TABLE sectors ADD COLUMN holder_location TEXT",
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.
 PROTECTIONS: Mapping[str, Sequence[str]] = {
     "sqlite": tuple(
-        f"CREATE TRIGGER IF NOT EXISTS audit_no_{verb} BEFORE {verb} ON audit"
-        f" BEGIN SELECT RAISE(ABORT, 'the audit can only be added to'); END"
-        for verb in ("update", "delete")
+        f"CREATE TRIGGER IF NOT EXISTS audit_no_{name} BEFORE {event} ON audit {when}"
+        " BEGIN SELECT RAISE(ABORT, 'the audit can only be added to'); END"
+        for name, event, when in (
+            ("update", "UPDATE", ""),
+            ("delete", "DELETE", ""),
+            # What REPLACE deletes fires no trigger for deletions.
+            ("replace", "INSERT", "WHEN NEW.id IN (SELECT id FROM audit)"),
+        )
     ),
 }
 

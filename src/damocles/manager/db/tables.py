@@ -61,6 +61,9 @@ sectors = Table(
     Column("aborted", Boolean, nullable=False),
     Column("worker", Text, nullable=True),
     Column("location", Text, nullable=True),
+    # Worker and location that have claimed the present attempt; reports do not touch it.
+    Column("holder", Text, nullable=True),
+    Column("holder_location", Text, nullable=True),
     Column("allocated_to", Text, nullable=False),  # address or name of whoever asked
     Column("allocated_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),

@@ -113,7 +113,7 @@ class Disk:
         shutil.copytree(self.base / name, self.base / new, symlinks=True)
         twin = copy.copy(self.journals[name])
         twin.history = list(twin.history)
-        twin.acted_on = None
+        twin.acted_on, twin.full = None, False
         self.journals[new] = twin
         _relink(self.base / name, self.base / new)
         return self.base / new

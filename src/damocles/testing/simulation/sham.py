@@ -39,6 +39,14 @@ class ShamVerifier:
         """Tell whether the proof is the right one."""
         return claim.proof == proof_of(claim.comm_r, claim.seed)
 
+    async def verify_update(self, claim: Any) -> bool:
+        """Refuse: no simulated worker upgrades sectors."""
+        return False
+
+    async def verify_window_post(self, claim: Any) -> bool:
+        """Refuse: no simulated worker proves partitions."""
+        return False
+
 
 class ShamStages:
     """Stands for `stages.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still."""

@@ -62,7 +62,7 @@ async def _inline(work: Callable[..., T], *arguments: Any, **_: Any) -> T:
 def run(main: Callable[[], Any]) -> Any:
     """Run an async function to its end in virtual time."""
     real = anyio.to_thread.run_sync
-    anyio.to_thread.run_sync = _inline
+    anyio.to_thread.run_sync = _inline  # type: ignore[assignment]
     try:
         return anyio.run(main, backend_options={"loop_factory": Loop})
     finally:

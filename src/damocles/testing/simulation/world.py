@@ -10,7 +10,7 @@ import anyio
 import anyio.abc
 from sqlalchemy import func, select
 
-from damocles.manager import claims, commitments, fleet_watch, sealer_api, sectors, stores, workers
+from damocles.manager import claims, commitments, deals, fleet_watch, sealer_api, sectors, stores, workers
 from damocles.manager.chain import mock
 from damocles.manager.db import engine, tables
 from damocles.rpc import core, dialects, errors, messages
@@ -83,6 +83,7 @@ class ManagerBox:
             database=database,
             commits=commitments.Commitments(database, chain, clock),
             persist=stores.Stores({}),
+            market=deals.Deals(None),
             watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
             clock=clock,
         ).register(service)
@@ -101,14 +102,10 @@ class Machine:
     stores: list[Path]
     life: anyio.CancelScope | None = None
     thawed: anyio.Event = field(default_factory=anyio.Event)
+    freezers: int = 0
     cut_off: bool = False
     workers: list[threads.SealingThread] = field(default_factory=list)
     generation: int = 0
-
-    @property
-    def alive(self) -> bool:
-        """Whether its worker runs."""
-        return self.life is not None and not self.life.cancel_called
 
 
 class Line:
@@ -141,7 +138,8 @@ class Line:
             await anyio.sleep(dice.uniform(0.01, 0.5))
             await self._wait()
         world.saw(method, params, result)
-        if self._machine.cut_off or generation != box.generation or dice.random() < world.loss:
+        cut_meanwhile: bool = self._machine.cut_off  # type: ignore[unreachable, unused-ignore]
+        if cut_meanwhile or generation != box.generation or dice.random() < world.loss:
             await anyio.sleep(10)
             raise errors.TimedOut(URL, 10)
         return result
@@ -271,10 +269,11 @@ class World:
                 self.disk.journals[location.name].power_cut()
 
     def _freeze(self, machine: Machine, *, on: bool) -> None:
-        if on:
-            machine.thawed = anyio.Event()
-        else:
+        machine.freezers += 1 if on else -1
+        if machine.freezers == 0:
             machine.thawed.set()
+        elif machine.thawed.is_set():
+            machine.thawed = anyio.Event()
 
     def _move(self, machine: Machine, thread: threads.SealingThread) -> None:
         """The machine seems dead: copy its store to another one and go on there. It comes back later."""
@@ -309,7 +308,7 @@ class World:
     async def _heal(self) -> None:
         """Mend everything."""
         await anyio.sleep(700)  # every passing fault is over by then
-        self._tell("healed")
+        self._tell("all troubles are over")
         self.loss = 0.0
 
     async def _ends(self) -> None:
@@ -317,7 +316,7 @@ class World:
         deadline = anyio.current_time() + self.options.patience_seconds
         while anyio.current_time() < deadline:
             for thread in [thread for machine in self.machines for thread in machine.workers]:
-                if thread.paused and STALE in (thread.trouble or thread.sector.last_error or ""):
+                if thread.paused and STALE in (thread.sector.last_error or ""):
                     thread.give_up("the sector was moved")
                 elif thread.paused:
                     thread.resume(None)
@@ -384,17 +383,18 @@ class World:
 def _settings() -> threads.Settings:
     return threads.Settings(
         plan="sealer",
-        options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=15.0),
-        limits=planner.Limits(max_retries=5, seal_interval_seconds=10, recover_interval_seconds=20),
+        options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0),
+        limits=planner.Limits(max_retries=5, seal_interval_seconds=60, recover_interval_seconds=60),
     )
 
 
-def run_seed(seed: int, base: Path, options: Options | None = None) -> World:
-    """Run one world to its end in virtual time.
+def run_seed(seed: int, base: Path, options: Options | None = None, story: list[str] | None = None) -> None:
+    """Run one world to its end in virtual time; `story` takes what happened.
 
     Raises:
-        disks.Violation: An invariant does not hold; or a task of the world raised, wrapped in groups.
+        disks.Violation: An invariant does not hold; perhaps in groups of exceptions.
     """
     world = World(seed, base, options or Options())
+    if story is not None:
+        world.story = story
     virtual.run(world.run)
-    return world

@@ -1,0 +1,350 @@
+"""Upgrades of sectors: which may be upgraded, with which deals, and the way of their proofs onto the chain.
+
+A sector that is upgraded stays online until its message has landed and its worker has finished. One task watches the
+messages that are under way; while there are none it waits.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from sqlalchemy import Connection, delete, insert, select
+
+from damocles.manager import deals, errors, handouts, sectors, stores
+from damocles.manager.chain import interface
+from damocles.manager.db import tables
+from damocles.manager.db.engine import Database
+from damocles.rpc import core
+from damocles.sealing.states import State
+from damocles.wire import bitfield, commitments, records, seal
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SealProof, SectorID
+
+log = structlog.get_logger(__name__)
+
+_candidates = tables.snapup_candidates
+
+_DEADLINES = 48
+
+
+class Upgrades:
+    """Handlers of the API, for tools and for workers. Made by `open_upgrades`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        miners: Collection[sectors.Miner],
+        chain: interface.Chain,
+        persist: stores.Stores,
+        market: deals.Deals,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._miners = miners
+        self._chain = chain
+        self._persist = persist
+        self._market = market
+        self._clock = clock
+        self._sent = anyio.Event()
+        self._hopeless: set[str] = set()  # messages that will never land
+
+    def register(self, service: core.Service) -> None:
+        """Serve the methods."""
+        service.add("Venus.SnapUpPreFetch", self.fetch)
+        service.add("Venus.SnapUpCandidates", self.candidates)
+        handouts.add(service, "AllocateSanpUpSector", seal.AllocateSnapUpSpec, self._allocate)
+        service.add("Venus.SubmitSnapUpProof", self.submit)
+
+    async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
+        """Make candidates of all sectors of a miner that are proven, hold no deals and are not at work.
+
+        The mock chain knows no deadlines of sectors: the given one, or the first, gets them all.
+        """
+        found = await self._database.write(lambda tx: _fetch(tx, miner, deadline or 0))
+        log.info("candidates for upgrades", miner=miner, total=found.total, new=found.diff)
+        return found
+
+    async def candidates(self, miner: int) -> list[list[int] | None]:
+        """Return the candidates of each deadline as a bitfield, null where there are none."""
+        chosen = select(_candidates).where(_candidates.c.miner == miner)
+        rows = await self._database.read(lambda tx: tx.execute(chosen).all())
+        by_deadline: dict[int, list[int]] = {}
+        for row in rows:
+            by_deadline.setdefault(row.deadline, []).append(row.number)
+        return [bitfield.runs(by_deadline[i]) if i in by_deadline else None for i in range(_DEADLINES)]
+
+    async def _allocate(
+        self, spec: seal.AllocateSnapUpSpec, holder: str
+    ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
+        offers = await self._market.offers()
+        return await self._database.write(
+            lambda tx: allocate(tx, self._miners, spec, holder, offers=offers, now=self._clock())
+        )
+
+    async def submit(self, sector: SectorID, content: seal.SnapUpProof) -> seal.Submitted:
+        """Check and verify an upgrade, and hand it to the chain.
+
+        The same commitments again are a duplicate, others are refused.
+
+        Raises:
+            errors.Unverifiable: The proof cannot be checked now; the worker may send it again.
+        """
+        if not content.proof:
+            return seal.Submitted(seal.SubmitResult.REJECTED, "empty proof is invalid")
+        record = await self._database.read(lambda tx: sectors.load(tx, sector))
+        answer = _known(record, content) or await self._check(record, content)
+        if answer is None:
+            answer = await self._database.write(lambda tx: self._send(tx, sector, content))
+            self._sent.set()
+        say = log.info if answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE} else log.warning
+        result = seal.SubmitResult(answer.res).name.lower()
+        say("upgrade submitted", sector=str(sector), result=result, reason=answer.desc)
+        return answer
+
+    async def _check(self, record: records.SectorState, content: seal.SnapUpProof) -> seal.Submitted | None:
+        proof = SealProof(record.proof)
+        assert record.upgrade_public is not None
+        try:
+            await anyio.to_thread.run_sync(
+                self._persist.check_files, record.id, proof.size, content.access_instance, True
+            )
+        except errors.ManagerError as error:
+            return seal.Submitted(seal.SubmitResult.FILES_MISSED, f"not all files persisted: {error.message}")
+        try:
+            allocated = seal.AllocatedSector(record.id, record.proof)
+            await self._chain.check_update(allocated, record.upgrade_public.comm_r, content)
+        except interface.Refused as error:
+            return seal.Submitted(seal.SubmitResult.REJECTED, str(error))
+        return None
+
+    def _send(self, tx: Connection, sector: SectorID, content: seal.SnapUpProof) -> seal.Submitted:
+        record = sectors.load(tx, sector)
+        known = _known(record, content)
+        if known is not None:
+            return known
+        try:
+            cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
+        except interface.Refused as error:
+            return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
+        info = records.UpgradedInfo(
+            access_instance=content.access_instance,
+            sealed_cid=commitments.sealed_cid(content.comm_r),
+            unsealed_cid=commitments.unsealed_cid(content.comm_d),
+            proof=content.proof,
+        )
+        sectors.place_files(tx, sector, content.access_instance, upgrade=True)
+        changed = msgspec.structs.replace(record, upgraded_info=info, upgrade_message_id=str(cid))
+        sectors.save(tx, changed, self._clock())
+        return seal.Submitted(seal.SubmitResult.ACCEPTED)
+
+    # The way onto the chain -----------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Follow the messages under way until cancelled."""
+        while True:
+            self._sent = anyio.Event()
+            under_way = await self._database.read(_under_way)
+            waiting = [record for record in under_way if record.upgrade_message_id not in self._hopeless]
+            for record in waiting:
+                await self._follow(record)
+            with anyio.move_on_after(self._chain.network.block_seconds if waiting else None):
+                await self._sent.wait()
+
+    async def _follow(self, record: records.SectorState) -> None:
+        assert record.upgrade_message_id is not None
+        polled = await self._chain.message(CID(record.upgrade_message_id))
+        match polled.state:
+            case seal.OnChainState.LANDED:
+                epoch = await self._chain.head()
+                await self._database.write(lambda tx: land(tx, record.id, epoch, self._clock()))
+                log.info("upgrade landed", sector=str(record.id), epoch=epoch)
+            case seal.OnChainState.FAILED:
+                log.warning("message of an upgrade failed, sending it again", sector=str(record.id), reason=polled.desc)
+                await self._database.write(lambda tx: self._send_again(tx, record.id))
+            case seal.OnChainState.PENDING | seal.OnChainState.PACKED:
+                pass
+            case state:
+                self._hopeless.add(record.upgrade_message_id)
+                log.error("message of an upgrade is lost", sector=str(record.id), state=state, reason=polled.desc)
+
+    def _send_again(self, tx: Connection, sector: SectorID) -> None:
+        record = sectors.load(tx, sector)
+        info = record.upgraded_info
+        if info is None or info.sealed_cid is None or info.unsealed_cid is None:
+            return  # given up meanwhile
+        content = seal.SnapUpProof(
+            comm_r=commitments.commitment_of(info.sealed_cid),
+            comm_d=commitments.commitment_of(info.unsealed_cid),
+            access_instance=info.access_instance,
+            pieces=[piece.piece.cid for piece in record.pieces or ()],
+            proof=info.proof or b"",
+        )
+        cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
+        sectors.save(tx, msgspec.structs.replace(record, upgrade_message_id=str(cid)), self._clock())
+
+
+@contextlib.asynccontextmanager
+async def open_upgrades(upgrades: Upgrades) -> AsyncIterator[Upgrades]:
+    """Watch messages while the block runs, also those from before a restart."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(upgrades.watch)
+        yield upgrades
+        tasks.cancel_scope.cancel()
+
+
+def allocate(
+    tx: Connection,
+    miners: Collection[sectors.Miner],
+    spec: seal.AllocateSnapUpSpec,
+    holder: str,
+    *,
+    offers: Sequence[deals.Offer],
+    now: float,
+) -> tuple[seal.AllocatedSnapUpSector, int] | None:
+    """Hand a candidate that `spec` allows to `holder` with deals, and the number of the attempt at it.
+
+    Without deals that suffice it stays a candidate. A holder that was handed one and never heard of since gets the
+    same again: the answer was lost.
+    """
+    for record in sectors.unheard(tx, holder, sectors.Job.SNAPUP):
+        return _given(tx, record), sectors.reopen(tx, record, holder, now)
+    for row in tx.execute(select(_candidates).order_by(_candidates.c.miner, _candidates.c.number)).all():
+        sector = SectorID(row.miner, row.number)
+        found = sectors.find(tx, sector)
+        if found is None or not _is_candidate(tx, found):
+            _drop(tx, sector)
+            continue
+        if not handouts.allows(spec.sector, miners, found):
+            continue
+        pieces = deals.assign(tx, seal.AllocatedSector(sector, found.proof), spec.deals, offers, now)
+        if not pieces:
+            return None
+        assert found.pre_commit is not None
+        cid = found.pre_commit.comm_r
+        public = seal.SectorPublic(commitments.commitment_of(cid), cid)
+        upgraded = msgspec.structs.replace(found, pieces=pieces, upgraded=True, upgrade_public=public)
+        _drop(tx, sector)
+        return _given(tx, upgraded), sectors.reopen(tx, upgraded, holder, now)
+    return None
+
+
+def land(tx: Connection, sector: SectorID, epoch: int, now: float) -> None:
+    """Note that an upgrade is on the chain, and finish the sector if its worker has."""
+    record = sectors.load(tx, sector)
+    sectors.save(tx, msgspec.structs.replace(record, upgrade_landed_epoch=epoch), now)
+    if record.latest_state is not None and record.latest_state.state_change.next == State.Finished:
+        sectors.finalize(tx, sector, now)
+
+
+def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
+    """Finish a sector whose worker has; an upgrade on its way to the chain only notes it.
+
+    Raises:
+        errors.SectorNotFound: It is unknown, or was given up.
+    """
+    record = sectors.find(tx, sector, online=True)
+    if record is None or not _is_handed_in(record) or record.upgrade_landed_epoch is not None:
+        sectors.finalize(tx, sector, now)
+        return
+    latest = record.latest_state
+    before = latest.state_change.next if latest is not None else ""
+    told = seal.ReportStateReq(
+        worker=latest.worker if latest is not None else seal.WorkerIdentifier("", ""),
+        state_change=seal.StateChange(before, State.Finished, "ReportFinalized"),
+    )
+    sectors.save(tx, msgspec.structs.replace(record, latest_state=told), now)
+
+
+def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
+    """End a sector that was given up, and free the deals that were for it.
+
+    An upgrade that was handed in goes its way: its files are in their store, and its message cannot be called back.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or finished.
+    """
+    record = sectors.find(tx, sector, online=True)
+    if record is not None and _is_handed_in(record):
+        worker_finished(tx, sector, now)
+        return
+    if record is not None and sectors.job_of(record) in {sectors.Job.SEALING, sectors.Job.SNAPUP}:
+        deals.release(tx, sector)
+    sectors.abort(tx, sector, reason, now)
+
+
+def _is_handed_in(record: records.SectorState) -> bool:
+    return sectors.job_of(record) is sectors.Job.SNAPUP and record.upgraded_info is not None
+
+
+def _fetch(tx: Connection, miner: int, deadline: int) -> seal.SnapUpFetchResult:
+    known = set(tx.execute(select(_candidates.c.number).where(_candidates.c.miner == miner)).scalars())
+    good = [
+        record.id.number
+        for record in sectors.select_all(tx, online=False)
+        if record.id.miner == miner and _is_candidate(tx, record)
+    ]
+    new = [number for number in good if number not in known]
+    for number in new:
+        tx.execute(insert(_candidates).values(miner=miner, number=number, deadline=deadline))
+    return seal.SnapUpFetchResult(len(good), len(new))
+
+
+def _is_candidate(tx: Connection, record: records.SectorState) -> bool:
+    return (
+        record.finalized
+        and not record.removed
+        and not record.abort_reason
+        and not record.upgraded
+        and not record.pieces
+        and not record.deals
+        and record.pre_commit is not None
+        and record.submitted_proof is not None
+        and sectors.files(tx, record.id, upgrade=False) is not None
+    )
+
+
+def _drop(tx: Connection, sector: SectorID) -> None:
+    tx.execute(delete(_candidates).where(_candidates.c.miner == sector.miner, _candidates.c.number == sector.number))
+
+
+def _given(tx: Connection, record: records.SectorState) -> seal.AllocatedSnapUpSector:
+    assert record.upgrade_public is not None
+    return seal.AllocatedSnapUpSector(
+        sector=seal.AllocatedSector(record.id, record.proof),
+        pieces=record.pieces,
+        public=record.upgrade_public,
+        private=seal.SectorPrivate(sectors.files(tx, record.id, upgrade=False) or ""),
+    )
+
+
+def _under_way(tx: Connection) -> list[records.SectorState]:
+    online = sectors.select_all(tx, online=True, job=sectors.Job.SNAPUP)
+    return [record for record in online if record.upgrade_message_id and record.upgrade_landed_epoch is None]
+
+
+def _known(record: records.SectorState, content: seal.SnapUpProof) -> seal.Submitted | None:
+    """Answer what the record alone decides."""
+    pieces = record.pieces or []
+    if len(pieces) != len(content.pieces):
+        desc = f"pieces count not match: {len(pieces)} != {len(content.pieces)}"
+        return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+    for number, (piece, cid) in enumerate(zip(pieces, content.pieces, strict=True)):
+        if piece.piece.cid != cid:
+            desc = f"#{number} piece cid not match: {piece.piece.cid} != {cid}"
+            return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+    if sectors.job_of(record) is not sectors.Job.SNAPUP or record.upgrade_public is None:
+        return seal.Submitted(seal.SubmitResult.REJECTED, f"{record.id} is not being upgraded")
+    sizes = [(piece.piece.size_bytes, commitments.commitment_of(piece.piece.cid)) for piece in pieces]
+    comm_d = commitments.comm_d(sizes, int(SealProof(record.proof).size))
+    if content.comm_d != comm_d:
+        desc = f"CommD is {content.comm_d.hex()}, with its pieces {record.id} has {comm_d.hex()}"
+        return seal.Submitted(seal.SubmitResult.REJECTED, desc)
+    info = record.upgraded_info
+    if info is None:
+        return None
+    same = info.sealed_cid == commitments.sealed_cid(content.comm_r)
+    return seal.Submitted(seal.SubmitResult.DUPLICATE if same else seal.SubmitResult.MISMATCHED)
