@@ -76,6 +76,16 @@ def test_paused_threads_are_told_acknowledged_and_resolved(tmp_path: Path) -> No
         table = cli("damocles-manager", "alerts", "list", "--listen", f"127.0.0.1:{f.manager_port}").stdout
         assert "local (back after lunch)" in table
 
+        at = ("--listen", f"127.0.0.1:{f.manager_port}")
+        for code, said, command in (
+            (1, "there is no open alert 999; open ones: ", ("ack", "999")),
+            (1, "there is no rule 'nosuch'; there are: thread-paused, ", ("mute", "--rule", "nosuch", "--for", "1h")),
+            (2, "give either the number of an alert or --rule", ("unmute",)),
+        ):
+            refused = cli("damocles-manager", "alerts", *command, *at, check=False)
+            assert (code, "", 1) == (refused.returncode, refused.stdout, len(refused.stderr.splitlines()))
+            assert said in refused.stderr
+
         steer(f, "resume", "test-worker", str(idle))
         wait_until(lambda: f"thread-paused test-worker #{idle}" not in firing(f), "the resumed thread is resolved", 30)
         steer(f, "abort", "test-worker", str(stuck), "--yes")

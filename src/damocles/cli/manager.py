@@ -54,6 +54,7 @@ def _app() -> "cyclopts.App":
     util = cyclopts.App(name="util", help="Ask a running manager.")
     sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
     sealer.command("damocles.cli.manager_sectors:app", name="sectors", help="What the manager knows of its sectors.")
+    sealer.command("damocles.cli.manager_plans:snap", name="snap", help="Upgrade sectors with deals.")
     util.command(sealer)
     util.command("damocles.cli.manager_worker:app", name="worker", help=_FLEET_HELP)
     app.command(util)

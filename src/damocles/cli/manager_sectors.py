@@ -10,6 +10,9 @@ from damocles.cli import common, fleet_calls, fleet_options, manager_at
 from damocles.wire import records, seal
 
 app = App(name="sectors", help="What the manager knows of its sectors.")
+app.command("damocles.cli.manager_plans:rebuild", name="rebuild", help="Have the files of a sector made again.")
+app.command("damocles.cli.manager_plans:unseal", name="unseal", help="Have a piece got out of a sector.")
+app.command("damocles.cli.manager_plans:unseal_tasks", name="unseal-tasks", help="List the pieces that were asked for.")
 
 _ALL_JOBS = 0
 

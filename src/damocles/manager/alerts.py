@@ -123,7 +123,7 @@ class Alerts:
                 self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
 
     async def _snapshot(self) -> alerts_rules.Snapshot:
-        seconds = min(TIMEOUT_SECONDS, self._config.interval_seconds)
+        seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
         told = await self._workers.threads(control.Selection(all=True), seconds)
         workers = await self._workers.workers()
         usage = await self._stores.ask()

@@ -128,7 +128,9 @@ class TestAdmission:
                 (ping,) = await peer.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo])
                 assert "w" == ping.info.name
                 for method in ("Venus.WorkerPingInfoRemove", "Damocles.AuthRevoke"):
-                    with pytest.raises(errors.RpcError, match="admitted 127.0.0.1 has scope read and worker") as raised:
+                    with pytest.raises(
+                        errors.RpcError, match=r"admitted 127\.0\.0\.1 has scope read and worker"
+                    ) as raised:
                         await peer.call(method, ["w"])
                     assert errors.Code.FORBIDDEN == raised.value.code
         assert "peers are let in by address, without tokens" in [entry["event"] for entry in logs]
@@ -176,7 +178,7 @@ class TestTLS:
         async with start_manager(certificate=self.certificate(farm)) as manager:
             for trust in (None, other / "ca.pem"):
                 async with client.connect(manager.url, token=manager.token, trust=trust) as peer:
-                    with pytest.raises(errors.Untrusted, match="its certificate is not accepted: .*--ca-file"):
+                    with pytest.raises(errors.Untrusted, match=r"its certificate is not accepted: .*--ca-file"):
                         await peer.call("Venus.Version", returns=str)
             await to_thread.run_sync(_sync_version, manager, other / "ca.pem")
             arguments = ["--listen", manager.url, "--home", str(manager.home), "--ca-file"]
@@ -195,10 +197,13 @@ class TestTLS:
         """A host is only who its certificate says."""
         monkeypatch.setattr(authority, "_LOOPBACK", ())
         authority.ca(directory=farm, host=["elsewhere"])
-        async with start_manager(certificate=tls.Files(farm / "elsewhere.pem", farm / "elsewhere.key")) as manager:
-            async with client.connect(manager.url, token=manager.token, trust=farm / "ca.pem") as peer:
-                with pytest.raises(errors.Untrusted, match=r"IP address mismatch.*name the host in its certificate"):
-                    await peer.call("Venus.Version", returns=str)
+        files = tls.Files(farm / "elsewhere.pem", farm / "elsewhere.key")
+        async with (
+            start_manager(certificate=files) as manager,
+            client.connect(manager.url, token=manager.token, trust=farm / "ca.pem") as peer,
+        ):
+            with pytest.raises(errors.Untrusted, match=r"IP address mismatch.*name the host in its certificate"):
+                await peer.call("Venus.Version", returns=str)
 
     async def test_a_worker_is_reached_by_its_configuration(
         self, start_worker: StartWorker, farm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -270,6 +275,6 @@ class TestExposure:
 def _sync_version(manager: Daemon, trust: Path) -> None:
     with (
         sync.connect(manager.url, token=manager.token, trust=trust, timeout_seconds=10) as peer,
-        pytest.raises(errors.Untrusted, match="its certificate is not accepted: .*--ca-file"),
+        pytest.raises(errors.Untrusted, match=r"its certificate is not accepted: .*--ca-file"),
     ):
         peer.call("Venus.Version", returns=str)

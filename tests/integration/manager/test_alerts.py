@@ -1,5 +1,6 @@
 """Alerts of a running manager: what it sees, tells, keeps over a restart, and lets people do."""
 
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import anyio
 import pytest
 
 from damocles.manager import alerts_config, alerts_rules, daemon, sectors
-from damocles.rpc import address, client, errors, tokens
+from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
 from damocles.wire import alerts, control, fleet
@@ -32,7 +33,7 @@ class Manager:
         """Call a method."""
         return await self._rpc.call(method, list(params), returns=returns)
 
-    async def board(self, *, everything: bool = False) -> alerts.Board:
+    async def board(self, everything: bool = False) -> alerts.Board:
         """Return the alerts."""
         board: alerts.Board = await self.call("Damocles.Alerts", everything, returns=alerts.Board)
         return board
@@ -46,9 +47,9 @@ class Manager:
             if alert.state != alerts.RESOLVED and alert.rule != "worker-unreachable"
         }
 
-    async def ping(self, name: str = "gpu-1") -> None:
+    async def ping(self, name: str = "gpu-1", dest: str = "") -> None:
         """Let a worker ping."""
-        await self.call("Venus.WorkerPing", fleet.WorkerInfo(name, self._dest))
+        await self.call("Venus.WorkerPing", fleet.WorkerInfo(name, dest or self._dest))
 
     async def seen(self) -> None:
         """Return when the manager has looked at everything as it is now."""
@@ -176,6 +177,24 @@ async def test_wrong_numbers_and_rules_are_refused_with_the_right_ones(started: 
                 await manager.call("Damocles.AlertMute", "late", 60)
             with pytest.raises(errors.RpcError, match="no open alert 7"):
                 await manager.call("Damocles.AlertMute", 7, 60)
+
+
+async def test_a_worker_that_hangs_delays_nothing(started: Any, clock: Clock) -> None:
+    """While one worker takes connections and never answers, the paused thread of another is told, and so is the hang."""
+    info = fleet.ThreadInfo("/s", "sealer", "s-t010000-1", 0, fleet.ThreadState("Paused", 400), "C1Done", "C2", None)
+
+    async def threads() -> list[control.ThreadDetail]:
+        return [control.ThreadDetail(info=info, since=clock.now - 400)]
+
+    service = core.Service(dialects.WORKER)
+    service.add("Damocles.Threads", threads)
+    with receiving() as receiver, socket.create_server(("127.0.0.1", 0)) as hanging:
+        async with started(receiver) as manager, server.serve(asgi.worker_app(service), "127.0.0.1", 0) as well:
+            await manager.ping("hanging", f"127.0.0.1:{hanging.getsockname()[1]}")
+            await manager.ping("well", str(well))
+            await manager.seen()
+            open_ones = {f"{alert.state} {alert.rule} {alert.subject}" for alert in (await manager.board(True)).alerts}
+            assert {"firing thread-paused well #0", "pending worker-unreachable hanging"} == open_ones
 
 
 async def test_a_store_without_room_for_a_sector_is_told(started: Any, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ async def replay(manager: Manager, entries: list[dict[str, Any]], store: Path, c
             expected = json.dumps(normal(entry.get("ours", entry["answer"])))
             expected = expected.replace("<dir>/stores/persist1", str(store))
             unserved = "ours" in entry and '"code": -32601' in expected
-            assert (500 if unserved else entry.get("ours_status", entry["status"])) == response.status_code, entry["name"]
+            assert (500 if unserved else entry.get("ours_status", entry["status"])) == response.status_code, entry[
+                "name"
+            ]
             assert expected == json.dumps(normal(answer)), entry["name"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
+import msgspec
 from sqlalchemy import func, select
 
 from damocles.manager import claims, commitments, deals, fleet_watch, sealer_api, sectors, stores, workers
@@ -42,6 +43,16 @@ class Options:
     loss: float = 0.03  # of a request, of an answer, of a single delivery
     lazy_disk: bool = False
     stale_ok: bool = False
+
+
+class CarelessClaims(claims.Claims):
+    """A planted bug: calls are taken under whatever attempt."""
+
+    async def call_as(
+        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
+    ) -> msgspec.Raw:
+        """Run the method as if the attempt were the latest."""
+        return await super().call_as(call, sector, 1 << 62, method, params)
 
 
 class ManagerBox:
@@ -87,10 +98,8 @@ class ManagerBox:
             watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
             clock=clock,
         ).register(service)
-        held = claims.Claims(database, [miner], service, clock)
-        if self._options.stale_ok:
-            held._present = lambda _tx, _sector: (0, None, None)  # type: ignore[assignment,method-assign]  # noqa: SLF001, the planted bug
-        held.register()
+        kind = CarelessClaims if self._options.stale_ok else claims.Claims
+        kind(database, [miner], service, clock).register()
         return service
 
 

@@ -1,0 +1,125 @@
+"""Work on sectors that are proven: `util sealer snap …`, `util sealer sectors rebuild` and `… unseal`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli import common, fleet_options, manager_at
+from damocles.wire import bitfield, codec, records, seal
+from damocles.wire.sectors import SectorID
+
+snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
+
+Miner = Annotated[int, Parameter(help="Actor id of the miner.")]
+Number = Annotated[int, Parameter(help="Number of the sector.")]
+
+
+@snap.command
+def fetch(
+    miner: Miner,
+    deadline: Annotated[int | None, Parameter(help="Of the sectors; without it, the present one.")] = None,
+    /,
+    *,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make candidates of the sectors that can be upgraded; workers with the plan snapup get them with deals."""
+    with at.call() as found:
+        result = found.call("Venus.SnapUpPreFetch", [miner, deadline], returns=seal.SnapUpFetchResult)
+    if json:
+        common.print_json(codec.to_builtins(result))
+    else:
+        print(f"{result.total} sectors can be upgraded, {result.diff} of them are new")
+    return common.OK
+
+
+@snap.command
+def candidates(
+    miner: Miner,
+    /,
+    *,
+    show_all: Annotated[bool, Parameter(name="--show-all", help="Also deadlines without any.")] = False,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List how many sectors of each deadline wait to be upgraded."""
+    with at.call() as found:
+        runs = found.call("Venus.SnapUpCandidates", [miner], returns=list[list[int] | None])
+    numbers = {deadline: bitfield.members(lengths or ()) for deadline, lengths in enumerate(runs)}
+    shown = {deadline: members for deadline, members in numbers.items() if members or show_all}
+    if json:
+        common.print_json([{"deadline": deadline, "numbers": members} for deadline, members in shown.items()])
+    elif shown:
+        common.print_table(["deadline", "count"], [[str(i), str(len(members))] for i, members in shown.items()])
+    else:
+        print("no candidates available")
+    return common.OK
+
+
+def rebuild(
+    miner: Miner,
+    number: Number,
+    /,
+    *,
+    pieces_available: Annotated[
+        bool, Parameter(name="--pieces-available", help="The pieces of an imported sector are at hand.")
+    ] = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Have the files of a sector made again by a worker with the plan rebuild."""
+    sector = SectorID(miner, number)
+    with at.call() as found:
+        found.call("Venus.SectorSetForRebuild", [sector, seal.RebuildOptions(pieces_available)])
+    print(f"{sector} waits for a worker with the plan rebuild")
+    return common.OK
+
+
+def unseal(
+    piece: Annotated[str, Parameter(help="CID of the piece.")],
+    /,
+    *,
+    miner: Annotated[int, Parameter(name=["--miner", "--actor"], help="Actor id of the miner.")],
+    sector: Annotated[int, Parameter(help="Number of the sector.")],
+    dest: Annotated[
+        str,
+        Parameter(help="Where it has to go: an http, https, file, store or market URL; without one, /piecestore/."),
+    ] = "",
+    offset: Annotated[int | None, Parameter(help="First byte of the sector's data, unpadded.")] = None,
+    size: Annotated[int | None, Parameter(help="Bytes from there; without both, those of the piece.")] = None,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Have a piece got out of a sector by a worker with the plan unseal, and brought somewhere."""
+    identity = SectorID(miner, sector)
+    with at.call() as found:
+        if offset is None or size is None:
+            record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
+            offset, size = _span(record, piece)
+        found.call("Venus.UnsealPiece", [identity, codec.CID(piece), offset, size, dest])
+    print(f"{size} bytes from {offset} of {identity} wait for a worker with the plan unseal")
+    return common.OK
+
+
+def unseal_tasks(*, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """List the pieces that were asked for, and how far each is."""
+    with at.call() as found:
+        tasks = found.call("Damocles.UnsealTasks", returns=list[seal.SectorUnsealInfo])
+    if json:
+        common.print_json([codec.to_builtins(task) for task in tasks])
+        return common.OK
+    rows = [[str(t.sector.id), t.piece_cid, str(t.offset_bytes), str(t.size_bytes), t.state, *_ends(t)] for t in tasks]
+    common.print_table(["Sector", "Piece", "Offset", "Size", "State", "Dest", "Error"], rows)
+    return common.OK
+
+
+def _ends(task: seal.SectorUnsealInfo) -> tuple[str, str]:
+    return " ".join(task.dest or ()), task.error or "-"
+
+
+def _span(record: records.SectorState, piece: str) -> tuple[int, int]:
+    """Return where the payload of a piece is in its sector, in unpadded bytes."""
+    offset = 0
+    for known in record.pieces or ():
+        if known.piece.cid == piece:
+            return offset // 128 * 127, known.deal.payload_bytes or known.piece.size_bytes // 128 * 127
+        offset += known.piece.size_bytes
+    raise common.Failed(f"{record.id} has no deal with piece {piece}: say --offset and --size")
