@@ -1,12 +1,13 @@
 """A small farm of real processes, for tests, benches and the demo: one manager with a mock chain, one worker."""
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +76,7 @@ class Farm:
     size: str = "2KiB"
     sealing: str = ""
     processors: str = ""
+    plans: Sequence[str] = ()  # of the threads, `sealer` for those without one
     max_sectors: int | None = None
     name: str = "test-worker"
     seal_interval: str = "1s"
@@ -203,7 +205,10 @@ class Farm:
         return "\n".join(f"== {path.name}\n{path.read_text()[-4000:]}" for path in sorted(self.base.glob("*.log")))
 
     def _config(self) -> str:
-        threads = "".join(f'[[sealing_thread]]\nlocation = "{store}"\n\n' for store in self.stores)
+        threads = "".join(
+            f'[[sealing_thread]]\nlocation = "{store}"\nplan = "{plan}"\n\n'
+            for store, plan in itertools.zip_longest(self.stores, self.plans, fillvalue="sealer")
+        )
         return f"""\
 [worker]
 name = "{self.name}"

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
@@ -75,6 +75,20 @@ class TestManager:
             await manager.call("Venus.ReportAborted", SECTOR, "x", token=worker)
             assert ["Damocles.AuthCreate"] == [entry.what for entry in await entries(manager)]
 
+    async def test_a_call_within_a_call_makes_one(self, start_manager: StartManager) -> None:
+        """A step under an attempt is written down by its own name; nobody gets by that way at what is not theirs."""
+        async with start_manager() as manager:
+            await manager.call("Venus.AllocateSector", {})
+            await manager.call("Damocles.As", SECTOR, 1, "Venus.ReportAborted", [SECTOR, "by hand"])
+            worker = await manager.create("w", Scope.WORKER)
+            for method in ("Venus.WorkerPingInfoRemove", "Damocles.AuthRevoke"):
+                with pytest.raises(errors.RpcError, match="w has scope worker") as raised:
+                    await manager.call("Damocles.As", SECTOR, 1, method, ["w"], token=worker)
+                assert errors.Code.FORBIDDEN == raised.value.code
+            assert ["Venus.AllocateSector", "Venus.ReportAborted", "Damocles.AuthCreate"] == [
+                entry.what for entry in await entries(manager)
+            ]
+
     async def test_it_is_searched(self, start_manager: StartManager) -> None:
         """By time, holder, method and sector, together; a page goes on behind the last one."""
         async with start_manager() as manager:
@@ -141,7 +155,7 @@ class TestWorker:
     async def test_each_change_is_one_line(self, start_worker: StartWorker) -> None:
         """Pause, resume, drain, variables and tokens: each makes a line, with what was refused."""
         async with start_worker('allow_env = ["DUMP_ERR_RESP_*"]') as worker:
-            calls = [
+            calls: list[tuple[str, list[object]]] = [
                 ("VenusWorker.WorkerPause", [7]),
                 ("Damocles.Act", [7, {"verb": "abort", "reason": "bad"}]),
                 ("Damocles.Drain", [True, None, "new disks"]),
@@ -152,10 +166,8 @@ class TestWorker:
                 ("Damocles.Threads", []),
             ]
             for method, params in calls:
-                try:
+                with suppress(errors.RpcError):
                     await worker.call(method, *params)
-                except errors.RpcError:
-                    pass
             found = list(audit.read(worker.home))
         assert [
             ("Damocles.Drain", "new disks", True),

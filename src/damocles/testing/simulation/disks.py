@@ -15,8 +15,8 @@ from damocles.sealing.states import State
 from damocles.stores import journal, sealing
 
 
-class Violation(Exception):
-    """An invariant does not hold."""
+class Violation(BaseException):
+    """An invariant does not hold. Not an `Exception`, which the system under test would handle."""
 
 
 @dataclass
