@@ -12,13 +12,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, proofs, sealing
+from bench import daemons, fleet, proofs, sealing
 from bench.figures import Figure
 
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "proofs": proofs.figures,
     "daemons": daemons.figures,
     "sealing": sealing.figures,
+    "fleet": fleet.figures,
 }
 
 

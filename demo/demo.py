@@ -63,7 +63,8 @@ def main() -> int:
             console.print(
                 f"\nStill running: manager (pid {demo.manager.pid}), worker (pid {demo.worker.pid}). Look at them:\n"
                 f"  uv run damocles-worker worker -c {demo.config} list\n"
-                f"  uv run damocles-manager util --listen 127.0.0.1:{demo.manager_port} sealer sectors list\n"
+                f"  uv run damocles-manager util --listen 127.0.0.1:{demo.manager_port} sealer sectors list"
+                f" --home {demo.base}/manager\n"
                 f"Stop them: kill {demo.worker.pid} {demo.manager.pid}",
                 highlight=False,
             )

@@ -33,6 +33,14 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """How many sealing threads there are by state and reason, and how many sectors by state."""
+
+    threads: Mapping[tuple[str, str], int]
+    sectors: Mapping[tuple[str], int]
+
+
 def text(families: Iterable[core.Metric], labels: Mapping[str, str] | None = None) -> bytes:
     """Write families in Prometheus' text format, with the same `labels` on every sample."""
     common = [f'{name}="{value.translate(_ESCAPES)}"' for name, value in (labels or {}).items()]
@@ -41,9 +49,10 @@ def text(families: Iterable[core.Metric], labels: Mapping[str, str] | None = Non
         kind = "untyped" if family.type == "unknown" else family.type
         help_text = family.documentation.translate(_TEXT_ESCAPES)
         lines.append(f"# HELP {family.name} {help_text}\n# TYPE {family.name} {kind}\n")
-        for name, own, value, *_ in family.samples:
-            pairs = ",".join([*common, *[f'{label}="{text.translate(_ESCAPES)}"' for label, text in own.items()]])
-            lines.append(f"{name}{{{pairs}}} {_number(value)}\n" if pairs else f"{name} {_number(value)}\n")
+        for sample in family.samples:
+            pairs = [f'{label}="{value.translate(_ESCAPES)}"' for label, value in sample.labels.items()]
+            inside = f"{{{','.join(common + pairs)}}}" if common or pairs else ""
+            lines.append(f"{sample.name}{inside} {_number(sample.value)}\n")
     return "".join(lines).encode()
 
 
@@ -137,23 +146,22 @@ class Summary:
         return family
 
 
-def threads(prefix: str, details: Iterable[control.ThreadDetail]) -> Iterator[core.Metric]:
+def threads(prefix: str, groups: Groups) -> Iterator[core.Metric]:
     """Yield how many sealing threads are in which state and why, and how many sectors in which state."""
-    listed = list(details)
-    states = collections.Counter((detail.info.thread_state.state, reason_of(detail)) for detail in listed)
-    sectors = collections.Counter((detail.info.job_state,) for detail in listed if detail.info.job_id is not None)
     yield gauge(
         f"{prefix}_threads",
         "Sealing threads by state, and by what they run or wait for.",
-        dict(states.most_common(_MOST_GROUPS)),
+        groups.threads,
         ("state", "reason"),
     )
-    yield gauge(
-        f"{prefix}_sectors",
-        "Sectors in sealing threads by their state.",
-        dict(sectors.most_common(_MOST_GROUPS)),
-        ("state",),
-    )
+    yield gauge(f"{prefix}_sectors", "Sectors in sealing threads by their state.", groups.sectors, ("state",))
+
+
+def grouped(details: Sequence[control.ThreadDetail]) -> Groups:
+    """Count sealing threads; groups of which there are too many are left out, the smallest first."""
+    states = collections.Counter((detail.info.thread_state.state, reason_of(detail)) for detail in details)
+    sectors = collections.Counter((detail.info.job_state,) for detail in details if detail.info.job_id is not None)
+    return Groups(threads=dict(states.most_common(_MOST_GROUPS)), sectors=dict(sectors.most_common(_MOST_GROUPS)))
 
 
 def reason_of(detail: control.ThreadDetail) -> str:

@@ -98,7 +98,7 @@ class Facts:
     allocated: Mapping[tuple[str], int]
     online: int
     workers: Sequence[control.WorkerStatus]
-    threads: Sequence[control.ThreadDetail]
+    threads: exposition.Groups
     looked_seconds_ago: float | None
     free_bytes: Mapping[tuple[str], int]
     reserved_bytes: Mapping[tuple[str], int]
@@ -183,37 +183,51 @@ def _latency(seconds: float) -> str:
     return f"latency>{_LATENCIES_SECONDS[-1]}s" if bound is None else f"latency<={bound}s"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where the metrics of a manager come from."""
 
-    tally: Tally
-    database: Database
-    workers: Fleet
-    stores: space.Space
-    alerts: manager_alerts.Alerts
-    clock: Callable[[], float] = time.time
+    def __init__(
+        self,
+        *,
+        tally: Tally,
+        database: Database,
+        workers: Fleet,
+        stores: space.Space,
+        alerts: manager_alerts.Alerts,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._tally = tally
+        self._database = database
+        self._workers = workers
+        self._stores = stores
+        self._alerts = alerts
+        self._clock = clock
+        self._grouped = alerts.seen  # what `_groups` counts: the same until the next look
+        self._groups = exposition.grouped(alerts.seen.threads)
 
     async def text(self) -> bytes:
         """Return what Prometheus reads."""
         lag = await exposition.loop_lag_seconds()
-        usage = await self.stores.ask()
-        allocated, online, reserved, rows = await self.database.read(_read)
+        usage = await self._stores.ask()
+        allocated, online, reserved, rows = await self._database.read(_read)
         process = await exposition.process()
-        looked_at = self.alerts.looked_at
+        looked_at = self._alerts.looked_at
+        if self._grouped is not self._alerts.seen:
+            self._grouped = self._alerts.seen
+            self._groups = exposition.grouped(self._grouped.threads)
         facts = Facts(
             allocated=allocated,
             online=online,
-            workers=[self.workers.watch.describe(row) for row in rows],
-            threads=self.alerts.seen.threads,
-            looked_seconds_ago=None if looked_at is None else self.clock() - looked_at,
+            workers=[self._workers.watch.describe(row) for row in rows],
+            threads=self._groups,
+            looked_seconds_ago=None if looked_at is None else self._clock() - looked_at,
             free_bytes={(name,): used.free for name, used in usage.items()},
             reserved_bytes=reserved,
-            alerts=self.alerts.counts(),
-            deliveries=self.alerts.deliveries,
+            alerts=self._alerts.counts(),
+            deliveries=self._alerts.deliveries,
             loop_lag_seconds=lag,
         )
-        return exposition.text([*self.tally.families(), *families(facts), *process])
+        return exposition.text([*self._tally.families(), *families(facts), *process])
 
     def route(self) -> Route:
         """Return the route of the manager's site."""

@@ -98,8 +98,10 @@ class Unsealing:
             _set(tx, sector, piece, state=state.value, error=error, at=self._clock())
 
         await self._database.write(end)
-        say = log.warning if error else log.info
-        say("piece unsealed" if not error else "piece not unsealed", sector=str(sector), piece=piece, error=error)
+        if error:
+            log.warning("piece cannot be unsealed", sector=str(sector), piece=piece, reason=error)
+        else:
+            log.info("piece unsealed", sector=str(sector), piece=piece)
 
 
 def check_destination(url: str) -> None:
@@ -126,13 +128,13 @@ def ask(tx: Connection, sector: SectorID, piece: CID, *, span: tuple[int, int], 
     if row is not None and row.state in _AT_WORK:
         msg = f"piece {piece} of {sector} is {row.state} for other destinations: ask again when that is done"
         raise errors.ManagerError(msg)
-    dests = [dest]
+    dests, since = [dest], now
     if row is not None and row.state == UnsealState.SET_UP:
         if (row.offset_bytes, row.size_bytes) != span:
             msg = f"piece {piece} of {sector} waits with another range: {row.size_bytes} bytes from {row.offset_bytes}"
             raise errors.ManagerError(msg)
         known = msgspec.json.decode(row.dest, type=list[str])
-        dests = known if dest in known else [*known, dest]
+        dests, since = known if dest in known else [*known, dest], row.at
     tx.execute(delete(_tasks).where(_of(sector), _tasks.c.piece == piece))
     tx.execute(
         insert(_tasks).values(
@@ -144,7 +146,7 @@ def ask(tx: Connection, sector: SectorID, piece: CID, *, span: tuple[int, int], 
             dest=msgspec.json.encode(dests).decode(),
             state=UnsealState.SET_UP.value,
             error="",
-            at=now,
+            at=since,
         )
     )
 

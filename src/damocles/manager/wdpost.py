@@ -112,7 +112,8 @@ class WdPoSt:
             return lost
 
         if lost := await self._database.write(beat, durable=False):
-            raise errors.ManagerError(f"key not found: {worker} does not have {', '.join(lost)}")
+            log.info("heartbeat for jobs that are not the worker's", worker=worker, jobs=lost)
+            raise errors.ManagerError("key not found")
 
     async def finish_job(self, job_id: str, output: wdpost.Output | None, error: str) -> None:
         """Take a proof, faults, or the reason why there is neither.

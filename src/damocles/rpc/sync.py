@@ -32,6 +32,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         self._path = urllib.parse.urlsplit(url).path or "/"
         self._numbers = itertools.count(1)
+        self._answered = False
 
     @overload
     def call(self, method: str, params: messages.Params = (), *, returns: None = None) -> None: ...
@@ -73,9 +74,13 @@ class Client:
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, self._timeout_seconds) from exc
         except OSError as exc:  # also http.client.RemoteDisconnected
-            raise errors.Disconnected(self.url, errors.reason_of(exc)) from exc
+            hint = (
+                "" if self._answered or self.url.startswith("https:") else " (if it has a certificate, write https://)"
+            )
+            raise errors.Disconnected(self.url, f"{errors.reason_of(exc)}{hint}") from exc
         except http.client.HTTPException as exc:
             raise errors.BadAnswer(self.url, f"no HTTP, {messages.excerpt(repr(exc).encode())}") from exc
+        self._answered = True
         if len(answer) > messages.ANSWER_LIMIT_BYTES:
             raise errors.BadAnswer(self.url, f"more than {messages.ANSWER_LIMIT_BYTES} bytes")
         if response.length:  # what is still missing

@@ -11,7 +11,7 @@ import msgspec
 
 from damocles.sealing.sectors import UnsealPiece
 from damocles.sealing.states import State
-from damocles.wire import seal, tasks
+from damocles.wire import seal, tasks, wdpost
 from damocles.wire.codec import NumberList
 
 
@@ -208,6 +208,19 @@ class Uploaded(PlanEvent, frozen=True):
 
 class UploadPieceDone(PlanEvent, frozen=True):
     """Every destination has the piece, and the manager knows."""
+
+
+class AllocatePost(PlanEvent, frozen=True):
+    """The manager lent us a window PoSt."""
+
+    post: wdpost.Job
+
+
+class Generate(PlanEvent, frozen=True):
+    """The window PoSt is proved, or sectors are named that cannot be, or the error says why there is neither."""
+
+    post_output: wdpost.Output | None
+    post_error: str | None = None
 
 
 class Finish(PlanEvent, frozen=True):

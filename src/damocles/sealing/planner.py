@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from damocles.sealing import events, failures, plans, rebuild, sealer, snapup, unseal
+from damocles.sealing import events, failures, plans, rebuild, sealer, snapup, unseal, wdpost
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 
-PLANS: Mapping[str, plans.Plan] = {plan.name: plan for plan in (sealer.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN)}
+PLANS: Mapping[str, plans.Plan] = {
+    plan.name: plan for plan in (sealer.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN, wdpost.PLAN)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tup
         UnexpectedEvent: The plan's table has no such edge.
     """
     after, instructions = _step(PLANS[sector.plan], sector, event, limits, now)
-    if after.state is not sector.state and after.allocated is not None:
+    if after.state is not sector.state and after.job_id is not None:
         after = msgspec.structs.replace(after, entered_at=now)
     return after, instructions
 
@@ -110,7 +112,7 @@ def _step(
             woken = msgspec.structs.replace(sector, retry_at=None)
             return woken, (_act(plan, woken),)
         case events.Restart():
-            again = msgspec.structs.replace(sector, attempt=sector.attempt + 1) if sector.id else sector
+            again = msgspec.structs.replace(sector, attempt=sector.attempt + 1) if sector.job_id else sector
             return again, (_act(plan, again, now),)
         case events.Claimed():
             ours = msgspec.structs.replace(sector, claim=event.claim)
@@ -128,7 +130,9 @@ def _step(
             over = _enter(sector, State.Aborted)
             return over, (Discard(event.reason or "the manager has finalized the sector", tell_manager=False),)
         case events.Finalized() | events.Discarded():
-            return Sector(plan=sector.plan), (Wait(limits.seal_interval_seconds, "the next sector (seal_interval)"),)
+            rests = plan.rests or isinstance(event, events.Discarded)
+            rest_seconds = limits.seal_interval_seconds if rests else 0.0
+            return Sector(plan=sector.plan), (Wait(rest_seconds, "the next sector (seal_interval)"),)
         case _:
             raise UnexpectedEvent(_story(plan, sector, event))
 
@@ -221,4 +225,6 @@ def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sec
 
 def _story(plan: plans.Plan, sector: Sector, event: events.Event) -> str:
     path = " → ".join(sector.path) or State.Empty
-    return f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.id}, so far {path})"
+    return (
+        f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.job_id}, so far {path})"
+    )

@@ -40,6 +40,7 @@ class Plan:
 
     name: str
     steps: Mapping[State, Step]
+    rests: bool = True  # between two sectors, for `seal_interval`
 
     def edges(self) -> Iterator[tuple[State, str, State]]:
         """Yield every transition: state, event's name, next state."""
@@ -60,7 +61,7 @@ class Plan:
         if target not in self.steps and target != State.Aborted:
             return f"{target} is not a state of plan {self.name}"
         state = State(target)
-        if sector.allocated is None:
+        if sector.job_id is None:
             return None if state is sector.state else "the thread holds no sector"
         if state in (State.Aborted, sector.state):
             return None
@@ -68,16 +69,16 @@ class Plan:
             return "a sector becomes Finished by its proof alone"
         step = self.steps[state]
         if step.does.startswith("allocate"):
-            return f"it would allocate another sector over {sector.id}; give this one up first (Aborted)"
+            return f"it would allocate another sector over {sector.job_id}; give this one up first (Aborted)"
         if state not in sector.path:
-            return f"{sector.id} has not reached {state} yet"
+            return f"{sector.job_id} has not reached {state} yet"
         if step.until is not None and step.until in sector.visited:
-            return f"{sector.id} is past {step.until}: the chain holds what follows from {state}"
+            return f"{sector.job_id} is past {step.until}: the chain holds what follows from {state}"
         if step.spoiled_by is not None and step.spoiled_by in sector.path:
-            return f"{sector.id} is past {step.spoiled_by}, where the files that {state} reads are replaced"
+            return f"{sector.job_id} is past {step.spoiled_by}, where the files that {state} reads are replaced"
         missing = [f"its {name}" for name in step.needs if getattr(sector, name) is None]
         missing += [f"the file(s) of {name}" for name in step.files if name not in files_at_hand]
-        return f"{sector.id} lacks {', '.join(missing)}" if missing else None
+        return f"{sector.job_id} lacks {', '.join(missing)}" if missing else None
 
     def targets(self, sector: Sector, files_at_hand: frozenset[str]) -> list[State]:
         """Return the states at which `sector` can be taken up again, in the plan's order."""

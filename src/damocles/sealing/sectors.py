@@ -3,7 +3,7 @@
 import msgspec
 
 from damocles.sealing.states import State
-from damocles.wire import seal, sectors, tasks
+from damocles.wire import seal, sectors, tasks, wdpost
 from damocles.wire.codec import CID, Bytes32, NumberList
 
 
@@ -17,7 +17,7 @@ class UnsealPiece(msgspec.Struct, frozen=True):
 
 
 class Sector(msgspec.Struct, frozen=True, kw_only=True):
-    """A sector in work, or the absence of one (`allocated is None`).
+    """A sector in work, or the absence of one (`job_id is None`).
 
     Outputs of stages stay here until the sector is finished, so that every state can be taken up again. Times are unix
     seconds.
@@ -45,6 +45,9 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     snap_proof: NumberList | None = None
     unseal_piece: UnsealPiece | None = None
     uploaded: tuple[str, ...] = ()  # destinations that have the piece
+    post: wdpost.Job | None = None  # a window PoSt has this in place of a sector
+    post_output: wdpost.Output | None = None
+    post_error: str | None = None
     path: tuple[State, ...] = ()  # the states it came through to the present one
     entered_at: float | None = None  # when it came to this state
     visited: tuple[State, ...] = ()  # every state it has ever been in, also before a step back
@@ -62,6 +65,13 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     def id(self) -> sectors.SectorID | None:
         """The sector's id once one is allocated."""
         return self.allocated.id if self.allocated else None
+
+    @property
+    def job_id(self) -> str | None:
+        """What people call the work: the sector's name, or the id of the window PoSt; none if there is no work."""
+        if self.allocated is not None:
+            return str(self.allocated.id)
+        return self.post.id if self.post is not None else None
 
     @property
     def proof_type(self) -> sectors.SealProof:

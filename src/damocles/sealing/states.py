@@ -32,3 +32,4 @@ class State(enum.StrEnum):
     SnapTreeDBuilt = "SnapTreeDBuilt"
     SnapDone = "SnapDone"
     Unsealed = "Unsealed"
+    Generated = "Generated"  # a window PoSt is proved, or it is known why not

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from damocles.sealing import events, failures, planner, plans
 from damocles.sealing.sectors import Sector, UnsealPiece
-from damocles.wire import codec, seal, sectors, tasks
+from damocles.wire import codec, seal, sectors, tasks, wdpost
 
 _ZERO = codec.Bytes32(bytes(32))
 _SAMPLES: dict[type, Any] = {
@@ -24,6 +24,7 @@ _SAMPLES: dict[type, Any] = {
     seal.SectorPublic: seal.SectorPublic(_ZERO),
     tasks.SnapEncodeOutput: tasks.SnapEncodeOutput(_ZERO, _ZERO, _ZERO),
     UnsealPiece: UnsealPiece(codec.CID("baga"), 0, 2032, _ZERO),
+    wdpost.Job: wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", _ZERO)),
     str: "store",
     bool: False,
 }

@@ -145,6 +145,12 @@ def seal_proofs_of(size: SectorSize) -> tuple[SealProof, ...]:
     return tuple(SealProof.of(size, f) for f in (SealFamily.V1_1, SealFamily.SYNTHETIC, SealFamily.NON_INTERACTIVE))
 
 
+def post_names_of(size: SectorSize) -> tuple[str, ...]:
+    """Return the PoSt proofs that a worker asks for when it allows a size: winning, window V1, window V1_2."""
+    proof = SealProof.of(size)
+    return (proof.winning_name, f"StackedDrgWindow{size.label}V1", proof.window_name)
+
+
 def prover_id(miner: int) -> bytes:
     """Return the 32 bytes that name a miner in proofs: its actor id as unsigned varint, zero-padded."""
     out = bytearray()

@@ -37,6 +37,7 @@ GROUP_STAGES = (
     "transfer",
     "unseal",
     "upload",
+    "check_replicas",
     "window_post",
 )
 
@@ -234,7 +235,7 @@ class SectorManager(Model):
 
 
 class Sealing(Model):
-    """Options of a sealing thread; `[sealing]` holds those of all threads.
+    """Options of a sealing thread; `[sealing]` holds those of all threads. The last two are not the original's.
 
     As a layer (see `layered`), only the keys that stand in the file count.
     """
@@ -252,6 +253,8 @@ class Sealing(Model):
     ignore_proof_check: StrictBool = False
     request_task_max_retries: Natural = 3
     verify_after_pc2: StrictBool = False
+    wdpost_sector_timeout: Duration = 60.0
+    wdpost_heartbeat_interval: Duration = 3.0
 
     def layered(self, over: "Sealing") -> "Sealing":
         """Return these options with the keys that `over` sets."""
@@ -340,6 +343,7 @@ class Processors(Model):
     transfer: Groups = None
     unseal: Groups = None
     upload: Groups = None
+    check_replicas: Groups = None
     window_post: Groups = None
     sealing_daemons: Groups = None
 

@@ -27,6 +27,8 @@ def manager(settings: config.Config, ring: keyring.Keyring) -> AbstractAsyncCont
     token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
     if token() is None:
         log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
+    elif rpc_access.exposed(host, tls=rpc_client.url.startswith("https:")):
+        log.warning("tokens go to the manager through a network without TLS", manager=rpc_client.url)
     ca_file = settings.sector_manager.ca_file
     try:
         trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None

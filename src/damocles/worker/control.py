@@ -177,14 +177,14 @@ class Control:
         return True, f"goes on from {at}"
 
     async def _abort(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
-        sector = thread.sector.id
+        sector = thread.sector.job_id
         if sector is None:
             return False, "holds no sector"
         if act.dry_run:
             return True, f"gives up {sector}: its process is killed, its files go to {thread.location}/trash"
         thread.give_up(f"aborted by an operator: {act.reason}" if act.reason else "aborted by an operator")
         with anyio.move_on_after(ABORT_PATIENCE_SECONDS):
-            while thread.sector.id == sector:
+            while thread.sector.job_id == sector:
                 await thread.moved()
             return True, f"gave up {sector}; the manager knows, its files are in {thread.location}/trash"
         return True, f"is giving up {sector}; see its state and last error"

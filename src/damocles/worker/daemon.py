@@ -21,7 +21,7 @@ from damocles.rpc import address, asgi, errors, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
-from damocles.stores import space
+from damocles.stores import nowhere, space
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
 from damocles.worker import (
@@ -129,7 +129,9 @@ async def _scraped(
     """Listen for Prometheus while the block runs."""
     from damocles.worker import metrics  # noqa: PLC0415 (see `_tally`)
 
-    folders = {f"sealing {thread.location}": thread.location for thread in all_threads}
+    folders = {
+        f"sealing {thread.location}": thread.location for thread in all_threads if thread.location != nowhere.LOCATION
+    }
     folders |= {f"persist {store.name}": store.path for store in loaded.persist_stores}
     source = metrics.Source(
         name=name,
@@ -174,20 +176,25 @@ def _threads(
     )
     result = []
     for index, entry in enumerate(settings.sealing_thread):
-        if entry.plan not in planner.PLANS or entry.location is None:
+        if entry.plan not in planner.PLANS:
             msg = f"sealing_thread[{index}]: plan {entry.plan} cannot run yet; this release has {', '.join(planner.PLANS)}"
             raise StartError(msg)
-        location = entry.location.resolve()
-        result.append(threads.SealingThread(index, location, around, _settings_of(settings, index, location)))
+        location = entry.location.resolve() if entry.location is not None else None
+        now = _settings_of(settings, index, location)
+        if location is not None:
+            thread = threads.SealingThread(index, location, around, now)
+        else:
+            thread = threads.SealingThread(index, nowhere.LOCATION, around, now, open_store=nowhere.opened)
+        result.append(thread)
     return result
 
 
-def _settings_of(whole: config.Config, index: int, location: Path) -> Callable[[], threads.Settings]:
-    """Return what reads a thread's settings as they are now, its hot file included."""
+def _settings_of(whole: config.Config, index: int, location: Path | None) -> Callable[[], threads.Settings]:
+    """Return what reads a thread's settings as they are now, its hot file included if it has a place for one."""
 
     def read() -> threads.Settings:
         try:
-            thread = config.effective(whole, index, config.load_hot(location))
+            thread = config.effective(whole, index, config.load_hot(location) if location is not None else None)
         except config.ConfigError as error:
             raise failures.Critical(str(error)) from error
         if thread.plan not in planner.PLANS:
@@ -213,6 +220,8 @@ def settings_from(thread: config.Thread) -> threads.Settings:
             rpc_polling_seconds=sealing.rpc_polling_interval,
             ignore_proof_check=sealing.ignore_proof_check,
             verify_after_pc2=sealing.verify_after_pc2,
+            post_sector_seconds=sealing.wdpost_sector_timeout,
+            heartbeat_seconds=sealing.wdpost_heartbeat_interval,
         ),
         limits=planner.Limits(
             max_retries=sealing.max_retries,

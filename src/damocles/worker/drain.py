@@ -55,7 +55,7 @@ class Drain:
 
     def state(self) -> control.Drain:
         """Return the drain and the sectors still in work."""
-        busy = [str(thread.sector.id) for thread in self._threads if thread.sector.id is not None]
+        busy = [thread.sector.job_id for thread in self._threads if thread.sector.job_id is not None]
         return msgspec.structs.replace(self._state, busy=busy)
 
     async def run(self) -> None:
@@ -70,8 +70,8 @@ class Drain:
                 await self._changed.wait()
                 continue
             for thread in self._threads:
-                if thread.sector.id is not None:
-                    log.warning("deadline of the drain: pausing", thread=thread.index, sector=str(thread.sector.id))
+                if thread.sector.job_id is not None:
+                    log.warning("deadline of the drain: pausing", thread=thread.index, sector=thread.sector.job_id)
                     thread.pause()
             self._state = msgspec.structs.replace(self._state, deadline=None)
             self._save()

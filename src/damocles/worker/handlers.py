@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 
 from damocles.sealing import events, failures
+from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
@@ -143,8 +144,11 @@ async def submit_pre_commit(job: Job) -> events.Event:
     assert sector.pc2out is not None
     assert sector.ticket is not None
     content = seal.PreCommit(sector.pc2out.comm_r, sector.pc2out.comm_d, sector.ticket)
-    answer = await job.manager.submit_pre_commit(job.allocated, content, reset=sector.resubmit_pre_commit)
-    _check_submitted("pre-commit", answer)
+
+    async def submit(reset: bool) -> seal.Submitted:
+        return await job.manager.submit_pre_commit(job.allocated, content, reset=reset)
+
+    _check_submitted("pre-commit", await _submitted(submit, sector, again=sector.resubmit_pre_commit))
     return events.SubmitPC()
 
 
@@ -200,8 +204,12 @@ async def submit_proof(job: Job) -> events.Event:
     """Hand in the proof; the manager takes the same proof twice as one."""
     sector = job.sector
     assert sector.proof is not None
-    answer = await job.manager.submit_proof(job.id, seal.Proof(bytes(sector.proof)), reset=sector.resubmit_proof)
-    _check_submitted("proof", answer)
+    proof = seal.Proof(bytes(sector.proof))
+
+    async def submit(reset: bool) -> seal.Submitted:
+        return await job.manager.submit_proof(job.id, proof, reset=reset)
+
+    _check_submitted("proof", await _submitted(submit, sector, again=sector.resubmit_proof))
     return events.SubmitProof()
 
 
@@ -314,6 +322,21 @@ async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
         msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"
         raise failures.Permanent(msg)
     return info
+
+
+async def _submitted(
+    submit: Callable[[bool], Awaitable[seal.Submitted]], sector: Sector, *, again: bool
+) -> seal.Submitted:
+    """Submit; what differs from an earlier submission replaces it if the sector is ours by a claim.
+
+    An earlier attempt, or an earlier run of C2, whose proofs are random, may have submitted other content. Without
+    claims nobody knows who is right, and an operator has to look.
+    """
+    answer = await submit(again)
+    if answer.res == seal.SubmitResult.MISMATCHED and not again and sector.claim is not None:
+        log.info("replacing what was submitted before", sector=str(sector.id), state=sector.state)
+        answer = await submit(True)
+    return answer
 
 
 def _check_submitted(what: str, answer: seal.Submitted) -> None:

@@ -28,6 +28,8 @@ class Options:
     rpc_polling_seconds: float = 180.0
     ignore_proof_check: bool = False
     verify_after_pc2: bool = False
+    post_sector_seconds: float = 60.0
+    heartbeat_seconds: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class Job:
     options: Options
     manager: upstream.Manager
     run: Callable[[str, msgspec.Struct], Awaitable[Any]]
+    worker: str  # name of this worker
     store: str  # identity of the sealing store
     data: Path
     persist_stores: Mapping[str, PersistStore]

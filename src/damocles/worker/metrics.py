@@ -94,7 +94,7 @@ def families(facts: Facts) -> Iterator[core.Metric]:
     yield exposition.gauge(f"{PREFIX}_info", "1; the label is the version.", {(facts.version,): 1}, ("version",))
     paused = sum(detail.info.thread_state.state == "Paused" for detail in listed)
     yield exposition.gauge("task_threads_pause", "Sealing threads that are paused.", {(): paused}, ())
-    yield from exposition.threads(PREFIX, listed)
+    yield from exposition.threads(PREFIX, exposition.grouped(listed))
     levels = Counter((_level(detail.info.last_error),) for detail in listed if detail.info.last_error is not None)
     yield exposition.gauge(
         f"{PREFIX}_threads_with_error", "Sealing threads by the level of their last error.", levels, ("level",)

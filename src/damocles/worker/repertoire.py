@@ -3,13 +3,21 @@
 from collections.abc import Mapping
 
 from damocles.sealing.sectors import Sector
-from damocles.worker import handlers, handlers_rebuild, handlers_snapup, handlers_unseal, upstream
+from damocles.worker import (
+    handlers,
+    handlers_rebuild,
+    handlers_snapup,
+    handlers_unseal,
+    handlers_wdpost,
+    upstream,
+)
 
 HANDLERS: Mapping[str, handlers.Handler] = {
     **handlers.HANDLERS,
     **handlers_snapup.HANDLERS,
     **handlers_rebuild.HANDLERS,
     **handlers_unseal.HANDLERS,
+    **handlers_wdpost.HANDLERS,
 }
 
 
@@ -19,6 +27,9 @@ async def tell_given_up(manager: upstream.Manager, sector: Sector, reason: str) 
     A sector that was to be unsealed is as good as before: the manager hears that the piece will not come, and gets the
     sector back. `ReportAborted` would have the original's manager mark it as lost.
     """
+    if sector.post is not None:
+        await manager.finish_post(sector.post.id, None, reason)
+        return
     assert sector.id is not None
     if sector.unseal_piece is not None:
         await manager.achieve_unseal(sector.id, sector.unseal_piece.cid, reason)

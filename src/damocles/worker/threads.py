@@ -31,7 +31,7 @@ from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
-from damocles.worker import jobs, repertoire, reports, upstream
+from damocles.worker import heartbeats, jobs, repertoire, reports, upstream
 
 log = structlog.get_logger(__name__)
 
@@ -192,11 +192,11 @@ class SealingThread:
         return fleet.ThreadInfo(
             location=str(self.location),
             plan=sector.plan,
-            job_id=str(sector.id) if sector.id else None,
+            job_id=sector.job_id,
             index=self.index,
             thread_state=fleet.ThreadState(state, elapsed, proc),
             job_state=sector.state.value,
-            job_stage=plan.stage_of(sector.state) if sector.id else None,
+            job_stage=plan.stage_of(sector.state) if sector.job_id else None,
             last_error=self.trouble or sector.last_error,
         )
 
@@ -211,7 +211,7 @@ class SealingThread:
         return control.ThreadDetail(
             info=self.info(),
             worker=self.around.instance,
-            sector=str(sector.id) if sector.id else None,
+            sector=sector.job_id,
             since=doing.since,
             waiting=waiting,
             pid=doing.pid,
@@ -231,9 +231,10 @@ class SealingThread:
         structlog.contextvars.bind_contextvars(thread=self.index)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._reports.run)
+            tasks.start_soon(self._beat)
             with suppress(_Stopped):
                 await self._run()
-            log.info("thread stopped", sector=str(self.sector.id), state=self.sector.state)
+            log.info("thread stopped", sector=str(self.sector.job_id), state=self.sector.state)
             tasks.cancel_scope.cancel()
 
     async def _run(self) -> None:
@@ -249,7 +250,7 @@ class SealingThread:
     async def _work(self, store: sealing.SealingStore) -> None:
         found = await anyio.to_thread.run_sync(store.journal.load)
         self.sector = found if found is not None else Sector(plan=self._now.plan)
-        log.info("thread started", location=str(self.location), sector=str(self.sector.id), state=self.sector.state)
+        log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
             self.around.manager.hold(self.sector.id, None)
         event: events.Event = events.Restart()
@@ -260,7 +261,7 @@ class SealingThread:
                 asked, self._asked = self._asked, None
                 # A sector that is over needs no more than its end; giving up needs a sector.
                 if not isinstance(action, planner.Finalize | planner.Discard) and (
-                    self.sector.id or isinstance(asked, events.Pause)
+                    self.sector.job_id or isinstance(asked, events.Pause)
                 ):
                     action = await self._apply(store, asked, None)
             if self._stopping:
@@ -275,7 +276,7 @@ class SealingThread:
         """Let the planner decide, make it durable, report it, and return what to do next."""
         while True:
             before, now = self.sector, self.clock()
-            if before.allocated is None and before.plan != self._now.plan:
+            if before.job_id is None and before.plan != self._now.plan:
                 before = Sector(plan=self._now.plan, paused_at=before.paused_at, last_error=before.last_error)
             try:
                 after, instructions = planner.step(before, event, self._now.limits, now)
@@ -309,7 +310,7 @@ class SealingThread:
             case planner.Execute(does):
                 if self.sector.state is State.Empty and (broken := self._reload_settings()) is not None:
                     return broken
-                if self.sector.id is None and self.around.gate.closed:
+                if self.sector.job_id is None and self.around.gate.closed:
                     self._show("Idle", self.around.gate.why)
                     await self._nudged(lambda: not self.around.gate.closed or self._asked is not None)
                     return events.Wake()
@@ -359,6 +360,7 @@ class SealingThread:
             options=self._now.options,
             manager=self.around.manager,
             run=self._run_stage,
+            worker=self.around.instance,
             store=store.journal.identity,
             data=store.location / "data",
             persist_stores=self.around.persist_stores,
@@ -376,11 +378,11 @@ class SealingThread:
             # Cancelled by what was asked for: there is no result, and nothing half-done that the next run would trust.
             return events.Wake()
         except failures.Failure as failure:
-            log.error("sealing failed", sector=str(self.sector.id), state=self.sector.state, failure=failure.text)
+            log.error("sealing failed", sector=str(self.sector.job_id), state=self.sector.state, failure=failure.text)
             return events.Failed(failure.level.value, str(failure))
         except Exception as error:
             # A defect of ours must not end the thread: it pauses, the sector stays as recorded.
-            log.exception("handler broke", sector=str(self.sector.id), state=self.sector.state, handler=does)
+            log.exception("handler broke", sector=str(self.sector.job_id), state=self.sector.state, handler=does)
             return events.Failed(failures.Level.CRITICAL.value, f"{type(error).__name__}: {error}")
         finally:
             self._handler = None
@@ -437,36 +439,53 @@ class SealingThread:
         self.trouble = failure.text
         self.activity = Activity(state="Paused", since=self.clock())
         self._holding = True
+        asked = self._asked  # what is asked for later, an abort for example, is a reason to try again
         try:
-            await self._nudged(lambda: self._resume_wanted is not None)
+            await self._nudged(lambda: self._resume_wanted is not None or self._asked is not asked)
         finally:
             self._holding = False
             self._resume_wanted, self.trouble = None, None
 
     async def _finalize(self, store: sealing.SealingStore) -> events.Event:
-        sector = self.sector
-        assert sector.id is not None
         self._show("Running", "finalizing")
-        if (failure := await self._tell(lambda: self.around.manager.report_finalized(sector.id))) is not None:  # type: ignore[arg-type]
-            return events.Failed(failures.Level.TEMPORARY.value, str(failure))
+        if (identity := self.sector.id) is not None:
+            telling = partial(self.around.manager.report_finalized, identity)
+            if (failure := await self._tell(telling)) is not None:
+                return events.Failed(failures.Level.TEMPORARY.value, str(failure))
         # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
         return await self._clear(store.clear, events.Finalized())
 
     async def _discard(self, store: sealing.SealingStore, reason: str, *, tell_manager: bool) -> events.Event:
         sector = self.sector
         self._show("Running", "giving up")
-        log.warning("sector given up", sector=str(sector.id), reason=reason)
-        if tell_manager and sector.id is not None:
+        log.warning("sector given up", sector=str(sector.job_id), reason=reason)
+        if tell_manager and sector.job_id is not None:
             telling = partial(repertoire.tell_given_up, self.around.manager, sector, reason)
             if (failure := await self._tell(telling)) is not None:
                 return events.Failed(failures.Level.TEMPORARY.value, str(failure))
 
         def away() -> None:
-            moved = store.discard(str(sector.id))
+            moved = store.discard(str(sector.job_id))
             log.info("files moved to the trash", folder=str(moved))
             store.empty_trash(self.around.trash_retention_seconds)
 
         return await self._clear(away, events.Discarded())
+
+    async def _beat(self) -> None:
+        """Keep the lease of a window PoSt for as long as the thread works on it."""
+
+        def at_work() -> str | None:
+            is_working = self.sector.state in {State.Allocated, State.Generated} and self.sector.paused_at is None
+            return self.sector.post.id if self.sector.post is not None and is_working else None
+
+        await heartbeats.run(
+            self.around.manager,
+            self.around.instance,
+            at_work=at_work,
+            moved=self.moved,
+            lost=lambda why: self._ask(events.Withdrawn(why), now=True),
+            interval_seconds=lambda: self._now.options.heartbeat_seconds,
+        )
 
     def _on_withdrawn(self, sector: wire_sectors.SectorID, reason: str) -> None:
         if sector == self.sector.id:
@@ -476,9 +495,8 @@ class SealingThread:
         """Deliver the last word on a sector; that the manager does not know it (any more) is as good."""
         await self._reports.sent()
         sector = self.sector
-        assert sector.id is not None
         try:
-            if sector.id != self._claimed:
+            if sector.id is not None and sector.id != self._claimed:
                 await self.around.manager.claim(sector.id, self.around.instance, str(self.location), sector.claim)
                 self._claimed = sector.id
             await call()

@@ -12,9 +12,11 @@ import structlog
 
 from damocles.rpc import errors, messages
 from damocles.sealing import failures
-from damocles.wire import codec, control, fleet, records, seal, sectors
+from damocles.wire import codec, control, fleet, records, seal, sectors, wdpost
 
 T = TypeVar("T")
+
+_UNKNOWN_POST = "key not found"  # all that managers say of a window PoSt that is no longer there
 Given = TypeVar("Given", seal.AllocatedSnapUpSector, seal.SectorRebuildInfo, seal.SectorUnsealInfo)
 
 log = structlog.get_logger(__name__)
@@ -244,6 +246,27 @@ class Manager:
     async def store_info(self, name: str) -> seal.StoreBasicInfo | None:
         """Ask whether the manager knows a store."""
         return await self._call("StoreBasicInfo", name, returns=seal.StoreBasicInfo | None)  # type: ignore[no-any-return]
+
+    async def allocate_posts(self, spec: wdpost.AllocateSpec, count: int, worker: str) -> list[wdpost.Job]:
+        """Ask for window PoSts to prove."""
+        return await self._call("WdPoStAllocateJobs", spec, count, worker, returns=list[wdpost.Job] | None) or []
+
+    async def heartbeat_post(self, job: str, worker: str) -> bool:
+        """Tell that we are at a window PoSt; false if it is not ours any more."""
+        return await self._is_known("WdPoStHeartbeatJobs", [job], worker)
+
+    async def finish_post(self, job: str, output: wdpost.Output | None, error: str) -> bool:
+        """Hand in a window PoSt, or why there is none; false if the manager does not know it any more."""
+        return await self._is_known("WdPoStFinishJob", job, output, error)
+
+    async def _is_known(self, method: str, *params: Any) -> bool:
+        try:
+            await self._call(method, *params)
+        except failures.Temporary as failure:
+            if _UNKNOWN_POST in str(failure):
+                return False
+            raise
+        return True
 
     async def ping(self, info: fleet.WorkerInfo) -> None:
         """Say that we live."""

@@ -5,6 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from damocles.rpc import errors, sync, tokens
@@ -41,7 +42,7 @@ def test_the_manager_may_steer_its_workers(tmp_path: Path) -> None:
 
         with sync.connect(f"http://127.0.0.1:{f.worker_port}/", token=first) as worker:
             worker.call("VenusWorker.WorkerPause", [0], returns=bool)
-            with pytest.raises(errors.RpcError, match="manager has scope operate, Damocles.AuthList needs admin"):
+            with pytest.raises(errors.RpcError, match=r"manager has scope operate, Damocles\.AuthList needs admin"):
                 worker.call("Damocles.AuthList")
 
         assert f.manager is not None
@@ -68,6 +69,43 @@ def test_the_manager_may_steer_its_workers(tmp_path: Path) -> None:
         for text in (f.logs(), shown, listed):
             assert set() == {secret for secret in secrets if secret in text}
             assert None is TOKEN.search(text)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_scraper_of_the_worker_needs_a_token_too(tmp_path: Path, is_open: bool) -> None:
+    """The worker's metrics want a token of scope read, unless they are open to everybody."""
+    port = farm.free_port()
+    metrics = f'[metrics]\nenable = true\nhttp_listen = "127.0.0.1:{port}"\nopen = {str(is_open).lower()}\n'
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=0, processors=metrics) as f:
+        f.start_manager()
+        f.start_worker()
+        url = f"http://127.0.0.1:{port}/metrics"
+        refused = wait_until(lambda: _get(url, None), "the metrics are served")
+        assert (200 if is_open else 401) == refused.status_code
+        assert is_open or "GET /metrics needs a token with scope read" in refused.text
+        cli(
+            "damocles-worker",
+            "auth",
+            "create",
+            "p",
+            "--scope",
+            "read",
+            "-c",
+            str(f.config),
+            "--output",
+            f"{tmp_path}/p",
+        )
+        allowed = _get(url, tokens.read_file(tmp_path / "p"))
+        assert allowed is not None
+        assert "damocles_worker_" in allowed.text
+
+
+def _get(url: str, token: str | None) -> httpx2.Response | None:
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        return httpx2.get(url, headers=headers)
+    except httpx2.ConnectError:
+        return None
 
 
 def test_without_its_token_a_worker_waits_and_says_so(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_threads_are_grouped_by_state_and_reason() -> None:
         detail("Paused", waits="resume"),
         detail("Idle"),
     ]
-    samples = read(exposition.threads("p", listed))
+    samples = read(exposition.threads("p", exposition.grouped(listed)))
     assert {
         ("p_threads", "reason=C2,state=Running"): 1.0,
         ("p_threads", "reason=slot of c2,state=Waiting"): 2.0,
@@ -127,7 +127,7 @@ def test_threads_are_grouped_by_state_and_reason() -> None:
 def test_workers_that_make_up_states_do_not_flood_the_metrics() -> None:
     """However many states and reasons are told, the most frequent two hundred are given."""
     listed = [detail("Running", at=f"State{number}") for number in range(1000)] + [detail("Running", at="Common")] * 2
-    samples = read(exposition.threads("p", listed))
+    samples = read(exposition.threads("p", exposition.grouped(listed)))
     assert 201 == len(samples)
     assert 2.0 == samples["p_sectors", "state=Common"]
 

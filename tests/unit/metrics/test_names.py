@@ -78,7 +78,7 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
         allocated={("10000",): 1},
         online=1,
         workers=[WORKER],
-        threads=[THREAD],
+        threads=exposition.grouped([THREAD]),
         looked_seconds_ago=1.0,
         free_bytes={("s",): 1},
         reserved_bytes={("s",): 1},

@@ -28,6 +28,7 @@ PROOF = SealProof(5)
 URL = "sim://manager"
 RESULTS = frozenset({"SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"})
 STALE = "is over: attempt"
+LANDED_OTHERWISE = "on chain already, with other content"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +144,10 @@ class Line:
             reply = await box.service.answer(body, caller)
         try:
             result = messages.decode_answer(reply.body, returns, url=URL, method=method, status=reply.status)
+            world.saw(method, params, result)
         finally:
             await anyio.sleep(dice.uniform(0.01, 0.5))
             await self._wait()
-        world.saw(method, params, result)
         cut_meanwhile: bool = self._machine.cut_off  # type: ignore[unreachable, unused-ignore]
         if cut_meanwhile or generation != box.generation or dice.random() < world.loss:
             await anyio.sleep(10)
@@ -325,8 +326,13 @@ class World:
         deadline = anyio.current_time() + self.options.patience_seconds
         while anyio.current_time() < deadline:
             for thread in [thread for machine in self.machines for thread in machine.workers]:
-                if thread.paused and STALE in (thread.sector.last_error or ""):
+                error = thread.sector.last_error or ""
+                if thread.paused and STALE in error:
                     thread.give_up("the sector was moved")
+                elif thread.paused and LANDED_OTHERWISE in error and thread.sector.id is not None:
+                    # An old copy of a store went on, after the newer one had landed its pre-commit: nobody can finish it.
+                    self.given_up.add(thread.sector.id)
+                    thread.give_up("landed with other content")
                 elif thread.paused:
                     thread.resume(None)
             await anyio.sleep(30)

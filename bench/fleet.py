@@ -1,0 +1,111 @@
+"""The fleet from the manager: 200 sham workers with 10,000 threads, listings, a fleet-wide resume, hung workers, a death."""
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.figures import Figure
+from damocles.rpc import sync
+from damocles.testing.farm import Farm
+from damocles.wire import control
+
+PROCESSES = 4
+WORKERS = 200
+THREADS = 50
+HUNG = 20
+ROUNDS = 12
+
+
+def figures() -> Iterator[Figure]:
+    """Measure."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        farm = stack.enter_context(Farm(Path(folder), threads=0, parameters=Path(folder), max_sectors=0))
+        farm.start_manager()
+        assert farm.manager is not None
+        url = f"http://127.0.0.1:{farm.manager_port}/rpc/v0"
+        home = Path(folder) / "manager"
+        share = WORKERS // PROCESSES
+        fleets = [_fleet(stack, url, home, first=number * share, workers=share) for number in range(PROCESSES)]
+        for fleet in fleets:
+            assert fleet.stdout is not None
+            fleet.stdout.readline()
+        manager = psutil.Process(farm.manager.pid)
+        before = sum(manager.cpu_times()[:2])
+        time.sleep(60)
+        yield Figure(
+            name=f"manager's CPU for the pings of {WORKERS} workers",
+            value=(sum(manager.cpu_times()[:2]) - before) / 60 * 100,
+            unit="% of a core",
+            at_most=5,
+        )
+        yield Figure(name="pings", value=WORKERS / 30, unit="per second")
+        admin = (home / "token").read_text().strip()
+        with sync.connect(url, token=admin, timeout_seconds=120) as peer:
+            everyone = control.Selection(all=True)
+            stuck = control.Selection(error="No cached parameters")
+
+            def call(method: str, *params: Any, returns: Any = Any) -> Callable[[], Any]:
+                return lambda: peer.call(f"Damocles.{method}", list(params), returns=returns)
+
+            yield from _times("list (registry)", call("Workers"))
+            yield from _times("info of one worker", call("FleetThreads", control.Selection(workers=["sham-007"])))
+            yield from _times(f"top ({WORKERS * THREADS} threads)", call("FleetThreads", everyone), rounds=5)
+            dry = control.Act(verb="resume", dry_run=True)
+            yield from _times("resume --error, dry run", call("FleetAct", stuck, dry), rounds=3)
+            yield from _times(
+                "resume --error of the fleet", call("FleetAct", stuck, control.Act(verb="resume")), rounds=3
+            )
+            hung = [_hang(stack) for _ in range(HUNG)]
+            worker = (home / "worker-token").read_text().strip()
+            with sync.connect(url, token=worker) as pinger:
+                for number, port in enumerate(hung):
+                    summary = {"Threads": 1, "Empty": 0, "Paused": 0, "Running": 1, "Waiting": 0, "Errors": 0}
+                    info = {"Name": f"hung-{number}", "Dest": f"127.0.0.1:{port}", "Version": "", "Summary": summary}
+                    pinger.call("Venus.WorkerPing", [info])
+            yield from _times(
+                f"info of one worker, {HUNG} others hang", call("FleetThreads", control.Selection(workers=["sham-007"]))
+            )
+            yield from _times(f"list, {HUNG} hang", call("Workers"))
+            yield from _times(f"top, {HUNG} hang (time-out 5 s)", call("FleetThreads", everyone), rounds=2)
+
+
+def _times(name: str, work: Callable[[], Any], rounds: int = ROUNDS) -> Iterator[Figure]:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1000)
+    yield Figure(name=f"{name}: p50", value=statistics.median(times), unit="ms")
+    yield Figure(name=f"{name}: p99 (of {rounds})", value=max(times), unit="ms")
+
+
+def _fleet(stack: ExitStack, url: str, home: Path, *, first: int, workers: int) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "damocles.testing.fleet", "--manager", url),
+            *("--token-file", str(home / "worker-token"), "--first", str(first)),
+            *("--workers", str(workers), "--threads", str(THREADS)),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    stack.callback(process.wait)
+    stack.callback(os.kill, process.pid, signal.SIGKILL)
+    return process
+
+
+def _hang(stack: ExitStack) -> int:
+    """Listen, and never answer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    stack.callback(listener.close)
+    return int(listener.getsockname()[1])

@@ -1,0 +1,118 @@
+"""What happens in each state of a window PoSt: see `handlers`.
+
+Whatever goes wrong is told to the manager, which has tries left and other workers. So no handler here fails.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from damocles.sealing import events, failures
+from damocles.wire import sectors, tasks, wdpost
+from damocles.worker.handlers import Handler
+from damocles.worker.jobs import Job
+
+log = structlog.get_logger(__name__)
+
+RESEND_SECONDS = 5.0
+_NO_REASON = "its files do not fit its commitment"
+
+
+async def allocate_post(job: Job) -> events.Event:
+    """Ask for a job. One whose answer is lost comes back to somebody when its lease is over."""
+    spec = wdpost.AllocateSpec(list(job.options.allowed_miners), proof_names(job.options.allowed_proofs))
+    try:
+        lent = await job.manager.allocate_posts(spec, 1, job.worker)
+    except failures.Failure as error:
+        log.warning("no window PoSt from the manager", error=str(error))
+        lent = []
+    return events.AllocatePost(lent[0]) if lent else events.Idle("a window PoSt from the manager")
+
+
+async def generate_post(job: Job) -> events.Event:
+    """Prove the sectors that can be read; a killed run leaves nothing."""
+    post = job.sector.post
+    assert post is not None
+    try:
+        output = await _prove(job, post)
+    except failures.Failure as failure:
+        log.error("window PoSt failed", job=post.id, error=failure.text)
+        return events.Generate(None, str(failure))
+    if output.faults:
+        log.warning("window PoSt met faults", job=post.id, faults=output.faults, reasons=output.reasons)
+    return events.Generate(output)
+
+
+async def submit_post(job: Job) -> events.Event:
+    """Hand in the result, again and again until the manager has it: it is kept as long as the worker lives."""
+    sector = job.sector
+    assert sector.post is not None
+    try:
+        known = await job.manager.finish_post(sector.post.id, sector.post_output, sector.post_error or "")
+    except failures.Failure as failure:
+        return events.Later(RESEND_SECONDS, f"the manager to take the window PoSt ({failure})")
+    if not known:
+        log.warning("the manager does not know the window PoSt any more", job=sector.post.id)
+    return events.Finish()
+
+
+HANDLERS: Mapping[str, Handler] = {handler.__name__: handler for handler in (allocate_post, generate_post, submit_post)}
+
+
+def proof_names(allowed: Sequence[int]) -> list[str]:
+    """Return the PoSt proofs of the sizes that a thread allows; nothing means any."""
+    sizes = dict.fromkeys(sectors.SealProof(number).size for number in allowed)
+    return [name for size in sizes for name in sectors.post_names_of(size)]
+
+
+async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
+    """Check the sectors, and prove them if there is none to name.
+
+    Raises:
+        failures.Failure: This machine, and not a sector, is the trouble.
+    """
+    work = post.input
+    replicas = [_replica(job, sector) for sector in work.sectors or ()]
+    limit_seconds = job.options.post_sector_seconds
+    checked: list[tasks.Fault] = await job.run(
+        "check_replicas", tasks.CheckReplicas(work.miner, work.proof_name, replicas, work.seed, limit_seconds)
+    )
+    reasons = {fault.sector_id: fault.reason for fault in checked}
+    if reasons and len(reasons) == len(replicas) > 1:
+        # Rather a lost mount than so many lost sectors; naming them all would cost the miner dearly.
+        number, reason = next(iter(reasons.items()))
+        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {number}: {reason}"
+        raise failures.Critical(msg)
+    if not reasons:
+        task = tasks.WindowPoSt(work.miner, work.proof_name, replicas, work.seed)
+        made: tasks.WindowPoStOutput = await job.run("window_post", task)
+        if not made.faults:
+            return wdpost.Output(made.proofs, [])
+        reasons = dict.fromkeys(made.faults, _NO_REASON)
+    return wdpost.Output([], sorted(reasons), {str(number): reason for number, reason in reasons.items()})
+
+
+def _replica(job: Job, sector: wdpost.Sector) -> tasks.Replica:
+    """Return where a sector's files are; those of an upgraded one have folders of their own."""
+    name = str(sectors.SectorID(_miner(job), sector.number))
+    sealed_folder, cache_folder = ("update", "update-cache") if sector.upgraded else ("sealed", "cache")
+    return tasks.Replica(
+        sector.number,
+        sector.comm_r,
+        str(_store(job, sector.accesses.cache_dir) / cache_folder / name),
+        str(_store(job, sector.accesses.sealed_file) / sealed_folder / name),
+    )
+
+
+def _miner(job: Job) -> int:
+    assert job.sector.post is not None
+    return job.sector.post.input.miner
+
+
+def _store(job: Job, name: str) -> Path:
+    store = job.persist_stores.get(name)
+    if store is None:
+        msg = f"sectors are in the persist store {name!r}, which is not attached here ([[attached]])"
+        raise failures.Critical(msg)
+    return store.path

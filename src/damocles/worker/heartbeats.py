@@ -1,0 +1,54 @@
+"""Tell the manager that a window PoSt is being worked on: it lends a silent worker's job to another one.
+
+The beat goes on whatever the thread does with the job, waiting for a slot included; only while it is paused it stops, so
+that somebody else may do the work.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+import structlog
+
+from damocles.sealing import failures
+from damocles.worker import upstream
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_SECONDS = 10.0
+
+
+async def run(
+    manager: upstream.Manager,
+    worker: str,
+    *,
+    at_work: Callable[[], str | None],
+    moved: Callable[[], Awaitable[None]],
+    lost: Callable[[str], None],
+    interval_seconds: Callable[[], float],
+) -> None:
+    """Beat until cancelled.
+
+    Args:
+        manager: Whom to tell.
+        worker: Our name.
+        at_work: Returns the id of the job that is being worked on.
+        moved: Returns after the next change of that.
+        lost: Hears why the manager does not want the job from us any more.
+        interval_seconds: How long between two beats.
+    """
+    while True:
+        job = at_work()
+        if job is None:
+            await moved()
+            continue
+        await anyio.sleep(interval_seconds())
+        if at_work() != job:
+            continue
+        try:
+            with anyio.fail_after(TIMEOUT_SECONDS):
+                is_ours = await manager.heartbeat_post(job, worker)
+        except (failures.Failure, TimeoutError) as error:
+            log.warning("heartbeat not delivered", job=job, error=str(error))
+            continue
+        if not is_ours and at_work() == job:
+            lost(f"the manager does not want {job} from us any more: it was removed, or lent to another worker")

@@ -1,0 +1,116 @@
+"""Farms that begin where another one ended: a sector is sealed once, and each test gets a copy of it."""
+
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from damocles.testing import farm
+from damocles.testing.farm import MINER, Farm, cli, wait_until
+from damocles.wire import records
+from damocles.wire.sectors import SectorID
+
+SECTOR = SectorID(MINER, 1)
+_KEPT = ("manager", "persist", "deals")
+
+
+def make_deals(base: Path, payloads: Mapping[str, bytes]) -> None:
+    """Offer payloads as deals to the managers of farms in `base`."""
+    (base / "deals").mkdir(exist_ok=True)
+    for name, payload in payloads.items():
+        file = base / name
+        file.write_bytes(payload)
+        cli("damocles-manager", "mock-deals", str(base / "deals"), str(file))
+
+
+def start_manager(f: Farm, *options: str) -> None:
+    """Start a manager that knows the persist store, and the deals if there are any."""
+    deals = ("--deals", str(f.base / "deals")) if (f.base / "deals").is_dir() else ()
+    f.start_manager("--store", f"persist={f.base}/persist", *deals, *options)
+
+
+@contextmanager
+def going_on(template: Path, base: Path, plan: str, **fields: Any) -> Iterator[Farm]:
+    """Yield a farm with a copy of another one's manager and files, its manager running, and a fresh thread for a plan."""
+    for name in _KEPT:
+        if (template / name).is_dir():
+            shutil.copytree(template / name, base / name)
+    fields = {"seal_interval": "1s", "recover_interval": "200ms", "threads": 1, **fields}
+    with Farm(base, plans=(plan,) * fields["threads"], **fields) as f:
+        start_manager(f)
+        yield f
+
+
+def ask(f: Farm, *command: str) -> str:
+    """Run a command of the manager's `util sealer`."""
+    at = ("--listen", f"127.0.0.1:{f.manager_port}", "--home", str(f.base / "manager"))
+    return cli("damocles-manager", "util", "sealer", *command, *at).stdout
+
+
+def record(f: Farm, sector: SectorID = SECTOR) -> records.SectorState:
+    """Return what the manager knows of a sector."""
+    found: records.SectorState = f.ask_manager("FindSectorInAllStates", [sector], records.SectorState)
+    return found
+
+
+def paused_with(f: Farm, text: str, seconds: float = 30.0) -> None:
+    """Wait until the thread pauses with this error."""
+    wait_until(
+        lambda: f.thread(0).thread_state.state == "Paused" and text in (f.thread(0).last_error or ""),
+        f"the thread pauses with {text!r}",
+        seconds,
+    )
+
+
+def finished(f: Farm, seconds: float = 60.0, times: int = 1) -> None:
+    """Wait until the thread has finished its job; nothing is left in its store then."""
+    wait_until(lambda: f.events(0).count("Finalized") == times, "the job is finished", seconds)
+    assert [] == [str(path) for path in (f.stores[0] / "data").rglob("*")]
+
+
+def stop_worker(f: Farm) -> None:
+    """Stop the worker."""
+    assert f.worker is not None
+    assert farm.stop(f.worker) == 0
+    f.worker = None
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that takes files, or says how often it does not before it does."""
+
+    refusals: int = 0
+    puts: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    port: int = 0
+
+
+@contextmanager
+def receiver(refusals: int = 0) -> Iterator[Receiver]:
+    """Run a receiver."""
+    state = Receiver(refusals)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            state.puts.append((self.path, dict(self.headers), body))
+            refused = len(state.puts) <= state.refusals
+            answer = b"come back later" if refused else b""
+            self.send_response(503 if refused else 200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            """Be quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield state
+        server.shutdown()
+        thread.join()

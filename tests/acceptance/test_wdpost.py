@@ -1,0 +1,123 @@
+"""Window PoSt by real processes: real sectors, real proofs, damaged files, hanging disks, lost workers."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import damocles_proofs as native
+import pytest
+
+from damocles.testing import farm
+from damocles.testing.farm import PARAMETER_CACHE, Farm, cli, wait_until
+from damocles.wire import wdpost
+
+SECTORS = 4  # two partitions of two
+POST_THREAD = SECTORS
+
+
+@pytest.fixture
+def parameters(tmp_path: Path) -> Path:
+    """Return a folder with the parameters of window PoSt and no others: sectors stop behind their persistence."""
+    names = native.params_for("wdpost", 2048)
+    folder = tmp_path / "parameters"
+    folder.mkdir()
+    for name in (names.params, names.vk, names.meta):
+        if not (PARAMETER_CACHE / name).exists():
+            pytest.skip(f"{PARAMETER_CACHE} lacks {name}: run `make params`")
+        (folder / name).symlink_to(PARAMETER_CACHE / name)
+    return folder
+
+
+def start(f: Farm, *options: str, name: str = "worker.toml") -> None:
+    """Start a farm whose worker seals `SECTORS` sectors and has a thread for window PoSts beside."""
+    config = f.config.read_text().replace("[[attached]]", '[[sealing_thread]]\nplan = "wdpost"\n\n[[attached]]')
+    f.config.write_text(config)
+    f.start_manager(*options)
+    f.start_worker()
+    wait_until(
+        lambda: all("No cached parameters" in (f.thread(index).last_error or "") for index in range(SECTORS)),
+        "all sectors are persisted",
+    )
+
+
+def make(f: Farm) -> list[str]:
+    """Let the manager make jobs; return their ids."""
+    with f.manager_client() as manager:
+        return [job.id for job in manager.call("Damocles.MockWdPoSt", [], returns=list[wdpost.Brief])]
+
+
+def jobs(f: Farm) -> dict[str, wdpost.Brief]:
+    """Return all jobs by id."""
+    return {job.id: job for job in f.ask_manager("WdPoStAllJobs", [], wdpost.Listed).jobs}
+
+
+def finished(f: Farm, *ids: str) -> dict[str, wdpost.Brief]:
+    """Wait until jobs are finished, and return all."""
+    return wait_until(
+        lambda: (found := jobs(f)) and all(found[i].state is wdpost.State.FINISHED for i in ids) and found,
+        "the jobs are finished",
+        60,
+    )
+
+
+def options(f: Farm) -> dict[str, Any]:
+    """Return how these farms are made."""
+    return {}
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_partitions_are_proved_and_faults_are_named(tmp_path, parameters):
+    """Whole partitions are proved; a damaged and a hanging sector are named with a reason, and the rest is proved."""
+    sealing = 'wdpost_sector_timeout = "1s"\nwdpost_heartbeat_interval = "200ms"'
+    with Farm(tmp_path, threads=SECTORS, parameters=parameters, sealing=sealing, max_sectors=SECTORS) as f:
+        start(f)
+        first, second = make(f)
+        done = finished(f, first, second)
+        assert [(2, 0, "", 1), (2, 0, "", 1)] == [
+            (done[i].sectors, done[i].faults, done[i].error, done[i].tries) for i in (first, second)
+        ]
+        post = f.thread(POST_THREAD)
+        assert ("-", "wdpost", None) == (post.location, post.plan, post.job_id)
+
+        sealed = tmp_path / "persist" / "sealed"
+        data = (sealed / "s-t010000-1").read_bytes()
+        (sealed / "s-t010000-1").write_bytes(bytes(len(data)))
+        (sealed / "s-t010000-4").unlink()
+        os.mkfifo(sealed / "s-t010000-4")  # whoever opens it waits for ever
+        damaged, hanging = make(f)
+        found = finished(f, damaged, hanging)
+        assert {damaged: 1, hanging: 1} == {i: found[i].faults for i in (damaged, hanging)}
+        reasons = {**found[damaged].output.reasons, **found[hanging].output.reasons}
+        assert reasons["1"] == "its files do not fit its commitment"
+        assert f"{sealed}/s-t010000-4 or its cache was not read within 1 s" == reasons["4"]
+        follow = [i for i in found if i not in {first, second, damaged, hanging}]
+        assert len(follow) == 2
+        rest = finished(f, *follow)
+        assert [(1, 0, ""), (1, 0, "")] == [(rest[i].sectors, rest[i].faults, rest[i].error) for i in follow]
+
+        listed = cli("damocles-manager", "util", "worker", "wdpost", "list", "--listen", f"127.0.0.1:{f.manager_port}")
+        lines = listed.stdout.splitlines()
+        assert len(lines) == 3, "those that were proved are hidden"
+        assert all("Faults(1)" in line for line in lines[1:])
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_lost_worker_s_job_is_taken_over_and_a_result_waits_for_the_manager(tmp_path, parameters):
+    """A job of a killed worker is lent again; a result made while the manager is away is delivered when it is back."""
+    sealing = 'wdpost_heartbeat_interval = "200ms"'
+    with Farm(tmp_path, threads=SECTORS, parameters=parameters, sealing=sealing, max_sectors=SECTORS) as f:
+        start(f)
+        f.ask_manager("WdPoStAllJobs", [], wdpost.Listed)
+        f.resume  # noqa: B018
+        ids = make(f)
+        wait_until(lambda: any(job.state is wdpost.State.RUNNING for job in jobs(f).values()), "a job is lent")
+        assert f.manager is not None
+        farm.stop(f.manager, kill=True)
+        wait_until(lambda: f.thread(POST_THREAD).job_state == "Generated", "the proof is made")
+        f.start_manager()
+        done = finished(f, *ids)
+        assert {""} == {done[i].error for i in ids}

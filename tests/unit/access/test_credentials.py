@@ -1,0 +1,63 @@
+"""Which token a command shows to a daemon, and which it keeps to itself."""
+
+from pathlib import Path
+
+import pytest
+
+from damocles.cli import common, credentials
+from damocles.rpc import tokens
+
+HERE = "http://127.0.0.1:1789/rpc/v0"
+ELSEWHERE = "http://198.51.100.7:1789/rpc/v0"  # an address that no machine has
+VARIABLE = "DAMOCLES_TOKEN_OF_THE_TEST"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A daemon's home with its own token."""
+    tokens.ensure_file(tmp_path / "home" / "token")
+    return tmp_path / "home"
+
+
+def found(url: str, home: Path, given: Path | None = None) -> str | None:
+    """Find the token for a URL."""
+    return credentials.token(url, given=given, variable=VARIABLE, home=home)
+
+
+def test_the_token_of_this_machine_is_found(home: Path) -> None:
+    """On the daemon's own machine nothing has to be said."""
+    for url in (HERE, "https://localhost:1789/rpc/v0", "http://[::1]:1789/rpc/v0"):
+        assert tokens.read_file(home / "token") == found(url, home)
+
+
+def test_it_goes_nowhere_else(home: Path) -> None:
+    """Whoever answers at an address of another machine is not sent this machine's token."""
+    for url in (ELSEWHERE, "https://198.51.100.7/rpc/v0"):
+        assert None is found(url, home)
+
+
+def test_what_is_given_goes_anywhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is named wins over the variable, and that over what is found."""
+    given = tmp_path / "given"
+    tokens.ensure_file(given)
+    monkeypatch.setenv(VARIABLE, "dmc_variable\n")
+    for url in (HERE, ELSEWHERE):
+        assert "dmc_variable" == found(url, home)
+        assert tokens.read_file(given) == found(url, home, given)
+
+
+def test_no_token_is_no_error(tmp_path: Path) -> None:
+    """Where there is no token none is shown: the daemon says what it wants, and the original wants none."""
+    assert None is found(HERE, tmp_path / "nowhere")
+
+
+def test_files_that_cannot_be_used_are_told(home: Path, tmp_path: Path) -> None:
+    """A file that is missing or holds something else is named, not skipped."""
+    with pytest.raises(common.Failed, match=r"the token file .*/none cannot be read: No such file or directory"):
+        found(HERE, home, tmp_path / "none")
+    (home / "token").write_text("secret")
+    with pytest.raises(common.Failed, match=r"/home/token holds no token") as raised:
+        found(HERE, home)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(common.Failed, match=r"the authorities in .* cannot be used"):
+        credentials.connect(HERE, token=None, ca_file=tmp_path / "none", timeout_seconds=1)
