@@ -1,11 +1,14 @@
 """Sectors that many tests begin with, sealed once each."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from damocles.testing.farm import Farm, wait_until
+from damocles import proofs
+from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm, wait_until
 
 from . import plan_farms
 
@@ -34,6 +37,35 @@ def proven(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path
         plan_farms.start_manager(f)
         f.start_worker()
         wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", 400, every=0.5)
+    return base
+
+
+@pytest.fixture(scope="session")
+def update_parameters() -> None:
+    """Skip what proves an upgrade if its parameters of 2KiB are not there."""
+    names = proofs.parameter_files("update", 2048)
+    missing = [name for name in names if not (PARAMETER_CACHE / name).exists()]
+    if missing:
+        pytest.skip(f"{PARAMETER_CACHE} lacks {', '.join(missing)}: run `make params`")
+
+
+@pytest.fixture(scope="session")
+def upgraded(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_parameters: None) -> Path:
+    """Return a farm's folder whose sector 1 was upgraded with deals.
+
+    On the way its worker was killed, and one of the files that it had persisted was lost.
+    """
+    base = tmp_path_factory.mktemp("upgraded")
+    plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
+    with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
+        plan_farms.ask(f, "snap", "fetch", str(MINER))
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:Persisted=kill")
+        assert f.worker is not None
+        assert f.worker.wait(400) == -signal.SIGKILL, f.logs()
+        (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
+        f.start_worker()
+        plan_farms.finished(f)
+        shutil.copytree(f.stores[0], base / "store-of-upgrade")
     return base
 
 

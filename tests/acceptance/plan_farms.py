@@ -2,13 +2,15 @@
 
 import http.server
 import shutil
+import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from damocles.sealing.states import State
 from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm, cli, wait_until
 from damocles.wire import records
@@ -66,10 +68,38 @@ def paused_with(f: Farm, text: str, seconds: float = 30.0) -> None:
     )
 
 
+def wait_for(f: Farm, thread_state: str) -> None:
+    """Wait until the thread is in a state."""
+    wait_until(lambda: f.thread(0).thread_state.state == thread_state, f"the thread is {thread_state}")
+
+
+def wait_for_event(f: Farm, event: str) -> None:
+    """Wait until an event is in the thread's journal."""
+    wait_until(lambda: event in f.events(0), f"{event} is recorded")
+
+
 def finished(f: Farm, seconds: float = 60.0, times: int = 1) -> None:
     """Wait until the thread has finished its job; nothing is left in its store then."""
     wait_until(lambda: f.events(0).count("Finalized") == times, "the job is finished", seconds)
     assert [] == [str(path) for path in (f.stores[0] / "data").rglob("*")]
+
+
+def kill_in_each_state(f: Farm, point: str, states: Iterable[State]) -> None:
+    """Start the worker once for each state, and let it be killed at this point of it."""
+    for state in states:
+        # A record in Empty is of a thread that waits: there is none on the straight way.
+        if point == "journal.after" and state is State.Empty:
+            continue
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}:{state}=kill")
+        assert f.worker is not None
+        assert f.worker.wait(60) == -signal.SIGKILL, f"not killed at {point}:{state}\n{f.logs()}"
+
+
+def files(base: Path, *folders: str) -> dict[str, bytes]:
+    """Return replicas, trees and `p_aux` below folders of the persist store; `t_aux` names the paths of its sealing."""
+    persist = base / "persist"
+    found = [path for folder in folders for path in (persist / folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(persist)): path.read_bytes() for path in found if path.name != "t_aux"}
 
 
 def stop_worker(f: Farm) -> None:

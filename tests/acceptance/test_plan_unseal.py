@@ -1,6 +1,6 @@
 """The plan `unseal` with real proofs: pieces come out of a sector and reach every kind of destination."""
 
-import signal
+import shutil
 
 import pytest
 
@@ -102,9 +102,7 @@ def test_a_piece_that_is_given_up_is_told_and_the_sector_stays_good(tmp_path, se
         plan_farms.paused_with(f, "permanent: upload to")
         assert tasks(f)[piece].state == "uploading"
         f.resume(0, "Aborted")
-        farm_events = wait_until(
-            lambda: "Discarded" in f.events(0) and f.events(0), "the sector is given up"
-        )
+        farm_events = wait_until(lambda: "Discarded" in f.events(0) and f.events(0), "the sector is given up")
         assert "Finalized" not in farm_events
         assert ("failed", "task aborted") == (tasks(f)[piece].state, tasks(f)[piece].error)
         after = plan_farms.record(f)
@@ -123,12 +121,7 @@ def test_a_worker_killed_in_each_state_delivers_the_same(tmp_path, sealed, point
     (piece, payload), _ = payloads(sealed)
     with plan_farms.receiver() as server, plan_farms.going_on(sealed, tmp_path, "unseal", seal_interval="1h") as f:
         want(f, piece, f"file://{tmp_path}/out", f"http://127.0.0.1:{server.port}/up")
-        for state in unseal.PLAN.steps:
-            if state is State.Finished or (point == "journal.after" and state is State.Empty):
-                continue
-            f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}:{state}=kill")
-            assert f.worker is not None
-            assert f.worker.wait(30) == -signal.SIGKILL, f"not killed at {point}:{state}\n{f.logs()}"
+        plan_farms.kill_in_each_state(f, point, [state for state in unseal.PLAN.steps if state is not State.Finished])
         f.start_worker()
         plan_farms.finished(f)
         assert (tmp_path / "out").read_bytes() == payload
@@ -136,3 +129,23 @@ def test_a_worker_killed_in_each_state_delivers_the_same(tmp_path, sealed, point
         assert str(SECTOR) == f.history(0)[0].sector
         assert 1 == f.events(0).count("AllocatedUnsealSector")
         assert 2 == f.events(0).count("Uploaded")
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_a_piece_comes_out_of_an_upgraded_sector(tmp_path, upgraded, cleaned):
+    """The data of an upgrade is decoded, also where the replica from before it has been removed."""
+    with plan_farms.going_on(upgraded, tmp_path, "unseal") as f:
+        if cleaned:
+            for folder in ("sealed", "cache"):
+                shutil.rmtree(tmp_path / "persist" / folder)
+        pieces = plan_farms.record(f).pieces
+        assert pieces is not None
+        want(f, pieces[1].piece.cid, f"file://{tmp_path}/out")
+        f.start_worker()
+        plan_farms.finished(f)
+        assert (upgraded / "b").read_bytes() == (tmp_path / "out").read_bytes()
+        after = plan_farms.record(f)
+        assert (True, True, False) == (after.finalized, after.upgraded, after.unsealing)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import anyio
 from cyclopts import Parameter, validators
@@ -16,6 +16,12 @@ from damocles.rpc import access, address, tls
 from damocles.wire import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
+_FAMILIES = {
+    "interactive": SealFamily.V1_1,
+    "synthetic": SealFamily.SYNTHETIC,
+    "non-interactive": SealFamily.NON_INTERACTIVE,
+}
+
 Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 
 
@@ -27,6 +33,7 @@ def mock(
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
     store: list[str] | None = None,
     max_sectors: Count | None = None,
+    seal_proof: Literal["interactive", "synthetic", "non-interactive"] = "interactive",
     block_delay: str = "1s",
     pre_commit_delay: Count = 0,
     proof_delay: Count = 0,
@@ -55,6 +62,7 @@ def mock(
         home: Folder of the database.
         store: A persist store as NAME=PATH, repeatable; without any, workers may name what they like.
         max_sectors: Hand out this many sectors in all, then none.
+        seal_proof: Family of the proofs of new sectors; the last one is for workers with the plan niporep.
         block_delay: Length of an epoch of the mock chain.
         pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
         proof_delay: Epochs from the submission of a proof to its landing.

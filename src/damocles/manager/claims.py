@@ -65,21 +65,32 @@ class Claims:
             log.info("sector allocated", sector=str(claimed.allocated.id), to=holder, attempt=claimed.attempt)
         return claimed
 
-    async def claim(self, sector: SectorID, worker: str, location: str, last_known: int | None) -> int:
+    async def claim(
+        self, sector: SectorID, worker: str, location: str, last_known: int | None, ticket: seal.Ticket | None
+    ) -> int:
         """Give the next attempt at a sector to a worker and return its number.
 
         It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
         stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Sectors
-        that were handed out without a number go to the first who claims them.
+        that were handed out without a number go to the first who claims them. A copy that is older than the submitted
+        pre-commit has another `ticket`, or none: it could only contradict what the chain holds, and is refused too.
 
         Raises:
             rpc.errors.RpcError: Code 11409: another worker has the sector.
         """
 
         def transaction(tx: Connection) -> int:
-            sectors.load(tx, sector)
+            record = sectors.load(tx, sector)
+            # Work on a sector that is on the chain already begins with what the chain holds.
+            submitted = record.pre_commit if sectors.job_of(record) is sectors.Job.SEALING else None
             present, holder, place = self._present(tx, sector)
             known = last_known == present or (holder is None and last_known is None)
+            if (holder, place) != (worker, location) and submitted is not None and submitted.ticket != ticket:
+                raise rpc_errors.RpcError(
+                    rpc_errors.Code.STALE_ATTEMPT,
+                    f"attempt {last_known} at {sector} is over: this copy of the store is older than the pre-commit that"
+                    " was submitted from it; go on with the newer copy, and abort the sector here",
+                )
             if (holder, place) != (worker, location) and not known:
                 raise _stale(sector, last_known, present, holder)
             tx.execute(update(_rows).where(_at(sector)).values(holder=worker, holder_location=location))

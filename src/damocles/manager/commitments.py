@@ -50,9 +50,7 @@ class Commitments:
         head = await self._chain.head()
         on_chain = await self._chain.sector(sector)
         ticket = await self._chain.ticket(sector.miner, content.ticket.epoch)
-        kept = records.SubmittedPreCommit(
-            commitments.sealed_cid(content.comm_r), commitments.unsealed_cid(content.comm_d), content.ticket
-        )
+        kept = _kept(content)
 
         def submit(tx: Connection) -> seal.Submitted:
             record = sectors.load(tx, sector)
@@ -130,29 +128,53 @@ class Commitments:
         Raises:
             errors.Unverifiable: It cannot be checked now; the worker may send it again.
         """
-        known = await self._database.read(lambda tx: _known_proof(tx, sector, content, hard_reset))
+        record = await self._load(sector)
+        known = _known_proof(record, content, hard_reset)
         if known is not None:
             return known
         try:
-            await self._chain.check_proof(sector, content.proof)
+            if SealProof(record.proof).is_non_interactive:
+                await self._check_non_interactive(record, content)
+            else:
+                await self._chain.check_proof(sector, content.proof)
         except interface.Refused as error:
             return _logged("proof", sector, seal.Submitted(seal.SubmitResult.REJECTED, str(error)))
 
         def submit(tx: Connection) -> seal.Submitted:
-            known = _known_proof(tx, sector, content, hard_reset)
+            record = sectors.load(tx, sector)
+            known = _known_proof(record, content, hard_reset)
             if known is not None:
                 return known
-            record = sectors.load(tx, sector)
             try:
                 cid = self._chain.send_proof(tx, seal.AllocatedSector(sector, record.proof), content)
             except interface.Refused as error:
                 # Another valid proof has landed: all the worker wants is there.
                 return seal.Submitted(seal.SubmitResult.DUPLICATE, str(error))
             messages = msgspec.structs.replace(record.messages, commit_cid=cid, need_send=False)
-            sectors.save(tx, msgspec.structs.replace(record, submitted_proof=content, messages=messages), self._clock())
+            proven = msgspec.structs.replace(record, submitted_proof=seal.Proof(content.proof), messages=messages)
+            if content.pre_commit is not None:
+                proven = msgspec.structs.replace(proven, pre_commit=_kept(content.pre_commit))
+            sectors.save(tx, proven, self._clock())
             return seal.Submitted(seal.SubmitResult.ACCEPTED)
 
         return _logged("proof", sector, await self._database.write(submit))
+
+    async def _check_non_interactive(self, record: records.SectorState, content: seal.Proof) -> None:
+        """Check what a pre-commit would have been checked for, then the proof.
+
+        Raises:
+            interface.Refused: The chain will not take it.
+        """
+        pre_commit = content.pre_commit
+        if pre_commit is None:
+            msg = "a non-interactive proof needs CommR, CommD and ticket with it (PreCommit), which this worker did not send"
+            raise interface.Refused(msg)
+        head = await self._chain.head()
+        ticket = await self._chain.ticket(record.id.miner, pre_commit.ticket.epoch)
+        refused = self._check_pre_commit(record, pre_commit, head, ticket)
+        if refused is not None:
+            raise interface.Refused(refused.desc or "refused")
+        await self._chain.check_non_interactive(seal.AllocatedSector(record.id, record.proof), content)
 
     async def poll_proof_state(self, sector: SectorID) -> seal.Polled:
         """Return how far the proof has come."""
@@ -188,14 +210,20 @@ def _comm_d(record: records.SectorState) -> tuple[bytes, str]:
     return commitments.comm_d(known, int(size)), "with its deals"
 
 
-def _known_proof(tx: Connection, sector: SectorID, content: seal.Proof, hard_reset: bool) -> seal.Submitted | None:
+def _known_proof(record: records.SectorState, content: seal.Proof, hard_reset: bool) -> seal.Submitted | None:
     """Answer what the record alone decides."""
-    record = sectors.load(tx, sector)
-    if record.pre_commit is None:
+    if record.pre_commit is None and not SealProof(record.proof).is_non_interactive:
         return seal.Submitted(seal.SubmitResult.REJECTED, _NO_PRE_COMMIT)
     if record.submitted_proof is not None and not hard_reset:
-        return _compare(record.submitted_proof == content)
+        return _compare(record.submitted_proof.proof == content.proof)
     return None
+
+
+def _kept(content: seal.PreCommit) -> records.SubmittedPreCommit:
+    """Return a pre-commit as a record keeps it."""
+    return records.SubmittedPreCommit(
+        commitments.sealed_cid(content.comm_r), commitments.unsealed_cid(content.comm_d), content.ticket
+    )
 
 
 def _logged(what: str, sector: SectorID, answer: seal.Submitted) -> seal.Submitted:

@@ -224,7 +224,13 @@ def reopen(tx: Connection, record: records.SectorState, holder: str, now: float)
     fresh = msgspec.structs.replace(record, finalized=False, latest_state=None)
     key = {"of_miner": record.id.miner, "of_number": record.id.number}
     attempt = tx.execute(_SELECT, key).one().attempt + 1
-    allocation = {"attempt": attempt, "allocated_to": holder, "allocated_at": now}
+    allocation = {
+        "attempt": attempt,
+        "allocated_to": holder,
+        "allocated_at": now,
+        "holder": None,
+        "holder_location": None,
+    }
     tx.execute(_UPDATE, {**key, **allocation, **_columns(fresh, now)})
     return int(attempt)
 

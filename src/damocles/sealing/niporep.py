@@ -1,40 +1,37 @@
-"""The plan `niporep`: non-interactive PoRep, which needs neither a pre-commit nor a seed from the chain.
+"""The plan `niporep`: non-interactive PoRep, which needs no pre-commit.
 
-Without a pre-commit there is nothing to wait for between PC2 and C1: the seed is derived from a recent epoch, and the
-proof is verified and landed in one message.
+There is nothing to wait for between PC2 and C1: the challenges follow from the replica itself, and the commitments reach
+the chain together with the proof. Deals are never put into such a sector.
 """
+
+from dataclasses import replace
 
 from damocles.sealing import events as e
 from damocles.sealing import sealer
 from damocles.sealing.plans import Plan, Step
 from damocles.sealing.states import State as S
 
-# Up to PC1 the two plans are one; deals are never put into such a sector.
-_SHARED = (S.Empty, S.Allocated, S.DealsAcquired, S.PieceAdded, S.TreeDBuilt, S.TicketAssigned)
-_LATER = (S.Persisted, S.PersistanceSubmitted, S.SeedAssigned, S.C1Done, S.C2Done, S.ProofSubmitted, S.Finished)
-_SEALED = ("allocated", "pieces", "ticket", "pc2out")
+_SEALER = sealer.PLAN.steps
+_BEFORE = (S.DealsAcquired, S.PieceAdded, S.TreeDBuilt, S.TicketAssigned)
+_AFTER = (S.Persisted, S.PersistanceSubmitted, S.SeedAssigned, S.C1Done, S.C2Done, S.ProofSubmitted, S.Finished)
+
+# Once the proof is submitted, the chain holds the commitments.
+_UNTIL = S.ProofSubmitted
 
 PLAN = Plan(
     "niporep",
     {
-        **{state: sealer.PLAN.steps[state] for state in _SHARED},
+        S.Empty: _SEALER[S.Empty],
         S.Allocated: Step(
-            does="no_deals", stage="AcquireDeals", to={e.AcquireDeals: S.DealsAcquired}, needs=("allocated",)
+            does="no_deals",
+            stage="AcquireDeals",
+            to={e.AcquireDeals: S.DealsAcquired},
+            needs=("allocated",),
+            until=_UNTIL,
         ),
-        S.PC1Done: Step(
-            does="pc2",
-            stage="PC2",
-            to={e.PC2: S.PC2Done},
-            needs=("allocated", "pieces", "ticket", "pc1out"),
-            files=("staged", "tree_d", "layers"),
-        ),
-        S.PC2Done: Step(
-            does="persist",
-            stage="PersistFiles",
-            to={e.Persist: S.Persisted},
-            needs=_SEALED,
-            files=("sealed", "tree_r_last"),
-        ),
-        **{state: sealer.PLAN.steps[state] for state in _LATER},
+        **{state: replace(_SEALER[state], until=_UNTIL) for state in _BEFORE},
+        S.PC1Done: replace(_SEALER[S.PC1Done], to={e.PC2: S.PC2Done}),
+        S.PC2Done: replace(_SEALER[S.PCLanded], until=_UNTIL),
+        **{state: _SEALER[state] for state in _AFTER},
     },
 )

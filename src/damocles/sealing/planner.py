@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from damocles.sealing import events, failures, plans, rebuild, sealer, snapup, unseal, wdpost
+from damocles.sealing import events, failures, niporep, plans, rebuild, sealer, snapup, unseal, wdpost
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 
 PLANS: Mapping[str, plans.Plan] = {
-    plan.name: plan for plan in (sealer.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN, wdpost.PLAN)
+    plan.name: plan for plan in (sealer.PLAN, niporep.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN, wdpost.PLAN)
 }
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 def runs(numbers: Iterable[int]) -> list[int]:
     """Return the runs of a set: `{1, 2, 3, 10}` is `[1, 3, 6, 1]`, the empty set `[0]`."""
-    result, end = [], 0
+    result: list[int] = []
+    end = 0
     for number in sorted(set(numbers)):
         if result and number == end:
             result[-1] += 1
@@ -17,7 +18,8 @@ def runs(numbers: Iterable[int]) -> list[int]:
 
 def members(lengths: Iterable[int]) -> list[int]:
     """Return the numbers in ascending order (inverse of `runs`)."""
-    found, start = [], 0
+    found: list[int] = []
+    start = 0
     for index, length in enumerate(lengths):
         if index % 2:
             found += range(start, start + length)

@@ -79,10 +79,15 @@ class PreCommit(msgspec.Struct, frozen=True):
     ticket: Ticket = field(name="Ticket")
 
 
-class Proof(msgspec.Struct, frozen=True):
-    """A Groth16 proof (`ProofOnChainInfo`)."""
+class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Groth16 proof (`ProofOnChainInfo`).
+
+    With a non-interactive one go the commitments that it is about, as nobody has pre-committed them. They are not in
+    the original's struct.
+    """
 
     proof: bytes = field(name="Proof")
+    pre_commit: PreCommit | None = field(name="PreCommit", default=None)
 
 
 class Submitted(msgspec.Struct, frozen=True):

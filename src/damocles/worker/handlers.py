@@ -112,10 +112,12 @@ async def pc2(job: Job) -> events.Event:
     assert sector.pc1out is not None
     await in_thread(_prepare_pc2, place)
     out: tasks.PC2Output = await job.run("pc2", tasks.PC2(sector.pc1out, str(place.cache_dir), str(place.sealed_file)))
+    if sector.proof_type.is_synthetic:
+        return events.PC2NeedSyntheticProof(out)  # which are checked where they are made
     if job.options.verify_after_pc2:
         # Vanilla proofs for an arbitrary seed: a bad layer or tree is found hours before the chain would tell.
         await job.run("c1", c1_task(job, bytes(32), out))
-    return events.PC2NeedSyntheticProof(out) if sector.proof_type.is_synthetic else events.PC2(out)
+    return events.PC2(out)
 
 
 async def synth_proof(job: Job) -> events.Event:
@@ -140,10 +142,7 @@ async def synth_proof(job: Job) -> events.Event:
 
 async def submit_pre_commit(job: Job) -> events.Event:
     """Hand in the commitments; the manager takes the same content twice as one."""
-    sector = job.sector
-    assert sector.pc2out is not None
-    assert sector.ticket is not None
-    content = seal.PreCommit(sector.pc2out.comm_r, sector.pc2out.comm_d, sector.ticket)
+    sector, content = job.sector, _commitments(job)
 
     async def submit(reset: bool) -> seal.Submitted:
         return await job.manager.submit_pre_commit(job.allocated, content, reset=reset)
@@ -204,7 +203,7 @@ async def submit_proof(job: Job) -> events.Event:
     """Hand in the proof; the manager takes the same proof twice as one."""
     sector = job.sector
     assert sector.proof is not None
-    proof = seal.Proof(bytes(sector.proof))
+    proof = seal.Proof(bytes(sector.proof), _commitments(job) if sector.proof_type.is_non_interactive else None)
 
     async def submit(reset: bool) -> seal.Submitted:
         return await job.manager.submit_proof(job.id, proof, reset=reset)
@@ -244,9 +243,20 @@ HANDLERS: Mapping[str, Handler] = {
 }
 
 
+def _commitments(job: Job) -> seal.PreCommit:
+    sector = job.sector
+    assert sector.pc2out is not None
+    assert sector.ticket is not None
+    return seal.PreCommit(sector.pc2out.comm_r, sector.pc2out.comm_d, sector.ticket)
+
+
 def sector_spec(job: Job) -> seal.AllocateSectorSpec:
-    """Return what this thread is willing to work on."""
-    return seal.AllocateSectorSpec(list(job.options.allowed_miners), list(job.options.allowed_proofs))
+    """Return what this thread is willing to work on; for the plan `niporep`, of the proofs its own family alone."""
+    proofs = list(job.options.allowed_proofs)
+    if job.sector.plan == "niporep":
+        family = [int(sectors.SealProof.of(s, sectors.SealFamily.NON_INTERACTIVE)) for s in sectors.SectorSize]
+        proofs = [proof for proof in proofs if proof in family] or family
+    return seal.AllocateSectorSpec(list(job.options.allowed_miners), proofs)
 
 
 def check_comm_r(job: Job, found: codec.Bytes32, expected: codec.Bytes32 | None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from damocles.sealing.sectors import Sector
 from damocles.worker import (
     handlers,
+    handlers_niporep,
     handlers_rebuild,
     handlers_snapup,
     handlers_unseal,
@@ -14,6 +15,7 @@ from damocles.worker import (
 
 HANDLERS: Mapping[str, handlers.Handler] = {
     **handlers.HANDLERS,
+    **handlers_niporep.HANDLERS,
     **handlers_snapup.HANDLERS,
     **handlers_rebuild.HANDLERS,
     **handlers_unseal.HANDLERS,

@@ -339,9 +339,7 @@ class SealingThread:
         self._show("Running", "claiming the sector")
         try:
             with anyio.fail_after(CLAIM_TIMEOUT_SECONDS):
-                attempt = await self.around.manager.claim(
-                    sector, self.around.instance, str(self.location), self.sector.claim
-                )
+                attempt = await self._take(sector)
             self._claimed = sector
         except failures.Temporary as error:
             log.warning("sector not claimed yet", sector=str(sector), error=str(error))
@@ -352,6 +350,15 @@ class SealingThread:
         except failures.Failure as failure:
             return events.Failed(failure.level.value, str(failure))
         return events.Claimed(attempt) if attempt is not None else None
+
+    async def _take(self, sector: wire_sectors.SectorID) -> int | None:
+        return await self.around.manager.claim(
+            sector,
+            self.around.instance,
+            str(self.location),
+            last_known=self.sector.claim,
+            ticket=self.sector.ticket,
+        )
 
     async def _execute(self, store: sealing.SealingStore, does: str) -> events.Event:
         self._show("Running")
@@ -497,7 +504,7 @@ class SealingThread:
         sector = self.sector
         try:
             if sector.id is not None and sector.id != self._claimed:
-                await self.around.manager.claim(sector.id, self.around.instance, str(self.location), sector.claim)
+                await self._take(sector.id)
                 self._claimed = sector.id
             await call()
         except (failures.Abort, failures.Stale):

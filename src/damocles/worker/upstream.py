@@ -92,15 +92,23 @@ class Manager:
         """Make calls for a sector under this attempt, or none at all until one is claimed."""
         self._attempts[sector] = attempt
 
-    async def claim(self, sector: sectors.SectorID, worker: str, location: str, last_known: int | None) -> int | None:
+    async def claim(
+        self,
+        sector: sectors.SectorID,
+        worker: str,
+        location: str,
+        *,
+        last_known: int | None,
+        ticket: seal.Ticket | None,
+    ) -> int | None:
         """Take up a sector that was found in a journal; `None` from a manager that knows no attempts.
 
-        The manager grants it to whoever has it already, and to a worker whose journal is up to date (`last_known`):
-        so a store can be moved, and one that was left behind is refused as `failures.Stale`.
+        The manager grants it to whoever has it already, and to a worker whose journal is up to date (`last_known`,
+        `ticket`): so a store can be moved, and one that was left behind is refused as `failures.Stale`.
         """
         if self._knows_claims:
             try:
-                attempt = await self._send("Damocles.Claim", [sector, worker, location, last_known], int)
+                attempt = await self._send("Damocles.Claim", [sector, worker, location, last_known, ticket], int)
             except errors.RpcError:
                 self._knows_claims = False
             else:

@@ -38,10 +38,23 @@ class RecordedVerifier:
 
     answer: bool | Exception = True
     claims: list[tasks.VerifySeal] = field(default_factory=list)
+    posts: list[tasks.VerifyWindowPoSt] = field(default_factory=list)
 
     async def verify(self, claim: tasks.VerifySeal) -> bool:
         """Answer as told."""
         self.claims.append(claim)
+        return self._told()
+
+    async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
+        """Answer as told."""
+        self.posts.append(claim)
+        return self._told()
+
+    async def verify_update(self, claim: tasks.SnapVerify) -> bool:
+        """Answer as told."""
+        return self._told()
+
+    def _told(self) -> bool:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -82,13 +95,21 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch:
     monkeypatch.delenv("DAMOCLES_TOKEN", raising=False)
 
     @asynccontextmanager
-    async def run(stores: Mapping[str, Path] | None = None, **delays: int) -> AsyncIterator[Manager]:
+    async def run(
+        stores: Mapping[str, Path] | None = None,
+        *,
+        deals: Path | None = None,
+        wdpost_every_seconds: float | None = None,
+        **delays: int,
+    ) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / "home",
             miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores or {},
             chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),
+            deals=deals,
+            wdpost_every_seconds=wdpost_every_seconds,
         )
         async with daemon.serve(settings, verifier, clock) as bound:
             url = bound.url(address.MANAGER_PATH)

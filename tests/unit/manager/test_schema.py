@@ -97,7 +97,10 @@ def shape(begin: Begin) -> dict[str, object]:
         return {
             table: (
                 # SQLite knows only one floating-point type, by several names.
-                {column["name"]: (column["type"].python_type, column["nullable"]) for column in found.get_columns(table)},
+                {
+                    column["name"]: (column["type"].python_type, column["nullable"])
+                    for column in found.get_columns(table)
+                },
                 found.get_pk_constraint(table),
                 found.get_indexes(table),
                 found.get_unique_constraints(table),

@@ -6,7 +6,7 @@ import pytest
 from damocles.sealing import events, failures, planner, sealer
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.wire import codec, seal, sectors, tasks
+from damocles.wire import codec, seal, sectors, tasks, wdpost
 
 LIMITS = planner.Limits()
 NOW = 1_000_000.0
@@ -193,6 +193,33 @@ def test_an_idle_thread_asks_thrice_and_then_rests():
         assert isinstance(todo[-1], planner.Wait)
         waits.append(todo[-1].seconds)
     assert waits == [60, 60, 60, 30, 60]
+
+
+def test_an_idle_thread_says_what_it_waits_for():
+    """The handler knows what the manager has not."""
+    _, todo = feed(Sector(plan="sealer"), events.Idle("deals (disable_cc)"))
+    assert planner.Wait(60.0, "deals (disable_cc)") == todo[-1]
+
+
+def test_after_a_window_post_the_next_one_is_asked_for_at_once():
+    """Other plans rest for `seal_interval`; a deadline has many jobs and little time. A job given up is a reason to rest."""
+    post = wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", codec.Bytes32(bytes(32))))
+    generated = events.Generate(wdpost.Output([b"p"], []))
+    sector, todo = feed(Sector(plan="wdpost"), events.AllocatePost(post), generated, events.Finish())
+    assert planner.Finalize() == todo[-1]
+    assert "job-1" == sector.job_id
+    sector, todo = feed(sector, events.Finalized())
+    assert (None, planner.Wait(0.0, "the next sector (seal_interval)")) == (sector.job_id, todo[-1])
+    _, todo = feed(Sector(plan="wdpost"), events.AllocatePost(post), events.Withdrawn("removed"), events.Discarded())
+    assert planner.Wait(LIMITS.seal_interval_seconds, "the next sector (seal_interval)") == todo[-1]
+
+
+def test_a_window_post_that_the_manager_took_back_is_dropped_without_a_word():
+    """The manager knows; giving it up by hand is told."""
+    post = wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", codec.Bytes32(bytes(32))))
+    sector, _ = feed(Sector(plan="wdpost"), events.AllocatePost(post))
+    assert planner.Discard("removed", tell_manager=False) == feed(sector, events.Withdrawn("removed"))[1][-1]
+    assert planner.Discard("no time", tell_manager=True) == feed(sector, events.GiveUp("no time"))[1][-1]
 
 
 def test_an_unknown_event_tells_the_story():

@@ -91,6 +91,9 @@ class Chain(Protocol):
             errors.Unverifiable: It cannot be checked now.
         """
 
+    async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
+        """Verify a non-interactive proof for the commitments that came with it; raises as `check_proof`."""
+
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade as the chain would; raises as `check_proof`."""
 
@@ -105,4 +108,4 @@ class Chain(Protocol):
         """
 
     def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> CID:
-        """Hand over a checked proof, likewise."""
+        """Hand over a checked proof, likewise; a non-interactive one brings its commitments onto the chain."""

@@ -27,6 +27,8 @@ _TICKET_LOOKBACK = 900
 _FIRST_EPOCH = 1000  # later than the lookback, so that the first ticket has an epoch
 _TICKET_LIFE_SECONDS = 86400.0  # as on the real network: 2880 epochs of 30 s beyond the lookback
 
+_NO_SEED = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
+
 _messages = tables.messages
 
 
@@ -161,6 +163,24 @@ class MockChain:
             msg = "invalid proof (compute error?)"
             raise interface.Refused(msg)
 
+    async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
+        """Verify a proof for the commitments that came with it; there is no seed, its challenges follow from them."""
+        pre_commit, sector = content.pre_commit, allocated.id
+        assert pre_commit is not None
+        claim = tasks.VerifySeal(
+            registered_proof=SealProof(allocated.proof).proof_name,
+            comm_r=pre_commit.comm_r,
+            comm_d=pre_commit.comm_d,
+            prover_id=codec.Bytes32(prover_id(sector.miner)),
+            sector_id=sector.number,
+            ticket=codec.Bytes32(await self.ticket(sector.miner, pre_commit.ticket.epoch)),
+            seed=codec.Bytes32(_NO_SEED),
+            proof=content.proof,
+        )
+        if not await self._verifier.verify(claim):
+            msg = "invalid proof (compute error?)"
+            raise interface.Refused(msg)
+
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on this chain."""
         found = await self.sector(allocated.id)
@@ -191,6 +211,8 @@ class MockChain:
 
     def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> codec.CID:
         """Keep a proof until it lands."""
+        if content.pre_commit is not None:
+            self._send(tx, PRE_COMMIT, allocated, codec.encode(content.pre_commit), self._options.proof_delay)
         return self._send(tx, PROOF, allocated, codec.encode(content), self._options.proof_delay)
 
     def _send(

@@ -1,0 +1,154 @@
+"""Deals of the mock market, over the API and from a folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damocles.manager import deals
+from damocles.rpc import errors as rpc_errors
+from damocles.wire import commitments, seal
+from damocles.wire.sectors import SectorID
+
+from .conftest import Manager, Start
+
+FIRST, SECOND = SectorID(10000, 1), SectorID(10000, 2)
+
+
+def cid(seed: int) -> str:
+    """Return the CID of some piece."""
+    return str(commitments.unsealed_cid(bytes([seed]) * 32))
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    """Return a folder with three offers, the second one a direct onboarding."""
+    folder = tmp_path / "deals"
+    folder.mkdir()
+    offers = [
+        {"PieceCID": cid(1), "PieceSize": 1024, "PayloadSize": 1000, "DealID": 7},
+        {"PieceCID": cid(2), "PieceSize": 512, "PayloadSize": 400, "AllocationID": 3},
+        {"PieceCID": cid(3), "PieceSize": 1024, "PayloadSize": 1016, "DealID": 8},
+    ]
+    (folder / "deals.json").write_text(json.dumps(offers))
+    return folder
+
+
+async def allocate(manager: Manager) -> None:
+    """Allocate a sector."""
+    await manager.call("AllocateSector", {})
+
+
+async def acquire(manager: Manager, sector: SectorID, **spec: Any) -> list[seal.SectorPiece] | None:
+    """Ask for deals."""
+    given: list[seal.SectorPiece] | None = await manager.call(
+        "AcquireDeals", sector, seal.AcquireDealsSpec(**spec), returns=list[seal.SectorPiece] | None
+    )
+    return given
+
+
+def numbers(given: Sequence[seal.SectorPiece] | None) -> list[tuple[int, int, int]]:
+    """Return deal, allocation and size of each piece."""
+    return [(p.deal.deal_id, p.deal.allocation_id, p.piece.size_bytes) for p in given or ()]
+
+
+async def test_deals_fill_a_sector_and_belong_to_it(start: Start, market: Path) -> None:
+    """The first offers that fit are given, the larger ones first, with zeros behind; another sector gets the rest."""
+    async with start(deals=market) as manager:
+        await allocate(manager)
+        await allocate(manager)
+        first = await acquire(manager, FIRST)
+        assert [(7, 0, 1024), (0, 3, 512), (0, 0, 512)] == numbers(first)
+        assert [True, False, False] == [piece.deal.is_builtin_market for piece in first or ()]
+        assert [(8, 0, 1024), (0, 0, 1024)] == numbers(await acquire(manager, SECOND))
+        assert first == await acquire(manager, FIRST), "asked again, the answer is the same"
+    async with start(deals=market) as manager:
+        assert first == await acquire(manager, FIRST), "and after a restart too"
+
+
+async def test_limits_are_kept(start: Start, market: Path) -> None:
+    """No more deals than wanted; and none at all where they would use less of the sector than wanted."""
+    async with start(deals=market) as manager:
+        await allocate(manager)
+        await allocate(manager)
+        assert [] == await acquire(manager, FIRST, max_deals=1, min_used_bytes=1025)
+        assert [(7, 0, 1024), (0, 0, 1024)] == numbers(await acquire(manager, FIRST, max_deals=1, min_used_bytes=1024))
+        assert [] == await acquire(manager, SECOND, max_deals=0)
+
+
+async def test_without_a_market_there_are_none(start: Start) -> None:
+    """A manager without deals answers null, and knows its sectors."""
+    async with start() as manager:
+        await allocate(manager)
+        assert await acquire(manager, FIRST) is None
+        with pytest.raises(rpc_errors.RpcError, match="11001"):
+            await acquire(manager, SECOND)
+
+
+async def test_an_aborted_sector_gives_its_deals_back(start: Start, market: Path) -> None:
+    """Deals of a sector that is given up go to the next one that asks."""
+    async with start(deals=market) as manager:
+        await allocate(manager)
+        first = await acquire(manager, FIRST)
+        await manager.call("ReportAborted", FIRST, "lost")
+        await allocate(manager)
+        assert first == await acquire(manager, SECOND)
+
+
+async def test_the_chain_computes_comm_d_from_the_deals(start: Start, market: Path) -> None:
+    """A pre-commit with another CommD than the pieces give is refused with both."""
+    async with start(deals=market) as manager:
+        await allocate(manager)
+        given = await acquire(manager, FIRST)
+        ticket = await manager.call("AssignTicket", FIRST, returns=seal.Ticket)
+        known = [(p.piece.size_bytes, commitments.commitment_of(p.piece.cid)) for p in given or ()]
+        right, zeros = commitments.comm_d(known, 2048), commitments.zero_comm_d(2048)
+        allocated = seal.AllocatedSector(FIRST, 5)
+        for comm_d, result in ((zeros, seal.SubmitResult.MISMATCHED), (right, seal.SubmitResult.ACCEPTED)):
+            content = seal.PreCommit(right, comm_d, ticket)
+            answer = await manager.call("SubmitPreCommit", allocated, content, False, returns=seal.Submitted)
+            assert result == answer.res
+            if result is seal.SubmitResult.MISMATCHED:
+                assert f"is {zeros.hex()}, but a sector with its deals has {right.hex()}" in answer.desc
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[{", "deals.json: Input data was truncated"),
+        ('[{"PieceCID": "x"}]', "deals.json: Object missing required field `PieceSize`"),
+        ('[{"PieceCID": "CID", "PieceSize": 1000, "DealID": 1, "PayloadSize": 1}]', "1000 is no size of a piece"),
+        ('[{"PieceCID": "x", "PieceSize": 1024, "DealID": 1, "PayloadSize": 1}]', "'x' is not the CID"),
+        ('[{"PieceCID": "CID", "PieceSize": 1024, "PayloadSize": 1}]', "needs either a DealID or an AllocationID"),
+        ('[{"PieceCID": "CID", "PieceSize": 1024, "DealID": 1}]', "has no PayloadSize, and its file is not in"),
+        ('[{"PieceCID": "CID", "PieceSize": 1024, "DealID": 1, "Deal": 2}]', "unknown field `Deal`"),
+        (
+            '[{"PieceCID": "CID", "PieceSize": 1024, "DealID": 1, "PayloadSize": 1},'
+            ' {"PieceCID": "CID", "PieceSize": 1024, "DealID": 1, "PayloadSize": 1}]',
+            "deal 1 is there twice",
+        ),
+    ],
+)
+async def test_a_wrong_file_is_told(start: Start, tmp_path: Path, content: str, message: str) -> None:
+    """What is wrong with the file of deals is the answer, so that the worker shows it and tries again."""
+    (tmp_path / "deals.json").write_text(content.replace('"CID"', f'"{cid(1)}"'))
+    async with start(deals=tmp_path) as manager:
+        await allocate(manager)
+        with pytest.raises(rpc_errors.RpcError, match=message):
+            await acquire(manager, FIRST)
+
+
+def test_offers_are_added_with_the_length_of_their_file(tmp_path: Path) -> None:
+    """An offer without a payload size has that of its file."""
+    (tmp_path / f"{cid(1)}.car").write_bytes(bytes(300))
+    deals.add(tmp_path, deals.Offer(cid=cid(1), size_bytes=512, deal_id=1))
+    (offer,) = deals.read(tmp_path)
+    assert 300 == offer.payload_bytes
+
+
+@pytest.mark.parametrize(("payload", "piece"), [(0, 128), (127, 128), (128, 256), (1016, 1024), (1017, 2048)])
+def test_the_smallest_fitting_piece(payload: int, piece: int) -> None:
+    """127 bytes of payload take 128 of a piece."""
+    assert piece == deals.fitting_bytes(payload)

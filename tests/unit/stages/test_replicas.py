@@ -1,0 +1,128 @@
+"""Reading sectors before a window PoSt."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damocles.stages import job, protocol, replicas
+from damocles.wire import codec, tasks
+
+SIZE = 2048
+ZERO = codec.Bytes32(bytes(32))
+
+
+def task(numbers: Sequence[int], base: Path, seconds: float = 5.0, proof: str = "StackedDrgWindow2KiBV1_2") -> Any:
+    """Return a check of sectors, ten to a folder."""
+    made = [tasks.Replica(n, ZERO, str(base / f"{n // 10}c/{n}"), str(base / f"{n // 10}/{n}")) for n in numbers]
+    return tasks.CheckReplicas(10000, proof, made, ZERO, seconds)
+
+
+def seal(made: Any) -> None:
+    """Write the files of sectors."""
+    for replica in made.replicas:
+        sealed, cache = Path(replica.sealed_file), Path(replica.cache_dir)
+        sealed.parent.mkdir(parents=True, exist_ok=True)
+        sealed.write_bytes(bytes(SIZE))
+        cache.mkdir(parents=True, exist_ok=True)
+        for name in ("p_aux", "sc-02-data-tree-r-last.dat"):
+            (cache / name).write_bytes(b"x" * 5000)
+
+
+def check(made: Any, read: replicas.Read | None = None, log: list[Any] | None = None) -> dict[int, str]:
+    """Run a check; return the reasons by sector."""
+    challenges = {replica.sector_id: [0, 63] for replica in made.replicas}
+    around = job.Job(None if log is None else log.append)
+    return {fault.sector_id: fault.reason for fault in replicas.check(made, challenges, around, read)}
+
+
+def test_sectors_that_are_whole_are_no_faults(tmp_path: Path) -> None:
+    """All is read, and how far it is is told."""
+    made, log = task(range(25), tmp_path), list[Any]()
+    seal(made)
+    assert {} == check(made, log=log)
+    assert protocol.Progress(0, 25, "sectors") == log[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda sealed, _: sealed.unlink(), "{sealed}: No such file or directory"),
+        (lambda sealed, _: sealed.write_bytes(b"short"), "{sealed}: has 5 bytes, a sector of this proof has 2048"),
+        (lambda _, cache: (cache / "p_aux").unlink(), "{cache}/p_aux: No such file or directory"),
+        (
+            lambda _, cache: (cache / "sc-02-data-tree-r-last.dat").unlink(),
+            "{cache}: has no sc-02-data-tree-r-last file",
+        ),
+        (lambda sealed, _: (sealed.unlink(), sealed.mkdir()), "{sealed}: Is a directory"),
+    ],
+)
+def test_what_is_wrong_with_a_sector_is_told(tmp_path: Path, damage: Callable[[Path, Path], Any], reason: str) -> None:
+    """The reason names the file; the other sectors are not concerned."""
+    made, log = task([7, 8], tmp_path), list[Any]()
+    seal(made)
+    sealed, cache = Path(made.replicas[1].sealed_file), Path(made.replicas[1].cache_dir)
+    damage(sealed, cache)
+    told = reason.format(sealed=sealed, cache=cache)
+    assert {8: told} == check(made, log=log)
+    assert f"sector 8: {told}" in log
+
+
+def test_a_read_that_hangs_is_given_up(tmp_path: Path) -> None:
+    """A sector on a disk that does not answer costs its time limit, and is a fault."""
+    made = task([1, 2], tmp_path, seconds=0.2)
+    seal(made)
+    sealed = Path(made.replicas[0].sealed_file)
+    sealed.unlink()
+    os.mkfifo(sealed)  # whoever opens it to read waits for a writer
+    assert {1: f"{sealed} or its cache was not read within 0.2 s"} == check(made)
+    with sealed.open("wb"):  # let the thread end
+        pass
+
+
+def test_a_hanging_disk_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    """All sectors of a dead disk are given up after twice the time limit, and those of another disk are read."""
+    made = task(range(110), tmp_path, seconds=0.3)
+    dead, freed = tmp_path / "dead" / "x", threading.Event()
+    moved = [
+        tasks.Replica(r.sector_id, r.comm_r, r.cache_dir, str(dead) if r.sector_id >= 10 else r.sealed_file)
+        for r in made.replicas
+    ]
+    threads = threading.active_count()
+
+    def read(replica: tasks.Replica, size_bytes: int, leaves: Sequence[int]) -> None:
+        if replica.sector_id >= 10:
+            freed.wait()
+
+    try:
+        faults = check(tasks.CheckReplicas(made.miner_id, made.proof_type, moved, ZERO, made.seconds), read)
+        assert set(range(10, 110)) == set(faults)
+        assert threading.active_count() - threads == 100, "all of them were tried"
+    finally:
+        freed.set()
+
+
+def test_a_cancelled_check_ends(tmp_path: Path) -> None:
+    """Nobody waits for disks that nobody asks about any more."""
+    freed = threading.Event()
+    made = task([1], tmp_path, seconds=60)
+    around = job.Job()
+    threading.Timer(0.1, around.cancel).start()
+
+    def read(*_: Any) -> None:
+        freed.wait()
+
+    try:
+        with pytest.raises(job.Cancelled):
+            replicas.check(made, {1: []}, around, read)
+    finally:
+        freed.set()
+
+
+def test_the_size_comes_from_the_proof(tmp_path: Path) -> None:
+    """Another kind of proof is refused."""
+    with pytest.raises(ValueError, match="'StackedDrgWinning2KiBV1' is not a window PoSt proof"):
+        check(task([1], tmp_path, proof="StackedDrgWinning2KiBV1"))

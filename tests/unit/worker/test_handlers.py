@@ -1,0 +1,248 @@
+"""The handlers of the plan sealer, as dialogues: what the manager answers, what becomes of the sector."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from damocles.rpc import errors
+from damocles.sealing import events, failures
+from damocles.sealing.sectors import Sector
+from damocles.stores.persist import PersistStore
+from damocles.wire import commitments, seal, tasks
+from damocles.worker import handlers
+
+from .conftest import SECTOR, ZERO, Bench
+
+Make = Callable[..., Sector]
+FILLER = seal.SectorPiece(
+    seal.Piece(2048, commitments.unsealed_cid(commitments.zero_comm_d(2048))), seal.DealInfo(is_builtin_market=False)
+)
+
+SUBMITTED = [
+    (seal.Submitted(1), None, ""),
+    (seal.Submitted(2), None, ""),
+    (seal.Submitted(3, "other CommR"), failures.Permanent, "other CommR"),
+    (seal.Submitted(3), failures.Permanent, "mismatched"),
+    (seal.Submitted(4, "bad ticket"), failures.Abort, "bad ticket"),
+    (seal.Submitted(5), failures.Permanent, "files_missed"),
+    (seal.Submitted(0, "busy"), failures.Temporary, "answered 0"),
+    (seal.Submitted(9), failures.Temporary, "answered 9"),
+    (errors.RpcError(1, "no sender"), failures.Temporary, "no sender"),
+    (errors.RpcError(11001, "sector state not found"), failures.Abort, "sector state not found"),
+    (errors.TimedOut("http://manager", 60), failures.Temporary, "rpc error"),
+]
+POLLED = [
+    (seal.Polled(1), "later"),
+    (seal.Polled(2), "later"),
+    (seal.Polled(3), "landed"),
+    (seal.Polled(4, "unknown message"), failures.Permanent),
+    (seal.Polled(5, "out of gas"), "again"),
+    (seal.Polled(6, "exit code 18"), failures.Permanent),
+    (seal.Polled(7, "sector number taken"), failures.Abort),
+    (seal.Polled(0), failures.Temporary),
+    (seal.Polled(8), failures.Temporary),
+]
+
+
+@pytest.mark.parametrize(("answer", "failure", "text"), SUBMITTED)
+async def test_every_answer_to_a_pre_commit(bench: Bench, sector: Make, answer, failure, text) -> None:
+    """Accepted and known are good; what differs or lacks files needs an operator; what can never be ends the sector."""
+    bench.caller.answers["SubmitPreCommit"] = [answer]
+    job = bench.job(sector(resubmit_pre_commit=True))
+    if failure is None:
+        assert events.SubmitPC() == await handlers.submit_pre_commit(job)
+    else:
+        with pytest.raises(failure, match=text):
+            await handlers.submit_pre_commit(job)
+    (_, (allocated, content, reset)) = bench.caller.asked[-1]
+    assert (SECTOR, ZERO, True) == (allocated.id, content.comm_r, reset)
+
+
+@pytest.mark.parametrize(("answer", "failure", "text"), SUBMITTED)
+async def test_every_answer_to_a_proof(bench: Bench, sector: Make, answer, failure, text) -> None:
+    """A proof's answers mean the same."""
+    bench.caller.answers["SubmitProof"] = [answer]
+    job = bench.job(sector())
+    if failure is None:
+        assert events.SubmitProof() == await handlers.submit_proof(job)
+    else:
+        with pytest.raises(failure, match=text):
+            await handlers.submit_proof(job)
+    assert ("Venus.SubmitProof", [SECTOR, seal.Proof(b"proof"), False]) == bench.caller.asked[-1]
+
+
+@pytest.mark.parametrize(("answer", "becomes"), POLLED)
+@pytest.mark.parametrize(
+    ("method", "poll", "landed", "again"),
+    [
+        ("PollPreCommitState", handlers.poll_pre_commit, events.CheckPC(), events.ReSubmitPC()),
+        ("PollProofState", handlers.poll_proof, events.Finish(), events.ReSubmitProof()),
+    ],
+)
+async def test_every_state_on_chain(
+    bench: Bench, sector: Make, *, answer, becomes, method, poll, landed, again
+) -> None:
+    """Under way means wait, failed means send again, and what will never land needs an operator or ends the sector."""
+    bench.caller.answers[method] = [answer]
+    bench.options = replace(bench.options, rpc_polling_seconds=7.0)
+    job = bench.job(sector())
+    match becomes:
+        case "later":
+            event = await poll(job)
+            assert isinstance(event, events.Later)
+            assert event.seconds == 7.0
+        case "landed":
+            assert landed == await poll(job)
+        case "again":
+            assert again == await poll(job)
+        case failure:
+            with pytest.raises(failure, match=answer.desc or "answered"):
+                await poll(job)
+
+
+async def test_the_proof_is_not_polled_if_nobody_wants_to_know(bench: Bench, sector: Make) -> None:
+    """`ignore_proof_check` finishes without asking."""
+    bench.options = replace(bench.options, ignore_proof_check=True)
+    assert events.Finish() == await handlers.poll_proof(bench.job(sector()))
+    assert [] == bench.caller.asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "becomes"),
+    [
+        (seal.WaitSeedResp(False, 0, seal.Seed(bytes(32), 9)), events.AssignSeed(seal.Seed(bytes(32), 9))),
+        (seal.WaitSeedResp(True, 12), events.Later(12, "the seed's epoch")),
+        (seal.WaitSeedResp(True, 0), None),
+        (seal.WaitSeedResp(False, 5), None),
+    ],
+)
+async def test_the_seed_is_waited_for(bench: Bench, sector: Make, answer, becomes) -> None:
+    """The manager says how long; an answer without seed and without time is worth another try."""
+    bench.caller.answers["WaitSeed"] = [answer]
+    if becomes is None:
+        with pytest.raises(failures.Temporary, match="invalid empty wait_seed response"):
+            await handlers.wait_seed(bench.job(sector()))
+    else:
+        assert becomes == await handlers.wait_seed(bench.job(sector()))
+
+
+@pytest.mark.parametrize(
+    ("enable_deals", "disable_cc", "answer", "becomes"),
+    [
+        (False, False, None, events.AcquireDeals(None)),
+        (True, False, None, events.AcquireDeals(None)),
+        (True, False, [], events.AcquireDeals(None)),
+        (True, False, [FILLER], events.AcquireDeals([FILLER])),
+        (True, True, [FILLER], events.AcquireDeals([FILLER])),
+        (True, True, [], events.Idle("deals (disable_cc)")),
+        (True, True, None, events.Idle("deals (disable_cc)")),
+        (False, True, None, events.Idle("deals, which are not enabled (disable_cc)")),
+    ],
+)
+async def test_deals_are_asked_for_if_enabled(
+    bench: Bench, sector: Make, *, enable_deals, disable_cc, answer, becomes
+) -> None:
+    """Without deals a sector is sealed empty, or waits where that is disabled."""
+    bench.caller.answers["AcquireDeals"] = [answer]
+    bench.options = replace(
+        bench.options, enable_deals=enable_deals, disable_cc=disable_cc, max_deals=3, min_deal_bytes=512
+    )
+    assert becomes == await handlers.acquire_deals(bench.job(sector()))
+    wanted = [("Venus.AcquireDeals", [SECTOR, seal.AcquireDealsSpec(3, 512)])] if enable_deals else []
+    assert wanted == bench.caller.asked
+
+
+async def test_staged_pieces_are_checked(bench: Bench, sector: Make) -> None:
+    """The commitment that was staged must be the deal's; a sector without deals has nothing to compare."""
+    bench.stages["add_pieces"] = [tasks.PieceInfo(ZERO, 2032)]
+    with pytest.raises(failures.Permanent, match=r"piece 0 .* has the commitment .*, its deal says"):
+        await handlers.add_pieces(bench.job(sector(deals=[FILLER])))
+    bench.stages["add_pieces"] = [tasks.PieceInfo(commitments.zero_comm_d(2048), 2032)]
+    for deals in ([FILLER], None):
+        event = await handlers.add_pieces(bench.job(sector(deals=deals)))
+        assert events.AddPiece(bench.stages["add_pieces"]) == event
+    assert ["pledge"] == [p.piece_file for p in bench.ran[1][1].pieces]
+    assert [] == bench.ran[2][1].pieces
+
+
+async def test_an_unreadable_folder_of_pieces_is_for_an_operator(bench: Bench, sector: Make, tmp_path: Path) -> None:
+    """A folder that cannot be looked at might have the piece: the manager is not asked instead."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    bench.pieces = replace(bench.pieces, folders=(loop,))
+    deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
+    with pytest.raises(failures.Critical, match="loop"):
+        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+
+
+@pytest.mark.parametrize(("proof", "becomes"), [(5, events.PC2), (10, events.PC2NeedSyntheticProof)])
+async def test_the_proof_type_decides_what_follows_pc2(bench: Bench, sector: Make, proof: int, becomes) -> None:
+    """Synthetic proof types have one more state."""
+    made = sector(allocated=seal.AllocatedSector(SECTOR, proof))
+    bench.job(made).place.cache_dir.mkdir(parents=True)
+    bench.stages = {"pc2": made.pc2out}
+    assert becomes(made.pc2out) == await handlers.pc2(bench.job(made))
+
+
+@pytest.mark.parametrize(("proof", "ran"), [(5, ["pc2", "c1"]), (10, ["pc2"])])
+async def test_pc2_is_verified_on_request(bench: Bench, sector: Make, proof: int, ran: list[str]) -> None:
+    """With `verify_after_pc2` vanilla proofs are tried right away; synthetic ones are tried where they are made."""
+    made = sector(allocated=seal.AllocatedSector(SECTOR, proof))
+    bench.job(made).place.cache_dir.mkdir(parents=True)
+    bench.options = replace(bench.options, verify_after_pc2=True)
+    bench.stages = {"pc2": made.pc2out, "c1": b"{}"}
+    await handlers.pc2(bench.job(made))
+    assert ran == [stage for stage, _ in bench.ran]
+
+
+async def test_a_replica_that_does_not_verify_is_for_an_operator(bench: Bench, sector: Make) -> None:
+    """What the check of PC2 finds is its failure; the sector is not pre-committed."""
+    made = sector()
+    bench.job(made).place.cache_dir.mkdir(parents=True)
+    bench.options = replace(bench.options, verify_after_pc2=True)
+    bench.stages = {"pc2": made.pc2out, "c1": failures.Permanent("the layers are damaged")}
+    with pytest.raises(failures.Permanent, match="damaged"):
+        await handlers.pc2(bench.job(made))
+
+
+@pytest.mark.parametrize(
+    ("answer", "stores", "message"),
+    [
+        (None, ("p",), None),
+        (seal.StoreBasicInfo("other", "/other"), ("p",), "persist store 'other', which is not attached"),
+        (seal.StoreBasicInfo("p", "/p"), (), "no available local persist store candidate"),
+    ],
+)
+async def test_persisting_needs_a_store_with_space(bench: Bench, sector: Make, answer, stores, message) -> None:
+    """No space means wait; a store that is not here, or none at all, needs an operator."""
+    bench.caller.answers["StoreReserveSpace"] = [answer]
+    bench.persist_stores = {name: PersistStore(name=name, path=bench.data / name) for name in stores}
+    bench.persist_stores["read-only"] = PersistStore(name="read-only", path=bench.data, read_only=True)
+    job = bench.job(sector())
+    if message is None:
+        assert events.Later(180.0, "space in a persist store (p)") == await handlers.persist(job)
+        assert [SECTOR, 4096, ["p"]] == bench.caller.asked[-1][1]
+    else:
+        with pytest.raises(failures.Permanent, match=message):
+            await handlers.persist(job)
+
+
+@pytest.mark.parametrize(("found", "level"), [(True, None), (False, failures.Permanent)])
+async def test_the_manager_has_to_find_the_files(bench: Bench, sector: Make, found, level) -> None:
+    """Files that the manager does not find are for an operator."""
+    bench.caller.answers["SubmitPersistedEx"] = [found]
+    job = bench.job(sector(persist_instance="p"))
+    if level is None:
+        assert events.SubmitPersistance() == await handlers.submit_persisted(job)
+    else:
+        with pytest.raises(level, match="unavailable for sealer"):
+            await handlers.submit_persisted(job)
+
+
+@pytest.mark.parametrize("answer", [None, errors.RpcError(1, "no miner"), errors.TimedOut("http://manager", 60)])
+async def test_no_sector_means_wait(bench: Bench, answer) -> None:
+    """Neither nothing nor an error ends a thread that asks for a sector."""
+    bench.caller.answers |= {"Damocles.Allocate": [answer], "AllocateSector": [answer]}
+    assert isinstance(await handlers.allocate_sector(bench.job(Sector(plan="sealer"))), events.Idle)

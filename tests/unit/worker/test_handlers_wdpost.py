@@ -1,0 +1,143 @@
+"""The handlers of the plan wdpost: whatever happens, the manager hears of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from damocles.rpc import errors
+from damocles.sealing import events, failures
+from damocles.sealing.sectors import Sector
+from damocles.stores.persist import PersistStore
+from damocles.wire import tasks, wdpost
+from damocles.worker import handlers_wdpost
+
+from .conftest import ZERO, Bench
+
+ACCESSES = wdpost.Accesses("sealed-store", "cache-store")
+SECTORS = [wdpost.Sector(1, ZERO, False, ACCESSES), wdpost.Sector(2, ZERO, True, ACCESSES)]
+POST = wdpost.Job("job-1", wdpost.Input(SECTORS, 10000, "StackedDrgWindow2KiBV1_2", ZERO))
+PROVED = tasks.WindowPoStOutput([b"proof"], [])
+
+
+@pytest.fixture
+def proving(bench: Bench) -> Bench:
+    """Return a bench that proves all sectors."""
+    bench.persist_stores = {
+        "sealed-store": PersistStore(name="sealed-store", path=Path("/s")),
+        "cache-store": PersistStore(name="cache-store", path=Path("/c")),
+    }
+    bench.stages = {"check_replicas": [], "window_post": PROVED}
+    return bench
+
+
+def at_work(**fields: object) -> Sector:
+    """Return a thread's window PoSt."""
+    return Sector(plan="wdpost", post=POST, **fields)  # type: ignore[arg-type]
+
+
+async def generate(bench: Bench) -> events.Generate:
+    """Run the handler that proves."""
+    event = await handlers_wdpost.generate_post(bench.job(at_work()))
+    assert isinstance(event, events.Generate)
+    return event
+
+
+async def test_a_worker_asks_for_the_proofs_of_its_sizes(bench: Bench) -> None:
+    """Each allowed size stands for its three PoSt proofs, once."""
+    bench.options = replace(bench.options, allowed_miners=(10000,), allowed_proofs=(5, 10, 15))
+    bench.caller.answers["WdPoStAllocateJobs"] = [[POST]]
+    assert events.AllocatePost(POST) == await handlers_wdpost.allocate_post(bench.job(Sector(plan="wdpost")))
+    names = ["StackedDrgWinning2KiBV1", "StackedDrgWindow2KiBV1", "StackedDrgWindow2KiBV1_2"]
+    wanted = [wdpost.AllocateSpec([10000], names), 1, "worker-1"]
+    assert [("Venus.WdPoStAllocateJobs", wanted)] == bench.caller.asked
+
+
+@pytest.mark.parametrize("answer", [[], None, errors.RpcError(-32601, "method not found"), errors.TimedOut("u", 1)])
+async def test_no_job_means_wait(bench: Bench, answer: object) -> None:
+    """Neither nothing, nor a manager without window PoSt, nor one that is away ends the thread."""
+    bench.caller.answers["WdPoStAllocateJobs"] = [answer]
+    event = await handlers_wdpost.allocate_post(bench.job(Sector(plan="wdpost")))
+    assert events.Idle("a window PoSt from the manager") == event
+
+
+async def test_sectors_are_checked_and_proved(proving: Bench) -> None:
+    """An upgraded sector lies in folders of its own; each sector has its time limit."""
+    proving.options = replace(proving.options, post_sector_seconds=9.0)
+    assert events.Generate(wdpost.Output([b"proof"], [])) == await generate(proving)
+    (check, checked), (prove, proved) = proving.ran
+    assert ("check_replicas", "window_post", 9.0) == (check, prove, checked.seconds)
+    replicas = [
+        tasks.Replica(1, ZERO, "/c/cache/s-t010000-1", "/s/sealed/s-t010000-1"),
+        tasks.Replica(2, ZERO, "/c/update-cache/s-t010000-2", "/s/update/s-t010000-2"),
+    ]
+    assert replicas == checked.replicas == proved.replicas
+
+
+async def test_a_sector_that_cannot_be_read_is_named_at_once(proving: Bench) -> None:
+    """A fault ends the job without a proof, since the proof would have to be of all sectors."""
+    proving.stages["check_replicas"] = [tasks.Fault(2, "not read within 60 s")]
+    assert events.Generate(wdpost.Output([], [2], {"2": "not read within 60 s"})) == await generate(proving)
+    assert ["check_replicas"] == [stage for stage, _ in proving.ran]
+
+
+async def test_a_sector_that_the_proof_finds_damaged_is_named(proving: Bench) -> None:
+    """Faults of the prover are told with a reason too."""
+    proving.stages["window_post"] = tasks.WindowPoStOutput([], [1])
+    assert events.Generate(wdpost.Output([], [1], {"1": "its files do not fit its commitment"})) == await generate(
+        proving
+    )
+
+
+async def test_no_readable_sector_at_all_is_this_machine_s_trouble(proving: Bench) -> None:
+    """A lost mount must not be declared as so many lost sectors."""
+    proving.stages["check_replicas"] = [tasks.Fault(1, "gone"), tasks.Fault(2, "gone")]
+    event = await generate(proving)
+    assert event.post_output is None
+    assert "none of the 2 sectors can be read here; the first one, 1: gone" == event.post_error
+
+
+async def test_a_store_that_is_not_attached_is_told(proving: Bench) -> None:
+    """The manager hears of it, instead of waiting for heartbeats in vain."""
+    del proving.persist_stores["cache-store"]
+    event = await generate(proving)
+    assert (
+        "sectors are in the persist store 'cache-store', which is not attached here ([[attached]])" == event.post_error
+    )
+
+
+@pytest.mark.parametrize("kind", [failures.Temporary, failures.Permanent])
+async def test_a_proof_that_fails_is_told(proving: Bench, kind: Callable[[str], failures.Failure]) -> None:
+    """A dead process or missing parameters cost the manager a try, and no thread."""
+    proving.stages["window_post"] = kind("No cached parameters found")
+    assert events.Generate(None, "No cached parameters found") == await generate(proving)
+
+
+@pytest.mark.parametrize(
+    ("fields", "params"),
+    [
+        ({"post_output": wdpost.Output([b"p"], [])}, ["job-1", wdpost.Output([b"p"], []), ""]),
+        ({"post_error": "no GPU"}, ["job-1", None, "no GPU"]),
+    ],
+)
+async def test_the_result_is_handed_in(bench: Bench, fields: dict[str, object], params: list[object]) -> None:
+    """Either the output or the error."""
+    bench.caller.answers["WdPoStFinishJob"] = [None]
+    assert events.Finish() == await handlers_wdpost.submit_post(bench.job(at_work(**fields)))
+    assert ("Venus.WdPoStFinishJob", params) == bench.caller.asked[-1]
+
+
+async def test_the_result_is_kept_until_the_manager_has_it(bench: Bench) -> None:
+    """A manager that is away, or cannot verify, is asked again; one that forgot the job ends it."""
+    bench.caller.answers["WdPoStFinishJob"] = [
+        errors.Unreachable("http://manager", "refused"),
+        errors.RpcError(1, "the proof cannot be verified: no .vk"),
+        errors.RpcError(1, "key not found"),
+    ]
+    job = bench.job(at_work(post_output=wdpost.Output([b"p"], [])))
+    for reason in ("refused", "no .vk"):
+        event = await handlers_wdpost.submit_post(job)
+        assert isinstance(event, events.Later)
+        assert reason in event.why
+    assert events.Finish() == await handlers_wdpost.submit_post(job)

@@ -1,0 +1,98 @@
+"""Heartbeats of a window PoSt."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from damocles.rpc import errors
+from damocles.worker import heartbeats, upstream
+
+from .conftest import ScriptedCaller
+
+
+@dataclass
+class Thread:
+    """A thread that has a job, or not, as the test says."""
+
+    caller: ScriptedCaller = field(default_factory=ScriptedCaller)
+    job: str | None = None
+    change: anyio.Event = field(default_factory=anyio.Event)
+    lost: list[str] = field(default_factory=list)
+
+    def take(self, job: str | None) -> None:
+        """Have this job from now on."""
+        self.job = job
+        self.change.set()
+        self.change = anyio.Event()
+
+    async def moved(self) -> None:
+        """Wait for the next change."""
+        await self.change.wait()
+
+    @property
+    def beats(self) -> list[str]:
+        """The jobs that heartbeats were for."""
+        return [params[0][0] for _, params in self.caller.asked]
+
+
+@pytest.fixture
+async def thread() -> AsyncIterator[Thread]:
+    """Return a thread whose heart beats every 10 ms."""
+    state = Thread()
+    state.caller.answers["WdPoStHeartbeatJobs"] = [None]
+    async with anyio.create_task_group() as tasks:
+
+        async def beat() -> None:
+            await heartbeats.run(
+                upstream.Manager(state.caller),  # type: ignore[arg-type]
+                "worker-1",
+                at_work=lambda: state.job,
+                moved=state.moved,
+                lost=state.lost.append,
+                interval_seconds=lambda: 0.01,
+            )
+
+        tasks.start_soon(beat)
+        yield state
+        tasks.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.sleep(0.001)
+
+
+async def test_the_heart_beats_while_there_is_a_job(thread: Thread) -> None:
+    """Beats name the job that is worked on, and there are none without."""
+    await anyio.sleep(0.03)
+    assert [] == thread.beats
+    thread.take("a")
+    await until(lambda: len(thread.beats) >= 2)
+    thread.take(None)
+    await anyio.sleep(0.02)
+    count = len(thread.beats)
+    await anyio.sleep(0.03)
+    assert count == len(thread.beats)
+    thread.take("b")
+    await until(lambda: "b" in thread.beats)
+    assert ["worker-1"] * len(thread.beats) == [params[1] for _, params in thread.caller.asked]
+
+
+async def test_a_beat_that_fails_is_followed_by_the_next(thread: Thread) -> None:
+    """A manager that is away is told again; the job goes on."""
+    thread.caller.answers["WdPoStHeartbeatJobs"] = [errors.TimedOut("u", 1), errors.RpcError(1, "busy"), None]
+    thread.take("a")
+    await until(lambda: len(thread.beats) >= 4)
+    assert [] == thread.lost
+
+
+async def test_a_job_that_is_not_ours_any_more_is_lost(thread: Thread) -> None:
+    """When the manager has given the job away or forgotten it, the thread hears of it."""
+    thread.caller.answers["WdPoStHeartbeatJobs"] = [None, errors.RpcError(1, "key not found")]
+    thread.take("a")
+    await until(lambda: thread.lost)
+    assert "the manager does not want a from us any more" in thread.lost[0]
