@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import anyio
 from cyclopts import Parameter, validators
@@ -16,12 +16,6 @@ from damocles.rpc import access, address, tls
 from damocles.wire import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
-_FAMILIES = {
-    "interactive": SealFamily.V1_1,
-    "synthetic": SealFamily.SYNTHETIC,
-    "non-interactive": SealFamily.NON_INTERACTIVE,
-}
-
 Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 
 
@@ -33,13 +27,13 @@ def mock(
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
     store: list[str] | None = None,
     max_sectors: Count | None = None,
-    seal_proof: Literal["interactive", "synthetic", "non-interactive"] = "interactive",
     block_delay: str = "1s",
     pre_commit_delay: Count = 0,
     proof_delay: Count = 0,
     challenge_delay: Count = 0,
     fail_messages: Count = 0,
     synthetic: bool = False,
+    non_interactive: bool = False,
     deals: Path | None = None,
     wdpost_every: str | None = None,
     tls_cert: Path | None = None,
@@ -62,13 +56,13 @@ def mock(
         home: Folder of the database.
         store: A persist store as NAME=PATH, repeatable; without any, workers may name what they like.
         max_sectors: Hand out this many sectors in all, then none.
-        seal_proof: Family of the proofs of new sectors; the last one is for workers with the plan niporep.
         block_delay: Length of an epoch of the mock chain.
         pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
         proof_delay: Epochs from the submission of a proof to its landing.
         challenge_delay: Epochs from the landing of a pre-commit to its seed.
         fail_messages: Let the first so many pre-commits, and as many proofs, fail once each, to see them sent again.
         synthetic: Hand out sectors whose proof type has synthetic PoRep.
+        non_interactive: Hand out sectors with non-interactive PoRep, for workers with the plan niporep.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
         wdpost_every: Length of a deadline: that often, window PoSts of the persisted sectors are due.
         tls_cert: PEM file with the certificate to listen with, and its chain.
@@ -84,7 +78,11 @@ def mock(
     try:
         settings = daemon.Settings(
             home=home.expanduser().absolute(),
-            miner=sectors.Miner(id=miner, proof=_proof(sector_size, synthetic=synthetic), max_number=max_sectors),
+            miner=sectors.Miner(
+                id=miner,
+                proof=_proof(sector_size, synthetic=synthetic, non_interactive=non_interactive),
+                max_number=max_sectors,
+            ),
             listen=address.host_port(listen, address.MANAGER_PORT),
             stores=_stores(store or ()),
             chain=mock_chain.Options(
@@ -137,8 +135,11 @@ def _stores(texts: Sequence[str]) -> dict[str, Path]:
     return stores
 
 
-def _proof(size: str, *, synthetic: bool) -> SealProof:
-    return SealProof.of(SectorSize.parse(size), SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1)
+def _proof(size: str, *, synthetic: bool, non_interactive: bool) -> SealProof:
+    if synthetic and non_interactive:
+        raise ValueError("--synthetic and --non-interactive are two families of proofs: say one of them")
+    family = SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1
+    return SealProof.of(SectorSize.parse(size), SealFamily.NON_INTERACTIVE if non_interactive else family)
 
 
 def _deals(folder: Path | None) -> Path | None:

@@ -85,9 +85,9 @@ def allocate(
 ) -> tuple[seal.SectorRebuildInfo, int] | None:
     """Hand the sector that `spec` allows and has waited longest to `holder`, with the number of the attempt at it.
 
-    A holder that was handed one and never heard of since gets the same again: the answer was lost.
+    A store that was handed one and never heard of since gets the same again.
     """
-    for record in sectors.unheard(tx, holder, sectors.Job.REBUILD):
+    for record in handouts.lost(tx, holder, sectors.Job.REBUILD):
         return _info(record), sectors.reopen(tx, record, holder, now)
     for record in sectors.unheard(tx, _NOBODY, sectors.Job.REBUILD):
         if handouts.allows(spec, miners, record):

@@ -190,10 +190,17 @@ class Upgrades:
 @contextlib.asynccontextmanager
 async def open_upgrades(upgrades: Upgrades) -> AsyncIterator[Upgrades]:
     """Watch messages while the block runs, also those from before a restart."""
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(upgrades.watch)
-        yield upgrades
-        tasks.cancel_scope.cancel()
+        try:
+            yield upgrades
+        except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
+            failure = exc
+        finally:
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def allocate(
@@ -207,10 +214,10 @@ def allocate(
 ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
     """Hand a candidate that `spec` allows to `holder` with deals, and the number of the attempt at it.
 
-    Without deals that suffice it stays a candidate. A holder that was handed one and never heard of since gets the
-    same again: the answer was lost.
+    Without deals that suffice it stays a candidate. A store that was handed one and never heard of since gets the
+    same again.
     """
-    for record in sectors.unheard(tx, holder, sectors.Job.SNAPUP):
+    for record in handouts.lost(tx, holder, sectors.Job.SNAPUP):
         return _given(tx, record), sectors.reopen(tx, record, holder, now)
     for row in tx.execute(select(_candidates).order_by(_candidates.c.miner, _candidates.c.number)).all():
         sector = SectorID(row.miner, row.number)

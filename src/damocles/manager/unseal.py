@@ -168,9 +168,9 @@ def allocate(
 ) -> tuple[seal.SectorUnsealInfo, int] | None:
     """Hand the oldest task that `spec` allows to `holder`, with the number of the attempt at its sector.
 
-    A holder that was handed one and never heard of since gets the same again: the answer was lost.
+    A store that was handed one and never heard of since gets the same again.
     """
-    for record in sectors.unheard(tx, holder, sectors.Job.UNSEAL):
+    for record in handouts.lost(tx, holder, sectors.Job.UNSEAL):
         row = tx.execute(select(_tasks).where(_of(record.id), _tasks.c.state == UnsealState.UNSEALING)).first()
         if row is not None:
             return _info(tx, row, record), sectors.reopen(tx, record, holder, now)

@@ -109,7 +109,7 @@ async def serve(manager_url: str, token: str, workers: range, per_worker: int, i
             gate = threads.Gate()
             around = threads.Surroundings(
                 instance=f"{NAME}-{number:03}",
-                manager=upstream.Manager(ShamManager()),  # type: ignore[arg-type]
+                manager=upstream.Manager(ShamManager()),
                 stages=ShamStages(),  # type: ignore[arg-type]
                 persist_stores={},
                 static_tree_d={},

@@ -18,6 +18,14 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     until: float | None = None
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a stage is, in bytes (`B`) or whatever `unit` names; `total` is null where nobody knows."""
+
+    done: int
+    total: int | None
+    unit: str
+
+
 class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
     """A sealing thread with everything that helps to understand it."""
 
@@ -28,6 +36,7 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
     since: float  # of the thread's present activity
     waiting: Waiting | None = None
     pid: int | None = None  # of the process that runs the stage
+    progress: Progress | None = None  # of the stage, if it tells
     host: str = ""
     attempt: int = 1
     retries: int = 0

@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import errors as stage_errors
-from damocles.stages import executor
+from damocles.stages import executor, protocol
 from damocles.stores import journal, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
@@ -83,6 +83,7 @@ class Activity:
     what: str | None = None
     pid: int | None = None
     until: float | None = None
+    progress: control.Progress | None = None
 
 
 @contextmanager
@@ -215,6 +216,7 @@ class SealingThread:
             since=doing.since,
             waiting=waiting,
             pid=doing.pid,
+            progress=doing.progress,
             host=platform.node(),
             attempt=sector.attempt,
             retries=sector.retries,
@@ -403,7 +405,9 @@ class SealingThread:
                 self.around.observe(stage, time.monotonic() - began - waited_seconds, failed)
 
         try:
-            output = await self.around.stages.run(stage, task, lane=self.index, on_status=self._on_status)
+            output = await self.around.stages.run(
+                stage, task, lane=self.index, on_status=self._on_status, on_progress=self._on_progress
+            )
         except (stage_errors.StageDied, stage_errors.ChildNotReady) as error:
             ended(failed=True)
             # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
@@ -425,6 +429,9 @@ class SealingThread:
             self._waited_seconds += time.monotonic() - self._wait_began
             self._wait_began = None
         self._show(status.state.capitalize(), status.what, status.pid)
+
+    def _on_progress(self, progress: protocol.Progress) -> None:
+        self.activity = replace(self.activity, progress=control.Progress(progress.done, progress.total, progress.unit))
 
     async def _hold(self) -> events.Event:
         paused_at = self.sector.paused_at

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from damocles.cli import manager as cli
 from damocles.manager import deals
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments, seal
@@ -152,3 +153,19 @@ def test_offers_are_added_with_the_length_of_their_file(tmp_path: Path) -> None:
 def test_the_smallest_fitting_piece(payload: int, piece: int) -> None:
     """127 bytes of payload take 128 of a piece."""
     assert piece == deals.fitting_bytes(payload)
+
+
+def test_files_become_deals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file gets a deal of its own number, its commitment as its name, and the smallest piece that holds it."""
+    file, folder = tmp_path / "a", tmp_path / "deals"
+    file.write_bytes(bytes(200))
+    assert 0 == cli.main(["mock-deals", str(folder), str(file)])
+    zeros = commitments.unsealed_cid(commitments.zero_comm_d(256))
+    assert f"deal 1: {zeros}, a piece of 256 bytes\n" == capsys.readouterr().out
+    assert 0 == cli.main(["mock-deals", "--ddo", "--json", str(folder), str(file)])
+    assert [{"kind": "allocation", "number": 2, "piece": zeros, "size": 256}] == json.loads(capsys.readouterr().out)
+    assert [("deal", 1), ("allocation", 2)] == [offer.key for offer in deals.read(folder)]
+    assert bytes(200) == (folder / f"{zeros}.car").read_bytes()
+    assert 1 == cli.main(["mock-deals", str(folder), str(tmp_path / "missing")])
+    assert f"{tmp_path}/missing: No such file or directory" in capsys.readouterr().err
+    assert 2 == cli.main(["mock-deals", str(folder)])

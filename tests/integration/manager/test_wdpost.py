@@ -1,11 +1,15 @@
 """Window PoSt jobs: leases, tries, results. The clock and the verifier are the test's."""
 
 import base64
+import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 
+from damocles.cli import manager as cli
 from damocles.manager import errors
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
@@ -266,3 +270,65 @@ async def test_removed_jobs_are_gone(manager: Manager) -> None:
     assert {second} == set(await listed(manager))
     with pytest.raises(rpc_errors.RpcError, match="key not found"):
         await finish(manager, first, proof=b"p")
+
+
+# The command line
+
+
+async def run(*arguments: str) -> int:
+    """Run the command line beside the manager."""
+    return await anyio.to_thread.run_sync(cli.main, ["util", "worker", "wdpost", *arguments])
+
+
+async def test_the_table_is_the_original_s(
+    manager: Manager, clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs have their lines, the newest first, those that were proved only on request."""
+    monkeypatch.setattr(time, "time", clock)
+    first, second = await make(manager)
+    await allocate(manager)
+    await finish(manager, first, proof=b"p")
+    await allocate(manager, "w2")
+    clock.now += 5
+    capsys.readouterr()  # what the manager logs
+    assert 0 == await run("list", "--listen", manager.url)
+    header, *lines = capsys.readouterr().out.splitlines()
+    names = "JobID MinerID DDL Partitions Sectors Worker State Try CreateAt Elapsed Heartbeat Error"
+    assert names.split() == header.split()
+    (line,) = [line.split() for line in lines]
+    assert [second, "10000", "0", "[1]", "1", "w2", "Running", "1"] == line[:8]
+    assert ["5s", "5s"] == line[10:12]
+    await finish(manager, second, faults=[3])
+    capsys.readouterr()
+    assert 0 == await run("list", "--all", "--detail", "--listen", manager.url)
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert "Prefix" in header
+    told = {line.split()[0]: line for line in lines}
+    assert " finished " in told[first]
+    assert " Succeed " in told[first]
+    assert " Faults(1) " in told[second]
+    assert told[second].endswith("sector 3: gone")
+    assert 0 == await run("list", "--all", "--json", "--listen", manager.url)
+    shown = {job["Id"]: job["DisplayState"] for job in json.loads(capsys.readouterr().out)}
+    assert {first: "Succeed", second: "Faults(1)"} == shown
+
+
+async def test_jobs_are_made_reset_and_removed_by_hand(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the tool says it has done is done."""
+    at = ("--listen", manager.url)
+    assert 0 == await run("make", "--ddl-idx", "7", "--partition-idx", "1", *at)
+    (job,) = (await listed(manager)).values()
+    assert (7, [1]) == (job.deadline, job.partitions)
+    assert f"{job.id}: partitions [1], 1 sectors\n" == capsys.readouterr().out
+    await allocate(manager)
+    assert 0 == await run("reset", job.id, *at)
+    assert (wdpost.State.READY, 0) == ((again := (await listed(manager))[job.id]).state, again.tries)
+    assert 1 == await run("reset", "job-1", *at)
+    assert "reset wdpost job: job 'job-1' does not exist" in capsys.readouterr().err
+    assert 2 == await run("remove-all", *at)
+    assert "Pass --really-do-it to actually execute this action" in capsys.readouterr().err
+    assert 0 == await run("remove-all", "--really-do-it", *at)
+    assert f"wdpost job {job.id} removed\n" == capsys.readouterr().out
+    assert {} == await listed(manager)
+    assert 0 == await run("remove", job.id, *at), "removing what is not there is no error"
+    assert 2 == await run("remove", *at)

@@ -206,7 +206,9 @@ async def test_tls(call: Caller, manager: core.Service, certificate: tuple[Path,
         assert "v0.13.1" == await call(url, "Venus.Version", returns=str, trust=certificate[0])
         own = ssl.create_default_context(cafile=certificate[0])
         assert "v0.13.1" == await call(url, "Venus.Version", returns=str, trust=own)
-        with pytest.raises(errors.Untrusted, match=r"certificate is not accepted: self.signed certificate; give the file"):
+        with pytest.raises(
+            errors.Untrusted, match=r"certificate is not accepted: self.signed certificate; give the file"
+        ):
             await call(url, "Venus.Version")
         with pytest.raises(errors.CallError):
             await call(bound.url("/rpc/v0"), "Venus.Version")

@@ -97,7 +97,7 @@ class Sector:
 
 def test_every_stage_has_a_processor() -> None:
     """Each stage of the table can be done by our own child."""
-    assert set(descriptors.STAGES) == {*builtin.PROCESSORS, "transfer"}
+    assert set(descriptors.STAGES) == {*builtin.PROCESSORS, "transfer", "upload"}
 
 
 async def test_sector_is_sealed_by_children(tmp_path: Path) -> None:
@@ -277,6 +277,26 @@ def upgrade(tmp_path: Path) -> tasks.SnapProve:
 def test_sector_is_upgraded_up_to_its_vanilla_proofs(tmp_path: Path) -> None:
     """New data is encoded into a sealed sector, and there is a vanilla proof for each partition."""
     assert [True] == [len(proof) > 0 for proof in upgrade(tmp_path).vannilla_proofs]
+
+
+def test_data_comes_out_of_an_upgraded_sector(tmp_path: Path) -> None:
+    """A range of the data of an upgrade is written anew at each run, and nothing else is left."""
+    proof = upgrade(tmp_path)
+    task = tasks.SnapDecode(
+        registered_proof=proof.registered_proof,
+        replica_path=str(tmp_path / "new" / "update"),
+        sector_path=str(tmp_path / "sealed"),
+        sector_cache_path=str(tmp_path / "cache"),
+        comm_d_new=proof.comm_d_new,
+        unsealed_output=str(tmp_path / "out"),
+        offset=100,
+        num_bytes=1500,
+    )
+    (tmp_path / "out.padded").write_bytes(b"left over")
+    for _ in range(2):
+        assert 1500 == run_here("snap_decode", task)
+        assert (tmp_path / "a.car").read_bytes()[100:1600] == (tmp_path / "out").read_bytes()
+        assert not (tmp_path / "out.padded").exists()
 
 
 def test_faulty_sectors_are_an_output(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_an_original_worker_is_asked_in_its_own_words():
     worker = original(info(0, "Paused"), info(1, "Running"))
     outcomes, asked = hold(operations.act(ALL, control.Act(verb="pause"), NOW), worker)
     assert [("WorkerPause", 1)] == asked[2:]
-    assert [(0, True, "is paused already"), (1, True, "pauses at its next boundary")] == texts(outcomes)
+    assert [(0, False, "is paused already"), (1, True, "pauses at its next boundary")] == texts(outcomes)
 
     outcomes, asked = hold(operations.act(ALL, control.Act(verb="resume", state="PC1Done"), NOW), worker)
     assert [("WorkerResume", 0, "PC1Done")] == asked[2:]

@@ -83,6 +83,28 @@ def test_commitments_survive_their_cid(raw):
             b'"StateChange":{"Prev":"Empty","Next":"Allocated","Event":"None"},"Failure":null}',
         ),
         (
+            seal.SectorRebuildInfo(
+                seal.AllocatedSector(sectors.SectorID(10000, 1), 5),
+                seal.Ticket(bytes(32), 1),
+                is_upgraded=True,
+                upgrade_public=seal.SectorPublic(codec.Bytes32(bytes(32))),
+            ),
+            b'{"Sector":{"ID":{"Miner":10000,"Number":1},"ProofType":5},'
+            b'"Ticket":{"Ticket":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Epoch":1},"Pieces":null,"PiecesV2":null,'
+            b'"IsSnapUp":true,"UpgradePublic":{"CommR":[' + b",".join([b"0"] * 32) + b'],"SealedCID":null,"Activation":0,"Expiration":0}}',
+        ),
+        (
+            seal.SectorUnsealInfo(
+                seal.AllocatedSector(sectors.SectorID(10000, 1), 5), codec.CID("baga6"), 0, 127,
+                seal.SectorPrivate("store"), seal.Ticket(bytes(32), 1), codec.Bytes32(bytes(32)), ["file:///x"],
+            ),
+            b'{"Sector":{"ID":{"Miner":10000,"Number":1},"ProofType":5},"PieceCid":{"/":"baga6"},"Offset":0,"Size":127,'
+            b'"PrivateInfo":{"AccessInstance":"store"},'
+            b'"Ticket":{"Ticket":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Epoch":1},'
+            b'"CommD":[' + b",".join([b"0"] * 32) + b'],"Dest":["file:///x"],"State":"set_up","ErrorInfo":""}',
+        ),
+        (seal.Proof(b"proof"), b'{"Proof":"cHJvb2Y="}'),
+        (
             fleet.ThreadInfo(
                 "/mnt/nvme1/store", "sealer", "s-t010000-1", 0,
                 fleet.ThreadState("Running", 3725, "ext(pid: 4711)"), "TicketAssigned", "PC1", None,

@@ -89,6 +89,7 @@ def sector() -> Callable[..., Sector]:
 
     def make(**fields: Any) -> Sector:
         made: dict[str, Any] = {
+            "plan": "sealer",
             "allocated": seal.AllocatedSector(SECTOR, 5),
             "pieces": [tasks.PieceInfo(ZERO, 2032)],
             "ticket": seal.Ticket(bytes(32), 100),
@@ -98,6 +99,6 @@ def sector() -> Callable[..., Sector]:
             "c1out": msgspec.Raw(b"{}"),
             "proof": codec.NumberList(b"proof"),
         }
-        return Sector(plan="sealer", **{**made, **fields})
+        return Sector(**{**made, **fields})
 
     return make

@@ -1,0 +1,222 @@
+"""Upgrades of sectors, over HTTP, with a market of two deals."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from damocles.manager import deals, errors
+from damocles.wire import commitments, control, records, seal
+from damocles.wire.codec import Bytes32, decode
+
+from . import proven
+from .conftest import BLOCK_SECONDS, Clock, Manager, RecordedVerifier, Start
+from .proven import ANY, SECTOR
+
+SPEC = seal.AllocateSnapUpSpec(ANY, seal.AcquireDealsSpec())
+NEW = Bytes32(b"\7" * 32)
+PROOF = b"update"
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    """Return a folder with two deals of half a sector."""
+    folder = tmp_path / "market"
+    folder.mkdir()
+    for number in (1, 2):
+        cid = str(commitments.unsealed_cid(bytes([number]) * 32))
+        deals.add(folder, deals.Offer(cid=cid, size_bytes=1024, payload_bytes=1000, deal_id=number))
+    return folder
+
+
+async def candidate(manager: Manager) -> None:
+    """Have the first sector proven and made a candidate."""
+    await proven.prove(manager)
+    assert {"Total": 1, "Diff": 1} == await manager.call("SnapUpPreFetch", 10000, None)
+
+
+async def hand_out(manager: Manager, store: str = "a") -> tuple[seal.AllocatedSnapUpSector, int] | None:
+    """Ask for work on behalf of a sealing store."""
+    handed = await manager.rpc.call("Damocles.AllocateSanpUpSector", [SPEC, store], returns=control.Handed | None)
+    return (decode(handed.given, seal.AllocatedSnapUpSector), handed.attempt) if handed is not None else None
+
+
+async def submit(manager: Manager, given: seal.AllocatedSnapUpSector, **changes: Any) -> seal.Submitted:
+    """Hand in an upgrade of what was given."""
+    pieces = given.pieces or []
+    sizes = [(piece.piece.size_bytes, commitments.commitment_of(piece.piece.cid)) for piece in pieces]
+    content: dict[str, Any] = {
+        "comm_r": NEW,
+        "comm_d": commitments.comm_d(sizes, 2048),
+        "access_instance": "persist",
+        "pieces": [piece.piece.cid for piece in pieces],
+        "proof": PROOF,
+    }
+    answer: seal.Submitted = await manager.call(
+        "SubmitSnapUpProof", SECTOR, seal.SnapUpProof(**{**content, **changes}), returns=seal.Submitted
+    )
+    return answer
+
+
+async def record(manager: Manager) -> records.SectorState:
+    """Return the record of the first sector."""
+    found: records.SectorState = await manager.call("FindSectorInAllStates", SECTOR, returns=records.SectorState)
+    return found
+
+
+async def becomes(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds."""
+    with anyio.fail_after(20):
+        while not await condition():
+            await anyio.sleep(0.02)
+
+
+async def test_an_upgrade_from_candidate_to_the_chain(start: Start, market: Path) -> None:
+    """A candidate gets deals and a worker; its proof lands, and with the worker's last word the sector is finished."""
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        assert [1, 1] == (await manager.call("SnapUpCandidates", 10000))[0]
+        given = await manager.call("AllocateSanpUpSector", SPEC, returns=seal.AllocatedSnapUpSector)
+        assert (SECTOR, 5, "persist", proven.COMM_R) == (
+            *(given.sector.id, given.sector.proof, given.private.access_instance, given.public.comm_r),
+        )
+        assert [1, 2] == [piece.deal.deal_id for piece in given.pieces]
+        assert [None] * 48 == await manager.call("SnapUpCandidates", 10000)
+        assert seal.Submitted(seal.SubmitResult.ACCEPTED) == await submit(manager, given)
+        found = await record(manager)
+        assert found.upgraded_info is not None
+        assert ("persist", commitments.sealed_cid(NEW), PROOF) == (
+            *(found.upgraded_info.access_instance, found.upgraded_info.sealed_cid, found.upgraded_info.proof),
+        )
+        assert seal.SubmitResult.DUPLICATE == (await submit(manager, given)).res
+        assert seal.SubmitResult.MISMATCHED == (await submit(manager, given, comm_r=Bytes32(bytes(32)))).res
+        await manager.call("ReportFinalized", SECTOR)
+
+        async def over() -> bool:
+            return (await record(manager)).finalized
+
+        await becomes(over)
+        after = await record(manager)
+        assert (True, 1000, proven.COMM_R) == (
+            after.upgraded,
+            after.upgrade_landed_epoch,
+            after.upgrade_public.comm_r if after.upgrade_public else None,
+        )
+        assert {"Total": 0, "Diff": 0} == await manager.call("SnapUpPreFetch", 10000, None)
+
+
+async def test_the_sector_waits_for_the_chain_and_survives_a_restart(start: Start, market: Path, clock: Clock) -> None:
+    """A worker that has finished does not end it before the message has landed, also not over a restart."""
+    async with start(deals=market, proof_delay=0) as manager:
+        await candidate(manager)
+    async with start(deals=market, proof_delay=10) as manager:
+        handed = await hand_out(manager)
+        assert handed is not None
+        await submit(manager, handed[0])
+        await manager.call("ReportFinalized", SECTOR)
+        assert not (await record(manager)).finalized
+    clock.now += 10 * BLOCK_SECONDS
+    async with start(deals=market, proof_delay=10) as manager:
+
+        async def over() -> bool:
+            return (await record(manager)).finalized
+
+        await becomes(over)
+        assert 1010 == (await record(manager)).upgrade_landed_epoch
+
+
+async def test_a_message_that_fails_is_sent_again(start: Start, market: Path) -> None:
+    """The manager looks after the message of an upgrade by itself."""
+    async with start(deals=market) as manager:
+        await candidate(manager)
+    async with start(deals=market, fail_messages=1) as manager:
+        handed = await hand_out(manager)
+        assert handed is not None
+        await submit(manager, handed[0])
+
+        async def landed() -> bool:
+            return (await record(manager)).upgrade_landed_epoch is not None
+
+        await becomes(landed)
+        assert not (await record(manager)).finalized  # its worker is not done
+        await manager.call("ReportFinalized", SECTOR)
+        assert (await record(manager)).finalized
+
+
+async def test_without_deals_a_candidate_stays_one(start: Start, tmp_path: Path) -> None:
+    """Too few deals are no work, and the sector is not touched."""
+    async with start(deals=tmp_path) as manager:
+        await candidate(manager)
+        assert await manager.call("AllocateSanpUpSector", SPEC) is None
+        assert [1, 1] == (await manager.call("SnapUpCandidates", 10000))[0]
+        assert (await record(manager)).finalized
+
+
+async def test_giving_up_frees_deals_and_sector(start: Start, market: Path) -> None:
+    """The sector is of committed capacity as before, and deals and sector can be had again."""
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        before = await record(manager)
+        assert await hand_out(manager) is not None
+        await manager.call("ReportAborted", SECTOR, "deals required, got empty")
+        assert before == await record(manager)
+        await manager.call("SnapUpPreFetch", 10000, None)
+        again = await hand_out(manager)
+        assert again is not None
+        assert [1, 2] == [piece.deal.deal_id for piece in again[0].pieces or ()]
+
+
+async def test_an_upgrade_on_its_way_cannot_be_given_up(start: Start, market: Path) -> None:
+    """What was handed in lands; a worker that gives up then only ends its own part."""
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        handed = await hand_out(manager)
+        assert handed is not None
+        await submit(manager, handed[0])
+        await manager.call("ReportAborted", SECTOR, "operator")
+
+        async def over() -> bool:
+            return (await record(manager)).finalized
+
+        await becomes(over)
+        after = await record(manager)
+        assert (True, True, "") == (after.upgraded, after.upgraded_info is not None, after.abort_reason)
+
+
+async def test_upgrades_that_are_refused(
+    start: Start, market: Path, tmp_path: Path, verifier: RecordedVerifier
+) -> None:
+    """Wrong pieces and proofs have the original's texts; missing files can be brought; no key says nothing of the proof."""
+    store = tmp_path / "persist"
+    (store / "sealed").mkdir(parents=True)
+    (store / "sealed" / str(SECTOR)).touch()
+    (store / "cache" / str(SECTOR)).mkdir(parents=True)
+    for name in ("p_aux", "t_aux", "sc-02-data-tree-r-last.dat"):
+        (store / "cache" / str(SECTOR) / name).touch()
+    async with start({"persist": store}, deals=market) as manager:
+        await candidate(manager)
+        handed = await hand_out(manager)
+        assert handed is not None
+        given, _ = handed
+        cids = [piece.piece.cid for piece in given.pieces or ()]
+        for changes, res, text in (
+            ({"proof": b""}, 4, "empty proof is invalid"),
+            ({"pieces": cids[:1]}, 4, "pieces count not match: 2 != 1"),
+            ({"pieces": cids[::-1]}, 4, f"#0 piece cid not match: {cids[0]} != {cids[1]}"),
+            ({"comm_d": NEW}, 4, f"CommD is {NEW.hex()}, with its pieces s-t010000-1 has"),
+            ({}, 5, "not all files persisted: "),
+        ):
+            answer = await submit(manager, given, **changes)
+            assert (res, True) == (answer.res, (answer.desc or "").startswith(text)), text
+        (store / "sealed").rename(store / "update")
+        (store / "cache").rename(store / "update-cache")
+        verifier.answer = False
+        refused = await submit(manager, given)
+        assert seal.Submitted(seal.SubmitResult.REJECTED, "invalid update proof (compute error?)") == refused
+        verifier.answer = errors.Unverifiable("no key")
+        with pytest.raises(Exception, match="no key"):
+            await submit(manager, given)
+        verifier.answer = True
+        assert seal.SubmitResult.ACCEPTED == (await submit(manager, given)).res

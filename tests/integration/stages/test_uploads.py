@@ -1,0 +1,99 @@
+"""The upload stage against a server that answers by itself."""
+
+import http.server
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damocles.stages import job, protocol, uploads
+from damocles.wire import tasks
+
+
+@contextmanager
+def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Run a server that answers PUTs like this; yield its URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            answer(self)
+
+        def log_message(self, *_: Any) -> None:
+            """Be quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def piece(tmp_path: Path) -> Path:
+    """Return a file of three megabytes."""
+    path = tmp_path / "piece"
+    path.write_bytes(os.urandom(3 << 20))
+    return path
+
+
+def test_a_file_is_sent_whole_with_its_length(piece: Path) -> None:
+    """The body has a length, headers of the task are sent, and progress is told up to the end."""
+    got: list[tuple[str, Any, bytes]] = []
+    told: list[protocol.Progress | str] = []
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["content-length"]))
+        got.append((request.path, request.headers, body))
+        request.send_response(201)
+        request.send_header("content-length", "0")
+        request.end_headers()
+
+    with serving(answer) as url:
+        task = tasks.Upload(str(piece), f"{url}/a?b=c", {"authorization": "Bearer x"})
+        assert 3 << 20 == uploads.run(task, job.Job(told.append))
+    ((path, headers, body),) = got
+    assert ("/a?b=c", "Bearer x", piece.read_bytes()) == (path, headers["authorization"], body)
+    assert "transfer-encoding" not in headers
+    assert protocol.Progress(3 << 20, 3 << 20, "B") == told[-1]
+
+
+def test_a_refusal_is_told_without_secrets(piece: Path) -> None:
+    """Status and text of the server are in the message, query and password of the URL are not."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.rfile.read(int(request.headers["content-length"]))
+        request.send_response(507)
+        request.send_header("content-length", "9")
+        request.end_headers()
+        request.wfile.write(b"disk full")
+
+    with serving(answer) as url:
+        task = tasks.Upload(str(piece), url.replace("//", "//me:secret@") + "/a?token=secret")
+        with pytest.raises(uploads.UploadFailed, match=f"upload to {url}/a: 507 Insufficient Storage disk full"):
+            uploads.run(task, job.Job())
+
+
+def test_nobody_listens(piece: Path) -> None:
+    """A server that is not there is one line."""
+    with serving(lambda _: None) as url:
+        pass
+    with pytest.raises(uploads.UploadFailed, match=f"upload to {url}/a: .*refused"):
+        uploads.run(tasks.Upload(str(piece), f"{url}/a"), job.Job())
+
+
+def test_a_cancelled_upload_ends(piece: Path) -> None:
+    """The loop over chunks looks whether anybody still wants the file."""
+    around = job.Job()
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.rfile.read(1)
+        around.cancel()
+        request.rfile.read(1 << 30)
+
+    with serving(answer) as url, pytest.raises(job.Cancelled):
+        uploads.run(tasks.Upload(str(piece), f"{url}/a"), around)

@@ -1,0 +1,143 @@
+"""A thread without a store: window PoSts between a scripted manager and scripted stages."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import pytest
+
+from damocles.rpc import errors
+from damocles.sealing import planner
+from damocles.stages import protocol
+from damocles.stores import nowhere
+from damocles.stores.pieces import PieceStores
+from damocles.wire import control, tasks, wdpost
+from damocles.worker import jobs, threads, upstream
+
+from .conftest import ZERO, ScriptedCaller
+
+POST = wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", ZERO))
+
+
+@dataclass
+class ScriptedStages:
+    """Fake: the check of sectors tells how far it is and waits until the test lets it go; nothing is faulty."""
+
+    may_go: anyio.Event = field(default_factory=anyio.Event)
+
+    async def run(self, stage: str, task: Any, *, on_progress: Callable[[protocol.Progress], None], **_: Any) -> Any:
+        """Run a stage."""
+        if stage == "check_replicas":
+            on_progress(protocol.Progress(3, 10, "sectors"))
+            await self.may_go.wait()
+            return []
+        return tasks.WindowPoStOutput([b"proof"], [])
+
+
+@dataclass
+class Scene:
+    """A running thread and what it talks to."""
+
+    caller: ScriptedCaller
+    stages: ScriptedStages
+    thread: threads.SealingThread
+
+    def asked(self, method: str) -> list[list[Any]]:
+        """Return the parameters of the calls of a method."""
+        return [params for name, params in self.caller.asked if name == f"Venus.{method}"]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for something to become true."""
+        with anyio.fail_after(5):
+            while not condition():
+                await anyio.sleep(0.001)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    """Return a thread that was lent one job."""
+    caller, stages = ScriptedCaller(), ScriptedStages()
+    caller.answers |= {
+        "WdPoStAllocateJobs": [[POST], []],
+        "WdPoStHeartbeatJobs": [None],
+        "WdPoStFinishJob": [None],
+    }
+    around = threads.Surroundings(
+        instance="worker-1",
+        manager=upstream.Manager(caller),  # type: ignore[arg-type]
+        stages=stages,  # type: ignore[arg-type]
+        persist_stores={},
+        static_tree_d={},
+        pieces=PieceStores(origin="http://manager"),
+        trash_retention_seconds=1.0,
+    )
+    settings = threads.Settings(
+        plan="wdpost",
+        options=jobs.Options(heartbeat_seconds=0.005),
+        limits=planner.Limits(seal_interval_seconds=0.01, recover_interval_seconds=0.01),
+    )
+    thread = threads.SealingThread(0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened)
+    async with anyio.create_task_group() as running:
+        running.start_soon(thread.run)
+        yield Scene(caller, stages, thread)
+        thread.stop()
+        stages.may_go.set()
+        with anyio.move_on_after(5):
+            while thread.activity.state == "Running":
+                await anyio.sleep(0.001)
+        running.cancel_scope.cancel()
+
+
+async def test_a_window_post_is_proved_without_a_store(scene: Scene) -> None:
+    """The job is shown with its progress while it is worked on, heartbeats go out, and the proof is handed in."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    info, detail = scene.thread.info(), scene.thread.detail()
+    assert ("-", "wdpost", "job-1", "Allocated", "Generate") == (
+        info.location,
+        info.plan,
+        info.job_id,
+        info.job_state,
+        info.job_stage,
+    )
+    assert (control.Progress(3, 10, "sectors"), "job-1") == (detail.progress, detail.sector)
+    await scene.until(lambda: len(scene.asked("WdPoStHeartbeatJobs")) >= 2)
+    scene.stages.may_go.set()
+    await scene.until(lambda: scene.asked("WdPoStFinishJob"))
+    assert [["job-1", wdpost.Output([b"proof"], []), ""]] == scene.asked("WdPoStFinishJob")
+    await scene.until(lambda: scene.thread.info().job_id is None)
+    assert None is scene.thread.detail().progress
+    assert {"WdPoStAllocateJobs", "WdPoStHeartbeatJobs", "WdPoStFinishJob"} == {
+        method.removeprefix("Venus.") for method, _ in scene.caller.asked
+    }, "nothing else is reported"
+
+
+async def test_a_job_that_was_taken_away_is_dropped(scene: Scene) -> None:
+    """When a heartbeat says that the job is another's, the work on it ends and nothing is handed in."""
+    scene.caller.answers["WdPoStHeartbeatJobs"] = [errors.RpcError(1, "key not found")]
+    await scene.until(lambda: scene.thread.activity.progress)
+    await scene.until(lambda: scene.thread.info().job_id is None)
+    assert [] == scene.asked("WdPoStFinishJob")
+    await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) >= 3)
+
+
+async def test_a_job_that_is_given_up_is_told(scene: Scene) -> None:
+    """The manager need not wait for the lease to run out."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    scene.thread.give_up("no time")
+    await scene.until(lambda: scene.asked("WdPoStFinishJob"))
+    assert [["job-1", None, "no time"]] == scene.asked("WdPoStFinishJob")
+
+
+async def test_a_paused_thread_leaves_the_job_to_others(scene: Scene) -> None:
+    """A pause stops the heart; whoever resumes the thread lets it try again."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    scene.thread.pause(now=True)
+    await scene.until(lambda: scene.thread.paused)
+    await anyio.sleep(0.01)
+    beats = len(scene.asked("WdPoStHeartbeatJobs"))
+    await anyio.sleep(0.03)
+    assert beats == len(scene.asked("WdPoStHeartbeatJobs"))
+    scene.thread.resume(None)
+    scene.stages.may_go.set()
+    await scene.until(lambda: scene.asked("WdPoStFinishJob"))
