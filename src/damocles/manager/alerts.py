@@ -17,6 +17,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import exc as sql_errors
 
+from damocles import beside
 from damocles.manager import (
     alerts_config,
     alerts_durations,
@@ -246,7 +247,6 @@ async def open_alerts(
     Raises:
         alerts_notify.SinkError: A sink cannot be used.
     """
-    failure: Exception | None = None
     async with alerts_notify.open_notifier(config) as notifier:
         made = Alerts(
             name=name,
@@ -259,14 +259,5 @@ async def open_alerts(
             clock=clock,
         )
         await made.load()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(notifier.run)
-            tasks.start_soon(made.run)
-            try:
-                yield made
-            except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
-                failure = exc
-            finally:
-                tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        async with beside.running(notifier.run, made.run):
+            yield made

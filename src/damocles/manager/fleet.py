@@ -18,6 +18,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection, select
 
+from damocles import beside
 from damocles.manager import errors, fleet_peers, fleet_watch, workers
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
@@ -258,17 +259,8 @@ async def open_fleet(
     """Yield the fleet that the database's registry holds, and watch it while the block runs."""
     watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock, expiration_seconds)
     await watch.load()
-    failure: Exception | None = None
-    async with fleet_peers.open_peers(connect) as peers, anyio.create_task_group() as tasks:
-        tasks.start_soon(watch.run)
-        try:
-            yield Fleet(database, peers, watch, clock)
-        except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
-            failure = exc
-        finally:
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with fleet_peers.open_peers(connect) as peers, beside.running(watch.run):
+        yield Fleet(database, peers, watch, clock)
 
 
 def _check(chosen: control.Selection) -> None:

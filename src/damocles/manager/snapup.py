@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection, delete, insert, select
 
+from damocles import beside
 from damocles.manager import deals, errors, handouts, sectors, stores
 from damocles.manager.chain import interface
 from damocles.manager.db import tables
@@ -190,17 +191,8 @@ class Upgrades:
 @contextlib.asynccontextmanager
 async def open_upgrades(upgrades: Upgrades) -> AsyncIterator[Upgrades]:
     """Watch messages while the block runs, also those from before a restart."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(upgrades.watch)
-        try:
-            yield upgrades
-        except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
-            failure = exc
-        finally:
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with beside.running(upgrades.watch):
+        yield upgrades
 
 
 def allocate(

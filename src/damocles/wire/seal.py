@@ -51,7 +51,7 @@ class AllocatedSector(msgspec.Struct, frozen=True):
 
 
 class AcquireDealsSpec(msgspec.Struct, frozen=True):
-    """Limits for the deals of one sector; bytes of unpadded space."""
+    """Limits for the deals of one sector; bytes of padded space."""
 
     max_deals: int | None = field(name="MaxDeals", default=None)
     min_used_bytes: int | None = field(name="MinUsedSpace", default=None)

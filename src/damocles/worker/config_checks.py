@@ -57,6 +57,16 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
             if stage not in descriptors.STAGES:
                 hint = did_you_mean(stage, descriptors.STAGES)
                 yield (*path, stage), None, f"has no effect: no stage has this name{hint}"
+    sealing = _table(data, "sealing")
+    for index, thread in _tables(data, "sealing_thread"):
+        options = {**sealing, **_table(thread, "sealing")}
+        if (
+            thread.get("plan", "sealer") == "sealer"
+            and options.get("disable_cc") is True
+            and not options.get("enable_deals")
+        ):
+            told = "lets this thread seal nothing: without deals (enable_deals) there is only committed capacity"
+            yield ("sealing_thread", index, "sealing", "disable_cc"), True, told
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
 

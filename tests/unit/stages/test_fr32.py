@@ -22,7 +22,8 @@ def test_a_range_is_what_was_padded(data, blocks):
     raw = data.draw(st.binary(min_size=127 * blocks, max_size=127 * blocks))
     offset = data.draw(st.integers(0, len(raw) - 1))
     size = data.draw(st.integers(1, len(raw) - offset))
-    sink, told = io.BytesIO(), []
+    sink = io.BytesIO()
+    told: list[int] = []
     fr32.copy_range(io.BytesIO(pad(raw)), sink, offset, size, told.append)
     assert raw[offset : offset + size] == sink.getvalue()
     assert size == told[-1]

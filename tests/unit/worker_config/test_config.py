@@ -530,3 +530,17 @@ def test_any_value_in_any_place_is_told_or_taken(write, data):
     parsed = config_report.Document(Path("worker.toml"), document, {})
     with contextlib.suppress(config.ConfigError):
         config.check(parsed)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[sealing]\ndisable_cc = true\n", 1),
+        ("[sealing]\ndisable_cc = true\nenable_deals = true\n", 0),
+        ("[sealing]\nenable_deals = false\n", 0),
+    ],
+)
+def test_a_thread_that_can_seal_nothing_is_told(write, text, told):
+    """Neither deals nor committed capacity leaves a thread without any sector to seal."""
+    loaded = config.load(write(MINIMAL + text))
+    assert told == len([w for w in loaded.warnings if "lets this thread seal nothing" in str(w)])

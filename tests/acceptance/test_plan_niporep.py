@@ -1,0 +1,59 @@
+"""The plan `niporep` with real proofs, up to its SNARK: thirteen circuits, ten minutes of two cores."""
+
+import damocles_proofs as native
+import pytest
+
+from damocles.sealing import niporep
+from damocles.sealing.states import State
+from damocles.stores import sealing
+from damocles.testing.farm import MINER, Farm
+from damocles.wire import sectors
+
+from . import plan_farms
+
+_PROOF = "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
+_BEFORE_C2 = [
+    state
+    for state in niporep.PLAN.steps
+    if state not in {State.C1Done, State.C2Done, State.ProofSubmitted, State.Finished}
+]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", ["handler.before", "handler.after", "journal.after"])
+def test_a_worker_killed_in_each_state_gets_to_the_same_commitments(tmp_path, no_parameters, point):
+    """After a kill -9 before, after and at the record of every state up to C2, without a pre-commit, all is right."""
+    with Farm(
+        tmp_path, threads=1, plans=("niporep",), parameters=no_parameters, max_sectors=1, seal_interval="1h"
+    ) as f:
+        plan_farms.start_manager(f, "--non-interactive")
+        plan_farms.kill_in_each_state(f, point, _BEFORE_C2)
+        f.start_worker()
+        plan_farms.paused_with(f, "No cached parameters")
+        assert "C1Done" == f.thread(0).job_state
+        plan_farms.stop_worker(f)
+        with sealing.opened(f.stores[0]) as store:
+            sector = store.journal.load()
+        assert sector is not None
+        assert sector.id is not None
+        assert sector.ticket is not None
+        assert sector.pc2out is not None
+        assert sector.c1out is not None
+        comm_d, comm_r = seal_directly(tmp_path / "direct", sector.id.number, sector.ticket.ticket)
+        assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
+        assert _PROOF == native.C1Output.from_json(bytes(sector.c1out)).registered_proof
+        assert plan_farms.record(f).pre_commit is None
+        assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
+
+
+def seal_directly(folder, number: int, ticket: bytes) -> tuple[bytes, bytes]:
+    """Seal an empty sector by calling the proofs crate, and return CommD and CommR."""
+    staged, sealed, cache = folder / "staged", folder / "sealed", folder / "cache"
+    cache.mkdir(parents=True)
+    staged.write_bytes(bytes(2048))
+    sealed.touch()
+    prover, pieces = sectors.prover_id(MINER), [native.zero_piece(2032)]
+    labels = native.pc1(_PROOF, cache, staged, sealed, prover, number, ticket, pieces)
+    output = native.pc2(labels, cache, sealed)
+    return output.comm_d, output.comm_r
