@@ -20,6 +20,7 @@ import anyio.to_thread
 from damocles.parameters import catalog, inspection, locks
 from damocles.parameters.catalog import Kind
 from damocles.parameters.watching import Watcher
+from damocles.stages import host
 from damocles.wire import sectors, units
 
 WARNING = "sets made on this machine are for test networks only: no real network accepts their proofs"
@@ -107,7 +108,7 @@ async def _one(
 async def _run_child(wanted: catalog.FileSet, folder: Path, watcher: Watcher, every_seconds: float) -> str | None:
     """Run the child to its end; return its last words if it fails."""
     command = [sys.executable, "-m", "damocles.parameters.maker", wanted.kind, str(wanted.sector_size)]
-    environment = {**os.environ, catalog.CACHE_VARIABLE: str(folder)}
+    environment = {**os.environ, catalog.CACHE_VARIABLE: str(folder), host.PARENT_VARIABLE: str(os.getpid())}
     with tempfile.TemporaryFile() as words:
         process = await anyio.open_process(command, stdout=words, stderr=words, env=environment, start_new_session=True)
         try:

@@ -7,10 +7,12 @@ import sys
 
 from damocles import proofs
 from damocles.parameters.catalog import Kind
+from damocles.stages import host
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit code."""
+    host.end_with_parent()  # it would go on for a quarter of an hour, for nobody
     kind, sector_size = Kind(arguments[0]), int(arguments[1])
     try:
         proofs.generate_parameters(kind.value, sector_size)
