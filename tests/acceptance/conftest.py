@@ -36,7 +36,7 @@ def proven(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path
     with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f)
         f.start_worker()
-        wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", 400, every=0.5)
+        wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", 700, every=0.5)
     return base
 
 
@@ -61,7 +61,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_para
         plan_farms.ask(f, "snap", "fetch", str(MINER))
         f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:Persisted=kill")
         assert f.worker is not None
-        assert f.worker.wait(400) == -signal.SIGKILL, f.logs()
+        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
         (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
         f.start_worker()
         plan_farms.finished(f)

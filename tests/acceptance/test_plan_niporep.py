@@ -1,4 +1,4 @@
-"""The plan `niporep` with real proofs, up to its SNARK: thirteen circuits, ten minutes of two cores."""
+"""The plan `niporep` with real proofs, up to its SNARK, which has thirteen circuits: more than ten minutes of two cores."""
 
 import damocles_proofs as native
 import pytest
@@ -6,8 +6,9 @@ import pytest
 from damocles.sealing import niporep
 from damocles.sealing.states import State
 from damocles.stores import sealing
+from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm
-from damocles.wire import sectors
+from damocles.wire import seal, sectors
 
 from . import plan_farms
 
@@ -45,6 +46,32 @@ def test_a_worker_killed_in_each_state_gets_to_the_same_commitments(tmp_path, no
         assert _PROOF == native.C1Output.from_json(bytes(sector.c1out)).registered_proof
         assert plan_farms.record(f).pre_commit is None
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
+
+
+@pytest.mark.params
+@pytest.mark.timeout(120)
+def test_a_proof_that_is_none_is_refused(tmp_path, no_parameters, porep_parameters):
+    """The manager verifies with the real key: what is no aggregate of proofs is rejected and does not land."""
+    with Farm(
+        tmp_path, threads=1, plans=("niporep",), parameters=no_parameters, max_sectors=1, seal_interval="1h"
+    ) as f:
+        plan_farms.start_manager(f, "--non-interactive")
+        f.start_worker()
+        plan_farms.paused_with(f, "No cached parameters")
+        plan_farms.stop_worker(f)
+        with sealing.opened(f.stores[0]) as store:
+            sector = store.journal.load()
+        assert sector is not None
+        assert sector.ticket is not None
+        assert sector.pc2out is not None
+        assert f.manager is not None
+        farm.stop(f.manager)
+        f.parameters = farm.PARAMETER_CACHE
+        plan_farms.start_manager(f, "--non-interactive")
+        content = seal.Proof(bytes(13 * 192), seal.PreCommit(sector.pc2out.comm_r, sector.pc2out.comm_d, sector.ticket))
+        answer = f.ask_manager("SubmitProof", [plan_farms.SECTOR, content, False], seal.Submitted)
+        assert (seal.SubmitResult.REJECTED, True) == (answer.res, "invalid proof" in (answer.desc or "")), answer
+        assert plan_farms.record(f).submitted_proof is None
 
 
 def seal_directly(folder, number: int, ticket: bytes) -> tuple[bytes, bytes]:

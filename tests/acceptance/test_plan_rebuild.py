@@ -12,7 +12,7 @@ from damocles.wire import commitments
 
 from . import plan_farms
 
-pytestmark = [pytest.mark.params, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.params, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 _SNAP_STATES = {State.SnapPieceAdded, State.SnapTreeDBuilt, State.SnapEncoded}
 _NEVER = {State.SyntheticPoRepNeeded, State.Finished}

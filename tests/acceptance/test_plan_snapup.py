@@ -11,7 +11,7 @@ from damocles.wire import commitments
 
 from . import plan_farms
 
-pytestmark = [pytest.mark.params, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.params, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 _PROOF = "StackedDrg2KiBV1"
 _BEFORE_THE_SNARK = [State.Empty, State.Allocated, State.PieceAdded, State.TreeDBuilt]

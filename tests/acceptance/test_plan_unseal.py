@@ -133,7 +133,7 @@ def test_a_worker_killed_in_each_state_delivers_the_same(tmp_path, sealed, point
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("cleaned", [False, True])
 def test_a_piece_comes_out_of_an_upgraded_sector(tmp_path, upgraded, cleaned):
     """The data of an upgrade is decoded, also where the replica from before it has been removed."""

@@ -51,6 +51,10 @@ class Unsealing:
         Without a URL it comes into this manager's piece store. Asked again, a task that has ended begins anew, one that
         waits gets another destination. The original's manager streams the data where no URL is given.
         """
+        try:
+            commitments.commitment_of(piece)
+        except ValueError as error:
+            raise errors.ManagerError(str(error)) from error
         dest = dest or f"store:///{piece}"
         check_destination(dest)
         now = self._clock()

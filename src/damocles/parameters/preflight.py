@@ -7,12 +7,12 @@ from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
 from damocles.wire import sectors
 
-# What each plan proves. A rebuild proves only if the sector was upgraded; a non-interactive PoRep is an aggregate.
+# What each plan proves. A rebuild compares commitments and proves nothing; a non-interactive PoRep is an aggregate.
 KINDS_OF_PLAN: Mapping[str, tuple[Kind, ...]] = {
     "sealer": (Kind.POREP,),
     "niporep": (Kind.POREP, Kind.SRS),
     "snapup": (Kind.UPDATE,),
-    "rebuild": (Kind.UPDATE,),
+    "rebuild": (),
     "wdpost": (Kind.WDPOST,),
     "unseal": (),
 }

@@ -106,6 +106,7 @@ class KnownSector(msgspec.Struct, frozen=True):
 
     pre_commit: SubmittedPreCommit | None = field(name="Pre", default=None)
     finalized: bool = field(name="Finalized", default=False)
+    upgraded: bool = field(name="Upgraded", default=False)
     upgrade_public: seal.SectorPublic | None = field(name="UpgradePublic", default=None)
     upgraded_info: UpgradedInfo | None = field(name="UpgradedInfo", default=None)
 

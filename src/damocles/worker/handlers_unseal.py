@@ -42,11 +42,11 @@ async def unseal(job: Job) -> events.Event:
     """
     place, piece = job.place, job.sector.unseal_piece
     assert piece is not None
-    output = place.piece_file(piece.cid)
+    output = place.piece_file(_cid(piece.cid, f"the piece that is wanted of {job.id}"))
     await handlers.in_thread(handlers.make_empty_file, output)
     known = await job.manager.known(job.id)
-    if known is not None and known.upgraded_info is not None:
-        written = await job.run("snap_decode", await _decoding(job, piece, output, known, known.upgraded_info))
+    if known is not None and (known.upgraded or known.upgraded_info is not None):
+        written = await job.run("snap_decode", await _decoding(job, piece, output, known))
     else:
         written = await job.run("unseal", _unsealing(job, piece, output))
     if written != piece.size_bytes:
@@ -103,10 +103,9 @@ def _source(job: Job) -> Path:
     return handlers.attached(job, job.sector.access_instance or "", f"the manager says that {job.id} is in").path
 
 
-async def _decoding(
-    job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector, upgraded: records.UpgradedInfo
-) -> tasks.SnapDecode:
-    if upgraded.unsealed_cid is None:
+async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector) -> tasks.SnapDecode:
+    upgraded = known.upgraded_info
+    if upgraded is None or upgraded.unsealed_cid is None:
         msg = f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
         raise failures.Permanent(msg)
     why = f"the manager says that the upgrade of {job.id} is in"
@@ -129,7 +128,7 @@ async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, P
     source = job.persist_stores.get(job.sector.access_instance or "")
     if source is not None:
         sealed, cache = source.path / "sealed" / str(job.id), source.path / "cache" / str(job.id)
-        if sealed.exists() and (cache / "p_aux").exists():
+        if await handlers.in_thread(lambda: sealed.exists() and (cache / "p_aux").exists()):
             return sealed, cache
     log.info("the replica from before the upgrade is gone: sealing it anew", sector=str(job.id))
     place = job.place
@@ -164,11 +163,15 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             if not inside.parts or ".." in inside.parts:
                 msg = f"destination {shown} names no file in the store {store.name}"
                 raise failures.Permanent(msg)
+            if store.read_only:
+                msg = f"destination {shown} is in a store that is readonly here ([[attached]])"
+                raise failures.Permanent(msg)
             await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
         case "store":
             token = job.pieces.token()
             headers = {"Authorization": f"Bearer {token}"} if token else {}
-            await _upload(job, file, f"{job.pieces.origin}{pieces.PATH}{_cid(parts.path.strip('/'), shown)}", headers)
+            cid = _cid(parts.path.strip("/"), f"destination {shown}")
+            await _upload(job, file, f"{job.pieces.origin}{pieces.PATH}{cid}", headers)
         case _:
             msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
             raise failures.Permanent(msg)
@@ -186,11 +189,12 @@ def _market(url: str, cid: str) -> tuple[str, dict[str, str]]:
     return address, {"Authorization": f"Bearer {query['token'][0]}"}
 
 
-def _cid(text: str, shown: str) -> str:
+def _cid(text: str, what: str) -> str:
+    """Check what becomes the name of a file."""
     try:
         commitments.commitment_of(text)
     except ValueError as error:
-        msg = f"destination {shown}: {error}"
+        msg = f"{what}: {error}"
         raise failures.Permanent(msg) from error
     return text
 

@@ -9,7 +9,7 @@ from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector, UnsealPiece
 from damocles.stores.persist import PersistStore
-from damocles.wire import commitments, records, seal, tasks
+from damocles.wire import codec, commitments, records, seal, tasks
 from damocles.worker import handlers_unseal, repertoire, upstream
 
 from .conftest import SECTOR, ZERO, Bench
@@ -71,6 +71,13 @@ async def test_too_few_bytes_are_refused(bench: Bench, unsealing: Sector) -> Non
         await handlers_unseal.unseal(bench.job(unsealing))
 
 
+async def test_a_piece_is_named_by_its_commitment(bench: Bench, unsealing: Sector) -> None:
+    """What becomes the name of a file cannot be a path."""
+    job = bench.job(unsealing).having(unseal_piece=UnsealPiece(codec.CID("../../x"), 0, 127, ZERO))
+    with pytest.raises(failures.Permanent, match=r"the piece that is wanted of s-t010000-1: '../../x' is not the CID"):
+        await handlers_unseal.unseal(job)
+
+
 async def test_a_store_that_is_not_attached_is_named(bench: Bench, unsealing: Sector) -> None:
     """Where the files cannot be reached, the message says which store is missing."""
     bench.persist_stores.clear()
@@ -94,6 +101,13 @@ async def test_an_upgraded_sector_is_decoded(bench: Bench, unsealing: Sector, tm
         task.replica_path,
         task.sector_path,
     )
+
+
+async def test_an_upgrade_that_the_manager_does_not_know_is_no_plain_sector(bench: Bench, unsealing: Sector) -> None:
+    """Unsealed as if it had never been upgraded, it would give zeros."""
+    bench.caller.answers["FindSectorInAllStates"] = [records.KnownSector(upgraded=True)]
+    with pytest.raises(failures.Permanent, match="record of the upgraded sector s-t010000-1 lacks its CommD"):
+        await handlers_unseal.unseal(bench.job(unsealing))
 
 
 async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector) -> None:
@@ -122,12 +136,14 @@ async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector) -> 
         ("store://elsewhere/x", "the piece is wanted in the persist store 'elsewhere', which is not attached"),
         ("store://persist/../x", "names no file in the store persist"),
         ("store://persist/", "names no file in the store persist"),
+        ("store://old/x", "is in a store that is readonly here"),
     ],
 )
 async def test_destinations_that_cannot_be(bench: Bench, unsealing: Sector, url: str, message: str) -> None:
     """A destination that no worker can serve pauses the thread; the text names it without its secrets."""
     bench.caller.answers["AcquireUnsealDest"] = [[url]]
     bench.caller.answers["StoreBasicInfo"] = [seal.StoreBasicInfo("persist", "/p")]
+    bench.persist_stores["old"] = PersistStore(name="old", path=bench.data / "old", read_only=True)
     with pytest.raises(failures.Permanent, match=message):
         await handlers_unseal.upload_piece(bench.job(unsealing))
 
