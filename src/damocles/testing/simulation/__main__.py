@@ -28,6 +28,7 @@ PLANTS = {
 
 def violations(seed: int, options: world.Options, *, tell: bool = False) -> list[str]:
     """Run a seed in a fresh folder and return what broke; `tell` prints what happened in it."""
+    before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     memory = Path("/dev/shm")
     base = Path(tempfile.mkdtemp(prefix="simulation", dir=memory if memory.is_dir() else None))
@@ -45,6 +46,7 @@ def violations(seed: int, options: world.Options, *, tell: bool = False) -> list
         if tell:
             print(*story, sep="\n")  # noqa: T201
         shutil.rmtree(base)
+        structlog.configure(**before)
     return []
 
 
