@@ -1,6 +1,7 @@
 """Kill -9 at every state: the sector ends with the commitments of an undisturbed one."""
 
 import signal
+from typing import Any
 
 import damocles_proofs as native
 import pytest
@@ -64,6 +65,30 @@ def test_a_worker_killed_in_each_state_goes_on_from_the_last_finished_one(tmp_pa
         assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
         on_chain = f.ask_manager("FindSector", ["online", sector.id], dict)
         assert on_chain["Pre"]["CommR"] is not None
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, porep_parameters):
+    """Kills around C2, the submission of its proof and the end cost one C2 in all, and one proof lands."""
+    points = (
+        *("handler.before:C1Done", "journal.after:C2Done", "handler.before:C2Done", "handler.after:C2Done"),
+        *("journal.after:ProofSubmitted", "handler.before:ProofSubmitted", "handler.after:ProofSubmitted"),
+        "journal.after:Finished",
+    )
+    with Farm(tmp_path, threads=1, max_sectors=1, seal_interval="1h") as f:
+        f.start_manager()
+        for point in points:
+            f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}=kill")
+            assert f.worker is not None
+            assert f.worker.wait(300) == -signal.SIGKILL, f"not killed at {point}\n{f.logs()}"
+        f.start_worker()
+        wait_until(lambda: "Finalized" in f.events(0), "the sector is finished")
+        assert f.events(0).count("C2") == 1
+        (row,) = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
+        assert row["Proof"] is not None
+        assert row["AbortReason"] == ""
 
 
 @pytest.mark.slow
