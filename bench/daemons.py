@@ -19,7 +19,14 @@ def figures() -> Iterator[Figure]:
     """Measure a manager and a worker with three threads that have nothing to do."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        Farm(Path(folder), parameters=Path(folder), max_sectors=0, seal_interval="1h", recover_interval="1h") as farm,
+        Farm(
+            Path(folder),
+            parameters=Path(folder),
+            max_sectors=0,
+            ping_interval="30s",
+            seal_interval="1h",
+            recover_interval="1h",
+        ) as farm,
     ):
         began = time.perf_counter()
         farm.start_manager()

@@ -81,6 +81,7 @@ class Farm:
     name: str = "test-worker"
     seal_interval: str = "1s"
     recover_interval: str = "500ms"
+    ping_interval: str = "1s"
     parameters: Path = PARAMETER_CACHE
     manager_port: int = field(default_factory=free_port)
     worker_port: int = field(default_factory=free_port)
@@ -214,7 +215,7 @@ class Farm:
 name = "{self.name}"
 home = "{self.base}/worker"
 rpc_server.port = {self.worker_port}
-ping_interval = "1s"
+ping_interval = "{self.ping_interval}"
 shutdown_grace = "5s"
 
 [sector_manager]
