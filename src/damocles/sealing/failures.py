@@ -56,6 +56,3 @@ class Abort(Failure):
     """The sector is lost."""
 
     level = Level.ABORT
-
-
-BY_LEVEL: dict[Level, type[Failure]] = {kind.level: kind for kind in (Temporary, Permanent, Critical, Abort)}

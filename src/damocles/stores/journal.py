@@ -5,7 +5,6 @@ in a table of their own, so that they are written once. The file can be read whi
 """
 
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -219,8 +218,3 @@ def _detail(event: events.Event) -> str | None:
         if name not in sectors.LARGE_FIELDS and name != "error"
     }
     return codec.encode(fields).decode() if fields else None
-
-
-def now() -> float:
-    """Return the unix time that journal entries carry."""
-    return time.time()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from damocles.rpc import errors, sync, tokens
+from damocles.rpc import sync, tokens
 from damocles.stores import journal
 from damocles.wire import fleet
 
@@ -251,15 +251,3 @@ def stop(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> int:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise AssertionError("a daemon did not end within 30 s of SIGTERM") from None
-
-
-def answers(url: str) -> bool:
-    """Return whether a worker answers at `url`."""
-    try:
-        with sync.connect(url, timeout_seconds=2) as peer:
-            peer.call("VenusWorker.WorkerVersion", [], returns=str)
-    except errors.RpcError:
-        return True  # and wants a token
-    except errors.CallError:
-        return False
-    return True

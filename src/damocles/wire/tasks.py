@@ -18,18 +18,6 @@ class PieceInfo(msgspec.Struct, frozen=True):
     size: int
 
 
-class PieceUrl(msgspec.Struct, frozen=True):
-    """A piece to download."""
-
-    url: str
-
-
-class PieceLocal(msgspec.Struct, frozen=True):
-    """A piece in a file."""
-
-    local: str
-
-
 class PieceSource(msgspec.Struct, frozen=True):
     """Where a piece comes from (`"pledge"` is zeros), its payload and its unpadded size in bytes."""
 

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from damocles.sealing import events, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
@@ -142,12 +140,3 @@ def _relink(old: Path, new: Path) -> None:
 
 def _brief(sector: Sector | None) -> str:
     return "nothing" if sector is None else f"{sector.id} in {sector.state}"
-
-
-def same(one: Sector | None, other: Sector | None) -> bool:
-    """Return whether two records are equal but for counters that are not journaled."""
-
-    def plain(sector: Sector | None) -> Sector | None:
-        return None if sector is None else msgspec.structs.replace(sector, idles=0, retry_at=None)
-
-    return plain(one) == plain(other)
