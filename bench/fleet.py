@@ -25,6 +25,7 @@ WORKERS = 200
 THREADS = 50
 HUNG = 20
 ROUNDS = 12
+DEATH_SECONDS = 300
 
 
 def figures() -> Iterator[Figure]:
@@ -78,6 +79,21 @@ def figures() -> Iterator[Figure]:
             )
             yield from _times(f"list, {HUNG} hang", call("Workers"))
             yield from _times(f"top, {HUNG} hang (time-out 5 s)", call("FleetThreads", everyone), rounds=2)
+            yield from _death(fleets[0], call("Alerts"))
+
+
+def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], Any]) -> Iterator[Figure]:
+    """Kill the first of the sham processes and wait for what the alerts say of its first worker."""
+    os.kill(fleet.pid, signal.SIGKILL)
+    died = time.monotonic()
+    told: dict[str, float] = {}
+    while "worker-late" not in told and time.monotonic() - died < DEATH_SECONDS:
+        time.sleep(0.5)
+        for alert in board()["alerts"]:
+            if alert["subject"] == "sham-000":
+                told.setdefault(alert["rule"], time.monotonic() - died)
+    for rule, seconds in told.items():
+        yield Figure(name=f"from a worker's death to its alert {rule}", value=seconds, unit="s")
 
 
 def _times(name: str, work: Callable[[], Any], rounds: int = ROUNDS) -> Iterator[Figure]:
