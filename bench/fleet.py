@@ -90,7 +90,7 @@ def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], Any]) -> Iterat
     while "worker-late" not in told and time.monotonic() - died < DEATH_SECONDS:
         time.sleep(0.5)
         for alert in board()["alerts"]:
-            if alert["subject"] == "sham-000":
+            if alert["subject"] == "sham-000" and alert["rule"].startswith("worker-"):
                 told.setdefault(alert["rule"], time.monotonic() - died)
     for rule, seconds in told.items():
         yield Figure(name=f"from a worker's death to its alert {rule}", value=seconds, unit="s")
