@@ -1,9 +1,26 @@
-"""Named points at which a test can make this process fail, to see what is left.
+"""Named points at which a test can make a process fail, to see what is left.
 
 `DAMOCLES_FAILPOINTS="handler.after:PC1Done=kill;journal.before:*=enospc@3"` acts at the first (or here third) time that
-a point is reached; `*` stands for any text. Actions: `kill` (SIGKILL to this process), `raise` (an exception that nobody
-expects), `hang` (forever), `enospc`, `eio` (the operating system's errors). Without the variable a point costs one test of
-a boolean.
+a point is reached in a process; `*` stands for any text. Actions: `kill` (SIGKILL to this process), `raise` (an exception
+that nobody expects), `hang` (forever), `stop` (SIGSTOP: frozen until SIGCONT), `enospc`, `eio` (the operating system's
+errors), `torn` (where a file is about to be synced: half of it is lost and the process killed, as in a power cut).
+
+With a folder in `DAMOCLES_FAILPOINTS_ONCE` each point that a pattern meets acts once over all processes and restarts, and
+leaves an empty file of its name there: `*=kill` kills everything once at every point there is.
+
+| point | where |
+|---|---|
+| `handler.before:STATE`, `handler.after:STATE` | worker, around the handler that works in a state |
+| `journal.before:STATE`, `journal.commit:…`, `journal.after:…` | worker, around the record of the state that is reached |
+| `rpc.before:METHOD`, `rpc.after:METHOD` | worker, around a call to the manager |
+| `stage.before:STAGE`, `stage.after:STAGE` | child, around a task, before it is answered |
+| `sync:FILE` | child, before a file that a stage wrote is synced |
+| `fence:SECTOR` | child, when it has its turn in a persist store |
+| `rename.before:FILE`, `rename.after:FILE` | child, around the rename that makes a copy visible |
+| `answer.before:METHOD`, `answer.after:METHOD` | manager (and worker), around a method, before it is answered |
+| `database.before:FUNCTION`, `database.after:…` | manager, before and after the commit of a transaction |
+
+Without the variable a point costs one test of a boolean.
 """
 
 import errno
@@ -12,8 +29,10 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 VARIABLE = "DAMOCLES_FAILPOINTS"
+ONCE_VARIABLE = "DAMOCLES_FAILPOINTS_ONCE"
 
 
 @dataclass
@@ -33,6 +52,7 @@ def _parse(text: str) -> list[_Trap]:
 
 
 _traps = _parse(os.environ.get(VARIABLE, ""))
+_once = os.environ.get(ONCE_VARIABLE)
 
 #: Whether any point is set; test it before building a point's name.
 on = bool(_traps)
@@ -42,22 +62,37 @@ class InjectedError(Exception):
     """A failure that a test asked for."""
 
 
-def reach(name: str) -> None:
-    """Fail here if a test has asked for it."""
+def reach(name: str, file: Path | None = None) -> None:
+    """Fail here if a test has asked for it. `file` is what has been written and not synced, where that is the point."""
     for trap in _traps:
-        if not fnmatch.fnmatchcase(name, trap.pattern):
-            continue
-        trap.hits_left -= 1
-        if trap.hits_left != 0:
-            continue
-        match trap.action:
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "hang":
-                time.sleep(1e9)
-            case "enospc":
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-            case "eio":
-                raise OSError(errno.EIO, os.strerror(errno.EIO), name)
-            case _:
-                raise InjectedError(name)
+        if fnmatch.fnmatchcase(name, trap.pattern) and _is_due(trap, name):
+            _act(trap.action, name, file)
+
+
+def _is_due(trap: _Trap, name: str) -> bool:
+    if _once is not None:
+        try:
+            (Path(_once) / name.replace("/", "|")).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+    trap.hits_left -= 1
+    return trap.hits_left == 0
+
+
+def _act(action: str, name: str, file: Path | None) -> None:
+    match action:
+        case "torn" | "kill":
+            if action == "torn" and file is not None:
+                os.truncate(file, file.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "hang":
+            time.sleep(1e9)
+        case "enospc":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        case "eio":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        case _:
+            raise InjectedError(name)

@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 import structlog
 
+from damocles import failpoints
 from damocles.rpc import access, dialects, errors, messages
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
@@ -286,10 +287,14 @@ class Service:
             arguments = self._arguments(method, request)
             with self._measured(method, arguments) as count:
                 async with self._audited(method, request, call, arguments) as tell:
+                    if failpoints.on:
+                        failpoints.reach(f"answer.before:{method.name}")
                     outcome = await _begin(method, call, arguments)
                     result = codec.encode(outcome)
                     tell(result)
                 count(outcome)
+            if failpoints.on:
+                failpoints.reach(f"answer.after:{method.name}")
             return result
 
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:

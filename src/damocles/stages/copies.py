@@ -1,14 +1,17 @@
 """Copy or link files between stores: the transfer stage.
 
 A destination appears under its name only when it is whole and on the disk. Until then its bytes are in
-`.<name>.part` beside it, which the next try overwrites, so a kill at any point needs no cleaning up.
+`.<name>.part` beside it (`.<name>.<attempt>.part` under a fence), which the next try overwrites or removes, so a kill at
+any point needs no cleaning up.
 """
 
+import glob
 import os
 import shutil
 from pathlib import Path
 
-from damocles.stages import durable, job
+from damocles import failpoints
+from damocles.stages import durable, fences, job
 from damocles.wire import tasks
 
 _CHUNK_BYTES = 64 << 20
@@ -22,15 +25,18 @@ def run(task: tasks.Transfer, around: job.Job, *, disable_link: bool = False) ->
     """Follow the routes in order; the first failure ends the task. Store names are for other people's processors."""
     for route in task.routes:
         around.check()
-        follow(route, around, disable_link=disable_link)
+        follow(route, around, disable_link=disable_link, fence=task.fence)
     return True
 
 
-def follow(route: tasks.Route, around: job.Job, *, disable_link: bool = False) -> None:
-    """Copy or link one file or folder.
+def follow(
+    route: tasks.Route, around: job.Job, *, disable_link: bool = False, fence: tasks.Fence | None = None
+) -> None:
+    """Copy or link one file or folder; under a `fence` only while no newer attempt has done so.
 
     Raises:
         TransferRefused: A path is relative, the source is not there, or the destination is of the other kind.
+        fences.Overtaken: A newer attempt has put its file there.
         OSError: The file system refused.
     """
     source, destination = _absolute("src", route.src), _absolute("dest", route.dest)
@@ -41,7 +47,9 @@ def follow(route: tasks.Route, around: job.Job, *, disable_link: bool = False) -
     if not destination.is_symlink() and destination.exists() and destination.samefile(source):
         return  # replacing it would destroy the only copy
     durable.make_folder(destination.parent)
-    part = destination.with_name(f".{destination.name}.part")
+    # Two attempts must not write to one file.
+    attempt = f".{fence.attempt}" if fence is not None else ""
+    part = destination.with_name(f".{destination.name}{attempt}.part")
     _remove(part)
     if route.opt is not None and route.opt.get("allow_link", False) and not disable_link:
         part.symlink_to(source)
@@ -51,10 +59,17 @@ def follow(route: tasks.Route, around: job.Job, *, disable_link: bool = False) -
     else:
         _copy_file(source, part, around)
         durable.sync(part)
-    if destination.is_dir() or part.is_dir():
-        _remove(destination)  # a folder is replaced in two steps; a kill between them loses nothing but the copy
-    part.replace(destination)
-    durable.sync_entry(destination.parent)
+    with fences.turn(fence, around):
+        if failpoints.on:
+            failpoints.reach(f"rename.before:{destination.name}")
+        if destination.is_dir() or part.is_dir():
+            _remove(destination)  # a folder is replaced in two steps; a kill between them loses nothing but the copy
+        part.replace(destination)
+        durable.sync_entry(destination.parent)
+        if failpoints.on:
+            failpoints.reach(f"rename.after:{destination.name}")
+        for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part") if fence is not None else ():
+            _remove(left)  # of attempts that are over
 
 
 def _absolute(side: str, end: dict[str, str | None]) -> Path:

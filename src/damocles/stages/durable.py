@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from damocles import failpoints
+
 
 def sync(*paths: str | Path) -> None:
     """Write files, or folders with all that is in them, to the disk, and the entries that name them.
@@ -33,6 +35,8 @@ def make_folder(path: Path) -> None:
 
 def sync_entry(path: Path) -> None:
     """Write one file, or the names in one folder."""
+    if failpoints.on and path.is_file():
+        failpoints.reach(f"sync:{path.name}", path)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from damocles import failpoints
 from damocles.stages import copies, descriptors, host, job, protocol, uploads
 from damocles.wire import codec
 
@@ -107,7 +108,12 @@ class Runner:
         except msgspec.DecodeError as error:
             msg = f"task of {name}: {error}"
             raise ValueError(msg) from error
-        return self._processors[name](task, around)
+        if failpoints.on:
+            failpoints.reach(f"stage.before:{name}")
+        output = self._processors[name](task, around)
+        if failpoints.on:
+            failpoints.reach(f"stage.after:{name}")
+        return output
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)

@@ -13,6 +13,9 @@
   data/unsealed/<piece cid>               a piece, or a part of it, on its way out of a sector
   trash/<time>-s-t0<miner>-<n>/           files of a sector that was given up
 ```
+
+A persist store has `sealed/`, `cache/`, `update/` and `update-cache/` as `data/` has them, and of ours alone
+`.fences/s-t0<miner>-<n>`: the number of the newest attempt that has copied files of the sector to it.
 """
 
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from pathlib import Path
 
 from damocles.wire.sectors import SectorID, SectorSize
 
+FENCES = ".fences"
 TREE_D = "sc-02-data-tree-d.dat"
 SYNTHETIC_PROOFS = "syn-porep-vanilla-proofs.dat"
 # Present from the first start of PC2 on, which encodes the sealed file in place: from then on the sealed file has to be

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -133,6 +134,19 @@ class Farm:
             *options,
         )
         wait_until(lambda: self._listens(self.manager_port), "the manager listens")
+
+    def moved(self, base: Path, name: str) -> "Farm":
+        """Return the farm of another machine: the same manager and persist store, copies of the sealing stores.
+
+        It has a worker of its own, and is not to be entered; stop its worker.
+        """
+        base.mkdir()
+        other = replace(self, base=base, name=name, worker_port=free_port(), worker=None)
+        for ours, theirs in zip(self.stores, other.stores, strict=True):
+            shutil.copytree(ours, theirs)
+        text = other._config().replace(f"{base}/manager", f"{self.base}/manager")  # noqa: SLF001 - our own
+        other.config.write_text(text.replace(f"{base}/persist", f"{self.base}/persist"))
+        return other
 
     def start_worker(self, *, wait: bool = True, **env: str) -> None:
         """Start the worker and, unless told otherwise, wait until it answers."""

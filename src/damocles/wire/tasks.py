@@ -133,11 +133,19 @@ class StoreInfo(msgspec.Struct, frozen=True):
     meta: dict[str, str] | None = None
 
 
-class Transfer(msgspec.Struct, frozen=True):
-    """Run the routes in order; output `true`."""
+class Fence(msgspec.Struct, frozen=True):
+    """Refuse to an older attempt what a newer one has had; the file at `path` holds the newest number."""
+
+    path: str
+    attempt: int
+
+
+class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Run the routes in order; output `true`. The original's processors know no `fence` and pass over it."""
 
     stores: dict[str, StoreInfo]
     routes: list[Route]
+    fence: Fence | None = None
 
 
 class SnapEncode(msgspec.Struct, frozen=True):

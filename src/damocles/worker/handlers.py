@@ -302,7 +302,10 @@ async def persist_files(job: Job, names: Sequence[str]) -> events.Event:
         for name in names
     ]
     known = {store.name: tasks.StoreInfo(store.name, chosen.meta)}
-    await job.run("transfer", tasks.Transfer(known, routes))
+    # The manager of the original gives no attempts: there the last rename stays.
+    attempt = job.sector.claim
+    fence = tasks.Fence(str(store.path / layout.FENCES / str(job.id)), attempt) if attempt is not None else None
+    await job.run("transfer", tasks.Transfer(known, routes, fence))
     return events.Persist(store.name)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import structlog
 
+from damocles import failpoints
 from damocles.rpc import errors, messages
 from damocles.sealing import failures
 from damocles.wire import codec, control, fleet, records, seal, sectors, wdpost
@@ -65,7 +66,11 @@ class Manager:
         shown = params[2].removeprefix("Venus.") if method == "Damocles.As" else method.removeprefix("Venus.")
         began, failed = time.monotonic(), True
         try:
+            if failpoints.on:
+                failpoints.reach(f"rpc.before:{shown}")
             result = await self._caller.call(method, params, returns=returns)
+            if failpoints.on:
+                failpoints.reach(f"rpc.after:{shown}")
         except errors.RpcError as error:
             match error.code:
                 case errors.Code.SECTOR_STATE_NOT_FOUND:

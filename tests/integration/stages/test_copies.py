@@ -1,10 +1,11 @@
 """The transfer stage on a real file system."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
-from damocles.stages import copies, job
+from damocles.stages import copies, fences, job
 from damocles.wire import tasks
 
 
@@ -116,3 +117,44 @@ def test_cancelled_copy_leaves_no_destination(tmp_path: Path) -> None:
     with pytest.raises(job.Cancelled):
         copies.follow(route(tmp_path / "a", tmp_path / "b"), around)
     assert not (tmp_path / "b").exists()
+
+
+def fenced(source: Path, destination: Path, attempt: int, around: job.Job | None = None) -> bool:
+    """Copy under an attempt's number."""
+    fence = tasks.Fence(str(destination.parents[1] / ".fences/s-t01000-1"), attempt)
+    return copies.run(tasks.Transfer({}, [route(source, destination)], fence), around or job.Job())
+
+
+def test_an_older_attempt_does_not_replace_what_a_newer_one_has_put(tmp_path: Path) -> None:
+    """The newest attempt has the last word, however often and in which order they come."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_text(name)
+    target = tmp_path / "store/sealed/s-t01000-1"
+    fenced(tmp_path / "old", target, 3)
+    fenced(tmp_path / "new", target, 4)
+    (target.parent / f".{target.name}.2.part").write_text("of an attempt that was killed")
+    fenced(tmp_path / "new", target, 4)
+    assert [target.name] == names(target.parent)
+    with pytest.raises(fences.Overtaken, match="attempt 3 at s-t01000-1 is over: attempt 4 has written"):
+        fenced(tmp_path / "old", target, 3)
+    assert "new" == target.read_text()
+
+
+def test_a_newer_attempt_waits_for_one_that_is_frozen_with_the_lock(tmp_path: Path) -> None:
+    """Who is frozen just before its rename makes it when it wakes up, and the newer one puts its file over that."""
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "new").write_text("new")
+    target = tmp_path / "store/sealed/s-t01000-1"
+    fence = tasks.Fence(str(tmp_path / "store/.fences/s-t01000-1"), 3)
+    newer = threading.Thread(target=fenced, args=(tmp_path / "new", target, 4))
+    with fences.turn(fence, job.Job()):
+        newer.start()
+        waiting = job.Job()
+        threading.Timer(0.1, waiting.cancel).start()
+        with pytest.raises(job.Cancelled):
+            fenced(tmp_path / "new", target, 5, waiting)
+        assert not target.exists()
+        copies.follow(route(tmp_path / "old", target), job.Job())
+    newer.join(10)
+    assert not newer.is_alive()
+    assert "new" == target.read_text()

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from damocles import failpoints
 from damocles.manager.db import schema
 
 T = TypeVar("T")
@@ -39,8 +40,15 @@ class Database:
         """
 
         def run() -> T:
+            if not failpoints.on:
+                with _begin(self._writer, durable=durable) as tx:
+                    return transaction(tx)
+            name = transaction.__qualname__.replace(".<locals>", "")
             with _begin(self._writer, durable=durable) as tx:
-                return transaction(tx)
+                result = transaction(tx)
+                failpoints.reach(f"database.before:{name}")
+            failpoints.reach(f"database.after:{name}")
+            return result
 
         return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
 
