@@ -6,7 +6,7 @@ UV := uv
 RUN := $(UV) run --frozen --no-sync
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup demo test check lint types layers format bench docs params test-all ci
+.PHONY: help setup demo test test-kill check lint types layers format bench docs params test-all ci
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ demo: setup ## Seal three 2KiB sectors with real proofs and watch (ARGS="--secto
 
 test: setup ## Run the tests (ARGS="-k planner")
 	$(RUN) pytest $(ARGS)
+
+test-kill: setup ## Kill everything at every durable step of every plan, and count
+	$(RUN) pytest -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
 
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about 30 minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB

@@ -1,14 +1,16 @@
-"""Sectors that many tests begin with, sealed once each."""
+"""Sectors that many tests begin with, sealed once each; the count of the kill matrix."""
 
 import os
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
+import damocles_proofs as native
 import pytest
 
 from damocles import proofs
-from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm, wait_until
+from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm
 
 from . import plan_farms
 
@@ -30,13 +32,24 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def proven(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path]) -> Path:
-    """Return a farm's folder whose sector 1 is proven and without deals."""
-    base = tmp_path_factory.mktemp("proven")
+def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path]) -> Path:
+    """Return a farm's folder whose worker was killed when it had proven sector 1, which has no deals."""
+    base = tmp_path_factory.mktemp("proof-made")
     with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f)
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:C2Done=kill")
+        assert f.worker is not None
+        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
+    return base
+
+
+@pytest.fixture(scope="session")
+def proven(tmp_path_factory: pytest.TempPathFactory, proof_made: Path) -> Path:
+    """Return a farm's folder whose sector 1 is proven and without deals."""
+    base = tmp_path_factory.mktemp("proven")
+    with plan_farms.going_on(proof_made, base, "sealer", with_store=True, max_sectors=1, seal_interval="1h") as f:
         f.start_worker()
-        wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", 700, every=0.5)
+        plan_farms.finished(f)
     return base
 
 
@@ -50,18 +63,31 @@ def update_parameters() -> None:
 
 
 @pytest.fixture(scope="session")
-def upgraded(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_parameters: None) -> Path:
+def upgrade_proven(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_parameters: None) -> Path:
+    """Return a farm's folder whose worker was killed when it had proven an upgrade of sector 1 with two deals."""
+    base = tmp_path_factory.mktemp("upgrade-proven")
+    plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
+    with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
+        plan_farms.ask(f, "snap", "fetch", str(MINER))
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:SnapProved=kill")
+        assert f.worker is not None
+        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
+    return base
+
+
+@pytest.fixture(scope="session")
+def upgraded(tmp_path_factory: pytest.TempPathFactory, upgrade_proven: Path) -> Path:
     """Return a farm's folder whose sector 1 was upgraded with deals.
 
     On the way its worker was killed, and one of the files that it had persisted was lost.
     """
     base = tmp_path_factory.mktemp("upgraded")
-    plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
-    with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
-        plan_farms.ask(f, "snap", "fetch", str(MINER))
+    with plan_farms.going_on(upgrade_proven, base, "snapup", with_store=True, seal_interval="1h") as f:
+        for name in ("a", "b"):
+            shutil.copy(upgrade_proven / name, base / name)
         f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:Persisted=kill")
         assert f.worker is not None
-        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
+        assert f.worker.wait(60) == -signal.SIGKILL, f.logs()
         (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
         f.start_worker()
         plan_farms.finished(f)
@@ -70,8 +96,46 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_para
 
 
 @pytest.fixture
+def wdpost_parameters(tmp_path: Path) -> Path:
+    """Return a folder with the parameters of window PoSt and no others: sectors stop behind their persistence."""
+    names = native.params_for("wdpost", 2048)
+    folder = tmp_path / "wdpost-parameters"
+    folder.mkdir()
+    for name in (names.params, names.vk, names.meta):
+        if not (PARAMETER_CACHE / name).exists():
+            pytest.skip(f"{PARAMETER_CACHE} lacks {name}: run `make params`")
+        (folder / name).symlink_to(PARAMETER_CACHE / name)
+    return folder
+
+
+@pytest.fixture
 def no_parameters(tmp_path: Path) -> Path:
     """Return a parameter cache without parameters."""
     folder = tmp_path / "no-parameters"
     folder.mkdir()
     return folder
+
+
+_cells: Counter[str] = Counter()
+_lost: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what became of a run."""
+    if report.when != "call" or "test_kill_matrix" not in report.nodeid:
+        return
+    found = dict(report.user_properties)
+    if report.passed:
+        _cells[str(found["action"])] += int(str(found["cells"]))
+    elif report.failed:
+        _lost.append(report.nodeid)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the count, and which runs were lost."""
+    if _cells or _lost:
+        terminalreporter.section("kill matrix")
+        kinds = ", ".join(f"{count} {action}" for action, count in sorted(_cells.items()))
+        terminalreporter.line(f"{_cells.total()} cells ({kinds}), {len(_lost)} runs lost")
+        for name in _lost:
+            terminalreporter.line(f"lost: {name}")

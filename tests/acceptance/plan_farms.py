@@ -2,15 +2,13 @@
 
 import http.server
 import shutil
-import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from damocles.sealing.states import State
 from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm, cli, wait_until
 from damocles.wire import records
@@ -36,13 +34,19 @@ def start_manager(f: Farm, *options: str) -> None:
 
 
 @contextmanager
-def going_on(template: Path, base: Path, plan: str, **fields: Any) -> Iterator[Farm]:
-    """Yield a farm with a copy of another one's manager and files, its manager running, and a fresh thread for a plan."""
+def going_on(template: Path, base: Path, plan: str, *, with_store: bool = False, **fields: Any) -> Iterator[Farm]:
+    """Yield a farm with a copy of another one's manager and files, its manager running, and a fresh thread for a plan.
+
+    With `with_store` the thread has a copy of the other one's sealing store instead, and goes on with its sector.
+    """
     for name in _KEPT:
         if (template / name).is_dir():
             shutil.copytree(template / name, base / name)
     fields = {"seal_interval": "1s", "recover_interval": "200ms", "threads": 1, **fields}
     with Farm(base, plans=(plan,) * fields["threads"], **fields) as f:
+        if with_store:
+            shutil.rmtree(f.stores[0])
+            shutil.copytree(template / f.stores[0].name, f.stores[0])
         start_manager(f)
         yield f
 
@@ -82,17 +86,6 @@ def finished(f: Farm, seconds: float = 60.0, times: int = 1) -> None:
     """Wait until the thread has finished its job; nothing is left in its store then."""
     wait_until(lambda: f.events(0).count("Finalized") == times, "the job is finished", seconds)
     assert [] == [str(path) for path in (f.stores[0] / "data").rglob("*")]
-
-
-def kill_in_each_state(f: Farm, point: str, states: Iterable[State]) -> None:
-    """Start the worker once for each state, and let it be killed at this point of it."""
-    for state in states:
-        # A record in Empty is of a thread that waits: there is none on the straight way.
-        if point == "journal.after" and state is State.Empty:
-            continue
-        f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}:{state}=kill")
-        assert f.worker is not None
-        assert f.worker.wait(60) == -signal.SIGKILL, f"not killed at {point}:{state}\n{f.logs()}"
 
 
 def files(base: Path, *folders: str) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Kill -9 at every state: the sector ends with the commitments of an undisturbed one."""
+"""Kill -9 around C2, and of the manager at any time; the kill matrix has the rest."""
 
 import signal
 from typing import Any
@@ -6,18 +6,10 @@ from typing import Any
 import damocles_proofs as native
 import pytest
 
-from damocles.sealing import sealer
-from damocles.sealing.states import State
 from damocles.stores import sealing
 from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm, wait_until
 from damocles.wire import codec, sectors
-
-BEFORE_C2 = [
-    state
-    for state in sealer.PLAN.steps
-    if state not in {State.SyntheticPoRepNeeded, State.C1Done, State.C2Done, State.ProofSubmitted, State.Finished}
-]
 
 
 def commitments_of(ticket: bytes, number: int, folder) -> tuple[bytes, bytes]:
@@ -37,34 +29,6 @@ def sector_of(f: Farm, index: int):
     """Read the sector record of a thread's store; the worker must not be running."""
     with sealing.opened(f.stores[index]) as store:
         return store.journal.load()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("point", ["handler.before", "handler.after", "journal.after"])
-def test_a_worker_killed_in_each_state_goes_on_from_the_last_finished_one(tmp_path, point):
-    """After a kill -9 before, after and at the record of every state up to C1Done the commitments are the right ones."""
-    # A kill after the manager's answer and before our record costs a sector number, hence two.
-    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=2, seal_interval="1h") as f:
-        f.start_manager()
-        for state in BEFORE_C2:
-            # handler.* name the state whose handler runs; journal.* the state that is being recorded.
-            f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}:{state}=kill")
-            assert f.worker is not None
-            if point.startswith("journal") and state is State.Empty:
-                farm.stop(f.worker, kill=True)
-                continue
-            assert f.worker.wait(30) == -signal.SIGKILL, f"not killed at {point}:{state}\n{f.logs()}"
-        f.start_worker()
-        wait_until(lambda: f.thread(0).job_state == "C1Done" and f.thread(0).last_error, "the thread reaches C1Done")
-        assert f.worker is not None
-        assert farm.stop(f.worker) == 0
-        sector = sector_of(f, 0)
-        assert sector.ticket is not None
-        comm_d, comm_r = commitments_of(sector.ticket.ticket, sector.id.number, tmp_path / "direct")
-        assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
-        on_chain = f.ask_manager("FindSector", ["online", sector.id], dict)
-        assert on_chain["Pre"]["CommR"] is not None
 
 
 @pytest.mark.params

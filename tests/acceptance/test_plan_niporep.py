@@ -3,8 +3,6 @@
 import damocles_proofs as native
 import pytest
 
-from damocles.sealing import niporep
-from damocles.sealing.states import State
 from damocles.stores import sealing
 from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm
@@ -13,23 +11,15 @@ from damocles.wire import seal, sectors
 from . import plan_farms
 
 _PROOF = "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
-_BEFORE_C2 = [
-    state
-    for state in niporep.PLAN.steps
-    if state not in {State.C1Done, State.C2Done, State.ProofSubmitted, State.Finished}
-]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("point", ["handler.before", "handler.after", "journal.after"])
-def test_a_worker_killed_in_each_state_gets_to_the_same_commitments(tmp_path, no_parameters, point):
-    """After a kill -9 before, after and at the record of every state up to C2, without a pre-commit, all is right."""
+def test_commitments_are_those_of_the_bare_library(tmp_path, no_parameters):
+    """The way up to C2 needs no pre-commit, and has the commitments of the bare library."""
     with Farm(
         tmp_path, threads=1, plans=("niporep",), parameters=no_parameters, max_sectors=1, seal_interval="1h"
     ) as f:
         plan_farms.start_manager(f, "--non-interactive")
-        plan_farms.kill_in_each_state(f, point, _BEFORE_C2)
         f.start_worker()
         plan_farms.paused_with(f, "No cached parameters")
         assert "C1Done" == f.thread(0).job_state
@@ -74,13 +64,13 @@ def test_a_proof_that_is_none_is_refused(tmp_path, no_parameters, porep_paramete
         assert plan_farms.record(f).submitted_proof is None
 
 
-def seal_directly(folder, number: int, ticket: bytes) -> tuple[bytes, bytes]:
+def seal_directly(folder, number: int, ticket: bytes, proof: str = _PROOF) -> tuple[bytes, bytes]:
     """Seal an empty sector by calling the proofs crate, and return CommD and CommR."""
     staged, sealed, cache = folder / "staged", folder / "sealed", folder / "cache"
     cache.mkdir(parents=True)
     staged.write_bytes(bytes(2048))
     sealed.touch()
     prover, pieces = sectors.prover_id(MINER), [native.zero_piece(2032)]
-    labels = native.pc1(_PROOF, cache, staged, sealed, prover, number, ticket, pieces)
+    labels = native.pc1(proof, cache, staged, sealed, prover, number, ticket, pieces)
     output = native.pc2(labels, cache, sealed)
     return output.comm_d, output.comm_r

@@ -5,7 +5,6 @@ import sqlite3
 
 import pytest
 
-from damocles.sealing import rebuild
 from damocles.sealing.states import State
 from damocles.testing.farm import MINER, Farm
 from damocles.wire import commitments
@@ -92,16 +91,3 @@ def test_a_wrong_upgrade_is_not_persisted(tmp_path, upgraded):
             f.resume(0, "PC1Done")
         assert f.resume(0, "Allocated")
         plan_farms.paused_with(f, f"the chain knows {bytes(32).hex()}")
-
-
-@pytest.mark.parametrize("point", ["handler.before", "handler.after", "journal.after"])
-def test_a_worker_killed_in_each_state_makes_the_same_files(tmp_path, upgraded, no_parameters, point):
-    """After a kill -9 before, after and at the record of every state, the upgrade's files are as they were."""
-    before = plan_farms.files(upgraded, "update", "update-cache")
-    with plan_farms.going_on(upgraded, tmp_path, "rebuild", parameters=no_parameters, seal_interval="1h") as f:
-        lose_everything(f)
-        plan_farms.kill_in_each_state(f, point, [state for state in rebuild.PLAN.steps if state not in _NEVER])
-        f.start_worker()
-        plan_farms.finished(f)
-        assert before == plan_farms.files(tmp_path, "update", "update-cache")
-        assert 1 == f.events(0).count("AllocatedRebuildSector")

@@ -4,15 +4,10 @@ import shutil
 
 import pytest
 
-from damocles.sealing import unseal
-from damocles.sealing.states import State
 from damocles.testing.farm import MINER, Farm, wait_until
 from damocles.wire import seal
 
 from . import plan_farms
-from .plan_farms import SECTOR
-
-_POINTS = ("handler.before", "handler.after", "journal.after")
 
 
 def payloads(template) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
@@ -111,24 +106,6 @@ def test_a_piece_that_is_given_up_is_told_and_the_sector_stays_good(tmp_path, se
         want(f, piece, url)
         wait_until(lambda: "Finalized" in f.events(0), "the piece is unsealed")
         assert server.puts[-1][2] == payload
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("point", _POINTS)
-def test_a_worker_killed_in_each_state_delivers_the_same(tmp_path, sealed, point):
-    """After a kill -9 before, after and at the record of every state, each destination has the piece."""
-    (piece, payload), _ = payloads(sealed)
-    with plan_farms.receiver() as server, plan_farms.going_on(sealed, tmp_path, "unseal", seal_interval="1h") as f:
-        want(f, piece, f"file://{tmp_path}/out", f"http://127.0.0.1:{server.port}/up")
-        plan_farms.kill_in_each_state(f, point, [state for state in unseal.PLAN.steps if state is not State.Finished])
-        f.start_worker()
-        plan_farms.finished(f)
-        assert (tmp_path / "out").read_bytes() == payload
-        assert {payload} == {body for _, _, body in server.puts}
-        assert str(SECTOR) == f.history(0)[0].sector
-        assert 1 == f.events(0).count("AllocatedUnsealSector")
-        assert 2 == f.events(0).count("Uploaded")
 
 
 @pytest.mark.params

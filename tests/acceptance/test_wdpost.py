@@ -1,30 +1,15 @@
 """Window PoSt by real processes: real sectors, real proofs, damaged files, hanging disks, a manager that goes away."""
 
 import os
-from pathlib import Path
 
-import damocles_proofs as native
 import pytest
 
 from damocles.testing import farm
-from damocles.testing.farm import PARAMETER_CACHE, Farm, cli, wait_until
+from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import wdpost
 
 SECTORS = 4  # two partitions of two
 POST_THREAD = SECTORS
-
-
-@pytest.fixture
-def parameters(tmp_path: Path) -> Path:
-    """Return a folder with the parameters of window PoSt and no others: sectors stop behind their persistence."""
-    names = native.params_for("wdpost", 2048)
-    folder = tmp_path / "parameters"
-    folder.mkdir()
-    for name in (names.params, names.vk, names.meta):
-        if not (PARAMETER_CACHE / name).exists():
-            pytest.skip(f"{PARAMETER_CACHE} lacks {name}: run `make params`")
-        (folder / name).symlink_to(PARAMETER_CACHE / name)
-    return folder
 
 
 def start(f: Farm) -> None:
@@ -64,10 +49,10 @@ def finished(f: Farm, *ids: str) -> dict[str, wdpost.Brief]:
 @pytest.mark.params
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_partitions_are_proved_and_faults_are_named(tmp_path, parameters):
+def test_partitions_are_proved_and_faults_are_named(tmp_path, wdpost_parameters):
     """Whole partitions are proved; a damaged and a hanging sector are named with a reason, and the rest is proved."""
     sealing = 'wdpost_sector_timeout = "1s"\nwdpost_heartbeat_interval = "200ms"'
-    with Farm(tmp_path, threads=SECTORS, parameters=parameters, sealing=sealing, max_sectors=SECTORS) as f:
+    with Farm(tmp_path, threads=SECTORS, parameters=wdpost_parameters, sealing=sealing, max_sectors=SECTORS) as f:
         start(f)
         whole = make(f)
         done = finished(f, *whole)
@@ -107,10 +92,10 @@ def no_output() -> wdpost.Output:
 @pytest.mark.params
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_result_waits_for_the_manager(tmp_path, parameters):
+def test_a_result_waits_for_the_manager(tmp_path, wdpost_parameters):
     """A proof that is made while the manager is dead is delivered when it is back, and costs no second try."""
     sealing = 'wdpost_heartbeat_interval = "200ms"'
-    with Farm(tmp_path, threads=SECTORS, parameters=parameters, sealing=sealing, max_sectors=SECTORS) as f:
+    with Farm(tmp_path, threads=SECTORS, parameters=wdpost_parameters, sealing=sealing, max_sectors=SECTORS) as f:
         start(f)
         ids = make(f)
         wait_until(lambda: any(job.state is wdpost.State.RUNNING for job in jobs(f).values()), "a job is lent")

@@ -86,6 +86,7 @@ class Farm:
     parameters: Path = PARAMETER_CACHE
     manager_port: int = field(default_factory=free_port)
     worker_port: int = field(default_factory=free_port)
+    manager_options: Sequence[str] = ()
     manager: "subprocess.Popen[bytes] | None" = None
     worker: "subprocess.Popen[bytes] | None" = None
     _path_before: str | None = None
@@ -123,17 +124,22 @@ class Farm:
         return {**os.environ, "FIL_PROOFS_PARAMETER_CACHE": str(self.parameters)}
 
     def start_manager(self, *options: str) -> None:
-        """Start the manager and wait until it answers."""
+        """Start the manager with further options and wait until it answers."""
+        self.manager_options = options
+        self.launch_manager()
+        wait_until(lambda: self._listens(self.manager_port), "the manager listens")
+
+    def launch_manager(self, **env: str) -> None:
+        """Start the manager once more, with the same options, and do not wait."""
         limit = ("--max-sectors", str(self.max_sectors)) if self.max_sectors is not None else ()
         self.manager = self.start(
             "manager.log",
-            {},
+            env,
             *("damocles-manager", "mock", "--miner", str(MINER), "--sector-size", self.size),
             *("--listen", f"127.0.0.1:{self.manager_port}", "--home", str(self.base / "manager")),
             *limit,
-            *options,
+            *self.manager_options,
         )
-        wait_until(lambda: self._listens(self.manager_port), "the manager listens")
 
     def moved(self, base: Path, name: str) -> "Farm":
         """Return the farm of another machine: the same manager and persist store, copies of the sealing stores.

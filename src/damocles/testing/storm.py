@@ -1,0 +1,110 @@
+"""Keep a farm alive while failpoints kill its processes at every durable step, each once.
+
+cells = storm.ride(farm, storm.FAMILIES["answers lost"], done=lambda: ..., seconds=120)
+"""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from damocles import failpoints
+from damocles.rpc import errors
+from damocles.testing import farm
+from damocles.testing.farm import Farm
+
+_POLL_SECONDS = 0.03
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Family:
+    """Points that belong together, what happens at each of them, and which daemon they are in (children: the worker)."""
+
+    points: Sequence[str]
+    daemon: Literal["worker", "manager"] = "worker"
+    action: str = "kill"
+
+
+FAMILIES = {
+    "worker dies before a handler": Family(["handler.before:*"]),
+    "worker dies after a handler": Family(["handler.after:*"]),
+    "worker dies before a record": Family(["journal.before:*"]),
+    "worker dies in a record": Family(["journal.commit:*"]),
+    "worker dies after a record": Family(["journal.after:*"]),
+    "worker dies before a call": Family(["rpc.before:*"]),
+    "worker dies before it has heard the answer": Family(["rpc.after:*"]),
+    "child dies before a stage": Family(["stage.before:*"]),
+    "child dies before its answer": Family(["stage.after:*"]),
+    "child dies before a sync": Family(["sync:*"]),
+    "power cut tears a file": Family(["sync:*"], action="torn"),
+    "child dies around a rename": Family(["rename.*", "fence:*"]),
+    "manager dies before a method": Family(["answer.before:*"], "manager"),
+    "manager dies before its answer": Family(["answer.after:*"], "manager"),
+    "manager dies before a commit": Family(["database.before:*"], "manager"),
+    "manager dies after a commit": Family(["database.after:*"], "manager"),
+    "worker's disk is full": Family(["journal.*"], action="enospc"),
+    "child's disk breaks": Family(["sync:*", "rename.*"], action="eio"),
+    "manager's disk breaks": Family(["database.*"], "manager", action="eio"),
+    "handlers break": Family(["handler.*"], action="raise"),
+}
+
+
+def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds: float) -> list[str]:
+    """Run until `done`, with each point of the family striking once; return the names of the points that struck.
+
+    Killed daemons are started again, threads that paused for an injected error are resumed. At the end the worker is
+    stopped and the manager runs without failpoints. `marks` is a folder to be made.
+    """
+    marks.mkdir()
+    armed = {
+        failpoints.VARIABLE: ";".join(f"{point}={family.action}" for point in family.points),
+        failpoints.ONCE_VARIABLE: str(marks),
+    }
+    env = {name: armed if name == family.daemon else {} for name in ("worker", "manager")}
+    if family.daemon == "manager" and f.manager is not None:
+        farm.stop(f.manager)
+        f.launch_manager(**env["manager"])
+    f.start_worker(wait=False, **env["worker"])
+    deadline, look = time.monotonic() + seconds, time.monotonic()
+    while not done():
+        if time.monotonic() > deadline:
+            struck = "\n".join(sorted(path.name for path in marks.iterdir()))
+            msg = f"not at the end within {seconds:g} s; struck so far:\n{struck}\n{f.logs()}"
+            raise AssertionError(msg)
+        if _died(f, f.manager):
+            f.launch_manager(**env["manager"])
+        if _died(f, f.worker):
+            f.start_worker(wait=False, **env["worker"])
+        if family.action != "kill" and time.monotonic() > look:
+            _resume(f, marks)
+            look = time.monotonic() + _LOOK_SECONDS
+        time.sleep(_POLL_SECONDS)
+    for process in (f.worker, f.manager):
+        if process is not None:
+            farm.stop(process, kill=True)
+    f.worker = None
+    f.start_manager(*f.manager_options)
+    return sorted(path.name for path in marks.iterdir())
+
+
+def _died(f: Farm, process: "subprocess.Popen[bytes] | None") -> bool:
+    ended = None if process is None else process.poll()
+    if ended not in {None, -signal.SIGKILL}:
+        msg = f"a daemon ended with {ended} instead of dying\n{f.logs()}"
+        raise AssertionError(msg)
+    return ended is not None
+
+
+def _resume(f: Farm, marks: Path) -> None:
+    """Resume a thread that paused for an injected error, as its operator would."""
+    try:
+        for thread in f.all_threads():
+            error = thread.last_error or ""
+            if thread.thread_state.state == "Paused" and any(path.name in error for path in marks.iterdir()):
+                f.resume(thread.index)
+    except (errors.CallError, OSError):
+        return  # it is being started: the next look will tell

@@ -1,0 +1,35 @@
+"""The kill matrix: for every plan, a run for each family of failpoints, in which each point strikes once.
+
+A cell is a point that struck, in a run that came to its end with the commitments of an undisturbed one. A slice runs with
+the other tests; `make test-kill` runs the whole.
+"""
+
+import itertools
+
+import pytest
+
+from damocles.testing import storm
+
+from .kill_scenarios import SCENARIOS
+
+# Every plan and every family is in the slice.
+_SLICE = set(zip(itertools.cycle(SCENARIOS), storm.FAMILIES, strict=False))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("scenario", "family"),
+    [
+        pytest.param(*cell, id=" - ".join(cell), marks=[] if cell in _SLICE else [pytest.mark.whole])
+        for cell in itertools.product(SCENARIOS, storm.FAMILIES)
+    ],
+)
+def test_a_sector_survives(request, tmp_path, record_property, scenario, family):
+    """Whatever dies, and wherever: the run ends as an undisturbed one."""
+    with SCENARIOS[scenario](tmp_path, request.getfixturevalue) as run:
+        struck = storm.ride(run.farm, storm.FAMILIES[family], tmp_path / "marks", run.done, 300)
+        run.check()
+        assert struck, "no point of the family was reached"
+    record_property("cells", len(struck))
+    record_property("action", storm.FAMILIES[family].action)
