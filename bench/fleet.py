@@ -1,5 +1,6 @@
 """The fleet from the manager: 200 sham workers with 10,000 threads, listings, a fleet-wide resume, hung workers, a death."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -121,7 +123,18 @@ def _fleet(stack: ExitStack, url: str, home: Path, *, first: int, workers: int) 
 
 
 def _hang(stack: ExitStack) -> int:
-    """Listen, and never answer."""
+    """Listen, and stop in the middle of every answer."""
     listener = socket.create_server(("127.0.0.1", 0))
-    stack.callback(listener.close)
+    stack.callback(listener.shutdown, socket.SHUT_RDWR)
+    connections = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections.append(connection)
+                connection.recv(65536)
+                connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{"jsonrpc":"2.0","result":[')
+
+    threading.Thread(target=serve, daemon=True).start()
     return int(listener.getsockname()[1])
