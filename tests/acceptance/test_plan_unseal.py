@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from damocles.testing.farm import MINER, Farm, wait_until
+from damocles.testing import farm
+from damocles.testing.farm import MINER, Farm, cli, wait_until
 from damocles.wire import seal
 
 from . import plan_farms
@@ -126,3 +127,36 @@ def test_a_piece_comes_out_of_an_upgraded_sector(tmp_path, upgraded, cleaned):
         assert (upgraded / "b").read_bytes() == (tmp_path / "out").read_bytes()
         after = plan_farms.record(f)
         assert (True, True, False) == (after.finalized, after.upgraded, after.unsealing)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_work_of_a_machine_that_is_gone_is_freed_by_hand(tmp_path, sealed):
+    """While its worker lives nothing is taken from it; when it is gone another store gets the work, and it has no say."""
+    (piece, payload), _ = payloads(sealed)
+    with plan_farms.going_on(sealed, tmp_path, "unseal", seal_interval="500ms") as f:
+        want(f, piece, f"file://{tmp_path}/out")
+        f.start_worker(DAMOCLES_FAILPOINTS="handler.before:Unsealed=stop")
+        plan_farms.wait_for_event(f, "Unsealed")
+        at = ("--listen", f"127.0.0.1:{f.manager_port}", "--home", str(f.base / "manager"), "--yes")
+        abort = ("damocles-manager", "util", "sealer", "sectors", "abort", str(MINER), "1", *at)
+        assert f.worker is not None
+        assert "use `util worker abort --sector s-t010000-1`" in cli(*abort, check=False).stderr
+        farm.stop(f.worker, kill=True)
+        cli("damocles-manager", "util", "worker", "remove", f.name, *at[:-1])
+        assert f"{f.name} had it" in cli(*abort, "--reason", "the machine burnt").stdout
+        assert not plan_farms.record(f).unsealing
+        gone = tmp_path / "store-of-the-gone"
+        f.stores[0].rename(gone)
+        cli("damocles-worker", "store", "sealing-init", "--loc", str(f.stores[0]))
+        want(f, piece, f"file://{tmp_path}/out")
+        f.start_worker()
+        plan_farms.finished(f)
+        assert payload == (tmp_path / "out").read_bytes()
+        plan_farms.stop_worker(f)
+        shutil.rmtree(f.stores[0])
+        gone.rename(f.stores[0])
+        f.start_worker()
+        plan_farms.wait_for_event(f, "Discarded")
+        assert list((f.stores[0] / "trash").iterdir())
+        assert "" == plan_farms.record(f).abort_reason

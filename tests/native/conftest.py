@@ -162,12 +162,13 @@ def no_leaked_descriptors() -> Iterator[None]:
 
 def _open_files() -> set[str]:
     targets = set()
+    # The library keeps parameters and parent caches mapped for the next call.
+    kept = ("/var/tmp/filecoin-", f"{proofs.parameter_cache_dir()}/")
     for entry in os.scandir("/proc/self/fd"):
         try:
             target = str(Path(entry.path).readlink())
         except FileNotFoundError:
             continue
-        # The library keeps parameters and parent caches mapped for the next call.
-        if target.startswith("/") and not target.startswith(("/dev", "/proc", "/var/tmp/filecoin-")):
+        if target.startswith("/") and not target.startswith(("/dev", "/proc", *kept)):
             targets.add(target)
     return targets

@@ -18,8 +18,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import cyclopts
@@ -32,6 +34,8 @@ MANAGER_UNREACHABLE = 4
 WORKER_UNREACHABLE = 5
 UNKNOWN_WORKER = 6
 INTERRUPTED = 130
+
+STANDARD = Path("-")  # stands for the standard output or input
 
 _GAP = 2
 _MIN_WIDTH = 2
@@ -114,6 +118,42 @@ def warning(text: str) -> None:
 def hint(text: str) -> None:
     """Say on stderr what may help."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def written(out: Path) -> Iterator[IO[bytes]]:
+    """Yield what to write to: the standard output, or a file that takes its name when the block has ended well."""
+    if out == STANDARD:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        with part.open("wb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(out)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise Failed(f"{out} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """Yield what to read from: the standard input, or a file."""
+    if file == STANDARD:
+        yield sys.stdin.buffer
+        return
+    try:
+        with file.open("rb") as found:
+            yield found
+    except OSError as error:
+        raise Failed(f"{file} cannot be read: {error.strerror}") from error
 
 
 def print_json(value: Any) -> None:

@@ -55,6 +55,16 @@ def _app() -> "cyclopts.App":
     sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
     sealer.command("damocles.cli.manager_sectors:app", name="sectors", help="What the manager knows of its sectors.")
     sealer.command("damocles.cli.manager_plans:snap", name="snap", help="Upgrade sectors with deals.")
+    sealer.command(
+        "damocles.cli.manager_moves:export",
+        name="export",
+        help="Write what is kept of all sectors, one JSON object a line.",
+    )
+    sealer.command(
+        "damocles.cli.manager_moves:import_",
+        name="import",
+        help="Take over a file of sectors, ours or the original's, all or none.",
+    )
     util.command(sealer)
     util.command("damocles.cli.manager_worker:app", name="worker", help=_FLEET_HELP)
     app.command(util)

@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli import common, fleet_options, manager_at
-from damocles.wire import bitfield, codec, records, seal
+from damocles.wire import bitfield, codec, control, records, seal
 from damocles.wire.sectors import SectorID
 
 snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
@@ -71,6 +71,40 @@ def rebuild(
     with at.call() as found:
         found.call("Venus.SectorSetForRebuild", [sector, seal.RebuildOptions(pieces_available)])
     print(f"{sector} waits for a worker with the plan rebuild")
+    return common.OK
+
+
+def abort(
+    miner: Miner,
+    number: Number,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(name=["--yes", "--really-do-it"], help="Really do it.", negative=())] = False,
+    reason: fleet_options.Reason = "",
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
+
+    A sector that is on the chain is then as it was before that work. While its worker lives, use
+    `util worker abort --sector`, which ends both sides. Should the worker come back, it has no say any more.
+    """
+    sector = SectorID(miner, number)
+    with at.call() as found:
+        record = found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
+        if record.finalized or record.abort_reason:
+            raise common.Failed(f"{sector} is not being worked on")
+        holder = record.latest_state.worker.instance if record.latest_state else "nobody that has reported"
+        workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
+        if any(worker.info.name == holder and worker.status == "live" for worker in workers):
+            raise common.Failed(
+                f"{holder} has {sector} and lives: use `util worker abort --sector {sector}`, which ends both sides"
+            )
+        if not yes:
+            print(f"would give up {sector}, which {holder} has")
+            common.hint("say --yes to do it")
+            return common.OK
+        found.call("Damocles.SectorAbort", [sector, reason])
+    print(f"{sector} is given up; {holder} had it")
     return common.OK
 
 

@@ -14,6 +14,8 @@ app.command("damocles.cli.manager_plans:rebuild", name="rebuild", help="Have the
 app.command("damocles.cli.manager_plans:unseal", name="unseal", help="Have a piece got out of a sector.")
 app.command("damocles.cli.manager_plans:unseal_tasks", name="unseal-tasks", help="List the pieces that were asked for.")
 
+app.command("damocles.cli.manager_plans:abort", name="abort", help="Give up a sector whose worker is gone for good.")
+
 _ALL_JOBS = 0
 
 

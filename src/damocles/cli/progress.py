@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_SECONDS = 30.0
 _NAME_WIDTH = 24
+_PATIENCE_SECONDS = 2.0
+_REFRESH_SECONDS = 0.2
 
 
 @contextmanager
@@ -37,6 +39,32 @@ def watcher(*, has_sizes: bool = True) -> Iterator[Watcher]:
         columns.insert(0, progress.SpinnerColumn())
     with progress.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         yield Bars(shown)
+
+
+class Counter:
+    """Say on a terminal how far a count has come, once that takes longer than two seconds; elsewhere say nothing."""
+
+    def __init__(self, what: str, total: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._what, self._total, self._clock = what, total, clock
+        self._began = self._told = clock()
+        self._width = 0
+
+    def show(self, done: int) -> None:
+        """Take note of how many are done."""
+        now = self._clock()
+        if now - self._began < _PATIENCE_SECONDS or now - self._told < _REFRESH_SECONDS or not sys.stderr.isatty():
+            return
+        self._told = now
+        share = f" ({done * 100 // self._total} %)" if self._total else ""
+        text = f"{done} {self._what}{share}"
+        print(f"\r{text.ljust(self._width)}", end="", file=sys.stderr, flush=True)
+        self._width = len(text)
+
+    def end(self) -> None:
+        """Take the text away."""
+        if self._width:
+            print(f"\r{' ' * self._width}\r", end="", file=sys.stderr, flush=True)
+            self._width = 0
 
 
 class Lines:

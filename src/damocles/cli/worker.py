@@ -20,7 +20,10 @@ _GROUPS = {
     "auth": ("auth:worker_app", "Tokens: who may call the worker."),
     "audit": ("audit:worker_app", "Who changed what through the worker."),
     "config": ("worker_config:app", "Check a configuration file, or show what it amounts to."),
-    "store": ("worker_store:app", "Make sealing stores and persist stores, or show a store's history."),
+    "store": (
+        "worker_store:app",
+        "Make sealing stores and persist stores; show, export and import what is in a store's journal.",
+    ),
     "params": ("worker_params:app", "List, check, fetch or generate proof parameters."),
     "generator": ("worker_generator:app", "Make files that several sectors share."),
 }

@@ -8,15 +8,28 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli import common
-from damocles.stores import journal, persist, sealing
+from damocles.sealing import planner, sectors
+from damocles.stores import exports, journal, layout, persist, sealing
 from damocles.wire import units
 
-app = App(name="store", help="Make sealing stores and persist stores, or show a store's history.", version_flags=[])
+app = App(
+    name="store",
+    help="Make sealing stores and persist stores; show, export and import what is in a store's journal.",
+    version_flags=[],
+)
 
 Locations = Annotated[
     list[Path], Parameter(name=["--loc", "-l"], consume_multiple=True, help="Folder of the store; several may follow.")
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+
+Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is the standard output.")]
+File = Annotated[Path, Parameter(name="FILE", allow_leading_hyphen=True, help="An export; - is the standard input.")]
+Which = Annotated[
+    str | None, Parameter(name="--store", help="Which store of the file, by its folder or identity, if it has several.")
+]
+
+STDOUT = common.STANDARD
 
 _HEADER = ("Time", "Sector", "Attempt", "State", "Event", "Duration", "Error")
 
@@ -45,6 +58,74 @@ def show(location: Path, /, *, json: AsJson = False) -> int:
     else:
         common.print_table(_HEADER, map(_row, entries))
     return common.OK
+
+
+@app.command
+def export(*locations: Path, out: Out = STDOUT) -> int:
+    """Write the sector and the whole history of sealing stores, one JSON object a line; no worker need run.
+
+    The files in `data` are not part of it: copy them, or the whole folder instead.
+    """
+    if not locations:
+        raise common.WrongUsage("which stores? name their folders")
+    try:
+        with common.written(out) as file:
+            for location in locations:
+                if sealing.is_in_use(location):
+                    common.warning(f"{location} is in use: stop its worker before the store goes on elsewhere")
+                file.writelines(exports.lines(location))
+    except journal.JournalError as error:
+        raise common.Failed(str(error)) from error
+    if out != STDOUT:
+        print(f"{len(locations)} stores in {out}")
+    return common.OK
+
+
+@app.command(name="import")
+def import_(file: File, location: Path, /, *, store: Which = None) -> int:
+    """Put an exported sector and history into a sealing store that has never held anything.
+
+    The store takes the place of the one that they came from: that one must not be used any more. The thread goes on
+    from the sector's state once the files of the old `data` folder are in the new one, before or after this.
+    """
+    try:
+        with common.opened(file) as lines:
+            found = [one for one in exports.read(lines) if store in {None, one.location, one.head.identity}]
+    except exports.BadLine as error:
+        raise common.Failed(f"{file}: {error}; nothing is imported") from error
+    if len(found) != 1:
+        names = ", ".join(one.location for one in found)
+        raise common.WrongUsage(
+            f"{file} holds {names}: choose one with --store" if found else f"{file} does not hold {store or 'a store'}"
+        )
+    (one,) = found
+    try:
+        with sealing.opened(location) as opened:
+            data = opened.location / "data"
+            name = one.sector.job_id if one.sector is not None else None
+            if others := sorted({path.name for path in data.glob("*/s-t0*")} - {name}):
+                raise common.Failed(f"{data} has files of {others[0]}: import into an empty store")
+            journal.fill(opened.journal.path, one.head, one.entries)
+    except (sealing.StoreError, journal.JournalError) as error:
+        raise common.Failed(str(error)) from error
+    print(f"{location}: {_standing(one.sector)}, {len(one.entries)} entries of history")
+    if missing := _missing(one.sector, data):
+        common.warning(
+            f"{data} lacks {', '.join(missing)}: put the files of the old store there before its worker runs"
+        )
+    return common.OK
+
+
+def _standing(sector: sectors.Sector | None) -> str:
+    return f"{sector.job_id} at {sector.state}" if sector is not None and sector.job_id else "no sector"
+
+
+def _missing(sector: sectors.Sector | None, data: Path) -> list[str]:
+    """Return the files, by the names of the plans' tables, that the sector's state reads and that are not there."""
+    if sector is None or sector.id is None or sector.state not in planner.PLANS[sector.plan].steps:
+        return []
+    at_hand = layout.Layout(data, sector.id, sector.proof_type.size).at_hand()
+    return [name for name in planner.PLANS[sector.plan].steps[sector.state].files if name not in at_hand]
 
 
 def _make(locations: list[Path], init: Callable[[Path], None], *, json: bool) -> int:

@@ -28,14 +28,7 @@ class Ledger:
 
     async def append(self, entry: control.AuditEntry) -> None:
         """Keep one more entry."""
-        values = {
-            "at": entry.at,
-            "who": entry.who,
-            "what": entry.what,
-            "sectors": f" {' '.join(entry.sectors)} ",
-            "entry": codec.encode(entry).decode(),
-        }
-        await self._database.write(lambda tx: tx.execute(insert(_audit).values(values)))
+        await self._database.write(lambda tx: keep(tx, entry))
 
     async def select(self, query: control.AuditQuery) -> list[control.AuditEntry]:
         """Return the first entries that the query asks for, the oldest first."""
@@ -46,6 +39,18 @@ class Ledger:
             return [structs.replace(codec.decode(entry, control.AuditEntry), id=number) for number, entry in rows]
 
         return await self._database.read(load)
+
+
+def keep(tx: Connection, entry: control.AuditEntry) -> None:
+    """Add an entry in the transaction of the change that it tells of."""
+    values = {
+        "at": entry.at,
+        "who": entry.who,
+        "what": entry.what,
+        "sectors": f" {' '.join(entry.sectors)} ",
+        "entry": codec.encode(entry).decode(),
+    }
+    tx.execute(insert(_audit).values(values))
 
 
 def observers(database: engine.Database, ring: keyring.Keyring) -> Mapping[str, audit.Observe]:

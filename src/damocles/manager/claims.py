@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from damocles.manager import errors, sectors
+from damocles.manager import errors, sectors, snapup
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core, messages
@@ -27,7 +27,7 @@ _rows = tables.sectors
 
 
 class Claims:
-    """Handlers of `Damocles.Allocate`, `Damocles.Claim` and `Damocles.As`."""
+    """Handlers of `Damocles.Allocate`, `Damocles.Claim`, `Damocles.As` and `Damocles.SectorAbort`."""
 
     def __init__(
         self, database: Database, miners: list[sectors.Miner], service: core.Service, clock: Callable[[], float]
@@ -44,6 +44,7 @@ class Claims:
         self._service.add("Damocles.Allocate", self.allocate)
         self._service.add("Damocles.Claim", self.claim)
         self._service.add("Damocles.As", self.call_as)
+        self._service.add("Damocles.SectorAbort", self.abort)
 
     async def allocate(self, spec: seal.AllocateSectorSpec, store: str) -> control.Claimed | None:
         """Hand a sector to the sealing store with this identity.
@@ -119,6 +120,27 @@ class Claims:
             if attempt < present:
                 raise _stale(sector, attempt, present, worker)
             return msgspec.Raw(await self._service.run(found, request, admitted))
+
+    async def abort(self, sector: SectorID, reason: str = "") -> None:
+        """Give up the work on a sector whose worker is gone for good: what it had is free for others.
+
+        A sector that is on the chain is then as it was before that work. Should the worker come back, it is refused as a
+        copy that was left behind; once the work is over here, it moves its files to its trash.
+
+        Raises:
+            errors.SectorNotFound: It is unknown or finished.
+        """
+
+        def transaction(tx: Connection) -> int:
+            now = self._clock()
+            sectors.load(tx, sector)
+            snapup.abandoned(tx, sector, reason or "given up by an operator", now)
+            tx.execute(update(_rows).where(_at(sector)).values(holder="nobody", holder_location=""))
+            return _next_attempt(tx, sector)
+
+        async with self._turns[sector]:
+            attempt = await self._database.write(transaction)
+        log.warning("sector aborted by an operator", sector=str(sector), attempt=attempt, reason=reason)
 
     def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
         row = tx.execute(select(_rows.c.attempt, _rows.c.holder, _rows.c.holder_location).where(_at(sector))).first()

@@ -33,6 +33,7 @@ from damocles.manager import (
     fleet,
     fleet_peers,
     metrics,
+    moves,
     piecestore,
     rebuild,
     sealer_api,
@@ -202,6 +203,7 @@ async def _service(
     (await stack.enter_async_context(snapup.open_upgrades(upgrades))).register(service)
     rebuild.Rebuilds(database, [settings.miner], chain, clock).register(service)
     unseal.Unsealing(database, [settings.miner], clock).register(service)
+    moves.Moves(database, [settings.miner], clock).register(service)
     posts = wdpost.WdPoSt(database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds)
     posts.register(service)
     workers.register(service)

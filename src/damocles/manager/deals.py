@@ -122,6 +122,19 @@ def release(tx: Connection, sector: SectorID) -> int:
     return tx.execute(delete(_deals).where(_of(sector))).rowcount
 
 
+def keep(tx: Connection, sector: SectorID, pieces: Sequence[seal.SectorPiece], now: float) -> None:
+    """Let the deals of these pieces, and no others, belong to a sector; those that another one has stay there."""
+    release(tx, sector)
+    for piece in pieces:
+        if piece.is_filler:
+            continue
+        deal = piece.deal
+        kind, number = ("deal", deal.deal_id) if deal.is_builtin_market else ("allocation", deal.allocation_id)
+        is_taken = tx.execute(select(_deals.c.miner).where(_deals.c.kind == kind, _deals.c.id == number)).first()
+        if is_taken is None:
+            tx.execute(insert(_deals).values(kind=kind, id=number, miner=sector.miner, number=sector.number, at=now))
+
+
 def _of(sector: SectorID) -> Any:
     return and_(_deals.c.miner == sector.miner, _deals.c.number == sector.number)
 

@@ -159,13 +159,7 @@ class SealerAPI:
 
     async def report_aborted(self, sector: SectorID, reason: str) -> None:
         """End a sector that was given up; one that is on the chain is as it was before the work on it."""
-
-        def abort(tx: Connection) -> None:
-            unseal.close(tx, sector, reason or "given up", self._clock())
-            snapup.worker_gave_up(tx, sector, reason, self._clock())
-            stores.release(tx, sector)
-
-        await self._database.write(abort)
+        await self._database.write(lambda tx: snapup.abandoned(tx, sector, reason, self._clock()))
         log.warning("sector aborted", sector=str(sector), reason=reason)
 
     # Stores ---------------------------------------------------------------------------------------------------------

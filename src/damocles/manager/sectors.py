@@ -5,7 +5,7 @@ inside a transaction: each takes the open `Connection` first.
 """
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -147,6 +147,25 @@ def select_all(tx: Connection, *, online: bool, job: Job = Job.ALL) -> list[reco
 def save(tx: Connection, record: records.SectorState, now: float) -> None:
     """Replace the record of a sector."""
     tx.execute(_UPDATE, {"of_miner": record.id.miner, "of_number": record.id.number, **_columns(record, now)})
+
+
+def put(
+    tx: Connection, record: records.SectorState, allocation: Mapping[str, object], now: float, *, new: bool
+) -> None:
+    """Add the record of a sector, or replace it, with these columns of its allocation.
+
+    No number up to its own is given to another sector of its miner afterwards.
+    """
+    sector, columns = record.id, {**allocation, **_columns(record, now)}
+    if new:
+        tx.execute(_INSERT, {"miner": sector.miner, "number": sector.number, **columns})
+    else:
+        tx.execute(_UPDATE, {"of_miner": sector.miner, "of_number": sector.number, **columns})
+    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": sector.miner}).scalar()
+    if last is None:
+        tx.execute(_INSERT_LAST_NUMBER, {"miner": sector.miner, "last_number": sector.number})
+    elif last < sector.number:
+        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": sector.miner, "last_number": sector.number})
 
 
 def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float) -> seal.SectorStateResp:

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Connection, delete, insert, select
 
 from damocles import beside
-from damocles.manager import deals, errors, handouts, sectors, stores
+from damocles.manager import deals, errors, handouts, sectors, stores, unseal
 from damocles.manager.chain import interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
@@ -273,6 +273,17 @@ def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float) ->
     if record is not None and sectors.job_of(record) in {sectors.Job.SEALING, sectors.Job.SNAPUP}:
         deals.release(tx, sector)
     sectors.abort(tx, sector, reason, now)
+
+
+def abandoned(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
+    """End all work on a sector that was given up, whatever the plan.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or finished.
+    """
+    unseal.close(tx, sector, reason or "given up", now)
+    worker_gave_up(tx, sector, reason, now)
+    stores.release(tx, sector)
 
 
 def _is_handed_in(record: records.SectorState) -> bool:

@@ -139,6 +139,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.AllocateRebuildSector": _SEALING,
         "Damocles.AllocateUnsealSector": _SEALING,
         "Damocles.Claim": _SEALING,
+        "Damocles.SectorAbort": _OPERATE,
         "Damocles.As": Rule(Scope.ADMIN, worker=True),
         # The fleet.
         "Damocles.Workers": _READ,
@@ -148,6 +149,9 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.WorkerDrainState": _READ,
         "Damocles.WorkerLogs": _READ,
         "Damocles.SectorHistory": _READ,
+        "Damocles.SectorsExport": _READ,
+        "Damocles.SectorsImportBatch": Rule(Scope.ADMIN),  # is put aside; what is done with it is audited
+        "Damocles.SectorsImport": _ADMIN,
         "Damocles.Alerts": _READ,
         "Damocles.AlertAck": _OPERATE,
         "Damocles.AlertMute": _OPERATE,

@@ -46,6 +46,10 @@ class Stale(Permanent):
     """The sector belongs to another worker now."""
 
 
+class Unknown(Permanent):
+    """The manager has no such sector at work. It may be the wrong manager, or one that has lost its database."""
+
+
 class Critical(Failure):
     """The environment is broken."""
 

@@ -76,6 +76,8 @@ Instruction = Report | Action
 
 LONGEST_BACK_OFF_SECONDS = 600.0
 
+_ABORTED = "task aborted"  # the reason where nobody gave one
+
 
 class UnexpectedEvent(Exception):
     """An event that the plan does not know in this state: a defect of ours; the message tells the sector's story."""
@@ -124,7 +126,7 @@ def _step(
         case events.Resume():
             return _resume(plan, sector, event)
         case events.GiveUp():
-            lost = msgspec.structs.replace(_enter(sector, State.Aborted), last_error=event.reason)
+            lost = _lose(sector, event.reason)
             return lost, (Report(sector.state, lost.state, event.name), _act(plan, lost))
         case events.Withdrawn():
             over = _enter(sector, State.Aborted)
@@ -170,6 +172,10 @@ def _enter(sector: Sector, state: State) -> Sector:
     )
 
 
+def _lose(sector: Sector, reason: str) -> Sector:
+    return msgspec.structs.replace(_enter(sector, State.Aborted), last_error=reason, given_up=reason)
+
+
 def _act(plan: plans.Plan, sector: Sector, now: float | None = None) -> Action:
     """Return what a thread does with a sector in this condition."""
     if sector.paused_at is not None:
@@ -177,7 +183,7 @@ def _act(plan: plans.Plan, sector: Sector, now: float | None = None) -> Action:
     if sector.state is State.Finished:
         return Finalize()
     if sector.state is State.Aborted:
-        return Discard(sector.last_error or "task aborted", tell_manager=True)
+        return Discard(sector.given_up or sector.last_error or _ABORTED, tell_manager=True)
     if sector.retry_at is not None and now is not None and sector.retry_at > now:
         return Wait(sector.retry_at - now, f"another try ({sector.last_error})")
     return Execute(plan.steps[sector.state].does)
@@ -190,7 +196,7 @@ def _fail(
     error = f"{event.level.lower()}: {event.error}"
     report = Report(sector.state, sector.state, event.name, (event.level, event.error))
     if level is failures.Level.ABORT:
-        lost = msgspec.structs.replace(_enter(sector, State.Aborted), last_error=event.error)
+        lost = _lose(sector, event.error)
         return lost, (report, _act(plan, lost))
     failed = msgspec.structs.replace(sector, attempt=sector.attempt + 1, last_error=error)
     if level is failures.Level.TEMPORARY and sector.retries < limits.max_retries:
@@ -220,6 +226,8 @@ def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sec
         resumed = msgspec.structs.replace(sector, paused_at=None, last_error=None, retries=0, retry_at=None)
         return resumed, (_act(plan, resumed),)
     moved = _enter(sector, event.state)
+    if event.state is State.Aborted:
+        moved = msgspec.structs.replace(moved, given_up=_ABORTED)
     return moved, (Report(sector.state, moved.state, event.name), _act(plan, moved))
 
 

@@ -58,6 +58,7 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     retry_at: float | None = None
     paused_at: float | None = None
     last_error: str | None = None
+    given_up: str | None = None  # why; failures on the way to its end do not hide it
 
     idles: int = 0  # requests in a row that the manager had nothing for; not worth a journal entry
 

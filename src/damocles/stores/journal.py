@@ -6,7 +6,7 @@ in a table of their own, so that they are written once. The file can be read whi
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -218,3 +218,70 @@ def _detail(event: events.Event) -> str | None:
         if name not in sectors.LARGE_FIELDS and name != "error"
     }
     return codec.encode(fields).decode() if fields else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What a journal holds beside its history: `record` as `Sector` JSON, and outputs of megabytes by their names."""
+
+    identity: str
+    record: bytes | None
+    outputs: tuple[tuple[str, bytes], ...]
+
+
+def contents(location: Path) -> Iterator[Head | Entry]:
+    """Yield the head, then the history, of the store at `location` as they are at one moment; a worker may be running.
+
+    Raises:
+        JournalError: It is not a store, or cannot be read.
+    """
+    path = location / "meta" / FILE_NAME
+    if not path.is_file():
+        msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
+        raise JournalError(msg)
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5, isolation_level=None)) as db:
+            db.execute("BEGIN")
+            row = db.execute("SELECT record FROM sector").fetchone()
+            yield Head(
+                identity=str(db.execute("SELECT id FROM identity").fetchone()[0]),
+                record=row[0] if row is not None else None,
+                outputs=tuple(db.execute("SELECT name, body FROM outputs ORDER BY name")),
+            )
+            for entry in db.execute(
+                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history ORDER BY id"
+            ):
+                yield Entry(**dict(zip(Entry.__slots__, entry, strict=True)))
+    except sqlite3.Error as error:
+        msg = f"cannot read the journal {path}: {error}"
+        raise JournalError(msg) from error
+
+
+def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
+    """Put the contents of another journal into one that has never held anything, in one durable transaction.
+
+    The identity goes with them: a manager takes the store for the one that they came from. The store must be locked.
+
+    Raises:
+        JournalError: The journal is not empty, or cannot be written; it is as it was.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as db:
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN IMMEDIATE")
+            if db.execute("SELECT EXISTS (SELECT 1 FROM history) OR EXISTS (SELECT 1 FROM sector)").fetchone()[0]:
+                msg = f"{path} is not empty: import into a new store, made with `store sealing-init`"
+                raise JournalError(msg)
+            db.execute("UPDATE identity SET id = ?", (head.identity,))
+            if head.record is not None:
+                db.execute("INSERT INTO sector VALUES (1, ?)", (head.record,))
+            db.executemany("INSERT INTO outputs VALUES (?, ?)", head.outputs)
+            db.executemany(
+                "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (tuple(entry.as_dict().values()) for entry in entries),
+            )
+            db.execute("COMMIT")
+    except sqlite3.Error as error:
+        msg = f"cannot write the journal {path}: {error}"
+        raise JournalError(msg) from error

@@ -124,6 +124,21 @@ def opened(location: Path) -> Iterator[SealingStore]:
         os.close(lock)
 
 
+def is_in_use(location: Path) -> bool:
+    """Return whether a worker uses the store at the moment."""
+    try:
+        holder = os.open(location / HOLDER, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(holder)
+    return False
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

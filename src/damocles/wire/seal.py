@@ -4,6 +4,7 @@ Shapes as in damocles v0.13; keys are Go's field names. `None` stands for JSON n
 """
 
 import enum
+from typing import Any
 
 import msgspec
 from msgspec import field
@@ -158,12 +159,22 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 class DealInfo(msgspec.Struct, frozen=True):
-    """The parts of a deal that sealing needs."""
+    """The parts of a deal that sealing needs; what else the original's manager knows of it is carried unread."""
 
     deal_id: int = field(name="DealID", default=0)
     allocation_id: int = field(name="AllocationID", default=0)
     payload_bytes: int = field(name="PayloadSize", default=0)
     is_builtin_market: bool = field(name="IsBuiltinMarket", default=True)
+    publish_cid: Any = field(name="PublishCid", default=msgspec.UNSET)
+    piece_cid: Any = field(name="PieceCID", default=msgspec.UNSET)
+    piece_size: Any = field(name="PieceSize", default=msgspec.UNSET)
+    client: Any = field(name="Client", default=msgspec.UNSET)
+    provider: Any = field(name="Provider", default=msgspec.UNSET)
+    offset: Any = field(name="Offset", default=msgspec.UNSET)
+    length: Any = field(name="Length", default=msgspec.UNSET)
+    start_epoch: Any = field(name="StartEpoch", default=msgspec.UNSET)
+    end_epoch: Any = field(name="EndEpoch", default=msgspec.UNSET)
+    is_compatible: Any = field(name="IsCompatible", default=msgspec.UNSET)
 
 
 class SectorPiece(msgspec.Struct, frozen=True):

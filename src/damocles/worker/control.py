@@ -164,6 +164,10 @@ class Control:
         return True, f"pauses {text}"
 
     def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+        if thread.pausing and not thread.paused and act.state is None:
+            if not act.dry_run:
+                thread.resume(None)
+            return True, "goes on without the pause that was asked for"
         if not thread.paused:
             return False, "is not paused"
         try:

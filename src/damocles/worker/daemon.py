@@ -182,7 +182,7 @@ def _threads(
         location = entry.location.resolve() if entry.location is not None else None
         now = _settings_of(settings, index, location)
         if location is not None:
-            thread = threads.SealingThread(index, location, around, now)
+            thread = threads.SealingThread(index, location, around, now, plan=entry.plan)
         else:
             thread = threads.SealingThread(index, nowhere.LOCATION, around, now, open_store=nowhere.opened)
         result.append(thread)
@@ -190,13 +190,24 @@ def _threads(
 
 
 def _settings_of(whole: config.Config, index: int, location: Path | None) -> Callable[[], threads.Settings]:
-    """Return what reads a thread's settings as they are now, its hot file included if it has a place for one."""
+    """Return what reads a thread's settings as they are now, its hot file included if it has a place for one.
+
+    It may raise `failures.Critical`, with everything that is wrong in the file. What is only odd is logged once.
+    """
+    told: tuple[str, ...] = ()
 
     def read() -> threads.Settings:
+        nonlocal told
         try:
-            thread = config.effective(whole, index, config.load_hot(location) if location is not None else None)
+            hot = config.load_hot(location) if location is not None else None
         except config.ConfigError as error:
-            raise failures.Critical(str(error)) from error
+            raise failures.Critical("; ".join(map(str, error.errors))) from error
+        odd = tuple(map(str, hot.warnings)) if hot is not None else ()
+        if odd != told:
+            for problem in odd:
+                log.warning("configuration", problem=problem)
+            told = odd
+        thread = config.effective(whole, index, hot)
         if thread.plan not in planner.PLANS:
             msg = f"{location}/{config.HOT_FILE_NAME}: plan {thread.plan} cannot run yet"
             raise failures.Critical(msg)

@@ -31,7 +31,7 @@ from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
-from damocles.worker import heartbeats, jobs, repertoire, reports, upstream
+from damocles.worker import heartbeats, jobs, repertoire, reports, room, upstream
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class SealingThread:
     """One thread; create it, then `run` it in a task group.
 
     `settings` is asked again whenever a new sector may begin and after every resume, so that changes of the thread's
-    `config.toml` take effect without a restart.
+    `config.toml` take effect without a restart. While it cannot be read, what was read last stays in force.
     """
 
     index: int
@@ -113,16 +113,23 @@ class SealingThread:
     settings: Callable[[], Settings]
     clock: Callable[[], float] = time.time
     open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = opened
+    plan: str = "sealer"  # shown until the settings can be read
     sector: Sector = field(init=False)
     activity: Activity = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
 
     def __post_init__(self) -> None:
-        self.sector = Sector(plan=self.settings().plan)
+        try:
+            self._now = self.settings()
+        except failures.Critical:
+            # `run` says what is wrong and waits; the other threads work meanwhile.
+            self._now = Settings(plan=self.plan, options=jobs.Options(), limits=planner.Limits())
+        self.sector = Sector(plan=self._now.plan)
         self.activity = Activity(state="Idle", since=self.clock())
-        self._now = self.settings()
+        self._unread: str | None = None  # why the settings could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
+        self._calling: control.Waiting | None = None  # for the manager
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # applied at the next boundary
         self._resume_wanted: events.Resume | None = None
@@ -198,7 +205,7 @@ class SealingThread:
             thread_state=fleet.ThreadState(state, elapsed, proc),
             job_state=sector.state.value,
             job_stage=plan.stage_of(sector.state) if sector.job_id else None,
-            last_error=self.trouble or sector.last_error,
+            last_error=self.trouble or sector.last_error or self._unread,
         )
 
     def detail(self) -> control.ThreadDetail:
@@ -209,6 +216,8 @@ class SealingThread:
             waiting = control.Waiting(doing.what, doing.since, sector.retry_at or doing.until)
         elif doing.state == "Paused":
             waiting = control.Waiting("resume", doing.since)
+        else:
+            waiting = self._calling
         return control.ThreadDetail(
             info=self.info(),
             worker=self.around.instance,
@@ -240,6 +249,9 @@ class SealingThread:
             tasks.cancel_scope.cancel()
 
     async def _run(self) -> None:
+        upstream.CALLING.set(self._on_call)  # not for reports and heartbeats, which go on beside
+        while (broken := self._reload_settings()) is not None:
+            await self._out_of_order(failures.Critical(broken.error))
         with ExitStack() as stack:
             while True:
                 try:
@@ -250,7 +262,12 @@ class SealingThread:
             await self._work(store)
 
     async def _work(self, store: sealing.SealingStore) -> None:
-        found = await anyio.to_thread.run_sync(store.journal.load)
+        while True:
+            try:
+                found = await anyio.to_thread.run_sync(store.journal.load)
+                break
+            except journal.JournalError as error:
+                await self._out_of_order(failures.Critical(str(error)))
         self.sector = found if found is not None else Sector(plan=self._now.plan)
         log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
@@ -310,12 +327,16 @@ class SealingThread:
         """Carry out an action and return the event that ends it."""
         match action:
             case planner.Execute(does):
-                if self.sector.state is State.Empty and (broken := self._reload_settings()) is not None:
-                    return broken
+                if self.sector.state is State.Empty:
+                    self._reload_settings()
+                    if self.sector.job_id is None and self.sector.plan != self._now.plan:
+                        return events.Wake()  # what was to be done is a step of the plan from before
                 if self.sector.job_id is None and self.around.gate.closed:
                     self._show("Idle", self.around.gate.why)
                     await self._nudged(lambda: not self.around.gate.closed or self._asked is not None)
                     return events.Wake()
+                if self.sector.state is State.Empty and (lacking := await self._lacking()) is not None:
+                    return events.Idle(lacking)
                 if self.sector.id is not None and self.sector.id != self._claimed:
                     claimed = await self._claim(self.sector.id)
                     if claimed is not None:
@@ -364,6 +385,13 @@ class SealingThread:
 
     async def _execute(self, store: sealing.SealingStore, does: str) -> events.Event:
         self._show("Running")
+        sector = self.sector
+        lacks = [name for name in planner.PLANS[sector.plan].steps[sector.state].needs if getattr(sector, name) is None]
+        if lacks:
+            text = (
+                f"{sector.job_id} lacks its {', '.join(lacks)}, which {sector.state} needs: resume at an earlier state"
+            )
+            return events.Failed(failures.Level.CRITICAL.value, text)
         job = jobs.Job(
             sector=self.sector,
             options=self._now.options,
@@ -422,6 +450,9 @@ class SealingThread:
             self._wait_began = None
             self._show("Running")
 
+    def _on_call(self, method: str | None) -> None:
+        self._calling = control.Waiting(f"an answer of the manager to {method}", self.clock()) if method else None
+
     def _on_status(self, status: executor.Status) -> None:
         if status.state == "waiting":
             self._wait_began = self._wait_began or time.monotonic()
@@ -445,7 +476,8 @@ class SealingThread:
         if wanted is None and self._asked is not None:
             asked, self._asked = self._asked, None
             return asked
-        return self._reload_settings() or wanted or events.Resume()
+        self._reload_settings()
+        return wanted or events.Resume()
 
     async def _out_of_order(self, failure: failures.Failure) -> None:
         """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
@@ -514,7 +546,7 @@ class SealingThread:
                 await self._take(sector.id)
                 self._claimed = sector.id
             await call()
-        except (failures.Abort, failures.Stale):
+        except (failures.Abort, failures.Unknown, failures.Stale):
             return None
         except failures.Failure as failure:
             return failure
@@ -543,12 +575,28 @@ class SealingThread:
         return State(state)
 
     def _reload_settings(self) -> events.Failed | None:
-        """Read the thread's options anew; a broken file pauses the thread, its sector stays as it is."""
+        """Read the thread's options anew; return why they cannot be read.
+
+        A file that cannot be used must not stop a machine that seals well: what was read last stays in force, and the
+        file's error is shown with the thread (and so becomes an alert) until it is mended.
+        """
         try:
-            self._now = self.settings()
+            now = self.settings()
         except failures.Critical as failure:
+            unread = f"{failure.text}; the options from before stay in force until the file is mended"
+            if unread != self._unread:
+                log.error("thread options not read", location=str(self.location), error=str(failure))
+            self._unread = unread
             return events.Failed(failure.level.value, str(failure))
+        if now != self._now:
+            log.info("thread options changed", location=str(self.location), plan=now.plan)
+        self._now, self._unread = now, None
         return None
+
+    async def _lacking(self) -> str | None:
+        """Say what the store lacks for another sector, or `None` if one fits."""
+        allowed = self._now.options.allowed_proofs
+        return await anyio.to_thread.run_sync(room.lacking, self._now.plan, allowed, self.location)
 
     def _show(self, state: str, what: str | None = None, pid: int | None = None, until: float | None = None) -> None:
         now = self.activity

@@ -1,10 +1,13 @@
 """The manager as a worker sees it: its SealerAPI, with errors as failure levels.
 
-Error code 11001 (the manager has no such sector) aborts; everything else, the network included, is worth another try.
+Error code 11001 (no such sector is at work) aborts, if the manager knows that the work is over; if it does not know the
+sector at all, it may be the wrong one or have lost its database, and an operator has to look, where the original aborts.
+Everything else, the network included, is worth another try.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from types import UnionType
 from typing import Any, Protocol, TypeVar, overload
 
@@ -37,6 +40,18 @@ class Caller(Protocol):
 # Hears of every call: the method's name without its namespace, the seconds it took, and whether there was no result.
 Observe = Callable[[str, float, bool], None]
 
+# Hears which call of its task has no answer yet, and None when it has one: what hangs must be shown while it does.
+CALLING: ContextVar[Callable[[str | None], None]] = ContextVar("CALLING", default=lambda _: None)
+
+
+def sector_in(params: Sequence[Any]) -> sectors.SectorID | None:
+    """Return the sector that a call is about, which is its first parameter."""
+    match params:
+        case [sectors.SectorID() as sector, *_] | [seal.AllocatedSector(id=sector), *_]:
+            return sector
+        case _:
+            return None
+
 
 class Manager:
     """Calls to `Venus.*`, under the attempt that this worker has claimed for a sector.
@@ -51,10 +66,8 @@ class Manager:
         self._knows_claims = True
 
     async def _call(self, method: str, *params: Any, returns: Any = None) -> Any:
-        sector = (
-            params[0].id if params and isinstance(params[0], seal.AllocatedSector) else params[0] if params else None
-        )
-        if not isinstance(sector, sectors.SectorID) or sector not in self._attempts:
+        sector = sector_in(params)
+        if sector is None or sector not in self._attempts:
             return await self._send(f"Venus.{method}", list(params), returns)
         attempt = self._attempts[sector]
         if attempt is None:
@@ -65,6 +78,8 @@ class Manager:
     async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
         shown = params[2].removeprefix("Venus.") if method == "Damocles.As" else method.removeprefix("Venus.")
         began, failed = time.monotonic(), True
+        tell = CALLING.get()
+        tell(shown.removeprefix("Damocles."))
         try:
             if failpoints.on:
                 failpoints.reach(f"rpc.before:{shown}")
@@ -74,8 +89,7 @@ class Manager:
         except errors.RpcError as error:
             match error.code:
                 case errors.Code.SECTOR_STATE_NOT_FOUND:
-                    msg = f"from error code: sector state not found, with msg: {error.message}"
-                    raise failures.Abort(msg) from error
+                    raise await self._missing(sector_in(params), f"{shown}: {error.message}") from error
                 case errors.Code.STALE_ATTEMPT:
                     raise failures.Stale(error.message) from error
                 case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles."):
@@ -90,8 +104,19 @@ class Manager:
             failed = False
             return result
         finally:
+            tell(None)
             if self._observe is not None:
                 self._observe(shown.removeprefix("Damocles."), time.monotonic() - began, failed)
+
+    async def _missing(self, sector: sectors.SectorID | None, error: str) -> failures.Failure:
+        """Say what it means that the manager has no such sector at work."""
+        known = await self.known(sector) if sector is not None else None
+        if known is not None and known.finalized:
+            return failures.Abort(f"the work on this sector is over for the manager ({error})")
+        return failures.Unknown(
+            f"the manager does not know this sector ({error}): is it the right one, with its database? Everything stays"
+            " here; abort the sector if it is to be given up"
+        )
 
     def hold(self, sector: sectors.SectorID, attempt: int | None) -> None:
         """Make calls for a sector under this attempt, or none at all until one is claimed."""

@@ -80,7 +80,15 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
     schema.upgrade(begin)
     new = shape(begin)
     with begin() as tx:
-        for name in ("deals", "wdpost_jobs", "alerts", "alert_mutes", "snapup_candidates", "unseal_tasks"):
+        for name in (
+            "deals",
+            "wdpost_jobs",
+            "alerts",
+            "alert_mutes",
+            "snapup_candidates",
+            "unseal_tasks",
+            "sector_imports",
+        ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN holder"))

@@ -10,7 +10,7 @@ from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.stores.persist import PersistStore
-from damocles.wire import commitments, seal, tasks
+from damocles.wire import commitments, records, seal, tasks
 from damocles.worker import handlers
 
 from .conftest import SECTOR, ZERO, Bench
@@ -30,7 +30,7 @@ SUBMITTED = [
     (seal.Submitted(0, "busy"), failures.Temporary, "answered 0"),
     (seal.Submitted(9), failures.Temporary, "answered 9"),
     (errors.RpcError(1, "no sender"), failures.Temporary, "no sender"),
-    (errors.RpcError(11001, "sector state not found"), failures.Abort, "sector state not found"),
+    (errors.RpcError(11001, "sector state not found"), failures.Unknown, "sector state not found"),
     (errors.TimedOut("http://manager", 60), failures.Temporary, "rpc error"),
 ]
 POLLED = [
@@ -56,7 +56,7 @@ async def test_every_answer_to_a_pre_commit(bench: Bench, sector: Make, answer, 
     else:
         with pytest.raises(failure, match=text):
             await handlers.submit_pre_commit(job)
-    (_, (allocated, content, reset)) = bench.caller.asked[-1]
+    ((_, (allocated, content, reset)),) = [asked for asked in bench.caller.asked if asked[0] == "Venus.SubmitPreCommit"]
     assert (SECTOR, ZERO, True) == (allocated.id, content.comm_r, reset)
 
 
@@ -70,7 +70,7 @@ async def test_every_answer_to_a_proof(bench: Bench, sector: Make, answer, failu
     else:
         with pytest.raises(failure, match=text):
             await handlers.submit_proof(job)
-    assert ("Venus.SubmitProof", [SECTOR, seal.Proof(b"proof"), False]) == bench.caller.asked[-1]
+    assert ("Venus.SubmitProof", [SECTOR, seal.Proof(b"proof"), False]) in bench.caller.asked
 
 
 @pytest.mark.parametrize(("answer", "becomes"), POLLED)
@@ -246,3 +246,21 @@ async def test_no_sector_means_wait(bench: Bench, answer) -> None:
     """Neither nothing nor an error ends a thread that asks for a sector."""
     bench.caller.answers |= {"Damocles.Allocate": [answer], "AllocateSector": [answer]}
     assert isinstance(await handlers.allocate_sector(bench.job(Sector(plan="sealer"))), events.Idle)
+
+
+@pytest.mark.parametrize(
+    ("known", "failure"),
+    [
+        (records.KnownSector(finalized=True), failures.Abort),
+        (records.KnownSector(), failures.Unknown),
+        (None, failures.Unknown),
+    ],
+)
+async def test_a_sector_that_is_not_at_work_is_lost_only_if_the_manager_knows_it(
+    bench: Bench, sector: Make, known, failure
+) -> None:
+    """What the manager knows to be over is given up; a manager that knows nothing may have lost its database."""
+    bench.caller.answers["SubmitProof"] = [errors.RpcError(11001, "sector state not found")]
+    bench.caller.answers["FindSectorInAllStates"] = [known or errors.RpcError(1, "key not found")]
+    with pytest.raises(failure):
+        await handlers.submit_proof(bench.job(sector()))

@@ -88,6 +88,15 @@ STEPS: Mapping[int, Sequence[str]] = {
         "ALTER TABLE sectors ADD COLUMN holder TEXT",
         "ALTER TABLE sectors ADD COLUMN holder_location TEXT",
     ),
+    7: (
+        """
+        CREATE TABLE sector_imports (
+            import_id TEXT NOT NULL, miner BIGINT NOT NULL, number BIGINT NOT NULL, line INTEGER NOT NULL,
+            at DOUBLE PRECISION NOT NULL, kept TEXT NOT NULL,
+            CONSTRAINT pk_sector_imports PRIMARY KEY (import_id, miner, number)
+        )
+        """,
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -110,6 +110,19 @@ sector_files = Table(
     PrimaryKeyConstraint("miner", "number", "kind"),
 )
 
+# Lines of imports that are not complete yet; `kept` is `exports.Kept` JSON.
+sector_imports = Table(
+    "sector_imports",
+    metadata,
+    Column("import_id", Text, nullable=False),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("kept", Text, nullable=False),
+    PrimaryKeyConstraint("import_id", "miner", "number"),
+)
+
 reservations = Table(
     "reservations",
     metadata,
