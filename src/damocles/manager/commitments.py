@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _NOT_SENT = "attempt to publish message but failed"
 _NO_PRE_COMMIT = "pre-commit info not found on chain"
+_ON_ITS_WAY = frozenset({seal.OnChainState.PENDING, seal.OnChainState.PACKED, seal.OnChainState.LANDED})
 
 
 class Commitments:
@@ -33,7 +34,17 @@ class Commitments:
         self._clock = clock
 
     async def assign_ticket(self, sector: SectorID) -> seal.Ticket:
-        """Draw a ticket for the replica id and keep it; every call draws a new one."""
+        """Draw a ticket for the replica id and keep it; every call draws a new one, until a pre-commit is on its way.
+
+        From then on the ticket is that of the pre-commit, unless its message has failed: a sector that is sealed once more,
+        because somebody resumed it at an early state, has to become the one that the chain knows.
+        """
+        record = await self._load(sector)
+        if record.pre_commit is not None:
+            polled = await self._poll(record, record.messages.pre_commit_cid)
+            if polled.state in _ON_ITS_WAY:
+                await self._set(sector, ticket=record.pre_commit.ticket)
+                return record.pre_commit.ticket
         epoch = await self._chain.head() - self._chain.network.ticket_lookback
         ticket = seal.Ticket(await self._chain.ticket(sector.miner, epoch), epoch)
         await self._set(sector, ticket=ticket)

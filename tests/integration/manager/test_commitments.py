@@ -23,6 +23,11 @@ ALLOCATED = seal.AllocatedSector(SECTOR, 5)
 async def allocate(manager: Manager) -> seal.Ticket:
     """Allocate the first sector and draw its ticket."""
     assert ALLOCATED == await manager.call("AllocateSector", {}, returns=seal.AllocatedSector)
+    return await assign(manager)
+
+
+async def assign(manager: Manager) -> seal.Ticket:
+    """Draw a ticket for the first sector."""
     ticket: seal.Ticket = await manager.call("AssignTicket", SECTOR, returns=seal.Ticket)
     return ticket
 
@@ -113,6 +118,21 @@ async def test_a_reset_replaces_what_has_not_landed(start: Start, clock: Clock) 
         record = await manager.call("FindSector", "online", SECTOR)
         assert {"/": str(commitments.sealed_cid(other))} == record["Pre"]["CommR"]
         assert seal.OnChainState.LANDED == await poll(manager, "PollPreCommitState")
+
+
+async def test_a_sector_that_is_sealed_again_gets_the_ticket_of_its_pre_commit(start: Start, clock: Clock) -> None:
+    """Before a pre-commit each ticket is a new one; while one is pending, and when it has landed, it stays the same."""
+    async with start(pre_commit_delay=2) as manager:
+        first = await allocate(manager)
+        clock.to_epoch(1010)
+        ticket = await assign(manager)
+        assert ticket.epoch == first.epoch + 10
+        await pre_commit(manager, ticket)
+        for epoch in (1011, 1030):
+            clock.to_epoch(epoch)
+            assert ticket == await assign(manager)
+        assert seal.OnChainState.LANDED == await poll(manager, "PollPreCommitState")
+        assert seal.SubmitResult.ACCEPTED == (await pre_commit(manager, await assign(manager), reset=True)).res
 
 
 async def test_landed_content_is_accepted_again_after_a_reset(start: Start) -> None:
