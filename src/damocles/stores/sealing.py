@@ -52,10 +52,12 @@ class SealingStore:
         while target.exists():
             count += 1
             target = target.with_name(f"{target.name}.{count}")
-        data.rename(target)
-        data.mkdir()
-        sync_dir(trash)
-        sync_dir(self.location)
+        target.mkdir()
+        # One by one, since `data` itself is what makes the folder a store. Cut short, the rest follows with the next try.
+        for child in sorted(data.iterdir()):
+            child.rename(target / child.name)
+        for folder in (target, trash, data, self.location):
+            sync_dir(folder)
         return target
 
     def empty_trash(self, older_than_seconds: float) -> list[Path]:

@@ -1,0 +1,83 @@
+"""What the manager's absence, a taken port and one thread's trouble do to a whole worker process."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+
+from damocles.testing.farm import Farm, wait_until
+
+
+def test_a_worker_that_cannot_listen_ends_with_a_line_and_an_exit_code(tmp_path):
+    """A port that is taken is no clean end: exit code 1, and the log says which one."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=0) as f, socket.socket() as taken:
+        taken.bind(("127.0.0.1", f.worker_port))
+        taken.listen()
+        f.start_worker(wait=False)
+        assert f.worker is not None
+        assert 1 == f.worker.wait(30)
+        assert f"127.0.0.1:{f.worker_port} is in use" in f.log()
+        assert "Traceback" not in f.log()
+
+
+def test_a_worker_that_is_told_to_stop_in_a_stage_ends_it_first(tmp_path):
+    """SIGTERM cuts no stage short that ends within the grace: its result is recorded, and the exit code is 0."""
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    answer = '{"id":1,"err_msg":null,"output":true}'
+    script = f"echo tree_d processor ready; read -r line; cat {go}; echo '{answer}'; cat >/dev/null"
+    slow = f'[[processors.tree_d]]\nbin = "/bin/sh"\nargs = ["-c", {json.dumps(script)}]\n'
+    with Farm(tmp_path, threads=1, parameters=tmp_path, processors=slow) as f:
+        f.start_manager()
+        f.start_worker()
+        with go.open("wb"):  # waits until the stage reads
+            assert f.worker is not None
+            f.worker.send_signal(signal.SIGTERM)
+            wait_until(lambda: "stopping: no new stage begins" in f.log(), "the worker is told")
+        assert 0 == f.worker.wait(30)
+        assert "BuildTreeD" == f.events(0)[-1]
+
+
+def test_a_worker_waits_for_its_manager_and_serves_its_operators_meanwhile(tmp_path):
+    """Started before the manager it lists its threads, and begins to seal when the manager is there."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1) as f:
+        f.start_manager()
+        manager, f.manager = f.manager, None  # it has made its tokens
+        assert manager is not None
+        manager.kill()
+        manager.wait()
+        f.start_worker()
+        wait_until(lambda: "waiting for the manager before sealing begins" in f.log(), "the worker tells")
+        assert [None] == [thread.job_id for thread in f.all_threads()]
+        f.start_manager()
+        wait_until(lambda: "Allocate" in f.events(0), "a sector is begun")
+
+
+def test_a_sector_whose_allocation_was_lost_is_given_again(tmp_path):
+    """A worker killed between the manager's answer and its own record gets the same sector, for there is no other."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1) as f:
+        f.start_manager()
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.after:Empty=kill")
+        assert f.worker is not None
+        assert -signal.SIGKILL == f.worker.wait(30)
+        f.start_worker()
+        wait_until(lambda: "Allocate" in f.events(0), "the sector is taken up")
+        assert "s-t010000-1" == f.thread(0).job_id
+
+
+@pytest.mark.parametrize("trouble", ["options", "record"])
+def test_trouble_of_one_thread_leaves_the_others_at_work(tmp_path, trouble):
+    """A broken file of options or a damaged journal shows at its thread; the worker starts and the other one seals."""
+    with Farm(tmp_path, threads=2, parameters=tmp_path, max_sectors=1) as f:
+        f.start_manager()
+        if trouble == "options":
+            (f.stores[0] / "config.toml").write_text("[sealing]\nmax_retries = -1\n")
+        else:
+            (f.stores[0] / "meta/journal.db").write_bytes(b"no database" * 1000)
+        f.start_worker()
+        wait_until(lambda: f.thread(1).job_id, "the other thread has a sector")
+        broken = wait_until(lambda: f.thread(0).last_error and f.thread(0), "the trouble is shown")
+        assert ("Paused", None) == (broken.thread_state.state, broken.job_id)
+        assert str(f.stores[0]) in broken.last_error

@@ -1,0 +1,38 @@
+"""A pause is what was asked for: once, soon, and until somebody resumes."""
+
+from damocles.sealing.states import State
+
+from .conftest import Scene, sector_in, until
+
+
+async def test_pausing_a_paused_thread_leaves_no_second_pause(scene: Scene) -> None:
+    """However often a thread is paused, one resume brings it on."""
+    scene.holds(sector_in(State.PCSubmitted, paused_at=1.0))
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        for _ in range(3):
+            assert thread.pause()
+        assert thread.resume(None)
+        await until(lambda: len(scene.asked("PollPreCommitState")) == 1)
+        assert not thread.paused
+        assert not thread.pausing
+
+
+async def test_a_pause_ends_a_wait_at_once(scene: Scene) -> None:
+    """A thread that waits for the chain for an hour pauses now, and does not ask the chain once more first."""
+    scene.option(rpc_polling_seconds=3600.0)
+    scene.holds(sector_in(State.PCSubmitted))
+    async with scene.running() as thread:
+        await until(lambda: thread.activity.what == "the pre-commit on chain")
+        thread.pause()
+        await until(lambda: thread.paused)
+    assert 1 == len(scene.asked("PollPreCommitState"))
+
+
+async def test_a_thread_that_an_error_paused_stays_paused_after_a_restart(scene: Scene) -> None:
+    """A restart of the worker is no resume: the thread holds, with its error, and asks for nothing."""
+    scene.holds(sector_in(State.PCSubmitted, paused_at=1.0, last_error="permanent: look at me"))
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        assert "permanent: look at me" == thread.info().last_error
+    assert [] == scene.asked("PollPreCommitState")

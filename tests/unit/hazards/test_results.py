@@ -1,0 +1,120 @@
+"""What a stage has worked out for hours is not lost by what people or disks do meanwhile."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from damocles.sealing.states import State
+from damocles.stages import errors
+from damocles.stores import sealing
+from damocles.wire import tasks
+
+from .conftest import PC2OUT, Scene, full_disk, sector_in, until
+
+# Big enough not to fit into the free pages that a journal has.
+LONG_NAME = tasks.PC2Output("x" * 100_000, PC2OUT.comm_r, PC2OUT.comm_d)
+
+
+@pytest.fixture
+def encoding(scene: Scene) -> Scene:
+    """Return a scene whose sector is about to go through PC2, which waits for the test."""
+    scene.holds(sector_in(State.PC1Done))
+    data = scene.location / "data"
+    (data / "cache/s-t010000-1").mkdir(parents=True)
+    for folder in ("unsealed", "sealed"):
+        (data / folder).mkdir()
+        (data / folder / "s-t010000-1").write_bytes(bytes(2048))
+    scene.stages.outputs["pc2"] = [PC2OUT]
+    scene.stages.held["pc2"] = anyio.Event()
+    return scene
+
+
+async def test_a_pause_while_a_stage_runs_keeps_its_result(encoding: Scene) -> None:
+    """The stage ends, its result is recorded, and only then the thread pauses; nothing is computed again."""
+    async with encoding.running() as thread:
+        await until(lambda: encoding.stages.began)
+        assert thread.pause()
+        encoding.stages.held["pc2"].set()
+        await until(lambda: thread.paused)
+    assert (State.PC2Done, PC2OUT) == (encoding.recorded().state, encoding.recorded().pc2out)
+    async with encoding.running() as thread:
+        await until(lambda: thread.paused)
+        assert thread.resume(None)
+        await until(lambda: encoding.asked("PollPreCommitState"))
+    assert ["pc2"] == encoding.stages.began
+
+
+async def test_a_shutdown_while_a_stage_runs_keeps_its_result(encoding: Scene) -> None:
+    """A worker that is told to stop records what the running stage gives, and begins no other one."""
+    async with encoding.running() as thread:
+        await until(lambda: encoding.stages.began)
+        thread.stop()
+        encoding.stages.held["pc2"].set()
+        await until(lambda: thread.sector.state is State.PC2Done)
+    assert PC2OUT == encoding.recorded().pc2out
+    assert [] == encoding.asked("SubmitPreCommit")
+
+
+async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(encoding: Scene) -> None:
+    """On a full disk the thread waits with the result in its hands, and records it when it is resumed."""
+    stores: list[sealing.SealingStore] = []
+
+    @contextmanager
+    def kept(location: Path) -> Iterator[sealing.SealingStore]:
+        with sealing.opened(location) as store:
+            stores.append(store)
+            yield store
+
+    encoding.open_store = kept
+    encoding.stages.outputs["pc2"] = [LONG_NAME]
+    async with encoding.running() as thread:
+        await until(lambda: encoding.stages.began)
+        with full_disk(stores[0]):
+            encoding.stages.held["pc2"].set()
+            await until(lambda: thread.paused)
+            assert "cannot write the journal" in (thread.info().last_error or "")
+            assert State.PC1Done is thread.sector.state
+        assert thread.resume(None)
+        await until(lambda: encoding.asked("PollPreCommitState"))
+        assert None is thread.info().last_error
+    assert ["pc2"] == encoding.stages.began
+    assert LONG_NAME == encoding.recorded().pc2out
+
+
+async def test_a_stage_whose_process_dies_costs_a_retry_and_not_the_worker(encoding: Scene) -> None:
+    """Every stage has a process of its own: its crash is a temporary failure, after which the stage runs again."""
+    encoding.stages.held.clear()
+    encoding.stages.outputs["pc2"] = [errors.StageDied("pc2", "child process exited: pc2 (pid 1, SIGSEGV)"), PC2OUT]
+    async with encoding.running() as thread:
+        await until(lambda: encoding.asked("PollPreCommitState"))
+        assert not thread.paused
+    assert ["pc2", "pc2"] == encoding.stages.began
+
+
+async def test_a_computation_can_be_stopped_at_once(encoding: Scene) -> None:
+    """`pause --now` does not wait for hours of PC2; the state stays, and a resume runs the stage again."""
+    async with encoding.running() as thread:
+        await until(lambda: encoding.stages.began)
+        thread.pause(now=True)
+        await until(lambda: thread.paused)
+        assert State.PC1Done is thread.sector.state
+        encoding.stages.held["pc2"].set()
+        thread.resume(None)
+        await until(lambda: encoding.asked("PollPreCommitState"))
+    assert ["pc2", "pc2"] == encoding.stages.began
+
+
+async def test_a_report_names_what_happened_and_does_not_wait_for_the_next_stage(encoding: Scene) -> None:
+    """The manager hears of PC1 with its event while PC2 runs, not when that is over."""
+    encoding.holds(sector_in(State.TicketAssigned))
+    encoding.stages.outputs["pc1"] = [msgspec.Raw(b"{}")]
+    async with encoding.running():
+        await until(lambda: encoding.stages.began == ["pc1", "pc2"])
+        await until(lambda: encoding.asked("ReportState"))
+    (_, request) = encoding.asked("ReportState")[0]
+    change = request.state_change
+    assert ("TicketAssigned", "PC1Done", "PC1") == (change.prev, change.next, change.event)

@@ -1,0 +1,50 @@
+"""A manager that is away, or hangs, or says odd things, stops no worker."""
+
+import anyio
+import pytest
+
+from damocles.sealing.states import State
+from damocles.worker import control as worker_control
+from damocles.worker import drain, logbook, ping, threads, upstream
+
+from .conftest import Scene, sector_in, until
+
+
+class Hangs:
+    """Fake: a manager that takes calls and never answers."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def call(self, *_: object, **__: object) -> None:
+        """Count the call."""
+        self.calls += 1
+        await anyio.sleep_forever()
+
+
+async def test_a_ping_that_is_not_answered_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """A hanging manager costs the ping some seconds and not its life."""
+    monkeypatch.setattr(ping, "TIMEOUT_SECONDS", 0.005)
+    manager, gate = Hangs(), threads.Gate()
+    ours = worker_control.Control([], drain.Drain(tmp_path, gate, []), logbook.Logbook())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 0.001)  # type: ignore[arg-type]
+        await until(lambda: manager.calls >= 3)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_report_that_is_not_answered_holds_up_no_stage(scene: Scene) -> None:
+    """Reports go beside the work: while the first one hangs the sector moves on."""
+    hanging = Hangs()
+    answers = scene.caller.call
+
+    async def call(method: str, params: list[object], *, returns: object = None) -> object:
+        if method == "Venus.ReportState":
+            await hanging.call()
+        return await answers(method, params, returns=returns)
+
+    scene.caller.call = call  # type: ignore[method-assign]
+    scene.holds(sector_in(State.PC2Done))
+    async with scene.running() as thread:
+        await until(lambda: hanging.calls == 1 and scene.asked("PollPreCommitState"))
+        assert State.PCSubmitted is thread.sector.state

@@ -1,0 +1,107 @@
+"""A stage that is run again, after a kill or a lost result, gives what the first run would have given."""
+
+import functools
+import os
+import subprocess
+from typing import Any
+
+import anyio
+import pytest
+
+from damocles.sealing import events
+from damocles.sealing.states import State
+from damocles.stages import builtin, child, descriptors, job, processes
+from damocles.testing import farm
+from damocles.wire import codec, tasks
+from damocles.worker import handlers, jobs
+
+from ..worker.conftest import Bench
+from .conftest import sector_in, until
+
+
+def really(stage: str) -> Any:
+    """Return what does a stage in this process, with its output on the way through JSON."""
+
+    def run(task: Any) -> Any:
+        output = codec.encode(builtin.PROCESSORS[stage](task, job.Job()))
+        return codec.decode(output, descriptors.STAGES[stage].output)
+
+    return run
+
+
+@pytest.fixture
+async def before_pc1(bench: Bench) -> jobs.Job:
+    """Return the job of PC1 of an empty sector of 2KiB, whose stages are real."""
+    bench.stages = {stage: really(stage) for stage in ("add_pieces", "tree_d", "pc1", "pc2")}
+    fresh = bench.job(sector_in(State.DealsAcquired, pieces=None))
+    added = await handlers.add_pieces(fresh)
+    assert isinstance(added, events.AddPiece)
+    ready = fresh.having(pieces=added.pieces)
+    await handlers.tree_d(ready)
+    return ready
+
+
+async def pc1(job_of_pc1: jobs.Job) -> jobs.Job:
+    """Run PC1 and return the job of PC2."""
+    done = await handlers.pc1(job_of_pc1)
+    assert isinstance(done, events.PC1)
+    return job_of_pc1.having(pc1out=done.pc1out)
+
+
+async def pc2(job_of_pc2: jobs.Job) -> tasks.PC2Output:
+    """Run PC2 and return what it gives."""
+    done = await handlers.pc2(job_of_pc2)
+    assert isinstance(done, events.PC2)
+    return done.pc2out
+
+
+async def test_pc2_that_is_run_again_starts_from_untouched_files(before_pc1: jobs.Job) -> None:
+    """However far a run of PC2 came whose result is lost, the next one gives the same commitment."""
+    ready = await pc1(before_pc1)
+    first = await pc2(ready)
+    assert first == await pc2(ready)
+    sealed = ready.place.sealed_file
+    sealed.write_bytes(sealed.read_bytes()[:1024] + bytes(1024))
+    (ready.place.cache_dir / "p_aux").write_bytes(b"half")
+    assert first == await pc2(ready)
+    assert ready.sector.pc1out is not None
+    task = tasks.PC2(ready.sector.pc1out, str(ready.place.cache_dir), str(sealed))
+    assert first.comm_r != builtin.pc2(task).comm_r, "encoded twice it would be another replica"
+
+
+async def test_pc1_that_is_run_again_trusts_no_layer_from_before(before_pc1: jobs.Job) -> None:
+    """What a killed run has left of the layers is not taken for good."""
+    first = await pc2(await pc1(before_pc1))
+    for layer in before_pc1.place.cache_dir.glob("sc-02-data-layer-*"):
+        layer.write_bytes(os.urandom(layer.stat().st_size))
+    assert first == await pc2(await pc1(before_pc1))
+
+
+async def test_what_a_child_writes_with_its_ready_line_is_kept() -> None:
+    """The line behind the ready line is read although both come at once."""
+    lines: list[str] = []
+    script = r"printf 'pc2 processor ready\nloading kernels\n'; cat >/dev/null"
+    command = processes.Command(
+        stage="pc2", argv=("/bin/sh", "-c", script), env=dict(os.environ), ready_seconds=10, grace_seconds=0.2
+    )
+    async with anyio.create_task_group() as group:
+        keep = functools.partial(
+            child.keep, command, on_ready=lambda _: None, on_end=lambda: None, log=lambda _, line: lines.append(line)
+        )
+        group.start_soon(keep)
+        await until(lambda: "on stdout: loading kernels" in lines)
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("stage", ["unseal", "c1", "synth_proof", "snap_vanilla"])
+def test_every_stage_can_be_a_process_of_its_own(stage: str) -> None:
+    """A stage that runs inside the original worker, or has no command there, is served by a child here."""
+    done = subprocess.run(
+        [farm.program("damocles-worker"), "processor", stage],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert f"{stage} processor ready\n" == done.stdout
