@@ -30,3 +30,9 @@ def test_a_planted_bug_is_found(plant, symptom):
         if any(symptom in line for line in lines):
             return
     pytest.fail(f"{plant} went unnoticed")
+
+
+@pytest.mark.parametrize("seed", [991, 1034, 8781])
+def test_seeds_that_found_something_hold(seed):
+    """Sectors that were resumed at an early state after their pre-commit: with another ticket, or by a restarted worker."""
+    assert simulation.violations(seed, simulation.PLANTS["nothing"]) == []

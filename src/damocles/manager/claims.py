@@ -74,7 +74,8 @@ class Claims:
         It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
         stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Sectors
         that were handed out without a number go to the first who claims them. A copy that is older than the submitted
-        pre-commit has another `ticket`, or none: it could only contradict what the chain holds, and is refused too.
+        pre-commit and has another `ticket` could only contradict what the chain holds, and is refused too; one that has
+        none (yet, or no longer, because somebody resumed it at an early state) is given the pre-commit's.
 
         Raises:
             rpc.errors.RpcError: Code 11409: another worker has the sector.
@@ -86,7 +87,8 @@ class Claims:
             submitted = record.pre_commit if sectors.job_of(record) is sectors.Job.SEALING else None
             present, holder, place = self._present(tx, sector)
             known = last_known == present or (holder is None and last_known is None)
-            if (holder, place) != (worker, location) and submitted is not None and submitted.ticket != ticket:
+            contradicts = submitted is not None and ticket is not None and ticket != submitted.ticket
+            if (holder, place) != (worker, location) and contradicts:
                 raise rpc_errors.RpcError(
                     rpc_errors.Code.STALE_ATTEMPT,
                     f"attempt {last_known} at {sector} is over: this copy of the store is older than the pre-commit that"

@@ -79,8 +79,8 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
             f.launch_manager(**env["manager"])
         if _died(f, f.worker):
             f.start_worker(wait=False, **env["worker"])
-        if family.action != "kill" and time.monotonic() > look:
-            _resume(f, marks)
+        if time.monotonic() > look:
+            _resume(f)
             look = time.monotonic() + _LOOK_SECONDS
         time.sleep(_POLL_SECONDS)
     for process in (f.worker, f.manager):
@@ -99,12 +99,11 @@ def _died(f: Farm, process: "subprocess.Popen[bytes] | None") -> bool:
     return ended is not None
 
 
-def _resume(f: Farm, marks: Path) -> None:
-    """Resume a thread that paused for an injected error, as its operator would."""
+def _resume(f: Farm) -> None:
+    """Resume what has paused on the way, as an operator would: an injected error, a child that died too often."""
     try:
         for thread in f.all_threads():
-            error = thread.last_error or ""
-            if thread.thread_state.state == "Paused" and any(path.name in error for path in marks.iterdir()):
+            if thread.thread_state.state == "Paused":
                 f.resume(thread.index)
     except (errors.CallError, OSError):
         return  # it is being started: the next look will tell
