@@ -220,9 +220,12 @@ def window_post(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
             made = manager.call("Damocles.MockWdPoSt", [], returns=list[wdpost.Brief])
 
         def proved() -> bool:
-            """Tell whether the proofs are here, which the manager has verified; a try that failed is made again."""
+            """Tell whether the proofs are here, which the manager has verified; a job whose tries are used up is reset."""
             try:
                 jobs = {job.id: job for job in f.ask_manager("WdPoStAllJobs", [], wdpost.Listed).jobs}
+                for job in jobs.values():
+                    if job.state is wdpost.State.FINISHED and job.error:
+                        f.ask_manager("WdPoStResetJob", [job.id], bool)
             except errors.CallError:
                 return False
             return all(

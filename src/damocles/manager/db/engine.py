@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import exc as sql_errors
 
 from damocles import failpoints
 from damocles.manager.db import schema
@@ -46,8 +47,8 @@ class Database:
             name = transaction.__qualname__.replace(".<locals>", "")
             with _begin(self._writer, durable=durable) as tx:
                 result = transaction(tx)
-                failpoints.reach(f"database.before:{name}")
-            failpoints.reach(f"database.after:{name}")
+                _reach(f"database.before:{name}")
+            _reach(f"database.after:{name}")
             return result
 
         return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
@@ -88,6 +89,14 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(reader.dispose)
             await anyio.to_thread.run_sync(writer.dispose)
+
+
+def _reach(point: str) -> None:
+    """Fail as the driver does when the disk fails."""
+    try:
+        failpoints.reach(point)
+    except OSError as error:
+        raise sql_errors.OperationalError("COMMIT", None, error) from error
 
 
 def _make_private(path: Path) -> None:
