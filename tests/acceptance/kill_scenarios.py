@@ -121,7 +121,7 @@ def niporep(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
 def from_the_proof_on(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     """Submit a proof that is made, and finish."""
     template: Path = get("proof_made")
-    with plan_farms.going_on(template, base, "sealer", with_store=True, max_sectors=1, seal_interval="1h") as f:
+    with plan_farms.going_on(template, base, "sealer", with_store=True, max_sectors=1, seal_interval="1s") as f:
 
         def check() -> None:
             assert 1 == f.events(0).count("C2")
@@ -142,7 +142,7 @@ def snapup(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     parameters = base / "no-parameters"
     parameters.mkdir()
     with plan_farms.going_on(
-        proven, base, "snapup", parameters=parameters, seal_interval="1h", sealing="max_deals = 1"
+        proven, base, "snapup", parameters=parameters, seal_interval="1s", sealing="max_deals = 1"
     ) as f:
         plan_farms.ask(f, "snap", "fetch", str(MINER))
 
@@ -162,7 +162,7 @@ def snapup(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
 def from_the_update_proof_on(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     """Persist and submit an upgrade that is proven."""
     template: Path = get("upgrade_proven")
-    with plan_farms.going_on(template, base, "snapup", with_store=True, seal_interval="1h") as f:
+    with plan_farms.going_on(template, base, "snapup", with_store=True, seal_interval="1s") as f:
 
         def check() -> None:
             record = plan_farms.record(f)
@@ -180,7 +180,7 @@ def rebuild(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     upgraded: Path = get("upgraded")
     parameters = base / "no-parameters"
     parameters.mkdir()
-    with plan_farms.going_on(upgraded, base, "rebuild", parameters=parameters, seal_interval="1h") as f:
+    with plan_farms.going_on(upgraded, base, "rebuild", parameters=parameters, seal_interval="1s") as f:
         lose_everything(f)
 
         def check() -> None:
@@ -197,7 +197,7 @@ def unseal(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     """Bring a piece to two destinations."""
     template: Path = get("sealed")
     (piece, payload), _ = payloads(template)
-    with plan_farms.receiver() as server, plan_farms.going_on(template, base, "unseal", seal_interval="1h") as f:
+    with plan_farms.receiver() as server, plan_farms.going_on(template, base, "unseal", seal_interval="1s") as f:
         want(f, piece, f"file://{base}/out", f"http://127.0.0.1:{server.port}/up")
 
         def check() -> None:
