@@ -53,12 +53,13 @@ def follow(
     _remove(part)
     if route.opt is not None and route.opt.get("allow_link", False) and not disable_link:
         part.symlink_to(source)
-    elif source.is_dir():
-        _copy_folder(source, part, around)
-        durable.sync(part)
     else:
-        _copy_file(source, part, around)
-        durable.sync(part)
+        try:
+            (_copy_folder if source.is_dir() else _copy_file)(source, part, around)
+            durable.sync(part)
+        except FileNotFoundError:
+            with fences.turn(fence, around):  # a newer attempt removes what older ones were copying: say so
+                raise
     with fences.turn(fence, around):
         if failpoints.on:
             failpoints.reach(f"rename.before:{destination.name}")

@@ -158,3 +158,15 @@ def test_a_newer_attempt_waits_for_one_that_is_frozen_with_the_lock(tmp_path: Pa
     newer.join(10)
     assert not newer.is_alive()
     assert "new" == target.read_text()
+
+
+def test_a_late_attempt_whose_half_copy_was_removed_hears_that_it_is_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that a file is missing, which would send its operator looking for a broken disk."""
+    (tmp_path / "new").write_text("new")
+    target = tmp_path / "store/sealed/s-t01000-1"
+    fenced(tmp_path / "new", target, 4)
+    monkeypatch.setattr(copies.durable, "sync", lambda part: part.unlink() or part.stat())
+    with pytest.raises(fences.Overtaken):
+        fenced(tmp_path / "new", target, 3)
