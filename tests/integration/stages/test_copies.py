@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stages import copies, fences, job
+from damocles.stages import copies, durable, fences, job
 from damocles.wire import tasks
 
 
@@ -167,6 +167,11 @@ def test_a_late_attempt_whose_half_copy_was_removed_hears_that_it_is_late(
     (tmp_path / "new").write_text("new")
     target = tmp_path / "store/sealed/s-t01000-1"
     fenced(tmp_path / "new", target, 4)
-    monkeypatch.setattr(copies.durable, "sync", lambda part: part.unlink() or part.stat())
+
+    def removed(part: Path) -> None:
+        part.unlink()
+        part.stat()
+
+    monkeypatch.setattr(durable, "sync", removed)
     with pytest.raises(fences.Overtaken):
         fenced(tmp_path / "new", target, 3)
