@@ -42,16 +42,12 @@ def export(*, state: State = "all", out: Out = STDOUT, at: manager_at.At = manag
 
     A file appears when it is complete. Sectors that change meanwhile are in it as they were before or after.
     """
-    counter = progress.Counter("sectors")
-    try:
-        with at.call() as found, common.written(out) as file:
-            count = 0
-            for kept in _exported(found, state):
-                file.write(codec.encode(kept) + b"\n")
-                count += 1
-                counter.show(count)
-    finally:
-        counter.end()
+    count = 0
+    with progress.Counter("sectors") as counter, at.call() as found, common.written(out) as file:
+        for kept in _exported(found, state):
+            file.write(codec.encode(kept) + b"\n")
+            count += 1
+            counter.show(count)
     if out != STDOUT:
         print(f"{count} sectors in {out}")
     return common.OK
@@ -76,15 +72,11 @@ def import_(
     """
     name, lost = uuid.uuid4().hex, dict[str, None]()
     try:
-        with file.open("rb") as opened:
-            counter = progress.Counter(f"bytes of {file} read", os.fstat(opened.fileno()).st_size)
-            try:
+        with common.opened(file) as opened:
+            size_bytes = os.fstat(opened.fileno()).st_size
+            with progress.Counter(f"bytes of {file} read", size_bytes) as counter:
                 read = exports.read(_counted(opened, counter), from_original=from_original)
                 count = _send(at, name, (exports.placed(one, files_in) for one in read), lost)
-            finally:
-                counter.end()
-    except OSError as error:
-        raise common.Failed(f"{file} cannot be read: {error.strerror}") from error
     except exports.BadLine as error:
         raise common.Failed(f"{file}: {error}; nothing is imported") from error
     if not count:
@@ -127,11 +119,12 @@ def _send(at: manager_at.At, name: str, lines: Iterable[exports.Read], lost: dic
         for read in lines:
             lost.update(dict.fromkeys(read.lost))
             line = exports.Numbered(read.line, read.kept)
-            size_bytes += len(codec.encode(line))
-            if batch and (size_bytes > _BATCH_BYTES or len(batch) == _BATCH_LINES):
+            line_bytes = len(codec.encode(line))
+            if batch and (size_bytes + line_bytes > _BATCH_BYTES or len(batch) == _BATCH_LINES):
                 send()
-                batch, size_bytes = [], len(codec.encode(line))
+                batch, size_bytes = [], 0
             batch.append(line)
+            size_bytes += line_bytes
             count += 1
         if batch:
             send()

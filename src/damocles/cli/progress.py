@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from damocles.parameters.watching import Watcher
 from damocles.wire import units
@@ -48,6 +48,12 @@ class Counter:
         self._what, self._total, self._clock = what, total, clock
         self._began = self._told = clock()
         self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def show(self, done: int) -> None:
         """Take note of how many are done."""

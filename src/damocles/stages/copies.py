@@ -69,8 +69,9 @@ def follow(
         durable.sync_entry(destination.parent)
         if failpoints.on:
             failpoints.reach(f"rename.after:{destination.name}")
-        for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part") if fence is not None else ():
-            _remove(left)  # of attempts that are over
+        if fence is not None:
+            for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part"):
+                _remove(left)  # of attempts that are over
 
 
 def _absolute(side: str, end: dict[str, str | None]) -> Path:

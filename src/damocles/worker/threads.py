@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -32,6 +32,8 @@ from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
 from damocles.worker import heartbeats, jobs, repertoire, reports, room, upstream
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -251,23 +253,13 @@ class SealingThread:
     async def _run(self) -> None:
         upstream.CALLING.set(self._on_call)  # not for reports and heartbeats, which go on beside
         while (broken := self._reload_settings()) is not None:
-            await self._out_of_order(failures.Critical(broken.error))
+            await self._out_of_order(broken)
         with ExitStack() as stack:
-            while True:
-                try:
-                    store = await anyio.to_thread.run_sync(stack.enter_context, self.open_store(self.location))
-                    break
-                except (sealing.StoreError, journal.JournalError) as error:
-                    await self._out_of_order(failures.Critical(str(error)))
+            store = await self._until_in_order(lambda: stack.enter_context(self.open_store(self.location)))
             await self._work(store)
 
     async def _work(self, store: sealing.SealingStore) -> None:
-        while True:
-            try:
-                found = await anyio.to_thread.run_sync(store.journal.load)
-                break
-            except journal.JournalError as error:
-                await self._out_of_order(failures.Critical(str(error)))
+        found = await self._until_in_order(store.journal.load)
         self.sector = found if found is not None else Sector(plan=self._now.plan)
         log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
@@ -479,6 +471,14 @@ class SealingThread:
         self._reload_settings()
         return wanted or events.Resume()
 
+    async def _until_in_order(self, work: Callable[[], T]) -> T:
+        """Do something with the store, again after each `resume` until it can be done; return its result."""
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(work)
+            except (sealing.StoreError, journal.JournalError) as error:
+                await self._out_of_order(failures.Critical(str(error)))
+
     async def _out_of_order(self, failure: failures.Failure) -> None:
         """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
         log.error("thread out of order, waiting for resume", failure=failure.text)
@@ -574,7 +574,7 @@ class SealingThread:
             raise ResumeRefused(msg)
         return State(state)
 
-    def _reload_settings(self) -> events.Failed | None:
+    def _reload_settings(self) -> failures.Critical | None:
         """Read the thread's options anew; return why they cannot be read.
 
         A file that cannot be used must not stop a machine that seals well: what was read last stays in force, and the
@@ -587,7 +587,7 @@ class SealingThread:
             if unread != self._unread:
                 log.error("thread options not read", location=str(self.location), error=str(failure))
             self._unread = unread
-            return events.Failed(failure.level.value, str(failure))
+            return failure
         if now != self._now:
             log.info("thread options changed", location=str(self.location), plan=now.plan)
         self._now, self._unread = now, None

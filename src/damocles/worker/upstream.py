@@ -78,8 +78,8 @@ class Manager:
     async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
         shown = params[2].removeprefix("Venus.") if method == "Damocles.As" else method.removeprefix("Venus.")
         began, failed = time.monotonic(), True
-        tell = CALLING.get()
-        tell(shown.removeprefix("Damocles."))
+        name, tell = shown.removeprefix("Damocles."), CALLING.get()
+        tell(name)
         try:
             if failpoints.on:
                 failpoints.reach(f"rpc.before:{shown}")
@@ -106,7 +106,7 @@ class Manager:
         finally:
             tell(None)
             if self._observe is not None:
-                self._observe(shown.removeprefix("Damocles."), time.monotonic() - began, failed)
+                self._observe(name, time.monotonic() - began, failed)
 
     async def _missing(self, sector: sectors.SectorID | None, error: str) -> failures.Failure:
         """Say what it means that the manager has no such sector at work."""

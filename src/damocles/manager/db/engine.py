@@ -41,14 +41,12 @@ class Database:
         """
 
         def run() -> T:
-            if not failpoints.on:
-                with _begin(self._writer, durable=durable) as tx:
-                    return transaction(tx)
-            name = transaction.__qualname__.replace(".<locals>", "")
             with _begin(self._writer, durable=durable) as tx:
                 result = transaction(tx)
-                _reach(f"database.before:{name}")
-            _reach(f"database.after:{name}")
+                if failpoints.on:
+                    _reach("database.before", transaction)
+            if failpoints.on:
+                _reach("database.after", transaction)
             return result
 
         return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
@@ -91,10 +89,10 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
             await anyio.to_thread.run_sync(writer.dispose)
 
 
-def _reach(point: str) -> None:
+def _reach(point: str, transaction: Callable[[Connection], object]) -> None:
     """Fail as the driver does when the disk fails."""
     try:
-        failpoints.reach(point)
+        failpoints.reach(f"{point}:{transaction.__qualname__.replace('.<locals>', '')}")
     except OSError as error:
         raise sql_errors.OperationalError("COMMIT", None, error) from error
 
