@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -37,9 +36,7 @@ def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[
     base = tmp_path_factory.mktemp("proof-made")
     with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f)
-        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:C2Done=kill")
-        assert f.worker is not None
-        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
+        plan_farms.killed_at(f, "handler.before:C2Done", 700)
     return base
 
 
@@ -69,9 +66,7 @@ def upgrade_proven(tmp_path_factory: pytest.TempPathFactory, proven: Path, updat
     plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
     with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
         plan_farms.ask(f, "snap", "fetch", str(MINER))
-        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:SnapProved=kill")
-        assert f.worker is not None
-        assert f.worker.wait(700) == -signal.SIGKILL, f.logs()
+        plan_farms.killed_at(f, "handler.before:SnapProved", 700)
     return base
 
 
@@ -85,9 +80,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, upgrade_proven: Path) -> 
     with plan_farms.going_on(upgrade_proven, base, "snapup", with_store=True, seal_interval="1h") as f:
         for name in ("a", "b"):
             shutil.copy(upgrade_proven / name, base / name)
-        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:Persisted=kill")
-        assert f.worker is not None
-        assert f.worker.wait(60) == -signal.SIGKILL, f.logs()
+        plan_farms.killed_at(f, "handler.before:Persisted")
         (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
         f.start_worker()
         plan_farms.finished(f)

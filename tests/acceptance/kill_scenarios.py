@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from damocles.rpc import errors
-from damocles.stores import journal, sealing
+from damocles.stores import journal
 from damocles.testing.farm import MINER, Farm
 from damocles.wire import commitments, wdpost
 
 from . import plan_farms
-from .test_plan_niporep import seal_directly
 from .test_plan_rebuild import lose_everything
 from .test_plan_snapup import encode_directly
 from .test_plan_unseal import payloads, want
@@ -45,18 +44,10 @@ def event(f: Farm, name: str) -> Callable[[], bool]:
     return lambda: any(entry.event == name for entry in entries(f))
 
 
-def sector_of(f: Farm) -> Any:
-    """Return the sector in the store of the thread; its worker must not be running."""
-    with sealing.opened(f.stores[0]) as store:
-        sector = store.journal.load()
-    assert sector is not None
-    return sector
-
-
 def has_commitments(f: Farm, proof: str) -> None:
     """Compare the commitments with those of the bare library for the same ticket."""
-    sector = sector_of(f)
-    direct = seal_directly(f.base / "direct", sector.id.number, sector.ticket.ticket, proof)
+    sector = plan_farms.sector_of(f)
+    direct = plan_farms.seal_directly(f.base / "direct", sector.id.number, sector.ticket.ticket, proof)
     assert direct == (sector.pc2out.comm_d, sector.pc2out.comm_r)
     assert len(plan_farms.files(f.base, "sealed", "cache")) == 3
 
@@ -69,7 +60,7 @@ def to_c1(base: Path, get: Callable[[str], Any], *manager: str, **options: Any) 
     defaults = {"threads": 1, "parameters": parameters, "max_sectors": 1, "recover_interval": "200ms"}
     with Farm(base, **{**defaults, **options}) as f:
         plan_farms.start_manager(f, *manager)
-        yield Run(f, failed_with(f, "No cached parameters"), lambda: sealed_once(f, "StackedDrg2KiBV1_1"))
+        yield Run(f, failed_with(f, "No cached parameters"), lambda: sealed_once(f, plan_farms.PROOF))
 
 
 def sealed_once(f: Farm, proof: str) -> None:
@@ -96,7 +87,7 @@ def with_deals(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
 
         def check() -> None:
             f = run.farm
-            record, sector = plan_farms.record(f), sector_of(f)
+            record, sector = plan_farms.record(f), plan_farms.sector_of(f)
             assert record.pieces is not None
             assert 2 == len([piece for piece in record.pieces if not piece.is_filler])
             sizes = [(p.piece.size_bytes, commitments.commitment_of(p.piece.cid)) for p in record.pieces]
@@ -147,7 +138,7 @@ def snapup(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
         plan_farms.ask(f, "snap", "fetch", str(MINER))
 
         def check() -> None:
-            encoded, sector = encode_directly(base), sector_of(f)
+            encoded, sector = encode_directly(base), plan_farms.sector_of(f)
             assert (encoded.comm_r_new, encoded.comm_d_new) == (
                 sector.snap_encoded.comm_r_new,
                 sector.snap_encoded.comm_d_new,

@@ -2,6 +2,7 @@
 
 import http.server
 import shutil
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import damocles_proofs as native
+
+from damocles.stores import sealing
 from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm, cli, wait_until
-from damocles.wire import records
+from damocles.wire import records, sectors
 from damocles.wire.sectors import SectorID
 
 SECTOR = SectorID(MINER, 1)
+PROOF = "StackedDrg2KiBV1_1"
 _KEPT = ("manager", "persist", "deals")
 
 
@@ -80,6 +85,33 @@ def wait_for(f: Farm, thread_state: str) -> None:
 def wait_for_event(f: Farm, event: str) -> None:
     """Wait until an event is in the thread's journal."""
     wait_until(lambda: event in f.events(0), f"{event} is recorded")
+
+
+def killed_at(f: Farm, point: str, seconds: float = 60.0) -> None:
+    """Start the worker, and wait until it was killed at a failpoint."""
+    f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}=kill")
+    assert f.worker is not None
+    assert f.worker.wait(seconds) == -signal.SIGKILL, f"not killed at {point}\n{f.logs()}"
+
+
+def sector_of(f: Farm, index: int = 0) -> Any:
+    """Return the sector in the store of a thread; its worker must not be running."""
+    with sealing.opened(f.stores[index]) as store:
+        sector = store.journal.load()
+    assert sector is not None
+    return sector
+
+
+def seal_directly(folder: Path, number: int, ticket: bytes, proof: str = PROOF) -> tuple[bytes, bytes]:
+    """Seal an empty sector by calling the proofs crate, and return CommD and CommR."""
+    staged, sealed, cache = folder / "staged", folder / "sealed", folder / "cache"
+    cache.mkdir(parents=True)
+    staged.write_bytes(bytes(2048))
+    sealed.touch()
+    prover, pieces = sectors.prover_id(MINER), [native.zero_piece(2032)]
+    labels = native.pc1(proof, cache, staged, sealed, prover, number, ticket, pieces)
+    output = native.pc2(labels, cache, sealed)
+    return output.comm_d, output.comm_r
 
 
 def finished(f: Farm, seconds: float = 60.0, times: int = 1) -> None:

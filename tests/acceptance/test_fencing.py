@@ -8,9 +8,10 @@ from typing import Any
 import psutil
 import pytest
 
-from damocles.stores import sealing
 from damocles.testing import farm
 from damocles.testing.farm import Farm, wait_until
+
+from . import plan_farms
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -72,10 +73,7 @@ def test_a_worker_that_was_frozen_changes_nothing_when_it_comes_back(tmp_path: P
             assert first.ask_manager("ListSectors", ["online", 0], list[dict[str, Any]]) == row
             assert second.worker is not None
             assert farm.stop(second.worker) == 0
-            with sealing.opened(second.stores[0]) as store:
-                sector = store.journal.load()
-            assert sector is not None
-            assert sector.pc2out is not None
+            assert plan_farms.sector_of(second).pc2out is not None
         finally:
             if second.worker is not None:
                 farm.stop(second.worker)

@@ -3,10 +3,9 @@
 import damocles_proofs as native
 import pytest
 
-from damocles.stores import sealing
 from damocles.testing import farm
-from damocles.testing.farm import MINER, Farm
-from damocles.wire import seal, sectors
+from damocles.testing.farm import Farm
+from damocles.wire import seal
 
 from . import plan_farms
 
@@ -24,14 +23,12 @@ def test_commitments_are_those_of_the_bare_library(tmp_path, no_parameters):
         plan_farms.paused_with(f, "No cached parameters")
         assert "C1Done" == f.thread(0).job_state
         plan_farms.stop_worker(f)
-        with sealing.opened(f.stores[0]) as store:
-            sector = store.journal.load()
-        assert sector is not None
+        sector = plan_farms.sector_of(f)
         assert sector.id is not None
         assert sector.ticket is not None
         assert sector.pc2out is not None
         assert sector.c1out is not None
-        comm_d, comm_r = seal_directly(tmp_path / "direct", sector.id.number, sector.ticket.ticket)
+        comm_d, comm_r = plan_farms.seal_directly(tmp_path / "direct", sector.id.number, sector.ticket.ticket, _PROOF)
         assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
         assert _PROOF == native.C1Output.from_json(bytes(sector.c1out)).registered_proof
         assert plan_farms.record(f).pre_commit is None
@@ -49,9 +46,7 @@ def test_a_proof_that_is_none_is_refused(tmp_path, no_parameters, porep_paramete
         f.start_worker()
         plan_farms.paused_with(f, "No cached parameters")
         plan_farms.stop_worker(f)
-        with sealing.opened(f.stores[0]) as store:
-            sector = store.journal.load()
-        assert sector is not None
+        sector = plan_farms.sector_of(f)
         assert sector.ticket is not None
         assert sector.pc2out is not None
         assert f.manager is not None
@@ -62,15 +57,3 @@ def test_a_proof_that_is_none_is_refused(tmp_path, no_parameters, porep_paramete
         answer = f.ask_manager("SubmitProof", [plan_farms.SECTOR, content, False], seal.Submitted)
         assert (seal.SubmitResult.REJECTED, True) == (answer.res, "invalid proof" in (answer.desc or "")), answer
         assert plan_farms.record(f).submitted_proof is None
-
-
-def seal_directly(folder, number: int, ticket: bytes, proof: str = _PROOF) -> tuple[bytes, bytes]:
-    """Seal an empty sector by calling the proofs crate, and return CommD and CommR."""
-    staged, sealed, cache = folder / "staged", folder / "sealed", folder / "cache"
-    cache.mkdir(parents=True)
-    staged.write_bytes(bytes(2048))
-    sealed.touch()
-    prover, pieces = sectors.prover_id(MINER), [native.zero_piece(2032)]
-    labels = native.pc1(proof, cache, staged, sealed, prover, number, ticket, pieces)
-    output = native.pc2(labels, cache, sealed)
-    return output.comm_d, output.comm_r

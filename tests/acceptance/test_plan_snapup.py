@@ -4,7 +4,7 @@ import damocles_proofs as native
 import pytest
 
 from damocles.sealing import snapup
-from damocles.stores import journal, sealing
+from damocles.stores import journal
 from damocles.testing.farm import MINER
 from damocles.wire import commitments
 
@@ -58,9 +58,7 @@ def test_an_upgrade_is_given_up(tmp_path, proven, no_parameters):
         plan_farms.paused_with(f, "No cached parameters found for empty-sector-update")
         plan_farms.stop_worker(f)
         assert 1 == f.events(0).count("AllocatedSnapUpSector")
-        with sealing.opened(f.stores[0]) as store:
-            sector = store.journal.load()
-        assert sector is not None
+        sector = plan_farms.sector_of(f)
         assert sector.snap_encoded is not None
         encoded = encode_directly(tmp_path)
         assert (encoded.comm_r_new, encoded.comm_d_new) == (

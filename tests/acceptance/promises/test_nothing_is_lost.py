@@ -10,7 +10,7 @@ from damocles.testing import farm
 from damocles.testing.farm import MINER, Farm, wait_until
 from damocles.wire.sectors import SectorID, SectorSize
 
-from ..test_kills import commitments_of
+from .. import plan_farms
 from . import blips, stages
 from .stages import PATIENCE_SECONDS, Hand
 
@@ -27,7 +27,7 @@ def is_right(store: Path, folder: Path) -> bool:
     assert sector.id is not None
     assert sector.pc2out is not None
     found = (sector.pc2out.comm_d, sector.pc2out.comm_r)
-    return found == commitments_of(sector.ticket.ticket, sector.id.number, folder)
+    return found == plan_farms.seal_directly(folder, sector.id.number, sector.ticket.ticket)
 
 
 def stop(f: Farm, *, kill: bool = False) -> None:
