@@ -62,6 +62,7 @@ def test_everything_that_waits_says_for_what_and_since_when(tmp_path: Path) -> N
         hand.hold("pc1")
         f.start_worker()
         hand.held("pc1", 1)
+        wait_until(lambda: 2 == sum(t.job_id is not None for t in f.all_threads()), "both sectors are given out")
         (works,) = wait_until(
             lambda: [t.index for t in f.all_threads() if t.job_stage == "PC1" and t.thread_state.proc],
             "one has the slot",
