@@ -12,15 +12,20 @@ from damocles.testing import storm
 
 from .kill_scenarios import SCENARIOS
 
-# A window PoSt writes no files, so that nothing can be torn, renamed or left half.
+_CHILDS_FILES = {
+    "child dies before a sync",
+    "power cut tears a file",
+    "child dies around a rename",
+    "child's disk breaks",
+}
+# A window PoSt writes no files, and a sector that is proven needs no child any more, so that nothing can be torn, renamed
+# or left half.
 _NOTHING = {
-    ("wdpost", family)
-    for family in (
-        "child dies before a sync",
-        "power cut tears a file",
-        "child dies around a rename",
-        "child's disk breaks",
-    )
+    *(("wdpost", family) for family in _CHILDS_FILES),
+    *(
+        ("sealer from its proof on", family)
+        for family in (*_CHILDS_FILES, "child dies before a stage", "child dies before its answer")
+    ),
 }
 # Every plan and every family is in the slice.
 _SLICE = {

@@ -1,11 +1,11 @@
-"""The plan `niporep` with real proofs, up to its SNARK, which has thirteen circuits: more than ten minutes of two cores."""
+"""The plan `niporep` with real proofs. Its SNARK has thirteen circuits: more than ten minutes of two cores, and 5 GB."""
 
 import damocles_proofs as native
 import pytest
 
 from damocles.testing import farm
 from damocles.testing.farm import Farm
-from damocles.wire import seal
+from damocles.wire import seal, sectors
 
 from . import plan_farms
 
@@ -32,6 +32,28 @@ def test_commitments_are_those_of_the_bare_library(tmp_path, no_parameters):
         assert (comm_d, comm_r) == (sector.pc2out.comm_d, sector.pc2out.comm_r)
         assert _PROOF == native.C1Output.from_json(bytes(sector.c1out)).registered_proof
         assert plan_farms.record(f).pre_commit is None
+        assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(3700)
+def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, porep_parameters):
+    """The aggregate is made once, the chain verifies it, and what the sector needs is in the persist store."""
+    with Farm(tmp_path, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
+        plan_farms.start_manager(f, "--non-interactive")
+        f.start_worker()
+        plan_farms.finished(f, 3600)
+        assert 1 == f.events(0).count("C2")
+        record = plan_farms.record(f)
+        assert (True, "") == (record.finalized, record.abort_reason)
+        assert record.submitted_proof is not None
+        pre = record.submitted_proof.pre_commit
+        assert pre is not None
+        ids = (sectors.prover_id(farm.MINER), plan_farms.SECTOR.number)
+        seed = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
+        proof = bytes(record.submitted_proof.proof)
+        assert native.verify_seal(_PROOF, pre.comm_r, pre.comm_d, *ids, pre.ticket.ticket, seed, proof)
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
 
 

@@ -81,6 +81,7 @@ class Journal:
             raise JournalError(msg) from error
         self.identity = str(self._db.execute("SELECT id FROM identity").fetchone()[0])
         self._written: dict[str, msgspec.Raw | None] = {}
+        self._last_id = int(self._db.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -119,7 +120,8 @@ class Journal:
     ) -> None:
         """Append `event` to the history and make `after` the present sector, in one durable transaction.
 
-        `seconds` is how long the handler ran that the event ended.
+        `seconds` is how long the handler ran that the event ended. After an error the same event may be given again:
+        where the disk failed after it had taken the transaction, the history gets no second line.
         """
         small = dict.fromkeys(sectors.LARGE_FIELDS)
         changed = {
@@ -144,11 +146,13 @@ class Journal:
             if failpoints.on:
                 failpoints.reach(f"journal.before:{after.state}")
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute(
-                "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                entry,
-            )
+            if not self._is_recorded(before.attempt, before.state, after.state, event.name):
+                self._db.execute(
+                    "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    entry,
+                )
+            (last_id,) = self._db.execute("SELECT max(id) FROM history").fetchone()
             self._db.execute(
                 "INSERT INTO sector VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
                 (codec.encode(msgspec.structs.replace(after, **small)),),
@@ -172,6 +176,12 @@ class Journal:
             msg = f"cannot write the journal {self.path}: {error}; check the disk, then resume the thread"
             raise JournalError(msg) from error
         self._written.update(changed)
+        self._last_id = last_id
+
+    def _is_recorded(self, *what: object) -> bool:
+        """Return whether the last line is this one, and was written by a transaction that we were told had failed."""
+        newest = "SELECT attempt, prev, state, event FROM history WHERE id > ? ORDER BY id DESC LIMIT 1"
+        return bool(self._db.execute(newest, (self._last_id,)).fetchone() == what)
 
 
 def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:

@@ -139,3 +139,37 @@ def test_discard_moves_the_files_to_the_trash(store):
         assert opened.discard("s-t010000-1") is None
         assert opened.empty_trash(3600) == []
         assert opened.empty_trash(-1) == [folder]
+
+
+class Failing:
+    """A database whose disk takes the next transaction and says that it has not."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.fails = True
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
+
+    def execute(self, statement, *arguments):
+        """Run a statement."""
+        result = self._db.execute(statement, *arguments)
+        if self.fails and statement == "COMMIT":
+            self.fails = False
+            msg = "disk I/O error"
+            raise sqlite3.OperationalError(msg)
+        return result
+
+
+def test_what_was_recorded_in_spite_of_an_error_is_not_recorded_twice(store):
+    """An error while a record is committed does not tell whether it was; the repetition finds out."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        opened.journal._db = Failing(opened.journal._db)  # type: ignore[assignment]
+        later = msgspec.structs.replace(HELD, attempt=2)
+        with pytest.raises(journal.JournalError, match="disk I/O error"):
+            opened.journal.record(HELD, events.Pause(), later, at=2.0)
+        opened.journal.record(HELD, events.Pause(), msgspec.structs.replace(later, paused_at=3.0), at=3.0)
+        opened.journal.record(later, events.Resume(), HELD, at=4.0)
+        opened.journal.record(HELD, events.Pause(), later, at=5.0)
+    assert ["Restart", "Pause", "Resume", "Pause"] == [entry.event for entry in journal.read(store)]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,20 @@ import anyio.abc
 import msgspec
 from sqlalchemy import func, select
 
-from damocles.manager import claims, commitments, deals, fleet_watch, sealer_api, sectors, stores, workers
+from damocles.manager import (
+    claims,
+    commitments,
+    deals,
+    fleet_watch,
+    rebuild,
+    sealer_api,
+    sectors,
+    snapup,
+    stores,
+    unseal,
+    wdpost,
+    workers,
+)
 from damocles.manager.chain import mock
 from damocles.manager.db import engine, tables
 from damocles.rpc import core, dialects, errors, messages
@@ -19,14 +33,22 @@ from damocles.sealing import planner
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
-from damocles.testing.simulation import disks, sham, virtual
+from damocles.testing.simulation import disks, keeper, sham, virtual
+from damocles.wire import seal
 from damocles.wire.sectors import SealProof, SectorID
 from damocles.worker import jobs, threads, upstream
 
 MINER = 10000
 PROOF = SealProof(5)
 URL = "sim://manager"
-RESULTS = frozenset({"SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"})
+PERSIST = "persist"
+RESULTS = frozenset(
+    {
+        *("SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"),
+        *("SubmitSnapUpProof", "AchieveUnsealSector"),
+    }
+)
+OTHER_PLANS = ("snapup", "rebuild", "unseal", "wdpost")
 STALE = "is over: attempt"
 LANDED_OTHERWISE = "on chain already, with other content"
 
@@ -37,10 +59,11 @@ class Options:
 
     machines: int = 2
     threads: int = 2
+    others: int = 1  # threads of each machine, beyond those, that have another plan than `sealer`
     sectors: int = 4
-    trouble_seconds: float = 900.0
-    patience_seconds: float = 2 * 3600.0
-    faults: int = 12
+    trouble_seconds: float = 1800.0
+    patience_seconds: float = 4 * 3600.0
+    faults: int = 18
     loss: float = 0.03  # of a request, of an answer, of a single delivery
     lazy_disk: bool = False
     stale_ok: bool = False
@@ -59,9 +82,10 @@ class CarelessClaims(claims.Claims):
 class ManagerBox:
     """The manager, which can be killed and started again on the same database."""
 
-    def __init__(self, home: Path, options: Options) -> None:
+    def __init__(self, home: Path, options: Options, market: deals.Deals) -> None:
         self._home = home
         self._options = options
+        self._market = market
         self.generation = 0
         self.service: core.Service | None = None
         self.database: engine.Database | None = None
@@ -72,9 +96,10 @@ class ManagerBox:
         while True:
             async with engine.open_sqlite(self._home / "manager.db") as database:
                 self.database = database
-                self.service = await self._made(database)
+                self.service, upgrades = await self._made(database)
                 self._restart = anyio.Event()
-                await self._restart.wait()
+                async with snapup.open_upgrades(upgrades):
+                    await self._restart.wait()
                 self.service = None
                 self.generation += 1
                 await anyio.sleep(5)
@@ -83,25 +108,31 @@ class ManagerBox:
         """Kill it."""
         self._restart.set()
 
-    async def _made(self, database: engine.Database) -> core.Service:
-        clock = virtual.wall_clock
-        chain = await mock.open_chain(
-            database, mock.Options(block_seconds=10, challenge_delay=2), sham.ShamVerifier(), clock
-        )
+    async def _made(self, database: engine.Database) -> tuple[core.Service, snapup.Upgrades]:
+        clock, verifier = virtual.wall_clock, sham.ShamVerifier()
+        chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
         miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
+        persist = stores.Stores({PERSIST: self._home / PERSIST})
         service = core.Service(dialects.MANAGER)
         sealer_api.SealerAPI(
             miners=[miner],
             database=database,
             commits=commitments.Commitments(database, chain, clock),
-            persist=stores.Stores({}),
+            persist=persist,
             market=deals.Deals(None),
             watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
             clock=clock,
         ).register(service)
         kind = CarelessClaims if self._options.stale_ok else claims.Claims
         kind(database, [miner], service, clock).register()
-        return service
+        upgrades = snapup.Upgrades(
+            database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
+        )
+        upgrades.register(service)
+        rebuild.Rebuilds(database, [miner], chain, clock).register(service)
+        unseal.Unsealing(database, [miner], clock).register(service)
+        wdpost.WdPoSt(database, chain, verifier, miner, clock).register(service)
+        return service, upgrades
 
 
 @dataclass
@@ -165,9 +196,13 @@ class World:
         self.dice = random.Random(seed)  # noqa: S311, has to be repeatable
         self.options = options
         self.loss = options.loss
-        self.box = ManagerBox(base, options)
+        market = keeper.Market(options.sectors + keeper.SPARE_DEALS)
+        self.box = ManagerBox(base, options, market)
         self.disk = disks.Disk(base, lazy=options.lazy_disk)
-        self.persist = PersistStore(name="persist", path=base / "persist")
+        self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
+        self.persist.path.mkdir()
+        self.plans: dict[str, str] = {}  # of stores, by their first names
+        self.keeper = keeper.Keeper(self.box, self.dice, self.persist.path, base / "out", MINER, market)
         self.machines: list[Machine] = []
         self.attempts: dict[SectorID, int] = {}
         self.given_up: set[SectorID] = set()
@@ -180,8 +215,19 @@ class World:
         async with anyio.create_task_group() as self.tasks:
             self.tasks.start_soon(self.box.run)
             for number in range(options.machines):
-                names = [f"store{number}{letter}" for letter in "abcdef"[: options.threads]]
+                names = [f"store{number}{letter}" for letter in "abcdef"[: options.threads + options.others]]
+                self.plans |= dict.fromkeys(names, "sealer")
                 self.machines.append(Machine(f"machine{number}", [self.disk.make(name) for name in names]))
+            if options.others:
+                self.keeper.plans = self.dice.sample(OTHER_PLANS, options.machines * options.others)
+                others = [
+                    f"store{n}{'abcdef'[options.threads + i]}"
+                    for n in range(options.machines)
+                    for i in range(options.others)
+                ]
+                self.plans |= dict(zip(others, self.keeper.plans, strict=True))
+                self._tell(f"plans: {', '.join(self.keeper.plans)}")
+                self.tasks.start_soon(self.keeper.run)
             for machine in self.machines:
                 machine.thawed.set()
                 self.tasks.start_soon(self._live, machine)
@@ -216,7 +262,7 @@ class World:
                             index,
                             location,
                             around,
-                            _settings,
+                            partial(self._settings, location.name),
                             virtual.wall_clock,
                             lambda where: self.disk.opened(where, self._gate(machine, generation)),  # noqa: B023
                         )
@@ -263,7 +309,8 @@ class World:
             case "resume" if thread is not None:
                 self._resume(thread)
             case "abort" if thread is not None and thread.sector.id is not None and self.dice.random() < 0.3:
-                self.given_up.add(thread.sector.id)
+                if thread.sector.plan == "sealer":  # what is given up by others the keeper asks for again
+                    self.given_up.add(thread.sector.id)
                 thread.give_up("simulated operator")
             case "move" if thread is not None and thread.sector.id is not None:
                 self._move(machine, thread)
@@ -320,6 +367,7 @@ class World:
         await anyio.sleep(700)  # every passing fault is over by then
         self._tell("all troubles are over")
         self.loss = 0.0
+        self.keeper.restless = False
 
     async def _ends(self) -> None:
         """Resume whatever pauses until every sector has ended; check the chain's books."""
@@ -344,7 +392,7 @@ class World:
                 for m in self.machines
                 for t in m.workers
             }
-            msg = f"not every sector ended: the stores hold {held}"
+            msg = f"not every sector ended: the stores hold {held}; {await self.keeper.open_ends()}"
             raise disks.Violation(msg)
         await self._books()
 
@@ -353,7 +401,9 @@ class World:
         assert database is not None
         rows = await database.read(lambda tx: tx.execute(select(tables.sectors.c.online)).all())
         held = [thread for machine in self.machines for thread in machine.workers if thread.sector.id is not None]
-        return len(rows) == self.options.sectors and not any(row.online for row in rows) and not held
+        if len(rows) != self.options.sectors or any(row.online for row in rows) or held:
+            return False
+        return not await self.keeper.open_ends()
 
     async def _books(self) -> None:
         """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store."""
@@ -374,33 +424,36 @@ class World:
             if proofs.get(sector) != 1:
                 msg = f"{sector} has {proofs.get(sector, 0)} proofs on chain"
                 raise disks.Violation(msg)
-            if not (self.persist.path / "sealed" / str(sector)).exists():
-                msg = f"{sector} is proven, but its replica is not in the persist store"
-                raise disks.Violation(msg)
+        await self.keeper.check({SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.UPDATE})
 
     def saw(self, method: str, params: list[Any], result: Any) -> None:
         """Check a call that succeeded: only the present holder of a sector delivers results."""
         if method == "Damocles.Claim":
             self.attempts[params[0]] = max(self.attempts.get(params[0], 0), int(result))
         elif method == "Damocles.Allocate" and result is not None:
-            claimed = result
-            self.attempts[claimed.allocated.id] = max(self.attempts.get(claimed.allocated.id, 0), claimed.attempt)
+            self.attempts[result.allocated.id] = max(self.attempts.get(result.allocated.id, 0), result.attempt)
+        elif method.startswith("Damocles.Allocate") and result is not None:
+            sector = msgspec.json.decode(result.given, type=_Handed).sector.id
+            self.attempts[sector] = max(self.attempts.get(sector, 0), result.attempt)
         elif method == "Damocles.As" and params[2].removeprefix("Venus.") in RESULTS:
             sector, attempt = params[0], params[1]
             if attempt < self.attempts.get(sector, 0):
                 msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
                 raise disks.Violation(msg)
 
+    def _settings(self, store: str) -> threads.Settings:
+        return threads.Settings(
+            plan=self.plans[store.partition("-")[0]],
+            options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0),
+            limits=planner.Limits(max_retries=5, seal_interval_seconds=60, recover_interval_seconds=60),
+        )
+
     def _tell(self, line: str) -> None:
         self.story.append(f"{anyio.current_time():8.1f} {line}")
 
 
-def _settings() -> threads.Settings:
-    return threads.Settings(
-        plan="sealer",
-        options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0),
-        limits=planner.Limits(max_retries=5, seal_interval_seconds=60, recover_interval_seconds=60),
-    )
+class _Handed(msgspec.Struct):
+    sector: seal.AllocatedSector = msgspec.field(name="Sector")
 
 
 def run_seed(seed: int, base: Path, options: Options | None = None, story: list[str] | None = None) -> None:
