@@ -36,4 +36,9 @@ def test_a_planted_bug_is_found(plant, symptom):
 @pytest.mark.parametrize("seed", [991, 1034, 8781])
 def test_seeds_that_found_something_hold(seed):
     """Sectors that were resumed at an early state after their pre-commit: with another ticket, or by a restarted worker."""
-    assert simulation.violations(seed, world.Options(others=0, trouble_seconds=900, faults=12)) == []
+    assert (
+        simulation.violations(
+            seed, world.Options(others=0, sectors=4, seal_interval_seconds=60, trouble_seconds=900, faults=12)
+        )
+        == []
+    )

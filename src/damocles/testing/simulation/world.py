@@ -59,9 +59,10 @@ class Options:
 
     machines: int = 2
     threads: int = 2
-    others: int = 1  # threads of each machine, beyond those, that have another plan than `sealer`
-    sectors: int = 4
-    trouble_seconds: float = 1800.0
+    others: int = 1  # in odd seeds: threads of each machine, beyond those, that have another plan than `sealer`
+    sectors: int = 3
+    seal_interval_seconds: float = 300.0
+    trouble_seconds: float = 1200.0
     patience_seconds: float = 4 * 3600.0
     faults: int = 18
     loss: float = 0.03  # of a request, of an answer, of a single delivery
@@ -196,6 +197,7 @@ class World:
         self.dice = random.Random(seed)  # noqa: S311, has to be repeatable
         self.options = options
         self.loss = options.loss
+        self.others = options.others if seed % 2 else 0
         market = keeper.Market(options.sectors + keeper.SPARE_DEALS)
         self.box = ManagerBox(base, options, market)
         self.disk = disks.Disk(base, lazy=options.lazy_disk)
@@ -214,19 +216,15 @@ class World:
         options = self.options
         async with anyio.create_task_group() as self.tasks:
             self.tasks.start_soon(self.box.run)
+            chosen = self.dice.sample(OTHER_PLANS, options.machines * self.others)
+            self.keeper.plans = tuple(chosen)
+            self._tell(f"beside sealer: {', '.join(chosen) or 'nothing'}")
             for number in range(options.machines):
-                names = [f"store{number}{letter}" for letter in "abcdef"[: options.threads + options.others]]
-                self.plans |= dict.fromkeys(names, "sealer")
+                plans = ["sealer"] * options.threads + [chosen.pop() for _ in range(self.others)]
+                names = [f"store{number}{'abcdef'[index]}" for index in range(len(plans))]
+                self.plans |= dict(zip(names, plans, strict=True))
                 self.machines.append(Machine(f"machine{number}", [self.disk.make(name) for name in names]))
-            if options.others:
-                self.keeper.plans = self.dice.sample(OTHER_PLANS, options.machines * options.others)
-                others = [
-                    f"store{n}{'abcdef'[options.threads + i]}"
-                    for n in range(options.machines)
-                    for i in range(options.others)
-                ]
-                self.plans |= dict(zip(others, self.keeper.plans, strict=True))
-                self._tell(f"plans: {', '.join(self.keeper.plans)}")
+            if self.others:
                 self.tasks.start_soon(self.keeper.run)
             for machine in self.machines:
                 machine.thawed.set()
@@ -444,8 +442,12 @@ class World:
     def _settings(self, store: str) -> threads.Settings:
         return threads.Settings(
             plan=self.plans[store.partition("-")[0]],
-            options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0),
-            limits=planner.Limits(max_retries=5, seal_interval_seconds=60, recover_interval_seconds=60),
+            options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0, heartbeat_seconds=6.0),
+            limits=planner.Limits(
+                max_retries=5,
+                seal_interval_seconds=self.options.seal_interval_seconds,
+                recover_interval_seconds=60,
+            ),
         )
 
     def _tell(self, line: str) -> None:
