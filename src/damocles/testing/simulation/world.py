@@ -59,7 +59,7 @@ class Options:
 
     machines: int = 2
     threads: int = 2
-    others: int = 1  # in odd seeds: threads of each machine, beyond those, that have another plan than `sealer`
+    others: int = 1  # of the threads, in odd seeds: have another plan than `sealer`
     sectors: int = 3
     seal_interval_seconds: float = 300.0
     trouble_seconds: float = 1200.0
@@ -220,7 +220,7 @@ class World:
             self.keeper.plans = tuple(chosen)
             self._tell(f"beside sealer: {', '.join(chosen) or 'nothing'}")
             for number in range(options.machines):
-                plans = ["sealer"] * options.threads + [chosen.pop() for _ in range(self.others)]
+                plans = ["sealer"] * (options.threads - self.others) + [chosen.pop() for _ in range(self.others)]
                 names = [f"store{number}{'abcdef'[index]}" for index in range(len(plans))]
                 self.plans |= dict(zip(names, plans, strict=True))
                 self.machines.append(Machine(f"machine{number}", [self.disk.make(name) for name in names]))
