@@ -1,7 +1,8 @@
 """Tell the manager about every step of a sector, in order and beside the thread's work.
 
 A report is news, not a result: when the manager is away it is logged and dropped, and no stage waits for it. Its answer
-may say that the sector is over (finalized or aborted there); the thread hears of that at its next boundary.
+may say that the sector is over (finalized or aborted there); the thread hears of that at its next boundary. It may also say
+that another worker has the sector by now; the thread hears of that at once, before it works on for hours in vain.
 """
 
 import collections
@@ -28,10 +29,12 @@ class Reporter:
         manager: upstream.Manager,
         worker: seal.WorkerIdentifier,
         withdrawn: Callable[[sectors.SectorID, str], None],
+        overtaken: Callable[[sectors.SectorID, failures.Stale], None],
     ) -> None:
         self._manager = manager
         self._worker = worker
         self._withdrawn = withdrawn
+        self._overtaken = overtaken
         self._queue: collections.deque[tuple[sectors.SectorID, planner.Report]] = collections.deque(
             maxlen=LONGEST_QUEUE
         )
@@ -65,6 +68,9 @@ class Reporter:
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 answer = await self._manager.report_state(sector, request)
+        except failures.Stale as error:
+            self._overtaken(sector, error)
+            return
         except (failures.Failure, TimeoutError) as error:
             log.warning("state not reported", sector=str(sector), state=report.next, error=str(error))
             return

@@ -144,6 +144,7 @@ class SealingThread:
             self.around.manager,
             seal.WorkerIdentifier(self.around.instance, str(self.location)),
             self._on_withdrawn,
+            self._on_overtaken,
         )
 
     # Requests: called from the control API, never block.
@@ -536,6 +537,12 @@ class SealingThread:
     def _on_withdrawn(self, sector: wire_sectors.SectorID, reason: str) -> None:
         if sector == self.sector.id:
             self._ask(events.Withdrawn(reason), now=False)
+
+    def _on_overtaken(self, sector: wire_sectors.SectorID, failure: failures.Stale) -> None:
+        # A sector that is being given up needs no word, and what is said already no second one: its report would ask again.
+        over = self.sector.state in {State.Aborted, State.Finished} or self.sector.last_error == failure.text
+        if sector == self.sector.id and not over and self._asked is None:
+            self._ask(events.Failed(failure.level.value, str(failure)), now=True)
 
     async def _tell(self, call: Callable[[], Awaitable[None]]) -> failures.Failure | None:
         """Deliver the last word on a sector; that the manager does not know it (any more) is as good."""

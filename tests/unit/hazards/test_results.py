@@ -8,6 +8,7 @@ import anyio
 import msgspec
 import pytest
 
+from damocles.rpc import errors as rpc_errors
 from damocles.sealing.states import State
 from damocles.stages import errors
 from damocles.stores import sealing
@@ -118,3 +119,21 @@ async def test_a_report_names_what_happened_and_does_not_wait_for_the_next_stage
     (_, request) = encoding.asked("ReportState")[0]
     change = request.state_change
     assert ("TicketAssigned", "PC1Done", "PC1") == (change.prev, change.next, change.event)
+
+
+async def test_a_worker_that_was_overtaken_stops_at_once(scene: Scene) -> None:
+    """Told with a report that another worker has the sector, the thread ends its stage and pauses; the files stay."""
+    scene.holds(sector_in(State.DealsAcquired, pieces=None, ticket=None, claim=1))
+    stale = rpc_errors.RpcError(rpc_errors.Code.STALE_ATTEMPT, "attempt 1 at s-t010000-1 is over")
+    scene.caller.answers |= {"Damocles.Claim": [1], "Damocles.As": [stale]}
+    scene.stages.outputs["add_pieces"] = [[tasks.PieceInfo(PC2OUT.comm_d, 2032)]]
+    scene.stages.held["tree_d"] = anyio.Event()
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        assert "permanent: attempt 1 at s-t010000-1 is over" == thread.info().last_error
+        await anyio.sleep(0.05)
+        assert 3 >= len([method for method, _ in scene.caller.asked if method == "Damocles.As"]), "no storm of reports"
+        assert thread.resume(None)
+        await until(lambda: "tree_d" in scene.stages.began)  # who resumes knows better
+    assert State.PieceAdded is scene.recorded().state
+    assert (scene.location / "data/unsealed/s-t010000-1").exists()

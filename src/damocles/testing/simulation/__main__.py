@@ -79,6 +79,8 @@ def main() -> int:
             for line in broken:
                 print(f"seed {seed}: {line}", flush=True)  # noqa: T201
             failed += bool(broken)
+            if sys.stderr.isatty():
+                print(f"\r{seed - asked.first + 1} of {asked.seeds}", end="", file=sys.stderr)  # noqa: T201
     seconds = time.monotonic() - began
     print(f"{asked.seeds} seeds, {failed} with violations, {seconds:.0f} s")  # noqa: T201
     return 1 if failed else 0
