@@ -8,7 +8,7 @@ from typing import Any
 
 from damocles.rpc import errors
 from damocles.stores import journal
-from damocles.testing.farm import MINER, Farm
+from damocles.testing.farm import MINER, Farm, wait_until
 from damocles.wire import commitments, wdpost
 
 from . import plan_farms
@@ -156,10 +156,11 @@ def from_the_update_proof_on(base: Path, get: Callable[[str], Any]) -> Iterator[
     with plan_farms.going_on(template, base, "snapup", with_store=True, seal_interval="1s") as f:
 
         def check() -> None:
+            # The worker is done when its proof is handed in; that it has landed is seen by the manager alone, a block later.
+            wait_until(lambda: plan_farms.record(f).upgrade_landed_epoch is not None, "the upgrade lands")
             record = plan_farms.record(f)
             assert record.upgraded_info is not None
             assert record.upgraded_info.proof is not None
-            assert record.upgrade_landed_epoch is not None
             assert len(plan_farms.files(base, "update", "update-cache")) == 3
 
         yield Run(f, event(f, "Finalized"), check)

@@ -12,6 +12,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import exc as sql_errors
 
 from damocles import beside
 from damocles.manager import deals, errors, handouts, sectors, stores, unseal
@@ -145,15 +146,24 @@ class Upgrades:
     # The way onto the chain -----------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Follow the messages under way until cancelled."""
+        """Follow the messages under way until cancelled. A database that fails is asked again a block later."""
         while True:
             self._sent = anyio.Event()
-            under_way = await self._database.read(_under_way)
-            waiting = [record for record in under_way if record.upgrade_message_id not in self._hopeless]
-            for record in waiting:
-                await self._follow(record)
-            with anyio.move_on_after(self._chain.network.block_seconds if waiting else None):
+            try:
+                look_again = await self._follow_all()
+            except sql_errors.SQLAlchemyError as error:
+                log.error("upgrades: the database cannot be used; trying again", error=str(error))
+                look_again = True
+            with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
                 await self._sent.wait()
+
+    async def _follow_all(self) -> bool:
+        """Look once at each message; tell whether there was one."""
+        under_way = await self._database.read(_under_way)
+        waiting = [record for record in under_way if record.upgrade_message_id not in self._hopeless]
+        for record in waiting:
+            await self._follow(record)
+        return bool(waiting)
 
     async def _follow(self, record: records.SectorState) -> None:
         assert record.upgrade_message_id is not None

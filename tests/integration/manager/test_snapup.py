@@ -6,8 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy.exc import OperationalError
 
-from damocles.manager import deals, errors
+from damocles.manager import deals, errors, snapup
 from damocles.wire import commitments, control, records, seal
 from damocles.wire.codec import Bytes32, decode
 
@@ -143,6 +144,31 @@ async def test_a_message_that_fails_is_sent_again(start: Start, market: Path) ->
         assert not (await record(manager)).finalized  # its worker is not done
         await manager.call("ReportFinalized", SECTOR)
         assert (await record(manager)).finalized
+
+
+async def test_a_disk_that_fails_for_a_moment_ends_nothing(
+    start: Start, market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written when a message has landed is written a block later; the manager lives on."""
+    failing, real = [OperationalError("COMMIT", None, OSError("Input/output error"))], snapup.land
+
+    def land(*arguments: Any) -> None:
+        if failing:
+            raise failing.pop()
+        real(*arguments)
+
+    monkeypatch.setattr(snapup, "land", land)
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        handed = await hand_out(manager)
+        assert handed is not None
+        await submit(manager, handed[0])
+
+        async def landed() -> bool:
+            return (await record(manager)).upgrade_landed_epoch is not None
+
+        await becomes(landed)
+    assert [] == failing
 
 
 async def test_without_deals_a_candidate_stays_one(start: Start, tmp_path: Path) -> None:
