@@ -166,6 +166,8 @@ def receiver(refusals: int = 0) -> Iterator[Receiver]:
         state.port = server.server_port
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield state
-        server.shutdown()
-        thread.join()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()
