@@ -366,11 +366,21 @@ def _check_submitted(what: str, answer: seal.Submitted) -> None:
             msg = f"submit {what}: {reason}"
             raise failures.Permanent(msg)
         case seal.SubmitResult.REJECTED:
-            msg = f"submit {what}: {reason}"
-            raise failures.Abort(msg)
+            raise rejected(what, reason)
         case _:
             msg = f"submit {what}: the manager answered {answer.res}, which is none of the known results"
             raise failures.Temporary(msg)
+
+
+def rejected(what: str, reason: str) -> failures.Permanent:
+    """Return the failure of a submission that will never be taken.
+
+    The original gives the sector up. But the reason may be a setting of the manager or a proof that can be made again,
+    and behind it are hours of work and perhaps deals: that is for a person to end.
+    """
+    return failures.Permanent(
+        f"submit {what}: rejected: {reason}; resume at an earlier state if that mends it, or abort the sector"
+    )
 
 
 def _polled(what: str, answer: seal.Polled, job: Job, landed: events.Event, again: events.Event) -> events.Event:

@@ -118,8 +118,7 @@ async def submit_snapup(job: Job) -> events.Event:
             log.warning("the manager misses files, persisting again", sector=str(job.id), reason=reason)
             return events.RePersist()
         case seal.SubmitResult.MISMATCHED | seal.SubmitResult.REJECTED:
-            msg = f"submit upgrade: {reason}"
-            raise failures.Abort(msg)
+            raise handlers.rejected("upgrade", reason)
         case _:
             msg = f"submit upgrade: the manager answered {answer.res}, which is none of the known results"
             raise failures.Temporary(msg)

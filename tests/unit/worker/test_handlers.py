@@ -25,7 +25,7 @@ SUBMITTED = [
     (seal.Submitted(2), None, ""),
     (seal.Submitted(3, "other CommR"), failures.Permanent, "other CommR"),
     (seal.Submitted(3), failures.Permanent, "mismatched"),
-    (seal.Submitted(4, "bad ticket"), failures.Abort, "bad ticket"),
+    (seal.Submitted(4, "bad ticket"), failures.Permanent, "rejected: bad ticket; resume at an earlier state"),
     (seal.Submitted(5), failures.Permanent, "files_missed"),
     (seal.Submitted(0, "busy"), failures.Temporary, "answered 0"),
     (seal.Submitted(9), failures.Temporary, "answered 9"),
@@ -48,7 +48,7 @@ POLLED = [
 
 @pytest.mark.parametrize(("answer", "failure", "text"), SUBMITTED)
 async def test_every_answer_to_a_pre_commit(bench: Bench, sector: Make, answer, failure, text) -> None:
-    """Accepted and known are good; what differs or lacks files needs an operator; what can never be ends the sector."""
+    """Accepted and known are good; what differs, lacks files or is rejected needs an operator."""
     bench.caller.answers["SubmitPreCommit"] = [answer]
     job = bench.job(sector(resubmit_pre_commit=True))
     if failure is None:

@@ -87,8 +87,8 @@ async def test_an_invalid_proof_is_not_handed_in(bench: Bench, upgrade: Sector) 
     [
         (seal.Submitted(1), events.Finish, ""),
         (seal.Submitted(2), events.Finish, ""),
-        (seal.Submitted(3, "other"), failures.Abort, "other"),
-        (seal.Submitted(4, "bad"), failures.Abort, "bad"),
+        (seal.Submitted(3, "other"), failures.Permanent, "rejected: other"),
+        (seal.Submitted(4, "bad"), failures.Permanent, "rejected: bad"),
         (seal.Submitted(5, "gone"), events.RePersist, ""),
         (seal.Submitted(0), failures.Temporary, "answered 0"),
         (errors.RpcError(1, "commit snapup sector: duplicate commit job"), events.Finish, ""),
@@ -98,7 +98,7 @@ async def test_an_invalid_proof_is_not_handed_in(bench: Bench, upgrade: Sector) 
 async def test_what_the_manager_says_of_an_upgrade(
     bench: Bench, upgrade: Sector, answer: object, outcome: Any, text: str
 ) -> None:
-    """Accepted and duplicate end the plan, missing files go back to persisting, the rest is as bad as it says."""
+    """Accepted and duplicate end the plan, missing files go back to persisting, a refusal is for a person to look at."""
     bench.caller.answers["SubmitSnapUpProof"] = [answer]
     if issubclass(outcome, events.Event):
         assert isinstance(await handlers_snapup.submit_snapup(bench.job(upgrade)), outcome)
