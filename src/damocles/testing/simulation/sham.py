@@ -96,13 +96,14 @@ class ShamStages:
     def _add_pieces(self, task: tasks.AddPieces) -> list[tasks.PieceInfo]:
         """A deal fills a sector; without one it is zeros."""
         staged = Path(task.staged_filepath)
-        for source in task.pieces:
-            assert isinstance(source.piece_file, dict)
-            cid = source.piece_file["url"].rpartition("/")[2]
-            staged.write_bytes(data_of(cid))
-            return [tasks.PieceInfo(codec.Bytes32(commitments.commitment_of(cid)), source.piece_size)]
-        staged.write_bytes(bytes(SIZE))
-        return [tasks.PieceInfo(codec.Bytes32(commitments.zero_comm_d(SIZE)), SIZE // 128 * 127)]
+        if not task.pieces:
+            staged.write_bytes(bytes(SIZE))
+            return [tasks.PieceInfo(codec.Bytes32(commitments.zero_comm_d(SIZE)), SIZE // 128 * 127)]
+        (source,) = task.pieces
+        assert isinstance(source.piece_file, dict)
+        cid = source.piece_file["url"].rpartition("/")[2]
+        staged.write_bytes(data_of(cid))
+        return [tasks.PieceInfo(codec.Bytes32(commitments.commitment_of(cid)), source.piece_size)]
 
     def _tree_d(self, task: tasks.TreeD) -> bool:
         (Path(task.cache_dir) / layout.TREE_D).write_bytes(b"tree-d")
