@@ -252,10 +252,16 @@ def land(tx: Connection, sector: SectorID, epoch: int, now: float) -> None:
 def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
     """Finish a sector whose worker has; an upgrade on its way to the chain only notes it.
 
+    An upgrade that is not handed in yet cannot be finished: this is the last word on the sealing once more, from a worker
+    that has not heard the answer.
+
     Raises:
         errors.SectorNotFound: It is unknown, or was given up.
     """
     record = sectors.find(tx, sector, online=True)
+    if record is not None and sectors.job_of(record) is sectors.Job.SNAPUP and record.upgraded_info is None:
+        log.warning("finished once more, while it is being upgraded", sector=str(sector))
+        return
     if record is None or not _is_handed_in(record) or record.upgrade_landed_epoch is not None:
         sectors.finalize(tx, sector, now)
         return

@@ -140,8 +140,9 @@ class SealingThread:
         self._stopping = False
         self._holding = False
         self._handler: anyio.CancelScope | None = None  # of the handler that runs
+        self._manager = self.around.manager.for_one_thread()
         self._reports = reports.Reporter(
-            self.around.manager,
+            self._manager,
             seal.WorkerIdentifier(self.around.instance, str(self.location)),
             self._on_withdrawn,
             self._on_overtaken,
@@ -264,7 +265,7 @@ class SealingThread:
         self.sector = found if found is not None else Sector(plan=self._now.plan)
         log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
-            self.around.manager.hold(self.sector.id, None)
+            self._manager.hold(self.sector.id, None)
         event: events.Event = events.Restart()
         seconds: float | None = None
         while True:
@@ -304,7 +305,7 @@ class SealingThread:
                     event = events.Wake()
         self.sector = after
         if before.id is None and after.id is not None and after.claim is not None:
-            self.around.manager.hold(after.id, after.claim)
+            self._manager.hold(after.id, after.claim)
             self._claimed = after.id
         self._moved.set()
         self._moved = anyio.Event()
@@ -368,7 +369,7 @@ class SealingThread:
         return events.Claimed(attempt) if attempt is not None else None
 
     async def _take(self, sector: wire_sectors.SectorID) -> int | None:
-        return await self.around.manager.claim(
+        return await self._manager.claim(
             sector,
             self.around.instance,
             str(self.location),
@@ -388,7 +389,7 @@ class SealingThread:
         job = jobs.Job(
             sector=self.sector,
             options=self._now.options,
-            manager=self.around.manager,
+            manager=self._manager,
             run=self._run_stage,
             worker=self.around.instance,
             store=store.journal.identity,
@@ -496,7 +497,7 @@ class SealingThread:
     async def _finalize(self, store: sealing.SealingStore) -> events.Event:
         self._show("Running", "finalizing")
         if (identity := self.sector.id) is not None:
-            telling = partial(self.around.manager.report_finalized, identity)
+            telling = partial(self._manager.report_finalized, identity)
             if (failure := await self._tell(telling)) is not None:
                 return events.Failed(failures.Level.TEMPORARY.value, str(failure))
         # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
@@ -507,7 +508,7 @@ class SealingThread:
         self._show("Running", "giving up")
         log.warning("sector given up", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
-            telling = partial(repertoire.tell_given_up, self.around.manager, sector, reason)
+            telling = partial(repertoire.tell_given_up, self._manager, sector, reason)
             if (failure := await self._tell(telling)) is not None:
                 return events.Failed(failures.Level.TEMPORARY.value, str(failure))
 
@@ -526,7 +527,7 @@ class SealingThread:
             return self.sector.post.id if self.sector.post is not None and is_working else None
 
         await heartbeats.run(
-            self.around.manager,
+            self._manager,
             self.around.instance,
             at_work=at_work,
             moved=self.moved,

@@ -54,7 +54,7 @@ def sector_in(params: Sequence[Any]) -> sectors.SectorID | None:
 
 
 class Manager:
-    """Calls to `Venus.*`, under the attempt that this worker has claimed for a sector.
+    """Calls to `Venus.*`, under the attempt that this sealing thread has claimed for a sector.
 
     The original's manager knows no attempts: there the calls go as they are.
     """
@@ -64,6 +64,10 @@ class Manager:
         self._observe = observe
         self._attempts: dict[sectors.SectorID, int | None] = {}
         self._knows_claims = True
+
+    def for_one_thread(self) -> "Manager":
+        """Return the same without attempts: another thread of this worker may have the sector at another time."""
+        return Manager(self._caller, self._observe)
 
     async def _call(self, method: str, *params: Any, returns: Any = None) -> Any:
         sector = sector_in(params)

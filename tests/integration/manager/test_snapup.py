@@ -171,6 +171,23 @@ async def test_a_disk_that_fails_for_a_moment_ends_nothing(
     assert [] == failing
 
 
+async def test_the_last_word_on_the_sealing_does_not_end_the_upgrade(start: Start, market: Path) -> None:
+    """A sealing worker that did not hear the answer tells again that it has finished; the upgrade goes on."""
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        handed = await hand_out(manager)
+        assert handed is not None
+        await manager.call("ReportFinalized", SECTOR)
+        assert not (await record(manager)).finalized
+        assert seal.SubmitResult.ACCEPTED == (await submit(manager, handed[0])).res
+        await manager.call("ReportFinalized", SECTOR)
+
+        async def over() -> bool:
+            return (await record(manager)).finalized
+
+        await becomes(over)
+
+
 async def test_without_deals_a_candidate_stays_one(start: Start, tmp_path: Path) -> None:
     """Too few deals are no work, and the sector is not touched."""
     async with start(deals=tmp_path) as manager:

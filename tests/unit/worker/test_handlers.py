@@ -11,7 +11,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.stores.persist import PersistStore
 from damocles.wire import commitments, records, seal, tasks
-from damocles.worker import handlers
+from damocles.worker import handlers, upstream
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -264,3 +264,15 @@ async def test_a_sector_that_is_not_at_work_is_lost_only_if_the_manager_knows_it
     bench.caller.answers["FindSectorInAllStates"] = [known or errors.RpcError(1, "key not found")]
     with pytest.raises(failure):
         await handlers.submit_proof(bench.job(sector()))
+
+
+async def test_threads_of_a_worker_have_attempts_of_their_own(bench: Bench) -> None:
+    """One has finished a sector and did not hear the answer, the other one upgrades it by now: each calls as itself."""
+    bench.caller.answers["Damocles.As"] = [None]
+    worker = upstream.Manager(bench.caller)  # type: ignore[arg-type]
+    sealing, upgrading = worker.for_one_thread(), worker.for_one_thread()
+    sealing.hold(SECTOR, 1)
+    upgrading.hold(SECTOR, 2)
+    await sealing.report_finalized(SECTOR)
+    await upgrading.report_finalized(SECTOR)
+    assert [1, 2] == [params[1] for _, params in bench.caller.asked]
