@@ -5,7 +5,7 @@ import pytest
 
 from damocles.testing import farm
 from damocles.testing.farm import Farm
-from damocles.wire import seal, sectors
+from damocles.wire import commitments, seal, sectors
 
 from . import plan_farms
 
@@ -47,13 +47,13 @@ def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, porep_paramete
         assert 1 == f.events(0).count("C2")
         record = plan_farms.record(f)
         assert (True, "") == (record.finalized, record.abort_reason)
-        assert record.submitted_proof is not None
-        pre = record.submitted_proof.pre_commit
+        pre, proof = record.pre_commit, record.submitted_proof
         assert pre is not None
+        assert proof is not None
+        comm_r, comm_d = commitments.commitment_of(pre.comm_r), commitments.commitment_of(pre.comm_d)
         ids = (sectors.prover_id(farm.MINER), plan_farms.SECTOR.number)
         seed = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
-        proof = bytes(record.submitted_proof.proof)
-        assert native.verify_seal(_PROOF, pre.comm_r, pre.comm_d, *ids, pre.ticket.ticket, seed, proof)
+        assert native.verify_seal(_PROOF, comm_r, comm_d, *ids, pre.ticket.ticket, seed, proof.proof)
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
 
 
