@@ -2,20 +2,28 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/damocles/target
-UV := uv
+# Debian's Python takes no packages from pip: a uv that is missing is installed into a folder of its own.
+OWN_UV := $(HOME)/.cache/damocles/uv/bin/uv
+UV := $(shell command -v uv || echo $(OWN_UV))
 RUN := $(UV) run --frozen --no-sync
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup demo test test-kill check lint types layers format bench docs params test-all ci
+# Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
+FEATURES ?=
+
+.PHONY: help setup demo test test-kill check lint types layers format bench docs params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: ## Install what is missing (Debian packages, uv) and build everything
+setup: $(UV) ## Install what is missing (Debian packages, uv) and build everything (FEATURES=cuda for GPUs)
 	@pkg-config --exists hwloc 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy libhwloc-dev pkg-config; }
-	@command -v uv >/dev/null || python3 -m pip install -q uv
-	$(UV) sync --frozen --all-packages --compile-bytecode
+	$(if $(FEATURES),MATURIN_PEP517_ARGS="--features $(FEATURES)") $(UV) sync --frozen --all-packages --compile-bytecode $(if $(FEATURES),--reinstall-package damocles-proofs)
 	@$(RUN) python -m compileall -q src # compiled once here, whatever PYTHONDONTWRITEBYTECODE says: half the start-up time
+
+$(OWN_UV):
+	@python3 -c 'import ensurepip' 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy python3-venv; }
+	python3 -m venv $(HOME)/.cache/damocles/uv && $(HOME)/.cache/damocles/uv/bin/pip install -q uv
 
 demo: setup ## Seal three 2KiB sectors with real proofs and watch (ARGS="--sectors 5 --keep")
 	$(RUN) python demo/demo.py $(ARGS)
@@ -48,3 +56,6 @@ format: ## Format the code
 
 bench: setup ## Measure speed and memory against bounds and bare calls
 	$(RUN) python -m bench $(ARGS)
+
+docs: setup ## Build the documentation into site/
+	$(RUN) zensical build --strict
