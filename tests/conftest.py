@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# On a busy machine the time of one example says nothing.
+hypothesis.settings.register_profile("damocles", deadline=None)
+hypothesis.settings.load_profile("damocles")
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def record(f: Farm, sector: SectorID = SECTOR) -> records.SectorState:
     return found
 
 
-def paused_with(f: Farm, text: str, seconds: float = 30.0) -> None:
+def paused_with(f: Farm, text: str, seconds: float = 90.0) -> None:
     """Wait until the thread pauses with this error."""
     wait_until(
         lambda: f.thread(0).thread_state.state == "Paused" and text in (f.thread(0).last_error or ""),
@@ -87,7 +87,7 @@ def wait_for_event(f: Farm, event: str) -> None:
     wait_until(lambda: event in f.events(0), f"{event} is recorded")
 
 
-def killed_at(f: Farm, point: str, seconds: float = 60.0) -> None:
+def killed_at(f: Farm, point: str, seconds: float = 120.0) -> None:
     """Start the worker, and wait until it was killed at a failpoint."""
     f.start_worker(wait=False, DAMOCLES_FAILPOINTS=f"{point}=kill")
     assert f.worker is not None
@@ -114,7 +114,7 @@ def seal_directly(folder: Path, number: int, ticket: bytes, proof: str = PROOF) 
     return output.comm_d, output.comm_r
 
 
-def finished(f: Farm, seconds: float = 60.0, times: int = 1) -> None:
+def finished(f: Farm, seconds: float = 120.0, times: int = 1) -> None:
     """Wait until the thread has finished its job; nothing is left in its store then."""
     wait_until(lambda: f.events(0).count("Finalized") == times, "the job is finished", seconds)
     assert [] == [str(path) for path in (f.stores[0] / "data").rglob("*")]

@@ -29,7 +29,7 @@ def test_three_threads_stop_for_want_of_parameters_and_are_resumed(tmp_path, por
     with Farm(tmp_path, parameters=folder, seal_interval="1h", max_sectors=3) as f:
         f.start_manager()
         f.start_worker()
-        wait_until(lambda: all(t.thread_state.state == "Paused" for t in f.all_threads()), "all threads pause", 30)
+        wait_until(lambda: all(t.thread_state.state == "Paused" for t in f.all_threads()), "all threads pause")
         assert "v28-" in f.log()
         assert "cannot prove sectors of 2KiB" in f.log()
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from damocles.testing.farm import Farm, wait_until
 
 from . import plan_farms
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def persisted(f: Farm) -> dict[str, tuple[int, int, bytes]]:
@@ -32,8 +33,9 @@ def frozen(marks: Path, f: Farm) -> None:
 def wake(f: Farm) -> None:
     """Let the worker and its children go on."""
     assert f.worker is not None
-    for process in (*psutil.Process(f.worker.pid).children(recursive=True), psutil.Process(f.worker.pid)):
-        process.send_signal(signal.SIGCONT)
+    with suppress(psutil.NoSuchProcess):  # has ended as it should, or the test fails for another reason
+        for process in (*psutil.Process(f.worker.pid).children(recursive=True), psutil.Process(f.worker.pid)):
+            process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize(

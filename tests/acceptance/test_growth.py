@@ -44,7 +44,7 @@ def send(port: int, what: bytes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_what_strangers_send_leaves_nothing_behind(tmp_path: Path) -> None:
     """After thousands of malformed and refused requests memory and descriptors are where they were after the first ones."""
     dice = random.Random(1)

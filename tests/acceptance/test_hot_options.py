@@ -70,7 +70,7 @@ def sector(f: Farm) -> str | None:
     return f.thread(0).job_id
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_new_options_begin_with_the_next_sector(tmp_path):
     """Options written during PC1 are not those of this sector's PC2; the next sector has them, none is lost."""
     pc1, c1 = Held(tmp_path, "pc1"), Held(tmp_path, "c1", holds=False)
@@ -91,7 +91,7 @@ def test_new_options_begin_with_the_next_sector(tmp_path):
         assert ["Allocate", "Allocate"] == [event for event in f.events(0) if event == "Allocate"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_new_plan_begins_when_the_work_of_the_old_one_is_done(tmp_path, sealed, no_parameters):
     """A piece that is being unsealed comes out whole, then the thread seals; without the file, it unseals again."""
     unseal = Held(tmp_path, "unseal")
@@ -121,7 +121,7 @@ def test_a_new_plan_begins_when_the_work_of_the_old_one_is_done(tmp_path, sealed
         assert payload.read_bytes() == (tmp_path / "again").read_bytes()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_broken_file_is_told_and_the_options_from_before_stay(tmp_path):
     """The sector in work and the next one are sealed as before, with the file's errors beside; mended, it counts."""
     pc1, c1 = Held(tmp_path, "pc1"), Held(tmp_path, "c1", holds=False)

@@ -20,7 +20,7 @@ def commands() -> list[list[str]]:
 
 
 @pytest.mark.params
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_page_brings_paused_threads_on(tmp_path, porep_parameters):
     """Each command works as printed; after the last ones the threads prove."""
     folder = tmp_path / "parameters"

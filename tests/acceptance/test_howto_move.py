@@ -63,7 +63,7 @@ def resumed(f: Farm, error: str) -> None:
     plan_farms.paused_with(f, error)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_page_moves_stores_and_states(tmp_path, no_parameters):
     """A store goes on from where it was on two more machines and under another manager, and is refused where it was left."""
     fields: dict[str, Any] = {"threads": 1, "parameters": no_parameters, "max_sectors": 1}

@@ -58,7 +58,7 @@ def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, porep_paramete
 
 
 @pytest.mark.params
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_proof_that_is_none_is_refused(tmp_path, no_parameters, porep_parameters):
     """The manager verifies with the real key: what is no aggregate of proofs is rejected and does not land."""
     with Farm(

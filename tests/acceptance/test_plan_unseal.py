@@ -32,7 +32,7 @@ def tasks(f: Farm) -> dict[str, seal.SectorUnsealInfo]:
     return {task.piece_cid: task for task in listed}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_piece_reaches_every_kind_of_destination(tmp_path, sealed):
     """File, HTTP server, persist store, the manager's piece store and a market each get the payload; no secret is kept."""
     (_, _), (piece, payload) = payloads(sealed)
@@ -68,7 +68,7 @@ def test_a_piece_reaches_every_kind_of_destination(tmp_path, sealed):
         assert (True, False, "") == (after.finalized, after.unsealing, after.abort_reason)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_destination_that_fails_is_tried_again_and_the_others_are_left_alone(tmp_path, sealed):
     """Two refusals are two retries of that upload; what was delivered before is not delivered again."""
     (piece, payload), _ = payloads(sealed)
@@ -83,7 +83,7 @@ def test_a_destination_that_fails_is_tried_again_and_the_others_are_left_alone(t
         assert f.events(0).count("Uploaded") == 2
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_piece_that_is_given_up_is_told_and_the_sector_stays_good(tmp_path, sealed):
     """The manager hears why the piece does not come; the sector can be asked again and is not marked as lost."""
     (piece, payload), _ = payloads(sealed)
@@ -130,7 +130,7 @@ def test_a_piece_comes_out_of_an_upgraded_sector(tmp_path, upgraded, cleaned):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_work_of_a_machine_that_is_gone_is_freed_by_hand(tmp_path, sealed):
     """While its worker lives nothing is taken from it; when it is gone another store gets the work, and it has no say."""
     (piece, payload), _ = payloads(sealed)

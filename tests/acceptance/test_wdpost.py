@@ -48,7 +48,7 @@ def finished(f: Farm, *ids: str) -> dict[str, wdpost.Brief]:
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_partitions_are_proved_and_faults_are_named(tmp_path, wdpost_parameters):
     """Whole partitions are proved; a damaged and a hanging sector are named with a reason, and the rest is proved."""
     sealing = 'wdpost_sector_timeout = "1s"\nwdpost_heartbeat_interval = "200ms"'
@@ -91,7 +91,7 @@ def no_output() -> wdpost.Output:
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_result_waits_for_the_manager(tmp_path, wdpost_parameters):
     """A proof that is made while the manager is dead is delivered when it is back, and costs no second try."""
     sealing = 'wdpost_heartbeat_interval = "200ms"'

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from damocles.wire import fleet
 
 MINER = 10000
 HOME_VARIABLE = "DAMOCLES_PATH"
+_FIRST_EPHEMERAL = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 PARAMETER_CACHE = Path(os.environ.get("FIL_PROOFS_PARAMETER_CACHE", "/var/tmp/filecoin-proof-parameters"))
 
 
@@ -46,13 +48,18 @@ def cli(*command: str, check: bool = True, env: dict[str, str] | None = None) ->
 
 
 def free_port() -> int:
-    """Return a TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that is free now, and that the system gives to no outgoing connection.
+
+    Otherwise a daemon that is started again could find its port taken, by the very peer that tries to reach it.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(_FIRST_EPHEMERAL - 10_000)  # not `random`, which tests seed alike
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0, every: float = 0.05) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 90.0, every: float = 0.05) -> Any:
     """Return the first true value of `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -182,12 +189,12 @@ class Farm:
     def worker_client(self) -> AbstractContextManager[sync.Client]:
         """Return a connection to the worker with its own token, to be entered."""
         url = f"http://127.0.0.1:{self.worker_port}/"
-        return sync.connect(url, token=tokens.read_file(self.base / "worker" / "token"), timeout_seconds=10)
+        return sync.connect(url, token=tokens.read_file(self.base / "worker" / "token"), timeout_seconds=30)
 
     def manager_client(self) -> AbstractContextManager[sync.Client]:
         """Return a connection to the manager with its own token, to be entered."""
         url = f"http://127.0.0.1:{self.manager_port}/rpc/v0"
-        return sync.connect(url, token=tokens.read_file(self.base / "manager" / "token"), timeout_seconds=10)
+        return sync.connect(url, token=tokens.read_file(self.base / "manager" / "token"), timeout_seconds=30)
 
     def history(self, index: int) -> list[journal.Entry]:
         """Read the journal of a thread's store."""

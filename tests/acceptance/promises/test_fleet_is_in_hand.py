@@ -17,7 +17,7 @@ from .stages import PATIENCE_SECONDS, Hand
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_pause_comes_at_the_boundary_or_now_or_while_waiting(tmp_path: Path) -> None:
     """A plain pause keeps the running stage's result, `--now` kills it to be done again, and a wait for a slot ends at once."""
     hand = Hand(tmp_path / "hand")
@@ -72,7 +72,7 @@ def given_up(f: Farm, sector: SectorID) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_one_abort_ends_the_sector_on_both_sides(tmp_path: Path) -> None:
     """After one command the process is gone, files are in the trash, worker and manager agree; also if that one was away."""
     hand = Hand(tmp_path / "hand")
@@ -116,7 +116,7 @@ def test_one_abort_ends_the_sector_on_both_sides(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_drain_begins_no_sector_and_stops_at_its_deadline(tmp_path: Path) -> None:
     """No sector begins, the countdown is shown, at the deadline the rest pauses at its boundary, a restart changes nothing."""
     hand = Hand(tmp_path / "hand")
@@ -168,7 +168,7 @@ def test_a_drain_begins_no_sector_and_stops_at_its_deadline(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_job_of_a_lost_worker_is_seen_and_freed_within_its_lease(tmp_path: Path) -> None:
     """A listing names who has a window PoSt and since when it was heard of; after a kill another worker gets the job."""
     hand = Hand(tmp_path / "hand")

@@ -101,7 +101,7 @@ def test_every_stage_can_be_run_again_on_the_same_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_result_made_while_the_manager_is_down_is_delivered_once(tmp_path: Path) -> None:
     """What a stage gives while the manager is dead outlives a kill of the worker too, and is on the chain once."""
     hand = Hand(tmp_path / "hand")
@@ -128,7 +128,7 @@ def test_a_result_made_while_the_manager_is_down_is_delivered_once(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_an_error_never_deletes_a_sector(tmp_path: Path) -> None:
     """A stage that fails keeps the sector, every file and the manager's record, until somebody gives it up and says yes."""
     hand = Hand(tmp_path / "hand")
@@ -166,7 +166,7 @@ def test_an_error_never_deletes_a_sector(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_manager_without_its_database_costs_no_sector(tmp_path: Path) -> None:
     """A manager that knows nothing of a sector any more, or is the wrong one, holds it: every file stays."""
     with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1) as f:
@@ -193,7 +193,7 @@ def test_a_manager_without_its_database_costs_no_sector(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_store_that_is_moved_goes_on_where_it_was(tmp_path: Path) -> None:
     """A half-done sector goes on in another worker; the copy that was left behind is refused and harms nothing."""
     hand = Hand(tmp_path / "hand")
@@ -228,7 +228,7 @@ def test_a_store_that_is_moved_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_network_that_cuts_every_call_kills_no_work(tmp_path: Path) -> None:
     """Each call loses its answer once and is cut off once before it is heard; all is done once nevertheless."""
     hand = Hand(tmp_path / "hand")
