@@ -1,4 +1,4 @@
-"""Run the benches and print their figures beside the goals."""
+"""Run the benches and print their figures beside the goals; exit code 1 if one is missed."""
 
 import argparse
 import json
@@ -45,7 +45,7 @@ def main() -> int:
     console.print(table)
     if options.json:
         options.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
-    return 0
+    return 1 if any(figure.verdict == "NO" for figure in figures) else 0
 
 
 if __name__ == "__main__":
