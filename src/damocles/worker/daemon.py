@@ -5,7 +5,7 @@ what is not done by then, or at the second signal, is killed and done again afte
 """
 
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +77,7 @@ async def run(loaded: config.Loaded) -> int:
         logs_of_stages = logbook.Logbook()
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages))
         ip = _local_ip(url)
-        gate = threads.Gate()
+        gate = threads.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
         all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
@@ -97,11 +97,13 @@ async def run(loaded: config.Loaded) -> int:
             tasks.start_soon(_signals, all_threads, settings.worker.shutdown_grace, working)
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
+            tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
+            for thread in all_threads:
+                tasks.start_soon(_warm, stages, thread.index)
             with working:
-                await _check_stores(uncounted, {store.name: store for store in loaded.persist_stores})
                 async with anyio.create_task_group() as sealing:
                     for thread in all_threads:
-                        sealing.start_soon(_work, thread, stages)
+                        sealing.start_soon(thread.run)
             tasks.cancel_scope.cancel()
     log.info("worker stopped")
     return 0
@@ -243,11 +245,10 @@ def settings_from(thread: config.Thread) -> threads.Settings:
     )
 
 
-async def _work(thread: threads.SealingThread, stages: executor.Stages) -> None:
+async def _warm(stages: executor.Stages, lane: int) -> None:
     # A first stage should not pay for the start of its process; if that fails, the stage will say so.
     with suppress(stage_errors.StageError):
-        await stages.warm(thread.index)
-    await thread.run()
+        await stages.warm(lane)
 
 
 def _plans(loaded: config.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
@@ -268,13 +269,18 @@ def _local_ip(url: str) -> str:
         raise StartError(msg) from error
 
 
-async def _check_stores(manager: upstream.Manager, stores: Mapping[str, PersistStore]) -> None:
-    """Wait for the manager, and make sure that it knows every attached store by the same name."""
-    for name, store in stores.items():
+async def _check_stores(
+    manager: upstream.Manager,
+    stores: Sequence[PersistStore],
+    gate: threads.Gate,
+    all_threads: Sequence[threads.SealingThread],
+) -> None:
+    """Wait for the manager, make sure that it knows every attached store by the same name, and let the threads work."""
+    for store in stores:
         waiting = False
         while True:
             try:
-                info = await manager.store_info(name)
+                info = await manager.store_info(store.name)
                 break
             except failures.Failure as error:
                 if not waiting:
@@ -283,10 +289,13 @@ async def _check_stores(manager: upstream.Manager, stores: Mapping[str, PersistS
                 await anyio.sleep(RETRY_SECONDS)
         if info is None:
             msg = (
-                f"store basic info of instance {name} not found in damocles-manager: "
+                f"store basic info of instance {store.name} not found in damocles-manager: "
                 f"give {store.path} the name that the manager has for it, or add it there"
             )
             raise StartError(msg)
+    gate.unready = None
+    for thread in all_threads:
+        thread.wake()
 
 
 async def _signals(all_threads: list[threads.SealingThread], grace_seconds: float, working: anyio.CancelScope) -> None:

@@ -51,10 +51,11 @@ class Settings:
 
 @dataclass(slots=True, kw_only=True)
 class Gate:
-    """Whether threads may begin new sectors; `why` not is shown to people."""
+    """Whether threads may begin new sectors, or work at all; why not is shown to people."""
 
     closed: bool = False
     why: str = ""
+    unready: str | None = None  # what everything waits for: journals are read, and nothing is done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,15 +320,20 @@ class SealingThread:
 
     async def _perform(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
         """Carry out an action and return the event that ends it."""
+        gate = self.around.gate
+        if gate.unready is not None and not isinstance(action, planner.Wait | planner.Hold):
+            self._show("Waiting", gate.unready)
+            await self._nudged(lambda: gate.unready is None or self._asked is not None)
+            return events.Wake()
         match action:
             case planner.Execute(does):
                 if self.sector.state is State.Empty:
                     self._reload_settings()
                     if self.sector.job_id is None and self.sector.plan != self._now.plan:
                         return events.Wake()  # what was to be done is a step of the plan from before
-                if self.sector.job_id is None and self.around.gate.closed:
-                    self._show("Idle", self.around.gate.why)
-                    await self._nudged(lambda: not self.around.gate.closed or self._asked is not None)
+                if self.sector.job_id is None and gate.closed:
+                    self._show("Idle", gate.why)
+                    await self._nudged(lambda: not gate.closed or self._asked is not None)
                     return events.Wake()
                 if self.sector.state is State.Empty and (lacking := await self._lacking()) is not None:
                     return events.Idle(lacking)

@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from damocles.testing.farm import Farm, wait_until
+from damocles.testing.farm import Farm, stop, wait_until
+from damocles.wire import control
 
 
 def test_a_worker_that_cannot_listen_ends_with_a_line_and_an_exit_code(tmp_path):
@@ -53,6 +54,27 @@ def test_a_worker_waits_for_its_manager_and_serves_its_operators_meanwhile(tmp_p
         assert [None] == [thread.job_id for thread in f.all_threads()]
         f.start_manager()
         wait_until(lambda: "Allocate" in f.events(0), "a sector is begun")
+
+
+def test_a_worker_without_its_manager_shows_its_sectors_and_stops_at_once(tmp_path):
+    """The journals are read all the same: sectors are listed, with what they wait for, and SIGTERM finds nothing to end."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1) as f:
+        f.start_manager()
+        f.start_worker(wait=False, DAMOCLES_FAILPOINTS="handler.before:DealsAcquired=kill")
+        assert f.worker is not None
+        assert -signal.SIGKILL == f.worker.wait(30)
+        manager, f.manager = f.manager, None
+        assert manager is not None
+        stop(manager)
+        f.config.write_text(f.config.read_text().replace('shutdown_grace = "5s"', 'shutdown_grace = "1h"'))
+        f.start_worker()
+        assert "s-t010000-1" == wait_until(lambda: f.thread(0).job_id, "the sector is shown")
+        with f.worker_client() as worker:
+            (detail,) = worker.call("Damocles.Threads", [], returns=list[control.ThreadDetail])
+        assert detail.waiting is not None
+        assert "the manager (StoreBasicInfo)" == detail.waiting.what
+        assert 0 == stop(f.worker)
+        assert "Restart" == f.events(0)[-1], "no handler ran"
 
 
 def test_a_sector_whose_allocation_was_lost_is_given_again(tmp_path):

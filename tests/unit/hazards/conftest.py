@@ -89,6 +89,7 @@ class Scene:
         )
     )
     open_store: Any = threads.opened
+    gate: threads.Gate = field(default_factory=threads.Gate)
 
     def holds(self, sector: Sector) -> None:
         """Let the store hold a sector, as an earlier worker left it."""
@@ -116,6 +117,7 @@ class Scene:
             static_tree_d={},
             pieces=PieceStores(origin="http://manager"),
             trash_retention_seconds=1e6,
+            gate=self.gate,
         )
         made = {"settings": lambda: self.settings, "open_store": self.open_store, **arguments}
         return threads.SealingThread(0, self.location, around, **made)

@@ -1,5 +1,7 @@
 """A pause is what was asked for: once, soon, and until somebody resumes."""
 
+import pytest
+
 from damocles.sealing.states import State
 
 from .conftest import Scene, sector_in, until
@@ -36,3 +38,30 @@ async def test_a_thread_that_an_error_paused_stays_paused_after_a_restart(scene:
         await until(lambda: thread.paused)
         assert "permanent: look at me" == thread.info().last_error
     assert [] == scene.asked("PollPreCommitState")
+
+
+@pytest.mark.parametrize("state", [State.PCSubmitted, State.Finished])
+async def test_nothing_is_done_before_the_worker_is_ready(scene: Scene, state: State) -> None:
+    """Until then the sector is shown, with what it waits for; then its work begins."""
+    scene.gate.unready = "the manager (StoreBasicInfo)"
+    scene.holds(sector_in(state))
+    async with scene.running() as thread:
+        await until(lambda: thread.activity.what == "the manager (StoreBasicInfo)")
+        assert ("s-t010000-1", state.value) == (thread.info().job_id, thread.info().job_state)
+        assert [] == scene.caller.asked
+        scene.gate.unready = None
+        thread.wake()
+        await until(lambda: scene.asked("PollPreCommitState") or scene.asked("ReportFinalized"))
+
+
+async def test_pauses_need_no_manager(scene: Scene) -> None:
+    """Before the worker is ready a thread pauses and resumes; a pause from before shows at once."""
+    scene.gate.unready = "the manager (StoreBasicInfo)"
+    scene.holds(sector_in(State.PCSubmitted, paused_at=1.0))
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        assert "Paused" == thread.info().thread_state.state
+        assert thread.resume(None)
+        await until(lambda: thread.activity.what == "the manager (StoreBasicInfo)")
+        thread.pause()
+        await until(lambda: thread.paused)
