@@ -192,9 +192,9 @@ class SealingThread:
         return True
 
     def stop(self) -> None:
-        """Begin no further stage and end as soon as the running one is done."""
+        """Begin no further stage and end as soon as the running one is done; one that waits for its turn never runs."""
         self._stopping = True
-        self.wake()
+        self._interrupt(now=self.activity.state == "Waiting")
 
     def info(self) -> fleet.ThreadInfo:
         """Return the thread as listings show it."""
@@ -425,6 +425,8 @@ class SealingThread:
             self._handler = None
 
     async def _run_stage(self, stage: str, task: msgspec.Struct) -> Any:
+        if self._stopping:
+            raise _Stopped
         began, waited_before = time.monotonic(), self._waited_seconds
 
         def ended(*, failed: bool) -> None:
@@ -625,9 +627,12 @@ class SealingThread:
         if isinstance(event, events.Pause) and self._asked is not None:
             return  # the end of the sector outweighs a pause
         self._asked = event
+        self._interrupt(now=now)
+
+    def _interrupt(self, *, now: bool) -> None:
         self.wake()
         if now and self._handler is not None:
-            self._handler.cancel(reason=event.name)
+            self._handler.cancel(reason="something else was asked for")
 
     def wake(self) -> None:
         """Let a waiting thread look again at what it waits for."""
@@ -646,5 +651,5 @@ class SealingThread:
             await self._nudge.wait()
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):  # like a cancellation: no handler takes it for an error
     """The worker ends: leave everything as it is in the journal."""

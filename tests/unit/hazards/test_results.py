@@ -1,8 +1,11 @@
 """What a stage has worked out for hours is not lost by what people or disks do meanwhile."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -10,11 +13,11 @@ import pytest
 
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing.states import State
-from damocles.stages import errors
+from damocles.stages import errors, executor, limits
 from damocles.stores import sealing
-from damocles.wire import tasks
+from damocles.wire import seal, tasks
 
-from .conftest import PC2OUT, Scene, full_disk, sector_in, until
+from .conftest import PC2OUT, Scene, ScriptedStages, full_disk, sector_in, until
 
 # Big enough not to fit into the free pages that a journal has.
 LONG_NAME = tasks.PC2Output("x" * 100_000, PC2OUT.comm_r, PC2OUT.comm_d)
@@ -58,6 +61,64 @@ async def test_a_shutdown_while_a_stage_runs_keeps_its_result(encoding: Scene) -
         await until(lambda: thread.sector.state is State.PC2Done)
     assert PC2OUT == encoding.recorded().pc2out
     assert [] == encoding.asked("SubmitPreCommit")
+
+
+class OneSlot(ScriptedStages):
+    """Fake: one stage at a time, as with a limit of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._desk = limits.Desk(concurrent={"pc2": 1}, staggered={}, locks={})
+        self._place = limits.Place(name="child", capacity=None, state="open")
+
+    async def run(self, stage: str, task: Any, *, on_status: Callable[[executor.Status], None], **more: Any) -> Any:
+        """Run a stage when it has its turn."""
+        claim = await self._desk.claim(
+            stage, [self._place], lambda what: on_status(executor.Status(state="waiting", what=what))
+        )
+        try:
+            return await super().run(stage, task, on_status=on_status, **more)
+        finally:
+            claim.release()
+
+
+async def test_a_shutdown_lets_no_stage_have_the_slot_of_one_that_ends(encoding: Scene, tmp_path: Path) -> None:
+    """Of two threads with one slot, the one that waits ends at once; the other one's result is recorded."""
+    stages = OneSlot()
+    stages.outputs, stages.held = encoding.stages.outputs, encoding.stages.held
+    encoding.stages = stages
+    shutil.copytree(encoding.location, tmp_path / "other")
+    other = replace(encoding, location=tmp_path / "other")
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as threads:
+            runs, waits = encoding.thread(), other.thread()
+            threads.start_soon(runs.run)
+            await until(lambda: stages.began)
+            threads.start_soon(waits.run)
+            await until(lambda: waits.activity.state == "Waiting")
+            for thread in (runs, waits):
+                thread.stop()
+            stages.held["pc2"].set()
+    assert ["pc2"] == stages.began
+    assert [State.PC2Done, State.PC1Done] == [scene.recorded().state for scene in (encoding, other)]
+
+
+async def test_a_shutdown_right_before_a_stage_lets_it_not_begin(scene: Scene) -> None:
+    """A handler that has got its ticket when the worker is told to stop starts no PC1."""
+    scene.holds(sector_in(State.TicketAssigned, ticket=None))
+    thread, answers = scene.thread(), scene.caller.call
+    scene.caller.answers["AssignTicket"] = [seal.Ticket(bytes(32), 100)]
+
+    async def call(method: str, params: list[object], *, returns: object = None) -> object:
+        if method == "Venus.AssignTicket":
+            thread.stop()
+        return await answers(method, params, returns=returns)
+
+    scene.caller.call = call  # type: ignore[method-assign]
+    with anyio.fail_after(10):
+        await thread.run()
+    assert 1 == len(scene.asked("AssignTicket"))
+    assert [] == scene.stages.began
 
 
 async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(encoding: Scene) -> None:
