@@ -9,6 +9,8 @@ Failure
 
 import enum
 
+from damocles.wire import codec
+
 
 class Level(enum.Enum):
     """The four levels; values are the names in `ReportState`."""
@@ -23,6 +25,9 @@ class Failure(Exception):
     """A stage or call failed; the message says why, `level` what to do."""
 
     level = Level.CRITICAL
+
+    def __init__(self, message: str) -> None:
+        super().__init__(codec.plain(message))  # to be recorded and sent
 
     @property
     def text(self) -> str:

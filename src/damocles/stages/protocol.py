@@ -29,6 +29,8 @@ from typing import TypeVar
 
 import msgspec
 
+from damocles.wire import codec
+
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 1 << 30  # C1's output of 64GiB is some tens of MB
@@ -143,12 +145,13 @@ def success(request_id: int, output: bytes) -> bytes:
 
 def failure(request_id: int, error: str) -> bytes:
     """Write the answer of a task that failed."""
-    return _encode({"id": request_id, "err_msg": error, "output": None})
+    return _encode({"id": request_id, "err_msg": codec.plain(error), "output": None})
 
 
 def detailed_failure(request_id: int, error: str, *, detail: str, is_last: bool) -> bytes:
     """Write the same with what only a parent that named the stage understands."""
-    fields: dict[str, object] = {"id": request_id, "err_msg": error, "output": None, "detail": detail}
+    texts = {"err_msg": codec.plain(error), "detail": codec.plain(detail)}
+    fields: dict[str, object] = {"id": request_id, "output": None, **texts}
     return _encode({**fields, "last": True} if is_last else fields)
 
 
@@ -159,7 +162,7 @@ def progress(request_id: int, news: Progress) -> bytes:
 
 def log(request_id: int, text: str) -> bytes:
     """Write a line for the task's log; only for a parent that named the stage."""
-    return _encode({"id": request_id, "log": text})
+    return _encode({"id": request_id, "log": codec.plain(text)})
 
 
 def read_line(line: bytes) -> Answer | Report | Chatter | Garbled:

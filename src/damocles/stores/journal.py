@@ -170,9 +170,11 @@ class Journal:
             self._db.execute("COMMIT")
             if failpoints.on:
                 failpoints.reach(f"journal.after:{after.state}")
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+            if not isinstance(error, sqlite3.Error | OSError):
+                raise
             msg = f"cannot write the journal {self.path}: {error}; check the disk, then resume the thread"
             raise JournalError(msg) from error
         self._written.update(changed)

@@ -11,6 +11,11 @@ import msgspec
 T = TypeVar("T")
 
 
+def plain(text: str) -> str:
+    """Return a text that can be written as UTF-8; in names of files there may be bytes that cannot."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class Bytes32(bytes):
     """32 bytes that JSON writes as an array of 32 numbers: CommR, CommD, prover id, window PoSt seed."""
 

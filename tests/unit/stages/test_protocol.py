@@ -1,5 +1,7 @@
 """The line protocol as a dialogue: what is written, and what is made of what comes back."""
 
+import os
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -117,3 +119,13 @@ def test_lines_survive_any_chunking(lines: list[bytes], chunk: int) -> None:
     assert lines == got
     assert 4 == cutter.pending_bytes
     assert b"rest" == cutter.end()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_failure_with_an_odd_file_name_is_answered(known: bool) -> None:
+    """Bytes in a name that are not UTF-8 are shown as escapes; without an answer the task would never end."""
+    error = os.fsdecode(b"cannot read \xff.car")
+    line = protocol.detailed_failure(1, error, detail=error, is_last=False) if known else protocol.failure(1, error)
+    answer = protocol.read_line(line.strip())
+    assert isinstance(answer, protocol.Answer)
+    assert "cannot read \\udcff.car" == answer.error

@@ -173,3 +173,19 @@ def test_what_was_recorded_in_spite_of_an_error_is_not_recorded_twice(store):
         opened.journal.record(later, events.Resume(), HELD, at=4.0)
         opened.journal.record(HELD, events.Pause(), later, at=5.0)
     assert ["Restart", "Pause", "Resume", "Pause"] == [entry.event for entry in journal.read(store)]
+
+
+@pytest.mark.parametrize("error", [ValueError("a defect"), KeyboardInterrupt()])
+def test_a_record_that_breaks_leaves_no_transaction(store, monkeypatch, error):
+    """Whatever ends it, nothing of the record stays, and the next one is taken."""
+
+    def breaks(*_):
+        raise error
+
+    with sealing.opened(store) as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr("damocles.wire.codec.encode", breaks)
+            with pytest.raises(type(error)):
+                opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=2.0)
+    assert [2.0] == [entry.at for entry in journal.read(store)]
