@@ -74,7 +74,10 @@ class Drain:
                     log.warning("deadline of the drain: pausing", thread=thread.index, sector=thread.sector.job_id)
                     thread.pause()
             self._state = msgspec.structs.replace(self._state, deadline=None)
-            self._save()
+            try:
+                self._save()
+            except OSError as error:  # after a restart the deadline comes once more
+                log.error("drain not saved", file=str(self._file), error=str(error))
 
     def _apply(self) -> None:
         self._gate.closed = self._state.on

@@ -50,5 +50,9 @@ async def run(
         except (failures.Failure, TimeoutError) as error:
             log.warning("heartbeat not delivered", job=job, error=str(error))
             continue
+        except Exception:
+            # A defect of ours costs this one beat, and not the thread.
+            log.exception("heartbeat not delivered", job=job)
+            continue
         if not is_ours and at_work() == job:
             lost(f"the manager does not want {job} from us any more: it was removed, or lent to another worker")

@@ -45,4 +45,6 @@ async def run(
             if not away:
                 log.warning("the manager does not answer pings", error=str(error))
             away = True
+        except Exception:
+            log.exception("ping not sent")  # a defect of ours costs this one, and not the worker
         await anyio.sleep(interval_seconds)

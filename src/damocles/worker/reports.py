@@ -74,6 +74,10 @@ class Reporter:
         except (failures.Failure, TimeoutError) as error:
             log.warning("state not reported", sector=str(sector), state=report.next, error=str(error))
             return
+        except Exception:
+            # A defect of ours costs this one report: neither the thread nor the next report waits for it.
+            log.exception("state not reported", sector=str(sector), state=report.next)
+            return
         if answer.finalized:
             self._withdrawn(sector, answer.abort_reason or "")
 

@@ -281,7 +281,7 @@ class SealingThread:
             if self._stopping:
                 raise _Stopped
             began, self._waited_seconds = time.monotonic(), 0.0
-            event = await self._perform(store, action)
+            event = await self._outcome(store, action)
             # How long a slot was waited for says nothing about the stage.
             worked_seconds = time.monotonic() - began - self._waited_seconds
             seconds = worked_seconds if isinstance(action, planner.Execute) else None
@@ -294,16 +294,19 @@ class SealingThread:
                 before = Sector(plan=self._now.plan, paused_at=before.paused_at, last_error=before.last_error)
             try:
                 after, instructions = planner.step(before, event, self._now.limits, now)
+            except Exception as error:  # noqa: BLE001 - UnexpectedEvent or worse, of this one thread
+                await self._out_of_order(_defect(error))
+                event = events.Wake()
+                continue
+            try:
                 if not isinstance(event, events.PASSING) and (after.id or before.id or after != before):
                     await anyio.to_thread.run_sync(
                         lambda: store.journal.record(before, event, after, at=now, seconds=seconds)  # noqa: B023
                     )
                 break
-            except (journal.JournalError, planner.UnexpectedEvent) as error:
+            except Exception as error:  # noqa: BLE001 - JournalError or worse, of this one thread
                 # The result is still in our hands: once the cause is mended, `resume` tries to record it again.
-                await self._out_of_order(failures.Critical(str(error)))
-                if isinstance(error, planner.UnexpectedEvent):
-                    event = events.Wake()
+                await self._out_of_order(_defect(error))
         self.sector = after
         if before.id is None and after.id is not None and after.claim is not None:
             self._manager.hold(after.id, after.claim)
@@ -317,6 +320,19 @@ class SealingThread:
                 self._reports.send(identity, report)
         assert not isinstance(action, planner.Report)
         return action
+
+    async def _outcome(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
+        """Carry out an action and return the event that ends it, whatever goes wrong."""
+        sector = self.sector
+        try:
+            return await self._perform(store, action)
+        except failures.Failure as failure:
+            log.error("sealing failed", sector=str(sector.job_id), state=sector.state, failure=failure.text)
+            return _failed(failure)
+        except Exception as error:
+            # A defect of ours must not end the thread: it pauses, the sector stays as recorded.
+            log.exception("action broke", sector=str(sector.job_id), state=sector.state, action=action)
+            return _failed(_defect(error))
 
     async def _perform(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
         """Carry out an action and return the event that ends it."""
@@ -370,8 +386,6 @@ class SealingThread:
         except TimeoutError:
             log.warning("sector not claimed yet", sector=str(sector), error="the manager does not answer")
             return None
-        except failures.Failure as failure:
-            return events.Failed(failure.level.value, str(failure))
         return events.Claimed(attempt) if attempt is not None else None
 
     async def _take(self, sector: wire_sectors.SectorID) -> int | None:
@@ -391,7 +405,7 @@ class SealingThread:
             text = (
                 f"{sector.job_id} lacks its {', '.join(lacks)}, which {sector.state} needs: resume at an earlier state"
             )
-            return events.Failed(failures.Level.CRITICAL.value, text)
+            raise failures.Critical(text)
         job = jobs.Job(
             sector=self.sector,
             options=self._now.options,
@@ -414,13 +428,6 @@ class SealingThread:
                 return event
             # Cancelled by what was asked for: there is no result, and nothing half-done that the next run would trust.
             return events.Wake()
-        except failures.Failure as failure:
-            log.error("sealing failed", sector=str(self.sector.job_id), state=self.sector.state, failure=failure.text)
-            return events.Failed(failure.level.value, str(failure))
-        except Exception as error:
-            # A defect of ours must not end the thread: it pauses, the sector stays as recorded.
-            log.exception("handler broke", sector=str(self.sector.job_id), state=self.sector.state, handler=does)
-            return events.Failed(failures.Level.CRITICAL.value, f"{type(error).__name__}: {error}")
         finally:
             self._handler = None
 
@@ -486,8 +493,8 @@ class SealingThread:
         while True:
             try:
                 return await anyio.to_thread.run_sync(work)
-            except (sealing.StoreError, journal.JournalError) as error:
-                await self._out_of_order(failures.Critical(str(error)))
+            except Exception as error:  # noqa: BLE001 - StoreError, JournalError or worse, of this one thread
+                await self._out_of_order(_defect(error))
 
     async def _out_of_order(self, failure: failures.Failure) -> None:
         """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
@@ -505,9 +512,7 @@ class SealingThread:
     async def _finalize(self, store: sealing.SealingStore) -> events.Event:
         self._show("Running", "finalizing")
         if (identity := self.sector.id) is not None:
-            telling = partial(self._manager.report_finalized, identity)
-            if (failure := await self._tell(telling)) is not None:
-                return events.Failed(failures.Level.TEMPORARY.value, str(failure))
+            await self._tell(partial(self._manager.report_finalized, identity))
         # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
         return await self._clear(store.clear, events.Finalized())
 
@@ -516,9 +521,7 @@ class SealingThread:
         self._show("Running", "giving up")
         log.warning("sector given up", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
-            telling = partial(repertoire.tell_given_up, self._manager, sector, reason)
-            if (failure := await self._tell(telling)) is not None:
-                return events.Failed(failures.Level.TEMPORARY.value, str(failure))
+            await self._tell(partial(repertoire.tell_given_up, self._manager, sector, reason))
 
         def away() -> None:
             moved = store.discard(str(sector.job_id))
@@ -551,29 +554,24 @@ class SealingThread:
         # A sector that is being given up needs no word, and what is said already no second one: its report would ask again.
         over = self.sector.state in {State.Aborted, State.Finished} or self.sector.last_error == failure.text
         if sector == self.sector.id and not over and self._asked is None:
-            self._ask(events.Failed(failure.level.value, str(failure)), now=True)
+            self._ask(_failed(failure), now=True)
 
-    async def _tell(self, call: Callable[[], Awaitable[None]]) -> failures.Failure | None:
+    async def _tell(self, call: Callable[[], Awaitable[None]]) -> None:
         """Deliver the last word on a sector; that the manager does not know it (any more) is as good."""
         await self._reports.sent()
         sector = self.sector
-        try:
+        with suppress(failures.Abort, failures.Unknown, failures.Stale):
             if sector.id is not None and sector.id != self._claimed:
                 await self._take(sector.id)
                 self._claimed = sector.id
             await call()
-        except (failures.Abort, failures.Unknown, failures.Stale):
-            return None
-        except failures.Failure as failure:
-            return failure
-        return None
 
     async def _clear(self, work: Callable[[], None], done: events.Event) -> events.Event:
         try:
             await anyio.to_thread.run_sync(work)
         except OSError as error:
-            text = f"cannot clear {self.location}/data: {error.strerror}: {error.filename}"
-            return events.Failed(failures.Level.CRITICAL.value, text)
+            msg = f"cannot clear {self.location}/data: {error.strerror}: {error.filename}"
+            raise failures.Critical(msg) from error
         return done
 
     def check_target(self, state: str) -> State:
@@ -649,6 +647,16 @@ class SealingThread:
                 raise _Stopped
             self._nudge = anyio.Event()
             await self._nudge.wait()
+
+
+def _failed(failure: failures.Failure) -> events.Failed:
+    return events.Failed(failure.level.value, str(failure))
+
+
+def _defect(error: Exception) -> failures.Critical:
+    """Return the failure for what a thread cannot go on with; our own errors say all in their text."""
+    said = isinstance(error, sealing.StoreError | journal.JournalError | planner.UnexpectedEvent)
+    return failures.Critical(str(error) if said else f"{type(error).__name__}: {error}")
 
 
 class _Stopped(BaseException):  # like a cancellation: no handler takes it for an error

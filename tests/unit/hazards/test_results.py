@@ -1,5 +1,6 @@
 """What a stage has worked out for hours is not lost by what people or disks do meanwhile."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import pytest
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing.states import State
 from damocles.stages import errors, executor, limits
-from damocles.stores import sealing
+from damocles.stores import journal, sealing
 from damocles.wire import seal, tasks
 
 from .conftest import PC2OUT, Scene, ScriptedStages, full_disk, sector_in, until
@@ -198,3 +199,78 @@ async def test_a_worker_that_was_overtaken_stops_at_once(scene: Scene) -> None:
         await until(lambda: "tree_d" in scene.stages.began)  # who resumes knows better
     assert State.PieceAdded is scene.recorded().state
     assert (scene.location / "data/unsealed/s-t010000-1").exists()
+
+
+class Broken:
+    """Fake: a journal that breaks in a way that nobody expects, as long as the test wants."""
+
+    def __init__(self, book: journal.Journal) -> None:
+        self._book = book
+        self.broken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    def record(self, *arguments: Any, **more: Any) -> None:
+        """Record, or break."""
+        if self.broken:
+            msg = "a defect"
+            raise RuntimeError(msg)
+        self._book.record(*arguments, **more)
+
+
+async def test_a_defect_in_recording_stops_one_thread_and_keeps_the_result(encoding: Scene) -> None:
+    """An error of any kind between a stage and its record is shown at the thread, and the record is tried again."""
+    books: list[Broken] = []
+
+    @contextmanager
+    def kept(location: Path) -> Iterator[Any]:
+        with sealing.opened(location) as store:
+            books.append(Broken(store.journal))
+            yield replace(store, journal=books[0])  # type: ignore[arg-type]
+
+    encoding.open_store = kept
+    async with encoding.running() as thread:
+        await until(lambda: encoding.stages.began)
+        books[0].broken = True
+        encoding.stages.held["pc2"].set()
+        await until(lambda: thread.paused)
+        assert "critical: RuntimeError: a defect" == thread.info().last_error
+        books[0].broken = False
+        assert thread.resume(None)
+        await until(lambda: encoding.asked("PollPreCommitState"))
+    assert ["pc2"] == encoding.stages.began
+
+
+@pytest.mark.parametrize("method", ["ReportFinalized", "Damocles.Claim"])
+async def test_a_defect_around_a_call_stops_one_thread(scene: Scene, method: str) -> None:
+    """An error that nobody expects outside of handlers pauses the thread with its text; a resume tries again."""
+    scene.caller.answers |= {"Damocles.Claim": [rpc_errors.RpcError(rpc_errors.Code.METHOD_NOT_FOUND, "no claims")]}
+    good = scene.caller.answers[method]
+    scene.caller.answers[method] = [RuntimeError("a defect")]
+    scene.holds(sector_in(State.Finished if method == "ReportFinalized" else State.PCSubmitted))
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        assert "critical: RuntimeError: a defect" == thread.info().last_error
+        scene.caller.answers[method] = good
+        thread.resume(None)
+        await until(lambda: scene.asked("AllocateSector") or scene.asked("PollPreCommitState"))
+
+
+async def test_a_defect_in_a_report_costs_the_report_alone(scene: Scene) -> None:
+    """An error that nobody expects while the manager is told of a step holds up neither the sector nor the next report."""
+    (good,) = scene.caller.answers["ReportState"]
+    scene.caller.answers["ReportState"] = [OSError(28, "No space left on device"), good]
+    scene.holds(sector_in(State.PC2Done))
+    scene.caller.answers["PollPreCommitState"] = [seal.Polled(seal.OnChainState.LANDED)]
+    async with scene.running():
+        await until(lambda: scene.asked("PollPreCommitState") and len(scene.asked("ReportState")) > 1)
+
+
+async def test_an_error_with_an_odd_file_name_is_recorded(encoding: Scene) -> None:
+    """Bytes in a file's name that are not UTF-8 are shown as escapes, in the journal too."""
+    encoding.stages.held.clear()
+    encoding.stages.outputs["pc2"] = [errors.StageFailed("pc2", os.fsdecode(b"no \xff.dat"))]
+    async with encoding.running() as thread:
+        await until(lambda: thread.paused)
+    assert "udcff.dat" in (encoding.recorded().last_error or "")
