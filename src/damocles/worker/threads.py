@@ -134,7 +134,8 @@ class SealingThread:
         self._moved = anyio.Event()
         self._calling: control.Waiting | None = None  # for the manager
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
-        self._asked: events.Event | None = None  # applied at the next boundary
+        self._asked: events.Event | None = None  # of the sector; applied at the next boundary
+        self._pausing = False  # likewise, but of the thread: where the sector is over, after its end
         self._resume_wanted: events.Resume | None = None
         self._waited_seconds = 0.0
         self._wait_began: float | None = None
@@ -159,7 +160,7 @@ class SealingThread:
     @property
     def pausing(self) -> bool:
         """Whether a pause is asked for and has not come yet."""
-        return isinstance(self._asked, events.Pause)
+        return self._pausing
 
     def pause(self, *, now: bool = False) -> bool:
         """Pause at the next boundary; true, since a pause can always be asked for.
@@ -168,7 +169,8 @@ class SealingThread:
         its work is kept, and `resume` runs it again.
         """
         if not self._holding:
-            self._ask(events.Pause(), now=now or self.activity.state == "Waiting")
+            self._pausing = True
+            self._interrupt(now=now or self.activity.state == "Waiting")
         return True
 
     def give_up(self, reason: str) -> None:
@@ -183,8 +185,7 @@ class SealingThread:
         """
         if not self._holding:
             # A pause that has not taken effect yet is taken back.
-            pausing = self.pausing
-            self._asked = None if pausing else self._asked
+            pausing, self._pausing = self._pausing, False
             return pausing
         target = self.check_target(state) if state is not None else None
         self._resume_wanted = events.Resume(target)
@@ -273,11 +274,11 @@ class SealingThread:
             action = await self._apply(store, event, seconds)
             if self._asked is not None:
                 asked, self._asked = self._asked, None
-                # A sector that is over needs no more than its end; giving up needs a sector.
-                if not isinstance(action, planner.Finalize | planner.Discard) and (
-                    self.sector.job_id or isinstance(asked, events.Pause)
-                ):
+                if not _is_end(action) and self.sector.job_id:
                     action = await self._apply(store, asked, None)
+            if self._pausing and not _is_end(action):
+                self._pausing = False
+                action = await self._apply(store, events.Pause(), None)
             if self._stopping:
                 raise _Stopped
             began, self._waited_seconds = time.monotonic(), 0.0
@@ -339,7 +340,7 @@ class SealingThread:
         gate = self.around.gate
         if gate.unready is not None and not isinstance(action, planner.Wait | planner.Hold):
             self._show("Waiting", gate.unready)
-            await self._nudged(lambda: gate.unready is None or self._asked is not None)
+            await self._nudged(lambda: gate.unready is None or self._is_asked_during(action))
             return events.Wake()
         match action:
             case planner.Execute(does):
@@ -349,7 +350,7 @@ class SealingThread:
                         return events.Wake()  # what was to be done is a step of the plan from before
                 if self.sector.job_id is None and gate.closed:
                     self._show("Idle", gate.why)
-                    await self._nudged(lambda: not gate.closed or self._asked is not None)
+                    await self._nudged(lambda: not gate.closed or self._is_asked_during(action))
                     return events.Wake()
                 if self.sector.state is State.Empty and (lacking := await self._lacking()) is not None:
                     return events.Idle(lacking)
@@ -361,7 +362,7 @@ class SealingThread:
             case planner.Wait(seconds, why):
                 self._show("Idle", why, until=self.clock() + seconds)
                 with anyio.move_on_after(seconds):
-                    await self._nudged(lambda: self._asked is not None)
+                    await self._nudged(lambda: self._is_asked_during(action))
                 return events.Wake()
             case planner.Hold():
                 return await self._hold()
@@ -622,10 +623,11 @@ class SealingThread:
 
     def _ask(self, event: events.Event, *, now: bool) -> None:
         """Apply `event` at the next boundary, or with `now` end the running handler for it."""
-        if isinstance(event, events.Pause) and self._asked is not None:
-            return  # the end of the sector outweighs a pause
         self._asked = event
         self._interrupt(now=now)
+
+    def _is_asked_during(self, action: planner.Action) -> bool:
+        return self._asked is not None or (self._pausing and not _is_end(action))
 
     def _interrupt(self, *, now: bool) -> None:
         self.wake()
@@ -647,6 +649,11 @@ class SealingThread:
                 raise _Stopped
             self._nudge = anyio.Event()
             await self._nudge.wait()
+
+
+def _is_end(action: planner.Action) -> bool:
+    """Whether the sector is over, and needs no more than this."""
+    return isinstance(action, planner.Finalize | planner.Discard)
 
 
 def _failed(failure: failures.Failure) -> events.Failed:

@@ -1,10 +1,12 @@
 """A pause is what was asked for: once, soon, and until somebody resumes."""
 
+import anyio
 import pytest
 
 from damocles.sealing.states import State
+from damocles.wire import seal
 
-from .conftest import Scene, sector_in, until
+from .conftest import SECTOR, Scene, sector_in, until
 
 
 async def test_pausing_a_paused_thread_leaves_no_second_pause(scene: Scene) -> None:
@@ -65,3 +67,31 @@ async def test_pauses_need_no_manager(scene: Scene) -> None:
         await until(lambda: thread.activity.what == "the manager (StoreBasicInfo)")
         thread.pause()
         await until(lambda: thread.paused)
+
+
+@pytest.mark.parametrize("how", ["finished", "given up", "withdrawn"])
+async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) -> None:
+    """Asked for while a sector comes to its end, by itself or not, the pause comes after it: no other sector is begun."""
+    state = State.ProofSubmitted if how == "finished" else State.PCSubmitted
+    when = {"finished": "PollProofState", "given up": "ReportAborted", "withdrawn": "PollPreCommitState"}[how]
+    answers, thread = scene.caller.call, scene.thread()
+
+    async def call(method: str, params: list[object], *, returns: object = None) -> object:
+        if method == f"Venus.{when}":
+            if how == "withdrawn":
+                thread._on_withdrawn(SECTOR, "over")
+            assert thread.pause()
+        return await answers(method, params, returns=returns)
+
+    scene.caller.call = call  # type: ignore[method-assign]
+    scene.caller.answers["PollProofState"] = [seal.Polled(seal.OnChainState.LANDED)]
+    scene.holds(sector_in(state))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run)
+        if how == "given up":
+            await until(lambda: scene.asked("PollPreCommitState"))
+            thread.give_up("no use")
+        await until(lambda: thread.paused)
+        assert None is thread.sector.job_id
+        tasks.cancel_scope.cancel()
+    assert [] == scene.asked("AllocateSector")
