@@ -5,6 +5,8 @@ is skipped, since the model has reported it already.
 """
 
 import glob
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -45,7 +47,11 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what has no effect, and so is hardly meant."""
+    """Yield what has no effect, and so is hardly meant, and what keeps one thread from working and not the others."""
+    for index, thread in _tables(data, "sealing_thread"):
+        location = thread.get("location")
+        if isinstance(location, str) and location and (problem := _unusable(Path(location).resolve())) is not None:
+            yield ("sealing_thread", index, "location"), location, problem
     processors = _table(data, "processors")
     limitation = _table(processors, "limitation")
     for path, table in (
@@ -125,6 +131,13 @@ def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
                 yield here, location, f"two threads cannot share a store, sealing_thread[{first}] has it already"
 
 
+def _unusable(location: Path) -> str | None:
+    """Say why a sealing store can neither be in this place nor be made there."""
+    if location.exists():
+        return None if location.is_dir() else "is not a folder"
+    return None if location.parent.is_dir() else f"{location.parent} does not exist; is the disk mounted?"
+
+
 def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
     names: dict[str, str] = {}
     for index, store in _tables(data, "attached"):
@@ -175,10 +188,20 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
             args = _strings(group.get("args"))
             if "bin" not in group and (stage == "sealing_daemons" or args[:1] not in {(), ("processor",)}):
                 yield (*here, "bin"), None, "missing; expected the program that these args are for"
+            program = group.get("bin")
+            if isinstance(program, str) and shutil.which(program, path=_search_path(group)) is None:
+                problem = "may not be executed" if Path(program).is_file() else "there is no such program"
+                yield (*here, "bin"), program, problem
             for lock in _strings(group.get("locks")):
                 if lock not in locks:
                     hint = did_you_mean(lock, locks) or f"; add it: processors.ext_locks.{lock} = 1"
                     yield (*here, "locks"), lock, f"expected a lock that has a capacity in processors.ext_locks{hint}"
+
+
+def _search_path(group: Mapping[str, Any]) -> str:
+    """Return where the program of a group is looked for: in the environment that it gets."""
+    inherited = os.environ.get("PATH", os.defpath) if group.get("inherit_envs", True) else os.defpath
+    return str(_table(group, "envs").get("PATH", inherited))
 
 
 def _scan_globs(data: Mapping[str, Any]) -> object:

@@ -50,7 +50,7 @@ class StartError(Exception):
     """The worker cannot start; the message says what to change."""
 
 
-CANNOT_START = (StartError, errors.ListenError, access.Unusable)
+CANNOT_START = (StartError, errors.ListenError, access.Unusable, stage_errors.ChildNotReady)
 
 
 async def run(loaded: config.Loaded) -> int:
@@ -60,6 +60,7 @@ async def run(loaded: config.Loaded) -> int:
         StartError: The manager does not know an attached store, or no thread can run.
         access.Unusable: A token or certificate cannot be used.
         rpc.errors.ListenError: The control API's address is in use.
+        stages.errors.ChildNotReady: A configured processor does not come up.
     """
     settings = loaded.config
     for problem in loaded.warnings:
@@ -322,7 +323,7 @@ def main(loaded: config.Loaded) -> int:
         return 1
     except BaseExceptionGroup as group:
         # A task of the tree could not go on; what cannot be explained keeps its traceback.
-        known, others = group.split((*CANNOT_START, stage_errors.ChildNotReady))
+        known, others = group.split(CANNOT_START)
         if known is None or others is not None:
             raise
         for cause in _leaves(known):

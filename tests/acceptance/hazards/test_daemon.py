@@ -23,6 +23,19 @@ def test_a_worker_that_cannot_listen_ends_with_a_line_and_an_exit_code(tmp_path)
         assert "Traceback" not in f.log()
 
 
+def test_a_worker_whose_processor_does_not_start_ends_with_a_line_and_an_exit_code(tmp_path):
+    """A processor that ends at once is named with its command; there is no traceback."""
+    broken = '[[processors.tree_d]]\nbin = "/bin/false"\n'
+    with Farm(tmp_path, threads=1, parameters=tmp_path, processors=broken) as f:
+        f.start_manager()
+        f.start_worker(wait=False)
+        assert f.worker is not None
+        assert 1 == f.worker.wait(30)
+        assert "processors.tree_d: child process exited before it was ready" in f.log()
+        assert "/bin/false processor tree_d" in f.log()
+        assert "Traceback" not in f.log()
+
+
 def test_a_worker_that_is_told_to_stop_in_a_stage_ends_it_first(tmp_path):
     """SIGTERM cuts no stage short that ends within the grace: its result is recorded, and the exit code is 0."""
     go = tmp_path / "go"

@@ -98,7 +98,7 @@ envs = { FIL_PROOFS_USE_MULTICORE_SDR = "1" }
 numa_preferred = 1
 
 [[processors.c2]]
-bin = "/opt/c2"
+bin = "/bin/cat"
 args = ["--remote", "x"]
 locks = ["gpu0"]
 stable_wait = "30s"
@@ -106,7 +106,7 @@ auto_restart = false
 inherit_envs = false
 
 [[processors.sealing_daemons]]
-bin = "/opt/daemon"
+bin = "/bin/sleep"
 """
 
 
@@ -162,7 +162,7 @@ def test_reads_every_section_of_the_original(write):
         second.inherit_envs,
     )
     (c2,) = settings.processors.groups("c2")
-    assert ("/opt/c2", ("--remote", "x"), ("gpu0",), 30.0) == (c2.bin, c2.args, c2.locks, c2.stable_wait)
+    assert ("/bin/cat", ("--remote", "x"), ("gpu0",), 30.0) == (c2.bin, c2.args, c2.locks, c2.stable_wait)
     assert () == settings.processors.groups("pc2")
 
 
@@ -544,3 +544,38 @@ def test_a_thread_that_can_seal_nothing_is_told(write, text, told):
     """Neither deals nor committed capacity leaves a thread without any sector to seal."""
     loaded = config.load(write(MINIMAL + text))
     assert told == len([w for w in loaded.warnings if "lets this thread seal nothing" in str(w)])
+
+
+@pytest.mark.parametrize(
+    ("program", "complaint"),
+    [
+        ("/no/such/bin", "there is no such program"),
+        ("no-such-program", "there is no such program"),
+        ("./text", "may not be executed"),
+        ("sh", None),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_refused(write, program, complaint):
+    """A processor's `bin` is looked for as it will be started: as a path, or in the PATH that it gets."""
+    write("", "text")
+    path = write(MINIMAL + f'\n[[processors.pc1]]\nbin = "{program}"\ninherit_envs = false\n')
+    try:
+        config.load(path)
+        found = None
+    except config.ConfigError as error:
+        (problem,) = error.errors
+        assert "processors.pc1[0].bin" == problem.key
+        found = problem.message
+    assert complaint == found
+
+
+def test_a_thread_whose_store_cannot_be_there_is_pointed_out(write):
+    """It would wait for a person while the others work: a file in the way, or a folder above that is not there."""
+    write("", "file")
+    entries = "".join(f'\n[[sealing_thread]]\nlocation = "{name}"\n' for name in ("file", "gone/store", "new"))
+    found = config.load(write(MINIMAL + entries)).warnings
+    gone = Path("gone").resolve()
+    assert [
+        ("sealing_thread[1].location", "is not a folder"),
+        ("sealing_thread[2].location", f"{gone} does not exist; is the disk mounted?"),
+    ] == [(problem.key, problem.message) for problem in found]
