@@ -64,6 +64,7 @@ class Manager:
         self._observe = observe
         self._attempts: dict[sectors.SectorID, int | None] = {}
         self._knows_claims = True
+        self._unclaimed = "it was not asked"  # why there is no attempt
 
     def for_one_thread(self) -> "Manager":
         """Return the same without attempts: another thread of this worker may have the sector at another time."""
@@ -75,7 +76,7 @@ class Manager:
             return await self._send(f"Venus.{method}", list(params), returns)
         attempt = self._attempts[sector]
         if attempt is None:
-            msg = f"{method}: the manager has not confirmed yet that {sector} is ours"
+            msg = f"{method}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
             raise failures.Temporary(msg)
         return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
 
@@ -141,10 +142,14 @@ class Manager:
         `ticket`): so a store can be moved, and one that was left behind is refused as `failures.Stale`.
         """
         if self._knows_claims:
+            self._unclaimed = "it does not answer"
             try:
                 attempt = await self._send("Damocles.Claim", [sector, worker, location, last_known, ticket], int)
             except errors.RpcError:
                 self._knows_claims = False
+            except failures.Failure as failure:
+                self._unclaimed = str(failure)
+                raise
             else:
                 self._attempts[sector] = attempt
                 return int(attempt)

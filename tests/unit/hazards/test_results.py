@@ -274,3 +274,13 @@ async def test_an_error_with_an_odd_file_name_is_recorded(encoding: Scene) -> No
     async with encoding.running() as thread:
         await until(lambda: thread.paused)
     assert "udcff.dat" in (encoding.recorded().last_error or "")
+
+
+async def test_a_call_without_a_claim_says_why_there_is_none(scene: Scene) -> None:
+    """While the manager is away a result is not delivered, and the thread shows that it cannot be reached."""
+    scene.caller.answers["Damocles.Claim"] = [rpc_errors.Unreachable("http://manager", "Connection refused")]
+    scene.holds(sector_in(State.PCSubmitted))
+    async with scene.running() as thread:
+        await until(lambda: thread.info().last_error)
+        assert "the manager has not confirmed yet that s-t010000-1 is ours: " in (thread.info().last_error or "")
+        assert "Connection refused" in (thread.info().last_error or "")
