@@ -259,10 +259,11 @@ class Wake(ControlEvent, frozen=True):
 
 
 class Failed(ControlEvent, frozen=True):
-    """The handler failed; `level` is a `failures.Level` value."""
+    """The handler failed; `level` is a `failures.Level` value. With `away` only because the manager cannot be reached."""
 
     level: str
     error: str
+    away: bool = False
 
 
 class Pause(ControlEvent, frozen=True):

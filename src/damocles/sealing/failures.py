@@ -2,6 +2,7 @@
 
 Failure
 ├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
+│   └── Away    the manager cannot be reached: likewise, but for as long as it takes
 ├── Permanent   an operator has to look; the thread pauses and keeps the sector
 ├── Critical    the machine or its files are not as they must be; the thread pauses too
 └── Abort       the sector cannot be finished; it is given up and its files go to the trash
@@ -39,6 +40,10 @@ class Temporary(Failure):
     """Worth another try."""
 
     level = Level.TEMPORARY
+
+
+class Away(Temporary):
+    """The manager cannot be reached, which says nothing about the sector."""
 
 
 class Permanent(Failure):

@@ -75,6 +75,7 @@ Action = Execute | Wait | Hold | Finalize | Discard
 Instruction = Report | Action
 
 LONGEST_BACK_OFF_SECONDS = 600.0
+MOST_DOUBLINGS = 20  # of the shortest `recover_interval` far beyond the longest back-off
 
 _ABORTED = "task aborted"  # the reason where nobody gave one
 
@@ -199,12 +200,15 @@ def _fail(
         lost = _lose(sector, event.error)
         return lost, (report, _act(plan, lost))
     failed = msgspec.structs.replace(sector, attempt=sector.attempt + 1, last_error=error)
-    if level is failures.Level.TEMPORARY and sector.retries < limits.max_retries:
+    if level is failures.Level.TEMPORARY and (event.away or sector.retries < limits.max_retries):
+        # A manager that is away for long must not pause its whole fleet: such tries are not in the budget.
+        tries = min(sector.attempt - 1, MOST_DOUBLINGS) if event.away else sector.retries
         delay_seconds = min(
-            limits.recover_interval_seconds * 2**sector.retries,
+            limits.recover_interval_seconds * 2**tries,
             max(LONGEST_BACK_OFF_SECONDS, limits.recover_interval_seconds),
         )
-        retrying = msgspec.structs.replace(failed, retries=sector.retries + 1, retry_at=now + delay_seconds)
+        retries = sector.retries if event.away else sector.retries + 1
+        retrying = msgspec.structs.replace(failed, retries=retries, retry_at=now + delay_seconds)
         return retrying, (report, Wait(delay_seconds, f"another try ({error})"))
     if level is failures.Level.TEMPORARY:
         # The budget is spent: an operator has to look, as for a permanent failure.

@@ -657,7 +657,7 @@ def _is_end(action: planner.Action) -> bool:
 
 
 def _failed(failure: failures.Failure) -> events.Failed:
-    return events.Failed(failure.level.value, str(failure))
+    return events.Failed(failure.level.value, str(failure), away=isinstance(failure, failures.Away))
 
 
 def _defect(error: Exception) -> failures.Critical:

@@ -2,7 +2,7 @@
 
 Error code 11001 (no such sector is at work) aborts, if the manager knows that the work is over; if it does not know the
 sector at all, it may be the wrong one or have lost its database, and an operator has to look, where the original aborts.
-Everything else, the network included, is worth another try.
+Everything else is worth another try, and while there is no way to the manager, any number of them.
 """
 
 import time
@@ -53,6 +53,14 @@ def sector_in(params: Sequence[Any]) -> sectors.SectorID | None:
             return None
 
 
+def _no_answer(method: str, error: errors.CallError) -> failures.Temporary:
+    """Return the failure of a call that the manager did not answer."""
+    away = isinstance(error, errors.Unreachable | errors.Disconnected | errors.TimedOut)
+    # A certificate that is not accepted, or a stranger's answer, is for a person to mend.
+    kind = failures.Away if away and not isinstance(error, errors.Untrusted) else failures.Temporary
+    return kind(f"rpc error: {method}: {error}")
+
+
 class Manager:
     """Calls to `Venus.*`, under the attempt that this sealing thread has claimed for a sector.
 
@@ -77,7 +85,7 @@ class Manager:
         attempt = self._attempts[sector]
         if attempt is None:
             msg = f"{method}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
-            raise failures.Temporary(msg)
+            raise failures.Away(msg)
         return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
 
     async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
@@ -103,8 +111,7 @@ class Manager:
                     msg = f"rpc error: {shown}: {error.message}"
                     raise failures.Temporary(msg) from error
         except errors.CallError as error:
-            msg = f"rpc error: {shown}: {error}"
-            raise failures.Temporary(msg) from error
+            raise _no_answer(shown, error) from error
         else:
             failed = False
             return result
@@ -229,8 +236,7 @@ class Manager:
             log.warning("the manager does not tell what it knows", sector=str(sector), error=error.message)
             return None
         except errors.CallError as error:
-            msg = f"rpc error: FindSectorInAllStates: {error}"
-            raise failures.Temporary(msg) from error
+            raise _no_answer("FindSectorInAllStates", error) from error
 
     async def _allocate(self, method: str, spec: Any, store: str, kind: type[Given]) -> tuple[Given, int | None] | None:
         """Ask for work on a proven sector, and for the attempt to work under, as `allocate_sector` does."""

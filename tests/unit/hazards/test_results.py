@@ -284,3 +284,26 @@ async def test_a_call_without_a_claim_says_why_there_is_none(scene: Scene) -> No
         await until(lambda: thread.info().last_error)
         assert "the manager has not confirmed yet that s-t010000-1 is ours: " in (thread.info().last_error or "")
         assert "Connection refused" in (thread.info().last_error or "")
+
+
+@pytest.mark.parametrize("claims", [True, False])
+async def test_a_manager_that_is_away_for_long_pauses_nobody(scene: Scene, claims: bool) -> None:
+    """More tries than the budget has fail, and when the manager is back the sector goes on by itself."""
+    away = [rpc_errors.Unreachable("u", "refused"), rpc_errors.Disconnected("u", "reset"), rpc_errors.TimedOut("u", 1)]
+    (landed,) = scene.caller.answers["SubmitPreCommit"]
+    if claims:
+        scene.caller.answers["Damocles.Claim"] = [*away, *away, 7]
+    else:
+        scene.caller.answers["SubmitPreCommit"] = [*away, *away, landed]
+    answers = scene.caller.call
+
+    async def call(method: str, params: list[Any], *, returns: object = None) -> object:
+        method, params = params[2:] if method == "Damocles.As" else (method, params)
+        return await answers(method, params, returns=returns)
+
+    scene.caller.call = call  # type: ignore[method-assign]
+    scene.holds(sector_in(State.PC2Done))
+    async with scene.running() as thread:
+        await until(lambda: thread.sector.state is State.PCSubmitted)
+    assert len(away) * 2 > scene.settings.limits.max_retries
+    assert "Pause" not in [entry.event for entry in journal.read(scene.location)]

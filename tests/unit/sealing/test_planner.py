@@ -105,6 +105,19 @@ def test_temporary_failures_are_retried_with_growing_waits_and_then_pause():
     assert NOW == sector.paused_at
 
 
+def test_a_manager_that_is_away_uses_up_no_retries():
+    """However long it is away, the same step is tried again, after 10 minutes in the end; then the budget is whole."""
+    sector, delays = at(State.PC2Done), []
+    for _ in range(2000):
+        sector, (*_, todo) = feed(sector, events.Failed("Temporary", "connection refused", away=True))
+        assert isinstance(todo, planner.Wait)
+        assert (0, todo.seconds) == (sector.retries, (sector.retry_at or 0) - NOW)
+        delays.append(todo.seconds)
+    assert [60, 120, 240, 480, 600, 600] == delays[:6]
+    assert 600 == delays[-1]
+    assert "temporary: connection refused" == sector.last_error
+
+
 def test_a_success_gives_the_retry_budget_back():
     """Retries are counted per state, so a long sector is not worn out by blips far apart."""
     sector, _ = feed(at(State.PC2Done), events.Failed("Temporary", "x"), events.Wake())

@@ -78,7 +78,7 @@ def test_the_history_can_be_read_beside_the_worker_and_is_never_changed(store):
             event="Failed",
             seconds=1.25,
             error="boom",
-            detail='{"level":"Permanent"}',
+            detail='{"level":"Permanent","away":false}',
         )
         == entry
     )
