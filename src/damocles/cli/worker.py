@@ -3,6 +3,7 @@
 A module is imported when its command runs. `processor` and `--version` do not even import the parser.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
+    if given[:1] == ["daemon"]:
+        # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from damocles.cli import common
 
     return common.run(_app(), _connection_last(given))

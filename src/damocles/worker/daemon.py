@@ -54,7 +54,7 @@ CANNOT_START = (StartError, errors.ListenError, access.Unusable, stage_errors.Ch
 
 
 async def run(loaded: config.Loaded) -> int:
-    """Run the worker until it is told to stop; return the exit code.
+    """Run the worker until it is told to stop, which it may be before it has started; return the exit code.
 
     Raises:
         StartError: The manager does not know an attached store, or no thread can run.
@@ -62,6 +62,13 @@ async def run(loaded: config.Loaded) -> int:
         rpc.errors.ListenError: The control API's address is in use.
         stages.errors.ChildNotReady: A configured processor does not come up.
     """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        await _run(loaded, received)
+    log.info("worker stopped")
+    return 0
+
+
+async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -> None:
     settings = loaded.config
     for problem in loaded.warnings:
         log.warning("configuration", file=str(loaded.file), problem=str(problem))
@@ -95,7 +102,7 @@ async def run(loaded: config.Loaded) -> int:
         log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
-            tasks.start_soon(_signals, all_threads, settings.worker.shutdown_grace, working)
+            tasks.start_soon(_obey, received, all_threads, settings.worker.shutdown_grace, working)
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
@@ -106,8 +113,6 @@ async def run(loaded: config.Loaded) -> int:
                     for thread in all_threads:
                         sealing.start_soon(thread.run)
             tasks.cancel_scope.cancel()
-    log.info("worker stopped")
-    return 0
 
 
 def _tally(settings: config.Config) -> "metrics.Tally | None":
@@ -299,18 +304,22 @@ async def _check_stores(
         thread.wake()
 
 
-async def _signals(all_threads: list[threads.SealingThread], grace_seconds: float, working: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+async def _obey(
+    received: AsyncIterator[signal.Signals],
+    all_threads: list[threads.SealingThread],
+    grace_seconds: float,
+    working: anyio.CancelScope,
+) -> None:
+    async for number in received:
+        log.info("stopping: no new stage begins", signal=signal.Signals(number).name, grace_seconds=grace_seconds)
+        break
+    for thread in all_threads:
+        thread.stop()
+    with anyio.move_on_after(grace_seconds):
         async for number in received:
-            log.info("stopping: no new stage begins", signal=signal.Signals(number).name, grace_seconds=grace_seconds)
+            log.warning("stopping at once", signal=signal.Signals(number).name)
             break
-        for thread in all_threads:
-            thread.stop()
-        with anyio.move_on_after(grace_seconds):
-            async for number in received:
-                log.warning("stopping at once", signal=signal.Signals(number).name)
-                break
-        working.cancel(reason="shutdown")
+    working.cancel(reason="shutdown")
 
 
 def main(loaded: config.Loaded) -> int:

@@ -4,10 +4,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
-from damocles.testing.farm import Farm, stop, wait_until
+from damocles.testing.farm import Farm, program, stop, wait_until
 from damocles.wire import control
 
 
@@ -116,3 +117,26 @@ def test_trouble_of_one_thread_leaves_the_others_at_work(tmp_path, trouble):
         broken = wait_until(lambda: f.thread(0).last_error and f.thread(0), "the trouble is shown")
         assert ("Paused", None) == (broken.thread_state.state, broken.job_id)
         assert str(f.stores[0]) in broken.last_error
+
+
+@pytest.mark.parametrize("command", ["worker", "manager"])
+def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_in_order(tmp_path, command):
+    """SIGTERM while the configuration is still being read is exit code 0, as later on."""
+    file = tmp_path / "alerts.toml"
+    os.mkfifo(file)
+    options = {
+        "worker": ("damocles-worker", "daemon", "-c", str(file)),
+        "manager": (
+            "damocles-manager",
+            "mock",
+            "--miner=1",
+            "--sector-size=2KiB",
+            "--home",
+            str(tmp_path),
+            "--alerts",
+            str(file),
+        ),
+    }
+    with subprocess.Popen([program(options[command][0]), *options[command][1:]]) as daemon, file.open("wb"):
+        daemon.terminate()  # it has opened the file, and waits for what is in there
+        assert 0 == daemon.wait(30)
