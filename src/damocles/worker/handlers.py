@@ -5,7 +5,8 @@ killed at any point and is then run again from the start, so each says what a ha
 """
 
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -276,7 +277,9 @@ async def stage_pieces(job: Job, deals: Sequence[seal.SectorPiece]) -> list[task
     staged = job.place.staged_file
     task = await in_thread(pieces.add_pieces, job.id, job.sector.proof_type, deals, job.pieces, staged)
     await in_thread(make_empty_file, staged)
-    infos: list[tasks.PieceInfo] = await job.run("add_pieces", task)
+    fetched = any(isinstance(source.piece_file, dict) and "url" in source.piece_file for source in task.pieces)
+    with try_again() if fetched else nullcontext():
+        infos: list[tasks.PieceInfo] = await job.run("add_pieces", task)
     if deals:
         pieces.check_staged(job.id, deals, infos)
     return infos
@@ -435,6 +438,18 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
     except OSError as error:
         msg = f"{error.strerror}: {error.filename}"
         raise failures.Critical(msg) from error
+
+
+@contextmanager
+def try_again() -> Iterator[None]:
+    """Take a failure of a stage that talks to another machine for temporary.
+
+    The other side may be away, or full, for a while; the budget of retries ends it.
+    """
+    try:
+        yield
+    except failures.Permanent as error:
+        raise failures.Temporary(str(error)) from error
 
 
 def make_empty_file(path: Path) -> None:

@@ -200,11 +200,8 @@ def _cid(text: str, what: str) -> str:
 
 
 async def _upload(job: Job, file: Path, url: str, headers: dict[str, str]) -> None:
-    try:
+    with handlers.try_again():
         await job.run("upload", tasks.Upload(str(file), url, headers))
-    except failures.Permanent as error:
-        # The other side may be away, or full, for a while; the budget of retries ends it.
-        raise failures.Temporary(str(error)) from error
 
 
 async def _copy(job: Job, file: Path, target: Path, store: tasks.StoreInfo | None) -> None:

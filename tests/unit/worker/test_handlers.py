@@ -167,6 +167,20 @@ async def test_staged_pieces_are_checked(bench: Bench, sector: Make) -> None:
     assert [] == bench.ran[2][1].pieces
 
 
+@pytest.mark.parametrize(("local", "level"), [(False, failures.Temporary), (True, failures.Permanent)])
+async def test_a_download_that_fails_is_tried_again(
+    bench: Bench, sector: Make, tmp_path: Path, local: bool, level: type[failures.Failure]
+) -> None:
+    """Where a piece comes from may be away for a while, as where one is uploaded to; a file of this machine is not."""
+    if local:
+        (tmp_path / FILLER.piece.cid).touch()
+        bench.pieces = replace(bench.pieces, folders=(tmp_path,))
+    bench.stages["add_pieces"] = failures.Permanent("broken")
+    deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
+    with pytest.raises(level, match="broken"):
+        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+
+
 async def test_an_unreadable_folder_of_pieces_is_for_an_operator(bench: Bench, sector: Make, tmp_path: Path) -> None:
     """A folder that cannot be looked at might have the piece: the manager is not asked instead."""
     loop = tmp_path / "loop"
