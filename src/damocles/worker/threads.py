@@ -274,6 +274,7 @@ class SealingThread:
             action = await self._apply(store, event, seconds)
             if self._asked is not None:
                 asked, self._asked = self._asked, None
+                # A sector that is over needs no more than its end; giving up needs a sector.
                 if not _is_end(action) and self.sector.job_id:
                     action = await self._apply(store, asked, None)
             if self._pausing and not _is_end(action):
@@ -330,9 +331,7 @@ class SealingThread:
         except failures.Failure as failure:
             log.error("sealing failed", sector=str(sector.job_id), state=sector.state, failure=failure.text)
             return _failed(failure)
-        except Exception as error:
-            # A defect of ours must not end the thread: it pauses, the sector stays as recorded.
-            log.exception("action broke", sector=str(sector.job_id), state=sector.state, action=action)
+        except Exception as error:  # noqa: BLE001 - a defect must not end the thread: the sector stays as recorded
             return _failed(_defect(error))
 
     async def _perform(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
@@ -661,9 +660,11 @@ def _failed(failure: failures.Failure) -> events.Failed:
 
 
 def _defect(error: Exception) -> failures.Critical:
-    """Return the failure for what a thread cannot go on with; our own errors say all in their text."""
-    said = isinstance(error, sealing.StoreError | journal.JournalError | planner.UnexpectedEvent)
-    return failures.Critical(str(error) if said else f"{type(error).__name__}: {error}")
+    """Return the failure for what a thread cannot go on with; what nobody expected leaves its traceback in the log."""
+    if isinstance(error, sealing.StoreError | journal.JournalError | planner.UnexpectedEvent):
+        return failures.Critical(str(error))
+    log.error("unexpected error", exc_info=error)
+    return failures.Critical(f"{type(error).__name__}: {error}")
 
 
 class _Stopped(BaseException):  # like a cancellation: no handler takes it for an error
