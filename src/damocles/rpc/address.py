@@ -7,6 +7,7 @@
 Every malformed address is a `ValueError` that shows the forms that would do.
 """
 
+import re
 import socket
 import urllib.parse
 from typing import NamedTuple
@@ -17,6 +18,7 @@ WORKER_PORT = 17890
 
 _HOST_PROTOCOLS = {"ip4": socket.AF_INET, "ip6": socket.AF_INET6, "dns": None, "dns4": None, "dns6": None}
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _FORMS = "write http://10.0.0.1:1789, 10.0.0.1:1789 or /ip4/10.0.0.1/tcp/1789"
 
 
@@ -51,9 +53,9 @@ def host_port(text: str, default_port: int) -> Endpoint:
         host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
         if ":" in host and not _is_ip(host, socket.AF_INET6):
             raise ValueError(f"{text!r} is not an address: expected host:port, like 10.0.0.7:17890")
-    if (not host and not port) or any(c in host for c in "/ @?#"):
+    if not host and not port:
         raise ValueError(f"{text!r} is not an address: expected host:port, like 10.0.0.7:17890")
-    return Endpoint(host, _port(port, text) if port else default_port)
+    return Endpoint(_host(host, text), _port(port, text) if port else default_port)
 
 
 def manager_url(text: str) -> str:
@@ -99,7 +101,7 @@ def _multiaddr(text: str) -> tuple[str, Endpoint]:
             family = _HOST_PROTOCOLS[name]
             if not value or (family is not None and not _is_ip(value, family)):
                 raise ValueError(f"{text!r}: {value!r} does not fit {name}; {_FORMS}")
-            host = value
+            host = _host(value, text)
     if not host or not port:
         raise ValueError(f"{text!r} has no {'port' if host else 'host'}: {_FORMS}")
     return scheme, Endpoint(host, port)
@@ -114,7 +116,20 @@ def _url(text: str) -> tuple[str, Endpoint]:
     scheme = _SCHEMES.get(url.scheme)
     if scheme is None or not url.hostname:
         raise ValueError(f"{text!r} is not the URL of a daemon: {_FORMS}")
-    return scheme, Endpoint(url.hostname, port or (443 if scheme == "https" else 80))
+    return scheme, Endpoint(_host(url.hostname, text), port or (443 if scheme == "https" else 80))
+
+
+def _host(text: str, whole: str) -> str:
+    """Return a host as name servers know it: an IP address, a name in ASCII, or nothing."""
+    if not text or _is_ip(text, socket.AF_INET) or _is_ip(text, socket.AF_INET6):
+        return text
+    try:
+        name = text.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ValueError(f"{whole!r}: {text!r} is not the name of a host ({error}); {_FORMS}") from error
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{whole!r}: {text!r} is not the name of a host; {_FORMS}")
+    return name
 
 
 def _port(text: str, whole: str) -> int:

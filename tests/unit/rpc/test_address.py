@@ -20,6 +20,7 @@ from damocles.rpc import address
         ("wss://sealer.example", "https://sealer.example:443/rpc/v0"),
         ("http://[fd00::7]:1789", "http://[fd00::7]:1789/rpc/v0"),
         ("10.0.0.1:1790", "http://10.0.0.1:1790/rpc/v0"),
+        ("b\u00fccher.example:1", "http://xn--bcher-kva.example:1/rpc/v0"),
         (" sealer.example ", "http://sealer.example:1789/rpc/v0"),
         (":1789", "http://127.0.0.1:1789/rpc/v0"),
         ("0.0.0.0:1789", "http://127.0.0.1:1789/rpc/v0"),
@@ -74,6 +75,12 @@ def test_worker_addresses(text: str, url: str) -> None:
         "[fd00::7]1789",
         "[10.0.0.1]:1789",
         "a:b:c",
+        "http://exa..mple:1789",
+        "exa..mple",
+        "ex\u0430mple..com:1",
+        "a\x1b[31m:1",
+        "/dns/exa..mple/tcp/1789",
+        "x" * 64 + ":1789",
     ],
 )
 def test_malformed_addresses(text: str) -> None:
