@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from cyclopts import App
 from msgspec import structs
 
-from damocles.cli import common, fleet_options, fleet_views, manager_at, worker_at
-from damocles.wire import codec, control
+from damocles.cli import common, fleet_options, manager_at, worker_at
+from damocles.wire import codec, control, units
 
 manager_app = App(name="audit", version_flags=[])
 worker_app = App(name="audit", version_flags=[])
@@ -102,7 +102,7 @@ def _show(entries: Iterable[control.AuditEntry], *, as_json: bool) -> int:
 def _cells(entry: control.AuditEntry) -> list[str]:
     params = ", ".join(map(_brief, entry.params)) if isinstance(entry.params, list) else _brief(entry.params)
     return [
-        fleet_views.moment(entry.at),
+        units.moment(entry.at),
         entry.who,
         entry.address,
         entry.what.partition(".")[2] or entry.what,

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Protocol
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, fleet_views, manager_at, worker_at
+from damocles.cli import common, fleet_options, manager_at, worker_at
 from damocles.rpc import access, tokens
-from damocles.wire import codec, control
+from damocles.wire import codec, control, units
 
 manager_app = App(name="auth", version_flags=[])
 worker_app = App(name="auth", version_flags=[])
@@ -149,5 +149,5 @@ def _revoke(connection: AbstractContextManager[_Calls], name: str) -> int:
 
 def _cells(token: control.Token, now: float) -> Sequence[str]:
     state = "revoked" if token.revoked else "expired" if token.expires and token.expires <= now else "valid"
-    times = [fleet_views.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
+    times = [units.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
     return [token.name, token.scope, token.id, state, times[0], token.created_by, times[1], times[2]]

@@ -3,7 +3,6 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 
 from damocles.cli import common
 from damocles.wire import control, units
@@ -34,7 +33,7 @@ def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wid
     if not wide:
         return info.name, info.dest, *first, str(summary.errors), ping
     newer = (str(count) for count in (summary.running, summary.waiting, summary.errors))
-    since = moment(worker.transitions[-1].at) if worker.transitions else "-"
+    since = units.moment(worker.transitions[-1].at) if worker.transitions else "-"
     return info.name, info.dest, info.version, *first, *newer, ping, worker.status or "-", since
 
 
@@ -83,8 +82,8 @@ def waits_for(thread: control.ThreadDetail) -> str:
     if waiting is None:
         text = "-"
     else:
-        until = f" until {moment(waiting.until)}" if waiting.until is not None else ""
-        text = f"{waiting.what} since {moment(waiting.since)}{until}"
+        until = f" until {units.moment(waiting.until)}" if waiting.until is not None else ""
+        text = f"{waiting.what} since {units.moment(waiting.since)}{until}"
     if thread.pausing:
         text += ", then pauses"
     return text
@@ -107,7 +106,7 @@ def print_history(entries: Iterable[control.HistoryEntry]) -> None:
         _HISTORY,
         [
             (
-                moment(entry.at),
+                units.moment(entry.at),
                 entry.worker or "-",
                 entry.location or "-",
                 str(entry.attempt),
@@ -141,7 +140,7 @@ def print_log(lines: Iterable[control.LogLine]) -> int:
     """Print lines of stages as they come, until Ctrl-C."""
     try:
         for each in lines:
-            print(f"{moment(each.at)} {each.stage}[{each.pid}] {each.text}", flush=True)
+            print(f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}", flush=True)
     except KeyboardInterrupt:
         print(file=sys.stderr)
     return common.OK
@@ -167,11 +166,6 @@ def again(show: Callable[[], int], *, watch: bool) -> int:
                 print()
     except KeyboardInterrupt:
         return common.OK
-
-
-def moment(at: float) -> str:
-    """Write a time."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _or_null(value: str | None) -> str:

@@ -40,7 +40,7 @@ def list_(
         for mute in board.mutes:
             what = f"{mute.rule} {mute.subject}".rstrip()
             note = f": {mute.note}" if mute.note else ""
-            common.hint(f"muted until {fleet_views.moment(mute.until)}: {what}, by {mute.by}{note}")
+            common.hint(f"muted until {units.moment(mute.until)}: {what}, by {mute.by}{note}")
         if board.looked_at is None:
             common.warning("the manager has not looked at its workers yet")
         return common.OK
@@ -106,7 +106,7 @@ def _mute(
     if as_json:
         common.print_json(codec.to_builtins(made))
     else:
-        until = f"muted until {fleet_views.moment(made.until)}" if seconds else "not muted any more"
+        until = f"muted until {units.moment(made.until)}" if seconds else "not muted any more"
         print(f"{made.rule} {made.subject}".rstrip() + f": {until}")
     return common.OK
 

@@ -1,7 +1,6 @@
 """`damocles-worker store`: make stores, show what happened in one."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -148,7 +147,7 @@ def _make(locations: list[Path], init: Callable[[Path], None], *, json: bool) ->
 def _row(entry: journal.Entry) -> tuple[str, ...]:
     state = entry.state if entry.state == entry.prev else f"{entry.prev} -> {entry.state}"
     return (
-        datetime.fromtimestamp(entry.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        units.moment(entry.at),
         entry.sector or "-",
         str(entry.attempt),
         state,

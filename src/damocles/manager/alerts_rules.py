@@ -7,7 +7,6 @@ An alert is kept as it is while its subject cannot be seen: a worker that does n
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from msgspec import structs
 
@@ -17,6 +16,7 @@ WARNING, CRITICAL = "warning", "critical"
 REPEAT_SECONDS = 4 * 3600.0
 
 _NO_PARAMETERS = "No cached parameters"
+_MINER_DIGITS = 20  # of 64 bits
 _ERROR_CHARACTERS = 400  # a message about missing parameters has 350 and a path
 _LIVE, _LATE, _LOST = "live", "late", "lost"
 
@@ -221,7 +221,7 @@ def _thread_paused(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             since = thread.paused_at if thread.paused_at is not None else thread.since
             why = _excerpt(thread.info.last_error) or "somebody asked for it, or a drain"
             resume = f"damocles-manager util worker resume {thread.worker} {thread.info.index}"
-            yield _of(thread, f"paused at {_state(thread)} since {_moment(since)}: {why}; go on: {resume}", since)
+            yield _of(thread, f"paused at {_state(thread)} since {units.moment(since)}: {why}; go on: {resume}", since)
 
 
 def _thread_erroring(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
@@ -257,7 +257,7 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
         if now - thread.since > limit_seconds:
             usual = units.human_duration(typical.median_seconds)
             text = (
-                f"{thread.info.job_stage or thread.info.job_state} runs since {_moment(thread.since)}, usual is {usual}"
+                f"{thread.info.job_stage or thread.info.job_state} runs since {units.moment(thread.since)}, usual is {usual}"
                 f" (median of {typical.samples}); look: damocles-manager util worker logs {thread.worker}"
                 f" {thread.info.index}"
             )
@@ -268,7 +268,7 @@ def _worker_late(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for worker in _still_there(snapshot):
         if worker.status != _LATE:
             continue
-        text = f"two pings are missing, the last one came at {_moment(worker.last_ping)} from {worker.info.dest}"
+        text = f"two pings are missing, the last one came at {units.moment(worker.last_ping)} from {worker.info.dest}"
         yield Finding(subject=worker.info.name, text=text, since=worker.last_ping, worker=worker.info.name)
 
 
@@ -278,7 +278,7 @@ def _worker_lost(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             continue
         name = worker.info.name
         text = (
-            f"no ping since {_moment(worker.last_ping)} from {worker.info.dest}; if it is gone for good:"
+            f"no ping since {units.moment(worker.last_ping)} from {worker.info.dest}; if it is gone for good:"
             f" damocles-manager util worker remove {name}"
         )
         yield Finding(subject=name, text=text, since=worker.last_ping, worker=name)
@@ -351,8 +351,4 @@ def _excerpt(error: str | None) -> str:
 def _miner(thread: control.ThreadDetail) -> int:
     """Return the miner of the thread's sector, -1 without one."""
     miner, _, _ = (thread.sector or "").removeprefix("s-t0").removeprefix("s-f0").partition("-")
-    return int(miner) if miner.isdecimal() else -1
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return int(miner) if miner.isdecimal() and len(miner) <= _MINER_DIGITS else -1

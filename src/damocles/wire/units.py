@@ -1,10 +1,11 @@
-"""Durations and sizes as people write them in configs and as the two programs print them.
+"""Durations, times and sizes as people write them in configs and as the two programs print them.
 
 Three notations meet here: Rust's humantime (`1h 2m 5s`, the worker), Go's durations (`1h2m5s`, the manager) and
 binary byte sizes (`32GiB`).
 """
 
 import re
+from datetime import UTC, datetime
 
 _UNIT_SECONDS = {
     "ns": 1e-9, "nsec": 1e-9,
@@ -79,6 +80,14 @@ def _decimal(value: int, unit: int) -> str:
         return str(whole)
     digits = str(fraction).rjust(len(str(unit)) - 1, "0").rstrip("0")
     return f"{whole}.{digits}"
+
+
+def moment(at: float) -> str:
+    """Write a unix time as UTC in ISO 8601, or with an `@` as it is where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"@{at:g}"
 
 
 def parse_size(text: str) -> int:
