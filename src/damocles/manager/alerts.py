@@ -15,7 +15,6 @@ import anyio
 import msgspec
 import structlog
 from msgspec import structs
-from sqlalchemy import exc as sql_errors
 
 from damocles import beside
 from damocles.manager import (
@@ -90,8 +89,9 @@ class Alerts:
         while True:
             try:
                 await self.look()
-            except sql_errors.SQLAlchemyError as error:
-                log.error("alerts: the database cannot be used; trying again", error=str(error))
+            except Exception:
+                # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
+                log.exception("alerts: the look failed; trying again")
             await anyio.sleep(self._config.interval_seconds)
 
     async def look(self) -> None:

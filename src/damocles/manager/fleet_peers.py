@@ -7,11 +7,14 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
+import structlog
 
 from damocles.rpc import address, client, errors, tls
 from damocles.sealing import operations
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 Connect: TypeAlias = Callable[[str, client.Token], AbstractAsyncContextManager[client.Client]]
 
@@ -48,9 +51,9 @@ class Peers:
             if dest not in self._clients:
                 try:
                     entering = self._connect(dest, partial(self._tokens.get, dest))
+                    self._clients[dest] = await self._stack.enter_async_context(entering)
                 except ValueError as error:
                     raise errors.Unreachable(dest, str(error)) from error
-                self._clients[dest] = await self._stack.enter_async_context(entering)
             return self._clients[dest]
 
     async def hold(
@@ -59,7 +62,7 @@ class Peers:
         """Hold a dialogue with the worker at `dest`, all of it within `timeout_seconds`.
 
         Raises:
-            operations.Unanswered: From the dialogue.
+            operations.Unanswered: From the dialogue; or the worker answers what the dialogue cannot bear.
         """
         deadline = anyio.current_time() + timeout_seconds
         self._tokens[dest] = token
@@ -85,6 +88,13 @@ class Peers:
         except StopIteration as end:
             result: T = end.value
             return result
+        except operations.Unanswered:
+            raise
+        except Exception as error:
+            # What one worker says must not be the end of a look at all of them.
+            log.exception("the answers of a worker cannot be used", dest=dest)
+            reason = f"its answer cannot be used ({type(error).__name__}: {error}); see the manager's log"
+            raise operations.Unanswered(operations.Refused(reason)) from error
 
 
 @contextlib.asynccontextmanager

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
-from sqlalchemy import exc as sql_errors
 
 from damocles.manager import workers
 from damocles.wire import control
@@ -137,7 +136,7 @@ class Watch:
         """Look at every worker; one may have pinged another manager on the same database meanwhile."""
         try:
             rows: Mapping[str, workers.Row] = {row.info.name: row for row in await self._registry()}
-        except sql_errors.SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 (the timer is the daemon's, and must outlive any row)
             log.warning("the registry of workers cannot be read; going by the pings heard", error=str(error))
         else:
             for name in self._known.keys() - rows.keys():

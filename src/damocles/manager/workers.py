@@ -9,9 +9,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from damocles.manager import errors
 from damocles.manager.db import tables
+from damocles.rpc import address, tokens
 from damocles.wire import codec, fleet
 
 _workers = tables.workers
+
+_MOST_CHARACTERS = 255  # of a name, a destination or a version
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,9 @@ def ping(tx: Connection, info: fleet.WorkerInfo, now: float, token: str | None =
     The token never outlives its ping: else whoever pings under another worker's name would be sent its token.
 
     Raises:
-        errors.ManagerError: Name or destination is empty.
+        errors.ManagerError: Name, destination or token are none.
     """
-    if not info.name:
-        msg = "worker name is required"
-        raise errors.ManagerError(msg)
-    if not info.dest:
-        msg = "worker dest is required"
-        raise errors.ManagerError(msg)
+    _check(info, token)
     values = {"info": codec.encode(info).decode(), "last_ping": now, "token": token}
     if tx.execute(update(_workers).where(_workers.c.name == info.name).values(values)).rowcount == 0:
         tx.execute(insert(_workers).values(name=info.name, **values))
@@ -63,6 +61,23 @@ def select_rows(tx: Connection) -> list[Row]:
 def remove(tx: Connection, name: str) -> None:
     """Forget a worker; an unknown name is no error."""
     tx.execute(delete(_workers).where(_workers.c.name == name))
+
+
+def _check(info: fleet.WorkerInfo, token: str | None) -> None:
+    """Refuse what could not be shown or called later, when nobody would know where it came from."""
+    for what, text in (("name", info.name), ("dest", info.dest)):
+        if not text:
+            raise errors.ManagerError(f"worker {what} is required")
+    for what, text in (("name", info.name), ("dest", info.dest), ("version", info.version)):
+        if len(text) > _MOST_CHARACTERS or not text.isprintable():
+            msg = f"worker {what} must be at most {_MOST_CHARACTERS} printable characters: {text[:_MOST_CHARACTERS]!r}"
+            raise errors.ManagerError(msg)
+    try:
+        address.worker_url(info.dest)
+    except ValueError as error:
+        raise errors.ManagerError(f"worker dest: {error}") from error
+    if token is not None and not tokens.is_token(token):
+        raise errors.ManagerError("the token to call the worker with is none")
 
 
 def _ping_info(info: str, last_ping: float) -> fleet.PingInfo:

@@ -42,7 +42,10 @@ class Client:
         timeout_seconds: float,
     ) -> None:
         self.url = url
-        self._url = httpx2.URL(url)
+        try:
+            self._url = httpx2.URL(url)
+        except httpx2.InvalidURL as exc:  # which is no ValueError
+            raise ValueError(f"{url!r} is not a URL: {exc}") from exc
         # The transport, not AsyncClient: no cookies, redirects, proxies or log line for each call, half the CPU.
         self._transport = transport
         self._further = headers
@@ -87,6 +90,8 @@ class Client:
             raise errors.BadAnswer(self.url, f"no HTTP, {messages.excerpt(str(exc).encode())}") from exc
         except httpx2.TransportError as exc:
             raise errors.Disconnected(self.url, errors.reason_of(exc)) from exc
+        except ValueError as exc:  # a host or a header that cannot be written as bytes
+            raise errors.Unreachable(self.url, str(exc)) from exc
         return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
 
     async def _exchange(self, body: bytes) -> tuple[int, bytes]:
@@ -118,7 +123,11 @@ async def connect(
     timeout_seconds: float = TIMEOUT_SECONDS,
     trust: tls.Trust = None,
 ) -> AsyncIterator[Client]:
-    """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects. `trust`: see `rpc.tls`."""
+    """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects. `trust`: see `rpc.tls`.
+
+    Raises:
+        ValueError: `url` is no URL.
+    """
     # Without TLS the authorities of the system need not be loaded: 20 ms and some MB.
     context = tls.client_context(trust) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)

@@ -7,12 +7,14 @@ is the SHA-256 of the whole text. No salt and no slow hash: 256 random bits cann
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 PREFIX = "dmc_"
 FILE_NAME = "token"  # in a daemon's home, for the command line on its own machine
 _ID_CHARACTERS = 12
+_FORM = re.compile(PREFIX + r"[A-Za-z0-9_-]{1,200}")
 
 
 def mint() -> str:
@@ -23,6 +25,11 @@ def mint() -> str:
 def id_of(text: str) -> str:
     """Return the part of a token that may be shown."""
     return text.removeprefix(PREFIX)[:_ID_CHARACTERS]
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text could be a token: what else is sent as one may not even fit into a header."""
+    return _FORM.fullmatch(text) is not None
 
 
 def digest(text: str) -> str:
@@ -38,7 +45,7 @@ def read_file(path: Path) -> str:
         ValueError: It holds no token.
     """
     text = path.read_text(encoding="ascii", errors="replace").strip()
-    if not text.startswith(PREFIX) or len(text.split()) != 1:
+    if not is_token(text):
         raise ValueError(f"{path} holds no token: expected one line that begins with {PREFIX}")
     return text
 
