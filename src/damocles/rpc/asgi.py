@@ -19,10 +19,13 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS = 30.0
+STRANGER_SECONDS = 5.0  # for the first frame of a peer whose call will be refused
 STRANGER_BODY_BYTES = 64 << 10  # of a peer whose call will be refused: enough to read its id
 # How much of a body beyond the limit is read and dropped, so that its sender gets to read why it is refused.
 _DRAIN_FACTOR = 4
 _POLICY_VIOLATION = 1008
+
+TELL = "damocles.tell"  # in the state of a scope: takes whether the peer is `known`, see `places`
 
 
 class _Refused(Exception):
@@ -68,6 +71,7 @@ def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], s
         except errors.RpcError as error:
             await respond(send, error.code, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
         else:
+            _tell(scope, known=True)
             await app(scope, receive, send)
 
     return answer
@@ -90,6 +94,7 @@ async def _answer(service: core.Service, body_seconds: float, scope: Message, re
     try:
         _admit(service.dialect, scope["method"], headers)
         strange = await service.is_stranger(call)
+        _tell(scope, known=not strange)
         limit = STRANGER_BODY_BYTES if strange else service.dialect.body_limit_bytes
         body = await _body(receive, limit, body_seconds, ", which is the limit without a valid token" * strange)
     except _Refused as refused:
@@ -113,6 +118,12 @@ def call_of(scope: Message, transport: Literal["http", "websocket"]) -> core.Cal
         token=token.strip().decode("latin-1") if kind.lower() == b"bearer" else None,
         handed=handed.decode("latin-1") if handed else None,
     )
+
+
+def _tell(scope: Message, *, known: bool) -> None:
+    """Tell the server, if it wants to know, whether calls of this peer are answered."""
+    if tell := scope.get("state", {}).get(TELL):
+        tell(known=known)
 
 
 def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) -> None:
@@ -165,11 +176,14 @@ async def _converse(service: core.Service, scope: Message, receive: Receive, sen
         with contextlib.suppress(OSError, RuntimeError):
             await send({"type": "websocket.send", "text": frame.decode()})
 
-    if await service.is_stranger(call):
+    strange = await service.is_stranger(call)
+    _tell(scope, known=not strange)
+    if strange:
         # Told why, on the first frame, because the original's command line shows only that; and then sent away.
-        async for frame in frames():
-            await send_frame((await service.answer(frame, call)).body)
-            break
+        with anyio.move_on_after(STRANGER_SECONDS):
+            async for frame in frames():
+                await send_frame((await service.answer(frame, call)).body)
+                break
         with contextlib.suppress(OSError, RuntimeError):
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return

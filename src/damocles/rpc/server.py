@@ -4,9 +4,9 @@
         print(bound)                                        # 127.0.0.1:1789
 
 What holds off slow and malformed peers: time-outs for the head of a request (here), its body (`asgi`), the pause
-between requests and the acknowledgement of what we send; limits on connections, bodies, frames and calls at once on a
-WebSocket. Not covered: a WebSocket peer that answers pings but never reads holds one connection and its write buffer;
-a handler has no time limit; connections of one peer are not counted apart from those of others.
+between requests, a TLS handshake and the acknowledgement of what we send; limits on connections (`places`), bodies,
+frames and calls at once on a WebSocket. Not covered: a WebSocket peer with a token that answers pings but never reads
+holds one connection and its write buffer; a handler has no time limit.
 """
 
 import asyncio
@@ -18,12 +18,14 @@ import ssl
 from collections.abc import AsyncIterator, Generator
 
 import anyio
+import anyio.abc
+import anyio.lowlevel
 import h11
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from damocles.rpc import address, asgi, dialects, errors
+from damocles.rpc import address, asgi, dialects, errors, places
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +34,10 @@ KEEP_ALIVE_SECONDS = 120  # longer than the 90 s after which Go's and Rust's cli
 UNACKNOWLEDGED_SECONDS = 60
 PING_SECONDS = 5  # WebSocket pings, as the manager of v0.13; a peer that is silent for PONG_SECONDS is dropped
 PONG_SECONDS = 25
+HANDSHAKE_SECONDS = 10
 CONNECTIONS = 1000
+STRANGERS_OF_A_HOST = 100
+_PAUSE_SECONDS = 1.0  # when no connection can be accepted; also what limits its warnings
 GRACE_SECONDS = 10
 
 
@@ -40,6 +45,7 @@ class _Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, plus a time limit for the head of each request, which uvicorn lacks."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -60,6 +66,9 @@ class _Protocol(H11Protocol):
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
 
+    def _should_upgrade_to_ws(self) -> bool:
+        return not self.refused and super()._should_upgrade_to_ws()
+
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -69,27 +78,67 @@ class _Protocol(H11Protocol):
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which are the daemon's, and with one tick a second instead of ten."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, taken: places.Places) -> None:
         super().__init__(config)
         self._stopping = anyio.Event()
+        self._listener = listener
+        self._places = taken
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # writes the Date header
-            with anyio.move_on_after(1):
-                await self._stopping.wait()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._accept, tasks)
+            while not await self.on_tick(0):  # writes the Date header
+                with anyio.move_on_after(1):
+                    await self._stopping.wait()
+            tasks.cancel_scope.cancel("no more connections")
+        self._listener.close()
+
+    async def _accept(self, tasks: anyio.abc.TaskGroup) -> None:
+        """Accept connections for ever; here and not by asyncio, which counts nothing and logs each that it cannot."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connected, peer = await loop.sock_accept(self._listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as exc:  # of descriptors or memory there is no more
+                log.warning("no connection can be accepted; trying again", error=errors.reason_of(exc))
+                await anyio.sleep(_PAUSE_SECONDS)
+                continue
+            tasks.start_soon(self._take, connected, self._places.take(connected, peer[0]))
+            await anyio.lowlevel.checkpoint()  # a crowd at the door must not hold up those who are inside
+
+    async def _take(self, connected: socket.socket, place: places.Place) -> None:
+        def protocol() -> _Protocol:
+            state = {**self.lifespan.state, asgi.TELL: place.tell}
+            made = _Protocol(config=self.config, server_state=self.server_state, app_state=state)
+            if place.refused:
+                made.refused, made.limit_concurrency = True, 0  # so that it answers HTTP 503
+            return made
+
+        tls = self.config.ssl
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                protocol, connected, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
+            )
+        except OSError as exc:
+            log.debug("connection refused", peer=place.host, error=errors.reason_of(exc))
 
     def stop(self) -> None:
         self.should_exit = True
         self._stopping.set()
 
-    async def run_until_stopped(self, listener: socket.socket) -> None:
+    async def run_until_stopped(self) -> None:
         """Serve until `stop`; return when no connection and no handler is left."""
-        with anyio.CancelScope(shield=True):  # ends by `stop` only, so that answers under way are still sent
-            await self.serve(sockets=[listener])
+        with (
+            self._listener,
+            anyio.CancelScope(shield=True),
+        ):  # ends by `stop` only, so that answers under way are still sent
+            await self.serve(sockets=[])  # accepts nothing itself
             # uvicorn cancels what outlives the grace period, but does not wait for it.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
@@ -109,8 +158,8 @@ async def serve(
 ) -> AsyncIterator[address.Endpoint]:
     """Serve `app` while the block runs; yield the address it listens on.
 
-    An empty host means all interfaces, port 0 a free port. Beyond `connections`, requests are answered with HTTP 503.
-    Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
+    An empty host means all interfaces, port 0 a free port. Beyond `connections`, strangers must leave, and then requests
+    are answered with HTTP 503 (see `places`). Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
 
     Raises:
         errors.ListenError: The port is in use, or the host is not one of this machine.
@@ -133,15 +182,16 @@ async def serve(
             access_log=False,
             proxy_headers=False,  # a peer does not get to say where it comes from
             server_header=False,
-            limit_concurrency=connections,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=grace_seconds,
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
-        )
+        ),
+        listener,
+        places.Places(places.affordable(connections), STRANGERS_OF_A_HOST),
     )
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.run_until_stopped, listener)
+        tasks.start_soon(server.run_until_stopped)
         log.info("listening", address=str(bound), tls=tls is not None)
         try:
             yield bound
@@ -168,6 +218,7 @@ async def _listen(host: str, port: int) -> socket.socket:
     # Accepted connections inherit both. Head and body of an answer leave in two writes: without NODELAY the second
     # waits 40 ms for an acknowledgement (asyncio sets it only on sockets that name their protocol). With the time-out
     # a peer that stops reading, or vanishes, cannot hold what we send for ever.
+    listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000)
     return listener

@@ -1,9 +1,12 @@
 """Tokens over HTTP paths, WebSocket and TLS; peers without tokens; addresses that others reach."""
 
+import asyncio
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 import structlog.testing
@@ -16,7 +19,7 @@ from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.manager import daemon, sectors
 from damocles.manager import errors as manager_errors
-from damocles.rpc import access, address, asgi, client, errors, sync, tls
+from damocles.rpc import access, address, asgi, client, errors, server, sync, tls
 from damocles.rpc.access import Scope
 from damocles.wire import fleet
 from damocles.wire.sectors import SealProof, SectorSize
@@ -109,6 +112,36 @@ class TestWebSocket:
             assert closed.value.rcvd is not None
             assert 1008 == closed.value.rcvd.code
 
+    async def test_without_it_silence_is_ended(
+        self, start_manager: StartManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever has no token and says nothing is sent away, though it answers pings; admitted peers may rest."""
+        monkeypatch.setattr(asgi, "STRANGER_SECONDS", 0.05)
+        async with start_manager() as manager, connect(manager.url.replace("http", "ws")) as peer:
+            with pytest.raises(ConnectionClosed) as closed:
+                await peer.recv()
+            assert closed.value.rcvd is not None
+            assert 1008 == closed.value.rcvd.code
+        async with (
+            start_manager(admit=access.networks(["127.0.0.0/8"])) as manager,
+            connect(manager.url.replace("http", "ws")) as peer,
+        ):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(peer.recv(), 0.3)
+            await peer.send(call_body("Venus.Version"))
+            assert "result" in json.loads(await peer.recv())
+
+    async def test_silent_ones_hold_nobody_up(
+        self, start_manager: StartManager, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many peers without a token are connected, one with a token is served."""
+        monkeypatch.setattr(server, "STRANGERS_OF_A_HOST", 5)
+        async with start_manager() as manager, contextlib.AsyncExitStack() as crowd:
+            for _ in range(8):
+                await crowd.enter_async_context(connect(manager.url.replace("http", "ws")))
+            assert (await manager.call("Venus.Version")).startswith("v")
+            assert 401 == await _status(manager.url)
+
     @pytest.mark.parametrize("path", ["/metrics", "/healthcheck", "/nothing"])
     async def test_no_other_path_converses(self, start_manager: StartManager, path: str) -> None:
         """Not even an admin opens a WebSocket elsewhere."""
@@ -167,6 +200,26 @@ class TestTLS:
             async with client.connect(plain, token=manager.token) as peer:
                 with pytest.raises(errors.CallError):
                     await peer.call("Venus.Version", returns=str)
+
+    async def test_silence_in_place_of_a_handshake_is_ended(
+        self, start_manager: StartManager, farm: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever does not begin TLS leaves after some seconds, or earlier for another that comes."""
+        monkeypatch.setattr(server, "STRANGERS_OF_A_HOST", 2)
+        for seconds, others in ((0.1, 0), (60, 2)):
+            monkeypatch.setattr(server, "HANDSHAKE_SECONDS", seconds)
+            async with (
+                start_manager(certificate=self.certificate(farm)) as manager,
+                contextlib.AsyncExitStack() as crowd,
+            ):
+                where = address.host_port(manager.url.split("/")[2], 0)
+                silent = await crowd.enter_async_context(await anyio.connect_tcp(*where))
+                for _ in range(others):
+                    await crowd.enter_async_context(await anyio.connect_tcp(*where))
+                with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await silent.receive()
+                async with client.connect(manager.url, token=manager.token, trust=farm / "ca.pem") as peer:
+                    assert (await peer.call("Venus.Version", returns=str)).startswith("v")
 
     async def test_another_authority_is_told(
         self, start_manager: StartManager, farm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -270,6 +323,12 @@ class TestExposure:
         assert 2 == manager_cli.main([*common, "--admit", "10.0.0.0/8x"])
         assert "is neither an address nor a network" in capsys.readouterr().err
         assert not home.exists()
+
+
+async def _status(url: str) -> int:
+    async with httpx2.AsyncClient() as http:
+        answer = await http.post(url, json={"id": 1, "method": "Venus.Version"})
+    return answer.status_code
 
 
 def _sync_version(manager: Daemon, trust: Path) -> None:

@@ -1,13 +1,18 @@
 """Slow, malformed and too many peers, and what they cannot do to others."""
 
+import asyncio
 import contextlib
+import errno
+import resource
+import socket
 from typing import Any
 
 import anyio
 import pytest
+import structlog.testing
 from anyio.abc import SocketStream
 
-from damocles.rpc import address, client, core, errors, server, site
+from damocles.rpc import address, client, core, errors, places, server, site
 
 HEAD = b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\n"
 
@@ -122,13 +127,72 @@ async def test_too_many_connections_are_turned_away(manager: core.Service) -> No
     async with server.serve(site.manager_app(manager), "127.0.0.1", 0, connections=3) as where:
         async with contextlib.AsyncExitStack() as crowd:
             for _ in range(3):
-                await crowd.enter_async_context(await anyio.connect_tcp(where.host, where.port))
-            async with await anyio.connect_tcp(where.host, where.port) as peer:
-                await peer.send(HEAD + b"Content-Length: 0\r\n\r\n")
-                assert (await rest(peer)).startswith(b"HTTP/1.1 503 ")
+                known = await crowd.enter_async_context(client.connect(address.manager_url(str(where))))
+                assert "x" == await known.call("Venus.Echo", ["x"], returns=str)
+            for upgrade in (b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"):
+                async with await anyio.connect_tcp(where.host, where.port) as peer:
+                    await peer.send(HEAD + upgrade + b"Content-Length: 0\r\n\r\n")
+                    assert (await rest(peer)).startswith(b"HTTP/1.1 503 ")
         with anyio.fail_after(10):
             while not await served(where):
                 await anyio.sleep(0.01)
+
+
+async def test_silent_connections_make_room(manager: core.Service) -> None:
+    """When all places are taken, whoever has said nothing for the longest time leaves for the one that comes."""
+    async with (
+        server.serve(site.manager_app(manager), "127.0.0.1", 0, connections=3) as where,
+        client.connect(address.manager_url(str(where))) as known,
+        await anyio.connect_tcp(where.host, where.port) as first,
+        await anyio.connect_tcp(where.host, where.port) as second,
+    ):
+        before = (await known.call("Venus.Whoami", returns=list[Any]))[1]
+        assert await healthy(where)
+        assert b"" == await rest(first)
+        await second.send(HEAD + b"Content-Length: 0\r\n\r\n")
+        assert (await second.receive()).startswith(b"HTTP/1.1 ")
+        assert before == (await known.call("Venus.Whoami", returns=list[Any]))[1]
+
+
+async def test_a_host_has_few_places_for_strangers(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent connections from one address push out each other, long before all places are taken."""
+    monkeypatch.setattr(server, "STRANGERS_OF_A_HOST", 2)
+    async with (
+        server.serve(site.manager_app(manager), "127.0.0.1", 0) as where,
+        await anyio.connect_tcp(where.host, where.port) as first,
+        await anyio.connect_tcp(where.host, where.port),
+        await anyio.connect_tcp(where.host, where.port),
+    ):
+        assert b"" == await rest(first)
+        assert await healthy(where)
+
+
+async def test_missing_descriptors_are_waited_for(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot accept says so once in a while, and goes on as soon as it can."""
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")] * 3
+
+    async def scarce(listener: socket.socket) -> Any:
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    monkeypatch.setattr(server, "_PAUSE_SECONDS", 0.01)
+    with structlog.testing.capture_logs() as logs:
+        async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
+            assert await healthy(where)
+    assert ["Too many open files"] * 3 == [entry["error"] for entry in logs if "error" in entry]
+
+
+@pytest.mark.parametrize(("limits", "places_left"), [((256, 1200), 1000), ((1024, 1024), 824), ((64, 64), 1)])
+def test_all_descriptors_are_taken(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], places_left: int) -> None:
+    """The limit of the process is raised as far as it may be, and no more connections are taken than it allows."""
+    wanted = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: wanted.append(both))
+    assert places_left == places.affordable(1000)
+    assert [(limits[1], limits[1])] * (limits[0] != limits[1]) == wanted
 
 
 async def served(where: address.Endpoint) -> bool:
