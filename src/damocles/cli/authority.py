@@ -4,7 +4,7 @@ The only importer of `cryptography`.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cyclopts import Parameter
 
-from damocles.cli import common
-from damocles.rpc import tokens
+from damocles.cli import common, fleet_options
+from damocles.rpc import address, tokens
 
 AUTHORITY = "ca"
 AUTHORITY_DAYS = 3650
@@ -33,24 +33,48 @@ def ca(
         list[str],
         Parameter(name="--host", help="A machine: all its names and addresses, like gpu1,10.0.0.7; repeatable."),
     ],
+    renew: Annotated[
+        bool, fleet_options.Flag(name="--renew", help="Replace the key and certificate of machines that have some.")
+    ] = False,
 ) -> int:
     """Make certificates for machines, and before the first one the authority that signs them.
 
     Each machine needs its own two files, and `ca.pem`. Whoever has `ca.key` can pass for any machine: keep it apart.
     """
+    machines = _machines(host)
+    for name in machines:
+        there = [file for file in (directory / f"{name}.key", directory / f"{name}.pem") if file.exists()]
+        if there and not renew:
+            raise common.WrongUsage(f"{there[0]} is there already: with --renew it is replaced by a new one")
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         certificate, key = _authority(directory)
-        for text in host:
-            names = [name.strip() for name in text.split(",") if name.strip()]
-            if not names or any("/" in name for name in names):
-                raise common.WrongUsage(f"--host {text!r}: write names and addresses, like gpu1,10.0.0.7")
-            _write(directory, names[0], *_signed(names, certificate, key), chain=certificate)
+        for name, names in machines.items():
+            _write(directory, name, *_signed(names, certificate, key), chain=certificate)
     except OSError as error:
         raise common.Failed(f"{error.filename or directory} cannot be used: {error.strerror}") from error
     except ValueError as error:
         raise common.Failed(f"the authority in {directory} cannot be used: {error}") from error
     return common.OK
+
+
+def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names and addresses of machines by the first one, which their files are called by."""
+    machines: dict[str, list[str]] = {}
+    for text in texts:
+        try:
+            names = [address.host_name(name.strip()) for name in text.split(",")]
+        except ValueError as error:
+            msg = f"--host {text!r}: {error}; write names and addresses, like gpu1,10.0.0.7"
+            raise common.WrongUsage(msg) from error
+        if names[0] == AUTHORITY:
+            raise common.WrongUsage(
+                f"--host {text!r}: the files of {AUTHORITY!r} are the authority's; begin with another name"
+            )
+        if names[0] in machines:
+            raise common.WrongUsage(f"--host {text!r}: {names[0]} is given twice; write all its names in one --host")
+        machines[names[0]] = names
+    return machines
 
 
 def _authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -36,6 +36,19 @@ class Endpoint(NamedTuple):
         return f"{scheme}://{self}{path}"
 
 
+def host_name(text: str) -> str:
+    """Return a host as name servers know it: an IP address, or a name in ASCII."""
+    if _is_ip(text, socket.AF_INET) or _is_ip(text, socket.AF_INET6):
+        return text
+    try:
+        name = text.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ValueError(f"{text!r} is not the name of a host ({error})") from error
+    if not _HOST_NAME.fullmatch(name):
+        raise ValueError(f"{text!r} is not the name of a host")
+    return name
+
+
 def host_port(text: str, default_port: int) -> Endpoint:
     """Read `host:port`, `host`, `:port`, `[ip6]:port`, `[ip6]` or a bare IPv6 address.
 
@@ -120,16 +133,10 @@ def _url(text: str) -> tuple[str, Endpoint]:
 
 
 def _host(text: str, whole: str) -> str:
-    """Return a host as name servers know it: an IP address, a name in ASCII, or nothing."""
-    if not text or _is_ip(text, socket.AF_INET) or _is_ip(text, socket.AF_INET6):
-        return text
     try:
-        name = text.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise ValueError(f"{whole!r}: {text!r} is not the name of a host ({error}); {_FORMS}") from error
-    if not _HOST_NAME.fullmatch(name):
-        raise ValueError(f"{whole!r}: {text!r} is not the name of a host; {_FORMS}")
-    return name
+        return host_name(text) if text else text
+    except ValueError as error:
+        raise ValueError(f"{whole!r}: {error}; {_FORMS}") from error
 
 
 def _port(text: str, whole: str) -> int:
