@@ -109,4 +109,6 @@ def seconds(text: str, option: str = "--timeout") -> float:
         raise common.WrongUsage(f"{option}: {error}") from error
     if value <= 0:
         raise common.WrongUsage(f"{option}: {text!r} is no time: write a duration like 5s or 2h")
+    if value > units.LONGEST_SECONDS:
+        raise common.WrongUsage(f"{option}: {text!r} is longer than 100 years")
     return value

@@ -9,10 +9,8 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Annotated
 
 import anyio
-import msgspec
 import structlog
 from msgspec import structs
 
@@ -37,8 +35,6 @@ log = structlog.get_logger(__name__)
 TIMEOUT_SECONDS = 5.0  # of a worker that is asked
 MOST_RESOLVED = 1000  # in one answer
 _ROUNDING_SECONDS = 0.001
-
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Alerts:
@@ -178,7 +174,7 @@ class Alerts:
         log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
         return alert
 
-    async def mute(self, call: core.Call, of: int | str, for_seconds: Seconds, reason: str = "") -> alerts.Mute:
+    async def mute(self, call: core.Call, of: int | str, for_seconds: control.Seconds, reason: str = "") -> alerts.Mute:
         """Send no notifications about the subject of an alert (its id) or about a rule (its name); 0 seconds end that.
 
         The mute of an alert outlives it: when the same comes again, it is muted too.

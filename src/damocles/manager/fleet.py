@@ -10,10 +10,9 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
-import msgspec
 import structlog
 from msgspec import structs
 from sqlalchemy import Connection, select
@@ -34,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 _events = tables.sector_events
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds: TypeAlias = control.Seconds
 
 TIMEOUT_SECONDS = fleet_peers.TIMEOUT_SECONDS
 LONGEST_LOG_WAIT_SECONDS = 30.0

@@ -179,7 +179,7 @@ class TokenAPI:
         service.add("Damocles.AuthRevoke", self.revoke)
 
     async def create(
-        self, call: core.Call, name: str, scope: access.Scope, expires_seconds: float | None = None
+        self, call: core.Call, name: str, scope: access.Scope, expires_seconds: control.Seconds | None = None
     ) -> control.NewToken:
         """Make a token; the answer is the only place that ever shows its text."""
         if not name.strip() or not name.isprintable():

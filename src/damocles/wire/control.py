@@ -3,11 +3,14 @@
 Times are unix seconds. A struct may gain fields with defaults; old peers ignore them.
 """
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from damocles.wire import fleet, seal
+from damocles.wire import fleet, seal, units
+
+# How long something shall last or may take: an end that no calendar has could be neither kept nor shown.
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=units.LONGEST_SECONDS)]
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):

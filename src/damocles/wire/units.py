@@ -22,6 +22,9 @@ _UNIT_SECONDS = {
 _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Zµ]+)\s*")
 _PRINTED_UNITS = (("year", 31557600), ("month", 2630016), ("day", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
+LONGEST_SECONDS = 100 * _UNIT_SECONDS["years"]  # that anybody may ask for
+_ENDLESS_SECONDS = 1e15
+
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
@@ -46,7 +49,9 @@ def parse_duration(text: str) -> float:
 
 
 def human_duration(seconds: float) -> str:
-    """Write whole seconds as humantime does: `0s`, `42s`, `1m 3s`, `1h 2m 5s`, `1day 2h`."""
+    """Write whole seconds as humantime does: `0s`, `42s`, `1m 3s`, `1h 2m 5s`, `1day 2h`; `∞` if they are too many."""
+    if not seconds < _ENDLESS_SECONDS:
+        return "∞"
     rest, parts = int(seconds), []
     for name, unit_seconds in _PRINTED_UNITS:
         count, rest = divmod(rest, unit_seconds)
@@ -57,7 +62,12 @@ def human_duration(seconds: float) -> str:
 
 
 def go_duration(seconds: float) -> str:
-    """Write a duration as Go's `time.Duration` prints it: `2.756922465s`, `13m42s`, `1h0m5s`, `774.134601ms`."""
+    """Write a duration as Go's `time.Duration` prints it: `2.756922465s`, `13m42s`, `1h0m5s`, `774.134601ms`.
+
+    A duration that is too long for any calendar is `∞`.
+    """
+    if not abs(seconds) < _ENDLESS_SECONDS:
+        return "∞" if seconds > 0 else "-∞"
     nanos = round(seconds * 1e9)
     if nanos == 0:
         return "0s"

@@ -100,7 +100,7 @@ class Control:
                     )
         return control.Outcome(index=index, sector=before.job_id, state=before.job_state, ok=ok, text=text)
 
-    async def drain(self, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
+    async def drain(self, on: bool, deadline_seconds: control.Seconds | None = None, reason: str = "") -> control.Drain:
         """Begin or end a drain."""
         return self._drain.set(on=on, deadline_seconds=deadline_seconds, reason=reason)
 
@@ -108,7 +108,7 @@ class Control:
         """Return whether the worker drains, and what is left to do."""
         return self._drain.state()
 
-    async def logs(self, index: int, after: int = 0, wait_seconds: float = 0.0) -> list[control.LogLine]:
+    async def logs(self, index: int, after: int = 0, wait_seconds: control.Seconds = 0.0) -> list[control.LogLine]:
         """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
         self._find(index)
         return await self._logs.read(index, after, min(wait_seconds, LONGEST_LOG_WAIT_SECONDS))

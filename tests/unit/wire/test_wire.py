@@ -162,7 +162,7 @@ def test_nonsense_durations_are_refused(text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (42.9, "42s"), (63, "1m 3s"), (3725, "1h 2m 5s"), (93600, "1day 2h"), (172800, "2days")],
+    [(0, "0s"), (42.9, "42s"), (63, "1m 3s"), (3725, "1h 2m 5s"), (93600, "1day 2h"), (172800, "2days"), (1e308, "∞")],
 )
 def test_durations_print_as_humantime(seconds, text):
     """The worker prints whole seconds with humantime's units."""
@@ -171,11 +171,28 @@ def test_durations_print_as_humantime(seconds, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0s"), (2.756922465, "2.756922465s"), (822, "13m42s"), (3605, "1h0m5s"), (0.774134601, "774.134601ms")],
+    [
+        (0, "0s"),
+        (2.756922465, "2.756922465s"),
+        (822, "13m42s"),
+        (3605, "1h0m5s"),
+        (0.774134601, "774.134601ms"),
+        (10**400, "∞"),
+        (-1e308, "-∞"),
+    ],
 )
 def test_durations_print_as_go_s(seconds, text):
     """The manager prints durations as Go's time.Duration."""
     assert text == units.go_duration(seconds)
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [(0, "1970-01-01T00:00:00Z"), (1.79e9, "2026-09-21T14:13:20Z"), (-1e18, "@-1e+18"), (1e308, "@1e+308")],
+)
+def test_times_print_whatever_they_are(at, text):
+    """A time is printed in UTC, and as it is where no calendar has it."""
+    assert text == units.moment(at)
 
 
 @pytest.mark.parametrize(("text", "size"), [("2KiB", 2048), ("32GiB", 32 << 30), ("1.5 MB", 1_500_000), ("2048", 2048)])

@@ -16,7 +16,9 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sql_errors
 
 from damocles import failpoints
+from damocles.manager import errors
 from damocles.manager.db import schema
+from damocles.rpc.errors import Code
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ class Database:
         """
 
         def run() -> T:
-            with _begin(self._writer, durable=durable) as tx:
+            with _fitting(), _begin(self._writer, durable=durable) as tx:
                 result = transaction(tx)
                 if failpoints.on:
                     _reach("database.before", transaction)
@@ -55,10 +57,19 @@ class Database:
         """Run `query` on a consistent view of the data, beside a writing transaction if there is one."""
 
         def run() -> T:
-            with self._reader.begin() as tx:
+            with _fitting(), self._reader.begin() as tx:
                 return query(tx)
 
         return await anyio.to_thread.run_sync(run, limiter=self._read_turn)
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Refuse what a caller asks for by a number that no row can have: SQLite's are of 64 bits with a sign."""
+    try:
+        yield
+    except OverflowError as error:
+        raise errors.ManagerError(f"a number is too large for the database: {error}", Code.INVALID_PARAMS) from error
 
 
 @asynccontextmanager
