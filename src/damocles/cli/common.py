@@ -87,6 +87,7 @@ def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
     import cyclopts
 
     try:
+        _check(arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as failure:
@@ -103,6 +104,15 @@ def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return result if isinstance(result, int) else OK
+
+
+def _check(arguments: Iterable[str]) -> None:
+    """Refuse what is no text: it could neither be sent nor printed."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as failure:
+            raise WrongUsage(f"{argument!r} is not valid UTF-8") from failure
 
 
 def error(text: str) -> None:

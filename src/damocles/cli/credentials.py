@@ -33,13 +33,13 @@ def token(url: str, *, given: Path | None, variable: str, home: Path) -> str | N
     That of a home goes to this machine only: whoever answers at another address must not get it.
 
     Raises:
-        common.Failed: A file cannot be read, or holds no token.
+        common.Failed: A file cannot be read; it or the variable holds no token.
     """
-    if given is None and (text := os.environ.get(variable, "").strip()):
-        return text
     own = home.expanduser() / tokens.FILE_NAME
     file = given or own
     try:
+        if given is None and (text := os.environ.get(variable, "").strip()):
+            return tokens.checked(text, variable)
         if given is None and not (own.exists() and _is_here(url)):
             return None
         return tokens.read_file(file.expanduser())

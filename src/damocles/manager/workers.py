@@ -76,8 +76,11 @@ def _check(info: fleet.WorkerInfo, token: str | None) -> None:
         address.worker_url(info.dest)
     except ValueError as error:
         raise errors.ManagerError(f"worker dest: {error}") from error
-    if token is not None and not tokens.is_token(token):
-        raise errors.ManagerError("the token to call the worker with is none")
+    if token is not None:
+        try:
+            tokens.checked(token, "the header to call the worker back by")
+        except ValueError as error:
+            raise errors.ManagerError(str(error)) from error
 
 
 def _ping_info(info: str, last_ping: float) -> fleet.PingInfo:

@@ -42,8 +42,8 @@ def host_name(text: str) -> str:
         return text
     try:
         name = text.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise ValueError(f"{text!r} is not the name of a host ({error})") from error
+    except UnicodeError:
+        name = ""
     if not _HOST_NAME.fullmatch(name):
         raise ValueError(f"{text!r} is not the name of a host")
     return name

@@ -27,9 +27,16 @@ def id_of(text: str) -> str:
     return text.removeprefix(PREFIX)[:_ID_CHARACTERS]
 
 
-def is_token(text: str) -> bool:
-    """Return whether a text could be a token: what else is sent as one may not even fit into a header."""
-    return _FORM.fullmatch(text) is not None
+def checked(text: str, source: str) -> str:
+    """Return a token without the blanks around it. What is none may not even fit into a header, and is not shown.
+
+    Raises:
+        ValueError: It is no token; the message names the source.
+    """
+    token = text.strip()
+    if not _FORM.fullmatch(token):
+        raise ValueError(f"{source} holds no token: expected one line that begins with {PREFIX}")
+    return token
 
 
 def digest(text: str) -> str:
@@ -44,10 +51,7 @@ def read_file(path: Path) -> str:
         OSError: It cannot be read.
         ValueError: It holds no token.
     """
-    text = path.read_text(encoding="ascii", errors="replace").strip()
-    if not is_token(text):
-        raise ValueError(f"{path} holds no token: expected one line that begins with {PREFIX}")
-    return text
+    return checked(path.read_text(encoding="ascii", errors="replace"), str(path))
 
 
 def ensure_file(path: Path) -> str:

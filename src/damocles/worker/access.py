@@ -99,9 +99,16 @@ class ManagerToken:
 def manager_token(
     settings: config_model.SectorManager, *, on_loopback: bool, environment: Mapping[str, str] = os.environ
 ) -> ManagerToken:
-    """Find the token for the manager: the variable, the configured file, or what a manager on this machine has left."""
+    """Find the token for the manager: the variable, the configured file, or what a manager on this machine has left.
+
+    Raises:
+        Unusable: The variable holds no token.
+    """
     if text := environment.get(MANAGER_VARIABLE, "").strip():
-        return ManagerToken(text, None)
+        try:
+            return ManagerToken(tokens.checked(text, MANAGER_VARIABLE), None)
+        except ValueError as error:
+            raise Unusable(str(error)) from error
     if settings.token_file is not None:
         return ManagerToken(None, settings.token_file.expanduser())
     return ManagerToken(None, LOCAL_MANAGER_FILE.expanduser() if on_loopback else None)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from damocles.cli import common, credentials
+from damocles.cli import manager as manager_cli
 from damocles.rpc import tokens
 
 HERE = "http://127.0.0.1:1789/rpc/v0"
@@ -44,6 +45,29 @@ def test_what_is_given_goes_anywhere(home: Path, tmp_path: Path, monkeypatch: py
     for url in (HERE, ELSEWHERE):
         assert "dmc_variable" == found(url, home)
         assert tokens.read_file(given) == found(url, home, given)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "dmc_a\ndmc_b", "dmc_\u00e9", "dmc_\udcff", "secret"])
+def test_a_variable_with_something_else_is_told(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """What could not be sent as a token is one line that names its source and does not show it; so with a file."""
+    file = tmp_path / "given"
+    file.write_bytes(text.encode(errors="surrogateescape"))
+    command = ["util", "worker", "list", "--home", str(home)]
+    monkeypatch.setenv("DAMOCLES_TOKEN", text)
+    assert 1 == manager_cli.main(command)
+    assert 1 == manager_cli.main([*command, "--token-file", str(file)])
+    assert [
+        "error: DAMOCLES_TOKEN holds no token: expected one line that begins with dmc_",
+        f"error: {file} holds no token: expected one line that begins with dmc_",
+    ] == capsys.readouterr().err.splitlines()
+
+
+def test_arguments_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes that are no text are wrong usage, wherever they stand."""
+    assert 2 == manager_cli.main(["util", "worker", "resume", "--error", "\udcff\udcfe"])
+    assert "error: '\\udcff\\udcfe' is not valid UTF-8\n" == capsys.readouterr().err
 
 
 def test_no_token_is_no_error(tmp_path: Path) -> None:

@@ -80,6 +80,15 @@ class TestManagerToken:
         assert "dmc_variable" == access.manager_token(settings, on_loopback=True, environment=variable)()
         assert file.read_text().strip() == access.manager_token(settings, on_loopback=True, environment={})()
 
+    def test_what_is_no_token_is_not_sent(self, tmp_path: Path) -> None:
+        """A variable with something else keeps the worker from starting; a file is waited for, as it may still come."""
+        file = tmp_path / "given"
+        settings = config_model.SectorManager(rpc_client=RPC, token_file=file)
+        with pytest.raises(access.Unusable, match="DAMOCLES_MANAGER_TOKEN holds no token"):
+            access.manager_token(settings, on_loopback=True, environment={"DAMOCLES_MANAGER_TOKEN": "a\nb"})
+        file.write_bytes(b"dmc_\xff\xfe")
+        assert None is access.manager_token(settings, on_loopback=True, environment={})()
+
     def test_a_manager_of_this_machine_is_found(self, tmp_path: Path) -> None:
         """On loopback the token is taken from the manager's usual home; elsewhere it would be another manager's."""
         text = tokens.ensure_file(tmp_path / ".damocles-manager" / "worker-token")
