@@ -4,7 +4,9 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from damocles import terminal
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
@@ -36,9 +38,14 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _shown, renderer],
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # It would log each request with its whole URL, which for a webhook is a secret.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def _shown(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape what others have put into an event; a traceback keeps its lines."""
+    return {name: terminal.shown(value, "\n\t") if isinstance(value, str) else value for name, value in event.items()}

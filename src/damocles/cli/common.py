@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from damocles import terminal
+
 if TYPE_CHECKING:
     import cyclopts
 
@@ -127,7 +129,12 @@ def warning(text: str) -> None:
 
 def hint(text: str) -> None:
     """Say on stderr what may help."""
-    print(text, file=sys.stderr)
+    print(terminal.shown(text), file=sys.stderr)
+
+
+def say(text: str) -> None:
+    """Print a line that has words of others in it."""
+    print(terminal.shown(text))
 
 
 @contextmanager
@@ -206,8 +213,8 @@ def _say(label: str, colour: str, text: str) -> None:
     if sys.stderr.isatty() and _wants_colour():
         label = f"{colour}{label}{_PLAIN}"
     for line in text.splitlines():
-        print(f"{label}: {line}", file=sys.stderr)
+        print(f"{label}: {terminal.shown(line)}", file=sys.stderr)
 
 
 def _one_line(text: str) -> str:
-    return text.strip().replace("\r", "").replace("\n", "\\n")
+    return terminal.shown(text.strip().replace("\r", ""))

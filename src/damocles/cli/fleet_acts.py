@@ -41,7 +41,7 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool) -
         if not outcome.ok:
             common.error(line(outcome))
         elif not as_json:
-            print(line(outcome))
+            common.say(line(outcome))
     if not outcomes:
         raise common.NothingSelected("no thread fits, nothing was done")
     if dry_run:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from damocles import terminal
 from damocles.cli import common, fleet_calls, fleet_views
 from damocles.wire import control, units
 
@@ -38,7 +39,7 @@ def run(manager: fleet_calls.Manager) -> int:
             try:
                 screen = _screen(manager, rows=console.height)
             except common.Failed as failure:
-                screen = Text(f"{failure}\n(trying again)", style="red")
+                screen = Text(f"{terminal.shown(str(failure))}\n(trying again)", style="red")
             live.update(screen, refresh=True)
             if pressed(REFRESH_SECONDS) in {"q", "Q", "\x1b"}:
                 break
@@ -108,8 +109,8 @@ def _workers(workers: Sequence[control.WorkerStatus], silent: dict[str, str]) ->
     for worker in workers:
         info, summary = worker.info, worker.info.summary
         table.add_row(
-            info.name,
-            info.dest,
+            _text(info.name),
+            _text(info.dest),
             Text(worker.status, _STYLES.get(worker.status, "yellow")),
             units.go_duration(round(worker.age_seconds)),
             *(str(count) for count in (summary.threads, summary.empty, summary.paused, summary.errors)),
@@ -126,11 +127,11 @@ def _threads(threads: Sequence[control.ThreadDetail], now: float) -> Table:
         doing = f"{info.job_stage or ''} {info.thread_state.proc or ''}" if state == "Running" else ""
         reason = info.last_error or (fleet_views.waits_for(thread) if thread.waiting or thread.pausing else "")
         table.add_row(
-            thread.worker,
+            _text(thread.worker),
             str(info.index),
-            info.job_id or "-",
-            info.job_state,
-            Text.assemble((state, _STYLES.get(state, "")), f" {doing}"),
+            _text(info.job_id or "-"),
+            _text(info.job_state),
+            Text.assemble((terminal.shown(state), _STYLES.get(state, "")), f" {terminal.shown(doing)}"),
             units.go_duration(max(0, round(now - thread.since))),
             str(thread.pid or "-"),
             _last(reason),
@@ -146,5 +147,10 @@ def _table(*names: str) -> Table:
     return table
 
 
+def _text(text: str) -> Text:
+    """Show words of others as they are: not as markup, and not as commands to the terminal."""
+    return Text(terminal.shown(text))
+
+
 def _last(text: str, style: str = "") -> Text:
-    return Text(text.replace("\n", " "), style, no_wrap=True, overflow="ellipsis")
+    return Text(terminal.shown(text.replace("\n", " ")), style, no_wrap=True, overflow="ellipsis")

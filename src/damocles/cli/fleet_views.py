@@ -140,7 +140,8 @@ def print_log(lines: Iterable[control.LogLine]) -> int:
     """Print lines of stages as they come, until Ctrl-C."""
     try:
         for each in lines:
-            print(f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}", flush=True)
+            common.say(f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}")
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)
     return common.OK

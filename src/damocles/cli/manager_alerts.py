@@ -63,7 +63,7 @@ def ack(
     if json:
         common.print_json(codec.to_builtins(alert))
     else:
-        print(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
+        common.say(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
     return common.OK
 
 
@@ -107,7 +107,7 @@ def _mute(
         common.print_json(codec.to_builtins(made))
     else:
         until = f"muted until {units.moment(made.until)}" if seconds else "not muted any more"
-        print(f"{made.rule} {made.subject}".rstrip() + f": {until}")
+        common.say(f"{made.rule} {made.subject}".rstrip() + f": {until}")
     return common.OK
 
 

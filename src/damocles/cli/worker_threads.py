@@ -69,7 +69,7 @@ def list_(
             common.print_table(_HEADER, map(_columns, infos), whole_last=True)
         else:
             for info in infos:
-                print(_line(info))
+                common.say(_line(info))
         return common.OK
 
     return fleet_views.again(show, watch=watch)

@@ -1,12 +1,17 @@
 """What the commands show of the fleet, and what they say with their exit codes."""
 
+import logging
+
 import pytest
+import structlog
 from rich.console import Console
 
+from damocles import logs
 from damocles.cli import common, fleet_acts, fleet_drains, fleet_top, fleet_views
 from damocles.wire import control, fleet
 
 NOW = 1_790_000_000.0
+ESCAPES = "\x1b[31m\x9b1m\x07"
 
 
 def thread(worker: str, index: int, state: str, seconds: int = 0, error: str | None = None) -> control.ThreadDetail:
@@ -28,6 +33,43 @@ def outcome(index: int | None, *, ok: bool, silent: bool = False) -> control.Out
     return control.Outcome(worker="gpu-1", index=index, state="PC1Done", ok=ok, silent=silent, text="so it went")
 
 
+def test_words_of_others_are_only_words(capsys):
+    """Tables, lines, errors, logs of stages and hints show escape sequences instead of sending them."""
+    common.print_table(["A"], [[ESCAPES]])
+    common.say(ESCAPES)
+    common.error(f"{ESCAPES}\nmore")
+    common.hint(ESCAPES)
+    fleet_views.print_log([control.LogLine(1, 0.0, ESCAPES, 7, ESCAPES)])
+    fleet_acts.show(
+        [outcome(0, ok=True), control.Outcome(worker=ESCAPES, ok=False, text=ESCAPES)], dry_run=False, as_json=False
+    )
+    printed = capsys.readouterr()
+    shown = r"\x1b[31m\x9b1m\x07"
+    assert [
+        "A",
+        shown,
+        shown,
+        rf"1970-01-01T00:00:00Z {shown}[7] {shown}",
+        "gpu-1 #0 - PC1Done: so it went",
+    ] == [line.rstrip() for line in printed.out.split("\n")[:-1]]
+    assert [f"error: {shown}", "error: more", shown, f"error: {shown}: {shown}"] == printed.err.split("\n")[:-1]
+
+
+def test_words_of_others_in_the_daemons_logs(capsys):
+    """A log line shows escape sequences too, and a traceback keeps its lines."""
+    before = logging.getLogger().handlers[:]
+    try:
+        logs.configure()
+        logging.getLogger("x").warning("%s", ESCAPES)
+        structlog.get_logger("x").bind().warning("worker joined", worker=ESCAPES, why="a\nb")
+    finally:
+        structlog.reset_defaults()
+        logging.getLogger().handlers[:] = before
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert 2 == said.count(r"\x1b[31m\x9b1m\x07")
+
+
 class TestTop:
     def drawn(self, workers, told, rows=None) -> str:
         """Return the screen as text."""
@@ -35,6 +77,17 @@ class TestTop:
         with console.capture() as captured:
             console.print(fleet_top.screen(workers, told, now=NOW, rows=rows))
         return captured.get()
+
+    def test_words_of_workers_are_only_words(self):
+        """Neither escape sequences nor markup in what a worker tells reach the screen as such."""
+        evil = f"[/red]{ESCAPES}"
+        told = control.FleetThreads(
+            threads=[thread(evil, 0, evil, 60, evil)], silent=[control.Silence(worker=evil, reason=evil)]
+        )
+        screen = self.drawn([worker(evil, "live")], told)
+        assert "\x1b" not in screen
+        assert "\x9b" not in screen
+        assert r"[/red]\x1b[31m\x9b1m\x07" in screen
 
     def test_what_needs_a_person_comes_first(self):
         """Paused threads lead, the longest first, with their error; workers in trouble are above the others."""
