@@ -61,9 +61,9 @@ def list_for_manager(*, json: fleet_options.AsJson = False, at: manager_at.At = 
 
 
 @manager_app.command(name="revoke")
-def revoke_for_manager(name: Name, /, *, at: manager_at.At = manager_at.USUAL) -> int:
-    """Make a token good for nothing, from the next call on."""
-    return _revoke(at.call(), name)
+def revoke_for_manager(name: Name, /, *, yes: fleet_options.Yes = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """Make a token good for nothing, from the next call on; your own and the manager's only with --yes."""
+    return _revoke(at.call(), name, sure=yes)
 
 
 @worker_app.command(name="create")
@@ -87,9 +87,9 @@ def list_for_worker(*, json: fleet_options.AsJson = False, at: worker_at.At = wo
 
 
 @worker_app.command(name="revoke")
-def revoke_for_worker(name: Name, /, *, at: worker_at.At = worker_at.USUAL) -> int:
-    """Make a token good for nothing, from the next call on."""
-    return _revoke(at.call(), name)
+def revoke_for_worker(name: Name, /, *, yes: fleet_options.Yes = False, at: worker_at.At = worker_at.USUAL) -> int:
+    """Make a token good for nothing, from the next call on; your own and the worker's only with --yes."""
+    return _revoke(at.call(), name, sure=yes)
 
 
 def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME) -> int:
@@ -139,9 +139,9 @@ def _list(connection: AbstractContextManager[_Calls], *, as_json: bool) -> int:
     return common.OK
 
 
-def _revoke(connection: AbstractContextManager[_Calls], name: str) -> int:
+def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool) -> int:
     with connection as daemon:
-        revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name], returns=list[control.Token])
+        revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name, sure], returns=list[control.Token])
     for token in revoked:
         print(f"{token.name} ({token.id}) is revoked")
     return common.OK

@@ -125,7 +125,8 @@ class Keyring:
         if kept is None or not hmac.compare_digest(kept.digest, tokens.digest(text)):
             raise access.Unidentified("unknown token")
         if kept.revoked is not None:
-            raise access.Unidentified(f"token {kept.name!r} was revoked")
+            back = "; for a new one delete its file and restart the daemon" if self.is_own(kept.name) else ""
+            raise access.Unidentified(f"token {kept.name!r} was revoked{back}")
         if not kept.lives(now):
             raise access.Unidentified(f"token {kept.name!r} has expired")
         if token_id in self._kept and (kept.used is None or now - kept.used >= USED_SECONDS):
@@ -199,9 +200,15 @@ class TokenAPI:
         await self._keyring.load()
         return [token.shown() for token in self._keyring.all()]
 
-    async def revoke(self, name: str) -> list[control.Token]:
-        """Revoke the tokens of a name."""
+    async def revoke(self, call: core.Call, name: str, sure: bool = False) -> list[control.Token]:
+        """Revoke the tokens of a name; the caller's and the daemon's own only if that is `sure`."""
         await self._keyring.load()
+        if not sure and self._keyring.named(name):
+            whose = "the daemon's own" if self._keyring.is_own(name) else "yours" if name == call.principal else ""
+            if whose:
+                raise _invalid(
+                    f"token {name!r} is {whose}: whoever uses it is locked out at once; if you mean it: --yes"
+                )
         revoked = await self._keyring.revoke(name)
         if not revoked:
             names = sorted({token.name for token in self._keyring.all() if token.revoked is None})

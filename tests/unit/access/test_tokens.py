@@ -136,7 +136,7 @@ class TestAPI:
             made.token.name, made.token.scope, made.token.created_by, made.token.expires,
         )  # fmt: skip
         assert [made.token] == await api.list_all()
-        assert [NOW] == [token.revoked for token in await api.revoke("alice")]
+        assert [NOW] == [token.revoked for token in await api.revoke(call, "alice")]
         assert [NOW] == [token.revoked for token in await api.list_all()]
 
     @pytest.mark.parametrize(
@@ -160,11 +160,27 @@ class TestAPI:
         with pytest.raises(errors.RpcError, match=said):
             await api.create(core.Call(), name, Scope.READ, seconds)
 
+    @pytest.mark.parametrize(("name", "whose"), [("local", "the daemon's own"), ("bob", "yours")])
+    async def test_nobody_is_locked_out_by_mistake(
+        self, api: keyring.TokenAPI, ring: keyring.Keyring, name: str, whose: str
+    ) -> None:
+        """The caller's token and the daemon's are revoked only if that is sure, and the refusal names the way back."""
+        own = tokens.mint()
+        await ring.adopt(own, "local", Scope.ADMIN)
+        await api.create(core.Call(), "bob", Scope.ADMIN)
+        call = core.Call(principal="bob")
+        with pytest.raises(errors.RpcError, match=f"token '{name}' is {whose}: .*--yes"):
+            await api.revoke(call, name)
+        assert [name] == [token.name for token in await api.revoke(call, name, sure=True)]
+        if name == "local":
+            with pytest.raises(access.Unidentified, match="delete its file and restart the daemon"):
+                await ring.identify(own)
+
     async def test_an_unknown_name_is_told_with_the_known(self, api: keyring.TokenAPI) -> None:
         """Whoever mistypes a name sees which there are."""
         await api.create(core.Call(), "bob", Scope.READ)
         with pytest.raises(errors.RpcError, match="there is no token 'bo'; there are: bob"):
-            await api.revoke("bo")
+            await api.revoke(core.Call(), "bo")
 
 
 class TestFiles:
