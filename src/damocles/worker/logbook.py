@@ -12,6 +12,7 @@ from damocles.wire import control
 log = structlog.get_logger(__name__)
 
 LINES_PER_THREAD = 5000
+CHARACTERS_PER_THREAD = 2_000_000
 LONGEST_LINE = 4000
 
 
@@ -20,9 +21,8 @@ class Logbook:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lines: dict[Hashable, collections.deque[control.LogLine]] = collections.defaultdict(
-            lambda: collections.deque(maxlen=LINES_PER_THREAD)
-        )
+        self._lines: dict[Hashable, collections.deque[control.LogLine]] = collections.defaultdict(collections.deque)
+        self._characters: collections.Counter[Hashable] = collections.Counter()
         # Numbers go on after a restart of the worker, so that whoever follows a log need not notice it.
         self._count = int(clock() * 1000)
         self._news = anyio.Event()
@@ -34,7 +34,11 @@ class Logbook:
         if lane is None:
             return
         self._count += 1
-        self._lines[lane].append(control.LogLine(self._count, self._clock(), stage, pid, text))
+        lines = self._lines[lane]
+        lines.append(control.LogLine(self._count, self._clock(), stage, pid, text))
+        self._characters[lane] += len(text)
+        while len(lines) > LINES_PER_THREAD or self._characters[lane] > CHARACTERS_PER_THREAD:
+            self._characters[lane] -= len(lines.popleft().text)
         self._news.set()
         self._news = anyio.Event()
 
