@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
+import structlog
 
 from damocles.rpc import access, core, errors, tokens
 from damocles.wire import control
+
+log = structlog.get_logger(__name__)
 
 OWN_NAME = "local"  # of the token that a daemon makes for the command line on its own machine
 USED_SECONDS = 60.0  # how exactly the last use is kept
@@ -131,7 +134,10 @@ class Keyring:
             raise access.Unidentified(f"token {kept.name!r} has expired")
         if token_id in self._kept and (kept.used is None or now - kept.used >= USED_SECONDS):
             self._kept[token_id] = msgspec.structs.replace(kept, used=now)  # before the wait, lest others write too
-            await self._shelf.used(token_id, now)
+            try:
+                await self._shelf.used(token_id, now)
+            except Exception as error:  # noqa: BLE001 (a disk that is full, whatever the shelf calls it, keeps nobody out)
+                log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
         return access.Principal(kept.name, frozenset({kept.scope}))
 
     def all(self) -> list[Kept]:

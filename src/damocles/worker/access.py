@@ -142,13 +142,10 @@ class Shelf:
             await self._write([_changed(token, revoked=at) if token.id in ids else token for token in known])
 
     async def used(self, token_id: str, at: float) -> None:
-        """Note a use; a disk that is full does not keep anybody out."""
+        """Note a use."""
         async with self._turn:
-            try:
-                known = await self.load()
-                await self._write([_changed(token, used=at) if token.id == token_id else token for token in known])
-            except OSError as error:
-                log.warning("the use of a token cannot be noted", file=str(self._file), error=str(error))
+            known = await self.load()
+            await self._write([_changed(token, used=at) if token.id == token_id else token for token in known])
 
     def _read(self) -> list[keyring.Kept]:
         try:

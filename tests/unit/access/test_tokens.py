@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import exc
 
 from damocles.rpc import access, core, errors, keyring, tokens
 from damocles.rpc.access import Scope
@@ -51,6 +52,18 @@ class TestKeyring:
         }[change]
         with pytest.raises(access.Unidentified, match=r"^unknown token$"):
             await ring.identify(wrong)
+
+    async def test_a_shelf_that_fails_keeps_nobody_out(
+        self, ring: keyring.Keyring, shelf: MemoryShelf, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """When a use cannot be noted, by whatever error of a disk or a database, the token is good all the same."""
+        _, text = await ring.create("alice", Scope.READ, None, "bob")
+
+        async def full(_: str, __: float) -> None:
+            raise exc.OperationalError("UPDATE", {}, Exception("database or disk is full"))
+
+        monkeypatch.setattr(shelf, "used", full)
+        assert "alice" == (await ring.identify(text)).name
 
     async def test_it_expires(self, ring: keyring.Keyring, clock: Clock) -> None:
         """A token is good up to its last second."""
