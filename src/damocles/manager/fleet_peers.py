@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
@@ -16,19 +15,19 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-Connect: TypeAlias = Callable[[str, client.Token], AbstractAsyncContextManager[client.Client]]
+Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[client.Client]]
 
 TIMEOUT_SECONDS = 5.0
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
 
 
-def connect(dest: str, token: client.Token, *, trust: tls.Trust = None) -> AbstractAsyncContextManager[client.Client]:
+def connect(dest: str, *, trust: tls.Trust = None) -> AbstractAsyncContextManager[client.Client]:
     """Return a client of the worker at `dest`, to be entered.
 
     Raises:
         ValueError: `dest` is no address.
     """
-    return client.connect(address.worker_url(dest), token=token, timeout_seconds=TIMEOUT_SECONDS, trust=trust)
+    return client.connect(address.worker_url(dest), timeout_seconds=TIMEOUT_SECONDS, trust=trust)
 
 
 class Peers:
@@ -39,7 +38,6 @@ class Peers:
         self._connect = connect
         self._turn = anyio.Lock()
         self._clients: dict[str, client.Client] = {}
-        self._tokens: dict[str, str | None] = {}  # that the last pings brought
 
     async def client(self, dest: str) -> client.Client:
         """Return the client of a destination; nothing is sent.
@@ -50,8 +48,7 @@ class Peers:
         async with self._turn:  # nothing is waited for inside: connections are made by calls
             if dest not in self._clients:
                 try:
-                    entering = self._connect(dest, partial(self._tokens.get, dest))
-                    self._clients[dest] = await self._stack.enter_async_context(entering)
+                    self._clients[dest] = await self._stack.enter_async_context(self._connect(dest))
                 except ValueError as error:
                     raise errors.Unreachable(dest, str(error)) from error
             return self._clients[dest]
@@ -59,19 +56,20 @@ class Peers:
     async def hold(
         self, dest: str, dialogue: operations.Dialogue[T], timeout_seconds: float, *, token: str | None = None
     ) -> T:
-        """Hold a dialogue with the worker at `dest`, all of it within `timeout_seconds`.
+        """Hold a dialogue with the worker at `dest`, all of it within `timeout_seconds`; show it `token`.
 
         Raises:
             operations.Unanswered: From the dialogue; or the worker answers what the dialogue cannot bear.
         """
         deadline = anyio.current_time() + timeout_seconds
-        self._tokens[dest] = token
 
         async def answer(place: int, ask: operations.Ask, answers: list[Any]) -> None:
             left = max(_LEAST_SECONDS, round(deadline - anyio.current_time(), 2))
             try:
                 peer = await self.client(dest)
-                answers[place] = await peer.call(ask.method, ask.params, returns=ask.returns, timeout_seconds=left)
+                answers[place] = await peer.call(
+                    ask.method, ask.params, returns=ask.returns, timeout_seconds=left, token=token
+                )
             except errors.RpcError as refusal:
                 answers[place] = operations.Refused(refusal.message, refusal.code)
             except errors.CallError as failure:

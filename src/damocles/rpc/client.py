@@ -55,22 +55,46 @@ class Client:
 
     @overload
     async def call(
-        self, method: str, params: messages.Params = (), *, returns: None = None, timeout_seconds: float | None = None
+        self,
+        method: str,
+        params: messages.Params = (),
+        *,
+        returns: None = None,
+        timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> None: ...
     @overload
     async def call(
-        self, method: str, params: messages.Params = (), *, returns: type[T], timeout_seconds: float | None = None
+        self,
+        method: str,
+        params: messages.Params = (),
+        *,
+        returns: type[T],
+        timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> T: ...
     @overload
     async def call(
-        self, method: str, params: messages.Params = (), *, returns: UnionType, timeout_seconds: float | None = None
+        self,
+        method: str,
+        params: messages.Params = (),
+        *,
+        returns: UnionType,
+        timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> Any: ...
     async def call(
-        self, method: str, params: messages.Params = (), *, returns: Any = None, timeout_seconds: float | None = None
+        self,
+        method: str,
+        params: messages.Params = (),
+        *,
+        returns: Any = None,
+        timeout_seconds: float | None = None,
+        token: str | None = None,
     ) -> Any:
         """Call a method with positional parameters; return its result as `returns` (None: drop it).
 
-        `timeout_seconds` limits the whole call and defaults to that of `connect`.
+        `timeout_seconds` limits the whole call; it and `token` default to those of `connect`.
 
         Raises:
             errors.CallError: See `damocles.rpc.errors` for the kinds, and what to do.
@@ -79,7 +103,7 @@ class Client:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         try:
             with anyio.fail_after(seconds):
-                status, answer = await self._exchange(body)
+                status, answer = await self._exchange(body, token)
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, seconds) from exc
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:
@@ -94,11 +118,13 @@ class Client:
             raise errors.Unreachable(self.url, str(exc)) from exc
         return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
 
-    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, body: bytes, token: str | None) -> tuple[int, bytes]:
+        if token is None:
+            token = self._token() if callable(self._token) else self._token
         request = httpx2.Request(
             "POST",
             self._url,
-            headers=messages.headers(self._token() if callable(self._token) else self._token, self._further),
+            headers=messages.headers(token, self._further),
             content=body,
             extensions={"timeout": {"connect": CONNECT_SECONDS}},
         )

@@ -10,8 +10,9 @@ import anyio
 import httpx2
 import pytest
 
-from damocles.manager import alerts_config, daemon, sectors
+from damocles.manager import alerts_config, daemon, fleet_peers, sectors
 from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
+from damocles.sealing import operations
 from damocles.wire import alerts, control, fleet
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -153,3 +154,34 @@ async def test_what_cannot_be_used_is_one_silent_worker(tmp_path: Path, clock: C
         assert ["odd"] == [silence.worker for silence in found.silent]
         assert ["well"] == [thread.worker for thread in found.threads]
         await looked(manager, clock)
+
+
+async def test_each_dialogue_shows_its_own_token() -> None:
+    """Two names at one destination, each with a token of its own, are not mixed up when they are asked at once."""
+    seen: list[str | None] = []
+    both = anyio.Event()
+
+    async def whoami(call: core.Call) -> str | None:
+        seen.append(call.token)
+        if len(seen) == 2:
+            both.set()
+        await both.wait()
+        return call.token
+
+    def ask() -> operations.Dialogue[list[str]]:
+        first = yield [operations.Ask("Damocles.Whoami", (), str)]
+        second = yield [operations.Ask("Damocles.Whoami", (), str)]
+        return [*first, *second]
+
+    service = core.Service(dialects.WORKER)
+    service.add("Damocles.Whoami", whoami)
+    told: dict[str, list[str]] = {}
+    async with server.serve(asgi.worker_app(service), "127.0.0.1", 0) as bound, fleet_peers.open_peers() as peers:
+
+        async def hold(token: str) -> None:
+            told[token] = await peers.hold(str(bound), ask(), 20, token=token)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hold, "dmc_one")
+            tasks.start_soon(hold, "dmc_two")
+    assert {"dmc_one": ["dmc_one"] * 2, "dmc_two": ["dmc_two"] * 2} == told
