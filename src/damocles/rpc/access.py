@@ -181,7 +181,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 )
 
 # What needs no token, whatever is configured.
-OPEN = frozenset({"GET /healthcheck"})
+HEALTH = "GET /healthcheck"
+OPEN = frozenset({HEALTH})
 
 
 def route(verb: str, path: str) -> str:

@@ -23,6 +23,7 @@ STRANGER_SECONDS = 5.0  # for the first frame of a peer whose call will be refus
 STRANGER_BODY_BYTES = 64 << 10  # of a peer whose call will be refused: enough to read its id
 # How much of a body beyond the limit is read and dropped, so that its sender gets to read why it is refused.
 _DRAIN_FACTOR = 4
+HEALTHY = b'{"status":"OK"}\n'
 _POLICY_VIOLATION = 1008
 
 TELL = "damocles.tell"  # in the state of a scope: takes whether the peer is `known`, see `places`
@@ -50,8 +51,16 @@ def endpoint(service: core.Service, *, websocket: bool, body_seconds: float = BO
 
 
 def worker_app(service: core.Service, *, body_seconds: float = BODY_SECONDS) -> App:
-    """Return the application of a worker: JSON-RPC over POST on any path."""
-    return endpoint(service, websocket=False, body_seconds=body_seconds)
+    """Return the application of a worker: JSON-RPC over POST on any path, and `GET /healthcheck` for everybody."""
+    rpc = endpoint(service, websocket=False, body_seconds=body_seconds)
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and access.route(scope["method"], scope["path"]) == access.HEALTH:
+            await respond(send, 200, HEALTHY, "application/json")
+        else:
+            await rpc(scope, receive, send)
+
+    return app
 
 
 def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], str]) -> App:

@@ -14,7 +14,7 @@ from damocles.rpc import access, address, asgi, core
 
 
 async def _health(_: Request) -> Response:
-    return Response('{"status":"OK"}\n', media_type="application/json")
+    return Response(asgi.HEALTHY, media_type="application/json")
 
 
 async def _not_found(_: Request, _exc: Exception) -> Response:

@@ -45,6 +45,12 @@ class TestPaths:
                 assert f"no token: GET {path} needs a token" in refused.text
             assert 401 == (await http.put(f"{base}/piecestore/bagboea4", content=b"x")).status_code
 
+    async def test_a_worker_s_health_is_for_everybody(self, start_worker: StartWorker) -> None:
+        """Without a token a worker tells that it is well, and nothing else."""
+        async with start_worker() as worker, httpx2.AsyncClient() as http:
+            assert 200 == (await http.get(f"{worker.url}healthcheck")).status_code
+            assert 401 == await _status(f"{worker.url}healthcheck")
+
     async def test_a_scope_opens_a_path(self, start_manager: StartManager) -> None:
         """Metrics are for readers, pieces for workers too, and what is not there is told to the known only."""
         async with start_manager() as manager, httpx2.AsyncClient() as http:
@@ -327,7 +333,7 @@ class TestExposure:
 
 async def _status(url: str) -> int:
     async with httpx2.AsyncClient() as http:
-        answer = await http.post(url, json={"id": 1, "method": "Venus.Version"})
+        answer = await http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "Venus.Version"})
     return answer.status_code
 
 

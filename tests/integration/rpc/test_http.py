@@ -111,6 +111,11 @@ class TestManager:
 
 
 class TestWorker:
+    @pytest.mark.parametrize(("verb", "body"), [("GET", b'{"status":"OK"}\n'), ("HEAD", b"")])
+    async def test_health(self, worker_at: address.Endpoint, verb: str, body: bytes) -> None:
+        """The health check is the manager's, and wants no content type."""
+        assert Answer(200, "application/json", body) == await ask(worker_at, verb, "/healthcheck")
+
     @pytest.mark.parametrize("path", ["/", "/rpc/v0", "/any/path"])
     @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8"])
     async def test_rpc_is_served_on_any_path(self, worker_at: address.Endpoint, path: str, content_type: str) -> None:
