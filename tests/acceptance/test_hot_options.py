@@ -62,7 +62,7 @@ def sealing(base: Path, *stages: Held) -> Iterator[Farm]:
 def give_up(f: Farm) -> None:
     """End the sector in work."""
     with f.worker_client() as worker:
-        worker.call("Damocles.Act", [0, {"verb": "abort", "reason": "for the next one"}])
+        worker.call("Damocles.ActOn", [{"indexes": [0]}, {"verb": "abort", "reason": "for the next one"}])
 
 
 def sector(f: Farm) -> str | None:

@@ -136,7 +136,7 @@ def abort(
 def _threads(worker: sync.Client, which: fleet_options.Which, *, details: bool) -> list[control.ThreadDetail]:
     chosen = fleet_options.selected(which)
     if details:
-        threads = fleet_calls.hold(worker, operations.threads(time.time())).details
+        threads = fleet_calls.hold(worker, operations.threads(time.time()))
     else:
         infos = worker.call("VenusWorker.WorkerList", returns=list[fleet.ThreadInfo])
         threads = [control.ThreadDetail(info=info, since=0.0) for info in infos]

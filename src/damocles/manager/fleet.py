@@ -90,7 +90,7 @@ class Fleet:
             threads=[
                 structs.replace(detail, worker=target.name, dest=target.dest)
                 for target, threads in told
-                for detail in threads.details
+                for detail in threads
                 if selection.holds(chosen, detail)
             ],
             silent=silent,
@@ -113,18 +113,16 @@ class Fleet:
             structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
         ]
         if not wanted.dry_run:
-            for outcome in outcomes:
-                log.info(
-                    "fleet act",
-                    verb=wanted.verb,
-                    by=call.principal or call.peer,
-                    reason=wanted.reason,
-                    worker=outcome.worker,
-                    thread=outcome.index,
-                    sector=outcome.sector,
-                    ok=outcome.ok,
-                    outcome=outcome.text,
-                )
+            # What came of each thread is in the audit: a line for each here would take as long as the act itself.
+            log.info(
+                "fleet act",
+                verb=wanted.verb,
+                by=call.who,
+                reason=wanted.reason,
+                done=sum(outcome.ok for outcome in outcomes),
+                refused=sum(not outcome.ok for outcome in outcomes),
+                silent=[one.worker for one in silent],
+            )
         return outcomes + [
             control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
         ]
@@ -172,7 +170,7 @@ class Fleet:
         """Begin or end a drain of a worker."""
         params = (on, deadline_seconds, reason)
         state = await self._ask(worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
-        log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.principal or call.peer, reason=reason)
+        log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.who, reason=reason)
         return state
 
     async def drain_state(self, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.Drain:

@@ -163,7 +163,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "VenusWorker.WorkerRemoveEnv": _OPERATE,
         "VenusWorker.WorkerVersion": _READ,
         "Damocles.Threads": _READ,
-        "Damocles.Act": _OPERATE,
+        "Damocles.ActOn": _OPERATE,
         "Damocles.Drain": _OPERATE,
         "Damocles.DrainState": _READ,
         "Damocles.Logs": _READ,

@@ -11,8 +11,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from msgspec import structs
-
 from damocles.sealing import planner, selection
 from damocles.sealing.states import State
 from damocles.wire import control, fleet
@@ -51,42 +49,33 @@ class Unanswered(Exception):
         self.refused = refused
 
 
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """What a worker told of its threads; an original one tells less."""
-
-    details: list[control.ThreadDetail]
-    original: bool
-
-
-def threads(now: float) -> Dialogue[Threads]:
-    """Ask for all threads.
+def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
+    """Ask for all threads; an original worker tells less of them.
 
     Raises:
         Unanswered: They were not told.
     """
     (answer,) = yield [Ask("Damocles.Threads", (), list[control.ThreadDetail])]
     if not lacks_method(answer):
-        return Threads(_told(answer), original=False)
-    (answer,) = yield [Ask("VenusWorker.WorkerList", (), list[fleet.ThreadInfo] | None)]
-    return Threads([_described(info, now) for info in _told(answer) or ()], original=True)
+        details: list[control.ThreadDetail] = _told(answer)
+        return details
+    return (yield from _threads_of_original(now))
 
 
 def act(chosen: control.Selection, wanted: control.Act, now: float) -> Dialogue[list[control.Outcome]]:
     """Do something to the selected threads; the workers in the selection are not looked at.
 
+    However many threads it has, our worker is called once: it selects, so that none can move on in between.
+
     Raises:
         Unanswered: The threads were not told; nothing was done.
     """
-    told = yield from threads(now)
-    targets = [detail for detail in told.details if selection.holds(chosen, detail)]
-    if told.original:
-        return (yield from _act_on_original(targets, wanted))
-    answers = yield [
-        Ask("Damocles.Act", (detail.info.index, _guarded(wanted, chosen, detail)), control.Outcome)
-        for detail in targets
-    ]
-    return [_outcome(detail, answer) for detail, answer in zip(targets, answers, strict=True)]
+    (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted), list[control.Outcome])]
+    if not lacks_method(answer):
+        outcomes: list[control.Outcome] = _told(answer)
+        return outcomes
+    details = yield from _threads_of_original(now)
+    return (yield from _act_on_original([d for d in details if selection.holds(chosen, d)], wanted))
 
 
 def lacks_method(answer: object) -> bool:
@@ -100,33 +89,17 @@ def _told(answer: Any) -> Any:
     return answer
 
 
-def _guarded(wanted: control.Act, chosen: control.Selection, detail: control.ThreadDetail) -> control.Act:
-    """Let the worker refuse if the thread is no longer what it was selected for.
-
-    A running thread may come to the next state at any time: for a pause of "thread 0" that does not matter.
-    """
-    by_content = bool(chosen.sectors or chosen.states or chosen.plans or chosen.error)
-    return structs.replace(
-        wanted,
-        expect_sector=detail.info.job_id if by_content or wanted.verb != "pause" else wanted.expect_sector,
-        expect_state=(
-            detail.info.job_state if chosen.states or chosen.error or wanted.verb == "resume" else wanted.expect_state
-        ),
-    )
-
-
-def _outcome(detail: control.ThreadDetail, answer: Any) -> control.Outcome:
-    if isinstance(answer, control.Outcome):
-        return answer
-    return _made(detail, ok=False, text=answer.text, silent=answer.code is None)
-
-
 def _made(detail: control.ThreadDetail, *, ok: bool, text: str, silent: bool = False) -> control.Outcome:
     info = detail.info
     return control.Outcome(index=info.index, sector=info.job_id, state=info.job_state, ok=ok, text=text, silent=silent)
 
 
 # Workers of the original ---------------------------------------------------------------------------------------------
+
+
+def _threads_of_original(now: float) -> Dialogue[list[control.ThreadDetail]]:
+    (answer,) = yield [Ask("VenusWorker.WorkerList", (), list[fleet.ThreadInfo] | None)]
+    return [_described(info, now) for info in _told(answer) or ()]
 
 
 def _described(info: fleet.ThreadInfo, now: float) -> control.ThreadDetail:
@@ -166,7 +139,7 @@ def _original_ask(detail: control.ThreadDetail, wanted: control.Act) -> Ask:
 
 def _original_outcome(detail: control.ThreadDetail, wanted: control.Act, answer: Any) -> control.Outcome:
     if isinstance(answer, Refused):
-        return _outcome(detail, answer)
+        return _made(detail, ok=False, text=answer.text, silent=answer.code is None)
     done = {
         "pause": "pauses at its next boundary",
         "resume": f"goes on from {wanted.state or detail.info.job_state or 'where it was'}",

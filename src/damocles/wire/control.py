@@ -67,19 +67,13 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Do something to a thread: `pause`, `resume` or `abort`.
-
-    `expect_sector` and `expect_state` guard against a thread that has moved on since it was selected: then the act is
-    refused. A dry run says what would happen.
-    """
+    """Do something to a thread: `pause`, `resume` or `abort`. A dry run says what would happen."""
 
     verb: str
     now: bool = False  # pause: kill the running stage
     state: str | None = None  # resume: from this state
     dry_run: bool = False
     reason: str = ""
-    expect_sector: str | None = None
-    expect_state: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,6 @@ def observers(
         "VenusWorker.WorkerResume": thread,
         "VenusWorker.WorkerSetEnv": variable,
         "VenusWorker.WorkerRemoveEnv": variable,
-        "Damocles.Act": thread,
         "Damocles.Drain": drained,
         "Damocles.AuthCreate": token,
         "Damocles.AuthRevoke": token,

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from damocles import WIRE_VERSION, __version__
 from damocles.rpc import core, errors
+from damocles.sealing import selection
 from damocles.stores import journal
 from damocles.wire import control, fleet
 from damocles.worker import drain, logbook, threads
@@ -19,7 +20,8 @@ from damocles.worker import drain, logbook, threads
 VERSION = f"{WIRE_VERSION}-damocles-py-{__version__}"
 
 LONGEST_LOG_WAIT_SECONDS = 30.0
-ABORT_PATIENCE_SECONDS = 4.0
+# Less than what the command lines leave to workers, so that an act that takes longer still has its answer.
+ABORT_PATIENCE_SECONDS = 2.5
 
 
 class Control:
@@ -39,7 +41,7 @@ class Control:
         service.add("VenusWorker.WorkerResume", self.resume)
         service.add("VenusWorker.WorkerVersion", self.version)
         service.add("Damocles.Threads", self.details)
-        service.add("Damocles.Act", self.act)
+        service.add("Damocles.ActOn", self.act_on)
         service.add("Damocles.Drain", self.drain)
         service.add("Damocles.DrainState", self.drain_state)
         service.add("Damocles.Logs", self.logs)
@@ -72,33 +74,25 @@ class Control:
         """Return every thread with what it waits for, since when, and which process works for it."""
         return [thread.detail() for thread in self._threads.values()]
 
-    async def act(self, index: int, act: control.Act) -> control.Outcome:
-        """Pause, resume or abort a thread, or say what that would do."""
-        thread = self._find(index)
-        before = thread.info()
-        moved = [
-            f"{what} is {now}, not {expected}"
-            for what, now, expected in (
-                ("its sector", before.job_id, act.expect_sector),
-                ("its state", before.job_state, act.expect_state),
-            )
-            if expected is not None and now != expected
-        ]
-        if moved:
-            ok, text = False, f"the thread has moved on: {', '.join(moved)}"
-        else:
-            match act.verb:
-                case "pause":
-                    ok, text = self._pause(thread, act)
-                case "resume":
-                    ok, text = self._resume(thread, act)
-                case "abort":
-                    ok, text = await self._abort(thread, act)
-                case other:
-                    raise errors.RpcError(
-                        errors.Code.INVALID_PARAMS, f"{other!r} cannot be done to a thread: use pause, resume or abort"
-                    )
-        return control.Outcome(index=index, sector=before.job_id, state=before.job_state, ok=ok, text=text)
+    async def act_on(self, chosen: control.Selection, act: control.Act) -> list[control.Outcome]:
+        """Pause, resume or abort the selected threads, or say what that would do; one outcome for each, in order."""
+        try:
+            selection.check(chosen)
+        except selection.NothingSelected as error:
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, str(error)) from error
+        if act.verb not in {"pause", "resume", "abort"}:
+            text = f"{act.verb!r} cannot be done to a thread: use pause, resume or abort"
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, text)
+        targets = [thread for thread in self._threads.values() if selection.holds(chosen, thread.detail())]
+        outcomes: dict[int, control.Outcome] = {}
+
+        async def do(thread: threads.SealingThread) -> None:
+            outcomes[thread.index] = await self._act(thread, act)
+
+        async with anyio.create_task_group() as tasks:
+            for thread in targets:
+                tasks.start_soon(do, thread)
+        return [outcomes[thread.index] for thread in targets]
 
     async def drain(self, on: bool, deadline_seconds: control.Seconds | None = None, reason: str = "") -> control.Drain:
         """Begin or end a drain."""
@@ -150,6 +144,17 @@ class Control:
             waiting=states.count("Waiting"),
             errors=sum(info.last_error is not None for info in listed),
         )
+
+    async def _act(self, thread: threads.SealingThread, act: control.Act) -> control.Outcome:
+        before = thread.info()
+        match act.verb:
+            case "pause":
+                ok, text = self._pause(thread, act)
+            case "resume":
+                ok, text = self._resume(thread, act)
+            case _:
+                ok, text = await self._abort(thread, act)
+        return control.Outcome(index=thread.index, sector=before.job_id, state=before.job_state, ok=ok, text=text)
 
     def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.paused:

@@ -107,7 +107,9 @@ def details(f: Farm) -> list[control.ThreadDetail]:
 def act(f: Farm, index: int, verb: str, **options: Any) -> control.Outcome:
     """Do something to a thread."""
     with f.worker_client() as worker:
-        return worker.call("Damocles.Act", [index, control.Act(verb=verb, **options)], returns=control.Outcome)
+        asked = [control.Selection(indexes=[index]), control.Act(verb=verb, **options)]
+        (outcome,) = worker.call("Damocles.ActOn", asked, returns=list[control.Outcome])
+        return outcome
 
 
 def wait_for(f: Farm, index: int, thread_state: str, job_state: str, text: str = "") -> control.ThreadDetail:

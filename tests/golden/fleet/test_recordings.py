@@ -66,5 +66,5 @@ def test_an_original_worker_is_shown_in_the_columns_of_the_manual(capsys):
     dialogue.send([operations.Refused("Method not found", operations.METHOD_NOT_FOUND)])
     with pytest.raises(StopIteration) as end:
         dialogue.send([codec.from_builtins(EXCHANGES["WorkerList"][1]["result"], list[fleet.ThreadInfo])])
-    common.print_table(fleet_views.THREADS, map(fleet_views.thread_cells, end.value.value.details))
+    common.print_table(fleet_views.THREADS, map(fleet_views.thread_cells, end.value.value))
     assert RECORDED.with_name("info.txt").read_text() == capsys.readouterr().out

@@ -60,8 +60,8 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
         thing.state = state or "new"
         return True
 
-    async def act(index: int, act: control.Act) -> control.Outcome:
-        return control.Outcome(index=index, sector="s-t010000-8", ok=not act.now, text="it is")
+    async def act(chosen: control.Selection, act: control.Act) -> list[control.Outcome]:
+        return [control.Outcome(index=0, sector="s-t010000-8", ok=True, text="it is")]
 
     async def drain(on: bool, deadline_seconds: float | None = None, reason: str = "") -> None:
         if not on:
@@ -95,7 +95,7 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
     service = core.Service(dialects.MANAGER, guard=guard, auditor=recorder)
     service.add("VenusWorker.WorkerResume", resume)
     service.add("VenusWorker.WorkerRemoveEnv", resume)
-    service.add("Damocles.Act", act)
+    service.add("Damocles.ActOn", act)
     service.add("Damocles.Drain", drain)
     service.add("Venus.WorkerPingInfoRemove", crash)
     service.add("Venus.StoreReleaseReserved", hang)
@@ -134,7 +134,7 @@ async def test_a_change_has_one_entry_with_everything(service: core.Service, led
 async def test_reason_and_sectors_are_found(service: core.Service, ledger: MemoryLedger) -> None:
     """The reason is taken from a parameter of that name or from an act; sectors from arguments and result."""
     await call(service, "Damocles.Drain", True, None, "new disks")
-    await call(service, "Damocles.Act", 0, {"verb": "abort", "reason": "bad disk", "expect_sector": "s-t010000-7"})
+    await call(service, "Damocles.ActOn", {"sectors": ["s-t010000-7"]}, {"verb": "abort", "reason": "bad disk"})
     assert ["new disks", "bad disk"] == [entry.reason for entry in ledger.entries]
     assert [[], ["s-t010000-7", "s-t010000-8"]] == [entry.sectors for entry in ledger.entries]
 
@@ -159,7 +159,7 @@ async def test_a_cancelled_change_has_an_entry(service: core.Service, ledger: Me
     ("method", "params", "scope"),
     [
         ("Venus.WorkerPingInfoList", [], Scope.ADMIN),  # changes nothing
-        ("Damocles.Act", [0, {"verb": "abort", "dry_run": True}], Scope.ADMIN),
+        ("Damocles.ActOn", [{"all": True}, {"verb": "abort", "dry_run": True}], Scope.ADMIN),
         ("Venus.ReportAborted", [{"Miner": 1, "Number": 2}, "x"], Scope.WORKER),  # in the sector's history
         ("VenusWorker.WorkerResume", [0], Scope.READ),  # refused: nothing was changed
         ("VenusWorker.WorkerResume", ["zero"], Scope.ADMIN),  # never got to its handler

@@ -51,17 +51,14 @@ class Ours:
 
     def __init__(self, *threads: ThreadInfo) -> None:
         self.threads = [control.ThreadDetail(info=each, since=0.0) for each in threads]
-        self.acts: dict[int, control.Act] = {}
 
     def __call__(self, ask: operations.Ask) -> Any:
         """Answer."""
         if ask.method == "Damocles.Threads":
             return self.threads
-        index, act = ask.params
-        self.acts[index] = act
-        if index == 9:
-            return operations.Refused("http://10.0.0.7/ did not answer within 5 s")
-        return control.Outcome(index=index, ok=index != 8, text="done")
+        chosen, _ = ask.params
+        selected = [thread.info.index for thread in self.threads if selection.holds(chosen, thread)]
+        return [control.Outcome(index=index, ok=index != 8, text="done") for index in selected]
 
 
 def original(*threads: ThreadInfo, done: bool = True) -> Callable[[operations.Ask], Any]:
@@ -80,38 +77,21 @@ def texts(outcomes: list[control.Outcome]) -> list[tuple[int | None, bool, str]]
     return [(outcome.index, outcome.ok, outcome.text) for outcome in outcomes]
 
 
-def test_only_selected_threads_are_acted_on():
-    """Each selected thread is asked for, and each has an outcome: done, refused, or not answered."""
-    worker = Ours(*(info(index, "Paused") for index in (0, 1, 8, 9)))
-    outcomes, _ = hold(operations.act(selection.parse(indexes=["1-9"]), control.Act(verb="resume"), NOW), worker)
-    assert [1, 8, 9] == list(worker.acts)
-    assert [(1, True, False), (8, False, False), (9, False, True)] == [(o.index, o.ok, o.silent) for o in outcomes]
-
-
-@pytest.mark.parametrize(
-    ("verb", "flags", "guards"),
-    [
-        ("resume", {"everything": True}, ("s-t010000-1", "C1Done")),
-        ("abort", {"everything": True}, ("s-t010000-1", None)),
-        ("abort", {"error": "boom"}, ("s-t010000-1", "C1Done")),
-        ("pause", {"everything": True}, (None, None)),
-        ("pause", {"sectors": ["s-t010000-1"]}, ("s-t010000-1", None)),
-        ("pause", {"states": ["C1Done"]}, ("s-t010000-1", "C1Done")),
-    ],
-)
-def test_threads_that_move_on_are_guarded_against(verb, flags, guards):
-    """The worker is told what the thread was selected for, but a pause of "thread 0" holds whatever it is at."""
-    worker = Ours(info(0, "Paused"))
-    hold(operations.act(selection.parse(**flags), control.Act(verb=verb), NOW), worker)
-    assert guards == (worker.acts[0].expect_sector, worker.acts[0].expect_state)
+def test_our_worker_is_called_once():
+    """However many threads it has, one call selects and acts, dry or not; each selected thread has an outcome."""
+    worker = Ours(*(info(index, "Paused") for index in (0, 1, 8)))
+    chosen = selection.parse(indexes=["1-8"])
+    for act in (control.Act(verb="resume"), control.Act(verb="resume", dry_run=True)):
+        outcomes, asked = hold(operations.act(chosen, act, NOW), worker)
+        assert [("ActOn", chosen, act)] == asked
+        assert [(1, True), (8, False)] == [(o.index, o.ok) for o in outcomes]
 
 
 def test_an_original_worker_is_listed():
     """Threads of an original worker come without what it does not tell; pauses with their time."""
     told, asked = hold(operations.threads(NOW), original(info(0, "Paused"), info(1, "Running")))
     assert [("Threads",), ("WorkerList",)] == asked
-    assert told.original
-    assert [(NOW - 42, "resume"), (NOW - 42, None)] == [(d.since, d.waiting and d.waiting.what) for d in told.details]
+    assert [(NOW - 42, "resume"), (NOW - 42, None)] == [(d.since, d.waiting and d.waiting.what) for d in told]
 
 
 def test_an_original_worker_is_asked_in_its_own_words():
@@ -146,7 +126,7 @@ def test_states_that_would_ruin_a_sector_of_an_original_worker_are_refused(targe
     """The original takes any name and gives the sector up on a wrong one, so it is not even asked."""
     act = control.Act(verb="resume", state=target)
     outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
-    assert [("Threads",), ("WorkerList",)] == asked
+    assert ["ActOn", "WorkerList"] == [name for name, *_ in asked]
     assert not outcomes[0].ok
     assert words in outcomes[0].text
 
@@ -172,14 +152,11 @@ def test_an_original_worker_may_refuse():
 
 
 def test_a_dry_run_changes_nothing():
-    """An original worker is only listed; ours is told that it is dry."""
+    """An original worker is only listed."""
     act = control.Act(verb="resume", dry_run=True)
     outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
-    assert [("Threads",), ("WorkerList",)] == asked
+    assert ["ActOn", "WorkerList"] == [name for name, *_ in asked]
     assert [(0, True, "goes on from C1Done")] == texts(outcomes)
-    ours = Ours(info(0, "Paused"))
-    hold(operations.act(ALL, act, NOW), ours)
-    assert ours.acts[0].dry_run
 
 
 @pytest.mark.parametrize("refused", [operations.Refused("cannot be reached"), operations.Refused("no", -32603)])
