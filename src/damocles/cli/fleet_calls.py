@@ -1,5 +1,6 @@
 """Calls of the command lines: to the manager, and dialogues with one worker. Failures become a line and an exit code."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import UnionType
@@ -64,15 +65,17 @@ def manager_at(connection: AbstractContextManager[sync.Client], timeout_seconds:
 
 
 def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:
-    """Hold a dialogue with one worker, call after call.
+    """Hold a dialogue with one worker, call after call, all of it within the client's time-out.
 
     Raises:
         common.Failed: The worker did not tell its threads.
     """
+    deadline = time.monotonic() + client.timeout_seconds
 
     def answer(ask: operations.Ask) -> Any:
+        left = max(0.0, round(deadline - time.monotonic(), 2))
         try:
-            return client.call(ask.method, ask.params, returns=ask.returns)
+            return client.call(ask.method, ask.params, returns=ask.returns, timeout_seconds=left)
         except errors.RpcError as refusal:
             return operations.Refused(refusal.message, refusal.code)
         except errors.CallError as failure:

@@ -6,10 +6,14 @@ with sync.connect(address.worker_url("10.0.0.7"), timeout_seconds=5) as worker:
 
 import contextlib
 import http.client
+import io
 import itertools
 import select
+import socket
+import ssl
+import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Any, TypeVar, overload
 
@@ -20,36 +24,123 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 30.0
 
 
+class _Incoming(io.RawIOBase):
+    """What a peer sends, until the deadline: a time-out of the socket alone begins anew with each byte."""
+
+    def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
+        self._connected = connected
+        self._received = connected.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
+        self._left = left
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Receive what there is."""
+        self._connected.settimeout(self._left())
+        return self._received.readinto(buffer)
+
+    def close(self) -> None:
+        """Let the socket go."""
+        self._received.close()
+        super().close()
+
+
+class _Socket:
+    """What `http.client` needs of a socket, until the deadline."""
+
+    def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
+        self._connected = connected
+        self._left = left
+        self.fileno = connected.fileno
+        self.close = connected.close
+
+    def sendall(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            self._connected.settimeout(self._left())
+            rest = rest[self._connected.send(rest) :]
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(_Incoming(self._connected, self._left))
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection on which everything that belongs to a call, also connecting, has one deadline."""
+
+    deadline = 0.0  # by the monotonic clock
+
+    def __init__(self, host: str, port: int | None, context: ssl.SSLContext | None) -> None:
+        self.default_port = http.client.HTTP_PORT if context is None else http.client.HTTPS_PORT
+        super().__init__(host, port)
+        self._context = context
+
+    def left(self) -> float:
+        """Return the seconds until the deadline.
+
+        Raises:
+            TimeoutError: There are none.
+        """
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")  # the words of a socket
+        return left
+
+    def connect(self) -> None:
+        """Connect, in the time that is left for each address of the host."""
+        connected = socket.create_connection((self.host, self.port), self.left())
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._context is not None:
+            try:
+                connected.settimeout(self.left())
+                connected = self._context.wrap_socket(connected, server_hostname=self.host)
+            except BaseException:
+                connected.close()
+                raise
+        self.sock: Any = _Socket(connected, self.left)
+
+
 class Client:
     """One kept-alive connection to one peer; made by `connect`. Not for several threads at once."""
 
-    def __init__(
-        self, url: str, connection: http.client.HTTPConnection, headers: dict[str, str], timeout_seconds: float
-    ) -> None:
+    def __init__(self, url: str, connection: _Connection, headers: dict[str, str], timeout_seconds: float) -> None:
         self.url = url
         self._connection = connection
         self._headers = headers
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._path = urllib.parse.urlsplit(url).path or "/"
         self._numbers = itertools.count(1)
         self._answered = False
 
     @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: None = None) -> None: ...
+    def call(
+        self, method: str, params: messages.Params = (), *, returns: None = None, timeout_seconds: float | None = None
+    ) -> None: ...
     @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: type[T]) -> T: ...
+    def call(
+        self, method: str, params: messages.Params = (), *, returns: type[T], timeout_seconds: float | None = None
+    ) -> T: ...
     @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: UnionType) -> Any: ...
-    def call(self, method: str, params: messages.Params = (), *, returns: Any = None) -> Any:
+    def call(
+        self, method: str, params: messages.Params = (), *, returns: UnionType, timeout_seconds: float | None = None
+    ) -> Any: ...
+    def call(
+        self, method: str, params: messages.Params = (), *, returns: Any = None, timeout_seconds: float | None = None
+    ) -> Any:
         """Call a method with positional parameters; return its result as `returns` (None: drop it).
+
+        `timeout_seconds` limits the whole call and defaults to that of `connect`.
 
         Raises:
             errors.CallError: See `damocles.rpc.errors` for the kinds, and what to do.
         """
         body = messages.encode_call(next(self._numbers), method, params)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        self._connection.deadline = time.monotonic() + seconds
         self._connect()
         try:
-            status, answer = self._exchange(body)
+            status, answer = self._exchange(body, seconds)
         except Exception:
             self._connection.close()
             raise
@@ -66,13 +157,13 @@ class Client:
                 self._connection.close()
                 raise errors.unreachable(self.url, exc) from exc
 
-    def _exchange(self, body: bytes) -> tuple[int, bytes]:
+    def _exchange(self, body: bytes, seconds: float) -> tuple[int, bytes]:
         try:
             self._connection.request("POST", self._path, body, self._headers)
             response = self._connection.getresponse()
             answer = response.read(messages.ANSWER_LIMIT_BYTES + 1)
         except TimeoutError as exc:
-            raise errors.TimedOut(self.url, self._timeout_seconds) from exc
+            raise errors.TimedOut(self.url, seconds) from exc
         except OSError as exc:  # also http.client.RemoteDisconnected
             hint = (
                 "" if self._answered or self.url.startswith("https:") else " (if it has a certificate, write https://)"
@@ -99,15 +190,11 @@ def connect(
 ) -> Iterator[Client]:
     """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects.
 
-    `timeout_seconds` limits connecting, and each pause of the peer. `trust`: see `damocles.rpc.tls`.
+    `timeout_seconds` limits each call as a whole. `trust`: see `damocles.rpc.tls`.
     """
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    connection = (
-        http.client.HTTPSConnection(host, parts.port, timeout=timeout_seconds, context=tls.client_context(trust))
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, parts.port, timeout=timeout_seconds)
-    )
+    connection = _Connection(host, parts.port, tls.client_context(trust) if parts.scheme == "https" else None)
     try:
         yield Client(url, connection, messages.headers(token, headers), timeout_seconds)
     finally:

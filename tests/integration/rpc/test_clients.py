@@ -105,6 +105,22 @@ async def test_no_answer_in_time(call: Caller, manager_at: address.Endpoint) -> 
         await call(address.manager_url(str(manager_at)), "Venus.Wait", [1], timeout_seconds=0.2)
 
 
+@pytest.mark.parametrize("said", [b"", b'HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"result":'])
+async def test_a_peer_that_drips_is_a_time_out(call: Caller, said: bytes) -> None:
+    """The time-out is that of the whole call, however often a byte of head or body comes."""
+
+    async def behave(stream: SocketStream) -> None:
+        await stream.receive()
+        await stream.send(said)
+        while True:
+            await stream.send(b"H")
+            await anyio.sleep(0.05)
+
+    async with listener(behave) as url:
+        with anyio.fail_after(30), pytest.raises(errors.TimedOut, match=r"did not answer within 0\.5 s"):
+            await call(url, "Venus.Version", timeout_seconds=0.5)
+
+
 @pytest.mark.parametrize(
     ("said", "error"),
     [

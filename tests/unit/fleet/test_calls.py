@@ -1,0 +1,43 @@
+"""How a command line holds a dialogue with a worker."""
+
+from typing import Any
+
+from damocles.cli import fleet_calls
+from damocles.rpc import errors
+from damocles.sealing import operations
+
+
+class SlowWorker:
+    """A client of a worker that takes two seconds for each answer."""
+
+    timeout_seconds = 5.0
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.limits: list[float] = []
+
+    def monotonic(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def call(self, method: str, params: Any, *, returns: Any, timeout_seconds: float) -> str:
+        """Answer, if there is time."""
+        self.limits.append(timeout_seconds)
+        self.now += min(2.0, timeout_seconds)
+        if timeout_seconds < 2:
+            raise errors.TimedOut("http://10.0.0.7/", timeout_seconds)
+        return "done"
+
+
+def test_a_dialogue_has_one_deadline(monkeypatch):
+    """Call after call gets what is left of the command's time; what did not get its answer by then is told."""
+    worker = SlowWorker()
+    monkeypatch.setattr("damocles.cli.fleet_calls.time", worker)
+
+    def dialogue() -> operations.Dialogue[Any]:
+        return (yield [operations.Ask("VenusWorker.WorkerPause", (index,), bool) for index in range(4)])
+
+    first, second, third, fourth = fleet_calls.hold(worker, dialogue())  # type: ignore[arg-type]
+    assert (["done", "done"], [5.0, 3.0, 1.0, 0.0]) == ([first, second], worker.limits)
+    assert [None, None] == [third.code, fourth.code]
+    assert "did not answer" in third.text
