@@ -7,7 +7,8 @@ import time
 import pytest
 
 from damocles.cli import manager as manager_cli
-from damocles.testing.farm import Farm, free_port, wait_until
+from damocles.testing.farm import Farm, cli, free_port, wait_until
+from damocles.wire import control
 
 from . import fleet_peers
 
@@ -153,6 +154,28 @@ def test_workers_that_hang_hold_up_nobody(util, hanging, original):
     assert 5 == util("pause", "hang-*", "--all", "--timeout", "300ms")[0]
     code, out, _ = util("list")
     assert (0, 6) == (code, len(out.splitlines()))
+
+
+def test_the_audits_tell_how_it_was_and_is(util, farm):
+    """Pause, resume and drain have before and after in the manager's audit, and the worker's knows who asked it."""
+    assert 0 == util("pause", "ours", "0")[0]
+    assert 0 == util("resume", "ours", "0")[0]
+    assert 0 == util("drain", "ours", "--reason", "disks")[0]
+    assert 0 == util("undrain", "ours")[0]
+    with farm.manager_client() as manager:
+        acts, drains = (
+            manager.call("Damocles.AuditList", [control.AuditQuery(what=what)], returns=list[control.AuditEntry])
+            for what in ("FleetAct", "WorkerDrain")
+        )
+    idle, paused = "ours #0", "Paused Empty"
+    assert [paused, paused] == [acts[-2].after[idle], acts[-1].before[idle]]
+    assert paused not in {acts[-2].before[idle], acts[-1].after[idle]}
+    looks = [(entry.before["on"], entry.after["on"]) for entry in drains[-2:]]
+    assert [(False, True), (True, False)] == looks
+    done = cli("damocles-worker", "audit", "list", "-c", str(farm.config), "--json", "--who", "local")
+    rows = json.loads(done.stdout)
+    assert {"local via manager"} == {row["who"] for row in rows}
+    assert paused == rows[-3]["before"]["#0"] != rows[-3]["after"]["#0"]
 
 
 def test_an_original_worker_is_managed_with_what_it_has(util, original):

@@ -85,7 +85,7 @@ def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.Aud
 def _fits(query: control.AuditQuery, entry: control.AuditEntry) -> bool:
     return (
         (query.since is None or entry.at >= query.since)
-        and query.who in {None, entry.who}
+        and query.who in {None, entry.who, entry.who.partition(" via ")[0]}
         and (query.what is None or query.what.lower() in entry.what.lower())
         and (query.sector is None or query.sector in entry.sectors)
     )

@@ -107,7 +107,7 @@ class Fleet:
         _check(chosen)
         targets = await self._targets(chosen.workers)
         told, silent = await self._gather(
-            targets, lambda _: operations.act(chosen, wanted, self._clock()), timeout_seconds
+            targets, lambda _: operations.act(chosen, wanted, self._clock(), asked_by=call.who), timeout_seconds
         )
         outcomes = [
             structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
@@ -168,7 +168,7 @@ class Fleet:
         timeout_seconds: Seconds = TIMEOUT_SECONDS,
     ) -> control.Drain:
         """Begin or end a drain of a worker."""
-        params = (on, deadline_seconds, reason)
+        params = (on, deadline_seconds, reason, call.who)
         state = await self._ask(worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
         log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.who, reason=reason)
         return state

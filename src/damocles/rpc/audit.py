@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 FIELD_BYTES = 256 << 10
 REASON_CHARACTERS = 1000
+NAME_CHARACTERS = 100
 MOST_SECTORS = 10_000
 
 _SECTOR = re.compile(rb's-t0\d{1,20}-\d{1,20}|"Miner":\s*(\d{1,20}),\s*"Number":\s*(\d{1,20})')
@@ -78,9 +79,11 @@ class Audit:
         finally:
             with anyio.CancelScope(shield=True):
                 after = await self._observe(method.name, arguments)
+                if ok and method.name in _TELLING:
+                    before, after = _TELLING[method.name](outcome)
                 entry = control.AuditEntry(
                     at=at,
-                    who=call.who,
+                    who=_who(call, method, arguments),
                     address=call.peer,
                     what=method.name,
                     params=_value(params),
@@ -121,9 +124,21 @@ def _concerns(rule: access.Rule, call: core.Call, arguments: Sequence[Any]) -> b
     return not (rule.worker and access.Scope.WORKER in call.scopes)
 
 
+def _who(call: core.Call, method: core.Method, arguments: Sequence[Any]) -> str:
+    """Return the caller, and whom they pass it on for: the manager, when it calls a worker, says so in `asked_by`."""
+    asked_by = _named(method, arguments).get("asked_by")
+    return f"{asked_by[:NAME_CHARACTERS]} via {call.who}" if asked_by else call.who
+
+
+def _named(method: core.Method, arguments: Sequence[Any]) -> dict[str, Any]:
+    return dict(zip(method.parameters, arguments, strict=False))
+
+
 def _reason(method: core.Method, arguments: Sequence[Any]) -> str:
-    named = dict(zip(method.parameters, arguments, strict=False))
-    found: Iterable[Any] = (named.get("reason"), *(getattr(argument, "reason", None) for argument in arguments))
+    found: Iterable[Any] = (
+        _named(method, arguments).get("reason"),
+        *(getattr(argument, "reason", None) for argument in arguments),
+    )
     return next((reason for reason in found if isinstance(reason, str) and reason), "")[:REASON_CHARACTERS]
 
 
@@ -143,3 +158,25 @@ def _value(text: bytes) -> Any:
         return msgspec.json.decode(text or b"null")
     except (msgspec.DecodeError, RecursionError):
         return text.decode(errors="replace")
+
+
+def _threads(result: bytes) -> tuple[bytes, bytes]:
+    """Return how the threads looked that were acted on."""
+    known = [one for one in codec.decode(result, list[control.Outcome]) if one.before]
+    names = [f"{one.worker} #{one.index}".strip() for one in known]
+    return (
+        codec.encode({name: one.before for name, one in zip(names, known, strict=True)}),
+        codec.encode({name: one.after for name, one in zip(names, known, strict=True)}),
+    )
+
+
+def _drain(result: bytes) -> tuple[bytes, bytes]:
+    return codec.encode({"on": codec.decode(result, control.Drain).was_on}), result
+
+
+# Methods whose result tells how things were before and after: of what is on other machines, or takes effect in a moment.
+_TELLING: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
+    "Damocles.FleetAct": _threads,
+    "Damocles.ActOn": _threads,
+    "Damocles.WorkerDrain": _drain,
+}

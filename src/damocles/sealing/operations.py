@@ -62,15 +62,18 @@ def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
     return (yield from _threads_of_original(now))
 
 
-def act(chosen: control.Selection, wanted: control.Act, now: float) -> Dialogue[list[control.Outcome]]:
+def act(
+    chosen: control.Selection, wanted: control.Act, now: float, *, asked_by: str = ""
+) -> Dialogue[list[control.Outcome]]:
     """Do something to the selected threads; the workers in the selection are not looked at.
 
-    However many threads it has, our worker is called once: it selects, so that none can move on in between.
+    However many threads it has, our worker is called once: it selects, so that none can move on in between. It writes down
+    `asked_by`, if somebody else than the caller wants it.
 
     Raises:
         Unanswered: The threads were not told; nothing was done.
     """
-    (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted), list[control.Outcome])]
+    (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted, asked_by), list[control.Outcome])]
     if not lacks_method(answer):
         outcomes: list[control.Outcome] = _told(answer)
         return outcomes

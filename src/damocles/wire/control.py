@@ -80,7 +80,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What an act did to a thread (or would do), or why it was refused.
 
     `silent` means that no answer came, so that nobody knows what was done; without an index the worker did not even
-    tell its threads.
+    tell its threads. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
+    act that takes effect later, `after` is how it looked when the answer was given.
     """
 
     worker: str = ""
@@ -88,6 +89,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     index: int | None = None
     sector: str | None = None
     state: str = ""
+    before: str = ""
+    after: str = ""
     ok: bool
     silent: bool = False
     text: str
@@ -167,7 +170,8 @@ class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker takes new sectors, and how far it has come in finishing those it has.
 
-    At `deadline` the threads that still hold a sector are paused at their next boundary.
+    At `deadline` the threads that still hold a sector are paused at their next boundary. `was_on` tells, in the answer to
+    a change, how it was before.
     """
 
     on: bool
@@ -175,6 +179,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     reason: str = ""
     busy: list[str] = []  # sectors still in work
+    was_on: bool | None = None
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -198,7 +203,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A change that somebody asked for.
+    """A change that somebody asked for; `who` is like `alice via manager` if the manager passed it on.
 
     `params` are as they came, `before` and `after` what is known of the thing that was changed, `outcome` is the result
     (left out if it is secret) or the error's text. What is too long is cut, and then a text instead of a value.

@@ -5,7 +5,7 @@ or the files do not allow is refused with code -32602, where the original accept
 (`wire.control`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.to_thread
@@ -22,6 +22,7 @@ VERSION = f"{WIRE_VERSION}-damocles-py-{__version__}"
 LONGEST_LOG_WAIT_SECONDS = 30.0
 # Less than what the command lines leave to workers, so that an act that takes longer still has its answer.
 ABORT_PATIENCE_SECONDS = 2.5
+SETTLING_SECONDS = 0.5
 
 
 class Control:
@@ -55,14 +56,21 @@ class Control:
 
     async def pause(self, index: int) -> bool:
         """Pause a thread at its next boundary."""
-        return self._find(index).pause()
+        thread = self._find(index)
+        asked = thread.pause()
+        await _paused(thread)
+        return asked
 
     async def resume(self, index: int, state: str | None = None) -> bool:
         """Resume a paused thread; false if it is not paused."""
+        thread = self._find(index)
         try:
-            return self._find(index).resume(state)
+            resumed = thread.resume(state)
         except threads.ResumeRefused as refusal:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
+        if resumed:
+            await _resumed(thread)
+        return resumed
 
     async def version(self) -> str:
         """Return the version in the form of the original's."""
@@ -74,7 +82,12 @@ class Control:
         """Return every thread with what it waits for, since when, and which process works for it."""
         return [thread.detail() for thread in self._threads.values()]
 
-    async def act_on(self, chosen: control.Selection, act: control.Act) -> list[control.Outcome]:
+    async def act_on(
+        self,
+        chosen: control.Selection,
+        act: control.Act,
+        asked_by: str = "",
+    ) -> list[control.Outcome]:
         """Pause, resume or abort the selected threads, or say what that would do; one outcome for each, in order."""
         try:
             selection.check(chosen)
@@ -94,7 +107,13 @@ class Control:
                 tasks.start_soon(do, thread)
         return [outcomes[thread.index] for thread in targets]
 
-    async def drain(self, on: bool, deadline_seconds: control.Seconds | None = None, reason: str = "") -> control.Drain:
+    async def drain(
+        self,
+        on: bool,
+        deadline_seconds: control.Seconds | None = None,
+        reason: str = "",
+        asked_by: str = "",
+    ) -> control.Drain:
         """Begin or end a drain."""
         return self._drain.set(on=on, deadline_seconds=deadline_seconds, reason=reason)
 
@@ -146,17 +165,25 @@ class Control:
         )
 
     async def _act(self, thread: threads.SealingThread, act: control.Act) -> control.Outcome:
-        before = thread.info()
+        info, before = thread.info(), _look(thread)
         match act.verb:
             case "pause":
-                ok, text = self._pause(thread, act)
+                ok, text = await self._pause(thread, act)
             case "resume":
-                ok, text = self._resume(thread, act)
+                ok, text = await self._resume(thread, act)
             case _:
                 ok, text = await self._abort(thread, act)
-        return control.Outcome(index=thread.index, sector=before.job_id, state=before.job_state, ok=ok, text=text)
+        return control.Outcome(
+            index=thread.index,
+            sector=info.job_id,
+            state=info.job_state,
+            before=before,
+            after=_look(thread),
+            ok=ok,
+            text=text,
+        )
 
-    def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+    async def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.paused:
             return True, "is paused already"
         running = thread.activity.state == "Running" and thread.activity.pid is not None
@@ -166,9 +193,10 @@ class Control:
             text = "at the end of its running stage" if running else "at once"
         if not act.dry_run:
             thread.pause(now=act.now)
+            await _paused(thread, now=act.now)
         return True, f"pauses {text}"
 
-    def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+    async def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.pausing and not thread.paused and act.state is None:
             if not act.dry_run:
                 thread.resume(None)
@@ -181,6 +209,7 @@ class Control:
             at = act.state or thread.sector.state.value
             if not act.dry_run:
                 thread.resume(act.state)
+                await _resumed(thread)
         except threads.ResumeRefused as refusal:
             return False, str(refusal)
         return True, f"goes on from {at}"
@@ -203,3 +232,28 @@ class Control:
         if thread is None:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, f"worker #{index} not found")
         return thread
+
+
+def _look(thread: threads.SealingThread) -> str:
+    """Say what a thread does and where its sector is."""
+    return f"{thread.activity.state} {thread.sector.state}{', then pauses' if thread.pausing else ''}"
+
+
+async def _paused(thread: threads.SealingThread, *, now: bool = False) -> None:
+    """Wait a moment for a pause, so that the answer shows it; not where a stage must end first."""
+
+    def is_over() -> bool:
+        return thread.paused or (thread.activity.pid is not None and not now)
+
+    await _settled(thread, is_over)
+
+
+async def _resumed(thread: threads.SealingThread) -> None:
+    """Wait a moment until a thread has gone on."""
+    await _settled(thread, lambda: thread.activity.state != "Paused")
+
+
+async def _settled(thread: threads.SealingThread, is_over: Callable[[], bool]) -> None:
+    with anyio.move_on_after(SETTLING_SECONDS):
+        while not is_over():
+            await thread.moved()

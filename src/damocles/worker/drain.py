@@ -47,11 +47,12 @@ class Drain:
         """Begin or end a drain and return it."""
         now = self._clock()
         deadline = now + deadline_seconds if on and deadline_seconds is not None else None
+        was_on = self._state.on
         self._state = control.Drain(on=on, since=now if on else None, deadline=deadline, reason=reason)
         self._save()
         self._apply()
         log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
-        return self.state()
+        return msgspec.structs.replace(self.state(), was_on=was_on)
 
     def state(self) -> control.Drain:
         """Return the drain and the sectors still in work."""

@@ -60,8 +60,14 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
         thing.state = state or "new"
         return True
 
-    async def act(chosen: control.Selection, act: control.Act) -> list[control.Outcome]:
-        return [control.Outcome(index=0, sector="s-t010000-8", ok=True, text="it is")]
+    async def act(chosen: control.Selection, act: control.Act, asked_by: str = "") -> list[control.Outcome]:
+        before, after = "Paused C1Done", "Running C1Done"
+        return [
+            control.Outcome(
+                worker="w", index=0, sector="s-t010000-8", before=before, after=after, ok=True, text="goes on"
+            ),
+            control.Outcome(worker="v", ok=False, silent=True, text="did not answer"),
+        ]
 
     async def drain(on: bool, deadline_seconds: float | None = None, reason: str = "") -> None:
         if not on:
@@ -137,6 +143,14 @@ async def test_reason_and_sectors_are_found(service: core.Service, ledger: Memor
     await call(service, "Damocles.ActOn", {"sectors": ["s-t010000-7"]}, {"verb": "abort", "reason": "bad disk"})
     assert ["new disks", "bad disk"] == [entry.reason for entry in ledger.entries]
     assert [[], ["s-t010000-7", "s-t010000-8"]] == [entry.sectors for entry in ledger.entries]
+
+
+async def test_an_act_tells_of_before_and_after(service: core.Service, ledger: MemoryLedger) -> None:
+    """What was acted on is elsewhere, so the result tells how it was and is; who asked the manager is named too."""
+    await call(service, "Damocles.ActOn", {"all": True}, {"verb": "resume"}, "alice")
+    (entry,) = ledger.entries
+    assert ({"w #0": "Paused C1Done"}, {"w #0": "Running C1Done"}) == (entry.before, entry.after)
+    assert "alice via admin-1" == entry.who
 
 
 async def test_failures_have_an_entry_too(service: core.Service, ledger: MemoryLedger) -> None:

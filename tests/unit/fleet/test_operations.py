@@ -56,7 +56,7 @@ class Ours:
         """Answer."""
         if ask.method == "Damocles.Threads":
             return self.threads
-        chosen, _ = ask.params
+        chosen, *_ = ask.params
         selected = [thread.info.index for thread in self.threads if selection.holds(chosen, thread)]
         return [control.Outcome(index=index, ok=index != 8, text="done") for index in selected]
 
@@ -82,8 +82,8 @@ def test_our_worker_is_called_once():
     worker = Ours(*(info(index, "Paused") for index in (0, 1, 8)))
     chosen = selection.parse(indexes=["1-8"])
     for act in (control.Act(verb="resume"), control.Act(verb="resume", dry_run=True)):
-        outcomes, asked = hold(operations.act(chosen, act, NOW), worker)
-        assert [("ActOn", chosen, act)] == asked
+        outcomes, asked = hold(operations.act(chosen, act, NOW, asked_by="alice"), worker)
+        assert [("ActOn", chosen, act, "alice")] == asked
         assert [(1, True), (8, False)] == [(o.index, o.ok) for o in outcomes]
 
 
