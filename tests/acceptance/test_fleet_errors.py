@@ -86,8 +86,11 @@ def hanging(known):
         (("drain", "127.0.0.1:1"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: .*"),
         (("resume", "ours", "0"), 1, r"ours #0 - Empty: is not paused"),
         (("pause", "ours", "99"), 3, r"ours: worker #99 not found; .*"),
-        (("logs", "ours", "99"), 1, r"ours: worker #99 not found"),
-        (("pause", "nothing-*", "--all"), 3, r"no thread fits, nothing was done"),
+        (("pause", "ours", "5,7-99"), 3, r"ours: worker #5, #7-#99 not found"),
+        (("logs", "ours", "99"), 3, r"ours: worker #99 not found"),
+        (("info", "nothing-*"), 6, r"no worker fits 'nothing-\*'; known workers: ours"),
+        (("pause", "nothing-*", "--all"), 6, r"no worker fits 'nothing-\*'; known workers: ours"),
+        (("pause", "ours", "--sector", "s-t010000-9"), 3, r"no thread fits, nothing was done"),
     ],
 )
 def test_each_error_has_a_line_and_a_code(util, arguments, code, text):

@@ -9,6 +9,7 @@ Exit codes, each but 0 with a line on stderr that says why:
     4    the manager cannot be reached
     5    the worker cannot be reached
     6    there is no such worker
+    7    not allowed: no token, or not one that is good for this
     130  interrupted
 
 Tracebacks are for bugs.
@@ -35,6 +36,7 @@ NOTHING_SELECTED = 3
 MANAGER_UNREACHABLE = 4
 WORKER_UNREACHABLE = 5
 UNKNOWN_WORKER = 6
+NOT_ALLOWED = 7
 INTERRUPTED = 130
 
 STANDARD = Path("-")  # stands for the standard output or input
@@ -79,6 +81,12 @@ class UnknownWorker(Failed):
     """The manager knows no such worker."""
 
     exit_code = UNKNOWN_WORKER
+
+
+class NotAllowed(Failed):
+    """The daemon wants another token."""
+
+    exit_code = NOT_ALLOWED
 
 
 def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:

@@ -28,7 +28,7 @@ def check(chosen: control.Selection) -> None:
 def line(outcome: control.Outcome) -> str:
     """Write an outcome: `worker #index sector state: what happened`."""
     if outcome.index is None:
-        return f"{outcome.worker}: {outcome.text}"
+        return f"{outcome.worker}: {outcome.text}" if outcome.worker else outcome.text
     worker = f"{outcome.worker} " if outcome.worker else ""
     return f"{worker}#{outcome.index} {outcome.sector or '-'} {outcome.state or '-'}: {outcome.text}"
 
@@ -44,6 +44,8 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool) -
             common.say(line(outcome))
     if not outcomes:
         raise common.NothingSelected("no thread fits, nothing was done")
+    if all(map(_is_missing, outcomes)):
+        return common.NOTHING_SELECTED
     if dry_run:
         common.hint("dry run: nothing was done")
     if all(outcome.ok for outcome in outcomes):
@@ -63,7 +65,7 @@ def show_plain(
 ) -> int:
     """Log the outcome for one thread named by worker and index, as the original does; stdout stays empty."""
     (worker,), (index,) = chosen.workers, chosen.indexes
-    if not outcomes:
+    if all(map(_is_missing, outcomes)):
         raise common.NothingSelected(f"{worker}: worker #{index} not found; `util worker info {worker}` lists what is")
     (outcome,) = outcomes
     if not outcome.ok:
@@ -73,3 +75,8 @@ def show_plain(
     place = "cli/fleet_acts.py"
     print(moment, "INFO", "cmd", place, f"{verb} call done, ok = true", json.dumps(details), sep="\t", file=sys.stderr)
     return common.OK
+
+
+def _is_missing(outcome: control.Outcome) -> bool:
+    """Return whether it tells of indexes that no thread has."""
+    return outcome.index is None and not outcome.silent

@@ -44,13 +44,24 @@ class Manager:
                     f"the manager at {self._client.url} is the original or too old: it does not know {method};"
                     " `damocles-worker worker -H ADDRESS` asks a worker directly"
                 ) from error
-            failures = {
-                errors.Code.UNKNOWN_WORKER: common.UnknownWorker,
-                errors.Code.WORKER_SILENT: common.WorkerUnreachable,
-            }
-            raise failures.get(error.code, common.Failed)(str(error)) from error  # type: ignore[call-overload]
+            raise failed(error.code, str(error)) from error
         except errors.CallError as error:
             raise common.ManagerUnreachable(f"manager: {error}") from error
+
+
+def failed(code: int | None, text: str) -> common.Failed:
+    """Return what a refusal is for a command line, by its code; without one nobody answered."""
+    return _FAILURES.get(code, common.Failed)(text)
+
+
+_FAILURES: dict[int | None, type[common.Failed]] = {
+    errors.Code.UNAUTHORIZED: common.NotAllowed,
+    errors.Code.FORBIDDEN: common.NotAllowed,
+    errors.Code.UNKNOWN_THREAD: common.NothingSelected,
+    errors.Code.UNKNOWN_WORKER: common.UnknownWorker,
+    errors.Code.WORKER_SILENT: common.WorkerUnreachable,
+    None: common.WorkerUnreachable,
+}
 
 
 class NotOurs(common.Failed):
@@ -89,5 +100,4 @@ def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:
         result: T = end.value
         return result
     except operations.Unanswered as error:
-        kind = common.WorkerUnreachable if error.refused.code is None else common.Failed
-        raise kind(str(error)) from error
+        raise failed(error.refused.code, str(error)) from error

@@ -19,7 +19,7 @@ DEFAULT_LISTEN = "127.0.0.1:1789"
 _FLEET_HELP = """See and steer the sealing threads of all workers.
 
 A worker is named as in the list, by a pattern (`gpu-*`), or by its address. Exit codes: 0 done, 1 refused, 2 wrong
-usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker.
+usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker, 7 not allowed.
 """
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from damocles.cli import common, credentials, fleet_options
+from damocles.cli import common, credentials, fleet_calls, fleet_options
 from damocles.rpc import address, errors, sync
 from damocles.worker import config_report, config_rpc
 
@@ -50,7 +50,7 @@ class At:
             try:
                 yield client
             except errors.RpcError as error:
-                raise common.Failed(str(error)) from error
+                raise fleet_calls.failed(error.code, str(error)) from error
             except errors.CallError as error:
                 raise common.WorkerUnreachable(str(error)) from error
 

@@ -22,7 +22,8 @@ app = App(
     help=(
         "List and steer the sealing threads of a running worker.\n\n"
         "`-c FILE` or `-H HOST:PORT` say which worker, before or behind the command; without them, the one of this "
-        "machine at its usual port. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such thread, 5 no answer."
+        "machine at its usual port. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such thread, 5 no answer, "
+        "7 not allowed."
     ),
     version_flags=[],
 )

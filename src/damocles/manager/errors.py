@@ -5,6 +5,7 @@
         ├── SectorNotFound        code 11001: no such sector is being worked on; a worker gives its sector up
         ├── UnknownWorker         code 12001: no such worker
         ├── WorkerSilent          code 12002: a worker gave the manager no answer; it may have done the work
+        ├── UnknownThread         code 12003: the worker has no such thread
         └── Unverifiable          code 1: the proof cannot be checked now; nothing is said about the proof
 
     StartError                    the manager cannot start; the text says why and what to do
@@ -32,10 +33,9 @@ class SectorNotFound(ManagerError):
 class UnknownWorker(ManagerError):
     """No worker has that name, and it is no address."""
 
-    def __init__(self, text: str, known: str) -> None:
-        super().__init__(
-            f"no worker is named {text!r}, and it is no address; known workers: {known}", errors.Code.UNKNOWN_WORKER
-        )
+    def __init__(self, text: str, known: str, *, pattern: bool = False) -> None:
+        what = f"no worker fits {text!r}" if pattern else f"no worker is named {text!r}, and it is no address"
+        super().__init__(f"{what}; known workers: {known}", errors.Code.UNKNOWN_WORKER)
 
 
 class WorkerSilent(ManagerError):
@@ -43,6 +43,13 @@ class WorkerSilent(ManagerError):
 
     def __init__(self, worker: str, reason: str) -> None:
         super().__init__(f"{worker}: {reason}", errors.Code.WORKER_SILENT)
+
+
+class UnknownThread(ManagerError):
+    """A worker has no such thread."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, errors.Code.UNKNOWN_THREAD)
 
 
 class Unverifiable(ManagerError):

@@ -227,10 +227,17 @@ class Fleet:
         except operations.Unanswered as error:
             if error.refused.code is None:
                 raise errors.WorkerSilent(target.name, str(error)) from error
-            raise errors.ManagerError(f"{target.name}: {error}") from error
+            failure = (
+                errors.UnknownThread if error.refused.code == rpc_errors.Code.UNKNOWN_THREAD else errors.ManagerError
+            )
+            raise failure(f"{target.name}: {error}") from error
 
     async def _targets(self, texts: Sequence[str]) -> list[Target]:
-        """Find the workers that names, patterns and addresses stand for; nothing given means all."""
+        """Find the workers that names, patterns and addresses stand for; nothing given means all.
+
+        Raises:
+            errors.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
+        """
         rows = await self._database.read(workers.select_rows)
         known = _current(rows)
         if not texts:
@@ -242,6 +249,8 @@ class Fleet:
             if not matched and not selection.is_pattern(text):
                 matched = [await _by_address(text, known)]
             found |= {target.name: target for target in matched}
+        if not found:
+            raise errors.UnknownWorker(" ".join(texts), _names(known), pattern=True)
         return list(found.values())
 
 
@@ -289,14 +298,18 @@ def _current(rows: Sequence[workers.Row]) -> list[Target]:
     return [Target(row.info.name, row.info.dest, row.token) for row in rows if last[row.info.dest] == row.info.name]
 
 
+def _names(known: Sequence[Target]) -> str:
+    names = ", ".join(target.name for target in known[:_NAMES_TOLD]) or "none"
+    return names + (", …" if len(known) > _NAMES_TOLD else "")
+
+
 async def _by_address(text: str, known: Sequence[Target]) -> Target:
     """Return the worker at an address: a registered one, or whoever answers there.
 
     Raises:
         errors.UnknownWorker: It is no address of anything.
     """
-    names = ", ".join(target.name for target in known[:_NAMES_TOLD]) or "none"
-    unknown = errors.UnknownWorker(text, names + (", …" if len(known) > _NAMES_TOLD else ""))
+    unknown = errors.UnknownWorker(text, _names(known))
     try:
         url = address.worker_url(text)
         endpoint = address.host_port(text, address.WORKER_PORT) if "://" not in text else None

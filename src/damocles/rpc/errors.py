@@ -30,6 +30,7 @@ class Code(enum.IntEnum):
     STALE_ATTEMPT = 11409  # another worker has taken the sector up since; not the original's
     UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
     WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker
+    UNKNOWN_THREAD = 12003  # likewise: the worker has no thread with that index
     PARSE = -32700  # the manager also uses it for parameters of the wrong type
     INVALID_REQUEST = -32600
     METHOD_NOT_FOUND = -32601

@@ -78,7 +78,9 @@ def act(
         outcomes: list[control.Outcome] = _told(answer)
         return outcomes
     details = yield from _threads_of_original(now)
-    return (yield from _act_on_original([d for d in details if selection.holds(chosen, d)], wanted))
+    targets = [detail for detail in details if selection.holds(chosen, detail)]
+    missing = selection.missing(chosen, (detail.info.index for detail in details))
+    return [*(yield from _act_on_original(targets, wanted)), *missing]
 
 
 def lacks_method(answer: object) -> bool:

@@ -89,6 +89,19 @@ def holds(selection: control.Selection, thread: control.ThreadDetail) -> bool:
     )
 
 
+def missing(selection: control.Selection, indexes: Iterable[int]) -> list[control.Outcome]:
+    """Return that threads are asked for by an index that a worker does not have, in one line; its own are `indexes`."""
+    unknown = sorted(set(selection.indexes) - set(indexes))
+    runs: list[list[int]] = []
+    for index in unknown:
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1][1:] = [index]
+        else:
+            runs.append([index])
+    text = ", ".join("-".join(f"#{index}" for index in run) for run in runs)
+    return [control.Outcome(ok=False, text=f"worker {text} not found")] if runs else []
+
+
 def names(text: str, worker: str, dest: str) -> bool:
     """Return whether `text` is a worker's name or destination, or a pattern (`gpu-*`, `10.0.0.*`) of one."""
     return text in (worker, dest) or any(fnmatch.fnmatchcase(value, text) for value in (worker, dest))

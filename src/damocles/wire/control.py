@@ -79,8 +79,8 @@ class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What an act did to a thread (or would do), or why it was refused.
 
-    `silent` means that no answer came, so that nobody knows what was done; without an index the worker did not even
-    tell its threads. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
+    `silent` means that no answer came, so that nobody knows what was done. Without an index it is about the worker: it
+    did not even tell its threads, or has no such ones. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
     act that takes effect later, `after` is how it looked when the answer was given.
     """
 

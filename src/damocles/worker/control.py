@@ -105,7 +105,7 @@ class Control:
         async with anyio.create_task_group() as tasks:
             for thread in targets:
                 tasks.start_soon(do, thread)
-        return [outcomes[thread.index] for thread in targets]
+        return [*(outcomes[thread.index] for thread in targets), *selection.missing(chosen, self._threads)]
 
     async def drain(
         self,
@@ -123,7 +123,8 @@ class Control:
 
     async def logs(self, index: int, after: int = 0, wait_seconds: control.Seconds = 0.0) -> list[control.LogLine]:
         """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
-        self._find(index)
+        if index not in self._threads:
+            raise errors.RpcError(errors.Code.UNKNOWN_THREAD, f"worker #{index} not found")
         return await self._logs.read(index, after, min(wait_seconds, LONGEST_LOG_WAIT_SECONDS))
 
     async def history(self, sector: str | None = None) -> list[control.HistoryEntry]:

@@ -130,7 +130,7 @@ def test_commands_of_another_home_are_refused(tmp_path: Path) -> None:
         command = ("damocles-manager", "util", "worker", "list", "--listen", f"127.0.0.1:{f.manager_port}")
         other = {"DAMOCLES_PATH": str(tmp_path / "other")}
         refused = cli(*command, check=False, env=other)
-        assert (1, "") == (refused.returncode, refused.stdout)
+        assert (7, "") == (refused.returncode, refused.stdout)
         (line,) = refused.stderr.splitlines()
         assert str(tmp_path / "manager" / "token") in line
         text = tokens.read_file(tmp_path / "manager" / "token")

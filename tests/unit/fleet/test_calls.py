@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from damocles.cli import fleet_calls
 from damocles.rpc import errors
 from damocles.sealing import operations
@@ -41,3 +43,21 @@ def test_a_dialogue_has_one_deadline(monkeypatch):
     assert (["done", "done"], [5.0, 3.0, 1.0, 0.0]) == ([first, second], worker.limits)
     assert [None, None] == [third.code, fourth.code]
     assert "did not answer" in third.text
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        (None, 5),
+        (errors.Code.WORKER_SILENT, 5),
+        (errors.Code.UNKNOWN_THREAD, 3),
+        (errors.Code.UNKNOWN_WORKER, 6),
+        (errors.Code.UNAUTHORIZED, 7),
+        (errors.Code.FORBIDDEN, 7),
+        (errors.Code.FAILED, 1),
+        (errors.Code.INVALID_PARAMS, 1),
+    ],
+)
+def test_refusals_have_exit_codes(code, exit_code):
+    """What is unknown, silent or not allowed is told apart by the exit code; the rest is 1."""
+    assert exit_code == fleet_calls.failed(code, "why").exit_code

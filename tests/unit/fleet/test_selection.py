@@ -102,3 +102,18 @@ def test_malformed_texts_are_refused(flags, words):
 def test_patterns_are_told_from_names(text, pattern):
     """Wildcards make a pattern; brackets of an IPv6 address do not."""
     assert pattern == selection.is_pattern(text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        (["0", "1-2"], None),
+        ([], None),
+        (["3"], "worker #3 not found"),
+        (["0-5", "7", "9999"], "worker #3-#5, #7, #9999 not found"),
+    ],
+)
+def test_indexes_that_no_thread_has_are_named(asked, text):
+    """One line names them all, ranges as such."""
+    told = selection.missing(selection.parse(indexes=asked), range(3))
+    assert ([] if text is None else [(None, False, text)]) == [(one.index, one.ok, one.text) for one in told]

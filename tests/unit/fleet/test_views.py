@@ -122,10 +122,12 @@ class TestTop:
         ([outcome(0, ok=True), outcome(1, ok=False)], 1),
         ([outcome(0, ok=True), outcome(None, ok=False, silent=True)], 1),
         ([outcome(None, ok=False, silent=True)], 5),
+        ([outcome(0, ok=True), outcome(None, ok=False)], 1),
+        ([outcome(None, ok=False)], 3),
     ],
 )
 def test_exit_codes_of_acts(outcomes, code, capsys):
-    """All done is 0, some refused or silent 1, nothing but silence 5; what went wrong is on stderr."""
+    """All done is 0, some refused, silent or not there 1, only silence 5, no such thread 3; what went wrong is on stderr."""
     assert code == fleet_acts.show(outcomes, dry_run=False, as_json=False)
     out, err = capsys.readouterr()
     assert sum(o.ok for o in outcomes) == out.count("so it went")
