@@ -202,7 +202,7 @@ def remembering(f: Farm, util) -> None:
 
 
 def test_logs_and_top_show_why(stuck, util):
-    """What a stage wrote, and the fleet on one page, both have the reason in them."""
+    """What a stage wrote, and the fleet on one page, both have the reason in them; attempts are those of the history."""
     code, out, err = util(stuck, "logs", "127.0.0.1", "0")
     assert (0, "") == (code, err)
     assert re.search(r"^\d{4}-\S+Z c2\[\d+\] .*No cached parameters", out, re.MULTILINE)
@@ -214,5 +214,8 @@ def test_logs_and_top_show_why(stuck, util):
     code, out, _ = util(stuck, "info", "--paused", "--wide")
     assert (0, 4) == (code, len(out.splitlines()))
     assert 3 == out.count("resume since ")
+    shown = json.loads(util(stuck, "info", "--paused", "--json")[1])["threads"]
+    failed = [[entry.attempt for entry in stuck.history(index) if entry.event == "Failed"][-1] for index in range(3)]
+    assert failed == [thread["attempt"] for thread in shown]
     _, out, _ = util(stuck, "list", "--wide", "--expiration", "1ms")
     assert re.search(r"s \(!\) +lost ", out)

@@ -5,13 +5,13 @@ listens, and no library that takes long to import.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
 from damocles.cli import common, fleet_acts, fleet_calls, fleet_options, fleet_views, worker_at
-from damocles.rpc import errors, sync
+from damocles.rpc import sync
 from damocles.sealing import operations, selection
 from damocles.wire import codec, control, fleet, units
 
@@ -86,14 +86,8 @@ def pause(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Pause a sealing thread at its next boundary, or those that the flags select."""
-    chosen = fleet_options.selected(which, index=index)
-    if now or not _is_plain(chosen, how):
-        return _act(chosen, fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason), how, at)
-    (number,) = chosen.indexes
-    done = _on_thread(number, "VenusWorker.WorkerPause", [number], at)
-    text = f"#{number}: pauses at its next boundary" if done else f"#{number}: a pause is pending already"
-    _tell(text, {"index": number, "done": done}, as_json=how.json)
-    return common.OK
+    act = fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
+    return _act(fleet_options.selected(which, index=index), act, how, at)
 
 
 @app.command
@@ -106,18 +100,8 @@ def resume(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Resume a paused sealing thread, at its present state or one it has been in, or those that the flags select."""
-    chosen = fleet_options.selected(which, index=index)
-    if not _is_plain(chosen, how):
-        return _act(chosen, fleet_acts.wanted("resume", state=state, dry_run=how.dry_run, reason=how.reason), how, at)
-    (number,) = chosen.indexes
-    done = _on_thread(number, "VenusWorker.WorkerResume", [number] if state is None else [number, state], at)
-    outcome = {"index": number, "state": state, "done": done}
-    if done:
-        _tell(f"#{number}: resumed{f' at {state}' if state else ''}", outcome, as_json=how.json)
-        return common.OK
-    if how.json:
-        common.print_json(outcome)
-    raise common.Failed(f"#{number} is not paused, so there is nothing to resume")
+    act = fleet_acts.wanted("resume", state=state, dry_run=how.dry_run, reason=how.reason)
+    return _act(fleet_options.selected(which, index=index), act, how, at)
 
 
 @app.command
@@ -144,22 +128,6 @@ def _threads(worker: sync.Client, which: fleet_options.Which, *, details: bool) 
     return [thread for thread in threads if selection.holds(chosen, thread)]
 
 
-def _is_plain(chosen: control.Selection, how: fleet_options.How) -> bool:
-    """Return whether just one index is given, which every worker understands."""
-    one = len(chosen.indexes) == 1 and chosen == control.Selection(indexes=chosen.indexes)
-    return one and not how.dry_run and not how.reason
-
-
-def _on_thread(number: int, method: str, parameters: list[object], at: worker_at.At) -> bool:
-    with at.call() as worker:
-        try:
-            return worker.call(method, parameters, returns=bool)
-        except errors.RpcError as error:
-            if error.message == f"worker #{number} not found":
-                raise common.NothingSelected(error.message) from error
-            raise
-
-
 def _act(chosen: control.Selection, act: control.Act, how: fleet_options.How, at: worker_at.At) -> int:
     fleet_acts.check(chosen)
     with at.call() as worker:
@@ -167,13 +135,6 @@ def _act(chosen: control.Selection, act: control.Act, how: fleet_options.How, at
     if act.dry_run and not how.dry_run:
         return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
-
-
-def _tell(text: str, outcome: Mapping[str, object], *, as_json: bool) -> None:
-    if as_json:
-        common.print_json(outcome)
-    else:
-        print(text)
 
 
 def _line(thread: fleet.ThreadInfo) -> str:

@@ -224,6 +224,8 @@ class SealingThread:
             waiting = control.Waiting("resume", doing.since)
         else:
             waiting = self._calling
+        # After a failure the sector counts the attempt that comes next; as in the history, the one that failed is shown.
+        has_failed = sector.last_error is not None and (sector.paused_at or sector.retry_at) is not None
         return control.ThreadDetail(
             info=self.info(),
             worker=self.around.instance,
@@ -233,7 +235,7 @@ class SealingThread:
             pid=doing.pid,
             progress=doing.progress,
             host=platform.node(),
-            attempt=sector.attempt,
+            attempt=max(1, sector.attempt - has_failed),
             retries=sector.retries,
             paused_at=sector.paused_at,
             pausing=self.pausing,

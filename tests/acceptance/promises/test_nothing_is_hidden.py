@@ -144,8 +144,8 @@ def test_a_full_fleet_with_a_hung_worker_still_answers(tmp_path: Path) -> None:
             assert "3 in work" in timed(*stages.ours(f, "drain"))
             assert "PC1" not in timed(*stages.ours(f, "history", str(f.thread(0).job_id)))
             timed(*stages.ours(f, "logs", "--index", "0"))
-            assert "pauses at its next boundary" in timed(*stages.ours(f, "pause", "--index", "0"))
-            assert "resumed" in timed(*stages.ours(f, "resume", "--index", "0"))
+            assert "pauses at" in timed(*stages.ours(f, "pause", "--index", "0"))
+            assert "goes on" in timed(*stages.ours(f, "resume", "--index", "0"))
             assert "did not answer within 1 s" in timed(*stages.util(f, "list", "--timeout", "1s"), check=False)
         # Threads that wait for the hanging manager block nobody either.
         wait_until(lambda: f.ask_manager("WorkerPingInfoList", [], list), "the manager knows the worker")
@@ -230,7 +230,7 @@ def test_a_failed_stage_tells_why_how_often_and_what_to_do(tmp_path: Path) -> No
         stages.wait_for(f, 0, "Paused", "PC1Done", "No space left")
         at = ("--listen", f"127.0.0.1:{f.manager_port}")
         (row,) = table(cli(*stages.util(f, "info", "test-worker", "--all", "--wide")).stdout)
-        assert ("PC1Done", "PC2", "3") == (row["JobState"], row["JobStage"], row["Attempt"])
+        assert ("PC1Done", "PC2", "2") == (row["JobState"], row["JobStage"], row["Attempt"])
         assert "permanent: No space left on device: /mnt/nvme1" == row["LastErr"]
         assert re.match("resume since ", row["WaitsFor"])
         pid = hand.pids("pc2", "begun")[-1]

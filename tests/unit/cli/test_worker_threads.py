@@ -104,7 +104,7 @@ async def test_the_worker_is_found_by_its_configuration(serving, run_async, tmp_
     async with serving(PAUSED, RUNNING) as worker:
         file.write_text(f"[worker]\nrpc_server.port = {worker.address.rpartition(':')[2]}\nother = []\n")
         code, out, err = await run_async(*(text.replace("FILE", str(file)) for text in arguments))
-    assert (0, "#1: pauses at its next boundary\n", "") == (code, out, err)
+    assert (0, "#1 s-t010000-3 C1Done: pauses at its next boundary\n", "") == (code, out, err)
     assert [("pause", 1)] == worker.asked
 
 
@@ -127,27 +127,34 @@ async def test_resume_passes_the_state_on(serving, run_async):
         second = await run_async("worker", "-H", worker.address, "resume", "--state", "PC2Done", "-i", "0")
         third = await run_async("worker", "-H", worker.address, "resume", "-s", "PC2Done", "-i", "0", "--json")
     assert [("resume", 0, None), ("resume", 0, "PC2Done"), ("resume", 0, "PC2Done")] == worker.asked
-    assert (0, "#0: resumed\n", "") == first
-    assert (0, "#0: resumed at PC2Done\n", "") == second
-    assert {"index": 0, "state": "PC2Done", "done": True} == json.loads(third[1])
+    assert (0, "#0 s-t010000-2 C1Done: goes on from C1Done\n", "") == first
+    assert (0, "#0 s-t010000-2 C1Done: goes on from PC2Done\n", "") == second
+    assert [(0, True, "goes on from PC2Done")] == [(o["index"], o["ok"], o["text"]) for o in json.loads(third[1])]
 
 
 async def test_a_refused_resume_shows_why_and_fails(serving, run_async):
     """The worker's own words, which list what is possible, are shown in one line."""
     async with serving(PAUSED) as worker:
-        worker.refusal = "s-t010000-2 cannot go on at NoSuchState; possible: TreeDBuilt, PC1Done, C1Done, Aborted"
-        code, out, err = await run_async("worker", "-H", worker.address, "resume", "-i", "0", "-s", "NoSuchState")
-    assert (1, "", f"error: {worker.refusal}\n") == (code, out, err)
+        worker.refusal = "cannot go on at PC2Done; possible: TreeDBuilt, PC1Done, C1Done, Aborted"
+        code, out, err = await run_async("worker", "-H", worker.address, "resume", "-i", "0", "-s", "PC2Done")
+    assert (1, "", f"error: #0 s-t010000-2 C1Done: {worker.refusal}\n") == (code, out, err)
 
 
 async def test_resume_of_a_running_thread_fails(serving, run_async):
     """A thread that is not paused cannot be resumed, and the exit code says so."""
-    async with serving(RUNNING) as worker:
-        worker.done = False
-        answer = await run_async("worker", "-H", worker.address, "resume", "-i", "0")
-        as_json = await run_async("worker", "-H", worker.address, "resume", "-i", "0", "--json")
-    assert (1, "", "error: #0 is not paused, so there is nothing to resume\n") == answer
-    assert (1, {"index": 0, "state": None, "done": False}) == (as_json[0], json.loads(as_json[1]))
+    async with serving(PAUSED, RUNNING) as worker:
+        answer = await run_async("worker", "-H", worker.address, "resume", "-i", "1")
+        code, out, _ = await run_async("worker", "-H", worker.address, "resume", "-i", "1", "--json")
+    assert (1, "", "error: #1 s-t010000-3 C1Done: is not paused\n") == answer
+    assert (1, [False]) == (code, [outcome["ok"] for outcome in json.loads(out)])
+
+
+async def test_a_pause_of_a_paused_thread_says_so(serving, run_async):
+    """An original worker would pause it again after the next resume, so it is not asked."""
+    async with serving(PAUSED) as worker:
+        answer = await run_async("worker", "-H", worker.address, "pause", "-i", "0")
+    assert (1, "", "error: #0 s-t010000-2 C1Done: is paused already\n") == answer
+    assert [] == worker.asked
 
 
 async def test_an_unknown_index_fails(serving, run_async):
