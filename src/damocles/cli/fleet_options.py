@@ -20,6 +20,8 @@ Watch = Annotated[bool, Flag(name="--watch", help="Show it again and again, unti
 Reason = Annotated[str, Flag(name="--reason", help="Why; it goes into the logs.")]
 DryRun = Annotated[bool, Flag(name="--dry-run", help="Only say what would happen.")]
 Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
+LogSector = Annotated[str | None, Flag(name="--sector", help="Only lines of this sector, like s-t010000-2.")]
+LogStage = Annotated[str | None, Flag(name="--stage", help="Only lines of this stage, like pc1.")]
 Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is still in work after this time.")]
 Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in work any more.")]
 Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done again after the resume.")]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from damocles.cli import common
-from damocles.wire import control, units
+from damocles.wire import codec, control, units
 
 WATCH_SECONDS = 2.0
 LOG_WAIT_SECONDS = 20.0
@@ -136,11 +136,16 @@ def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> 
         wait_seconds = LOG_WAIT_SECONDS
 
 
-def print_log(lines: Iterable[control.LogLine]) -> int:
-    """Print lines of stages as they come, until Ctrl-C."""
+def print_log(
+    lines: Iterable[control.LogLine], *, sector: str | None = None, stage: str | None = None, as_json: bool = False
+) -> int:
+    """Print lines of stages as they come, until Ctrl-C; those of one sector, those of one stage; JSON is one a line."""
     try:
         for each in lines:
-            common.say(f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}")
+            if sector not in {None, each.sector} or (stage or each.stage).lower() != each.stage.lower():
+                continue
+            text = f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}"
+            common.say(codec.encode(each).decode() if as_json else text)
             sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)

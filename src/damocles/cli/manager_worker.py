@@ -204,17 +204,20 @@ def logs(
     index: Annotated[int, Parameter(help="The thread's number in its worker's list.")],
     /,
     *,
+    sector: fleet_options.LogSector = None,
+    stage: fleet_options.LogStage = None,
     follow: fleet_options.Follow = False,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Print what the stages of a thread wrote last."""
+    """Print what the stages of a thread wrote last; as JSON, one object a line."""
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as found:
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
             params = [worker, index, after, wait_seconds, found.worker_seconds]
             return found.call("Damocles.WorkerLogs", params, returns=list[control.LogLine])
 
-        return fleet_views.print_log(fleet_views.follow(read, on=follow))
+        return fleet_views.print_log(fleet_views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
 
 @app.command

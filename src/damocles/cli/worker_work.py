@@ -40,14 +40,22 @@ def undrain(
     return fleet_drains.show(state, as_json=json)
 
 
-def logs(*, index: Index, follow: fleet_options.Follow = False, at: worker_at.At = worker_at.USUAL) -> int:
-    """Print what the stages of a thread wrote last."""
+def logs(
+    *,
+    index: Index,
+    sector: fleet_options.LogSector = None,
+    stage: fleet_options.LogStage = None,
+    follow: fleet_options.Follow = False,
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Print what the stages of a thread wrote last; as JSON, one object a line."""
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
             return worker.call("Damocles.Logs", [index, after, wait_seconds], returns=list[control.LogLine])
 
-        return fleet_views.print_log(fleet_views.follow(read, on=follow))
+        return fleet_views.print_log(fleet_views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
 
 def history(

@@ -142,6 +142,7 @@ class LogLine(msgspec.Struct, frozen=True):
     stage: str
     pid: int
     text: str
+    sector: str = ""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         gate = threads.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
         all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
+        logs_of_stages.know(all_threads)
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(settings.worker.home.expanduser(), ring, settings.worker.rpc_server)

@@ -1,19 +1,38 @@
-"""The last lines that stages' processes wrote, per thread, for `logs` and `logs --follow`."""
+"""The last lines that stages' processes wrote, per thread, for `logs` and `logs --follow`.
+
+The newest are in memory; all of them, up to a size, lie in each sealing store too, and are there after a restart.
+"""
 
 import collections
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
 
 import anyio
+import anyio.to_thread
 import structlog
 
-from damocles.wire import control
+from damocles.rpc import messages
+from damocles.sealing.sectors import Sector
+from damocles.wire import codec, control
 
 log = structlog.get_logger(__name__)
 
 LINES_PER_THREAD = 5000
 CHARACTERS_PER_THREAD = 2_000_000
 LONGEST_LINE = 4000
+FILE_NAME = "stages.log"  # in a store's `meta`; JSON lines
+OLDER_SUFFIX = ".1"
+FILE_BYTES = 1 << 20  # of the file and of the older one
+
+
+class Thread(Protocol):
+    """What is asked of a thread."""
+
+    index: int
+    location: Path
+    sector: Sector
 
 
 class Logbook:
@@ -21,11 +40,17 @@ class Logbook:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._threads: dict[Hashable, Thread] = {}
         self._lines: dict[Hashable, collections.deque[control.LogLine]] = collections.defaultdict(collections.deque)
         self._characters: collections.Counter[Hashable] = collections.Counter()
         # Numbers go on after a restart of the worker, so that whoever follows a log need not notice it.
         self._count = int(clock() * 1000)
         self._news = anyio.Event()
+        self._unwritten: set[Path] = set()  # files that could not be written
+
+    def know(self, all_threads: Iterable[Thread]) -> None:
+        """Name the sectors of these threads in their lines, and keep the lines in their stores."""
+        self._threads = {thread.index: thread for thread in all_threads}
 
     def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:
         """Keep one line; what no thread can be named for is only logged."""
@@ -34,17 +59,66 @@ class Logbook:
         if lane is None:
             return
         self._count += 1
+        thread = self._threads.get(lane)
+        sector = (thread.sector.job_id if thread else None) or ""
+        kept = control.LogLine(self._count, self._clock(), stage, pid, text, sector)
         lines = self._lines[lane]
-        lines.append(control.LogLine(self._count, self._clock(), stage, pid, text))
+        lines.append(kept)
         self._characters[lane] += len(text)
         while len(lines) > LINES_PER_THREAD or self._characters[lane] > CHARACTERS_PER_THREAD:
             self._characters[lane] -= len(lines.popleft().text)
+        if thread is not None:
+            self._write(thread.location / "meta" / FILE_NAME, kept)
         self._news.set()
         self._news = anyio.Event()
 
     async def read(self, thread: int, after: int, wait_seconds: float) -> list[control.LogLine]:
         """Return the lines with a number above `after`; wait for the first one if there is none."""
+        lines = self._lines[thread]
+        if (not lines or after < lines[0].number) and thread in self._threads:
+            file = self._threads[thread].location / "meta" / FILE_NAME
+            stored = await anyio.to_thread.run_sync(_stored, file)
+            before = lines[0].number if lines else self._count + 1
+            older = [line for line in stored if after < line.number < before]
+            if older:
+                return [*older, *lines][-LINES_PER_THREAD:]
         with anyio.move_on_after(wait_seconds):
-            while not any(line.number > after for line in reversed(self._lines[thread])):
+            while not any(line.number > after for line in reversed(lines)):
                 await self._news.wait()
-        return [line for line in self._lines[thread] if line.number > after]
+        return [line for line in lines if line.number > after]
+
+    def _write(self, file: Path, line: control.LogLine) -> None:
+        """Append a line; not synced, since nothing hangs on it."""
+        if not file.parent.is_dir():
+            return  # no store, or not one yet
+        try:
+            with file.open("ab") as opened:
+                opened.write(codec.encode(line) + b"\n")
+                is_full = opened.tell() >= FILE_BYTES
+            if is_full:
+                file.replace(_older(file))
+            self._unwritten.discard(file)
+        except OSError as error:
+            if file not in self._unwritten:
+                log.warning("stages' output is not kept", file=str(file), error=str(error))
+            self._unwritten.add(file)
+
+
+def _older(file: Path) -> Path:
+    return file.with_name(file.name + OLDER_SUFFIX)
+
+
+def _stored(file: Path) -> list[control.LogLine]:
+    return [line for each in (_older(file), file) for line in _parsed(each)]
+
+
+def _parsed(file: Path) -> Iterator[control.LogLine]:
+    try:
+        texts = file.read_bytes().splitlines()
+    except OSError:
+        return  # none was written, or the disk is in trouble: what is in memory has to do
+    for text in texts:
+        try:
+            yield codec.decode(text, control.LogLine)
+        except messages.UNREADABLE:
+            continue  # a power cut has left half a line
