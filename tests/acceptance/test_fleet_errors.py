@@ -224,6 +224,18 @@ def test_list_as_json_has_what_the_table_has_not(util):
     assert ours["interval_seconds"] > 0
 
 
+def test_top_and_remove_have_json(util, farm):
+    """What the screen draws, and that a worker is forgotten, come as JSON too."""
+    fleet_peers.ping(farm.manager_port, "gone", "127.0.0.1:1")
+    code, out, _ = util("top", "--json", "--timeout", "10s")
+    told = json.loads(out)
+    assert 0 == code
+    assert {"ours", "gone"} == {worker["info"]["Name"] for worker in told["workers"]}
+    assert (["ours"], ["gone"]) == ([t["worker"] for t in told["threads"]], [s["worker"] for s in told["silent"]])
+    code, out, _ = util("remove", "gone", "--json")
+    assert (0, {"name": "gone", "removed": True}) == (code, json.loads(out))
+
+
 def test_an_original_manager_is_asked_for_what_it_has(util):
     """The original's manager lists its workers; for the rest it is said where to turn."""
     with fleet_peers.original_manager() as port:

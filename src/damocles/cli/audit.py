@@ -41,9 +41,13 @@ def list_of_manager(
 @manager_app.command
 def export(*, since: Since = None, at: manager_at.At = manager_at.USUAL) -> int:
     """Print the whole audit, one JSON object a line."""
-    for entry in _fetch(at, _query(since, None, None, None)):
-        print(codec.encode(entry).decode())
-    return common.OK
+    return _export(_fetch(at, _query(since, None, None, None)))
+
+
+@worker_app.command(name="export")
+def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL) -> int:
+    """Print the whole audit, one JSON object a line. Reads its file: the worker need not run."""
+    return _export(_read(at, _query(since, None, None, None)))
 
 
 @worker_app.command(name="list")
@@ -57,14 +61,7 @@ def list_of_worker(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """List what was changed through the worker, the oldest first. Reads its file: the worker need not run."""
-    from damocles.worker import audit
-
-    query = _query(since, who, what, sector)
-    home = at.place().home.expanduser()
-    try:
-        return _show((entry for entry in audit.read(home) if _fits(query, entry)), as_json=json)
-    except OSError as error:
-        raise common.Failed(f"{home / audit.FILE_NAME} cannot be read: {error.strerror}") from error
+    return _show(_read(at, _query(since, who, what, sector)), as_json=json)
 
 
 def _query(since: str | None, who: str | None, what: str | None, sector: str | None) -> control.AuditQuery:
@@ -80,6 +77,22 @@ def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.Aud
             if len(page) < PAGE:
                 return
             query = structs.replace(query, after_id=page[-1].id)
+
+
+def _read(at: worker_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:
+    from damocles.worker import audit
+
+    home = at.place().home.expanduser()
+    try:
+        yield from (entry for entry in audit.read(home) if _fits(query, entry))
+    except OSError as error:
+        raise common.Failed(f"{home / audit.FILE_NAME} cannot be read: {error.strerror}") from error
+
+
+def _export(entries: Iterable[control.AuditEntry]) -> int:
+    for entry in entries:
+        print(codec.encode(entry).decode())
+    return common.OK
 
 
 def _fits(query: control.AuditQuery, entry: control.AuditEntry) -> bool:

@@ -64,11 +64,17 @@ def _keys() -> Iterator[Callable[[float], str]]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _screen(manager: fleet_calls.Manager, *, rows: int | None) -> RenderableType:
+def ask(manager: fleet_calls.Manager) -> tuple[list[control.WorkerStatus], control.FleetThreads]:
+    """Return all workers and all threads."""
     workers = manager.call("Damocles.Workers", returns=list[control.WorkerStatus])
     told = manager.call(
         "Damocles.FleetThreads", [control.Selection(all=True), manager.worker_seconds], returns=control.FleetThreads
     )
+    return workers, told
+
+
+def _screen(manager: fleet_calls.Manager, *, rows: int | None) -> RenderableType:
+    workers, told = ask(manager)
     return screen(workers, told, now=time.time(), rows=rows)
 
 

@@ -248,6 +248,7 @@ def remove(
     name: Annotated[str, Parameter(help="As in the list.")],
     /,
     *,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Forget a worker that is gone for good; if it still runs, its next ping brings it back."""
@@ -255,20 +256,28 @@ def remove(
         if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
             raise common.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
         found.call("Venus.WorkerPingInfoRemove", [name])
-    print(f"'{name}' removed")
+    if json:
+        common.print_json({"name": name, "removed": True})
+    else:
+        print(f"'{name}' removed")
     return common.OK
 
 
 @app.command
 def top(
     *,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q ends it."""
+    """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q ends it. As JSON, once."""
     from damocles.cli import fleet_top
 
     with at.call() as found:
-        return fleet_top.run(found)
+        if not json:
+            return fleet_top.run(found)
+        workers, told = fleet_top.ask(found)
+    common.print_json({"workers": codec.to_builtins(workers), **codec.to_builtins(told)})
+    return common.OK
 
 
 def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list[control.Outcome]:

@@ -60,10 +60,10 @@ def list_(
 
     def show() -> int:
         with at.call() as worker:
-            threads = _threads(worker, which, details=why)
+            threads = _threads(worker, which, details=why or json)
         infos = [thread.info for thread in threads]
         if json:
-            common.print_json(codec.to_builtins(threads if why else infos))
+            common.print_json([_flat(thread) for thread in threads])
         elif why:
             common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads), whole_last=True)
         elif wide:
@@ -135,6 +135,14 @@ def _act(chosen: control.Selection, act: control.Act, how: fleet_options.How, at
     if act.dry_run and not how.dry_run:
         return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+
+
+def _flat(thread: control.ThreadDetail) -> dict[str, object]:
+    """Return all that is known of a thread beside what the original tells, so that scripts for that find theirs."""
+    fields: dict[str, object] = codec.to_builtins(thread)
+    info: dict[str, object] = codec.to_builtins(thread.info)
+    del fields["info"]
+    return info | fields
 
 
 def _line(thread: fleet.ThreadInfo) -> str:

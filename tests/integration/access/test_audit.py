@@ -197,6 +197,9 @@ class TestWorker:
         assert ["local", "Drain", "done"] == [first.split()[1], first.split()[3], first.split()[-1]]
         assert "new disks" in first
         assert "new disks" not in second
+        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", *config])
+        exported = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert ["new disks", None] == [entry.get("reason") for entry in exported]
         assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "list", "--who", "x", "--json", *config])
         assert [] == json.loads(capsys.readouterr().out)
 

@@ -78,12 +78,13 @@ async def test_wide_list_has_the_columns_of_v013(serving, run_async):
 
 
 async def test_json_list_is_what_the_worker_sent(serving, run_async):
-    """The raw structs are printed."""
+    """The raw structs are printed, and beside their fields whatever else is known."""
     async with serving(PAUSED) as worker:
         _, out, _ = await run_async("worker", "list", "--json", "-H", worker.address)
     (thread,) = json.loads(out)
     assert {"state": "Paused", "elapsed": 17} == thread["thread_state"]
     assert (0, "s-t010000-2", "C1Done") == (thread["index"], thread["job_id"], thread["job_state"])
+    assert ("resume", None) == (thread["waiting"]["what"], thread["pid"])
 
 
 @pytest.mark.parametrize(
