@@ -99,7 +99,7 @@ def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
     got, out, err = util(*arguments)
     assert (code, "") == (got, out)
     assert re.fullmatch(f"error: {text}\n", err), err
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize(
@@ -137,24 +137,24 @@ def test_a_manager_that_hangs_is_code_4(util):
         began = time.monotonic()
         code, _, err = util("list", "--timeout", "300ms", port=int(dest.rpartition(":")[2]))
     assert (4, True) == (code, "did not answer within 0.3 s" in err)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_workers_that_hang_hold_up_nobody(util, hanging, original):
     """Three hanging workers cost one time-out together; the others are listed and acted on."""
     began = time.monotonic()
-    code, out, err = util("info", "--all", "--timeout", "1s")
+    code, out, err = util("info", "--all", "--timeout", "5s")
     took = time.monotonic() - began
     assert 1 == code
     assert ["Worker", "ours", *["worker-1"] * 5] == [line.split()[0] for line in out.splitlines()]
-    assert 3 == len(re.findall(r"^error: hang-\d: http://\S+ did not answer within 0.7 s", err, re.MULTILINE))
-    assert took < 3
+    assert 3 == len(re.findall(r"^error: hang-\d: http://\S+ did not answer within 3.5 s", err, re.MULTILINE))
+    assert took < 10
 
-    code, out, err = util("resume", "--paused", "--to", "PC1Done", "--timeout", "1s")
+    code, out, err = util("resume", "--paused", "--to", "PC1Done", "--timeout", "5s")
     assert (1, "worker-1 #1 s-t010000-2 PC2Done: goes on from PC1Done\n") == (code, out)
-    assert 3 == err.count("did not answer within 0.7 s")
-    assert 5 == util("pause", "hang-0", "0", "--timeout", "300ms")[0]
-    assert 5 == util("pause", "hang-*", "--all", "--timeout", "300ms")[0]
+    assert 3 == err.count("did not answer within 3.5 s")
+    assert 5 == util("pause", "hang-0", "0", "--timeout", "2s")[0]
+    assert 5 == util("pause", "hang-*", "--all", "--timeout", "2s")[0]
     code, out, _ = util("list")
     assert (0, 6) == (code, len(out.splitlines()))
 

@@ -143,8 +143,8 @@ async def test_stopping_closes_conversations(manager: core.Service) -> None:
 
 async def test_silent_peers_are_dropped(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that answers no ping is disconnected, and its calls are cancelled."""
-    monkeypatch.setattr(server, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(server, "PONG_SECONDS", 0.1)
+    monkeypatch.setattr(server, "PING_SECONDS", 0.5)
+    monkeypatch.setattr(server, "PONG_SECONDS", 1.0)
     started, cancelled = anyio.Event(), anyio.Event()
 
     async def hang() -> None:

@@ -61,22 +61,28 @@ async def thread() -> AsyncIterator[Thread]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something to become true."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await anyio.sleep(0.001)
 
 
+async def quiet(count: Callable[[], int]) -> None:
+    """Wait until what is counted stays as it is for several intervals."""
+    with anyio.fail_after(30):
+        before = -1
+        while before != count():
+            before = count()
+            await anyio.sleep(0.05)
+
+
 async def test_the_heart_beats_while_there_is_a_job(thread: Thread) -> None:
     """Beats name the job that is worked on, and there are none without."""
-    await anyio.sleep(0.03)
+    await quiet(lambda: len(thread.beats))
     assert [] == thread.beats
     thread.take("a")
     await until(lambda: len(thread.beats) >= 2)
     thread.take(None)
-    await anyio.sleep(0.02)
-    count = len(thread.beats)
-    await anyio.sleep(0.03)
-    assert count == len(thread.beats)
+    await quiet(lambda: len(thread.beats))
     thread.take("b")
     await until(lambda: "b" in thread.beats)
     assert ["worker-1"] * len(thread.beats) == [params[1] for _, params in thread.caller.asked]
