@@ -3,6 +3,9 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,26 +22,37 @@ LINE = (
 )
 
 
-@pytest.mark.params
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_three_threads_stop_for_want_of_parameters_and_are_resumed(tmp_path, porep_parameters):
-    """Three threads pause at C1Done; `resume` finishes one, `resume --state PC1Done` another, `pause` holds the third."""
-    folder = tmp_path / "parameters"
+@contextmanager
+def stuck_farm(base: Path) -> Iterator[Farm]:
+    """Run a farm whose three threads have paused at C1Done for want of parameters."""
+    folder = base / "parameters"
     folder.mkdir()
-    with Farm(tmp_path, parameters=folder, seal_interval="1h", max_sectors=3) as f:
+    with Farm(base, parameters=folder, seal_interval="1h", max_sectors=3) as f:
         f.start_manager()
         f.start_worker()
         wait_until(lambda: all(t.thread_state.state == "Paused" for t in f.all_threads()), "all threads pause")
+        yield f
+
+
+def test_three_threads_stop_for_want_of_parameters(tmp_path):
+    """Three threads pause at C1Done, and `list` prints the lines of the chapter."""
+    with stuck_farm(tmp_path) as f:
         assert "v28-" in f.log()
         assert "cannot prove sectors of 2KiB" in f.log()
-
         listed = cli("damocles-worker", "worker", "-c", str(f.config), "list").stdout.splitlines()
         assert len(listed) == 3
         for index, line in enumerate(listed):
-            pattern = LINE.format(index=index, store=f.stores[index], folder=re.escape(str(folder)))
+            pattern = LINE.format(index=index, store=f.stores[index], folder=re.escape(str(f.parameters)))
             assert re.fullmatch(pattern, line), line
 
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_paused_threads_are_resumed(tmp_path, porep_parameters):
+    """`resume` finishes one thread, `resume --state PC1Done` another, `pause` holds the third."""
+    with stuck_farm(tmp_path) as f:
+        folder = f.parameters
         for path in porep_parameters:
             os.link(path, folder / path.name) if same_disk(path, folder) else shutil.copy(path, folder)
         cli("damocles-worker", "worker", "-c", str(f.config), "resume", "--index", "0")
