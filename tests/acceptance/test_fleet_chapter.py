@@ -182,6 +182,7 @@ def draining(f: Farm, util) -> None:
     code, out, _ = util(f, "drain", "127.0.0.1", "--reason", "new disks")
     assert (0, True) == (code, out.startswith("draining (new disks); 2 in work: "))
     assert left == set(re.findall(r"s-t010000-\d", out))
+    wait_until(lambda: "live, draining" in util(f, "list", "--wide")[1], "the list tells of the drain", 60)
     code, out, err = util(f, "drain", "127.0.0.1", "--deadline", "300ms", "--wait")
     assert (1, True) == (code, "the deadline came first" in err)
     assert 0 == util(f, "abort", "127.0.0.1", "1", "--yes")[0]

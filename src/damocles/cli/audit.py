@@ -2,6 +2,7 @@
 
 import json as json_format
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
@@ -16,11 +17,17 @@ worker_app = App(name="audit", version_flags=[])
 
 PAGE = 1000
 _CELL_CHARACTERS = 200
+_ACTS = {"Damocles.FleetAct", "Damocles.ActOn"}
+_UNTOLD = {"reason", "asked_by", "timeout_seconds"}
 _HEADER = ("At", "Who", "From", "What", "With", "Why", "Outcome")
 
 Since = Annotated[str | None, fleet_options.Flag(name="--since", help="Only of the last time, like 1d or 2h.")]
 Who = Annotated[str | None, fleet_options.Flag(name="--who", help="Only by the holder of this token.")]
 What = Annotated[str | None, fleet_options.Flag(name="--what", help="Only methods with this in their name.")]
+Failed = Annotated[
+    bool, fleet_options.Flag(name="--failed", help="Only what failed or was refused, wholly or in part.")
+]
+Newest = Annotated[bool, fleet_options.Flag(name="--newest-first", help="Begin with the newest.")]
 Sector = Annotated[str | None, fleet_options.Flag(name="--sector", help="Only what concerns this sector.")]
 
 
@@ -31,11 +38,13 @@ def list_of_manager(
     who: Who = None,
     what: What = None,
     sector: Sector = None,
+    failed: Failed = False,
+    newest: Newest = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List what was changed through the manager, the oldest first."""
-    return _show(_fetch(at, _query(since, who, what, sector)), as_json=json)
+    return _show(_fetch(at, _query(since, who, what, sector)), failed=failed, newest=newest, as_json=json)
 
 
 @manager_app.command
@@ -57,11 +66,13 @@ def list_of_worker(
     who: Who = None,
     what: What = None,
     sector: Sector = None,
+    failed: Failed = False,
+    newest: Newest = False,
     json: fleet_options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """List what was changed through the worker, the oldest first. Reads its file: the worker need not run."""
-    return _show(_read(at, _query(since, who, what, sector)), as_json=json)
+    return _show(_read(at, _query(since, who, what, sector)), failed=failed, newest=newest, as_json=json)
 
 
 def _query(since: str | None, who: str | None, what: str | None, sector: str | None) -> control.AuditQuery:
@@ -104,7 +115,10 @@ def _fits(query: control.AuditQuery, entry: control.AuditEntry) -> bool:
     )
 
 
-def _show(entries: Iterable[control.AuditEntry], *, as_json: bool) -> int:
+def _show(entries: Iterable[control.AuditEntry], *, failed: bool, newest: bool, as_json: bool) -> int:
+    entries = [entry for entry in entries if not failed or _has_failed(entry)]
+    if newest:
+        entries.reverse()
     if as_json:
         common.print_json([codec.to_builtins(entry) for entry in entries])
     else:
@@ -113,13 +127,12 @@ def _show(entries: Iterable[control.AuditEntry], *, as_json: bool) -> int:
 
 
 def _cells(entry: control.AuditEntry) -> list[str]:
-    params = ", ".join(map(_brief, entry.params)) if isinstance(entry.params, list) else _brief(entry.params)
     return [
         units.moment(entry.at),
         entry.who,
         entry.address,
         entry.what.partition(".")[2] or entry.what,
-        params,
+        _asked(entry),
         entry.reason or "-",
         _outcome(entry),
     ]
@@ -135,14 +148,37 @@ def _outcome(entry: control.AuditEntry) -> str:
         case {"ok": bool(ok), "text": str(text)}:
             return text if ok else f"refused: {text}"
         case [{"ok": _}, *_]:
-            done = sum(bool(one.get("ok")) for one in entry.outcome)
-            return f"{done} done, {len(entry.outcome) - done} not"
+            counts = Counter(
+                "done" if one.get("ok") else "without answer" if one.get("silent") else "refused"
+                for one in entry.outcome
+            )
+            return ", ".join(f"{count} {how}" for how, count in counts.items())
+        case [] if entry.what in _ACTS:
+            return "no thread fitted, nothing was done"
     return "done"
+
+
+def _has_failed(entry: control.AuditEntry) -> bool:
+    outcomes = entry.outcome if isinstance(entry.outcome, list) else [entry.outcome]
+    return not entry.ok or any(one is False or (isinstance(one, dict) and one.get("ok") is False) for one in outcomes)
+
+
+def _asked(entry: control.AuditEntry) -> str:
+    """Say what was asked for, by the parameters' names; what has a column of its own is left out, and what is empty."""
+    if not isinstance(entry.params, list) or len(entry.names) != len(entry.params):
+        return ", ".join(map(_brief, entry.params)) if isinstance(entry.params, list) else _brief(entry.params)
+    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in _UNTOLD]
+    return ", ".join(
+        _brief(value) if isinstance(value, dict) else f"{name}={_brief(value)}"
+        for name, value in named
+        if value not in (None, "", [])
+    )
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        inner = (f"{name}={_brief(item)}" for name, item in value.items() if item not in (None, [], "", False))
+        told = ((name, item) for name, item in value.items() if name not in _UNTOLD)
+        inner = (f"{name}={_brief(item)}" for name, item in told if item not in (None, [], "", False))
         text = " ".join(inner)
     elif isinstance(value, str):
         text = value

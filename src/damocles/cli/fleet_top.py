@@ -117,7 +117,7 @@ def _workers(workers: Sequence[control.WorkerStatus], silent: dict[str, str]) ->
         table.add_row(
             _text(info.name),
             _text(info.dest),
-            Text(worker.status, _STYLES.get(worker.status, "yellow")),
+            Text(fleet_views.status(worker), _STYLES.get(worker.status, "yellow")),
             units.go_duration(round(worker.age_seconds)),
             *(str(count) for count in (summary.threads, summary.empty, summary.paused, summary.errors)),
             _last(silent.get(info.name, ""), "red"),

@@ -34,7 +34,12 @@ def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wid
         return info.name, info.dest, *first, str(summary.errors), ping
     newer = (str(count) for count in (summary.running, summary.waiting, summary.errors))
     since = units.moment(worker.transitions[-1].at) if worker.transitions else "-"
-    return info.name, info.dest, info.version, *first, *newer, ping, worker.status or "-", since
+    return info.name, info.dest, info.version, *first, *newer, ping, status(worker) or "-", since
+
+
+def status(worker: control.WorkerStatus) -> str:
+    """Say whether a worker is there, and whether it takes new sectors."""
+    return f"{worker.status}, draining" if worker.info.draining is True else worker.status
 
 
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, whic
 Id = Annotated[int, Parameter(help="The alert's number in the list.")]
 MaybeId = Annotated[int | None, Parameter(help="The alert's number in the list.")]
 Rule = Annotated[str | None, fleet_options.Flag(name="--rule", help="All alerts of this rule.")]
-Note = Annotated[str, fleet_options.Flag(name="--note", help="What others should know; it goes into the audit too.")]
+Note = Annotated[
+    str, fleet_options.Flag(name=["--reason", "--note"], help="Why; others see it, and it goes into the audit.")
+]
 All = Annotated[bool, fleet_options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
 
 _HEADER = ("ID", "State", "Severity", "Rule", "Subject", "For", "Ack", "Text")

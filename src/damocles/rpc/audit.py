@@ -86,6 +86,7 @@ class Audit:
                     who=_who(call, method, arguments),
                     address=call.peer,
                     what=method.name,
+                    names=list(method.parameters[: len(arguments)]),
                     params=_value(params),
                     reason=_reason(method, arguments),
                     sectors=_sectors((params, before, after, outcome)),

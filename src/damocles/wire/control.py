@@ -206,6 +206,7 @@ class NewToken(msgspec.Struct, frozen=True, kw_only=True):
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A change that somebody asked for; `who` is like `alice via manager` if the manager passed it on.
 
+    `names` are those of the parameters, as far as `params` has them.
     `params` are as they came, `before` and `after` what is known of the thing that was changed, `outcome` is the result
     (left out if it is secret) or the error's text. What is too long is cut, and then a text instead of a value.
     """
@@ -215,6 +216,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     who: str
     address: str
     what: str
+    names: list[str] = []
     params: Any = None
     reason: str = ""
     sectors: list[str] = []

@@ -49,6 +49,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     dest: str = field(name="Dest")
     version: str = field(name="Version", default="")
     summary: Summary = field(name="Summary", default=Summary(0, 0, 0))
+    draining: bool | msgspec.UnsetType = field(name="Draining", default=msgspec.UNSET)  # ours; left out if it does not
 
 
 class PingInfo(msgspec.Struct, frozen=True):

@@ -152,6 +152,11 @@ class Control:
         entries = await anyio.to_thread.run_sync(read)
         return sorted(entries, key=lambda entry: entry.at)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the worker drains, for a ping."""
+        return self._drain.state().on
+
     def summary(self) -> fleet.Summary:
         """Count the threads for a ping."""
         listed = [thread.info() for thread in self._threads.values()]

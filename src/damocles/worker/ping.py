@@ -4,6 +4,7 @@ import socket
 from urllib.parse import urlsplit
 
 import anyio
+import msgspec
 import structlog
 
 from damocles.sealing import failures
@@ -34,7 +35,7 @@ async def run(
     """Ping at once and then every `interval_seconds`; a manager that is away is told about in the log once."""
     away = False
     while True:
-        info = fleet.WorkerInfo(name, dest, control.VERSION, threads.summary())
+        info = fleet.WorkerInfo(name, dest, control.VERSION, threads.summary(), threads.draining or msgspec.UNSET)
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 await manager.ping(info)

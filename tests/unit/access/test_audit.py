@@ -128,6 +128,7 @@ async def test_a_change_has_one_entry_with_everything(service: core.Service, led
             who="operate-1",
             address="10.0.0.9:5",
             what="VenusWorker.WorkerResume",
+            names=["index", "state"],
             params=[3, "PC1Done"],
             before={"state": "old"},
             after={"state": "PC1Done"},
@@ -219,7 +220,7 @@ async def test_a_full_disk_does_not_stop_operators(service: core.Service, ledger
     assert True is answer["result"]
     (entry,) = logs
     assert "audit: entry cannot be written" == entry["event"]
-    assert '"what":"VenusWorker.WorkerResume","params":[3]' in entry["entry"]
+    assert '"what":"VenusWorker.WorkerResume","names":["index"],"params":[3]' in entry["entry"]
 
 
 async def test_a_blind_observer_does_not_stop_operators(service: core.Service, ledger: MemoryLedger) -> None:
