@@ -84,7 +84,7 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, upgrade_proven: Path) -> 
         (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
         f.start_worker()
         plan_farms.finished(f)
-        shutil.copytree(f.stores[0], base / "store-of-upgrade")
+        shutil.copytree(f.stores[0], base / "store-of-upgrade", symlinks=True)
     return base
 
 

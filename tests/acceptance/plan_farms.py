@@ -51,7 +51,7 @@ def going_on(template: Path, base: Path, plan: str, *, with_store: bool = False,
     with Farm(base, plans=(plan,) * fields["threads"], **fields) as f:
         if with_store:
             shutil.rmtree(f.stores[0])
-            shutil.copytree(template / f.stores[0].name, f.stores[0])
+            shutil.copytree(template / f.stores[0].name, f.stores[0], symlinks=True)
         start_manager(f)
         yield f
 

@@ -1,5 +1,6 @@
 """Kill -9 around C2, and of the manager at any time; the kill matrix has the rest."""
 
+import shutil
 from typing import Any
 
 import pytest
@@ -31,6 +32,27 @@ def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, 
         (row,) = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
         assert row["Proof"] is not None
         assert row["AbortReason"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_store_that_is_moved_goes_on_from_every_state(tmp_path, no_parameters):
+    """A half-sealed sector goes on at another path when the old one is gone, and no stage is done twice."""
+    with Farm(tmp_path / "home", threads=1, parameters=no_parameters, max_sectors=1, recover_interval="200ms") as first:
+        plan_farms.start_manager(first)
+        here = first
+        try:
+            for number, state in enumerate(("TicketAssigned", "PC1Done", "PC2Done", "SeedAssigned")):
+                plan_farms.killed_at(here, f"journal.after:{state}")
+                there = here.moved(tmp_path / f"other{number}", f"other{number}")
+                shutil.rmtree(here.stores[0])
+                here = there
+            here.start_worker()
+            plan_farms.paused_with(here, "No cached parameters")
+        finally:
+            if here.worker is not None:
+                farm.stop(here.worker)
+        assert [1, 1, 1] == [here.events(0).count(name) for name in ("PC1", "PC2", "C1")]
 
 
 @pytest.mark.slow

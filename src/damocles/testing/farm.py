@@ -96,6 +96,7 @@ class Farm:
     manager_options: Sequence[str] = ()
     manager: "subprocess.Popen[bytes] | None" = None
     worker: "subprocess.Popen[bytes] | None" = None
+    shared: Path | None = None  # where the manager and the persist store are, if not in `base`
     _path_before: str | None = None
 
     def __enter__(self) -> Self:
@@ -154,11 +155,11 @@ class Farm:
         It has a worker of its own, and is not to be entered; stop its worker.
         """
         base.mkdir()
-        other = replace(self, base=base, name=name, worker_port=free_port(), worker=None)
+        shared = self.shared or self.base
+        other = replace(self, base=base, shared=shared, name=name, worker_port=free_port(), worker=None)
         for ours, theirs in zip(self.stores, other.stores, strict=True):
-            shutil.copytree(ours, theirs)
-        text = other._config().replace(f"{base}/manager", f"{self.base}/manager")  # noqa: SLF001 - our own
-        other.config.write_text(text.replace(f"{base}/persist", f"{self.base}/persist"))
+            shutil.copytree(ours, theirs, symlinks=True)
+        other.config.write_text(other._config())  # noqa: SLF001 - our own
         return other
 
     def start_worker(self, *, wait: bool = True, **env: str) -> None:
@@ -233,6 +234,7 @@ class Farm:
         return "\n".join(f"== {path.name}\n{path.read_text()[-4000:]}" for path in sorted(self.base.glob("*.log")))
 
     def _config(self) -> str:
+        shared = self.shared or self.base
         threads = "".join(
             f'[[sealing_thread]]\nlocation = "{store}"\nplan = "{plan}"\n\n'
             for store, plan in itertools.zip_longest(self.stores, self.plans, fillvalue="sealer")
@@ -247,7 +249,7 @@ shutdown_grace = "5s"
 
 [sector_manager]
 rpc_client.addr = "/ip4/127.0.0.1/tcp/{self.manager_port}"
-token_file = "{self.base}/manager/worker-token"
+token_file = "{shared}/manager/worker-token"
 
 [sealing]
 allowed_miners = [{MINER}]
@@ -260,7 +262,7 @@ rpc_polling_interval = "500ms"
 {threads}
 [[attached]]
 name = "persist"
-location = "{self.base}/persist"
+location = "{shared}/persist"
 
 [processors.limitation.concurrent]
 c2 = 1

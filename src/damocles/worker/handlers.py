@@ -4,6 +4,7 @@ A handler returns the event of its success, `Idle` or `Later` when it has to com
 killed at any point and is then run again from the start, so each says what a half-done run leaves behind.
 """
 
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -88,7 +89,7 @@ async def pc1(job: Job) -> events.Event:
     """Compute the labels; the cache folder of a half-done run is cleared, and its ticket is not reused."""
     place, sector = job.place, job.sector
     assert sector.pieces is not None
-    await in_thread(_prepare_pc1, place)
+    await in_thread(_prepare_pc1, job)
     ticket = sector.ticket or await job.manager.assign_ticket(job.id)
     task = tasks.PC1(
         registered_proof=sector.proof_type.proof_name,
@@ -111,7 +112,7 @@ async def pc2(job: Job) -> events.Event:
     """
     place, sector = job.place, job.sector
     assert sector.pc1out is not None
-    await in_thread(_prepare_pc2, place)
+    await in_thread(_prepare_pc2, job)
     out: tasks.PC2Output = await job.run("pc2", tasks.PC2(sector.pc1out, str(place.cache_dir), str(place.sealed_file)))
     if sector.proof_type.is_synthetic:
         return events.PC2NeedSyntheticProof(out)  # which are checked where they are made
@@ -127,6 +128,7 @@ async def synth_proof(job: Job) -> events.Event:
     assert sector.pieces is not None
     assert sector.ticket is not None
     assert sector.pc2out is not None
+    await in_thread(relink, job)
     task = tasks.SynthProof(
         registered_proof=sector.proof_type.proof_name,
         cache_dir=str(place.cache_dir),
@@ -188,6 +190,7 @@ async def c1(job: Job) -> events.Event:
     sector = job.sector
     assert sector.seed is not None
     assert sector.pc2out is not None
+    await in_thread(relink, job)
     return events.C1(await job.run("c1", c1_task(job, sector.seed.seed, sector.pc2out)))
 
 
@@ -460,24 +463,61 @@ def make_empty_file(path: Path) -> None:
     path.write_bytes(b"")
 
 
+def link(name: Path, target: Path) -> None:
+    """Make a durable link, in place of one that may be there."""
+    part = name.with_name(f".{name.name}.part")
+    part.unlink(missing_ok=True)
+    part.symlink_to(target)
+    part.replace(name)
+    sync_dir(name.parent)
+
+
+def link_to_tree_d(place: layout.Layout, cache: Path) -> None:
+    """Link from a cache folder to tree-d by a relative path, which holds wherever the store is moved to."""
+    folder = os.path.relpath(place.prepared_dir.resolve(), cache.resolve())
+    link(cache / layout.TREE_D, Path(folder, layout.TREE_D))
+
+
+def relink(job: Job) -> None:
+    """Let the links among the sector's files lead to where their targets are now.
+
+    The store may have come from another path, or from a machine where tree-d of an empty sector or the persist store
+    has another path. Every link stands at any time, as it was or as it is to be.
+    """
+    place = job.place
+    for cache in (place.cache_dir, place.update_cache_dir):
+        if (cache / layout.TREE_D).is_symlink():
+            link_to_tree_d(place, cache)
+    targets = {}
+    if (static := job.static_tree_d.get(place.size)) is not None:
+        targets[place.tree_d_file] = static
+    if (source := job.persist_stores.get(job.sector.access_instance or "")) is not None:
+        targets |= {place.data / name: source.path / name for name in layout.persisted_names(job.id, place.size)}
+    for name, target in targets.items():
+        if name.is_symlink() and name.readlink() != target:
+            link(name, target)
+
+
 def _prepare_tree_d(place: layout.Layout, static: Path | None) -> None:
     place.prepared_dir.mkdir(parents=True, exist_ok=True)
     place.tree_d_file.unlink(missing_ok=True)
     if static is not None:
-        place.tree_d_file.symlink_to(static)
-        sync_dir(place.prepared_dir)
+        link(place.tree_d_file, static)
 
 
-def _prepare_pc1(place: layout.Layout) -> None:
+def _prepare_pc1(job: Job) -> None:
+    place = job.place
+    relink(job)
     if place.cache_dir.exists():
         shutil.rmtree(place.cache_dir)
     place.cache_dir.mkdir(parents=True)
     make_empty_file(place.sealed_file)
-    (place.cache_dir / layout.TREE_D).symlink_to(place.tree_d_file)
+    link_to_tree_d(place, place.cache_dir)
 
 
-def _prepare_pc2(place: layout.Layout) -> None:
-    cache = place.cache_dir
+def _prepare_pc2(job: Job) -> None:
+    place, cache = job.place, job.place.cache_dir
+    relink(job)
     for path in [*cache.glob("*tree-c*"), *cache.glob("*tree-r-last*"), cache / "p_aux", cache / "t_aux"]:
         path.unlink(missing_ok=True)
     marker = cache / layout.PC2_STARTED

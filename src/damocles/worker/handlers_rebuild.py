@@ -46,6 +46,7 @@ async def check_sealed(job: Job) -> events.Event:
         known = await job.manager.known(job.id)
         expected = known.comm_r_sealed() if known is not None else None
     handlers.check_comm_r(job, sector.pc2out.comm_r, expected)
+    await handlers.in_thread(handlers.relink, job)
     await job.run("c1", handlers.c1_task(job, sector.ticket.ticket, sector.pc2out))
     return events.CheckSealed()
 

@@ -1,13 +1,11 @@
 """Handlers of the plan `snapup`: deals are encoded into a proven sector."""
 
 import shutil
-from pathlib import Path
 
 import structlog
 
 from damocles.sealing import events, failures
 from damocles.stores import layout
-from damocles.stores.sealing import sync_dir
 from damocles.wire import codec, seal, tasks
 from damocles.worker import handlers
 from damocles.worker.jobs import Job
@@ -134,7 +132,7 @@ async def encode(job: Job) -> tasks.SnapEncodeOutput:
     """Encode the staged data into the sealed sector as a new replica; one that is there is replaced."""
     place, sector = job.place, job.sector
     assert sector.pieces is not None
-    await handlers.in_thread(_prepare_encode, place)
+    await handlers.in_thread(_prepare_encode, job)
     task = tasks.SnapEncode(
         registered_proof=sector.proof_type.update_name,
         new_replica_path=str(place.update_file),
@@ -151,6 +149,7 @@ async def encode(job: Job) -> tasks.SnapEncodeOutput:
 async def vanilla_proofs(job: Job) -> list[codec.NumberList]:
     """Collect and check the vanilla proofs of the upgrade; reads files only."""
     place = job.place
+    await handlers.in_thread(handlers.relink, job)
     task = tasks.SnapVanilla(
         job.sector.proof_type.update_name,
         *commitments_of(job),
@@ -171,13 +170,13 @@ def commitments_of(job: Job) -> tuple[codec.Bytes32, codec.Bytes32, codec.Bytes3
     return sector.upgrade_from.comm_r, sector.snap_encoded.comm_r_new, sector.snap_encoded.comm_d_new
 
 
-def _prepare_encode(place: layout.Layout) -> None:
-    cache: Path = place.update_cache_dir
+def _prepare_encode(job: Job) -> None:
+    place, cache = job.place, job.place.update_cache_dir
+    handlers.relink(job)
     if cache.exists():
         shutil.rmtree(cache)
     cache.mkdir(parents=True)
-    (cache / layout.TREE_D).symlink_to(place.tree_d_file)
-    sync_dir(cache)
+    handlers.link_to_tree_d(place, cache)
     handlers.make_empty_file(place.update_file)
     with place.update_file.open("r+b") as file:
         file.truncate(place.size)

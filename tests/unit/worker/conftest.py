@@ -51,6 +51,7 @@ class Bench:
     ran: list[tuple[str, Any]] = field(default_factory=list)
     options: jobs.Options = field(default_factory=jobs.Options)
     persist_stores: dict[str, PersistStore] = field(default_factory=dict)
+    static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
     pieces: PieceStores = field(default_factory=lambda: PieceStores(origin="http://manager"))
 
     async def run(self, stage: str, task: msgspec.Struct) -> Any:
@@ -72,7 +73,7 @@ class Bench:
             store="store-1",
             data=self.data,
             persist_stores=self.persist_stores,
-            static_tree_d={},
+            static_tree_d=self.static_tree_d,
             pieces=self.pieces,
         )
 

@@ -9,8 +9,9 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
+from damocles.stores import layout
 from damocles.stores.persist import PersistStore
-from damocles.wire import commitments, records, seal, tasks
+from damocles.wire import commitments, records, seal, sectors, tasks
 from damocles.worker import handlers, upstream
 
 from .conftest import SECTOR, ZERO, Bench
@@ -189,6 +190,38 @@ async def test_an_unreadable_folder_of_pieces_is_for_an_operator(bench: Bench, s
     deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
     with pytest.raises(failures.Critical, match="loop"):
         await handlers.add_pieces(bench.job(sector(deals=[deal])))
+
+
+async def test_links_of_a_store_that_came_from_elsewhere_lead_to_what_is_here(
+    bench: Bench, sector: Make, tmp_path: Path
+) -> None:
+    """Links to tree-d, to the ready-made one and to the persist store are mended before C1; files are left alone."""
+    static, persist = tmp_path / "static", tmp_path / "persist"
+    bench.data = tmp_path / "store" / "data"
+    bench.static_tree_d = {sectors.SectorSize(2048): static}
+    bench.persist_stores["persist"] = PersistStore(name="persist", path=persist)
+    bench.stages["c1"] = b"{}"
+    job = bench.job(sector(access_instance="persist"))
+    place = job.place
+    replica, aux = f"sealed/{SECTOR}", f"cache/{SECTOR}/p_aux"
+    links = {
+        place.cache_dir / layout.TREE_D: static,
+        place.update_cache_dir / layout.TREE_D: static,
+        place.tree_d_file: static,
+        place.sealed_file: persist / replica,
+    }
+    for target in links.values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    for name in links:
+        name.parent.mkdir(parents=True)
+        name.symlink_to(Path("/old", name.name))
+    (bench.data / aux).write_bytes(b"ours")
+    await handlers.c1(job)
+    assert {name: target.resolve() for name, target in links.items()} == {name: name.resolve() for name in links}
+    assert b"ours" == (bench.data / aux).read_bytes()
+    bench.data.parent.rename(tmp_path / "moved")
+    assert static.resolve() == (tmp_path / "moved/data/cache" / str(SECTOR) / layout.TREE_D).resolve()
 
 
 @pytest.mark.parametrize(("proof", "becomes"), [(5, events.PC2), (10, events.PC2NeedSyntheticProof)])

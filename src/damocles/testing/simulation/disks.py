@@ -113,7 +113,6 @@ class Disk:
         twin.history = list(twin.history)
         twin.acted_on, twin.full = None, False
         self.journals[new] = twin
-        _relink(self.base / name, self.base / new)
         return self.base / new
 
     @contextmanager
@@ -129,13 +128,6 @@ class Disk:
             yield SimStore(location, book)  # type: ignore[arg-type]
         finally:
             self.users.discard(location.name)
-
-
-def _relink(old: Path, new: Path) -> None:
-    for link in (path for path in new.rglob("*") if path.is_symlink()):
-        target = str(link.readlink()).replace(str(old), str(new), 1)
-        link.unlink()
-        link.symlink_to(target)
 
 
 def _brief(sector: Sector | None) -> str:
