@@ -85,7 +85,7 @@ def abort(
 ) -> int:
     """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
 
-    A sector that is on the chain is then as it was before that work. While its worker lives, use
+    A sector that is on the chain is then as it was before that work, or finished if the work has just proven it. While its worker lives, use
     `util worker abort --sector`, which ends both sides. Should the worker come back, it has no say any more.
     """
     sector = SectorID(miner, number)

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from damocles.manager import errors, sectors, snapup
+from damocles.manager import commitments, errors, sectors, snapup
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core, messages
@@ -30,11 +30,17 @@ class Claims:
     """Handlers of `Damocles.Allocate`, `Damocles.Claim`, `Damocles.As` and `Damocles.SectorAbort`."""
 
     def __init__(
-        self, database: Database, miners: list[sectors.Miner], service: core.Service, clock: Callable[[], float]
+        self,
+        database: Database,
+        miners: list[sectors.Miner],
+        service: core.Service,
+        commits: commitments.Commitments,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._miners = miners
         self._service = service
+        self._commits = commits
         self._clock = clock
         # A claim waits for calls under the old number that have begun, and new ones wait for the claim.
         self._turns: dict[SectorID, anyio.Lock] = collections.defaultdict(anyio.Lock)
@@ -126,23 +132,25 @@ class Claims:
     async def abort(self, sector: SectorID, reason: str = "") -> None:
         """Give up the work on a sector whose worker is gone for good: what it had is free for others.
 
-        A sector that is on the chain is then as it was before that work. Should the worker come back, it is refused as a
+        A sector that is on the chain is then as it was before that work, or finished if the work has just proven it. Should the worker come back, it is refused as a
         copy that was left behind; once the work is over here, it moves its files to its trash.
 
         Raises:
             errors.SectorNotFound: It is unknown or finished.
+            errors.ManagerError: Its proof is on its way to the chain.
         """
 
         def transaction(tx: Connection) -> int:
             now = self._clock()
             sectors.load(tx, sector)
-            snapup.abandoned(tx, sector, reason or "given up by an operator", now)
+            snapup.abandoned(tx, sector, reason or "given up by an operator", now, proven=proven)
             tx.execute(update(_rows).where(_at(sector)).values(holder="nobody", holder_location=""))
             return _next_attempt(tx, sector)
 
         async with self._turns[sector]:
+            proven = await self._commits.is_proven(sector)
             attempt = await self._database.write(transaction)
-        log.warning("sector aborted by an operator", sector=str(sector), attempt=attempt, reason=reason)
+        log.warning("sector aborted by an operator", sector=str(sector), attempt=attempt, reason=reason, proven=proven)
 
     def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
         row = tx.execute(select(_rows.c.attempt, _rows.c.holder, _rows.c.holder_location).where(_at(sector))).first()

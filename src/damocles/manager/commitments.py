@@ -192,6 +192,23 @@ class Commitments:
         record = await self._load(sector)
         return await self._poll(record, record.messages.commit_cid)
 
+    async def is_proven(self, sector: SectorID) -> bool:
+        """Tell whether the sector that is being sealed has its proof on the chain, so that it cannot be given up any more.
+
+        Raises:
+            errors.ManagerError: The proof is on its way, and what becomes of it has to be waited for.
+        """
+        record = await self._database.read(lambda tx: sectors.find(tx, sector, online=True))
+        if record is None or sectors.job_of(record) is not sectors.Job.SEALING or record.submitted_proof is None:
+            return False
+        state = (await self._poll(record, record.messages.commit_cid)).state
+        if state in _ON_ITS_WAY and state != seal.OnChainState.LANDED:
+            raise errors.ManagerError(
+                f"the proof of {sector} is on its way to the chain: it is finished if that lands, and can be aborted if"
+                " that fails; try again later"
+            )
+        return state == seal.OnChainState.LANDED
+
     async def _poll(self, record: records.SectorState, cid: CID | None) -> seal.Polled:
         if cid is not None:
             return await self._chain.message(cid)

@@ -179,10 +179,11 @@ async def _service(
         home=str(settings.home),
     )
     persist, market = stores.Stores(settings.stores), deals.Deals(settings.deals)
+    commits = commitments.Commitments(database, chain, clock)
     api = sealer_api.SealerAPI(
         miners=[settings.miner],
         database=database,
-        commits=commitments.Commitments(database, chain, clock),
+        commits=commits,
         persist=persist,
         market=market,
         watch=workers.watch,
@@ -196,7 +197,7 @@ async def _service(
         meter=tally,
     )
     api.register(service)
-    claims.Claims(database, [settings.miner], service, clock).register()
+    claims.Claims(database, [settings.miner], service, commits, clock).register()
     upgrades = snapup.Upgrades(
         database=database, miners=[settings.miner], chain=chain, persist=persist, market=market, clock=clock
     )

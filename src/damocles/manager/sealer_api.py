@@ -158,9 +158,14 @@ class SealerAPI:
         log.info("sector finalized", sector=str(sector))
 
     async def report_aborted(self, sector: SectorID, reason: str) -> None:
-        """End a sector that was given up; one that is on the chain is as it was before the work on it."""
-        await self._database.write(lambda tx: snapup.abandoned(tx, sector, reason, self._clock()))
-        log.warning("sector aborted", sector=str(sector), reason=reason)
+        """End a sector that was given up; one that is on the chain is as it was before the work on it.
+
+        Raises:
+            errors.ManagerError: Its proof is on its way to the chain.
+        """
+        proven = await self._commits.is_proven(sector)
+        await self._database.write(lambda tx: snapup.abandoned(tx, sector, reason, self._clock(), proven=proven))
+        log.warning("sector aborted", sector=str(sector), reason=reason, proven=proven)
 
     # Stores ---------------------------------------------------------------------------------------------------------
 

@@ -286,19 +286,20 @@ def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float) ->
     if record is not None and _is_handed_in(record):
         worker_finished(tx, sector, now)
         return
-    if record is not None and sectors.job_of(record) in {sectors.Job.SEALING, sectors.Job.SNAPUP}:
-        deals.release(tx, sector)
     sectors.abort(tx, sector, reason, now)
 
 
-def abandoned(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
-    """End all work on a sector that was given up, whatever the plan.
+def abandoned(tx: Connection, sector: SectorID, reason: str, now: float, *, proven: bool) -> None:
+    """End all work on a sector that was given up, whatever the plan; one that is `proven` by this work is finished.
 
     Raises:
         errors.SectorNotFound: It is unknown or finished.
     """
     unseal.close(tx, sector, reason or "given up", now)
-    worker_gave_up(tx, sector, reason, now)
+    if proven:
+        sectors.finalize(tx, sector, now)
+    else:
+        worker_gave_up(tx, sector, reason, now)
     stores.release(tx, sector)
 
 

@@ -126,6 +126,8 @@ def _step(
             return sector, (Hold(),)
         case events.Resume():
             return _resume(plan, sector, event)
+        case events.GiveUp() if sector.state is State.Finished:
+            return sector, (_act(plan, sector),)  # too late: it is proven, or done
         case events.GiveUp():
             lost = _lose(sector, event.reason)
             return lost, (Report(sector.state, lost.state, event.name), _act(plan, lost))

@@ -55,14 +55,16 @@ class Plan:
     def refusal(self, sector: Sector, target: str, files_at_hand: frozenset[str]) -> str | None:
         """Say why `sector` cannot be taken up again at `target`, or `None` if it can.
 
-        `files_at_hand` names the parts of the store that are there. Giving up (`Aborted`) is always possible while
-        there is a sector.
+        `files_at_hand` names the parts of the store that are there. Giving up (`Aborted`) is possible while there is a
+        sector that is not finished.
         """
         if target not in self.steps and target != State.Aborted:
             return f"{target} is not a state of plan {self.name}"
         state = State(target)
         if sector.job_id is None:
             return None if state is sector.state else "the thread holds no sector"
+        if state is State.Aborted and sector.state is State.Finished:
+            return f"{sector.job_id} is finished, which cannot be undone: resume without a state to end it"
         if state in (State.Aborted, sector.state):
             return None
         if state is State.Finished:

@@ -12,7 +12,8 @@ import anyio.to_thread
 
 from damocles import WIRE_VERSION, __version__
 from damocles.rpc import core, errors
-from damocles.sealing import selection
+from damocles.sealing import planner, selection
+from damocles.sealing.states import State
 from damocles.stores import journal
 from damocles.wire import control, fleet
 from damocles.worker import drain, logbook, threads
@@ -224,6 +225,9 @@ class Control:
         sector = thread.sector.job_id
         if sector is None:
             return False, "holds no sector"
+        refusal = planner.PLANS[thread.sector.plan].refusal(thread.sector, State.Aborted, frozenset())
+        if refusal is not None:
+            return False, refusal
         if act.dry_run:
             return True, f"gives up {sector}: its process is killed, its files go to {thread.location}/trash"
         thread.give_up(f"aborted by an operator: {act.reason}" if act.reason else "aborted by an operator")

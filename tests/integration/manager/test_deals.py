@@ -10,10 +10,12 @@ import pytest
 from damocles.cli import manager as cli
 from damocles.manager import deals
 from damocles.rpc import errors as rpc_errors
-from damocles.wire import commitments, seal
-from damocles.wire.sectors import SectorID
+from damocles.stores import layout
+from damocles.wire import commitments, records, seal, wdpost
+from damocles.wire.sectors import SectorID, SectorSize
 
-from .conftest import Manager, Start
+from .conftest import Clock, Manager, RecordedVerifier, Start
+from .proven import COMM_R
 
 FIRST, SECOND = SectorID(10000, 1), SectorID(10000, 2)
 
@@ -96,6 +98,42 @@ async def test_an_aborted_sector_gives_its_deals_back(start: Start, market: Path
         await manager.call("ReportAborted", FIRST, "lost")
         await allocate(manager)
         assert first == await acquire(manager, SECOND)
+
+
+@pytest.mark.parametrize("by_operator", [False, True])
+async def test_a_proven_sector_keeps_its_deals_whoever_gives_it_up(
+    start: Start, market: Path, tmp_path: Path, clock: Clock, verifier: RecordedVerifier, *, by_operator: bool
+) -> None:
+    """While its proof is on the way nobody can abort a sector; then that finishes it, and its windows are proved."""
+
+    async def give_up() -> None:
+        if by_operator:
+            await manager.rpc.call("Damocles.SectorAbort", [FIRST, "mistaken"])
+        else:
+            await manager.call("ReportAborted", FIRST, "mistaken")
+
+    async with start({"persist": tmp_path / "persist"}, deals=market, proof_delay=2) as manager:
+        await allocate(manager)
+        given = await acquire(manager, FIRST)
+        ticket = await manager.call("AssignTicket", FIRST, returns=seal.Ticket)
+        known = [(p.piece.size_bytes, commitments.commitment_of(p.piece.cid)) for p in given or ()]
+        pre_commit = seal.PreCommit(COMM_R, commitments.comm_d(known, 2048), ticket)
+        await manager.call("SubmitPreCommit", seal.AllocatedSector(FIRST, 5), pre_commit, False)
+        for name in layout.persisted_names(FIRST, SectorSize.KIB2):
+            (tmp_path / "persist" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "persist" / name).touch()
+        await manager.call("SubmitPersistedEx", FIRST, "persist", False)
+        await manager.call("SubmitProof", FIRST, seal.Proof(b"proof"), False)
+        with pytest.raises(rpc_errors.RpcError, match="the proof of s-t010000-1 is on its way to the chain"):
+            await give_up()
+        clock.to_epoch(1002)
+        await give_up()
+        record = await manager.call("FindSectorInAllStates", FIRST, returns=records.SectorState)
+        assert (True, "", given) == (record.finalized, record.abort_reason, record.pieces)
+        (job,) = await manager.rpc.call("Damocles.MockWdPoSt", [], returns=list[wdpost.Brief])
+        assert 1 == job.sectors
+        await allocate(manager)
+        assert [(8, 0, 1024), (0, 0, 1024)] == numbers(await acquire(manager, SECOND))
 
 
 async def test_the_chain_computes_comm_d_from_the_deals(start: Start, market: Path) -> None:

@@ -235,6 +235,14 @@ def test_a_window_post_that_the_manager_took_back_is_dropped_without_a_word():
     assert planner.Discard("no time", tell_manager=True) == feed(sector, events.GiveUp("no time"))[1][-1]
 
 
+def test_a_proven_sector_is_not_given_up():
+    """Somebody who gives up a sector that is Finished comes too late: paused or not, only its end is left."""
+    finished = at(State.Finished)
+    assert (finished, (planner.Finalize(),)) == feed(finished, events.GiveUp("mistaken"))
+    paused, _ = feed(finished, events.Failed("Critical", "disk"))
+    assert (paused, (planner.Hold(),)) == feed(paused, events.GiveUp("mistaken"))
+
+
 def test_an_unknown_event_tells_the_story():
     """An event that the table does not know is a defect, and its message says how the sector came here."""
     with pytest.raises(planner.UnexpectedEvent, match=r"no event C2 in state DealsAcquired.*Allocated → DealsAcquired"):
@@ -262,6 +270,12 @@ def test_every_edge_leads_to_a_state_of_the_plan():
         (State.C1Done, "TicketAssigned", None),
         (State.C1Done, "C1Done", None),
         (State.C1Done, "Aborted", None),
+        (State.ProofSubmitted, "Aborted", None),
+        (
+            State.Finished,
+            "Aborted",
+            "s-t010000-1 is finished, which cannot be undone: resume without a state to end it",
+        ),
         (State.PC2Done, "TreeDBuilt", None),
         (State.Empty, "PC1Done", "the thread holds no sector"),
     ],

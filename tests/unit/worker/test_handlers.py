@@ -9,10 +9,11 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 from damocles.wire import commitments, records, seal, sectors, tasks
-from damocles.worker import handlers, upstream
+from damocles.worker import handlers, repertoire, upstream
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -311,6 +312,24 @@ async def test_a_sector_that_is_not_at_work_is_lost_only_if_the_manager_knows_it
     bench.caller.answers["FindSectorInAllStates"] = [known or errors.RpcError(1, "key not found")]
     with pytest.raises(failure):
         await handlers.submit_proof(bench.job(sector()))
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [(1, None), (2, None), (3, ["ReportFinalized", SECTOR]), (5, ["ReportAborted", SECTOR, "tired"])]
+)
+async def test_what_becomes_of_a_submitted_proof_decides_how_its_sector_ends(
+    bench: Bench, sector: Make, state: int, told: list[object] | None
+) -> None:
+    """Giving up waits while the proof is on its way, finishes the sector if that has landed, and aborts it if not."""
+    bench.caller.answers |= {"PollProofState": [seal.Polled(state)], "ReportFinalized": [None], "ReportAborted": [None]}
+    manager = upstream.Manager(bench.caller)  # type: ignore[arg-type]
+    given_up = sector(state=State.Aborted, visited=(State.ProofSubmitted,))
+    if told is None:
+        with pytest.raises(failures.Temporary, match="the proof of s-t010000-1 is on its way"):
+            await repertoire.tell_given_up(manager, given_up, "tired")
+    else:
+        await repertoire.tell_given_up(manager, given_up, "tired")
+        assert (f"Venus.{told[0]}", told[1:]) == bench.caller.asked[-1]
 
 
 async def test_threads_of_a_worker_have_attempts_of_their_own(bench: Bench) -> None:

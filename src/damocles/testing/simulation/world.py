@@ -115,17 +115,18 @@ class ManagerBox:
         miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
         persist = stores.Stores({PERSIST: self._home / PERSIST})
         service = core.Service(dialects.MANAGER)
+        commits = commitments.Commitments(database, chain, clock)
         sealer_api.SealerAPI(
             miners=[miner],
             database=database,
-            commits=commitments.Commitments(database, chain, clock),
+            commits=commits,
             persist=persist,
             market=deals.Deals(None),
             watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
             clock=clock,
         ).register(service)
         kind = CarelessClaims if self._options.stale_ok else claims.Claims
-        kind(database, [miner], service, clock).register()
+        kind(database, [miner], service, commits, clock).register()
         upgrades = snapup.Upgrades(
             database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
         )
@@ -404,7 +405,10 @@ class World:
         return not await self.keeper.open_ends()
 
     async def _books(self) -> None:
-        """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store."""
+        """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store.
+
+        One that was given up may have its proof on chain all the same: then it is as good as the others.
+        """
         database = self.box.database
         assert database is not None
         counts = await database.read(
@@ -417,10 +421,14 @@ class World:
         proofs = {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.PROOF}
         for number in range(1, self.options.sectors + 1):
             sector = SectorID(MINER, number)
-            if sector in self.given_up:
+            if sector in self.given_up and sector not in proofs:
                 continue
             if proofs.get(sector) != 1:
                 msg = f"{sector} has {proofs.get(sector, 0)} proofs on chain"
+                raise disks.Violation(msg)
+            record = await database.read(partial(sectors.find, sector=sector))
+            if record is None or record.abort_reason:
+                msg = f"{sector} is proven, but the manager has it as aborted"
                 raise disks.Violation(msg)
         await self.keeper.check({SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.UPDATE})
 
