@@ -27,11 +27,17 @@ def test_no_walk_leaves_the_graph_and_every_walk_can_end(data, plan):
         assert isinstance(todo[-1], planner.Action)
         assert all(isinstance(report, planner.Report) for report in todo[:-1])
         if sector.state is before.state and not isinstance(event, events.PASSING):
-            # No silent loop: the same state again only by a failure, a pause, a resume or a restart, and those count; or
-            # by one destination more.
+            # No silent loop: the same state again only by a failure, a wait, a pause, a resume or a restart, and those
+            # count; or by one destination more.
             assert isinstance(
                 event,
-                events.Failed | events.Pause | events.Resume | events.Restart | events.Discarded | events.Uploaded,
+                events.Failed
+                | events.Later
+                | events.Pause
+                | events.Resume
+                | events.Restart
+                | events.Discarded
+                | events.Uploaded,
             )
         assert sector.retries <= LIMITS.max_retries
     for _ in range(100):

@@ -248,7 +248,7 @@ class Idle(ControlEvent, frozen=True):
 
 
 class Later(ControlEvent, frozen=True):
-    """Not yet: run the same handler again after `seconds`; `why` is shown to people."""
+    """Not yet, but all is well: run the same handler again after `seconds`; `why` is shown to people."""
 
     seconds: float
     why: str
@@ -297,4 +297,4 @@ class Discarded(ControlEvent, frozen=True):
 
 
 # Not written to the journal: they change nothing that a restart would miss.
-PASSING = (Idle, Later, Wake)
+PASSING = (Idle, Wake)

@@ -110,7 +110,9 @@ def _step(
         case events.Idle():
             return _rest(sector, event.why, limits)
         case events.Later():
-            return sector, (Wait(event.seconds, event.why),)
+            # An answer: failures before it are over, and must not add up with those of the days to come.
+            well = msgspec.structs.replace(sector, retries=0, retry_at=None, last_error=None)
+            return well, (Wait(event.seconds, event.why),)
         case events.Wake():
             woken = msgspec.structs.replace(sector, retry_at=None)
             return woken, (_act(plan, woken),)

@@ -303,7 +303,7 @@ class SealingThread:
                 event = events.Wake()
                 continue
             try:
-                if not isinstance(event, events.PASSING) and (after.id or before.id or after != before):
+                if not isinstance(event, events.PASSING) and after != before:
                     await anyio.to_thread.run_sync(
                         lambda: store.journal.record(before, event, after, at=now, seconds=seconds)  # noqa: B023
                     )

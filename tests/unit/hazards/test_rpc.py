@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from damocles.sealing.states import State
+from damocles.stores import journal
 from damocles.worker import control as worker_control
 from damocles.worker import drain, logbook, ping, threads, upstream
 
@@ -48,3 +49,17 @@ async def test_a_report_that_is_not_answered_holds_up_no_stage(scene: Scene) -> 
     async with scene.running() as thread:
         await until(lambda: hanging.calls == 1 and scene.asked("PollPreCommitState"))
         assert State.PCSubmitted is thread.sector.state
+
+
+async def test_a_failure_that_is_over_is_forgotten_over_a_restart_too(scene: Scene) -> None:
+    """Once the manager answers that a message is under way, the journal has no error and a whole budget of retries.
+
+    Polls that change nothing leave no further line.
+    """
+    scene.option(rpc_polling_seconds=0.001)
+    scene.holds(sector_in(State.PCSubmitted, retries=2, last_error="temporary: connection refused"))
+    async with scene.running():
+        await until(lambda: len(scene.asked("PollPreCommitState")) >= 5)
+    found = scene.recorded()
+    assert (State.PCSubmitted, 0, None) == (found.state, found.retries, found.last_error)
+    assert 1 == [entry.event for entry in journal.read(scene.location)].count("Later")

@@ -189,6 +189,16 @@ def test_polling_comes_again_without_a_trace():
     assert todo == (planner.Execute("poll_pre_commit"),)
 
 
+def test_failures_far_apart_do_not_add_up_while_a_state_lasts():
+    """An answer between two failures gives the retry budget back and takes the old error away."""
+    sector = at(State.PCSubmitted)
+    for _ in range(LIMITS.max_retries + 2):
+        sector, todo = feed(sector, events.Failed("Temporary", "connection refused"))
+        assert isinstance(todo[-1], planner.Wait)
+        sector, _ = feed(sector, events.Wake(), events.Later(180, "the pre-commit on chain"))
+        assert (0, None, None) == (sector.retries, sector.retry_at, sector.last_error)
+
+
 def test_a_failed_message_is_submitted_again_after_a_pause():
     """ReSubmitPC goes back to PC2Done, waits 30 seconds and replaces the old pre-commit."""
     sector, todo = feed(at(State.PCSubmitted), events.ReSubmitPC())
