@@ -33,6 +33,17 @@ def test_a_planted_bug_is_found(plant, symptom):
     pytest.fail(f"{plant} went unnoticed")
 
 
+def test_a_seed_that_crashes_is_told_as_one_that_breaks(monkeypatch):
+    """Whatever ends a world early is among the seed's lines, and the seeds after it still run."""
+
+    def crash(*_):
+        msg = "a defect"
+        raise ExceptionGroup(msg, [KeyError("here"), ExceptionGroup(msg, [ValueError("there")])])
+
+    monkeypatch.setattr(world, "run_seed", crash)
+    assert simulation.violations(1, world.Options()) == ["crashed: KeyError: 'here'", "crashed: ValueError: there"]
+
+
 @pytest.mark.parametrize("seed", [991, 1034, 8781])
 def test_seeds_that_found_something_hold(seed):
     """Sectors that were resumed at an early state after their pre-commit: with another ticket, or by a restarted worker."""

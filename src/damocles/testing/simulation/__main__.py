@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ PLANTS = {
 
 
 def violations(seed: int, options: world.Options, *, tell: bool = False) -> list[str]:
-    """Run a seed in a fresh folder and return what broke; `tell` prints what happened in it."""
+    """Run a seed in a fresh folder and return what broke, a crash included; `tell` prints what happened in it."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     memory = Path("/dev/shm")
@@ -35,13 +36,16 @@ def violations(seed: int, options: world.Options, *, tell: bool = False) -> list
     story: list[str] = []
     try:
         world.run_seed(seed, base, options, story)
-    except BaseExceptionGroup as group:
-        broken = [leaf for leaf in _leaves(group) if isinstance(leaf, disks.Violation)]
-        if not broken:
+    except BaseException as error:
+        # Whatever is not a violation is a defect too: it has to be told with its seed, and the others go on.
+        leaves = list(_leaves(error))
+        if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
             raise
-        return [str(leaf) for leaf in broken]
-    except disks.Violation as violation:
-        return [str(violation)]
+        broken = [str(leaf) for leaf in leaves if isinstance(leaf, disks.Violation)]
+        if broken:
+            return broken
+        traceback.print_exception(error)
+        return [f"crashed: {type(leaf).__name__}: {leaf}" for leaf in leaves]
     finally:
         if tell:
             print(*story, sep="\n")  # noqa: T201
@@ -50,12 +54,12 @@ def violations(seed: int, options: world.Options, *, tell: bool = False) -> list
     return []
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for inner in group.exceptions:
-        if isinstance(inner, BaseExceptionGroup):
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
             yield from _leaves(inner)
-        else:
-            yield inner
+    else:
+        yield error
 
 
 def main() -> int:
