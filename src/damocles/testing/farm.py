@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -112,9 +112,10 @@ class Farm:
             os.environ.pop(HOME_VARIABLE, None)
         else:
             os.environ[HOME_VARIABLE] = self._path_before
-        for process in (self.worker, self.manager):
-            if process is not None:
-                stop(process)
+        with ExitStack() as stack:  # whatever becomes of one, the other one is stopped too
+            for process in (self.manager, self.worker):
+                if process is not None:
+                    stack.callback(stop, process)
 
     @property
     def stores(self) -> list[Path]:
