@@ -12,6 +12,8 @@ leaves an empty file of its name there: `*=kill` kills everything once at every 
 |---|---|
 | `handler.before:STATE`, `handler.after:STATE` | worker, around the handler that works in a state |
 | `journal.before:STATE`, `journal.commit:…`, `journal.after:…` | worker, around the record of the state that is reached |
+| `pc2:marked`, `pc2:copying`, `pc2:copied` | worker, when PC2 is marked as begun, and around the sealed file's copy if it was |
+| `clear:FOLDER`, `discard:FOLDER` | worker, before a finished or given-up sector's files are deleted, or moved to the trash |
 | `rpc.before:METHOD`, `rpc.after:METHOD` | worker, around a call to the manager |
 | `stage.before:STAGE`, `stage.after:STAGE` | child, around a task, before it is answered |
 | `sync:FILE` | child, before a file that a stage wrote is synced |

@@ -111,24 +111,28 @@ def no_parameters(tmp_path: Path) -> Path:
 
 _cells: Counter[str] = Counter()
 _lost: list[str] = []
+_skipped: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note what became of a run."""
-    if report.when != "call" or "test_kill_matrix" not in report.nodeid:
+    if "test_kill_matrix" not in report.nodeid:
         return
     found = dict(report.user_properties)
-    if report.passed:
-        _cells[str(found["action"])] += int(str(found["cells"]))
+    if report.skipped:
+        _skipped.append(report.nodeid)
     elif report.failed:
-        _lost.append(report.nodeid)
+        _lost.append(f"{report.nodeid} ({report.when})")
+    elif report.when == "call":
+        _cells[str(found["action"])] += int(str(found["cells"]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the count, and which runs were lost."""
-    if _cells or _lost:
+    if _cells or _lost or _skipped:
         terminalreporter.section("kill matrix")
         kinds = ", ".join(f"{count} {action}" for action, count in sorted(_cells.items()))
-        terminalreporter.line(f"{_cells.total()} cells ({kinds}), {len(_lost)} runs lost")
-        for name in _lost:
-            terminalreporter.line(f"lost: {name}")
+        terminalreporter.line(f"{_cells.total()} cells ({kinds}), {len(_lost)} runs lost, {len(_skipped)} skipped")
+        for what, names in (("lost", _lost), ("skipped", _skipped)):
+            for name in names:
+                terminalreporter.line(f"{what}: {name}")

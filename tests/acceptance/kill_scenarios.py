@@ -1,7 +1,9 @@
 """For each plan: where a run begins, when it is at its end, and what is then compared with an undisturbed run."""
 
+import shutil
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,45 @@ def rebuild(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
 
 
 @contextmanager
+def rebuild_plain(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
+    """Make lost files of a sector anew that was never upgraded."""
+    proven: Path = get("proven")
+    parameters = base / "no-parameters"
+    parameters.mkdir()
+    with plan_farms.going_on(proven, base, "rebuild", parameters=parameters, seal_interval="1s") as f:
+        lose_everything(f)
+
+        def check() -> None:
+            assert plan_farms.files(proven, "sealed", "cache") == plan_farms.files(base, "sealed", "cache")
+            assert not plan_farms.record(f).need_rebuild
+            assert 1 == f.events(0).count("SkipSnap")
+
+        yield Run(f, event(f, "Finalized"), check)
+
+
+@contextmanager
+def giving_up(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
+    """Give a sector up that is sealed up to its SNARK."""
+    with to_c1(base, get) as run:
+        f = run.farm
+        f.start_worker(DAMOCLES_FAILPOINTS="journal.after:Aborted=kill")
+        plan_farms.paused_with(f, "No cached parameters", 60)
+        with suppress(errors.CallError):  # the worker may die before it answers
+            f.resume(0, "Aborted")
+        assert f.worker is not None
+        assert f.worker.wait(30) == -signal.SIGKILL
+
+        def check() -> None:
+            record = plan_farms.record(f)
+            assert (True, "task aborted") == (record.finalized, record.abort_reason)
+            assert [] == list((f.stores[0] / "data").iterdir())
+            moved = sorted(path.name for path in f.stores[0].glob("trash/*/*"))
+            assert ["cache", "prepared", "sealed", "unsealed"] == moved
+
+        yield Run(f, event(f, "Discarded"), check)
+
+
+@contextmanager
 def unseal(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     """Bring a piece to two destinations."""
     template: Path = get("sealed")
@@ -197,6 +238,24 @@ def unseal(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
             assert {payload} == {body for _, _, body in server.puts}
             assert 1 == f.events(0).count("AllocatedUnsealSector")
             assert 2 == f.events(0).count("Uploaded")
+
+        yield Run(f, event(f, "Finalized"), check)
+
+
+@contextmanager
+def unseal_upgraded(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
+    """Get a piece out of an upgraded sector whose replica from before is gone: it is sealed anew on the way."""
+    template: Path = get("upgraded")
+    with plan_farms.going_on(template, base, "unseal", seal_interval="1s") as f:
+        for folder in ("sealed", "cache"):
+            shutil.rmtree(base / "persist" / folder)
+        pieces = plan_farms.record(f).pieces
+        assert pieces is not None
+        want(f, pieces[1].piece.cid, f"file://{base}/out")
+
+        def check() -> None:
+            assert (template / "b").read_bytes() == (base / "out").read_bytes()
+            assert plan_farms.record(f).upgraded
 
         yield Run(f, event(f, "Finalized"), check)
 
@@ -242,4 +301,7 @@ SCENARIOS = {
     "rebuild": rebuild,
     "unseal": unseal,
     "wdpost": window_post,
+    "rebuild of a plain sector": rebuild_plain,
+    "giving up": giving_up,
+    "unseal of an upgraded sector": unseal_upgraded,
 }

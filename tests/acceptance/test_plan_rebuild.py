@@ -5,16 +5,12 @@ import sqlite3
 
 import pytest
 
-from damocles.sealing.states import State
 from damocles.testing.farm import MINER, Farm
 from damocles.wire import commitments
 
 from . import plan_farms
 
 pytestmark = [pytest.mark.params, pytest.mark.slow, pytest.mark.timeout(1800)]
-
-_SNAP_STATES = {State.SnapPieceAdded, State.SnapTreeDBuilt, State.SnapEncoded}
-_NEVER = {State.SyntheticPoRepNeeded, State.Finished}
 
 
 def lose_everything(f: Farm) -> None:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import anyio.to_thread
 import structlog
 
+from damocles import failpoints
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
@@ -522,7 +523,13 @@ def _prepare_pc2(job: Job) -> None:
         path.unlink(missing_ok=True)
     marker = cache / layout.PC2_STARTED
     if marker.exists():
+        if failpoints.on:
+            failpoints.reach("pc2:copying")
         shutil.copyfile(place.staged_file, place.sealed_file)
+        if failpoints.on:
+            failpoints.reach("pc2:copied")
     else:
         marker.touch()
         sync_dir(cache)
+        if failpoints.on:
+            failpoints.reach("pc2:marked")

@@ -17,5 +17,5 @@ def test_the_manager_is_stopped_whatever_becomes_of_the_worker(tmp_path, monkeyp
 
     monkeypatch.setattr(farm, "stop", stop)
     with pytest.raises(AssertionError, match="did not end"):
-        farm.Farm(tmp_path, manager="manager", worker="worker").__exit__()
+        farm.Farm(tmp_path, manager="manager", worker="worker").__exit__()  # type: ignore[arg-type]
     assert ["worker", "manager"] == stopped
