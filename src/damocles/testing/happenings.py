@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from damocles.sealing import events, failures, planner, plans
 from damocles.sealing.sectors import Sector, UnsealPiece
+from damocles.sealing.states import State
 from damocles.wire import codec, seal, sectors, tasks, wdpost
 
 _ZERO = codec.Bytes32(bytes(32))
@@ -58,17 +59,23 @@ def success(plan: plans.Plan, sector: Sector, action: planner.Instruction) -> ev
 def any_event(
     plan: plans.Plan, sector: Sector, action: planner.Instruction, at_hand: frozenset[str]
 ) -> st.SearchStrategy[events.Event]:
-    """Draw something that can happen while a thread carries out `action`."""
-    always: list[events.Event] = [events.Restart(), events.Pause()]
+    """Draw something that can happen while a thread carries out `action`, with these parts of the store at hand."""
+    always: list[events.Event] = [events.Restart()]
+    if not isinstance(action, planner.Finalize | planner.Discard):  # what is asked for comes too late for those
+        always.append(events.Pause())
+        if sector.job_id is not None:
+            always += [events.GiveUp("operator"), events.Withdrawn("operator"), events.Withdrawn("")]
+            # Another worker was given the next attempt: a report is told so.
+            always.append(events.Failed(failures.Stale("is over").level.value, "is over"))
     match action:
         case planner.Execute():
             always += [sample(kind) for kind in plan.steps[sector.state].to]
             always += [events.Failed(level.value, "boom") for level in failures.Level]
             always += [events.Later(5.0, "something"), events.Idle()]
-            if sector.id:
-                always.append(events.Withdrawn("operator"))
+            if sector.id is not None:
+                always.append(events.Claimed((sector.claim or 0) + 1))
         case planner.Hold():
-            targets = plan.targets(sector, at_hand)
+            targets = [state for state in State if plan.refusal(sector, state, at_hand) is None]
             always += [events.Resume(), *(events.Resume(state) for state in targets)]
         case planner.Finalize() | planner.Discard():
             always += [success(plan, sector, action), events.Failed("Temporary", "manager down")]
