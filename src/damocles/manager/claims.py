@@ -5,7 +5,7 @@ the next attempt number. A call under an older number is refused, so that a work
 changes nothing. Workers of the original do not know this; their calls come without a number and are taken as always.
 """
 
-import collections
+import weakref
 from collections.abc import Callable
 
 import anyio
@@ -42,8 +42,9 @@ class Claims:
         self._service = service
         self._commits = commits
         self._clock = clock
-        # A claim waits for calls under the old number that have begun, and new ones wait for the claim.
-        self._turns: dict[SectorID, anyio.Lock] = collections.defaultdict(anyio.Lock)
+        # A claim waits for calls under the old number that have begun, and new ones wait for the claim. The lock of a
+        # sector lives as long as somebody has or wants it.
+        self._turns: weakref.WeakValueDictionary[SectorID, anyio.Lock] = weakref.WeakValueDictionary()
 
     def register(self) -> None:
         """Serve the methods."""
@@ -105,7 +106,7 @@ class Claims:
             tx.execute(update(_rows).where(_at(sector)).values(holder=worker, holder_location=location))
             return _next_attempt(tx, sector)
 
-        async with self._turns[sector]:
+        async with self._turn(sector):
             attempt = await self._database.write(transaction)
         log.info("sector claimed", sector=str(sector), attempt=attempt, worker=worker, location=location)
         return attempt
@@ -123,7 +124,7 @@ class Claims:
         found, admitted = await self._service.admit(request, call)
         if not method.startswith("Venus."):
             raise rpc_errors.RpcError(rpc_errors.Code.INVALID_PARAMS, f"{method} is not a method of Venus")
-        async with self._turns[sector]:
+        async with self._turn(sector):
             present, worker, _ = await self._database.read(lambda tx: self._present(tx, sector))
             if attempt < present:
                 raise _stale(sector, attempt, present, worker)
@@ -147,10 +148,13 @@ class Claims:
             tx.execute(update(_rows).where(_at(sector)).values(holder="nobody", holder_location=""))
             return _next_attempt(tx, sector)
 
-        async with self._turns[sector]:
+        async with self._turn(sector):
             proven = await self._commits.is_proven(sector)
             attempt = await self._database.write(transaction)
         log.warning("sector aborted by an operator", sector=str(sector), attempt=attempt, reason=reason, proven=proven)
+
+    def _turn(self, sector: SectorID) -> anyio.Lock:
+        return self._turns.setdefault(sector, anyio.Lock())
 
     def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
         row = tx.execute(select(_rows.c.attempt, _rows.c.holder, _rows.c.holder_location).where(_at(sector))).first()
