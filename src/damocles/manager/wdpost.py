@@ -1,8 +1,9 @@
 """Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
 
 A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. It is lent
-twice at most; then somebody has to look and `reset` it. A proof that verifies is taken from whoever sends it, since the
-wire does not tell who does, and the first one stays. When sectors turn out faulty, a job without them follows.
+twice at most; then somebody has to look and `reset` it. A proof that verifies is taken from whoever sends it, and the first
+one stays. Faults are taken from the worker that has the job (one of the original does not say who it is), and end it; a job
+without them follows. A proof of all sectors that comes yet outweighs them.
 
 Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs or somebody lists them.
 """
@@ -131,8 +132,10 @@ class WdPoSt:
             log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
             return
         assert output is not None
-        follows = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
-        if output.faults:
+        taken, follows = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if not taken:
+            log.info("window PoSt told too late", job=job_id, faults=output.faults, worker=output.worker)
+        elif output.faults:
             log.warning(
                 "window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons, next=follows
             )
@@ -256,17 +259,25 @@ class WdPoSt:
         else:
             wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, None, error=reason))
 
-    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> str | None:
-        """Keep an output, if it is the first; return the id of the job that follows from faults."""
+    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> tuple[bool, str | None]:
+        """Keep an output, if it is good for something; tell whether, and the id of the job that follows from faults."""
         record = wdpost_jobs.find(tx, job_id)
-        if record is None or (record.state is wdpost.State.FINISHED and record.output is not None):
-            return None
+        if record is None or not _is_news(record, output):
+            return False, None
         now = self._clock()
         wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, output, error=""))
-        left = [sector for sector in record.input.sectors or () if sector.number not in (output.faults or ())]
-        if not output.faults or not left:
-            return None
-        return wdpost_jobs.follow(tx, self._miner, record, left, now).id
+        if not output.faults:
+            wdpost_jobs.drop_followers(tx, record)
+            return True, None
+        left = [sector for sector in record.input.sectors or () if sector.number not in output.faults]
+        return True, wdpost_jobs.follow(tx, self._miner, record, left, now).id if left else None
+
+
+def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
+    """Tell whether an output counts: a proof until there is one, faults only from the worker that has the job."""
+    if output.faults:
+        return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
+    return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)
 
 
 def _allows(allowed: Collection[object] | None, value: object) -> bool:

@@ -115,6 +115,21 @@ def follow(
     return make(tx, miner, challenge, record.partitions, left, now=now, turn=row.round + 1)
 
 
+def drop_followers(tx: Connection, record: wdpost.Record) -> None:
+    """Forget the unfinished jobs that follow from faults in a job, whose sectors are proved all the same."""
+    row = tx.execute(select(_jobs).where(_jobs.c.id == record.id)).one()
+    tx.execute(
+        delete(_jobs).where(
+            _jobs.c.miner == row.miner,
+            _jobs.c.deadline == row.deadline,
+            _jobs.c.partitions == row.partitions,
+            _jobs.c.challenge_epoch == row.challenge_epoch,
+            _jobs.c.round > row.round,
+            _jobs.c.state != wdpost.State.FINISHED.value,
+        )
+    )
+
+
 def find_open(tx: Connection, miner: sectors.Miner, challenge: Challenge, partition: int) -> wdpost.Record | None:
     """Return the job of a partition that is not finished yet, or was made for the same challenge."""
     key = (

@@ -56,12 +56,14 @@ class Input(msgspec.Struct, frozen=True):
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """The proofs, or the sectors that cannot be proved, never both.
 
-    `reasons` says why of each, by its number as text. It is not in the original's structs; managers ignore it there.
+    `reasons` says why of each, by its number as text, and `worker` who says so. They are not in the original's structs;
+    managers ignore them there.
     """
 
     proofs: list[bytes] | None
     faults: list[int] | None
     reasons: dict[str, str] = {}
+    worker: str = ""
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -90,7 +90,8 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
         if not made.faults:
             return wdpost.Output(made.proofs, [])
         reasons = dict.fromkeys(made.faults, _NO_REASON)
-    return wdpost.Output([], sorted(reasons), {str(number): reason for number, reason in reasons.items()})
+    named = {str(number): reason for number, reason in reasons.items()}
+    return wdpost.Output([], sorted(reasons), named, job.worker)
 
 
 def _replica(job: Job, sector: wdpost.Sector) -> tasks.Replica:

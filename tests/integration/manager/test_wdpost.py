@@ -67,9 +67,11 @@ async def listed(manager: Manager) -> dict[str, wdpost.Brief]:
     return {job.id: job for job in found.jobs}
 
 
-async def finish(manager: Manager, job: str, *, proof: bytes | None = None, faults: list[int] | None = None) -> None:
+async def finish(
+    manager: Manager, job: str, *, proof: bytes | None = None, faults: list[int] | None = None, worker: str = ""
+) -> None:
     """Hand in a result."""
-    output = wdpost.Output([proof] if proof else [], faults or [], {str(n): "gone" for n in faults or ()})
+    output = wdpost.Output([proof] if proof else [], faults or [], {str(n): "gone" for n in faults or ()}, worker)
     await manager.call("WdPoStFinishJob", job, output, "")
 
 
@@ -148,6 +150,33 @@ async def test_a_silent_worker_s_job_is_lent_again(manager: Manager, clock: Cloc
         await manager.call("WdPoStHeartbeatJobs", [first], "w1")
     await finish(manager, first, proof=b"late, but good")
     assert (wdpost.State.FINISHED, "") == ((d := (await listed(manager))[first]).state, d.error)
+
+
+async def test_faults_count_only_from_the_worker_that_has_the_job(manager: Manager, clock: Clock) -> None:
+    """A late word of a worker that lost its lease, or that nobody waits for, leaves the job to the present one."""
+    first, _ = await make(manager)
+    await allocate(manager, "w1")
+    clock.now += 16
+    await allocate(manager, "w2")
+    await finish(manager, first, faults=[1], worker="w1")
+    await manager.call("WdPoStHeartbeatJobs", [first], "w2")
+    await finish(manager, first, proof=b"p", worker="w2")
+    assert (wdpost.State.FINISHED, 0) == ((done := (await listed(manager))[first]).state, done.faults)
+    await manager.call("WdPoStResetJob", first)
+    await finish(manager, first, faults=[1], worker="w1")
+    assert wdpost.State.READY is (await listed(manager))[first].state
+    assert 2 == len(await listed(manager)), "no job follows"
+
+
+async def test_a_proof_of_all_sectors_outweighs_faults(manager: Manager) -> None:
+    """Where somebody could not read a sector and another one proves it, the faults and the job that follows are gone."""
+    jobs = await make(manager)
+    await allocate(manager)
+    await finish(manager, jobs[0], faults=[1])
+    assert 3 == len(await listed(manager))
+    await finish(manager, jobs[0], proof=b"late, but good")
+    assert set(jobs) == set(await listed(manager))
+    assert (wdpost.State.FINISHED, 0) == ((done := (await listed(manager))[jobs[0]]).state, done.faults)
 
 
 async def test_two_tries_are_enough(manager: Manager, clock: Clock) -> None:

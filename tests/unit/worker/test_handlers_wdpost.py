@@ -78,16 +78,16 @@ async def test_sectors_are_checked_and_proved(proving: Bench) -> None:
 async def test_a_sector_that_cannot_be_read_is_named_at_once(proving: Bench) -> None:
     """A fault ends the job without a proof, since the proof would have to be of all sectors."""
     proving.stages["check_replicas"] = [tasks.Fault(2, "not read within 60 s")]
-    assert events.Generate(wdpost.Output([], [2], {"2": "not read within 60 s"})) == await generate(proving)
+    assert events.Generate(wdpost.Output([], [2], {"2": "not read within 60 s"}, "worker-1")) == await generate(proving)
     assert ["check_replicas"] == [stage for stage, _ in proving.ran]
 
 
 async def test_a_sector_that_the_proof_finds_damaged_is_named(proving: Bench) -> None:
     """Faults of the prover are told with a reason too."""
     proving.stages["window_post"] = tasks.WindowPoStOutput([], [1])
-    assert events.Generate(wdpost.Output([], [1], {"1": "its files do not fit its commitment"})) == await generate(
-        proving
-    )
+    assert events.Generate(
+        wdpost.Output([], [1], {"1": "its files do not fit its commitment"}, "worker-1")
+    ) == await generate(proving)
 
 
 async def test_no_readable_sector_at_all_is_this_machine_s_trouble(proving: Bench) -> None:
