@@ -84,6 +84,13 @@ def test_the_history_can_be_read_beside_the_worker_and_is_never_changed(store):
     )
 
 
+def test_what_is_recorded_survives_a_power_cut(store):
+    """A record is synced before anything follows from it, whatever the library's default is."""
+    with sealing.opened(store) as opened:
+        ((level,),) = opened.journal._db.execute("PRAGMA synchronous")
+    assert 2 == level, "FULL"
+
+
 def test_a_full_disk_changes_nothing_and_says_so(store):
     """When the journal cannot be written, the record stays as it was and the error names the file."""
     with sealing.opened(store) as opened:

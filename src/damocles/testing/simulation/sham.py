@@ -7,9 +7,10 @@ plus the new bytes and one: both can be undone.
 
 import hashlib
 import json
+import os
 import random
 import shutil
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +71,55 @@ class ShamVerifier:
 
 
 class ShamStages:
-    """Stands for `stages.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still."""
+    """Stands for `stages.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still.
 
-    def __init__(self, dice: random.Random, frozen: Callable[[], anyio.Event], dies: Callable[[], bool]) -> None:
+    `data` returns the working files of a lane's store and whether its disk is full.
+    """
+
+    def __init__(
+        self,
+        dice: random.Random,
+        frozen: Callable[[], anyio.Event],
+        dies: Callable[[], bool],
+        data: Callable[[int], tuple[Path, bool]],
+    ) -> None:
         self._dice = dice
         self._frozen = frozen
         self._dies = dies
+        self._data = data
+        self._unsynced: dict[int, list[Path]] = {}  # by lane
+
+    def power_cut(self) -> None:
+        """Lose half of every file that a stage has written which has not answered yet."""
+        for lane in list(self._unsynced):
+            self._tear(lane)
+
+    def _tear(self, lane: int) -> None:
+        for path in self._unsynced.pop(lane):
+            if path.exists():
+                os.truncate(path, path.stat().st_size // 2)
 
     async def run(
-        self, stage: str, task: Any, *, lane: Hashable, on_status: Callable[[executor.Status], None], **_: Any
+        self, stage: str, task: Any, *, lane: int, on_status: Callable[[executor.Status], None], **_: Any
     ) -> Any:
         """Do the stage's work on its files."""
         on_status(executor.Status(state="running", what="sham", pid=1))
         await anyio.sleep(self._dice.expovariate(1 / 20))
         if self._dies():
             raise errors.StageDied(stage, "sham child died", 1)
+        data, is_full = self._data(lane)
+        before = _stamps(data)
         try:
             result = getattr(self, f"_{stage}")(task)
         except (OSError, fences.Overtaken) as error:
             raise errors.StageFailed(stage, str(error)) from error
+        self._unsynced[lane] = [path for path, stamp in _stamps(data).items() if before.get(path) != stamp]
+        if is_full and self._unsynced[lane]:
+            self._tear(lane)
+            raise errors.StageFailed(stage, "No space left on device (simulated)")
         await anyio.sleep(self._dice.expovariate(1 / 5))
         await self._frozen().wait()
+        self._unsynced.pop(lane, None)
         return result
 
     def _add_pieces(self, task: tasks.AddPieces) -> list[tasks.PieceInfo]:
@@ -192,6 +221,11 @@ class ShamStages:
 
 
 _ONE = b"\1"
+
+
+def _stamps(data: Path) -> dict[Path, tuple[int, int]]:
+    files = [path for path in data.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {path: ((found := path.stat()).st_mtime_ns, found.st_size) for path in files}
 
 
 def _key(ticket: bytes, number: int) -> bytes:

@@ -148,6 +148,7 @@ class Machine:
     freezers: int = 0
     cut_off: bool = False
     workers: list[threads.SealingThread] = field(default_factory=list)
+    stages: sham.ShamStages | None = None
     generation: int = 0
 
 
@@ -245,11 +246,14 @@ class World:
             with anyio.CancelScope() as machine.life:
                 machine.generation += 1
                 generation = machine.generation
+                machine.stages = sham.ShamStages(
+                    self.dice, lambda: machine.thawed, self._unlucky, partial(self._data, machine)
+                )
                 manager = upstream.Manager(Line(self, machine))  # type: ignore[arg-type]
                 around = threads.Surroundings(
                     instance=machine.name,
                     manager=manager,
-                    stages=sham.ShamStages(self.dice, lambda: machine.thawed, self._unlucky),  # type: ignore[arg-type]
+                    stages=machine.stages,  # type: ignore[arg-type]
                     persist_stores={"persist": self.persist},
                     static_tree_d={},
                     pieces=PieceStores(origin="sim://manager"),
@@ -279,6 +283,10 @@ class World:
                 raise disks.Violation(msg)
 
         return check
+
+    def _data(self, machine: Machine, lane: int) -> tuple[Path, bool]:
+        location = machine.stores[lane]
+        return location / "data", self.disk.journals[location.name].full
 
     def _unlucky(self) -> bool:
         return self.dice.random() < self.loss
@@ -321,6 +329,8 @@ class World:
             machine.life.cancel()
         machine.generation += 1
         if power:
+            if machine.stages is not None:
+                machine.stages.power_cut()
             for location in machine.stores:
                 self.disk.journals[location.name].power_cut()
 
