@@ -132,7 +132,7 @@ def _make(locations: list[Path], init: Callable[[Path], None], *, json: bool) ->
     for location in locations:
         try:
             init(location)
-        except (sealing.StoreError, persist.PersistError, journal.JournalError) as error:
+        except (sealing.StoreError, persist.PersistError) as error:
             failures[location] = str(error)
     if json:
         common.print_json([{"location": str(place), "error": failures.get(place)} for place in locations])
@@ -152,6 +152,6 @@ def _row(entry: journal.Entry) -> tuple[str, ...]:
         str(entry.attempt),
         state,
         entry.event,
-        "-" if entry.seconds is None else units.human_duration(entry.seconds),
+        "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
         entry.error or "-",
     )

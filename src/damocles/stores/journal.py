@@ -5,6 +5,7 @@ in a table of their own, so that they are written once. The file can be read whi
 """
 
 import sqlite3
+import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -196,7 +197,7 @@ def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:
         msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
         raise JournalError(msg)
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+        with closing(_reader(path)) as db:
             for row in db.execute(
                 "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history"
                 " WHERE ?1 IS NULL OR sector = ?1 ORDER BY id",
@@ -209,8 +210,32 @@ def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:
 
 
 def create(path: Path) -> None:
-    """Make an empty journal."""
-    Journal(path).close()
+    """Make an empty journal, or finish one that a killed `create` has begun.
+
+    Raises:
+        JournalError: There is a journal that holds a sector, or it cannot be written.
+    """
+    with closing(Journal(path)) as book:
+        if book.load() is not None:
+            msg = f"{path} holds a sector: choose a new folder for a sealing store"
+            raise JournalError(msg)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """Open a journal that is only to be read."""
+    place = f"file:{urllib.parse.quote(str(path))}?mode=ro"
+    db = sqlite3.connect(place, uri=True, timeout=5, isolation_level=None)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        db.close()
+        # Even a reader makes the files of the write-ahead log, which a read-only place does not let it. Without a log
+        # nobody writes, and everything is in the one file.
+        refused = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+        if not refused or path.with_name(f"{path.name}-wal").exists():
+            raise
+        db = sqlite3.connect(f"{place}&immutable=1", uri=True, isolation_level=None)
+    return db
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
@@ -252,7 +277,7 @@ def contents(location: Path) -> Iterator[Head | Entry]:
         msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
         raise JournalError(msg)
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5, isolation_level=None)) as db:
+        with closing(_reader(path)) as db:
             db.execute("BEGIN")
             row = db.execute("SELECT record FROM sector").fetchone()
             yield Head(

@@ -18,6 +18,8 @@ from damocles.stores.layout import Layout
 from damocles.wire import sectors
 
 HOLDER = ".holder"
+# A new file system's own folder, options for the store's thread, and the beginnings of a store.
+_BEFOREHAND = frozenset({"lost+found", "config.toml", "data", "meta"})
 
 
 class StoreError(Exception):
@@ -80,25 +82,41 @@ class SealingStore:
 def init(location: Path) -> None:
     """Make a sealing store, with its parent folders.
 
+    What a fresh file system or a careful owner puts there first may be there, and what a killed run has left behind.
+
     Raises:
         StoreError: There is one already, or the folder holds other things.
     """
     if (location / HOLDER).exists():
         msg = f"{location} is a sealing store already"
         raise StoreError(msg)
-    if location.exists() and any(location.iterdir()):
-        msg = f"{location} is not empty: choose a new folder for a sealing store"
-        raise StoreError(msg)
+    data, meta = location / "data", location / "meta"
     try:
-        (location / "data").mkdir(parents=True)
-        (location / "meta").mkdir()
-        journal.create(location / "meta" / journal.FILE_NAME)
+        if location.exists() and _foreign(location):
+            msg = f"{location} is not empty: choose a new folder for a sealing store"
+            raise StoreError(msg)
+        data.mkdir(parents=True, exist_ok=True)
+        meta.mkdir(exist_ok=True)
+        journal.create(meta / journal.FILE_NAME)
         # Last, since it is what makes the folder a store.
         (location / HOLDER).touch(exist_ok=False)
         sync_dir(location)
+    except journal.JournalError as error:
+        raise StoreError(str(error)) from error
     except OSError as error:
         msg = f"cannot make the sealing store {location}: {error.strerror}"
         raise StoreError(msg) from error
+
+
+def _foreign(location: Path) -> bool:
+    """Return whether a folder that is to become a store holds what does not belong there."""
+    data, meta = location / "data", location / "meta"
+    return (
+        any(child.name not in _BEFOREHAND for child in location.iterdir())
+        or data.is_symlink()
+        or (data.exists() and any(data.iterdir()))
+        or (meta.exists() and any(not child.name.startswith(journal.FILE_NAME) for child in meta.iterdir()))
+    )
 
 
 @contextmanager

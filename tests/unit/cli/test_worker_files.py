@@ -129,6 +129,8 @@ def test_stores_are_made(run, tmp_path):
     assert 0 == run("store", "file-init", "-l", tmp_path / "persist")[0]
     code, out, _ = run("store", "file-init", "-l", tmp_path / "x", first / ".holder", "--json")
     assert (1, [True, False]) == (code, [entry["error"] is None for entry in json.loads(out)])
+    refused = f"error: cannot make the sealing store {first / '.holder'}: Not a directory\n"
+    assert (1, "", refused) == run("store", "sealing-init", "-l", first / ".holder")
 
 
 def test_show_tells_a_stores_history(run, tmp_path):
@@ -138,13 +140,15 @@ def test_show_tells_a_stores_history(run, tmp_path):
     book = journal.Journal(store / "meta" / journal.FILE_NAME)
     before = sectors.Sector(plan="sealer")
     book.record(before, events.Failed("Permanent", "no disk\nleft"), before, at=1_700_000_000.0, seconds=63.0)
+    book.record(before, events.Resume(), before, at=1_700_000_001.0, seconds=0.0421)
     book.close()
     code, out, _ = run("store", "show", store)
-    header, line = out.splitlines()
+    header, line, short = out.splitlines()
     assert 0 == code
     assert ["Time", "Sector", "Attempt", "State", "Event", "Duration", "Error"] == header.split()
     assert line.startswith("2023-11-14T22:13:20Z  -       1        Empty  ")
-    assert line.endswith("1m 3s     no disk\\nleft")
+    assert line.endswith("1m3s      no disk\\nleft")
+    assert short.endswith("42ms      -")
     _, out, _ = run("store", "show", store, "--json")
     assert ("no disk\nleft", 63.0) == (json.loads(out)[0]["error"], json.loads(out)[0]["seconds"])
 

@@ -1,6 +1,9 @@
 """The journal of a sealing store, on a real file."""
 
+import os
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +14,8 @@ from damocles.sealing.states import State
 from damocles.stores import journal, sealing
 from damocles.testing import happenings
 from damocles.wire import seal, sectors
+
+NOBODY = 65534
 
 EMPTY = Sector(plan="sealer")
 HELD = Sector(
@@ -124,6 +129,75 @@ def test_init_refuses_a_store_and_a_folder_with_other_things(store, tmp_path):
     (tmp_path / "other" / "file").touch()
     with pytest.raises(sealing.StoreError, match="not empty"):
         sealing.init(tmp_path / "other")
+
+
+def test_init_takes_what_a_fresh_disk_and_its_owner_put_there(tmp_path):
+    """A new file system's own folder and the options of the thread may be there before the store."""
+    location = tmp_path / "disk"
+    (location / "lost+found").mkdir(parents=True)
+    (location / "config.toml").write_text("sealing.max_retries = 9\n")
+    sealing.init(location)
+    with sealing.opened(location) as opened:
+        assert opened.journal.load() is None
+    assert "sealing.max_retries = 9\n" == (location / "config.toml").read_text()
+
+
+@pytest.mark.parametrize("made", ["data", "meta", "journal"])
+def test_init_goes_on_where_a_killed_one_stopped(tmp_path, made):
+    """The folders and the empty journal of a half-made store are taken up."""
+    location = tmp_path / "store"
+    (location / "data").mkdir(parents=True)
+    if made != "data":
+        (location / "meta").mkdir()
+    if made == "journal":
+        journal.create(location / "meta" / journal.FILE_NAME)
+    sealing.init(location)
+    with sealing.opened(location) as opened:
+        assert opened.journal.load() is None
+
+
+@pytest.mark.parametrize("lost", ["file", "sector", "strange"])
+def test_init_does_not_take_a_used_folder_for_a_half_made_one(store, lost):
+    """With a file in `data`, a sector in the journal or another file in `meta`, a folder without `.holder` is left."""
+    with sealing.opened(store) as opened:
+        if lost == "sector":
+            opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+    if lost != "sector":
+        (store / ("data" if lost == "file" else "meta") / "file").touch()
+    (store / sealing.HOLDER).unlink()
+    with pytest.raises(sealing.StoreError, match="choose a new folder"):
+        sealing.init(store)
+    assert not (store / sealing.HOLDER).exists()
+
+
+@pytest.fixture
+def read_only():
+    """Return the folder of a store with one entry, in a place where nobody may write, not even root."""
+    with tempfile.TemporaryDirectory(prefix="read-only") as name:
+        folder, user = Path(name), os.geteuid()
+        location = folder / "store"
+        sealing.init(location)
+        with sealing.opened(location) as opened:
+            opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        folder.chmod(0o755)
+        (location / "meta").chmod(0o555)
+        if user == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield location
+        finally:
+            os.seteuid(user)
+            (location / "meta").chmod(0o755)
+
+
+def test_a_journal_is_read_from_a_place_where_nothing_can_be_written(read_only):
+    """The history of a store on a read-only disk is shown, and can be exported."""
+    with pytest.raises(OSError, match="denied"):
+        (read_only / "meta" / "new").touch()
+    assert ["Restart"] == [entry.event for entry in journal.read(read_only)]
+    head, entry = journal.contents(read_only)
+    assert isinstance(head, journal.Head)
+    assert next(journal.read(read_only)) == entry
 
 
 def test_a_journal_of_another_format_is_refused(store):
