@@ -102,7 +102,7 @@ def by_worker(
     """Print threads of several workers, if there are any."""
     if threads:
         rows = [(thread.worker, *cells(thread)) for thread in threads]
-        common.print_table(("Worker", *header), rows, whole_last=True)
+        common.print_table(("Worker", *header), rows)
 
 
 def print_history(entries: Iterable[control.HistoryEntry]) -> None:
@@ -122,7 +122,6 @@ def print_history(entries: Iterable[control.HistoryEntry]) -> None:
             )
             for entry in entries
         ],
-        whole_last=True,
     )
 
 

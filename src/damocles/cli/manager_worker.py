@@ -79,7 +79,7 @@ def info(
         if json:
             common.print_json(codec.to_builtins(told))
         elif one and told.threads:
-            common.print_table(header, map(cells, told.threads), whole_last=True)
+            common.print_table(header, map(cells, told.threads))
         else:
             fleet_views.by_worker(header, cells, told.threads)
         for silence in told.silent:

@@ -65,9 +65,9 @@ def list_(
         if json:
             common.print_json([_flat(thread) for thread in threads])
         elif why:
-            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads), whole_last=True)
+            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads))
         elif wide:
-            common.print_table(_HEADER, map(_columns, infos), whole_last=True)
+            common.print_table(_HEADER, map(_columns, infos))
         else:
             for info in infos:
                 common.say(_line(info))
