@@ -48,10 +48,11 @@ def create_for_manager(
     scope: Scope,
     expires: Expires = None,
     output: Output = None,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Make a token for the manager; it is shown this once."""
-    return _create(at.call(), name, scope, expires, output)
+    return _create(at.call(), name, scope, expires, output, as_json=json)
 
 
 @manager_app.command(name="list")
@@ -61,9 +62,16 @@ def list_for_manager(*, json: fleet_options.AsJson = False, at: manager_at.At = 
 
 
 @manager_app.command(name="revoke")
-def revoke_for_manager(name: Name, /, *, yes: fleet_options.Yes = False, at: manager_at.At = manager_at.USUAL) -> int:
+def revoke_for_manager(
+    name: Name,
+    /,
+    *,
+    yes: fleet_options.Yes = False,
+    json: fleet_options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
     """Make a token good for nothing, from the next call on; your own and the manager's only with --yes."""
-    return _revoke(at.call(), name, sure=yes)
+    return _revoke(at.call(), name, sure=yes, as_json=json)
 
 
 @worker_app.command(name="create")
@@ -74,10 +82,11 @@ def create_for_worker(
     scope: Scope,
     expires: Expires = None,
     output: Output = None,
+    json: fleet_options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Make a token for the worker; it is shown this once. The manager needs none."""
-    return _create(at.call(), name, scope, expires, output)
+    return _create(at.call(), name, scope, expires, output, as_json=json)
 
 
 @worker_app.command(name="list")
@@ -87,12 +96,19 @@ def list_for_worker(*, json: fleet_options.AsJson = False, at: worker_at.At = wo
 
 
 @worker_app.command(name="revoke")
-def revoke_for_worker(name: Name, /, *, yes: fleet_options.Yes = False, at: worker_at.At = worker_at.USUAL) -> int:
+def revoke_for_worker(
+    name: Name,
+    /,
+    *,
+    yes: fleet_options.Yes = False,
+    json: fleet_options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
     """Make a token good for nothing, from the next call on; your own and the worker's only with --yes."""
-    return _revoke(at.call(), name, sure=yes)
+    return _revoke(at.call(), name, sure=yes, as_json=json)
 
 
-def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME) -> int:
+def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: fleet_options.AsJson = False) -> int:
     """Make the manager's folder with a token for this machine's command line and one for workers.
 
     What is there already stays. A manager does the same when it starts.
@@ -100,23 +116,30 @@ def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME) -> int:
     from damocles.manager import auth, errors
 
     try:
-        for file in auth.init(home.expanduser().absolute()):
-            print(file)
+        files = [str(file) for file in auth.init(home.expanduser().absolute())]
     except errors.StartError as error:
         raise common.Failed(str(error)) from error
+    common.tell("\n".join(files), files, as_json=json)
     return common.OK
 
 
 def _create(
-    connection: AbstractContextManager[_Calls], name: str, scope: access.Scope, expires: str | None, output: Path | None
+    connection: AbstractContextManager[_Calls],
+    name: str,
+    scope: access.Scope,
+    expires: str | None,
+    output: Path | None,
+    *,
+    as_json: bool,
 ) -> int:
     if output is not None and output.exists():
         raise common.WrongUsage(f"--output: {output} is there already")
     seconds = None if expires is None else fleet_options.seconds(expires, "--expires")
     with connection as daemon:
         made: control.NewToken = daemon.call("Damocles.AuthCreate", [name, scope, seconds], returns=control.NewToken)
+    told = codec.to_builtins(made.token)
     if output is None:
-        print(made.text)
+        common.tell(made.text, {**told, "text": made.text}, as_json=as_json)
         return common.OK
     try:
         tokens.write_private(output, f"{made.text}\n".encode())
@@ -124,7 +147,7 @@ def _create(
         raise common.Failed(
             f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and make it again"
         ) from error
-    print(output)
+    common.tell(str(output), {**told, "file": str(output)}, as_json=as_json)
     return common.OK
 
 
@@ -139,11 +162,11 @@ def _list(connection: AbstractContextManager[_Calls], *, as_json: bool) -> int:
     return common.OK
 
 
-def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool) -> int:
+def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool, as_json: bool) -> int:
     with connection as daemon:
         revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name, sure], returns=list[control.Token])
-    for token in revoked:
-        print(f"{token.name} ({token.id}) is revoked")
+    text = "\n".join(f"{token.name} ({token.id}) is revoked" for token in revoked)
+    common.tell(text, codec.to_builtins(revoked), as_json=as_json)
     return common.OK
 
 

@@ -36,6 +36,7 @@ def ca(
     renew: Annotated[
         bool, fleet_options.Flag(name="--renew", help="Replace the key and certificate of machines that have some.")
     ] = False,
+    json: fleet_options.AsJson = False,
 ) -> int:
     """Make certificates for machines, and before the first one the authority that signs them.
 
@@ -46,15 +47,19 @@ def ca(
         there = [file for file in (directory / f"{name}.key", directory / f"{name}.pem") if file.exists()]
         if there and not renew:
             raise common.WrongUsage(f"{there[0]} is there already: with --renew it is replaced by a new one")
+    made: list[dict[str, str]] = []
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        certificate, key = _authority(directory)
+        certificate, key = _authority(directory, made)
         for name, names in machines.items():
-            _write(directory, name, *_signed(names, certificate, key), chain=certificate)
+            made.append(_write(directory, name, *_signed(names, certificate, key), chain=certificate))
     except OSError as error:
         raise common.Failed(f"{error.filename or directory} cannot be used: {error.strerror}") from error
     except ValueError as error:
         raise common.Failed(f"the authority in {directory} cannot be used: {error}") from error
+    finally:
+        text = "\n".join(f"{one['certificate']}  {one['key']}  (until {one['until']})" for one in made)
+        common.tell(text, made, as_json=json)
     return common.OK
 
 
@@ -77,8 +82,8 @@ def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
     return machines
 
 
-def _authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Return the authority of a folder, which is made if there is none."""
+def _authority(directory: Path, made: list[dict[str, str]]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Return the authority of a folder, which is made if there is none, and then noted in `made`."""
     file, key_file = directory / f"{AUTHORITY}.pem", directory / f"{AUTHORITY}.key"
     if file.exists() or key_file.exists():
         found = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
@@ -91,7 +96,7 @@ def _authority(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriva
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
     certificate = builder.sign(key, hashes.SHA256())
-    _write(directory, AUTHORITY, certificate, key)
+    made.append(_write(directory, AUTHORITY, certificate, key))
     return certificate, key
 
 
@@ -157,12 +162,16 @@ def _write(
     certificate: x509.Certificate,
     key: ec.EllipticCurvePrivateKey,
     chain: x509.Certificate | None = None,
-) -> None:
-    """Write NAME.pem (with the chain) and NAME.key, and say so."""
+) -> dict[str, str]:
+    """Write NAME.pem (with the chain) and NAME.key; return what is to be told of them."""
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    tokens.write_private(directory / f"{name}.key", secret)
+    file, key_file = directory / f"{name}.pem", directory / f"{name}.key"
+    tokens.write_private(key_file, secret)
     parts = [certificate, *([chain] if chain else [])]
-    (directory / f"{name}.pem").write_bytes(b"".join(part.public_bytes(pem) for part in parts))
-    until = certificate.not_valid_after_utc.date()
-    print(f"{directory / name}.pem  {directory / name}.key  (until {until})")
+    file.write_bytes(b"".join(part.public_bytes(pem) for part in parts))
+    return {
+        "certificate": str(file),
+        "key": str(key_file),
+        "until": certificate.not_valid_after_utc.date().isoformat(),
+    }

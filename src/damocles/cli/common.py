@@ -189,6 +189,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def tell(text: str, value: Any, *, as_json: bool) -> None:
+    """Print what was done: as text, or `value` as JSON."""
+    if as_json:
+        print_json(value)
+    elif text:
+        print(text)
+
+
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows under a header, columns two blanks apart, as in the originals' tables.
 

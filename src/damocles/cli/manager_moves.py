@@ -37,7 +37,9 @@ FilesIn = Annotated[
 STDOUT = common.STANDARD
 
 
-def export(*, state: State = "all", out: Out = STDOUT, at: manager_at.At = manager_at.USUAL) -> int:
+def export(
+    *, state: State = "all", out: Out = STDOUT, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL
+) -> int:
     """Write what the manager keeps of its sectors, one JSON object a line, by miner and number.
 
     A file appears when it is complete. Sectors that change meanwhile are in it as they were before or after.
@@ -49,7 +51,7 @@ def export(*, state: State = "all", out: Out = STDOUT, at: manager_at.At = manag
             count += 1
             counter.show(count)
     if out != STDOUT:
-        print(f"{count} sectors in {out}")
+        common.tell(f"{count} sectors in {out}", {"file": str(out), "sectors": count}, as_json=json)
     return common.OK
 
 

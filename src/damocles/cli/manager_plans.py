@@ -64,13 +64,18 @@ def rebuild(
     pieces_available: Annotated[
         bool, Parameter(name="--pieces-available", help="The pieces of an imported sector are at hand.")
     ] = False,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Have the files of a sector made again by a worker with the plan rebuild."""
     sector = SectorID(miner, number)
     with at.call() as found:
         found.call("Venus.SectorSetForRebuild", [sector, seal.RebuildOptions(pieces_available)])
-    print(f"{sector} waits for a worker with the plan rebuild")
+    common.tell(
+        f"{sector} waits for a worker with the plan rebuild",
+        {"sector": str(sector), "pieces_available": pieces_available},
+        as_json=json,
+    )
     return common.OK
 
 
@@ -81,6 +86,7 @@ def abort(
     *,
     yes: Annotated[bool, Parameter(name=["--yes", "--really-do-it"], help="Really do it.", negative=())] = False,
     reason: fleet_options.Reason = "",
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
@@ -99,12 +105,12 @@ def abort(
             raise common.Failed(
                 f"{holder} has {sector} and lives: use `util worker abort --sector {sector}`, which ends both sides"
             )
-        if not yes:
-            print(f"would give up {sector}, which {holder} has")
-            common.hint("say --yes to do it")
-            return common.OK
-        found.call("Damocles.SectorAbort", [sector, reason])
-    print(f"{sector} is given up; {holder} had it")
+        if yes:
+            found.call("Damocles.SectorAbort", [sector, reason])
+    text = f"{sector} is given up; {holder} had it" if yes else f"would give up {sector}, which {holder} has"
+    common.tell(text, {"sector": str(sector), "worker": holder, "done": yes}, as_json=json)
+    if not yes:
+        common.hint("say --yes to do it")
     return common.OK
 
 
@@ -120,6 +126,7 @@ def unseal(
     ] = "",
     offset: Annotated[int | None, Parameter(help="First byte of the sector's data, unpadded.")] = None,
     size: Annotated[int | None, Parameter(help="Bytes from there; without both, those of the piece.")] = None,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Have a piece got out of a sector by a worker with the plan unseal, and brought somewhere."""
@@ -129,7 +136,11 @@ def unseal(
             record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
             offset, size = _span(record, piece)
         found.call("Venus.UnsealPiece", [identity, codec.CID(piece), offset, size, dest])
-    print(f"{size} bytes from {offset} of {identity} wait for a worker with the plan unseal")
+    common.tell(
+        f"{size} bytes from {offset} of {identity} wait for a worker with the plan unseal",
+        {"sector": str(identity), "piece": piece, "offset": offset, "size": size, "dest": dest},
+        as_json=json,
+    )
     return common.OK
 
 

@@ -45,16 +45,16 @@ def list_(
 
 
 @app.command
-def reset(*jobs: Id, at: manager_at.At = manager_at.USUAL) -> int:
+def reset(*jobs: Id, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Let jobs be tried again from the beginning."""
-    _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ")
+    _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ", as_json=json)
     return common.OK
 
 
 @app.command
-def remove(*jobs: Id, at: manager_at.At = manager_at.USUAL) -> int:
+def remove(*jobs: Id, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Forget jobs. A worker that proves one of them stops."""
-    _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ")
+    _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ", as_json=json)
     return common.OK
 
 
@@ -62,6 +62,7 @@ def remove(*jobs: Id, at: manager_at.At = manager_at.USUAL) -> int:
 def remove_all(
     *,
     really_do_it: Annotated[bool, Parameter(name="--really-do-it", help="Do it.")] = False,
+    json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Forget all jobs."""
@@ -69,9 +70,13 @@ def remove_all(
         common.error("Pass --really-do-it to actually execute this action")
         return common.USAGE
     with at.call() as found:
-        for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs:
-            found.call("Venus.WdPoStRemoveJob", [job.id])
-            print(f"wdpost job {job.id} removed")
+        jobs = [job.id for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs]
+        for job in jobs:
+            found.call("Venus.WdPoStRemoveJob", [job])
+            if not json:
+                print(f"wdpost job {job} removed")
+    if json:
+        common.print_json(jobs)
     return common.OK
 
 
@@ -94,7 +99,7 @@ def make(
     return common.OK
 
 
-def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str) -> None:
+def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str, *, as_json: bool) -> None:
     if not jobs:
         raise common.WrongUsage("no job is named: see the list")
     with at.call() as found:
@@ -103,6 +108,7 @@ def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str) -> Non
                 found.call(method, [job])
             except common.Failed as error:
                 raise type(error)(f"{told}{error}") from error
+    common.tell("", list(jobs), as_json=as_json)
 
 
 def _state(job: wdpost.Brief) -> str:

@@ -256,10 +256,7 @@ def remove(
         if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
             raise common.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
         found.call("Venus.WorkerPingInfoRemove", [name])
-    if json:
-        common.print_json({"name": name, "removed": True})
-    else:
-        print(f"'{name}' removed")
+    common.tell(f"'{name}' removed", {"name": name, "removed": True}, as_json=json)
     return common.OK
 
 

@@ -60,7 +60,7 @@ def show(location: Path, /, *, json: AsJson = False) -> int:
 
 
 @app.command
-def export(*locations: Path, out: Out = STDOUT) -> int:
+def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
     """Write the sector and the whole history of sealing stores, one JSON object a line; no worker need run.
 
     The files in `data` are not part of it: copy them, or the whole folder instead.
@@ -76,12 +76,12 @@ def export(*locations: Path, out: Out = STDOUT) -> int:
     except journal.JournalError as error:
         raise common.Failed(str(error)) from error
     if out != STDOUT:
-        print(f"{len(locations)} stores in {out}")
+        common.tell(f"{len(locations)} stores in {out}", {"file": str(out), "stores": len(locations)}, as_json=json)
     return common.OK
 
 
 @app.command(name="import")
-def import_(file: File, location: Path, /, *, store: Which = None) -> int:
+def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson = False) -> int:
     """Put an exported sector and history into a sealing store that has never held anything.
 
     The store takes the place of the one that they came from: that one must not be used any more. The thread goes on
@@ -107,8 +107,19 @@ def import_(file: File, location: Path, /, *, store: Which = None) -> int:
             journal.fill(opened.journal.path, one.head, one.entries)
     except (sealing.StoreError, journal.JournalError) as error:
         raise common.Failed(str(error)) from error
-    print(f"{location}: {_standing(one.sector)}, {len(one.entries)} entries of history")
-    if missing := _missing(one.sector, data):
+    missing = _missing(one.sector, data)
+    common.tell(
+        f"{location}: {_standing(one.sector)}, {len(one.entries)} entries of history",
+        {
+            "location": str(location),
+            "sector": name,
+            "state": one.sector.state if one.sector is not None else None,
+            "entries": len(one.entries),
+            "missing": missing,
+        },
+        as_json=json,
+    )
+    if missing:
         common.warning(
             f"{data} lacks {', '.join(missing)}: put the files of the old store there before its worker runs"
         )

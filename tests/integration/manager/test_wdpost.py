@@ -359,5 +359,9 @@ async def test_jobs_are_made_reset_and_removed_by_hand(manager: Manager, capsys:
     assert 0 == await run("remove-all", "--really-do-it", *at)
     assert f"wdpost job {job.id} removed\n" == capsys.readouterr().out
     assert {} == await listed(manager)
+    assert 0 == await run("remove-all", "--really-do-it", "--json", *at)
+    assert [] == json.loads(capsys.readouterr().out)
+    assert 0 == await run("remove", job.id, "--json", *at)
+    assert [job.id] == json.loads(capsys.readouterr().out)
     assert 0 == await run("remove", job.id, *at), "removing what is not there is no error"
     assert 2 == await run("remove", *at)

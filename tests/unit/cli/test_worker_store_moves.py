@@ -45,6 +45,7 @@ def test_what_is_exported_and_imported_is_the_same(run, tmp_path):
     old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "old.jsonl"
     fill(old)
     sealing.init(new)
+    assert {"file": str(file), "stores": 1} == json.loads(run("store", "export", old, "--out", file, "--json")[1])
     assert (0, f"1 stores in {file}\n", "") == run("store", "export", old, "--out", file)
     kinds = [next(iter(json.loads(line))) for line in file.read_text().splitlines()]
     assert ["format", "output", "output", "entry", "entry", "entry", "end"] == kinds
@@ -119,6 +120,14 @@ def test_missing_files_are_named(run, tmp_path):
     code, out, err = run("store", "import", file, new)
     assert (0, f"{new}: s-t010000-1 at PC1Done, 3 entries of history\n") == (code, out)
     assert f"warning: {new}/data lacks " in err
+    newer = tmp_path / "newer"
+    sealing.init(newer)
+    told = json.loads(run("store", "import", file, newer, "--json")[1])
+    assert ("s-t010000-1", "PC1Done", 3) == (told["sector"], told["state"], told["entries"])
+    assert (
+        err == f"warning: {new}/data lacks {', '.join(told['missing'])}: put the files of the old store there before "
+        "its worker runs\n"
+    )
 
 
 def test_a_store_in_use_is_pointed_out(run, tmp_path):

@@ -1,0 +1,45 @@
+"""`--json` of all commands of both programs."""
+
+import json
+from collections.abc import Iterator
+
+import cyclopts
+import pytest
+
+from damocles.cli import manager, worker
+
+# Daemons, what a person watches, and what writes lines of JSON or of a log anyway.
+WITHOUT = {
+    *("damocles-worker daemon", "damocles-worker processor", "damocles-worker worker logs"),
+    *("damocles-manager mock", "damocles-manager audit export"),
+    *("damocles-manager util worker logs", "damocles-manager util worker top"),
+}
+
+
+def commands(app: cyclopts.App, name: str) -> Iterator[tuple[str, set[str]]]:
+    """Yield the commands below an app, and the options of each."""
+    inner = [each for each in app if not each.startswith("-")]
+    if not inner:
+        yield name, {option for argument in app.assemble_argument_collection() for option in argument.names}
+    for each in inner:
+        yield from commands(app[each], f"{name} {each}")
+
+
+@pytest.mark.parametrize("program", [manager, worker])
+def test_every_command_that_prints_prints_json(program):
+    """A script need not read what is meant for people."""
+    known = dict(commands(program._app(), program.PROGRAM))
+    assert {name for name in WITHOUT if name.startswith(program.PROGRAM)} == {
+        name for name, options in known.items() if "--json" not in options
+    }
+
+
+def test_init_and_ca_tell_what_they_made(capsys, tmp_path):
+    """The files are listed, each with what belongs to it."""
+    assert 0 == manager.main(["init", "--home", str(tmp_path / "home"), "--json"])
+    home = tmp_path / "home"
+    assert [str(home / "token"), str(home / "worker-token")] == json.loads(capsys.readouterr().out)
+    assert 0 == manager.main(["auth", "ca", "--dir", str(tmp_path / "ca"), "--host", "gpu1", "--json"])
+    made = json.loads(capsys.readouterr().out)
+    files = [(str(tmp_path / "ca" / f"{name}.pem"), str(tmp_path / "ca" / f"{name}.key")) for name in ("ca", "gpu1")]
+    assert files == [(one["certificate"], one["key"]) for one in made]
