@@ -113,7 +113,7 @@ def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
         (("history", "2"), "s-t0"),
         (("list", "--timeout", "soon"), "'soon' is not a duration"),
         (("list", "--timeout", "0s"), "is no time"),
-        (("remove",), "NAME requires an argument"),
+        (("remove",), "NAME is missing (try --help)"),
     ],
 )
 def test_wrong_usage_is_told_before_anybody_is_called(util, arguments, text):

@@ -104,8 +104,7 @@ def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except cyclopts.CycloptsError as failure:
-        error(" ".join(str(failure).split()))
-        hint("try --help")
+        error(f"{_in_a_line(failure)} (try --help)")
         return USAGE
     except Failed as failure:
         error(str(failure))
@@ -126,6 +125,20 @@ def _check(arguments: Iterable[str]) -> None:
             argument.encode()
         except UnicodeEncodeError as failure:
             raise WrongUsage(f"{argument!r} is not valid UTF-8") from failure
+
+
+def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
+    """Say what is wrong with a command line; what was typed says which command it is."""
+    import cyclopts
+
+    text = " ".join(str(failure).split()).removesuffix(".")
+    if isinstance(failure, cyclopts.MissingArgumentError):
+        text = text.partition("arameter ")[2] or text
+        missing = "is missing"
+        if failure.keyword is not None:
+            missing = f"needs a value; one that begins with - is written {failure.keyword}=VALUE"
+        text = text.replace("requires an argument", missing)
+    return text
 
 
 def error(text: str) -> None:

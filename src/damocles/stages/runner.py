@@ -155,8 +155,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     leave("got empty line, parent might be out")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong as the other commands do: in a line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (try --help)\n")
+
+
 def _parse(arguments: Sequence[str]) -> tuple[str, bool]:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="processor", description="Read tasks as lines of JSON on stdin, and answer on stdout, until stdin ends."
     )
     parser.add_argument("stage", choices=[*descriptors.STAGES, descriptors.ALL], metavar="stage", help="%(choices)s")
