@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,10 @@ class MirrorError(Exception):
 
 class MirrorUseless(MirrorError):
     """A mirror has not got the file."""
+
+
+class MirrorAbsent(MirrorError):
+    """Nobody answers at a mirror's address."""
 
 
 class MixedUp(MirrorError):
@@ -75,7 +79,9 @@ async def fetch(
     manner = manner or Manner()
     failures = []
     async with _client(manner) as client:
+        means = _Means(client, watcher, manner)
         for wanted in sets:
+            inspection.drop_mark_alone(wanted, folder)
             if inspection.read_mark(wanted, folder) is not None:
                 name = f"{wanted.kind} {wanted.size_label}"
                 watcher.say(f"{name}: made on this machine; to fetch it, delete {folder / wanted.identifier}.*")
@@ -83,7 +89,7 @@ async def fetch(
             for file in wanted.files:
                 try:
                     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
-                    await _fetch_file(_Means(client, watcher, manner), file, folder, sources)
+                    await _fetch_file(means, file, folder, sources)
                 except* FetchError as group:
                     failures += [f"{file.name}: {error}" for error in group.exceptions]
                 except* OSError as group:
@@ -100,6 +106,7 @@ class _Means:
     client: httpx2.AsyncClient
     watcher: Watcher
     manner: Manner
+    absent: set[str] = field(default_factory=set)  # mirrors that could not be reached for the file before
 
 
 async def _fetch_file(means: _Means, file: catalog.File, folder: Path, sources: Sequence[str]) -> None:
@@ -133,9 +140,13 @@ class _Fetch:
     part: arrivals.Partial
 
     async def run(self, sources: Sequence[str]) -> None:
-        """Try the mirrors in turn until the file is whole and right, then give it its name."""
+        """Try the mirrors in turn until the file is whole and right, then give it its name.
+
+        Those that were not there for the last file get one try: a dead one need not be waited for again and again.
+        """
         able, complaints = list(sources), dict[str, str]()
         trusted, alone, idle_tries = self.part.arrived_bytes == 0, False, 0
+        absent_before = frozenset(self.means.absent)
         for source in itertools.cycle(sources):
             if source not in able:
                 continue
@@ -150,11 +161,14 @@ class _Fetch:
                 if complaints.get(source) != str(error):
                     complaints[source] = str(error)
                     self.means.watcher.say(f"{self.file.name}: {source}: {error}")
-                if isinstance(error, MirrorUseless):
+                absent = isinstance(error, MirrorAbsent)
+                (self.means.absent.add if absent else self.means.absent.discard)(source)
+                if isinstance(error, MirrorUseless) or (absent and source in absent_before):
                     able.remove(source)
                 alone = alone or isinstance(error, MixedUp)
             else:
                 self.part.publish()
+                self.means.absent.discard(source)
                 return
             # What this run has fetched itself can be held against the mirror, what it found here cannot.
             trusted = trusted or self.part.arrived_bytes == 0
@@ -163,7 +177,8 @@ class _Fetch:
                 break
             await self._pause(*divmod(idle_tries, len(able)))
         told = "; ".join(f"{source}: {text}" for source, text in complaints.items())
-        raise FetchError(f"cannot be fetched: {told}")
+        tries = f"; {self.means.manner.tries} tries in a row brought nothing (see --tries)" if able else ""
+        raise FetchError(f"cannot be fetched: {told}{tries}")
 
     async def _pause(self, idle_rounds: int, rest: int) -> None:
         """Wait after each round in which no mirror brought anything, longer each time."""
@@ -264,6 +279,8 @@ async def _answer(client: httpx2.AsyncClient, url: str, headers: dict[str, str])
                 final = status < 500 and status not in _PASSING
                 raise MirrorUseless(refusal) if final else MirrorError(refusal)
             yield response
+    except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+        raise MirrorAbsent(f"fails: {str(error) or type(error).__name__}") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise MirrorError(f"fails: {str(error) or type(error).__name__}") from error
 

@@ -78,28 +78,36 @@ async def _one(
     wanted: catalog.FileSet, folder: Path, watcher: Watcher, *, adopt: bool, every_seconds: float
 ) -> str | None:
     name = _name(wanted)
-    before = inspection.look([wanted], folder)
+    before, mark = inspection.look([wanted], folder), inspection.read_mark(wanted, folder)
     if bad := next((report for report in before if report.status is inspection.Status.BAD), None):
         return f"{bad.path} {bad.detail}; delete it first"
     foreign = any(report.status is inspection.Status.PRESENT for report in before)
     if any(report.status is inspection.Status.MISSING for report in before):
         watcher.say(f"{name}: generating ({_KNOWN.get((wanted.kind, wanted.sector_size), 'time unknown')})")
         started = time.monotonic()
-        if failure := await _run_child(wanted, folder, watcher, every_seconds):
-            return failure
+        if not foreign:
+            # First: killed after a file has got its name, nobody could tell any more that it was made here.
+            known = mark.files if mark is not None else {}
+            here = {one.name: known[one.name] for one in before if one.size_bytes and one.name in known}
+            inspection.write_mark(wanted, folder, inspection.Mark(wanted.kind, wanted.sector_size, here))
+        try:
+            if failure := await _run_child(wanted, folder, watcher, every_seconds):
+                return failure
+        finally:
+            inspection.drop_mark_alone(wanted, folder)
         watcher.say(f"{name}: generated in {units.human_duration(time.monotonic() - started)}")
     else:
         watcher.say(f"{name}: already here")
-        if not foreign:
+        if mark is not None and len(mark.files) == len(wanted.files):
             return None
     if foreign and not adopt:
         watcher.say(f"{name}: not marked as made on this machine; if it was, mark it with --adopt")
         return None
-    mark = await anyio.to_thread.run_sync(inspection.mark_of, wanted, folder)
-    if all(mark.files[file.name].digest == file.digest for file in wanted.files):
+    made = await anyio.to_thread.run_sync(inspection.mark_of, wanted, folder)
+    if all(made.files[file.name].digest == file.digest for file in wanted.files):
         watcher.say(f"{name}: these are the published files")
         return None
-    inspection.write_mark(wanted, folder, mark)
+    inspection.write_mark(wanted, folder, made)
     if foreign:
         watcher.say(f"{name}: marked as made on this machine")
     return None

@@ -4,6 +4,7 @@ Files made on this machine carry a mark, `<set>.generated.json`, with their size
 that, since no published digest can hold for them.
 """
 
+import contextlib
 import enum
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +36,10 @@ class Marked(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Says that a set was made on this machine, and so proves nothing on a real network."""
+    """Says that a set was made on this machine, and so proves nothing on a real network.
+
+    It is there before the files are, which are in it once they are whole.
+    """
 
     kind: catalog.Kind
     sector_size: int
@@ -115,6 +119,13 @@ def write_mark(wanted: catalog.FileSet, folder: Path, mark: Mark) -> None:
     part.replace(target)
 
 
+def drop_mark_alone(wanted: catalog.FileSet, folder: Path) -> None:
+    """Delete a mark without files: what was to be made was not, or was deleted since."""
+    if not any((folder / file.name).exists() for file in wanted.files):
+        with contextlib.suppress(OSError):  # whoever writes there next tells of it
+            mark_path(wanted, folder).unlink()
+
+
 def _look_at(file: catalog.File, folder: Path, mark: Mark | None) -> Report:
     path = folder / file.name
     report = Report(file.kind, file.sector_size, file.name, str(path), Status.PRESENT)
@@ -128,9 +139,9 @@ def _look_at(file: catalog.File, folder: Path, mark: Mark | None) -> Report:
     marked = mark.files.get(file.name) if mark else None
     if size_bytes == 0:
         return msgspec.structs.replace(report, status=Status.BAD, detail="is empty")
-    if marked is None:
+    if mark is None:
         return report
-    if marked.size_bytes != size_bytes:
+    if marked is not None and marked.size_bytes != size_bytes:
         detail = f"has {size_bytes} bytes, it had {marked.size_bytes} when it was made"
         return msgspec.structs.replace(report, status=Status.BAD, detail=detail)
     return msgspec.structs.replace(report, status=Status.GENERATED)
@@ -146,12 +157,12 @@ def _check(file: catalog.File, report: Report, mark: Mark | None, read: Callable
     if digest == file.digest:
         return msgspec.structs.replace(report, status=Status.OK)
     marked = mark.files.get(file.name) if mark else None
-    if marked is None:
+    if mark is None:
         detail = (
             f"digest {digest} is not the published one, {file.digest}; delete the file and fetch it again "
             "(or, if this machine has made it: params generate --adopt)"
         )
-    elif digest != marked.digest:
+    elif marked is not None and digest != marked.digest:
         detail = f"digest {digest} is not the one it was made with, {marked.digest}; delete the file and make it again"
     else:
         return report

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import random
 import shutil
+import socket
 from pathlib import Path
 
 import anyio
@@ -69,6 +70,14 @@ class Cache:
 def cache(tmp_path) -> Cache:
     """Return an empty cache folder."""
     return Cache(tmp_path)
+
+
+@pytest.fixture
+def unused_url():
+    """Return the address of a mirror at which nobody listens while the test runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}/files"
 
 
 async def test_fetches_a_file_in_pieces(serving, cache):
@@ -267,3 +276,40 @@ def test_a_state_that_does_not_fit_its_file_is_forgotten(tmp_path):
     with arrivals.Partial(target) as again:
         assert 0 == again.arrived_bytes
         assert again.size_bytes is None
+
+
+class Several:
+    """Two files to fetch, and the pauses that were made for each."""
+
+    def __init__(self, folder: Path) -> None:
+        names = ("v28-one.params", "v28-two.params")
+        self.files = tuple(catalog.File(catalog.Kind.POREP, 2048, name, "QmTest", DIGEST) for name in names)
+        self.served = dict.fromkeys(names, CONTENT)
+        self.folder = folder
+        self.waits: list[float] = []
+
+    async def fetch(self, *mirrors: str) -> list[str]:
+        """Fetch the files; return what went wrong."""
+        wanted = catalog.FileSet(catalog.Kind.POREP, 2048, self.files)
+        manner = download.Manner(silence_seconds=5, tries=3, sleep=self._sleep)
+        return await download.fetch([wanted], self.folder, mirrors, Watcher(), manner=manner)
+
+    async def _sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+async def test_a_dead_mirror_is_waited_for_once(tmp_path, unused_url):
+    """Nobody answers: the first file is tried as often as wanted, each further one once, and the option is named."""
+    several = Several(tmp_path)
+    first, second = await several.fetch(unused_url)
+    assert [1.0, 2.0] == several.waits
+    assert first.endswith("; 3 tries in a row brought nothing (see --tries)")
+    assert second.startswith("v28-two.params: cannot be fetched: http://127.0.0.1:")
+
+
+async def test_a_mirror_beside_a_dead_one_keeps_its_tries(serving, tmp_path, unused_url):
+    """That one mirror is dead takes nothing from the other one, which may stumble."""
+    several = Several(tmp_path)
+    assert 2 == len(await several.fetch(unused_url))
+    with serving(several.served, statuses=[503, 503]) as good:
+        assert [] == await several.fetch(unused_url, good.url)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from damocles.parameters import catalog, generation, inspection, mirrors, preflight
+from damocles.parameters import catalog, download, generation, inspection, mirrors, preflight
 from damocles.parameters.catalog import Kind
 from damocles.parameters.inspection import Status
 from damocles.wire import sectors
@@ -142,6 +142,58 @@ async def test_generate_marks_files_only_if_asked_to(tmp_path):
     assert [Status.BAD, Status.BAD] == statuses(tmp_path)
     assert [] == await generation.generate([SET], tmp_path, Quiet(), adopt=True)
     assert [Status.GENERATED, Status.GENERATED] == statuses(tmp_path)
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """Return what puts a function in the place of the child that makes the files."""
+
+    def put_in(makes):
+        async def run(*_: object) -> str | None:
+            failure: str | None = makes()
+            return failure
+
+        monkeypatch.setattr(generation, "_run_child", run)
+
+    return put_in
+
+
+async def test_a_set_whose_making_was_killed_is_known_to_be_home_made(tmp_path, child):
+    """Killed after the files have their names, their set passes as generated, and its mark is completed next time."""
+
+    def makes():
+        put(tmp_path, b"home", b"made")
+        raise KeyboardInterrupt
+
+    child(makes)
+    with pytest.raises(KeyboardInterrupt):
+        await generation.generate([SET], tmp_path, Quiet())
+    assert [Status.GENERATED, Status.GENERATED] == statuses(tmp_path)
+    assert [] == await generation.generate([SET], tmp_path, Quiet())
+    assert inspection.mark_of(SET, tmp_path) == inspection.read_mark(SET, tmp_path)
+
+
+async def test_a_mark_without_files_does_not_stay(tmp_path, child):
+    """A set of which nothing was made is not marked; a mark whose files are gone does not keep one from fetching."""
+    child(lambda: "no memory")
+    assert ["porep 2KiB: no memory"] == await generation.generate([SET], tmp_path, Quiet())
+    assert not inspection.mark_path(SET, tmp_path).exists()
+    inspection.write_mark(SET, tmp_path, inspection.Mark(SET.kind, SET.sector_size, {}))
+    failures = await download.fetch([SET], tmp_path, [], Quiet())
+    assert [f"{name}: cannot be fetched: " for name in NAMES] == failures
+    assert not inspection.mark_path(SET, tmp_path).exists()
+
+
+async def test_files_that_stay_keep_their_digests(tmp_path, child):
+    """While a missing file is made anew, the mark still guards the other one."""
+    put(tmp_path, b"home", b"made")
+    whole = inspection.mark_of(SET, tmp_path)
+    inspection.write_mark(SET, tmp_path, whole)
+    (tmp_path / NAMES[0]).unlink()
+    child(lambda: "no memory")
+    await generation.generate([SET], tmp_path, Quiet())
+    kept = inspection.read_mark(SET, tmp_path)
+    assert {NAMES[1]: whole.files[NAMES[1]]} == (kept.files if kept else None)
 
 
 async def test_generate_never_marks_published_files(tmp_path):
