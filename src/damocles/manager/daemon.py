@@ -18,6 +18,7 @@ from pathlib import Path
 
 import anyio
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
 from damocles.manager import (
@@ -108,6 +109,7 @@ async def _open(
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
+        await database.read(partial(_check_owner, settings))
         context, connect = _trust(settings)
         ring = await auth.open_keyring(settings.home, database, clock)
         registered = fleet.open_fleet(
@@ -227,6 +229,21 @@ def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Conne
     except tls.Unusable as error:
         raise errors.StartError(str(error)) from error
     return context, partial(fleet_peers.connect, trust=trust)
+
+
+def _check_owner(settings: Settings, tx: Connection) -> None:
+    """Refuse a home with the sectors of another miner, or of another size: numbers and deadlines would be mixed up.
+
+    Raises:
+        errors.StartError: It has such sectors.
+    """
+    miner = settings.miner
+    if (owner := sectors.owner(tx)) is not None and owner != (miner.id, miner.proof.size):
+        number, size = owner
+        raise errors.StartError(
+            f"the home {settings.home} has sectors of miner {number}, of {size.label}: start it with --miner {number}"
+            f" --sector-size {size.label}, or choose another --home"
+        )
 
 
 @contextlib.contextmanager

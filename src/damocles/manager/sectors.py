@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 from damocles.manager import deals, errors
 from damocles.manager.db import tables
 from damocles.wire import codec, records, seal
-from damocles.wire.sectors import SealProof, SectorID
+from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
 _sectors = tables.sectors
 
@@ -107,6 +107,15 @@ def _next_number(tx: Connection, miner: Miner) -> int | None:
     else:
         tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": miner.id, "last_number": number})
     return number
+
+
+def owner(tx: Connection) -> tuple[int, SectorSize] | None:
+    """Return the miner of the sectors that are kept, and their size; `None` if there are none."""
+    text = tx.execute(select(_sectors.c.record).limit(1)).scalar()
+    if text is None:
+        return None
+    record = _decoded(text)
+    return record.id.miner, SealProof(record.proof).size
 
 
 def load(tx: Connection, sector: SectorID) -> records.SectorState:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from damocles.manager import errors
+from damocles.manager import daemon, errors, sectors
+from damocles.rpc import address
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments, fleet, seal
-from damocles.wire.sectors import SectorID, SectorSize
+from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
-from .conftest import Clock, Manager, Start
+from .conftest import Clock, Manager, RecordedVerifier, Start
 
 SECTOR = SectorID(10000, 1)
 REPORT = seal.ReportStateReq(
@@ -137,4 +138,21 @@ async def test_a_newer_database_is_refused(start: Start, tmp_path: Path) -> None
     database.close()
     with pytest.raises(errors.StartError, match=r"manager\.db: the database has schema 99"):
         async with start():
+            pass
+
+
+@pytest.mark.parametrize(("miner", "size"), [(10001, SectorSize.KIB2), (10000, SectorSize.MIB8)])
+async def test_a_home_is_for_one_miner(
+    start: Start, tmp_path: Path, verifier: RecordedVerifier, miner: int, size: SectorSize
+) -> None:
+    """A home with sectors is refused to another miner, and to another size; the message says how to start."""
+    async with start() as manager:
+        await manager.call("AllocateSector", {})
+    other = daemon.Settings(
+        home=tmp_path / "home",
+        miner=sectors.Miner(id=miner, proof=SealProof.of(size)),
+        listen=address.Endpoint("127.0.0.1", 0),
+    )
+    with pytest.raises(errors.StartError, match=r"home .* start it with --miner 10000 --sector-size 2KiB, or choose"):
+        async with daemon.serve(other, verifier):
             pass
