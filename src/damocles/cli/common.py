@@ -21,7 +21,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -125,6 +125,25 @@ def _check(arguments: Iterable[str]) -> None:
             argument.encode()
         except UnicodeEncodeError as failure:
             raise WrongUsage(f"{argument!r} is not valid UTF-8") from failure
+
+
+def options_last(given: Sequence[str], group: str, options: Collection[str]) -> list[str]:
+    """Move options that stand right behind a group of commands to the end, where they are parsed.
+
+    The originals take them only there: `damocles-worker worker -c FILE list`.
+    """
+    if not given or given[0] != group:
+        return [*given]
+    end = 1
+    while end < len(given) and given[end].startswith("-"):
+        option, attached, _ = given[end].partition("=")
+        if option in options:
+            end += 1 if attached else 2
+        elif option[:2] in options and not option.startswith("--"):
+            end += 1  # -cFILE
+        else:
+            break
+    return [group, *given[end:], *given[1:end]]
 
 
 def _in_a_line(failure: "cyclopts.CycloptsError") -> str:

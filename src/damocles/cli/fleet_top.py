@@ -86,9 +86,9 @@ def screen(
     statuses = Counter(worker.status for worker in workers)
     head = Text.assemble(
         (time.strftime("%H:%M:%S", time.gmtime(now)), "bold"),
-        f"  {len(workers)} workers",
+        f"  {len(workers)} {'worker' if len(workers) == 1 else 'workers'}",
         *(Text(f"  {count} {status}", _STYLES.get(status, "yellow")) for status, count in statuses.items()),
-        f"   {len(told.threads)} threads",
+        f"   {len(told.threads)} {'thread' if len(told.threads) == 1 else 'threads'}",
         *(Text(f"  {states[state]} {state.lower()}", _STYLES[state]) for state in _ORDER if states[state]),
     )
     silent = {silence.worker: silence.reason for silence in told.silent}

@@ -68,16 +68,16 @@ def wide_thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
         str(info.index),
         info.location,
         info.plan,
-        _or_null(info.job_id),
+        info.job_id or "-",
         info.job_state,
-        _or_null(info.job_stage),
+        info.job_stage or "-",
         doing.rstrip(),
         waits_for(thread),
         str(thread.attempt),
         str(thread.retries),
         thread.host or "-",
         str(thread.pid or "-"),
-        _or_null(info.last_error),
+        info.last_error or "-",
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "damocles-manager"
 DEFAULT_LISTEN = "127.0.0.1:1789"
+_CONNECTION = frozenset({"--listen", "--home", "--token-file", "--ca-file", "--timeout"})
 
 _FLEET_HELP = """See and steer the sealing threads of all workers.
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from damocles.cli import common
 
-    return common.run(_app(), _listen_last(given))
+    return common.run(_app(), common.options_last(given, "util", _CONNECTION))
 
 
 def _app() -> "cyclopts.App":
@@ -73,16 +74,3 @@ def _app() -> "cyclopts.App":
     util.command("damocles.cli.manager_worker:app", name="worker", help=_FLEET_HELP)
     app.command(util)
     return app
-
-
-def _listen_last(given: list[str]) -> list[str]:
-    """Move `--listen ADDRESS` of `util` behind the command, where it is parsed.
-
-    The original takes it only before: `damocles-manager util --listen ADDRESS worker list`.
-    """
-    match given:
-        case ["util", "--listen", address, *rest]:
-            return ["util", *rest, "--listen", address]
-        case ["util", option, *rest] if option.startswith("--listen="):
-            return ["util", *rest, option]
-    return given

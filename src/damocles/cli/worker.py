@@ -28,7 +28,7 @@ _GROUPS = {
     "params": ("worker_params:app", "List, check, fetch or generate proof parameters."),
     "generator": ("worker_generator:app", "Make files that several sectors share."),
 }
-_CONNECTION = frozenset({"-c", "--config", "-H", "--host"})
+_CONNECTION = frozenset({"-c", "--config", "-H", "--host", "--token-file", "--ca-file", "--timeout"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from damocles.cli import common
 
-    return common.run(_app(), _connection_last(given))
+    return common.run(_app(), common.options_last(given, "worker", _CONNECTION))
 
 
 def _app() -> "cyclopts.App":
@@ -64,25 +64,6 @@ def _app() -> "cyclopts.App":
     # Never reached: `main` takes it before the parser is imported.
     app.command("damocles.stages.runner:main", name="processor", help="Serve one stage to a worker: STAGE.")
     return app
-
-
-def _connection_last(given: list[str]) -> list[str]:
-    """Move `-c FILE` and `-H HOST` from before the command of `worker` to behind it, where they are parsed.
-
-    The original takes them only before: `damocles-worker worker -c FILE list`.
-    """
-    if given[:1] != ["worker"]:
-        return given
-    end = 1
-    while end < len(given) and given[end].startswith("-"):
-        option, attached, _ = given[end].partition("=")
-        if option in _CONNECTION:
-            end += 1 if attached else 2
-        elif option[:2] in _CONNECTION and not option.startswith("--"):
-            end += 1  # -cFILE
-        else:
-            return given
-    return ["worker", *given[end : end + 1], *given[1:end], *given[end + 1 :]]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ All of it may be left out. What is wrong in it is told all at once.
 """
 
 import dataclasses
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,7 +28,7 @@ import pydantic
 from pydantic import BeforeValidator, Field, StrictBool
 
 from damocles.manager import alerts_rules, fleet_watch
-from damocles.wire import units
+from damocles.wire import spelling, units
 
 FILE_NAME = "alerts.toml"
 INTERVAL_SECONDS = 30.0
@@ -188,8 +187,7 @@ def _problem(problem: Any) -> str:
     path = [str(part) for part in problem["loc"]]
     key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(path[-1], _keys_beside(path), n=1)
-        return f"{key}: there is no such key" + (f"; did you mean {close[0]!r}?" if close else "")
+        return f"{key}: there is no such key{spelling.did_you_mean(path[-1], _keys_beside(path))}"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from damocles.sealing import events
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
+from damocles.wire import spelling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ class Plan:
         sector that is not finished.
         """
         if target not in self.steps and target != State.Aborted:
-            return f"{target} is not a state of plan {self.name}"
+            close = spelling.did_you_mean(target, [*self.steps, State.Aborted])
+            return f"{target} is not a state of plan {self.name}{close}"
         state = State(target)
         if sector.job_id is None:
             return None if state is sector.state else "the thread holds no sector"

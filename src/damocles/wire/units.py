@@ -43,7 +43,8 @@ def parse_duration(text: str) -> float:
         total += float(match[1]) * _UNIT_SECONDS[match[2]]
         position = match.end()
     if position != len(text) or not text.strip():
-        msg = f"{text!r} is not a duration: write numbers with units, like 30s, 5min or 1h 30m"
+        what = "is not a duration without a unit" if text.strip().isdecimal() else "is not a duration"
+        msg = f"{text!r} {what}: write numbers with units, like 30s, 5min or 1h 30m"
         raise ValueError(msg)
     return total
 

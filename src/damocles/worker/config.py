@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from damocles.rpc import address
 from damocles.stores.persist import PersistStore
+from damocles.wire import spelling
 from damocles.worker import config_checks, config_model, config_report, config_rpc
 from damocles.worker.config_model import Config, Group, HotConfig, Sealing
 from damocles.worker.config_report import ConfigError, Problem
@@ -206,7 +207,7 @@ def _suggestion(model: type[M], path: config_report.KeyPath) -> str:
     for name, annotation in config_model.field_names(_model_at(model, path[:-1])).items():
         if inner := _inner_model(annotation):
             known += [f"{name}.{below}" for below in config_model.field_names(inner)]
-    return config_report.did_you_mean(word, known)
+    return spelling.did_you_mean(word, known)
 
 
 def _model_at(model: type[config_model.Model], path: config_report.KeyPath) -> type[config_model.Model]:

@@ -16,9 +16,9 @@ import msgspec
 from damocles.rpc import access
 from damocles.stages import descriptors
 from damocles.stores import persist
-from damocles.wire import sectors, units
+from damocles.wire import sectors, spelling, units
 from damocles.worker import config_model, config_rpc
-from damocles.worker.config_report import KeyPath, did_you_mean
+from damocles.worker.config_report import KeyPath
 
 Finding = tuple[KeyPath, object, str]
 
@@ -61,7 +61,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
     ):
         for stage in table:
             if stage not in descriptors.STAGES:
-                hint = did_you_mean(stage, descriptors.STAGES)
+                hint = spelling.did_you_mean(stage, descriptors.STAGES)
                 yield (*path, stage), None, f"has no effect: no stage has this name{hint}"
     sealing = _table(data, "sealing")
     for index, thread in _tables(data, "sealing_thread"):
@@ -194,7 +194,7 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
                 yield (*here, "bin"), program, problem
             for lock in _strings(group.get("locks")):
                 if lock not in locks:
-                    hint = did_you_mean(lock, locks) or f"; add it: processors.ext_locks.{lock} = 1"
+                    hint = spelling.did_you_mean(lock, locks) or f"; add it: processors.ext_locks.{lock} = 1"
                     yield (*here, "locks"), lock, f"expected a lock that has a capacity in processors.ext_locks{hint}"
 
 

@@ -13,8 +13,8 @@ import pydantic
 from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, StrictStr
 
 from damocles.rpc import access, address, tls
-from damocles.wire import sectors, units
-from damocles.worker import config_report, config_rpc
+from damocles.wire import sectors, spelling, units
+from damocles.worker import config_rpc
 
 Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
 PLANS: tuple[str, ...] = get_args(Plan)
@@ -81,7 +81,7 @@ def _sector_size(value: object) -> sectors.SectorSize:
 
 def _plan(value: object) -> object:
     if isinstance(value, str) and value not in PLANS:
-        hint = config_report.did_you_mean(value, PLANS)
+        hint = spelling.did_you_mean(value, PLANS)
         raise ValueError(f"unknown plan, expected one of {', '.join(PLANS)}{hint}")
     return value
 

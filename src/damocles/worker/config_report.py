@@ -3,7 +3,6 @@
 Nothing here knows the worker's keys, and nothing heavy is imported: the short commands use it too.
 """
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -128,13 +127,6 @@ def is_secret(path: KeyPath) -> bool:
     """Tell by its name whether a key holds what nobody may read in a log: tokens, passwords, all HTTP headers."""
     name = str(path[-1]) if path else ""
     return "headers" in path[:-1] or (bool(_SECRET_KEY.search(name)) and not name.endswith("_file"))
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "…"?` for the closest known word, or nothing."""
-    by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return f'; did you mean "{by_lower[close[0]]}"?' if close else ""
 
 
 def toml_text(value: object) -> str:

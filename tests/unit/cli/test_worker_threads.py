@@ -97,6 +97,7 @@ async def test_json_list_is_what_the_worker_sent(serving, run_async):
         ("worker", "pause", "-i", "1", "-c", "FILE"),
         ("worker", "pause", "--index=1", "--config=FILE"),
         ("worker", "-H", "127.0.0.1:9", "-c", "FILE", "pause", "-i", "1"),
+        ("worker", "--timeout", "9s", "-c", "FILE", "pause", "-i", "1"),
     ],
 )
 async def test_the_worker_is_found_by_its_configuration(serving, run_async, tmp_path, arguments):

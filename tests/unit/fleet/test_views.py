@@ -105,6 +105,7 @@ class TestTop:
         assert sorted(places) == places
         assert "3 workers  1 live  1 late  1 lost   4 threads  2 paused  1 running  1 waiting" in screen
         assert "did not answer within 5 s" in screen
+        assert "  1 worker  1 live   0 threads" in self.drawn([worker("a", "live")], control.FleetThreads())
 
     def test_it_is_no_higher_than_the_terminal(self):
         """A fleet that does not fit is cut with a count of what is not shown."""
@@ -183,3 +184,10 @@ def test_waits_are_told_with_their_times():
     assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == fleet_views.waits_for(
         detail
     )
+
+
+def test_a_wide_row_has_a_dash_for_what_is_not_there():
+    """An idle thread has no sector, no stage, no process and no error."""
+    info = fleet.ThreadInfo("/store", "sealer", None, 3, fleet.ThreadState("Idle"), "Empty", None, None)
+    cells = fleet_views.wide_thread_cells(control.ThreadDetail(info=info, since=NOW))
+    assert ("3", "/store", "sealer", "-", "Empty", "-", "Idle", "-", "1", "0", "-", "-", "-") == cells

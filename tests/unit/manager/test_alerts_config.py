@@ -78,9 +78,9 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert all(line.startswith(f"{file}: ") for line in lines)
     assert {
         'interval: expected a duration in quotes, like "30s", "5min" or "1h 30m"',
-        "repeet: there is no such key; did you mean 'repeat'?",
-        "rules.thread-pause: there is no such key; did you mean 'thread-paused'?",
-        "rules.worker-late.fro: there is no such key; did you mean 'for'?",
+        'repeet: there is no such key; did you mean "repeat"?',
+        'rules.thread-pause: there is no such key; did you mean "thread-paused"?',
+        'rules.worker-late.fro: there is no such key; did you mean "for"?',
         "rules.worker-lost.severity: Input should be 'warning' or 'critical'",
         "rules.store-full.percent: Input should be less than or equal to 100",
         "webhook.0.url: expected a URL that begins with https:// or http://",
