@@ -164,5 +164,5 @@ def _row(entry: journal.Entry) -> tuple[str, ...]:
         state,
         entry.event,
         "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
-        entry.error or "-",
+        entry.failure or "-",
     )

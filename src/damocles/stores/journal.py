@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,7 +28,7 @@ CREATE TABLE history (
     at REAL NOT NULL,         -- unix seconds
     plan TEXT NOT NULL,
     sector TEXT,              -- s-t0<miner>-<number>
-    attempt INTEGER NOT NULL, -- of the handler that the event ended
+    attempt INTEGER NOT NULL, -- of the handler that the event ended, or that a resume or a restart began
     prev TEXT NOT NULL,
     state TEXT NOT NULL,
     event TEXT NOT NULL,
@@ -65,6 +66,12 @@ class Entry:
     def as_dict(self) -> dict[str, object]:
         """Return the fields for JSON."""
         return asdict(self)
+
+    @property
+    def failure(self) -> str | None:
+        """The error with its level, as threads tell theirs: `permanent: no such file`."""
+        level = codec.decode(self.detail, dict[str, Any]).get("level") if self.error and self.detail else None
+        return f"{level.lower()}: {self.error}" if level else self.error
 
 
 class Journal:
@@ -131,11 +138,12 @@ class Journal:
             if getattr(after, name) is not self._written.get(name)
         }
         who = after if after.id else before
+        attempt = (after if isinstance(event, events.Resume | events.Restart) else before).attempt
         entry = (
             at,
             before.plan,
             str(who.id) if who.id else None,
-            before.attempt,
+            attempt,
             before.state,
             after.state,
             event.name,
@@ -147,7 +155,7 @@ class Journal:
             if failpoints.on:
                 failpoints.reach(f"journal.before:{after.state}")
             self._db.execute("BEGIN IMMEDIATE")
-            if not self._is_recorded(before.attempt, before.state, after.state, event.name):
+            if not self._is_recorded(attempt, before.state, after.state, event.name):
                 self._db.execute(
                     "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -143,7 +143,7 @@ class Control:
                     state=entry.state,
                     event=entry.event,
                     seconds=entry.seconds,
-                    error=entry.error,
+                    error=entry.failure,
                 )
                 for thread in self._threads.values()
                 if (thread.location / "meta" / journal.FILE_NAME).exists()

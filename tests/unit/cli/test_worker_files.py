@@ -147,7 +147,7 @@ def test_show_tells_a_stores_history(run, tmp_path):
     assert 0 == code
     assert ["Time", "Sector", "Attempt", "State", "Event", "Duration", "Error"] == header.split()
     assert line.startswith("2023-11-14T22:13:20Z  -       1        Empty  ")
-    assert line.endswith("1m3s      no disk\\nleft")
+    assert line.endswith("1m3s      permanent: no disk\\nleft")
     assert short.endswith("42ms      -")
     _, out, _ = run("store", "show", store, "--json")
     assert ("no disk\nleft", 63.0) == (json.loads(out)[0]["error"], json.loads(out)[0]["seconds"])

@@ -109,6 +109,19 @@ def test_a_full_disk_changes_nothing_and_says_so(store):
         assert HELD.last_error == loaded.last_error
 
 
+def test_a_resume_belongs_to_the_attempt_that_it_begins(store):
+    """A failure ends its attempt, a resume begins the next one: what follows has the same number."""
+    failed = msgspec.structs.replace(HELD, attempt=2)
+    again = msgspec.structs.replace(HELD, state=State.PC1Done, attempt=1)
+    with sealing.opened(store) as opened:
+        opened.journal.record(HELD, events.Failed("Permanent", "no parameters"), failed, at=1.0)
+        opened.journal.record(failed, events.Resume(State.PC1Done), again, at=2.0)
+        opened.journal.record(again, events.Restart(), msgspec.structs.replace(again, attempt=2), at=3.0)
+    assert [("Failed", 1, "permanent: no parameters"), ("Resume", 1, None), ("Restart", 2, None)] == [
+        (entry.event, entry.attempt, entry.failure) for entry in journal.read(store)
+    ]
+
+
 def test_a_store_has_one_user_at_a_time(store):
     """A second worker is refused while the first one has the store open."""
     with (
