@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from damocles.manager import daemon
 from damocles.sealing import planner
 from damocles.sealing.states import State
+from damocles.stores import sealing
 from damocles.testing import farm
 from damocles.wire import fleet, sectors, units
 
@@ -33,11 +35,15 @@ def main() -> int:
     base = options.dir.resolve()
     if base.exists():
         if not (base / "worker.toml").exists():
-            console.print(f"{base} exists and is not a demo's folder: choose another one with --dir")
+            _say(console, f"{base} exists and is not a demo's folder: choose another one with --dir")
+            return 2
+        if users := _users(base):
+            pids = " ".join(map(str, users))
+            _say(console, f"{base} is in use: stop what runs there (kill {pids}), or choose another folder with --dir")
             return 2
         shutil.rmtree(base)
     base.mkdir(parents=True)
-    console.print(f"Demo in {base}; logs: manager.log, worker.log")
+    _say(console, f"Demo in {base}; logs: manager.log, worker.log")
     with ExitStack() as stack:
         demo = stack.enter_context(
             farm.Farm(base, threads=THREADS, max_sectors=options.sectors, name="demo", recover_interval="3s")
@@ -46,9 +52,11 @@ def main() -> int:
         demo.start_worker()
         parameters = None
         if not _parameters_there():
-            console.print(
+            _say(
+                console,
                 "Proof parameters of 2KiB are missing: making a set for test networks (about 15 minutes on two cores,"
-                " once; log: parameters.log). Sectors seal up to C1Done meanwhile."
+                " once; log: parameters.log). Sectors seal up to C1Done meanwhile, and wait there to be looked at:\n"
+                + _commands(demo),
             )
             parameters = demo.start(
                 *("parameters.log", {}, "damocles-worker", "params", "generate"),
@@ -60,13 +68,11 @@ def main() -> int:
             stack.pop_all()
             assert demo.manager is not None
             assert demo.worker is not None
-            console.print(
+            _say(
+                console,
                 f"\nStill running: manager (pid {demo.manager.pid}), worker (pid {demo.worker.pid}). Look at them:\n"
-                f"  uv run damocles-worker worker -c {demo.config} list\n"
-                f"  uv run damocles-manager util --listen 127.0.0.1:{demo.manager_port} sealer sectors list"
-                f" --home {demo.base}/manager\n"
+                f"{_commands(demo)}\n"
                 f"Stop them: kill {demo.worker.pid} {demo.manager.pid}",
-                highlight=False,
             )
     return 0 if ok else 1
 
@@ -79,6 +85,36 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _users(base: Path) -> list[int]:
+    """Return the processes that hold the lock of the manager's home or of a store: a demo that was left running."""
+    locks = {base / "manager" / daemon.LOCK_NAME, *(store / sealing.HOLDER for store in base.glob("store*"))}
+    found = set()
+    for handle in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it is somebody else's, or gone
+            if handle.readlink() in locks:
+                found.add(int(handle.parts[2]))
+    return sorted(found)
+
+
+def _commands(demo: farm.Farm) -> str:
+    """Return what to type in another terminal, a command a line."""
+    run = "uv run --frozen --no-sync"
+    manager = f"{run} damocles-manager util --home {demo.base}/manager --listen 127.0.0.1:{demo.manager_port}"
+    return "\n".join(
+        (
+            f"  {run} damocles-worker worker -c {demo.config} list",
+            f"  {manager} worker list",
+            f"  {manager} worker info {demo.name}",
+            f"  {manager} sealer sectors list",
+        )
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    """Print as it is, also where nobody knows how wide a line may be."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def _watch(console: Console, wanted: int, demo: farm.Farm, parameters: "subprocess.Popen[bytes] | None") -> bool:
     """Show the threads until all sectors are finished; resume what waits for parameters once they are there."""
     began = time.monotonic()
@@ -89,14 +125,14 @@ def _watch(console: Console, wanted: int, demo: farm.Farm, parameters: "subproce
             finished = [entry for i in range(THREADS) for entry in demo.history(i) if entry.event == "Finalized"]
             if parameters is not None and parameters.poll() is not None:
                 if parameters.returncode != 0:
-                    console.print(f"Making the parameters failed; see {demo.base}/parameters.log")
+                    _say(console, f"Making the parameters failed; see {demo.base}/parameters.log")
                     return False
-                console.print(f"Parameters are in place after {_since(began)}: resuming the paused threads.")
+                _say(console, f"Parameters are in place after {_since(began)}: resuming the paused threads.")
                 parameters = None
             paused = [thread for thread in threads if thread.thread_state.state == "Paused"]
             for thread in paused:
                 if MISSING_PARAMETERS not in (thread.last_error or ""):
-                    console.print(f"thread #{thread.index} stopped: {thread.last_error}", markup=False)
+                    _say(console, f"thread #{thread.index} stopped: {thread.last_error}")
                     return False
                 if parameters is None:
                     demo.resume(thread.index)
@@ -137,8 +173,8 @@ def _tell_changes(console: Console, threads: list[fleet.ThreadInfo], told: dict[
         line = f"{thread.job_id} {thread.job_state} {thread.thread_state.state}"
         if told.get(thread.index) != line:
             told[thread.index] = line
-            error = f": {thread.last_error[:80]}" if thread.last_error else ""
-            console.print(f"[{_since(began)}] #{thread.index} {line}{error}", markup=False, highlight=False)
+            error = f": {thread.last_error}" if thread.last_error else ""
+            _say(console, f"[{_since(began)}] #{thread.index} {line}{error}")
 
 
 def _summary(console: Console, demo: farm.Farm, names: list[str], began: float) -> bool:
@@ -155,17 +191,15 @@ def _summary(console: Console, demo: farm.Farm, names: list[str], began: float) 
         for path in sorted((demo.base / "persist").glob(f"*/{name}")):
             files = [path, *path.rglob("*")]
             size_bytes = sum(file.stat().st_size for file in files if file.is_file())
-            console.print(f"  {path}  {units.human_size(size_bytes)}", highlight=False, soft_wrap=True)
+            _say(console, f"  {path}  {units.human_size(size_bytes)}")
         took = {
             stage: entry.seconds or 0.0
             for entry in history
             if entry.sector == name and entry.error is None
             if (stage := planner.PLANS[entry.plan].stage_of(State(entry.prev))) != "-"
         }
-        console.print(
-            "  " + ", ".join(f"{stage} {_short(seconds)}" for stage, seconds in took.items()), highlight=False
-        )
-    console.print(f"\n{len(names)} sectors in {_since(began)}.", highlight=False)
+        _say(console, "  " + ", ".join(f"{stage} {_short(seconds)}" for stage, seconds in took.items()))
+    _say(console, f"\n{len(names)} sectors in {_since(began)}.")
     return all_verified
 
 
