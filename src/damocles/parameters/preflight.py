@@ -37,10 +37,11 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
         for size in dict.fromkeys(sizes):
             if lacking := catalog.missing([size], kinds, folder):
                 names = ", ".join(name for entry in lacking for name in entry.names)
+                # The names last: they are longer than the rest.
                 which = [entry.kind for entry in lacking]
                 lines.append(
-                    f"plan {plan} cannot prove sectors of {size.label}: {folder} lacks {_words(which)} parameters "
-                    f"({names}); {_remedy(size, which)}"
+                    f"plan {plan} cannot prove sectors of {size.label} without {_words(which)} parameters; "
+                    f"{_remedy(size, which)}; {folder} lacks {names}"
                 )
     return lines
 

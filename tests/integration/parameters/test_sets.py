@@ -240,12 +240,17 @@ async def test_generate_makes_a_set(tmp_path):
 
 
 def test_preflight_names_plan_size_files_and_command(tmp_path):
-    """A worker that lacks parameters says for which plan, which files, and how to get them."""
+    """A worker that lacks parameters says for which plan, how to get them, and last the long names of the files."""
     (line,) = preflight.warnings({"sealer": [sectors.SectorSize.KIB2], "unseal": [sectors.SectorSize.KIB2]}, tmp_path)
-    assert line.startswith(f"plan sealer cannot prove sectors of 2KiB: {tmp_path} lacks PoRep (C2) parameters (v28-")
-    assert "damocles-worker params fetch --sector-size 2KiB --for porep, or make a set for a test network" in line
+    assert line.startswith("plan sealer cannot prove sectors of 2KiB without PoRep (C2) parameters; fetch them: ")
+    remedy, _, lacking = line.partition(f"; {tmp_path} lacks v28-")
+    assert remedy.endswith(
+        "or make a set for a test network: damocles-worker params generate --sector-size 2KiB --for porep"
+    )
+    assert "--for porep, or make a set" in remedy
+    assert lacking
     (line,) = preflight.warnings({"sealer": [sectors.SectorSize.GIB32]}, tmp_path)
-    assert line.endswith("damocles-worker params fetch --sector-size 32GiB --for porep")
+    assert f"damocles-worker params fetch --sector-size 32GiB --for porep; {tmp_path} lacks " in line
 
 
 def test_preflight_is_silent_when_nothing_is_missing(tmp_path):
