@@ -6,6 +6,7 @@ thread does until the next event; a report before it is sent on the way.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -77,6 +78,9 @@ Instruction = Report | Action
 LONGEST_BACK_OFF_SECONDS = 600.0
 MOST_DOUBLINGS = 20  # of the shortest `recover_interval` far beyond the longest back-off
 
+# Of a sector whose failures are over.
+_WELL: dict[str, Any] = {"retries": 0, "unreached": 0, "retry_at": None, "last_error": None}
+
 _ABORTED = "task aborted"  # the reason where nobody gave one
 
 
@@ -111,7 +115,7 @@ def _step(
             return _rest(sector, event.why, limits)
         case events.Later():
             # An answer: failures before it are over, and must not add up with those of the days to come.
-            well = msgspec.structs.replace(sector, retries=0, retry_at=None, last_error=None)
+            well = msgspec.structs.replace(sector, **_WELL)
             return well, (Wait(event.seconds, event.why),)
         case events.Wake():
             woken = msgspec.structs.replace(sector, retry_at=None)
@@ -169,11 +173,9 @@ def _enter(sector: Sector, state: State) -> Sector:
         path=(*before, state),
         visited=visited,
         attempt=1,
-        retries=0,
-        retry_at=None,
         paused_at=None,
-        last_error=None,
         idles=0,
+        **_WELL,
     )
 
 
@@ -206,18 +208,21 @@ def _fail(
     failed = msgspec.structs.replace(sector, attempt=sector.attempt + 1, last_error=error)
     if level is failures.Level.TEMPORARY and (event.away or sector.retries < limits.max_retries):
         # A manager that is away for long must not pause its whole fleet: such tries are not in the budget.
-        tries = min(sector.attempt - 1, MOST_DOUBLINGS) if event.away else sector.retries
+        tries = min(sector.unreached, MOST_DOUBLINGS) if event.away else sector.retries
         delay_seconds = min(
             limits.recover_interval_seconds * 2**tries,
             max(LONGEST_BACK_OFF_SECONDS, limits.recover_interval_seconds),
         )
-        retries = sector.retries if event.away else sector.retries + 1
-        retrying = msgspec.structs.replace(failed, retries=retries, retry_at=now + delay_seconds)
+        counts = {"unreached": sector.unreached + 1} if event.away else {"unreached": 0, "retries": sector.retries + 1}
+        retrying = msgspec.structs.replace(failed, retry_at=now + delay_seconds, **counts)
         return retrying, (report, Wait(delay_seconds, f"another try ({error})"))
     if level is failures.Level.TEMPORARY:
         # The budget is spent: an operator has to look, as for a permanent failure.
         failed = msgspec.structs.replace(failed, last_error=f"permanent: {event.error}")
-    return msgspec.structs.replace(failed, retries=0, retry_at=None, paused_at=now), (report, Hold())
+    return msgspec.structs.replace(failed, **{**_WELL, "last_error": failed.last_error}, paused_at=now), (
+        report,
+        Hold(),
+    )
 
 
 def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
@@ -231,7 +236,7 @@ def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instr
 
 def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:
     if event.state is None or event.state is sector.state:
-        resumed = msgspec.structs.replace(sector, paused_at=None, last_error=None, retries=0, retry_at=None)
+        resumed = msgspec.structs.replace(sector, paused_at=None, **_WELL)
         return resumed, (_act(plan, resumed),)
     moved = _enter(sector, event.state)
     if event.state is State.Aborted:

@@ -55,6 +55,7 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     claim: int | None = None  # the number under which calls for the sector are made
     attempt: int = 1  # of the present state's handler: failures, resumes and restarts count
     retries: int = 0  # temporary failures in a row; a success resets it
+    unreached: int = 0  # times in a row that the manager could not be reached; not in the budget of retries
     retry_at: float | None = None
     paused_at: float | None = None
     last_error: str | None = None

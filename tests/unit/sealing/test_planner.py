@@ -118,6 +118,16 @@ def test_a_manager_that_is_away_uses_up_no_retries():
     assert "temporary: connection refused" == sector.last_error
 
 
+def test_a_blip_after_a_long_step_is_over_soon():
+    """What failed before in the same state, and was mended, does not make the next wait longer."""
+    sector = at(State.PCLanded)
+    for _ in range(9):
+        sector, _ = feed(sector, events.Failed("Temporary", "connection refused", away=True), events.Wake())
+        sector, _ = feed(sector, events.Later(30, "the seed's epoch"))
+    sector, (*_, todo) = feed(sector, events.Failed("Temporary", "connection refused", away=True))
+    assert (10, 60) == (sector.attempt - 1, getattr(todo, "seconds", None))
+
+
 def test_a_success_gives_the_retry_budget_back():
     """Retries are counted per state, so a long sector is not worn out by blips far apart."""
     sector, _ = feed(at(State.PC2Done), events.Failed("Temporary", "x"), events.Wake())
