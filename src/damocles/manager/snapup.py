@@ -12,7 +12,6 @@ import anyio.to_thread
 import msgspec
 import structlog
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy import exc as sql_errors
 
 from damocles import beside
 from damocles.manager import deals, errors, handouts, sectors, stores, unseal
@@ -146,13 +145,14 @@ class Upgrades:
     # The way onto the chain -----------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Follow the messages under way until cancelled. A database that fails is asked again a block later."""
+        """Follow the messages under way until cancelled. Whatever fails is tried again a block later."""
         while True:
             self._sent = anyio.Event()
             try:
                 look_again = await self._follow_all()
-            except sql_errors.SQLAlchemyError as error:
-                log.error("upgrades: the database cannot be used; trying again", error=str(error))
+            except Exception:
+                # The task is the daemon's: it must outlive a database without room, and any one record.
+                log.exception("upgrades: not looked after; trying again")
                 look_again = True
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
                 await self._sent.wait()
