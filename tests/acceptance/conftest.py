@@ -36,7 +36,7 @@ def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[
     base = tmp_path_factory.mktemp("proof-made")
     with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f)
-        plan_farms.killed_at(f, "handler.before:C2Done", 700)
+        plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.PROVING_SECONDS)
     return base
 
 
@@ -66,7 +66,7 @@ def upgrade_proven(tmp_path_factory: pytest.TempPathFactory, proven: Path, updat
     plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
     with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
         plan_farms.ask(f, "snap", "fetch", str(MINER))
-        plan_farms.killed_at(f, "handler.before:SnapProved", 700)
+        plan_farms.killed_at(f, "handler.before:SnapProved", plan_farms.PROVING_SECONDS)
     return base
 
 

@@ -20,6 +20,7 @@ from damocles.wire.sectors import SectorID
 
 SECTOR = SectorID(MINER, 1)
 PROOF = "StackedDrg2KiBV1_1"
+PROVING_SECONDS = 1200.0  # at most: a C2 takes a minute of two cores that have nothing else to do
 _KEPT = ("manager", "persist", "deals")
 
 

@@ -14,6 +14,8 @@ from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import sectors
 
+from . import plan_farms
+
 POREP = "stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher"
 LINE = (
     r'#{index}: "{store}"; sector_id=Some\(s-t010000-\d\), paused=true, paused_elapsed=Some\(\d+s\), state=C1Done, '
@@ -48,7 +50,7 @@ def test_three_threads_stop_for_want_of_parameters(tmp_path):
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2500)
 def test_paused_threads_are_resumed(tmp_path, porep_parameters):
     """`resume` finishes one thread, `resume --state PC1Done` another, `pause` holds the third."""
     with stuck_farm(tmp_path) as f:
@@ -64,8 +66,8 @@ def test_paused_threads_are_resumed(tmp_path, porep_parameters):
         held = wait_until(lambda: f.thread(2).thread_state.state == "Paused" and f.thread(2), "thread 2 pauses")
         assert (held.job_state, held.last_error) == ("C1Done", None)
 
-        wait_until(lambda: "Finalized" in f.events(0), "thread 0 finishes", 300, every=0.5)
-        wait_until(lambda: "Finalized" in f.events(1), "thread 1 finishes", 300, every=0.5)
+        wait_until(lambda: "Finalized" in f.events(0), "thread 0 finishes", plan_farms.PROVING_SECONDS, every=0.5)
+        wait_until(lambda: "Finalized" in f.events(1), "thread 1 finishes", plan_farms.PROVING_SECONDS, every=0.5)
         assert f.thread(2).thread_state.state == "Paused"
         steps = [(entry.prev, entry.event) for entry in f.history(1)]
         assert ("C1Done", "Resume") in steps

@@ -10,6 +10,8 @@ import pytest
 from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import commitments, control, records, seal, sectors
 
+from . import plan_farms
+
 
 @pytest.fixture
 def market(tmp_path: Path) -> Path:
@@ -106,7 +108,7 @@ def test_a_local_piece_wins_and_a_wrong_one_is_refused(tmp_path, market):
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2500)
 def test_a_synthetic_sector_with_deals_comes_through_failing_messages(tmp_path, market, porep_parameters):
     """Pre-commit and proof fail once each and are sent again; PC2 is verified; layers give way to synthetic proofs."""
     sealing = "enable_deals = true\nverify_after_pc2 = true"
@@ -115,7 +117,7 @@ def test_a_synthetic_sector_with_deals_comes_through_failing_messages(tmp_path, 
         f.start_worker()
         wait_until(lambda: "SyntheticPoRep" in f.events(0), "synthetic proofs are made")
         assert [] == list((f.stores[0] / "data" / "cache").rglob("sc-02-data-layer-*"))
-        wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", 400, every=0.5)
+        wait_until(lambda: "Finalized" in f.events(0), "the sector is proven", plan_farms.PROVING_SECONDS, every=0.5)
         seen = f.events(0)
         for kind, twice in (("ReSubmitPC", "SubmitPC"), ("ReSubmitProof", "SubmitProof")):
             assert (1, 2) == (seen.count(kind), seen.count(twice))

@@ -61,7 +61,7 @@ def test_the_page_tells_what_is_printed(tmp_path):
 
 
 @pytest.mark.params
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_page_brings_paused_threads_on(tmp_path, porep_parameters):
     """With the parameters of the page the threads prove after its last command."""
     with stuck_farm(tmp_path) as farm:

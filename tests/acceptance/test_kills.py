@@ -14,7 +14,7 @@ from . import plan_farms
 
 @pytest.mark.params
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2500)
 def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, porep_parameters):
     """Kills around C2, the submission of its proof and the end cost one C2 in all, and one proof lands."""
     points = (
@@ -25,7 +25,7 @@ def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, 
     with Farm(tmp_path, threads=1, max_sectors=1, seal_interval="1h") as f:
         f.start_manager()
         for point in points:
-            plan_farms.killed_at(f, point, 300)
+            plan_farms.killed_at(f, point, plan_farms.PROVING_SECONDS)
         f.start_worker()
         wait_until(lambda: "Finalized" in f.events(0), "the sector is finished")
         assert f.events(0).count("C2") == 1
@@ -35,7 +35,7 @@ def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_store_that_is_moved_goes_on_from_every_state(tmp_path, no_parameters):
     """A half-sealed sector goes on at another path when the old one is gone, and no stage is done twice."""
     with Farm(tmp_path / "home", threads=1, parameters=no_parameters, max_sectors=1, recover_interval="200ms") as first:
