@@ -128,22 +128,25 @@ def _check(arguments: Iterable[str]) -> None:
 
 
 def options_last(given: Sequence[str], group: str, options: Collection[str]) -> list[str]:
-    """Move options that stand right behind a group of commands to the end, where they are parsed.
+    """Move options that stand behind a group of commands to the end, where they are parsed.
 
     The originals take them only there: `damocles-worker worker -c FILE list`.
     """
     if not given or given[0] != group:
         return [*given]
-    end = 1
-    while end < len(given) and given[end].startswith("-"):
-        option, attached, _ = given[end].partition("=")
+    moved: list[str] = []
+    words: list[str] = []
+    at = 0
+    while at < len(given):
+        option, attached, _ = given[at].partition("=")
+        size = 1
         if option in options:
-            end += 1 if attached else 2
-        elif option[:2] in options and not option.startswith("--"):
-            end += 1  # -cFILE
-        else:
+            size = 1 if attached else 2
+        elif option.startswith("-") and (option.startswith("--") or option[:2] not in options):  # unlike -cFILE
             break
-    return [group, *given[end:], *given[1:end]]
+        (moved if option.startswith("-") else words).extend(given[at : at + size])
+        at += size
+    return [*words, *given[at:], *moved]
 
 
 def _in_a_line(failure: "cyclopts.CycloptsError") -> str:

@@ -22,6 +22,8 @@ def called(capsys):
         ("util", "--listen", "127.0.0.1:1", "worker", "list"),
         ("util", "--listen=127.0.0.1:1", "--timeout", "9s", "worker", "list", "--wide"),
         ("util", "--token-file", "TOKEN", "--listen", "127.0.0.1:1", "sealer", "sectors", "list"),
+        ("util", "worker", "--listen", "127.0.0.1:1", "list"),
+        ("util", "sealer", "--timeout=9s", "sectors", "--listen=127.0.0.1:1", "list"),
         ("util", "worker", "list", "--listen", "127.0.0.1:1"),
     ],
 )
