@@ -188,7 +188,7 @@ def _summary(console: Console, demo: farm.Farm, names: list[str], began: float) 
         all_verified = all_verified and verified
         verdict = "proof verified by the mock chain" if verified else "NO PROOF ON CHAIN"
         console.print(f"\n[bold]{name}[/bold] Finished, {verdict}", highlight=False)
-        for path in sorted((demo.base / "persist").glob(f"*/{name}")):
+        for path in sorted((demo.base / "persist").glob(f"[!.]*/{name}")):
             files = [path, *path.rglob("*")]
             size_bytes = sum(file.stat().st_size for file in files if file.is_file())
             _say(console, f"  {path}  {units.human_size(size_bytes)}")
