@@ -147,12 +147,13 @@ def test_workers_that_hang_hold_up_nobody(util, hanging, original):
     took = time.monotonic() - began
     assert 1 == code
     assert ["Worker", "ours", *["worker-1"] * 5] == [line.split()[0] for line in out.splitlines()]
-    assert 3 == len(re.findall(r"^error: hang-\d: http://\S+ did not answer within 3.5 s", err, re.MULTILINE))
+    silent = r"^error: hang-\d: http://\S+ did not answer within 3(\.\d)? s"
+    assert 3 == len(re.findall(silent, err, re.MULTILINE))
     assert took < 10
 
     code, out, err = util("resume", "--paused", "--to", "PC1Done", "--timeout", "5s")
     assert (1, "worker-1 #1 s-t010000-2 PC2Done: goes on from PC1Done\n") == (code, out)
-    assert 3 == err.count("did not answer within 3.5 s")
+    assert 3 == len(re.findall(silent, err, re.MULTILINE))
     assert 5 == util("pause", "hang-0", "0", "--timeout", "2s")[0]
     assert 5 == util("pause", "hang-*", "--all", "--timeout", "2s")[0]
     code, out, _ = util("list")

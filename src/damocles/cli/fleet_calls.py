@@ -84,7 +84,7 @@ def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:
     deadline = time.monotonic() + client.timeout_seconds
 
     def answer(ask: operations.Ask) -> Any:
-        left = max(0.0, round(deadline - time.monotonic(), 2))
+        left = max(0.0, deadline - time.monotonic())
         try:
             return client.call(ask.method, ask.params, returns=ask.returns, timeout_seconds=left)
         except errors.RpcError as refusal:

@@ -64,7 +64,7 @@ class Peers:
         deadline = anyio.current_time() + timeout_seconds
 
         async def answer(place: int, ask: operations.Ask, answers: list[Any]) -> None:
-            left = max(_LEAST_SECONDS, round(deadline - anyio.current_time(), 2))
+            left = max(_LEAST_SECONDS, deadline - anyio.current_time())
             try:
                 peer = await self.client(dest)
                 answers[place] = await peer.call(

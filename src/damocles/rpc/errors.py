@@ -107,7 +107,9 @@ class TimedOut(CallError):
     """No answer in time; the peer may have done the work, or do it still."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
-        super().__init__(f"{url} did not answer within {timeout_seconds:g} s; the call may still have its effect")
+        super().__init__(
+            f"{url} did not answer within {round(timeout_seconds, 1):g} s; the call may still have its effect"
+        )
         self.url = url
         self.timeout_seconds = timeout_seconds
 
