@@ -78,8 +78,9 @@ Instruction = Report | Action
 LONGEST_BACK_OFF_SECONDS = 600.0
 MOST_DOUBLINGS = 20  # of the shortest `recover_interval` far beyond the longest back-off
 
-# Of a sector whose failures are over.
-_WELL: dict[str, Any] = {"retries": 0, "unreached": 0, "retry_at": None, "last_error": None}
+# Of a sector that has no tries to count, and of one whose failures are over besides.
+_NO_TRIES: dict[str, Any] = {"retries": 0, "unreached": 0, "retry_at": None}
+_WELL: dict[str, Any] = {**_NO_TRIES, "last_error": None}
 
 _ABORTED = "task aborted"  # the reason where nobody gave one
 
@@ -219,10 +220,7 @@ def _fail(
     if level is failures.Level.TEMPORARY:
         # The budget is spent: an operator has to look, as for a permanent failure.
         failed = msgspec.structs.replace(failed, last_error=f"permanent: {event.error}")
-    return msgspec.structs.replace(failed, **{**_WELL, "last_error": failed.last_error}, paused_at=now), (
-        report,
-        Hold(),
-    )
+    return msgspec.structs.replace(failed, paused_at=now, **_NO_TRIES), (report, Hold())
 
 
 def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
