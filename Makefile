@@ -35,7 +35,7 @@ test-kill: setup ## Kill everything at every durable step of every plan, and cou
 	$(RUN) pytest -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
 
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about 30 minutes)
-	$(RUN) damocles-worker params generate --sector-size 2KiB
+	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs
 
 check: lint types layers ## Lint, types, layers
 

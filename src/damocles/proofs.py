@@ -13,11 +13,16 @@ ProofsError         the library refuses or fails; the text is its own, the outer
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import damocles_proofs as native
 import msgspec
 
 from damocles.wire import codec, sectors, tasks
+
+_AGGREGATED = {
+    sectors.SealProof.of(size, sectors.SealFamily.NON_INTERACTIVE).proof_name: size for size in sectors.SectorSize
+}
 
 
 class ProofsError(Exception):
@@ -176,7 +181,21 @@ def c1(task: tasks.C1) -> msgspec.Raw:
 def c2(task: tasks.C2) -> bytes:
     """Make the SNARK, 192 bytes per partition; it is verified before it is returned."""
     with _our_errors():
-        return native.c2(native.C1Output.from_json(bytes(task.c1out)), task.prover_id, task.sector_id)
+        output = native.C1Output.from_json(bytes(task.c1out))
+    _check_aggregation(output.registered_proof)
+    with _our_errors():
+        return native.c2(output, task.prover_id, task.sector_id)
+
+
+def _check_aggregation(registered_proof: str) -> None:
+    """Refuse at once what the library would refuse only when all circuits are proved, hours later; in its words."""
+    if registered_proof not in _AGGREGATED:
+        return
+    folder = Path(parameter_cache_dir())
+    params, *_ = parameter_files("porep", int(_AGGREGATED[registered_proof]))
+    srs = folder / native.srs_name()
+    if (folder / params).exists() and not srs.exists():
+        raise ProofsError(f"No cached srs key found for {registered_proof} [failure finding {srs}]")
 
 
 def verify_seal(task: tasks.VerifySeal) -> bool:
@@ -370,3 +389,9 @@ def generate_parameters(kind: str, sector_bytes: int) -> tuple[str, str, str]:
     with _our_errors():
         files = native.generate_params(kind, sector_bytes)
         return files.params, files.vk, files.meta
+
+
+def generate_aggregation() -> str:
+    """Make the file that aggregation needs for a test network, if it is not there; return its name."""
+    with _our_errors():
+        return native.generate_srs()

@@ -1,4 +1,7 @@
-"""The plan `niporep` with real proofs. Its SNARK has thirteen circuits: more than ten minutes of two cores, and 5 GB."""
+"""The plan `niporep` with real proofs. Its SNARK has thirteen circuits: a quarter of an hour of two cores, and 5 GB.
+
+That one runs with `make test ARGS="-m whole tests/acceptance/test_plan_niporep.py"`.
+"""
 
 import damocles_proofs as native
 import pytest
@@ -35,15 +38,24 @@ def test_commitments_are_those_of_the_bare_library(tmp_path, no_parameters):
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
 
 
+@pytest.fixture
+def aggregation_parameters(porep_parameters):
+    """Skip what makes or verifies an aggregate if the file that it takes is not there."""
+    file = farm.PARAMETER_CACHE / native.srs_name()
+    if not file.exists():
+        pytest.skip(f"{farm.PARAMETER_CACHE} lacks {file.name}: run `make params`")
+
+
 @pytest.mark.params
-@pytest.mark.slow
+@pytest.mark.whole
 @pytest.mark.timeout(3700)
-def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, porep_parameters):
+def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, aggregation_parameters):
     """The aggregate is made once, the chain verifies it, and what the sector needs is in the persist store."""
     with Farm(tmp_path, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f, "--non-interactive")
         f.start_worker()
-        plan_farms.finished(f, 3600)
+        farm.wait_until(lambda: {"C2", "Failed"} & set(f.events(0)), "the aggregate is made", 3600)
+        plan_farms.finished(f)
         assert 1 == f.events(0).count("C2")
         record = plan_farms.record(f)
         assert (True, "") == (record.finalized, record.abort_reason)
@@ -55,6 +67,19 @@ def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, porep_paramete
         seed = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
         assert native.verify_seal(_PROOF, comm_r, comm_d, *ids, pre.ticket.ticket, seed, proof.proof)
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
+
+
+@pytest.mark.params
+def test_a_missing_srs_is_told_before_hours_are_spent(tmp_path, no_parameters, porep_parameters):
+    """The library asks for the file when all circuits are proved; the thread pauses before the first."""
+    for path in porep_parameters:
+        (no_parameters / path.name).symlink_to(path)
+    with Farm(
+        tmp_path, threads=1, plans=("niporep",), parameters=no_parameters, max_sectors=1, seal_interval="1h"
+    ) as f:
+        plan_farms.start_manager(f, "--non-interactive")
+        f.start_worker()
+        plan_farms.paused_with(f, f"No cached srs key found for {_PROOF} [failure finding {no_parameters}/v28-")
 
 
 @pytest.mark.params

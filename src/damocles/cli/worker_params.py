@@ -123,6 +123,10 @@ def generate(
     from damocles.parameters import generation
 
     sets, folder = _sets(sector_size, for_), catalog.folder()
+    largest = max(sectors.SectorSize.parse(size) for size in _words(sector_size))
+    if largest >= sectors.SectorSize.GIB32 and any(wanted.kind is catalog.Kind.SRS for wanted in sets):
+        text = f"--for srs: sectors of {largest.label} are for real networks, which refuse what is made here: fetch it"
+        raise common.WrongUsage(text)
     with progress.watcher(has_sizes=False) as watcher:
         watcher.say(generation.WARNING)
         failures = anyio.run(functools.partial(generation.generate, adopt=adopt), sets, folder, watcher)

@@ -20,6 +20,7 @@ _LANE = "verifier"
 # What the library says of this machine, not of the proof. A verifying key that is there but cannot be read is told in
 # the same words as a missing one.
 _NO_KEY = re.compile(r"No cached parameters found .*failure finding (?P<base>[^\]]+)\.params\]", re.DOTALL)
+_NO_SRS = re.compile(r"No cached srs key found .*failure finding (?P<path>[^\]]+)\]", re.DOTALL)
 _PANIC = "Panic"
 
 
@@ -51,17 +52,22 @@ class StagesVerifier:
             valid = await self._stages.run(stage, claim, lane=_LANE, on_status=lambda _: None)
         except stage_errors.StageFailed as error:
             if lacking := _NO_KEY.match(error.message):
-                msg = (
-                    f"the proof cannot be verified: the manager's machine has no usable {lacking['base']}.vk; get it"
-                    f" there with: damocles-worker params fetch --sector-size {_size_label(proof_name)} --for {kind}"
-                )
-                raise errors.Unverifiable(msg) from error
+                raise _lacking(f"{lacking['base']}.vk", proof_name, kind) from error
+            if lacking := _NO_SRS.match(error.message):
+                raise _lacking(lacking["path"], proof_name, "srs") from error
             if error.message.startswith(_PANIC):
                 raise errors.Unverifiable(f"the proof cannot be verified: {error.message}") from error
             raise interface.Refused(f"invalid proof: {error.message}") from error
         except stage_errors.StageError as error:
             raise errors.Unverifiable(f"the proof cannot be verified: {error}") from error
         return bool(valid)
+
+
+def _lacking(path: str, proof_name: str, kind: str) -> errors.Unverifiable:
+    return errors.Unverifiable(
+        f"the proof cannot be verified: the manager's machine has no usable {path}; get it"
+        f" there with: damocles-worker params fetch --sector-size {_size_label(proof_name)} --for {kind}"
+    )
 
 
 @contextlib.asynccontextmanager

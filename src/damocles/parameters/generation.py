@@ -31,6 +31,7 @@ _KNOWN = {
     (Kind.UPDATE, 2048): "6 to 11min, 3.2GiB of memory",
     (Kind.WINNING, 2048): "half a minute",
     (Kind.WDPOST, 2048): "a quarter of a minute",
+    (Kind.SRS, 0): "a few seconds",
 }
 # From here on, sectors are sealed on real networks only.
 _TOO_LARGE = sectors.SectorSize.GIB32
@@ -67,8 +68,6 @@ def _name(wanted: catalog.FileSet) -> str:
 
 
 def _impossible(wanted: catalog.FileSet) -> str | None:
-    if wanted.kind is Kind.SRS:
-        return "cannot be made here: fetch the published file"
     if wanted.sector_size >= _TOO_LARGE:
         return "sectors of this size are for real networks: fetch the published files"
     return None

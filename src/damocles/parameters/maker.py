@@ -15,7 +15,10 @@ def main(arguments: list[str]) -> int:
     host.end_with_parent()  # it would go on for a quarter of an hour, for nobody
     kind, sector_size = Kind(arguments[0]), int(arguments[1])
     try:
-        proofs.generate_parameters(kind.value, sector_size)
+        if kind is Kind.SRS:
+            proofs.generate_aggregation()
+        else:
+            proofs.generate_parameters(kind.value, sector_size)
     except proofs.ProofsError as error:
         print(error, file=sys.stderr)  # noqa: T201  # the parent reads it
         return 1

@@ -8,6 +8,7 @@ import pytest
 from damocles.parameters import catalog, download, generation, inspection, mirrors, preflight
 from damocles.parameters.catalog import Kind
 from damocles.parameters.inspection import Status
+from damocles.testing import farm
 from damocles.wire import sectors
 
 NAMES = ("v28-test.params", "v28-test.vk")
@@ -230,13 +231,23 @@ async def test_generate_refuses_sizes_of_real_networks(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_generate_makes_a_set(tmp_path):
-    """The window PoSt set of 2KiB is made in a child, marked, and found whole."""
+@pytest.mark.parametrize("kind", [Kind.WDPOST, Kind.SRS])
+async def test_generate_makes_a_set(tmp_path, kind):
+    """The window PoSt set of 2KiB, and the file of aggregation, are made in a child, marked, and found whole."""
     pytest.importorskip("damocles_proofs")
-    sets = catalog.sets([sectors.SectorSize.KIB2], [Kind.WDPOST])
+    sets = catalog.sets([sectors.SectorSize.KIB2], [kind])
     assert [] == await generation.generate(sets, tmp_path, Quiet())
     assert {Status.GENERATED} == {report.status for report in inspection.check(sets, tmp_path)}
-    assert [] == catalog.missing([sectors.SectorSize.KIB2], [Kind.WDPOST], tmp_path)
+    assert [] == catalog.missing([sectors.SectorSize.KIB2], [kind], tmp_path)
+
+
+def test_aggregation_of_real_networks_is_not_made_here(tmp_path):
+    """The file is the same for all sizes; one that is made here must not be asked for with a size of real networks."""
+    at = {"FIL_PROOFS_PARAMETER_CACHE": str(tmp_path)}
+    command = ("damocles-worker", "params", "generate", "--sector-size", "2KiB,32GiB", "--for", "srs")
+    done = farm.cli(*command, check=False, env=at)
+    assert (2, True) == (done.returncode, "sectors of 32GiB are for real networks" in done.stderr), done
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_preflight_names_plan_size_files_and_command(tmp_path):
