@@ -20,7 +20,7 @@ import psutil
 from bench.figures import Figure
 from damocles.cli import fleet_calls, fleet_options
 from damocles.rpc import sync
-from damocles.testing.farm import Farm
+from damocles.testing.farm import Farm, stop
 from damocles.wire import control, units
 
 PROCESSES = 4
@@ -37,8 +37,9 @@ def figures() -> Iterator[Figure]:
     """Measure."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         farm = stack.enter_context(Farm(Path(folder), threads=0, parameters=Path(folder), max_sectors=0))
-        farm.start_manager()
-        assert farm.manager is not None
+        quiet = Path(folder) / "no-looks.toml"
+        quiet.write_text('interval = "1h"\n')
+        farm.start_manager("--alerts", str(quiet))
         url = f"http://127.0.0.1:{farm.manager_port}/rpc/v0"
         home = Path(folder) / "manager"
         share = WORKERS // PROCESSES
@@ -46,16 +47,13 @@ def figures() -> Iterator[Figure]:
         for fleet in fleets:
             assert fleet.stdout is not None
             fleet.stdout.readline()
-        manager = psutil.Process(farm.manager.pid)
-        before = sum(manager.cpu_times()[:2])
-        time.sleep(60)
-        yield Figure(
-            name=f"manager's CPU for the pings of {WORKERS} workers",
-            value=(sum(manager.cpu_times()[:2]) - before) / 60 * 100,
-            unit="% of a core",
-            at_most=5,
-        )
+        yield _load(farm, f"manager's CPU for the pings of {WORKERS} workers", at_most=5)
         yield Figure(name="pings", value=WORKERS / 30, unit="per second")
+        assert farm.manager is not None
+        stop(farm.manager)
+        farm.start_manager()
+        time.sleep(30)  # every worker has pinged again
+        yield _load(farm, f"the same, and the alerts look at all {WORKERS * THREADS} threads every 30 s")
         admin = (home / "token").read_text().strip()
         # As the command lines do it: with their usual time-out, of which workers get a part.
         seconds = units.parse_duration(fleet_options.DEFAULT_TIMEOUT)
@@ -94,6 +92,15 @@ def figures() -> Iterator[Figure]:
                 f"resume --error of the fleet, {HUNG} hang", act(control.Act(verb="resume")), 3, PAUSED_AGAIN_SECONDS
             )
             yield from _death(fleets[0], call("Alerts"))
+
+
+def _load(farm: Farm, name: str, at_most: float | None = None) -> Figure:
+    assert farm.manager is not None
+    manager = psutil.Process(farm.manager.pid)
+    before = sum(manager.cpu_times()[:2])
+    time.sleep(60)
+    share = (sum(manager.cpu_times()[:2]) - before) / 60 * 100
+    return Figure(name=name, value=share, unit="% of a core", at_most=at_most)
 
 
 def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], Any]) -> Iterator[Figure]:

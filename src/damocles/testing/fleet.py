@@ -122,7 +122,7 @@ async def serve(manager_url: str, token: str, workers: range, per_worker: int, i
                 location = Path(f"/{NAME}/{number:03}/store{index:02}")
                 made = MemoryJournal(made_up(number, index, per_worker))
                 everyone.append(
-                    threads.SealingThread(index, location, around, lambda: settings, open_store=_opener(made))
+                    threads.SealingThread(index, location, around, lambda: settings, open_store=opener(made))
                 )
             ours = control.Control(everyone, drain.Drain(base / str(number), gate, everyone), logbook.Logbook())
             service = core.Service(dialects.WORKER)
@@ -137,7 +137,9 @@ async def serve(manager_url: str, token: str, workers: range, per_worker: int, i
         await anyio.sleep_forever()
 
 
-def _opener(book: MemoryJournal) -> Any:
+def opener(book: MemoryJournal) -> Any:
+    """Return what opens a store that has this journal and no files."""
+
     @contextmanager
     def opened(location: Path) -> Iterator[sealing.SealingStore]:
         yield sealing.SealingStore(location, book)  # type: ignore[arg-type]

@@ -24,6 +24,8 @@ LONGEST_LOG_WAIT_SECONDS = 30.0
 # Less than what the command lines leave to workers, so that an act that takes longer still has its answer.
 ABORT_PATIENCE_SECONDS = 2.5
 SETTLING_SECONDS = 0.5
+# With more threads an act answers what it asked of them: to see how a whole fleet goes on takes longer than people wait.
+SETTLED_THREADS = 10
 
 
 class Control:
@@ -99,9 +101,10 @@ class Control:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, text)
         targets = [thread for thread in self._threads.values() if selection.holds(chosen, thread.detail())]
         outcomes: dict[int, control.Outcome] = {}
+        settle = len(targets) <= SETTLED_THREADS
 
         async def do(thread: threads.SealingThread) -> None:
-            outcomes[thread.index] = await self._act(thread, act)
+            outcomes[thread.index] = await self._act(thread, act, settle=settle)
 
         async with anyio.create_task_group() as tasks:
             for thread in targets:
@@ -171,13 +174,13 @@ class Control:
             errors=sum(info.last_error is not None for info in listed),
         )
 
-    async def _act(self, thread: threads.SealingThread, act: control.Act) -> control.Outcome:
+    async def _act(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> control.Outcome:
         info, before = thread.info(), _look(thread)
         match act.verb:
             case "pause":
-                ok, text = await self._pause(thread, act)
+                ok, text = await self._pause(thread, act, settle=settle)
             case "resume":
-                ok, text = await self._resume(thread, act)
+                ok, text = await self._resume(thread, act, settle=settle)
             case _:
                 ok, text = await self._abort(thread, act)
         return control.Outcome(
@@ -190,7 +193,7 @@ class Control:
             text=text,
         )
 
-    async def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+    async def _pause(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> tuple[bool, str]:
         if thread.paused:
             return True, "is paused already"
         running = thread.activity.state == "Running" and thread.activity.pid is not None
@@ -200,10 +203,11 @@ class Control:
             text = "at the end of its running stage" if running else "at once"
         if not act.dry_run:
             thread.pause(now=act.now)
-            await _paused(thread, now=act.now)
+            if settle:
+                await _paused(thread, now=act.now)
         return True, f"pauses {text}"
 
-    async def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+    async def _resume(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> tuple[bool, str]:
         if thread.pausing and not thread.paused and act.state is None:
             if not act.dry_run:
                 thread.resume(None)
@@ -216,7 +220,8 @@ class Control:
             at = act.state or thread.sector.state.value
             if not act.dry_run:
                 thread.resume(act.state)
-                await _resumed(thread)
+                if settle:
+                    await _resumed(thread)
         except threads.ResumeRefused as refusal:
             return False, str(refusal)
         return True, f"goes on from {at}"
@@ -246,7 +251,8 @@ class Control:
 
 def _look(thread: threads.SealingThread) -> str:
     """Say what a thread does and where its sector is."""
-    return f"{thread.activity.state} {thread.sector.state}{', then pauses' if thread.pausing else ''}"
+    then = ", then pauses" if thread.pausing else ", then goes on" if thread.resuming else ""
+    return f"{thread.activity.state} {thread.sector.state}{then}"
 
 
 async def _paused(thread: threads.SealingThread, *, now: bool = False) -> None:

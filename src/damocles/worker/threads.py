@@ -162,6 +162,11 @@ class SealingThread:
         """Whether a pause is asked for and has not come yet."""
         return self._pausing
 
+    @property
+    def resuming(self) -> bool:
+        """Whether `resume` is asked for and has not been heard yet."""
+        return self._resume_wanted is not None
+
     def pause(self, *, now: bool = False) -> bool:
         """Pause at the next boundary; true, since a pause can always be asked for.
 

@@ -1,0 +1,64 @@
+"""An act on the threads of a worker: what it answers, and what it waits for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from damocles.sealing import planner
+from damocles.stores.pieces import PieceStores
+from damocles.testing import fleet
+from damocles.wire import control as wire
+from damocles.worker import control, drain, jobs, logbook, threads, upstream
+
+
+@asynccontextmanager
+async def paused_threads(folder: Path, count: int) -> AsyncIterator[control.Control]:
+    """Yield the control of a worker whose threads are paused at C1Done."""
+    gate = threads.Gate()
+    around = threads.Surroundings(
+        instance="w",
+        manager=upstream.Manager(fleet.ShamManager()),
+        stages=fleet.ShamStages(),  # type: ignore[arg-type]
+        persist_stores={},
+        static_tree_d={},
+        pieces=PieceStores(origin="http://127.0.0.1"),
+        trash_retention_seconds=1e9,
+        gate=gate,
+    )
+    settings = threads.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
+    everyone = [
+        threads.SealingThread(
+            index,
+            folder / str(index),
+            around,
+            lambda: settings,
+            open_store=fleet.opener(fleet.MemoryJournal(fleet.made_up(0, number, 1000))),
+        )
+        for index, number in enumerate(number for number in range(4 * count) if number % 10 != 9 and number % 7 != 6)
+        if index < count
+    ]
+    ours = control.Control(everyone, drain.Drain(folder, gate, everyone), logbook.Logbook())
+    async with anyio.create_task_group() as tasks:
+        for thread in everyone:
+            tasks.start_soon(thread.run)
+        while not all(thread.paused for thread in everyone):
+            await anyio.sleep(0.01)
+        yield ours
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("count", "after"),
+    [(control.SETTLED_THREADS, "Running C1Done"), (control.SETTLED_THREADS + 1, "Paused C1Done, then goes on")],
+)
+async def test_few_threads_are_seen_to_go_on_and_many_are_told_to(tmp_path, count, after):
+    """An answer for a few threads shows what came of it; one for many says what they will do, and they do it."""
+    async with paused_threads(tmp_path, count) as ours:
+        outcomes = await ours.act_on(wire.Selection(all=True), wire.Act(verb="resume"))
+        assert [(True, "Paused C1Done", after)] * count == [(one.ok, one.before, one.after) for one in outcomes]
+        with anyio.fail_after(20):
+            while {info.thread_state.state for info in await ours.list_threads()} != {"Running"}:
+                await anyio.sleep(0.01)
