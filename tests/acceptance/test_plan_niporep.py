@@ -47,6 +47,7 @@ def aggregation_parameters(porep_parameters):
 
 
 @pytest.mark.params
+@pytest.mark.slow
 @pytest.mark.whole
 @pytest.mark.timeout(3700)
 def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, aggregation_parameters):
