@@ -8,7 +8,7 @@ import argparse
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,48 +98,57 @@ def made_up(worker: int, index: int, per_worker: int) -> Sector:
     )
 
 
+def sham_worker(
+    name: str, held: Sequence[Sector], stores: Path, home: Path, manager_url: str
+) -> tuple[control.Control, list[threads.SealingThread]]:
+    """Return the control of a worker and its threads, each with one of the sectors; none runs yet."""
+    settings = threads.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
+    gate = threads.Gate()
+    around = threads.Surroundings(
+        instance=name,
+        manager=upstream.Manager(ShamManager()),
+        stages=ShamStages(),  # type: ignore[arg-type]
+        persist_stores={},
+        static_tree_d={},
+        pieces=PieceStores(origin=manager_url),
+        trash_retention_seconds=1e9,
+        gate=gate,
+    )
+    everyone = [
+        threads.SealingThread(
+            index,
+            stores / f"store{index:02}",
+            around,
+            lambda: settings,
+            open_store=_opener(MemoryJournal(sector)),
+        )
+        for index, sector in enumerate(held)
+    ]
+    return control.Control(everyone, drain.Drain(home, gate, everyone), logbook.Logbook()), everyone
+
+
 async def serve(manager_url: str, token: str, workers: range, per_worker: int, interval_seconds: float) -> None:
     """Serve the fleet until cancelled."""
-    settings = threads.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
     base = Path(tempfile.mkdtemp(prefix="sham-fleet"))
     async with AsyncExitStack() as stack:
         caller = await stack.enter_async_context(client.connect(manager_url, token=token))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         for number in workers:
-            gate = threads.Gate()
-            around = threads.Surroundings(
-                instance=f"{NAME}-{number:03}",
-                manager=upstream.Manager(ShamManager()),
-                stages=ShamStages(),  # type: ignore[arg-type]
-                persist_stores={},
-                static_tree_d={},
-                pieces=PieceStores(origin=manager_url),
-                trash_retention_seconds=1e9,
-                gate=gate,
-            )
-            everyone = []
-            for index in range(per_worker):
-                location = Path(f"/{NAME}/{number:03}/store{index:02}")
-                made = MemoryJournal(made_up(number, index, per_worker))
-                everyone.append(
-                    threads.SealingThread(index, location, around, lambda: settings, open_store=opener(made))
-                )
-            ours = control.Control(everyone, drain.Drain(base / str(number), gate, everyone), logbook.Logbook())
+            held = [made_up(number, index, per_worker) for index in range(per_worker)]
+            name = f"{NAME}-{number:03}"
+            ours, everyone = sham_worker(name, held, Path(f"/{NAME}/{number:03}"), base / str(number), manager_url)
             service = core.Service(dialects.WORKER)
             ours.register(service)
             bound = await stack.enter_async_context(server.serve(worker_app(service), "127.0.0.1", 0))
             for thread in everyone:
                 tasks.start_soon(thread.run)
-            name = around.instance
             tasks.start_soon(ping.run, upstream.Manager(caller), ours, name, str(bound), interval_seconds)
             await anyio.sleep(interval_seconds / len(workers) / 20)  # spread the pings
         print("ready", flush=True)  # noqa: T201, whoever started us waits for it
         await anyio.sleep_forever()
 
 
-def opener(book: MemoryJournal) -> Any:
-    """Return what opens a store that has this journal and no files."""
-
+def _opener(book: MemoryJournal) -> Any:
     @contextmanager
     def opened(location: Path) -> Iterator[sealing.SealingStore]:
         yield sealing.SealingStore(location, book)  # type: ignore[arg-type]

@@ -7,40 +7,17 @@ from pathlib import Path
 import anyio
 import pytest
 
-from damocles.sealing import planner
-from damocles.stores.pieces import PieceStores
 from damocles.testing import fleet
 from damocles.wire import control as wire
-from damocles.worker import control, drain, jobs, logbook, threads, upstream
+from damocles.worker import control
 
 
 @asynccontextmanager
 async def paused_threads(folder: Path, count: int) -> AsyncIterator[control.Control]:
     """Yield the control of a worker whose threads are paused at C1Done."""
-    gate = threads.Gate()
-    around = threads.Surroundings(
-        instance="w",
-        manager=upstream.Manager(fleet.ShamManager()),
-        stages=fleet.ShamStages(),  # type: ignore[arg-type]
-        persist_stores={},
-        static_tree_d={},
-        pieces=PieceStores(origin="http://127.0.0.1"),
-        trash_retention_seconds=1e9,
-        gate=gate,
-    )
-    settings = threads.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
-    everyone = [
-        threads.SealingThread(
-            index,
-            folder / str(index),
-            around,
-            lambda: settings,
-            open_store=fleet.opener(fleet.MemoryJournal(fleet.made_up(0, number, 1000))),
-        )
-        for index, number in enumerate(number for number in range(4 * count) if number % 10 != 9 and number % 7 != 6)
-        if index < count
-    ]
-    ours = control.Control(everyone, drain.Drain(folder, gate, everyone), logbook.Logbook())
+    sectors = (fleet.made_up(0, number, 1000) for number in range(4 * count))
+    held = [sector for sector in sectors if sector.id is not None and sector.paused_at is not None][:count]
+    ours, everyone = fleet.sham_worker("w", held, folder, folder, "http://127.0.0.1")
     async with anyio.create_task_group() as tasks:
         for thread in everyone:
             tasks.start_soon(thread.run)
