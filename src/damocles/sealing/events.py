@@ -294,7 +294,3 @@ class Finalized(ControlEvent, frozen=True):
 
 class Discarded(ControlEvent, frozen=True):
     """The sector was given up, its files are in the trash."""
-
-
-# Not written to the journal: they change nothing that a restart would miss.
-PASSING = (Idle, Wake)

@@ -104,6 +104,11 @@ def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tup
     return after, instructions
 
 
+def is_passing(before: Sector, after: Sector) -> bool:
+    """Tell whether a step changed nothing that a restart would miss, so that it needs no record."""
+    return before == msgspec.structs.replace(after, idles=before.idles, retry_at=before.retry_at)
+
+
 def _step(
     plan: plans.Plan, sector: Sector, event: events.Event, limits: Limits, now: float
 ) -> tuple[Sector, tuple[Instruction, ...]]:
@@ -224,11 +229,11 @@ def _fail(
 
 
 def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
-    """Ask again soon, and after some refusals in a row at the pace of `seal_interval`."""
+    """Ask again soon, and after some refusals in a row at the pace of `seal_interval`; a refusal is an answer."""
     if sector.idles < limits.request_task_max_retries:
-        waiting = msgspec.structs.replace(sector, idles=sector.idles + 1)
+        waiting = msgspec.structs.replace(sector, idles=sector.idles + 1, **_WELL)
         return waiting, (Wait(limits.recover_interval_seconds, why),)
-    resting = msgspec.structs.replace(sector, idles=0)
+    resting = msgspec.structs.replace(sector, idles=0, **_WELL)
     return resting, (Wait(limits.seal_interval_seconds, why),)
 
 

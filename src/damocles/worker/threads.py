@@ -308,7 +308,7 @@ class SealingThread:
                 event = events.Wake()
                 continue
             try:
-                if not isinstance(event, events.PASSING) and after != before:
+                if not planner.is_passing(before, after):
                     await anyio.to_thread.run_sync(
                         lambda: store.journal.record(before, event, after, at=now, seconds=seconds)  # noqa: B023
                     )

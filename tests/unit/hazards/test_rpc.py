@@ -63,3 +63,17 @@ async def test_a_failure_that_is_over_is_forgotten_over_a_restart_too(scene: Sce
     found = scene.recorded()
     assert (State.PCSubmitted, 0, None) == (found.state, found.retries, found.last_error)
     assert 1 == [entry.event for entry in journal.read(scene.location)].count("Later")
+
+
+async def test_a_failure_before_a_wait_for_deals_is_forgotten_likewise(scene: Scene) -> None:
+    """That there are no deals yet is an answer too; waiting on leaves no further line."""
+    scene.option(enable_deals=True, disable_cc=True)
+    scene.caller.answers["AcquireDeals"] = [None]
+    scene.holds(
+        sector_in(State.Allocated, deals=None, pieces=None, retries=2, last_error="temporary: connection refused")
+    )
+    async with scene.running():
+        await until(lambda: len(scene.asked("AcquireDeals")) >= 5)
+    found = scene.recorded()
+    assert (State.Allocated, 0, None) == (found.state, found.retries, found.last_error)
+    assert 1 == [entry.event for entry in journal.read(scene.location)].count("Idle")

@@ -228,6 +228,16 @@ def test_an_idle_thread_asks_thrice_and_then_rests():
     assert waits == [60, 60, 60, 30, 60]
 
 
+def test_waiting_for_deals_gives_the_retry_budget_back():
+    """That there are no deals is an answer: failures before it are over, however long the sector waits."""
+    sector = at(State.Allocated)
+    for _ in range(LIMITS.max_retries + 2):
+        sector, todo = feed(sector, events.Failed("Temporary", "connection refused"))
+        assert isinstance(todo[-1], planner.Wait)
+        sector, _ = feed(sector, events.Wake(), events.Idle("deals (disable_cc)"))
+        assert (0, None, None) == (sector.retries, sector.retry_at, sector.last_error)
+
+
 def test_an_idle_thread_says_what_it_waits_for():
     """The handler knows what the manager has not."""
     _, todo = feed(Sector(plan="sealer"), events.Idle("deals (disable_cc)"))
