@@ -46,14 +46,17 @@ async def generate_post(job: Job) -> events.Event:
 
 async def submit_post(job: Job) -> events.Event:
     """Hand in the result, again and again until the manager has it: it is kept as long as the worker lives."""
-    sector = job.sector
-    assert sector.post is not None
+    post, error = job.sector.post, job.sector.post_error
+    assert post is not None
     try:
-        known = await job.manager.finish_post(sector.post.id, sector.post_output, sector.post_error or "")
+        if error is not None:
+            known = await job.manager.fail_post(post.id, job.worker, error)
+        else:
+            known = await job.manager.finish_post(post.id, job.sector.post_output)
     except failures.Failure as failure:
         return events.Later(RESEND_SECONDS, f"the manager to take the window PoSt ({failure})")
     if not known:
-        log.warning("the manager does not know the window PoSt any more", job=sector.post.id)
+        log.warning("the manager does not want the window PoSt from us any more", job=post.id)
     return events.Finish()
 
 

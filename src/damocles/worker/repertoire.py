@@ -27,7 +27,7 @@ HANDLERS: Mapping[str, handlers.Handler] = {
 }
 
 
-async def tell_given_up(manager: upstream.Manager, sector: Sector, reason: str) -> None:
+async def tell_given_up(manager: upstream.Manager, worker: str, sector: Sector, reason: str) -> None:
     """Tell the manager that a sector is given up; telling it twice is no harm.
 
     A sector that was to be unsealed is as good as before: the manager hears that the piece will not come, and gets the
@@ -38,7 +38,7 @@ async def tell_given_up(manager: upstream.Manager, sector: Sector, reason: str) 
         failures.Temporary: The proof is on its way, or the manager cannot be reached.
     """
     if sector.post is not None:
-        await manager.finish_post(sector.post.id, None, reason)
+        await manager.fail_post(sector.post.id, worker, reason)
         return
     assert sector.id is not None
     if sector.unseal_piece is not None:

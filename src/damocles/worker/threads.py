@@ -528,7 +528,7 @@ class SealingThread:
         self._show("Running", "giving up")
         log.warning("sector given up", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
-            await self._tell(partial(repertoire.tell_given_up, self._manager, sector, reason))
+            await self._tell(partial(repertoire.tell_given_up, self._manager, self.around.instance, sector, reason))
 
         def away() -> None:
             moved = store.discard(str(sector.job_id))

@@ -308,9 +308,17 @@ class Manager:
         """Tell that we are at a window PoSt; false if it is not ours any more."""
         return await self._is_known("WdPoStHeartbeatJobs", [job], worker)
 
-    async def finish_post(self, job: str, output: wdpost.Output | None, error: str) -> bool:
-        """Hand in a window PoSt, or why there is none; false if the manager does not know it any more."""
-        return await self._is_known("WdPoStFinishJob", job, output, error)
+    async def finish_post(self, job: str, output: wdpost.Output | None) -> bool:
+        """Hand in a window PoSt; false if the manager does not know it any more."""
+        return await self._is_known("WdPoStFinishJob", job, output, "")
+
+    async def fail_post(self, job: str, worker: str, error: str) -> bool:
+        """Say why there is no window PoSt; false if it is not ours any more.
+
+        A proof is good whoever sends it, and faults say who names them. An error does not: from a worker that was given
+        up it would cost the present one its try. So a heartbeat asks first whose the job is.
+        """
+        return await self.heartbeat_post(job, worker) and await self._is_known("WdPoStFinishJob", job, None, error)
 
     async def _is_known(self, method: str, *params: Any) -> bool:
         try:

@@ -123,9 +123,16 @@ async def test_a_proof_that_fails_is_told(proving: Bench, kind: Callable[[str], 
 )
 async def test_the_result_is_handed_in(bench: Bench, fields: dict[str, object], params: list[object]) -> None:
     """Either the output or the error."""
-    bench.caller.answers["WdPoStFinishJob"] = [None]
+    bench.caller.answers |= {"WdPoStFinishJob": [None], "WdPoStHeartbeatJobs": [None]}
     assert events.Finish() == await handlers_wdpost.submit_post(bench.job(at_work(**fields)))
     assert ("Venus.WdPoStFinishJob", params) == bench.caller.asked[-1]
+
+
+async def test_an_error_is_told_only_while_the_job_is_ours(bench: Bench) -> None:
+    """An error does not say who sends it: from a worker that lost its lease it would end the try of the present one."""
+    bench.caller.answers |= {"WdPoStHeartbeatJobs": [errors.RpcError(1, "key not found")]}
+    assert events.Finish() == await handlers_wdpost.submit_post(bench.job(at_work(post_error="no GPU")))
+    assert [("Venus.WdPoStHeartbeatJobs", [["job-1"], "worker-1"])] == bench.caller.asked
 
 
 async def test_the_result_is_kept_until_the_manager_has_it(bench: Bench) -> None:
