@@ -23,9 +23,16 @@ def test_every_invariant_holds_in_every_seed(first):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("plant", "symptom"), [("lazy-disk", "went back"), ("stale-ok", "was taken under attempt")])
+@pytest.mark.parametrize(
+    ("plant", "symptom"),
+    [
+        ("lazy-disk", "went back"),
+        ("lazy-copies", "its replica is not in the persist store"),
+        ("stale-ok", "was taken under attempt"),
+    ],
+)
 def test_a_planted_bug_is_found(plant, symptom):
-    """A forgotten sync and a manager that takes stale calls each break an invariant within 60 seeds."""
+    """Forgotten syncs of records and of copies, and a manager that takes stale calls, break invariants within 60 seeds."""
     for seed in range(60):
         lines = simulation.violations(seed, simulation.PLANTS[plant])
         if any(symptom in line for line in lines):

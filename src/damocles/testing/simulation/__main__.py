@@ -1,7 +1,7 @@
 """Run seeds: `python -m damocles.testing.simulation --seeds 200`; exit code 1 if an invariant broke.
 
-`--seed N` runs one and tells its story. `--plant lazy-disk` forgets to sync every third record, `--plant stale-ok` lets the
-manager take calls under old attempts: both have to be found.
+`--seed N` runs one and tells its story. `--plant lazy-disk` forgets to sync every third record, `--plant lazy-copies` to
+sync the names of copies, `--plant stale-ok` lets the manager take calls under old attempts: all have to be found.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from damocles.testing.simulation import disks, world
 PLANTS = {
     "nothing": world.Options(),
     "lazy-disk": world.Options(lazy_disk=True),
+    "lazy-copies": world.Options(lazy_copies=True),
     "stale-ok": world.Options(stale_ok=True),
 }
 

@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ class ShamVerifier:
 class ShamStages:
     """Stands for `stages.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still.
 
-    `data` returns the working files of a lane's store and whether its disk is full.
+    `data` returns the working files of a lane's store and whether its disk is full. `lazy` forgets to sync the names of
+    copies before it answers (a planted bug).
     """
 
     def __init__(
@@ -82,22 +84,27 @@ class ShamStages:
         frozen: Callable[[], anyio.Event],
         dies: Callable[[], bool],
         data: Callable[[int], tuple[Path, bool]],
+        *,
+        lazy: bool = False,
     ) -> None:
         self._dice = dice
         self._frozen = frozen
         self._dies = dies
         self._data = data
-        self._unsynced: dict[int, list[Path]] = {}  # by lane
+        self._lazy = lazy
+        self._undo: dict[int, list[Callable[[], None]]] = {}  # by lane: what a power cut does
+        self._forgotten: list[Callable[[], None]] = []
 
     def power_cut(self) -> None:
-        """Lose half of every file that a stage has written which has not answered yet."""
-        for lane in list(self._unsynced):
-            self._tear(lane)
+        """Lose what stages have done which have not answered yet: half of what they wrote, and names that they gave."""
+        for lane in list(self._undo):
+            self._lose(lane)
+        while self._forgotten:
+            self._forgotten.pop()()
 
-    def _tear(self, lane: int) -> None:
-        for path in self._unsynced.pop(lane):
-            if path.exists():
-                os.truncate(path, path.stat().st_size // 2)
+    def _lose(self, lane: int) -> None:
+        for undo in self._undo.pop(lane):
+            undo()
 
     async def run(
         self, stage: str, task: Any, *, lane: int, on_status: Callable[[executor.Status], None], **_: Any
@@ -108,18 +115,28 @@ class ShamStages:
         if self._dies():
             raise errors.StageDied(stage, "sham child died", 1)
         data, is_full = self._data(lane)
-        before = _stamps(data)
+        # A copy is synced before it gets its name, so that only the name can be lost, in persist stores and elsewhere.
+        targets = [Path(str(route.dest["uri"])) for route in task.routes] if stage == "transfer" else []
+        before, named_before = _stamps(data), {path: _content(path) for path in targets}
         try:
             result = getattr(self, f"_{stage}")(task)
         except (OSError, fences.Overtaken) as error:
             raise errors.StageFailed(stage, str(error)) from error
-        self._unsynced[lane] = [path for path, stamp in _stamps(data).items() if before.get(path) != stamp]
-        if is_full and self._unsynced[lane]:
-            self._tear(lane)
+        written = [
+            path for path, stamp in _stamps(data).items() if before.get(path) != stamp and path not in named_before
+        ]
+        self._undo[lane] = [
+            *(partial(_tear, path) for path in written),
+            *(partial(_unname, path, _identity(path), content) for path, content in named_before.items()),
+        ]
+        if is_full and any(path.is_relative_to(data) for path in (*written, *targets)):
+            self._lose(lane)
             raise errors.StageFailed(stage, "No space left on device (simulated)")
         await anyio.sleep(self._dice.expovariate(1 / 5))
         await self._frozen().wait()
-        self._unsynced.pop(lane, None)
+        done = self._undo.pop(lane, [])
+        if self._lazy and targets:
+            self._forgotten += done
         return result
 
     def _add_pieces(self, task: tasks.AddPieces) -> list[tasks.PieceInfo]:
@@ -221,6 +238,27 @@ class ShamStages:
 
 
 _ONE = b"\1"
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    return ((found := path.lstat()).st_ino, found.st_mtime_ns) if path.exists() else None
+
+
+def _tear(path: Path) -> None:
+    if path.exists():
+        os.truncate(path, path.stat().st_size // 2)
+
+
+def _unname(path: Path, put: tuple[int, int] | None, before: bytes | None) -> None:
+    """Take a name back, unless it was given to another file meanwhile."""
+    if put is not None and _identity(path) == put:
+        path.unlink()
+        if before is not None:
+            path.write_bytes(before)
 
 
 def _stamps(data: Path) -> dict[Path, tuple[int, int]]:

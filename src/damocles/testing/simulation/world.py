@@ -55,7 +55,7 @@ LANDED_OTHERWISE = "on chain already, with other content"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a world is made of; `lazy_disk` and `stale_ok` plant bugs that the invariants have to find."""
+    """What a world is made of; `lazy_disk`, `lazy_copies`, `stale_ok` plant bugs that the invariants have to find."""
 
     machines: int = 2
     threads: int = 2
@@ -67,6 +67,7 @@ class Options:
     faults: int = 18
     loss: float = 0.03  # of a request, of an answer, of a single delivery
     lazy_disk: bool = False
+    lazy_copies: bool = False
     stale_ok: bool = False
 
 
@@ -247,7 +248,11 @@ class World:
                 machine.generation += 1
                 generation = machine.generation
                 machine.stages = sham.ShamStages(
-                    self.dice, lambda: machine.thawed, self._unlucky, partial(self._data, machine)
+                    self.dice,
+                    lambda: machine.thawed,
+                    self._unlucky,
+                    partial(self._data, machine),
+                    lazy=self.options.lazy_copies,
                 )
                 manager = upstream.Manager(Line(self, machine))  # type: ignore[arg-type]
                 around = threads.Surroundings(
