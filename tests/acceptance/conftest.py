@@ -41,6 +41,24 @@ def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[
 
 
 @pytest.fixture(scope="session")
+def aggregation_parameters(porep_parameters: list[Path]) -> None:
+    """Skip what makes or verifies an aggregate if the file that it takes is not there."""
+    file = PARAMETER_CACHE / native.srs_name()
+    if not file.exists():
+        pytest.skip(f"{PARAMETER_CACHE} lacks {file.name}: run `make params`")
+
+
+@pytest.fixture(scope="session")
+def aggregate_made(tmp_path_factory: pytest.TempPathFactory, aggregation_parameters: None) -> Path:
+    """Return a farm's folder whose worker was killed when it had proven sector 1 without an interactive seed."""
+    base = tmp_path_factory.mktemp("aggregate-made")
+    with Farm(base, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
+        plan_farms.start_manager(f, "--non-interactive")
+        plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.AGGREGATING_SECONDS)
+    return base
+
+
+@pytest.fixture(scope="session")
 def proven(tmp_path_factory: pytest.TempPathFactory, proof_made: Path) -> Path:
     """Return a farm's folder whose sector 1 is proven and without deals."""
     base = tmp_path_factory.mktemp("proven")

@@ -115,16 +115,27 @@ def from_the_proof_on(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     """Submit a proof that is made, and finish."""
     template: Path = get("proof_made")
     with plan_farms.going_on(template, base, "sealer", with_store=True, max_sectors=1, seal_interval="1s") as f:
+        yield Run(f, event(f, "Finalized"), lambda: proven_once(f, template))
 
-        def check() -> None:
-            assert 1 == f.events(0).count("C2")
-            (row,) = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
-            assert row["Proof"] is not None
-            assert row["AbortReason"] == ""
-            before, after = (plan_farms.files(folder, "sealed", "cache") for folder in (template, base))
-            assert before == after
 
-        yield Run(f, event(f, "Finalized"), check)
+@contextmanager
+def from_the_aggregate_on(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
+    """Submit a proof without an interactive seed that is made, and finish."""
+    template: Path = get("aggregate_made")
+    with plan_farms.going_on(
+        template, base, "niporep", "--non-interactive", with_store=True, max_sectors=1, seal_interval="1s"
+    ) as f:
+        yield Run(f, event(f, "Finalized"), lambda: proven_once(f, template))
+
+
+def proven_once(f: Farm, template: Path) -> None:
+    """The proof was made once and taken, and the persisted files are those from before."""
+    assert 1 == f.events(0).count("C2")
+    (row,) = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
+    assert row["Proof"] is not None
+    assert row["AbortReason"] == ""
+    before, after = (plan_farms.files(folder, "sealed", "cache") for folder in (template, f.base))
+    assert before == after
 
 
 @contextmanager
@@ -304,4 +315,5 @@ SCENARIOS = {
     "rebuild of a plain sector": rebuild_plain,
     "giving up": giving_up,
     "unseal of an upgraded sector": unseal_upgraded,
+    "niporep from its proof on": from_the_aggregate_on,
 }

@@ -21,6 +21,7 @@ from damocles.wire.sectors import SectorID
 SECTOR = SectorID(MINER, 1)
 PROOF = "StackedDrg2KiBV1_1"
 PROVING_SECONDS = 1200.0  # at most: a C2 takes a minute of two cores that have nothing else to do
+AGGREGATING_SECONDS = 3600.0  # thirteen circuits
 _KEPT = ("manager", "persist", "deals")
 
 
@@ -40,7 +41,9 @@ def start_manager(f: Farm, *options: str) -> None:
 
 
 @contextmanager
-def going_on(template: Path, base: Path, plan: str, *, with_store: bool = False, **fields: Any) -> Iterator[Farm]:
+def going_on(
+    template: Path, base: Path, plan: str, *manager: str, with_store: bool = False, **fields: Any
+) -> Iterator[Farm]:
     """Yield a farm with a copy of another one's manager and files, its manager running, and a fresh thread for a plan.
 
     With `with_store` the thread has a copy of the other one's sealing store instead, and goes on with its sector.
@@ -53,7 +56,7 @@ def going_on(template: Path, base: Path, plan: str, *, with_store: bool = False,
         if with_store:
             shutil.rmtree(f.stores[0])
             shutil.copytree(template / f.stores[0].name, f.stores[0], symlinks=True)
-        start_manager(f)
+        start_manager(f, *manager)
         yield f
 
 

@@ -38,14 +38,6 @@ def test_commitments_are_those_of_the_bare_library(tmp_path, no_parameters):
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
 
 
-@pytest.fixture
-def aggregation_parameters(porep_parameters):
-    """Skip what makes or verifies an aggregate if the file that it takes is not there."""
-    file = farm.PARAMETER_CACHE / native.srs_name()
-    if not file.exists():
-        pytest.skip(f"{farm.PARAMETER_CACHE} lacks {file.name}: run `make params`")
-
-
 @pytest.mark.params
 @pytest.mark.slow
 @pytest.mark.whole
@@ -55,7 +47,9 @@ def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, aggregation_pa
     with Farm(tmp_path, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
         plan_farms.start_manager(f, "--non-interactive")
         f.start_worker()
-        farm.wait_until(lambda: {"C2", "Failed"} & set(f.events(0)), "the aggregate is made", 3600)
+        farm.wait_until(
+            lambda: {"C2", "Failed"} & set(f.events(0)), "the aggregate is made", plan_farms.AGGREGATING_SECONDS
+        )
         plan_farms.finished(f)
         assert 1 == f.events(0).count("C2")
         record = plan_farms.record(f)

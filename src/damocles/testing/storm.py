@@ -52,14 +52,15 @@ FAMILIES = {
     "child's disk breaks": Family(["sync:*", "rename.*"], action="eio"),
     "manager's disk breaks": Family(["database.*"], "manager", action="eio"),
     "handlers break": Family(["handler.*"], action="raise"),
+    "child hangs": Family(["stage.*"], action="hang"),
 }
 
 
 def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds: float) -> list[str]:
     """Run until `done`, with each point of the family striking once; return the names of the points that struck.
 
-    Killed daemons are started again, threads that paused for an injected error are resumed. At the end the worker is
-    stopped and the manager runs without failpoints. `marks` is a folder to be made.
+    Killed daemons are started again, threads that paused for an injected error are resumed, a stage that hangs is ended by a
+    pause. At the end the worker is stopped and the manager runs without failpoints. `marks` is a folder to be made.
     """
     marks.mkdir()
     armed = {
@@ -71,7 +72,7 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
         farm.stop(f.manager)
         f.launch_manager(**env["manager"])
     f.start_worker(wait=False, **env["worker"])
-    deadline, look = time.monotonic() + seconds, time.monotonic()
+    deadline, look, hung = time.monotonic() + seconds, time.monotonic(), 0
     while not done():
         if time.monotonic() > deadline:
             struck = "\n".join(sorted(path.name for path in marks.iterdir()))
@@ -82,6 +83,8 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
         if _died(f, f.worker, family):
             f.start_worker(wait=False, **env["worker"])
         if time.monotonic() > look:
+            if family.action == "hang" and len(list(marks.iterdir())) > hung:
+                hung += _pause(f)
             _resume(f)
             look = time.monotonic() + _LOOK_SECONDS
         time.sleep(_POLL_SECONDS)
@@ -101,6 +104,16 @@ def _died(f: Farm, process: "subprocess.Popen[bytes] | None", family: Family) ->
         msg = f"a daemon ended with {ended} instead of dying\n{f.logs()}"
         raise AssertionError(msg)
     return ended is not None
+
+
+def _pause(f: Farm) -> bool:
+    """Pause at once, which kills the processes of running stages, as an operator would who sees that one stands still."""
+    try:
+        with f.worker_client() as worker:
+            worker.call("Damocles.ActOn", [{"all": True}, {"verb": "pause", "now": True}])
+    except (errors.CallError, OSError):
+        return False  # the next look does it
+    return True
 
 
 def _resume(f: Farm) -> None:
