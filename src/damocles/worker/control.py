@@ -5,7 +5,7 @@ or the files do not allow is refused with code -32602, where the original accept
 (`wire.control`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import anyio
 import anyio.to_thread
@@ -61,7 +61,7 @@ class Control:
         """Pause a thread at its next boundary."""
         thread = self._find(index)
         asked = thread.pause()
-        await _paused(thread)
+        await _settled(thread, control.Act(verb="pause"))
         return asked
 
     async def resume(self, index: int, state: str | None = None) -> bool:
@@ -72,7 +72,7 @@ class Control:
         except threads.ResumeRefused as refusal:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
         if resumed:
-            await _resumed(thread)
+            await _settled(thread, control.Act(verb="resume"))
         return resumed
 
     async def version(self) -> str:
@@ -176,13 +176,12 @@ class Control:
 
     async def _act(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> control.Outcome:
         info, before = thread.info(), _look(thread)
-        match act.verb:
-            case "pause":
-                ok, text = await self._pause(thread, act, settle=settle)
-            case "resume":
-                ok, text = await self._resume(thread, act, settle=settle)
-            case _:
-                ok, text = await self._abort(thread, act)
+        if act.verb == "abort":
+            ok, text = await self._abort(thread, act)
+        else:
+            ok, text = self._pause(thread, act) if act.verb == "pause" else self._resume(thread, act)
+            if ok and settle and not act.dry_run:
+                await _settled(thread, act)
         return control.Outcome(
             index=thread.index,
             sector=info.job_id,
@@ -193,7 +192,7 @@ class Control:
             text=text,
         )
 
-    async def _pause(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> tuple[bool, str]:
+    def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.paused:
             return True, "is paused already"
         running = thread.activity.state == "Running" and thread.activity.pid is not None
@@ -203,11 +202,9 @@ class Control:
             text = "at the end of its running stage" if running else "at once"
         if not act.dry_run:
             thread.pause(now=act.now)
-            if settle:
-                await _paused(thread, now=act.now)
         return True, f"pauses {text}"
 
-    async def _resume(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> tuple[bool, str]:
+    def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.pausing and not thread.paused and act.state is None:
             if not act.dry_run:
                 thread.resume(None)
@@ -220,8 +217,6 @@ class Control:
             at = act.state or thread.sector.state.value
             if not act.dry_run:
                 thread.resume(act.state)
-                if settle:
-                    await _resumed(thread)
         except threads.ResumeRefused as refusal:
             return False, str(refusal)
         return True, f"goes on from {at}"
@@ -255,21 +250,14 @@ def _look(thread: threads.SealingThread) -> str:
     return f"{thread.activity.state} {thread.sector.state}{then}"
 
 
-async def _paused(thread: threads.SealingThread, *, now: bool = False) -> None:
-    """Wait a moment for a pause, so that the answer shows it; not where a stage must end first."""
+async def _settled(thread: threads.SealingThread, act: control.Act) -> None:
+    """Wait a moment until what was asked for shows, so that the answer has it; not where a stage must end first."""
 
     def is_over() -> bool:
-        return thread.paused or (thread.activity.pid is not None and not now)
+        if act.verb == "pause":
+            return thread.paused or (thread.activity.pid is not None and not act.now)
+        return thread.activity.state != "Paused"
 
-    await _settled(thread, is_over)
-
-
-async def _resumed(thread: threads.SealingThread) -> None:
-    """Wait a moment until a thread has gone on."""
-    await _settled(thread, lambda: thread.activity.state != "Paused")
-
-
-async def _settled(thread: threads.SealingThread, is_over: Callable[[], bool]) -> None:
     with anyio.move_on_after(SETTLING_SECONDS):
         while not is_over():
             await thread.moved()
