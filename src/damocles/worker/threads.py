@@ -1,6 +1,6 @@
 """A sealing thread: carries out what the planner says for one store, until it is told to stop.
 
-The thread's only state of its own is what it is doing at the moment (`Activity`); everything that must survive is in
+The thread's only state of its own is what it is doing at the moment (its `Display`); everything that must survive is in
 the sector, and the sector is in the journal before anything follows from it. Requests from people (`pause`, `resume`,
 `stop`) never wait for the thread: they leave a mark and wake it up.
 """
@@ -9,7 +9,7 @@ import platform
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,15 +23,14 @@ from damocles import failpoints
 from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stages import errors as stage_errors
-from damocles.stages import executor, protocol
+from damocles.stages import executor
 from damocles.stores import journal, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
-from damocles.worker import heartbeats, jobs, repertoire, reports, room, upstream
+from damocles.worker import display, heartbeats, jobs, repertoire, reports, room, stage_runs, upstream
 
 T = TypeVar("T")
 
@@ -70,23 +69,7 @@ class Surroundings:
     pieces: PieceStores
     trash_retention_seconds: float
     gate: Gate = field(default_factory=Gate)
-    observe: Callable[[str, float, bool], None] | None = None  # hears of a stage's end: seconds, whether it failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activity:
-    """What a thread does right now, and since when (unix seconds).
-
-    `state` is one of the wire's thread states; `what` says what a Waiting or Idle thread waits for, or which processor
-    a Running one uses.
-    """
-
-    state: str
-    since: float
-    what: str | None = None
-    pid: int | None = None
-    until: float | None = None
-    progress: control.Progress | None = None
+    observe: stage_runs.Observe | None = None
 
 
 @contextmanager
@@ -118,7 +101,6 @@ class SealingThread:
     open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = opened
     plan: str = "sealer"  # shown until the settings can be read
     sector: Sector = field(init=False)
-    activity: Activity = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
 
     def __post_init__(self) -> None:
@@ -128,17 +110,15 @@ class SealingThread:
             # `run` says what is wrong and waits; the other threads work meanwhile.
             self._now = Settings(plan=self.plan, options=jobs.Options(), limits=planner.Limits())
         self.sector = Sector(plan=self._now.plan)
-        self.activity = Activity(state="Idle", since=self.clock())
+        self._display = display.Display(self.clock)
+        self._runs = stage_runs.StageRuns(self.around.stages, self.index, self._display, self.around.observe)
         self._unread: str | None = None  # why the settings could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
-        self._calling: control.Waiting | None = None  # for the manager
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # of the sector; applied at the next boundary
         self._pausing = False  # likewise, but of the thread: where the sector is over, after its end
         self._resume_wanted: events.Resume | None = None
-        self._waited_seconds = 0.0
-        self._wait_began: float | None = None
         self._stopping = False
         self._holding = False
         self._handler: anyio.CancelScope | None = None  # of the handler that runs
@@ -151,6 +131,11 @@ class SealingThread:
         )
 
     # Requests: called from the control API, never block.
+
+    @property
+    def activity(self) -> display.Activity:
+        """What the thread does right now."""
+        return self._display.now
 
     @property
     def paused(self) -> bool:
@@ -228,7 +213,7 @@ class SealingThread:
         elif doing.state == "Paused":
             waiting = control.Waiting("resume", doing.since)
         else:
-            waiting = self._calling
+            waiting = self._display.calling
         # After a failure the sector counts the attempt that comes next; as in the history, the one that failed is shown.
         has_failed = sector.last_error is not None and (sector.paused_at or sector.retry_at) is not None
         return control.ThreadDetail(
@@ -262,7 +247,7 @@ class SealingThread:
             tasks.cancel_scope.cancel()
 
     async def _run(self) -> None:
-        upstream.CALLING.set(self._on_call)  # not for reports and heartbeats, which go on beside
+        upstream.CALLING.set(self._display.show_call)  # not for reports and heartbeats, which go on beside
         while (broken := self._reload_settings()) is not None:
             await self._out_of_order(broken)
         with ExitStack() as stack:
@@ -289,10 +274,10 @@ class SealingThread:
                 action = await self._apply(store, events.Pause(), None)
             if self._stopping:
                 raise _Stopped
-            began, self._waited_seconds = time.monotonic(), 0.0
+            began, waited_before = time.monotonic(), self._runs.waited_seconds
             event = await self._outcome(store, action)
             # How long a slot was waited for says nothing about the stage.
-            worked_seconds = time.monotonic() - began - self._waited_seconds
+            worked_seconds = time.monotonic() - began - (self._runs.waited_seconds - waited_before)
             seconds = worked_seconds if isinstance(action, planner.Execute) else None
 
     async def _apply(self, store: sealing.SealingStore, event: events.Event, seconds: float | None) -> planner.Action:
@@ -345,7 +330,7 @@ class SealingThread:
         """Carry out an action and return the event that ends it."""
         gate = self.around.gate
         if gate.unready is not None and not isinstance(action, planner.Wait | planner.Hold):
-            self._show("Waiting", gate.unready)
+            self._display.show("Waiting", gate.unready)
             await self._nudged(lambda: gate.unready is None or self._is_asked_during(action))
             return events.Wake()
         match action:
@@ -355,7 +340,7 @@ class SealingThread:
                     if self.sector.job_id is None and self.sector.plan != self._now.plan:
                         return events.Wake()  # what was to be done is a step of the plan from before
                 if self.sector.job_id is None and gate.closed:
-                    self._show("Idle", gate.why)
+                    self._display.show("Idle", gate.why)
                     await self._nudged(lambda: not gate.closed or self._is_asked_during(action))
                     return events.Wake()
                 if self.sector.state is State.Empty and (lacking := await self._lacking()) is not None:
@@ -366,7 +351,7 @@ class SealingThread:
                         return claimed
                 return await self._execute(store, does)
             case planner.Wait(seconds, why):
-                self._show("Idle", why, until=self.clock() + seconds)
+                self._display.show("Idle", why, until=self.clock() + seconds)
                 with anyio.move_on_after(seconds):
                     await self._nudged(lambda: self._is_asked_during(action))
                 return events.Wake()
@@ -382,7 +367,7 @@ class SealingThread:
 
         Without an answer the work goes on: stages harm nobody, and calls are held back until the claim is granted.
         """
-        self._show("Running", "claiming the sector")
+        self._display.show("Running", "claiming the sector")
         try:
             with anyio.fail_after(CLAIM_TIMEOUT_SECONDS):
                 attempt = await self._take(sector)
@@ -405,7 +390,7 @@ class SealingThread:
         )
 
     async def _execute(self, store: sealing.SealingStore, does: str) -> events.Event:
-        self._show("Running")
+        self._display.show("Running")
         sector = self.sector
         lacks = [name for name in planner.PLANS[sector.plan].steps[sector.state].needs if getattr(sector, name) is None]
         if lacks:
@@ -441,48 +426,10 @@ class SealingThread:
     async def _run_stage(self, stage: str, task: msgspec.Struct) -> Any:
         if self._stopping:
             raise _Stopped
-        began, waited_before = time.monotonic(), self._waited_seconds
-
-        def ended(*, failed: bool) -> None:
-            if self.around.observe is not None:
-                waited_seconds = self._waited_seconds - waited_before
-                self.around.observe(stage, time.monotonic() - began - waited_seconds, failed)
-
-        try:
-            output = await self.around.stages.run(
-                stage, task, lane=self.index, on_status=self._on_status, on_progress=self._on_progress
-            )
-        except (stage_errors.StageDied, stage_errors.ChildNotReady) as error:
-            ended(failed=True)
-            # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
-            raise failures.Temporary(str(error)) from error
-        except stage_errors.StageFailed as error:
-            ended(failed=True)
-            raise failures.Permanent(str(error)) from error
-        else:
-            ended(failed=False)
-            return output
-        finally:
-            self._wait_began = None
-            self._show("Running")
-
-    def _on_call(self, method: str | None) -> None:
-        self._calling = control.Waiting(f"an answer of the manager to {method}", self.clock()) if method else None
-
-    def _on_status(self, status: executor.Status) -> None:
-        if status.state == "waiting":
-            self._wait_began = self._wait_began or time.monotonic()
-        elif self._wait_began is not None:
-            self._waited_seconds += time.monotonic() - self._wait_began
-            self._wait_began = None
-        self._show(status.state.capitalize(), status.what, status.pid)
-
-    def _on_progress(self, progress: protocol.Progress) -> None:
-        self.activity = replace(self.activity, progress=control.Progress(progress.done, progress.total, progress.unit))
+        return await self._runs.run(stage, task)
 
     async def _hold(self) -> events.Event:
-        paused_at = self.sector.paused_at
-        self.activity = Activity(state="Paused", since=paused_at if paused_at is not None else self.clock())
+        self._display.show_paused(self.sector.paused_at)
         self._holding = True
         try:
             await self._nudged(lambda: self._resume_wanted is not None or self._asked is not None)
@@ -507,7 +454,7 @@ class SealingThread:
         """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
         log.error("thread out of order, waiting for resume", failure=failure.text)
         self.trouble = failure.text
-        self.activity = Activity(state="Paused", since=self.clock())
+        self._display.show_paused()
         self._holding = True
         asked = self._asked  # what is asked for later, an abort for example, is a reason to try again
         try:
@@ -517,7 +464,7 @@ class SealingThread:
             self._resume_wanted, self.trouble = None, None
 
     async def _finalize(self, store: sealing.SealingStore) -> events.Event:
-        self._show("Running", "finalizing")
+        self._display.show("Running", "finalizing")
         if (identity := self.sector.id) is not None:
             await self._tell(partial(self._manager.report_finalized, identity))
         # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
@@ -525,7 +472,7 @@ class SealingThread:
 
     async def _discard(self, store: sealing.SealingStore, reason: str, *, tell_manager: bool) -> events.Event:
         sector = self.sector
-        self._show("Running", "giving up")
+        self._display.show("Running", "giving up")
         log.warning("sector given up", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
             await self._tell(partial(repertoire.tell_given_up, self._manager, self.around.instance, sector, reason))
@@ -618,14 +565,6 @@ class SealingThread:
         """Say what the store lacks for another sector, or `None` if one fits."""
         allowed = self._now.options.allowed_proofs
         return await anyio.to_thread.run_sync(room.lacking, self._now.plan, allowed, self.location)
-
-    def _show(self, state: str, what: str | None = None, pid: int | None = None, until: float | None = None) -> None:
-        now = self.activity
-        # Polls that follow each other are one wait: it began with the first of them.
-        same = now.state == state and now.what == what
-        self.activity = Activity(
-            state=state, since=now.since if same else self.clock(), what=what, pid=pid, until=until
-        )
 
     def _ask(self, event: events.Event, *, now: bool) -> None:
         """Apply `event` at the next boundary, or with `now` end the running handler for it."""

@@ -1,0 +1,66 @@
+"""Run the stages of one thread: show what they wait for, measure them, and say what their failures mean."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from damocles.sealing import failures
+from damocles.stages import errors, executor
+from damocles.worker.display import Display
+
+#: Hears of a stage's end: its name, its seconds without those it waited, whether it failed.
+Observe = Callable[[str, float, bool], None]
+
+
+class StageRuns:
+    """Runs the stages of the thread `lane`, one at a time."""
+
+    def __init__(self, stages: executor.Stages, lane: int, display: Display, observe: Observe | None) -> None:
+        self._stages = stages
+        self._lane = lane
+        self._display = display
+        self._observe = observe
+        self._wait_began: float | None = None
+        self.waited_seconds = 0.0  # in all: for a slot, for a processor
+
+    async def run(self, stage: str, task: msgspec.Struct) -> Any:
+        """Run a stage and return its output.
+
+        Raises:
+            failures.Temporary: Its process died or does not come up.
+            failures.Permanent: It failed.
+        """
+        began, waited_before = time.monotonic(), self.waited_seconds
+
+        def ended(*, failed: bool) -> None:
+            if self._observe is not None:
+                waited_seconds = self.waited_seconds - waited_before
+                self._observe(stage, time.monotonic() - began - waited_seconds, failed)
+
+        try:
+            output = await self._stages.run(
+                stage, task, lane=self._lane, on_status=self._on_status, on_progress=self._display.show_progress
+            )
+        except (errors.StageDied, errors.ChildNotReady) as error:
+            ended(failed=True)
+            # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
+            raise failures.Temporary(str(error)) from error
+        except errors.StageFailed as error:
+            ended(failed=True)
+            raise failures.Permanent(str(error)) from error
+        else:
+            ended(failed=False)
+            return output
+        finally:
+            self._wait_began = None
+            self._display.show("Running")
+
+    def _on_status(self, status: executor.Status) -> None:
+        if status.state == "waiting":
+            self._wait_began = self._wait_began or time.monotonic()
+        elif self._wait_began is not None:
+            self.waited_seconds += time.monotonic() - self._wait_began
+            self._wait_began = None
+        self._display.show(status.state.capitalize(), status.what, status.pid)
