@@ -10,7 +10,7 @@ Where a stage runs:
 
 import contextlib
 import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -22,6 +22,14 @@ import msgspec
 
 from damocles.stages import child, descriptors, errors, limits, pool, protocol
 from damocles.wire import codec
+
+# What a stage works on, or what makes it once the stage has its turn: some of it ages while it waits.
+Task = msgspec.Struct | Callable[[], Awaitable[msgspec.Struct]]
+
+
+async def made(task: Task) -> msgspec.Struct:
+    """Return a task, made now if it is to be made."""
+    return task if isinstance(task, msgspec.Struct) else await task()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,13 +146,15 @@ class Stages:
     async def run(
         self,
         stage: str,
-        task: msgspec.Struct,
+        task: Task,
         *,
         lane: Hashable,
         on_status: Callable[[Status], None],
         on_progress: Callable[[protocol.Progress], None] | None = None,
     ) -> Any:
         """Run a task and return its output, of the type that `descriptors` names.
+
+        A task that is to be made is made when everything it needs is held, right before a child gets it.
 
         May be cancelled at any time: it returns when no process works on the task any more and everything it held is
         given back. Only in a child that serves others at that moment, and cannot be made to stop, the task goes on;
@@ -154,11 +164,16 @@ class Stages:
             StageFailed: The task failed; the text is what the child said.
             StageDied: The child is gone without an answer, or there was none to be had.
             ValueError: There is no such stage.
+            Exception: Whatever the making of the task raises.
         """
         facts = descriptors.named(stage)
         seats = self._seats_of(facts, lane)
-        body = codec.encode(task)
         seat, worker, claim = await self._child_for(stage, seats, on_status)
+        try:
+            body = codec.encode(await made(task))
+        except BaseException:
+            claim.release()
+            raise
         entry = (lane, stage)
         seat.works_on.append(entry)
 

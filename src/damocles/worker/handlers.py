@@ -82,7 +82,7 @@ async def tree_d(job: Job) -> events.Event:
 
 
 async def assign_ticket(job: Job) -> events.Event:
-    """Forget an old ticket. The new one is fetched right before PC1, so that waiting for a slot does not age it."""
+    """Forget an old ticket. PC1 fetches the new one when it has its slot: one that waits for hours with it would expire."""
     return events.AssignTicket(resubmit_pre_commit=State.PCSubmitted in job.sector.visited)
 
 
@@ -91,18 +91,24 @@ async def pc1(job: Job) -> events.Event:
     place, sector = job.place, job.sector
     assert sector.pieces is not None
     await in_thread(_prepare_pc1, job)
-    ticket = sector.ticket or await job.manager.assign_ticket(job.id)
-    task = tasks.PC1(
-        registered_proof=sector.proof_type.proof_name,
-        cache_path=str(place.cache_dir),
-        in_path=str(place.staged_file),
-        out_path=str(place.sealed_file),
-        prover_id=prover(job),
-        sector_id=job.id.number,
-        ticket=codec.Bytes32(ticket.ticket),
-        piece_infos=sector.pieces,
-    )
-    return events.PC1(ticket, await job.run("pc1", task))
+    tickets = [] if sector.ticket is None else [sector.ticket]
+
+    async def labels_of() -> tasks.PC1:
+        if not tickets:
+            tickets.append(await job.manager.assign_ticket(job.id))
+        return tasks.PC1(
+            registered_proof=sector.proof_type.proof_name,
+            cache_path=str(place.cache_dir),
+            in_path=str(place.staged_file),
+            out_path=str(place.sealed_file),
+            prover_id=prover(job),
+            sector_id=job.id.number,
+            ticket=codec.Bytes32(tickets[0].ticket),
+            piece_infos=sector.pieces or [],
+        )
+
+    output = await job.run("pc1", labels_of)
+    return events.PC1(tickets[0], output)
 
 
 async def pc2(job: Job) -> events.Event:

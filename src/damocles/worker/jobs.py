@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from damocles.sealing.sectors import Sector
+from damocles.stages import executor
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -46,7 +47,7 @@ class Job:
     sector: Sector
     options: Options
     manager: upstream.Manager
-    run: Callable[[str, msgspec.Struct], Awaitable[Any]]
+    run: Callable[[str, executor.Task], Awaitable[Any]]
     worker: str  # name of this worker
     store: str  # identity of the sealing store
     data: Path

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from damocles.sealing import failures
 from damocles.stages import errors, executor
 from damocles.worker.display import Display
@@ -25,12 +23,13 @@ class StageRuns:
         self._wait_began: float | None = None
         self.waited_seconds = 0.0  # in all: for a slot, for a processor
 
-    async def run(self, stage: str, task: msgspec.Struct) -> Any:
+    async def run(self, stage: str, task: executor.Task) -> Any:
         """Run a stage and return its output.
 
         Raises:
             failures.Temporary: Its process died or does not come up.
             failures.Permanent: It failed.
+            failures.Failure: The task could not be made.
         """
         began, waited_before = time.monotonic(), self.waited_seconds
 

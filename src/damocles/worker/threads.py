@@ -423,10 +423,17 @@ class SealingThread:
         finally:
             self._handler = None
 
-    async def _run_stage(self, stage: str, task: msgspec.Struct) -> Any:
+    async def _run_stage(self, stage: str, task: executor.Task) -> Any:
         if self._stopping:
             raise _Stopped
-        return await self._runs.run(stage, task)
+
+        async def made() -> msgspec.Struct:
+            ready = await executor.made(task)
+            if self._stopping:  # meanwhile: no stage begins any more
+                raise _Stopped
+            return ready
+
+        return await self._runs.run(stage, made)
 
     async def _hold(self) -> events.Event:
         self._display.show_paused(self.sector.paused_at)

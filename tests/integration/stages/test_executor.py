@@ -141,6 +141,34 @@ async def test_waiting_is_told_and_can_be_cancelled(foreign: Group, deed: Any, t
         assert isinstance(await run("unseal", deed(do="pid")), int)
 
 
+async def test_a_task_is_made_when_its_stage_has_its_turn(
+    foreign: Group, deed: Any, tmp_path: Path, eventually: Any
+) -> None:
+    """What ages while it waits is fetched behind the queue; if it cannot be made, the slot is free again."""
+    gate, started, asked = tmp_path / "gate", tmp_path / "started", []
+
+    async def fresh() -> Any:
+        asked.append(gate.exists())
+        if len(asked) == 1:
+            raise KeyError("the first time")
+        return deed(do="pid")
+
+    async with executor.Stages(groups={"pc1": [foreign("pc1")]}, concurrent={"pc1": 1}) as stages:
+        with pytest.raises(KeyError):
+            await stages.run("pc1", fresh, lane=0, on_status=ignore)
+        asked.append(False)
+        async with anyio.create_task_group() as group:
+            first = deed(do="wait", started=str(started), until=str(gate), value=1)
+            group.start_soon(functools.partial(stages.run, "pc1", first, lane=0, on_status=ignore))
+            await eventually(started.exists)
+            seen: list[executor.Status] = []
+            group.start_soon(functools.partial(stages.run, "pc1", fresh, lane=1, on_status=seen.append))
+            await eventually(lambda: seen)
+            assert [False, False] == asked
+            gate.touch()
+    assert [False, False, True] == asked
+
+
 async def test_tasks_spread_over_the_children_of_a_group(foreign: Group, deed: Any, tmp_path: Path) -> None:
     """Two children with one place each do two tasks at a time."""
     groups = {"verify_seal": [foreign("verify_seal", concurrent=1) for _ in range(2)]}

@@ -58,6 +58,7 @@ class ScriptedStages:
 
     async def run(self, stage: str, task: Any, *, on_status: Callable[[executor.Status], None], **_: Any) -> Any:
         """Run a stage."""
+        await executor.made(task)
         self.began.append(stage)
         on_status(executor.Status(state="running", what="ext(pid: 1)", pid=1))
         if stage in self.held:

@@ -67,10 +67,15 @@ async def test_a_shutdown_while_a_stage_runs_keeps_its_result(encoding: Scene) -
 class OneSlot(ScriptedStages):
     """Fake: one stage at a time, as with a limit of 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: str = "pc2") -> None:
         super().__init__()
-        self._desk = limits.Desk(concurrent={"pc2": 1}, staggered={}, locks={})
+        self._stage = stage
+        self._desk = limits.Desk(concurrent={stage: 1}, staggered={}, locks={})
         self._place = limits.Place(name="child", capacity=None, state="open")
+
+    async def claim(self) -> limits.Claim:
+        """Take the slot away from the threads."""
+        return await self._desk.claim(self._stage, [self._place], lambda _: None)
 
     async def run(self, stage: str, task: Any, *, on_status: Callable[[executor.Status], None], **more: Any) -> Any:
         """Run a stage when it has its turn."""
@@ -102,6 +107,22 @@ async def test_a_shutdown_lets_no_stage_have_the_slot_of_one_that_ends(encoding:
             stages.held["pc2"].set()
     assert ["pc2"] == stages.began
     assert [State.PC2Done, State.PC1Done] == [scene.recorded().state for scene in (encoding, other)]
+
+
+async def test_a_ticket_is_fetched_when_pc1_has_its_slot(scene: Scene) -> None:
+    """A thread that waits for its turn has no ticket yet, which would expire before its pre-commit."""
+    stages = OneSlot("pc1")
+    stages.outputs, scene.stages = {"pc1": [msgspec.Raw(b"{}")]}, stages
+    scene.caller.answers["AssignTicket"] = [seal.Ticket(bytes(32), 100)]
+    scene.holds(sector_in(State.TicketAssigned, ticket=None, pc1out=None))
+    other = await stages.claim()
+    async with scene.running() as thread:
+        await until(lambda: thread.activity.state == "Waiting")
+        assert [] == scene.asked("AssignTicket")
+        other.release()
+        await until(lambda: thread.sector.state is State.PC1Done)
+    assert 1 == len(scene.asked("AssignTicket"))
+    assert seal.Ticket(bytes(32), 100) == scene.recorded().ticket
 
 
 async def test_a_shutdown_right_before_a_stage_lets_it_not_begin(scene: Scene) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from damocles.manager import errors, verifiers
@@ -30,7 +29,7 @@ class Failing(executor.Stages):
     def __init__(self, text: str) -> None:
         self.text = text
 
-    async def run(self, stage: str, task: msgspec.Struct, **_: Any) -> Any:
+    async def run(self, stage: str, task: executor.Task, **_: Any) -> Any:
         """Fail."""
         raise stage_errors.StageFailed(stage, self.text)
 

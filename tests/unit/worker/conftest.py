@@ -10,6 +10,7 @@ import pytest
 
 from damocles.rpc import errors
 from damocles.sealing.sectors import Sector
+from damocles.stages import executor
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
@@ -54,8 +55,9 @@ class Bench:
     static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
     pieces: PieceStores = field(default_factory=lambda: PieceStores(origin="http://manager"))
 
-    async def run(self, stage: str, task: msgspec.Struct) -> Any:
+    async def run(self, stage: str, task: executor.Task) -> Any:
         """Give a stage's prepared output."""
+        task = await executor.made(task)
         self.ran.append((stage, task))
         output = self.stages[stage]
         if isinstance(output, Exception):

@@ -9,7 +9,7 @@ import pytest
 
 from damocles.rpc import errors
 from damocles.sealing import planner
-from damocles.stages import protocol
+from damocles.stages import executor, protocol
 from damocles.stores import nowhere
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, tasks, wdpost
@@ -28,6 +28,7 @@ class ScriptedStages:
 
     async def run(self, stage: str, task: Any, *, on_progress: Callable[[protocol.Progress], None], **_: Any) -> Any:
         """Run a stage."""
+        await executor.made(task)
         if stage == "check_replicas":
             on_progress(protocol.Progress(3, 10, "sectors"))
             await self.may_go.wait()

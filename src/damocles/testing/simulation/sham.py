@@ -114,6 +114,7 @@ class ShamStages:
         await anyio.sleep(self._dice.expovariate(1 / 20))
         if self._dies():
             raise errors.StageDied(stage, "sham child died", 1)
+        task = await executor.made(task)
         data, is_full = self._data(lane)
         # A copy is synced before it gets its name, so that only the name can be lost, in persist stores and elsewhere.
         targets = [Path(str(route.dest["uri"])) for route in task.routes] if stage == "transfer" else []
