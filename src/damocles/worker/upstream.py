@@ -20,7 +20,7 @@ from damocles.wire import codec, control, fleet, records, seal, sectors, wdpost
 
 T = TypeVar("T")
 
-_UNKNOWN_POST = "key not found"  # all that managers say of a window PoSt that is no longer there
+_NO_RECORD = "key not found"  # all that managers say of a sector, or of a window PoSt, that is not there
 Given = TypeVar("Given", seal.AllocatedSnapUpSector, seal.SectorRebuildInfo, seal.SectorUnsealInfo)
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,10 @@ def sector_in(params: Sequence[Any]) -> sectors.SectorID | None:
             return sector
         case _:
             return None
+
+
+def _shown(method: str, params: Sequence[Any]) -> str:
+    return (params[2] if method == "Damocles.As" else method).removeprefix("Venus.")
 
 
 def _no_answer(method: str, error: errors.CallError) -> failures.Temporary:
@@ -86,10 +90,44 @@ class Manager:
         if attempt is None:
             msg = f"{method}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
             raise failures.Away(msg)
-        return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
+        try:
+            return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
+        except errors.RpcError:
+            # Another manager has taken the place of the one that gave the attempt.
+            self._knows_claims = False
+            del self._attempts[sector]
+        return await self._call(method, *params, returns=returns)
 
     async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
-        shown = params[2].removeprefix("Venus.") if method == "Damocles.As" else method.removeprefix("Venus.")
+        """Make a call and turn what goes wrong into a failure.
+
+        Raises:
+            errors.RpcError: The manager does not know this method of ours.
+            failures.Failure: Anything else.
+        """
+        try:
+            return await self._observed(method, params, returns)
+        except errors.RpcError as error:
+            shown = _shown(method, params)
+            match error.code:
+                case errors.Code.SECTOR_STATE_NOT_FOUND:
+                    raise await self._missing(sector_in(params), f"{shown}: {error.message}") from error
+                case errors.Code.STALE_ATTEMPT:
+                    raise failures.Stale(error.message) from error
+                case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles.") and "Venus." not in error.message:
+                    raise
+                case _:
+                    msg = f"rpc error: {shown}: {error.message}"
+                    raise failures.Temporary(msg) from error
+
+    async def _observed(self, method: str, params: list[Any], returns: Any) -> Any:
+        """Make a call, show it while it has no answer, and measure it.
+
+        Raises:
+            errors.RpcError: The manager's own words.
+            failures.Temporary: There is no answer.
+        """
+        shown = _shown(method, params)
         began, failed = time.monotonic(), True
         name, tell = shown.removeprefix("Damocles."), CALLING.get()
         tell(name)
@@ -99,19 +137,13 @@ class Manager:
             result = await self._caller.call(method, params, returns=returns)
             if failpoints.on:
                 failpoints.reach(f"rpc.after:{shown}")
-        except errors.RpcError as error:
-            match error.code:
-                case errors.Code.SECTOR_STATE_NOT_FOUND:
-                    raise await self._missing(sector_in(params), f"{shown}: {error.message}") from error
-                case errors.Code.STALE_ATTEMPT:
-                    raise failures.Stale(error.message) from error
-                case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles."):
-                    raise
-                case _:
-                    msg = f"rpc error: {shown}: {error.message}"
-                    raise failures.Temporary(msg) from error
+        except errors.RpcError:
+            raise
         except errors.CallError as error:
-            raise _no_answer(shown, error) from error
+            failure = _no_answer(shown, error)
+            if isinstance(failure, failures.Away):
+                self._knows_claims = True  # perhaps: what comes back may be another manager
+            raise failure from error
         else:
             failed = False
             return result
@@ -229,14 +261,15 @@ class Manager:
         await self._call("ReportAborted", sector, reason)
 
     async def known(self, sector: sectors.SectorID) -> records.KnownSector | None:
-        """Ask what the manager's record says of a sector; null if it has none, or does not tell us."""
+        """Ask what the manager's record says of a sector; null if it has none, or does not serve such questions."""
         try:
-            return await self._caller.call("Venus.FindSectorInAllStates", [sector], returns=records.KnownSector | None)
+            return await self._observed("Venus.FindSectorInAllStates", [sector], records.KnownSector | None)  # type: ignore[no-any-return]
         except errors.RpcError as error:
+            if _NO_RECORD not in error.message and error.code != errors.Code.METHOD_NOT_FOUND:
+                msg = f"rpc error: FindSectorInAllStates: {error.message}"
+                raise failures.Temporary(msg) from error
             log.warning("the manager does not tell what it knows", sector=str(sector), error=error.message)
             return None
-        except errors.CallError as error:
-            raise _no_answer("FindSectorInAllStates", error) from error
 
     async def _allocate(self, method: str, spec: Any, store: str, kind: type[Given]) -> tuple[Given, int | None] | None:
         """Ask for work on a proven sector, and for the attempt to work under, as `allocate_sector` does."""
@@ -324,7 +357,7 @@ class Manager:
         try:
             await self._call(method, *params)
         except failures.Temporary as failure:
-            if _UNKNOWN_POST in str(failure):
+            if _NO_RECORD in str(failure):
                 return False
             raise
         return True
