@@ -1,5 +1,8 @@
 """Walks through the plans' tables with arbitrary events."""
 
+import graphlib
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,3 +75,16 @@ def test_no_failure_loses_the_sector(level, plan, data):
     after, _ = planner.step(sector, events.Failed(level.value, "boom"), LIMITS, 0.0)
     assert sector.allocated == after.allocated
     assert (State.Aborted if level is failures.Level.ABORT else sector.state) == after.state
+
+
+@pytest.mark.parametrize("plan", sorted(planner.PLANS))
+def test_no_way_round_is_taken_at_once(plan):
+    """Where a plan leads back, it waits before it goes on, or goes back once alone: nothing goes round at full speed."""
+    steps = planner.PLANS[plan].steps
+    once = (events.RePersist, events.Uploaded)  # until the second refusal; until the last destination has the piece
+    ahead = {
+        state: {target for event, target in step.to.items() if not event.then_wait_seconds and event not in once}
+        for state, step in steps.items()
+    }
+    del ahead[State.Finished]
+    graphlib.TopologicalSorter(ahead).prepare()

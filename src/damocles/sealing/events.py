@@ -25,9 +25,9 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class PlanEvent(Event, frozen=True):
-    """A handler is done; fields are the changes to the sector."""
+    """A handler is done; fields are the changes to the sector, but for `why`."""
 
-    # Seconds to wait before the next state's handler runs.
+    # Seconds to wait before the next state's handler runs; people are told `why`.
     then_wait_seconds: ClassVar[float] = 0.0
 
 
@@ -95,6 +95,7 @@ class ReSubmitPC(PlanEvent, frozen=True):
 
     then_wait_seconds: ClassVar[float] = 30.0
     resubmit_pre_commit: bool = True
+    why: str = ""
 
 
 class CheckPC(PlanEvent, frozen=True):
@@ -140,6 +141,7 @@ class ReSubmitProof(PlanEvent, frozen=True):
 
     then_wait_seconds: ClassVar[float] = 30.0
     resubmit_proof: bool = True
+    why: str = ""
 
 
 class AllocatedSnapUpSector(PlanEvent, frozen=True):
@@ -165,7 +167,9 @@ class SnapProve(PlanEvent, frozen=True):
 
 
 class RePersist(PlanEvent, frozen=True):
-    """The manager does not find the files where they were put."""
+    """The manager does not find the files where they were put: copy them once more."""
+
+    repersisted: bool = True
 
 
 class AllocatedRebuildSector(PlanEvent, frozen=True):

@@ -2,7 +2,7 @@
 
 Failure
 ├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
-│   └── Away    the manager cannot be reached: likewise, but for as long as it takes
+│   └── Away    the manager or the chain is not ready: likewise, but for as long as it takes
 ├── Permanent   an operator has to look; the thread pauses and keeps the sector
 ├── Critical    the machine or its files are not as they must be; the thread pauses too
 └── Abort       the sector cannot be finished; it is given up and its files go to the trash
@@ -43,7 +43,7 @@ class Temporary(Failure):
 
 
 class Away(Temporary):
-    """The manager cannot be reached, which says nothing about the sector."""
+    """Nothing is wrong with the sector, or here: the manager cannot be reached, or a message is on its way to the chain."""
 
 
 class Permanent(Failure):

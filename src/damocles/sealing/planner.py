@@ -159,11 +159,15 @@ def _advance(plan: plans.Plan, sector: Sector, event: events.PlanEvent) -> tuple
     target = here.to.get(type(event)) if here else None
     if target is None:
         raise UnexpectedEvent(_story(plan, sector, event))
-    changes = {name: getattr(event, name) for name in event.__struct_fields__}
+    changes = {name: getattr(event, name) for name in event.__struct_fields__ if name != "why"}
     after = _enter(msgspec.structs.replace(sector, **changes), target)
     report = Report(sector.state, target, event.name)
     if event.then_wait_seconds:
-        return after, (report, Wait(event.then_wait_seconds, "before submitting again"))
+        why = getattr(event, "why", "")
+        return after, (
+            report,
+            Wait(event.then_wait_seconds, f"before submitting again ({why})" if why else "before submitting again"),
+        )
     return after, (report, _act(plan, after))
 
 

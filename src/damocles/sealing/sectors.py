@@ -45,6 +45,7 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     snap_proof: NumberList | None = None
     unseal_piece: UnsealPiece | None = None
     uploaded: tuple[str, ...] = ()  # destinations that have the piece
+    repersisted: bool = False  # the files were copied once more, since the manager did not find them
     post: wdpost.Job | None = None  # a window PoSt has this in place of a sector
     post_output: wdpost.Output | None = None
     post_error: str | None = None

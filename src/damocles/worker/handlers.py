@@ -44,7 +44,7 @@ async def allocate_sector(job: Job) -> events.Event:
         given = await job.manager.allocate_sector(sector_spec(job), job.store)
     except failures.Failure as error:
         log.warning("no sector from the manager", error=str(error))
-        return events.Idle()
+        return events.Idle(f"work from the manager ({error})")
     return events.Allocate(*given) if given is not None else events.Idle()
 
 
@@ -164,7 +164,7 @@ async def submit_pre_commit(job: Job) -> events.Event:
 async def poll_pre_commit(job: Job) -> events.Event:
     """Wait until the pre-commit is on chain."""
     answer = await job.manager.poll_pre_commit(job.id)
-    return _polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC())
+    return _polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC)
 
 
 async def persist(job: Job) -> events.Event:
@@ -227,7 +227,7 @@ async def poll_proof(job: Job) -> events.Event:
     """Wait until the proof is on chain."""
     if job.options.ignore_proof_check:
         return events.Finish()
-    return _polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof())
+    return _polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof)
 
 
 HANDLERS: Mapping[str, Handler] = {
@@ -396,7 +396,13 @@ def rejected(what: str, reason: str) -> failures.Permanent:
     )
 
 
-def _polled(what: str, answer: seal.Polled, job: Job, landed: events.Event, again: events.Event) -> events.Event:
+def _polled(
+    what: str,
+    answer: seal.Polled,
+    job: Job,
+    landed: events.Event,
+    again: type[events.ReSubmitPC | events.ReSubmitProof],
+) -> events.Event:
     """Turn the state of a message into the next event."""
     reason = answer.desc or "no reason given"
     match answer.state:
@@ -406,7 +412,7 @@ def _polled(what: str, answer: seal.Polled, job: Job, landed: events.Event, agai
             return events.Later(job.options.rpc_polling_seconds, f"the {what} on chain")
         case seal.OnChainState.FAILED:
             log.warning("message failed, submitting again", what=what, sector=str(job.id), reason=reason)
-            return again
+            return again(why=f"{what} on chain: failed: {reason}")
         case seal.OnChainState.NOT_FOUND | seal.OnChainState.PERM_FAILED:
             msg = f"{what} on chain: {seal.OnChainState(answer.state).name.lower()}: {reason}"
             raise failures.Permanent(msg)

@@ -23,7 +23,7 @@ async def allocate_rebuild(job: Job) -> events.Event:
         handed = await job.manager.allocate_rebuild(handlers.sector_spec(job), job.store)
     except failures.Failure as error:
         log.warning("nothing to rebuild from the manager", error=str(error))
-        return events.Idle()
+        return events.Idle(f"work from the manager ({error})")
     if handed is None:
         return events.Idle()
     given, attempt = handed

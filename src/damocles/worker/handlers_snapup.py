@@ -5,6 +5,7 @@ import shutil
 import structlog
 
 from damocles.sealing import events, failures
+from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.wire import codec, seal, tasks
 from damocles.worker import handlers
@@ -26,7 +27,7 @@ async def allocate_snapup(job: Job) -> events.Event:
         handed = await job.manager.allocate_snapup(seal.AllocateSnapUpSpec(handlers.sector_spec(job), deals), job.store)
     except failures.Failure as error:
         log.warning("no sector to upgrade from the manager", error=str(error))
-        return events.Idle()
+        return events.Idle(f"work from the manager ({error})")
     if handed is None:
         return events.Idle()
     given, attempt = handed
@@ -112,6 +113,12 @@ async def submit_snapup(job: Job) -> events.Event:
     match answer.res:
         case seal.SubmitResult.ACCEPTED | seal.SubmitResult.DUPLICATE:
             return events.Finish()
+        case seal.SubmitResult.FILES_MISSED if sector.repersisted:
+            msg = (
+                f"submit upgrade: the manager misses files in {sector.persist_instance} that were copied twice: {reason};"
+                f" mend the store where the manager looks and resume, at {State.SnapProved} to copy them again"
+            )
+            raise failures.Permanent(msg)
         case seal.SubmitResult.FILES_MISSED:
             log.warning("the manager misses files, persisting again", sector=str(job.id), reason=reason)
             return events.RePersist()

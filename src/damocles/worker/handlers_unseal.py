@@ -26,7 +26,7 @@ async def allocate_unseal(job: Job) -> events.Event:
         handed = await job.manager.allocate_unseal(handlers.sector_spec(job), job.store)
     except failures.Failure as error:
         log.warning("nothing to unseal from the manager", error=str(error))
-        return events.Idle()
+        return events.Idle(f"work from the manager ({error})")
     if handed is None:
         return events.Idle()
     info, attempt = handed

@@ -26,7 +26,7 @@ async def allocate_post(job: Job) -> events.Event:
         lent = await job.manager.allocate_posts(spec, 1, job.worker)
     except failures.Failure as error:
         log.warning("no window PoSt from the manager", error=str(error))
-        lent = []
+        return events.Idle(f"a window PoSt from the manager ({error})")
     return events.AllocatePost(lent[0]) if lent else events.Idle("a window PoSt from the manager")
 
 

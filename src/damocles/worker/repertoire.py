@@ -35,7 +35,8 @@ async def tell_given_up(manager: upstream.Manager, worker: str, sector: Sector, 
     is finished: as an aborted one it would be left out of window PoSts.
 
     Raises:
-        failures.Temporary: The proof is on its way, or the manager cannot be reached.
+        failures.Away: The proof is on its way, or the manager cannot be reached.
+        failures.Temporary: The manager fails.
     """
     if sector.post is not None:
         await manager.fail_post(sector.post.id, worker, reason)
@@ -54,5 +55,5 @@ async def _is_proven(manager: upstream.Manager, sector: SectorID) -> bool:
     state = (await manager.poll_proof(sector)).state
     if state in {seal.OnChainState.PENDING, seal.OnChainState.PACKED}:
         msg = f"the proof of {sector} is on its way to the chain: what becomes of it decides whether it can be given up"
-        raise failures.Temporary(msg)
+        raise failures.Away(msg)
     return state == seal.OnChainState.LANDED

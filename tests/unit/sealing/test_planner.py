@@ -211,9 +211,9 @@ def test_failures_far_apart_do_not_add_up_while_a_state_lasts():
 
 def test_a_failed_message_is_submitted_again_after_a_pause():
     """ReSubmitPC goes back to PC2Done, waits 30 seconds and replaces the old pre-commit."""
-    sector, todo = feed(at(State.PCSubmitted), events.ReSubmitPC())
+    sector, todo = feed(at(State.PCSubmitted), events.ReSubmitPC(why="out of gas"))
     assert (State.PC2Done, True) == (sector.state, sector.resubmit_pre_commit)
-    assert planner.Wait(30.0, "before submitting again") == todo[-1]
+    assert planner.Wait(30.0, "before submitting again (out of gas)") == todo[-1]
     sector, _ = feed(sector, events.Wake(), events.SubmitPC())
     assert (State.PCSubmitted, False) == (sector.state, sector.resubmit_pre_commit)
 

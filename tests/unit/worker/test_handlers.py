@@ -79,8 +79,8 @@ async def test_every_answer_to_a_proof(bench: Bench, sector: Make, answer, failu
 @pytest.mark.parametrize(
     ("method", "poll", "landed", "again"),
     [
-        ("PollPreCommitState", handlers.poll_pre_commit, events.CheckPC(), events.ReSubmitPC()),
-        ("PollProofState", handlers.poll_proof, events.Finish(), events.ReSubmitProof()),
+        ("PollPreCommitState", handlers.poll_pre_commit, events.CheckPC(), events.ReSubmitPC),
+        ("PollProofState", handlers.poll_proof, events.Finish(), events.ReSubmitProof),
     ],
 )
 async def test_every_state_on_chain(
@@ -98,7 +98,9 @@ async def test_every_state_on_chain(
         case "landed":
             assert landed == await poll(job)
         case "again":
-            assert again == await poll(job)
+            event = await poll(job)
+            assert isinstance(event, again)
+            assert answer.desc in event.why
         case failure:
             with pytest.raises(failure, match=answer.desc or "answered"):
                 await poll(job)
@@ -293,7 +295,9 @@ async def test_the_manager_has_to_find_the_files(bench: Bench, sector: Make, fou
 async def test_no_sector_means_wait(bench: Bench, answer) -> None:
     """Neither nothing nor an error ends a thread that asks for a sector."""
     bench.caller.answers |= {"Damocles.Allocate": [answer], "AllocateSector": [answer]}
-    assert isinstance(await handlers.allocate_sector(bench.job(Sector(plan="sealer"))), events.Idle)
+    event = await handlers.allocate_sector(bench.job(Sector(plan="sealer")))
+    assert isinstance(event, events.Idle)
+    assert ("" if answer is None else str(answer)) in event.why  # or nobody would see that a token is refused
 
 
 @pytest.mark.parametrize(
@@ -325,7 +329,7 @@ async def test_what_becomes_of_a_submitted_proof_decides_how_its_sector_ends(
     manager = upstream.Manager(bench.caller)  # type: ignore[arg-type]
     given_up = sector(state=State.Aborted, visited=(State.ProofSubmitted,))
     if told is None:
-        with pytest.raises(failures.Temporary, match="the proof of s-t010000-1 is on its way"):
+        with pytest.raises(failures.Away, match="the proof of s-t010000-1 is on its way"):
             await repertoire.tell_given_up(manager, "worker-1", given_up, "tired")
     else:
         await repertoire.tell_given_up(manager, "worker-1", given_up, "tired")

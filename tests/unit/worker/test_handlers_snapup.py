@@ -109,6 +109,18 @@ async def test_what_the_manager_says_of_an_upgrade(
             await handlers_snapup.submit_snapup(bench.job(upgrade))
 
 
+async def test_files_that_are_missed_twice_are_for_a_person(bench: Bench, upgrade: Sector) -> None:
+    """Copied once more and missed again, a store is not what the manager takes it for: copying on would never end."""
+    bench.caller.answers["SubmitSnapUpProof"] = [seal.Submitted(5, "not mounted")]
+    event = await handlers_snapup.submit_snapup(bench.job(upgrade))
+    assert isinstance(event, events.RePersist)
+    again = bench.job(upgrade).having(repersisted=event.repersisted)
+    with pytest.raises(
+        failures.Permanent, match="the manager misses files in persist that were copied twice: not moun"
+    ):
+        await handlers_snapup.submit_snapup(again)
+
+
 @pytest.mark.parametrize("ours", [True, False])
 async def test_an_upgrade_that_landed_meanwhile(bench: Bench, upgrade: Sector, ours: bool) -> None:
     """A manager that is done with the sector has our upgrade, then all is well; or another, then ours is given up."""
