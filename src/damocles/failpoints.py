@@ -5,14 +5,15 @@ a point is reached in a process; `*` stands for any text. Actions: `kill` (SIGKI
 that nobody expects), `hang` (forever), `stop` (SIGSTOP: frozen until SIGCONT), `enospc`, `eio` (the operating system's
 errors), `torn` (where a file is about to be synced: half of it is lost and the process killed, as in a power cut).
 
-With a folder in `DAMOCLES_FAILPOINTS_ONCE` each point that a pattern meets acts once over all processes and restarts, and
-leaves an empty file of its name there: `*=kill` kills everything once at every point there is.
+With a folder in `DAMOCLES_FAILPOINTS_ONCE` each point that a pattern meets acts once over all processes and restarts, the
+first time it is reached, and leaves an empty file of its name there: `*=kill` kills everything once at every point there is.
 
 | point | where |
 |---|---|
 | `handler.before:STATE`, `handler.after:STATE` | worker, around the handler that works in a state |
 | `journal.before:STATE`, `journal.commit:…`, `journal.after:…` | worker, around the record of the state that is reached |
 | `pc2:marked`, `pc2:copying`, `pc2:copied` | worker, when PC2 is marked as begun, and around the sealed file's copy if it was |
+| `link.before:FILE`, `link.after:FILE` | worker, around the rename that makes a link visible |
 | `clear:FOLDER`, `discard:FOLDER` | worker, before a finished or given-up sector's files are deleted, or moved to the trash |
 | `rpc.before:METHOD`, `rpc.after:METHOD` | worker, around a call to the manager |
 | `stage.before:STAGE`, `stage.after:STAGE` | child, around a task, before it is answered |
@@ -35,6 +36,7 @@ from pathlib import Path
 
 VARIABLE = "DAMOCLES_FAILPOINTS"
 ONCE_VARIABLE = "DAMOCLES_FAILPOINTS_ONCE"
+ACTIONS = ("kill", "raise", "hang", "stop", "enospc", "eio", "torn")
 
 
 @dataclass
@@ -49,6 +51,9 @@ def _parse(text: str) -> list[_Trap]:
     for part in filter(None, text.split(";")):
         pattern, _, action = part.partition("=")
         action, _, count = action.partition("@")
+        if action.strip() not in ACTIONS:
+            msg = f"{VARIABLE}: {part!r} asks for {action.strip()!r}: use one of {', '.join(ACTIONS)}"
+            raise ValueError(msg)
         traps.append(_Trap(pattern.strip(), action.strip(), int(count or 1)))
     return traps
 

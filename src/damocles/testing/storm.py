@@ -38,7 +38,7 @@ FAMILIES = {
     "worker dies after a record": Family(["journal.after:*"]),
     "worker dies before a call": Family(["rpc.before:*"]),
     "worker dies before it has heard the answer": Family(["rpc.after:*"]),
-    "worker dies while it moves files": Family(["pc2:*", "clear:*", "discard:*"]),
+    "worker dies while it moves files": Family(["pc2:*", "link.*", "clear:*", "discard:*"]),
     "child dies before a stage": Family(["stage.before:*"]),
     "child dies before its answer": Family(["stage.after:*"]),
     "child dies before a sync": Family(["sync:*"]),

@@ -481,8 +481,12 @@ def link(name: Path, target: Path) -> None:
     part = name.with_name(f".{name.name}.part")
     part.unlink(missing_ok=True)
     part.symlink_to(target)
+    if failpoints.on:
+        failpoints.reach(f"link.before:{name.name}")
     part.replace(name)
     sync_dir(name.parent)
+    if failpoints.on:
+        failpoints.reach(f"link.after:{name.name}")
 
 
 def link_to_tree_d(place: layout.Layout, cache: Path) -> None:
