@@ -151,7 +151,11 @@ async def synth_proof(job: Job) -> events.Event:
 
 
 async def submit_pre_commit(job: Job) -> events.Event:
-    """Hand in the commitments; the manager takes the same content twice as one."""
+    """Hand in the commitments.
+
+    A kill behind the manager's answer hands them in again, which it takes as one. What an earlier attempt has handed in
+    otherwise is replaced as long as it has not landed; then an operator chooses between the two copies of the store.
+    """
     sector, content = job.sector, _commitments(job)
 
     async def submit(reset: bool) -> seal.Submitted:
@@ -162,7 +166,7 @@ async def submit_pre_commit(job: Job) -> events.Event:
 
 
 async def poll_pre_commit(job: Job) -> events.Event:
-    """Wait until the pre-commit is on chain."""
+    """Wait until the pre-commit is on chain; a message that failed is sent anew, for the rest an operator has to look."""
     answer = await job.manager.poll_pre_commit(job.id)
     return _polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC)
 
@@ -177,12 +181,15 @@ async def persist(job: Job) -> events.Event:
 
 
 async def submit_persisted(job: Job) -> events.Event:
-    """Tell the manager where the files are."""
+    """Tell the manager where the files are; it may be told twice.
+
+    Files that it does not find there are for an operator: its store may not be mounted. Those here stay until the end.
+    """
     return await submit_files(job, is_upgrade=False)
 
 
 async def wait_seed(job: Job) -> events.Event:
-    """Wait for the interactive randomness."""
+    """Wait for the interactive randomness; asked again after a kill, the manager says the same."""
     answer = await job.manager.wait_seed(job.id, job.allocated.proof)
     if answer.seed is not None:
         return events.AssignSeed(answer.seed)
@@ -202,7 +209,10 @@ async def c1(job: Job) -> events.Event:
 
 
 async def c2(job: Job) -> events.Event:
-    """Make the Groth16 proof; needs no files, only memory and time."""
+    """Make the Groth16 proof; needs no files, only memory and time, and a kill costs that time.
+
+    Proofs are random: the one of another run is as good, and replaces one that was handed in before.
+    """
     sector = job.sector
     assert sector.c1out is not None
     task = tasks.C2(sector.c1out, prover(job), job.id.number, job.id.miner)
@@ -211,7 +221,7 @@ async def c2(job: Job) -> events.Event:
 
 
 async def submit_proof(job: Job) -> events.Event:
-    """Hand in the proof; the manager takes the same proof twice as one."""
+    """Hand in the proof; after a kill again, which the manager takes as one."""
     sector = job.sector
     assert sector.proof is not None
     proof = seal.Proof(bytes(sector.proof), _commitments(job) if sector.proof_type.is_non_interactive else None)
@@ -224,7 +234,7 @@ async def submit_proof(job: Job) -> events.Event:
 
 
 async def poll_proof(job: Job) -> events.Event:
-    """Wait until the proof is on chain."""
+    """Wait until the proof is on chain; a message that failed is sent anew, for the rest an operator has to look."""
     if job.options.ignore_proof_check:
         return events.Finish()
     return _polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof)
@@ -500,6 +510,9 @@ def relink(job: Job) -> None:
 
     The store may have come from another path, or from a machine where tree-d of an empty sector or the persist store
     has another path. Every link stands at any time, as it was or as it is to be.
+
+    Raises:
+        failures.Critical: This machine has no tree-d of an empty sector.
     """
     place = job.place
     for cache in (place.cache_dir, place.update_cache_dir):
@@ -513,6 +526,14 @@ def relink(job: Job) -> None:
     for name, target in targets.items():
         if name.is_symlink() and name.readlink() != target:
             link(name, target)
+    if place.tree_d_file.is_symlink() and not place.tree_d_file.exists():
+        label = place.size.label
+        msg = (
+            f"{job.id} was sealed with a ready-made tree-d that is not here: {place.tree_d_file.readlink()}; make it with:"
+            f" damocles-worker generator tree-d --sector-size {label} --path FOLDER, name it in the configuration"
+            f" (processors.static_tree_d.{label}) and start the worker again"
+        )
+        raise failures.Critical(msg)
 
 
 def _prepare_tree_d(place: layout.Layout, static: Path | None) -> None:

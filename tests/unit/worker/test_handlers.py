@@ -227,6 +227,16 @@ async def test_links_of_a_store_that_came_from_elsewhere_lead_to_what_is_here(
     assert static.resolve() == (tmp_path / "moved/data/cache" / str(SECTOR) / layout.TREE_D).resolve()
 
 
+async def test_a_ready_made_tree_d_that_is_not_here_is_named(bench: Bench, sector: Make) -> None:
+    """A store from a machine with ready-made ones says what this one needs, and not which file the library misses."""
+    job = bench.job(sector())
+    job.place.prepared_dir.mkdir(parents=True)
+    job.place.tree_d_file.symlink_to("/elsewhere/tree-d")
+    wanted = "not here: /elsewhere/tree-d; make it with: damocles-worker generator tree-d --sector-size 2KiB"
+    with pytest.raises(failures.Critical, match=wanted):
+        await handlers.c1(job)
+
+
 @pytest.mark.parametrize(("proof", "becomes"), [(5, events.PC2), (10, events.PC2NeedSyntheticProof)])
 async def test_the_proof_type_decides_what_follows_pc2(bench: Bench, sector: Make, proof: int, becomes) -> None:
     """Synthetic proof types have one more state."""
