@@ -3,19 +3,22 @@
 Whatever goes wrong is told to the manager, which has tries left and other workers. So no handler here fails.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
 import structlog
 
 from damocles.sealing import events, failures
-from damocles.wire import sectors, tasks, wdpost
+from damocles.wire import sectors, tasks, units, wdpost
 from damocles.worker.handlers import Handler
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
 
 RESEND_SECONDS = 5.0
+DEADLINE_SECONDS = 1800.0  # the network's `WPoStChallengeWindow`: 60 epochs of 30 seconds
 _NO_REASON = "its files do not fit its commitment"
 
 
@@ -31,11 +34,16 @@ async def allocate_post(job: Job) -> events.Event:
 
 
 async def generate_post(job: Job) -> events.Event:
-    """Prove the sectors that can be read; a killed run leaves nothing."""
+    """Prove the sectors that can be read; a killed run leaves nothing.
+
+    The proof itself reads sectors too, and a disk may hang after the check of it: what takes longer than a deadline is
+    ended and told, so that the job does not lie here until somebody looks.
+    """
     post = job.sector.post
     assert post is not None
     try:
-        output = await _prove(job, post)
+        with _within(DEADLINE_SECONDS):
+            output = await _prove(job, post)
     except failures.Failure as failure:
         log.error("window PoSt failed", job=post.id, error=failure.text)
         return events.Generate(None, str(failure))
@@ -67,6 +75,16 @@ def proof_names(allowed: Sequence[int]) -> list[str]:
     """Return the PoSt proofs of the sizes that a thread allows; nothing means any."""
     sizes = dict.fromkeys(sectors.SealProof(number).size for number in allowed)
     return [name for size in sizes for name in sectors.post_names_of(size)]
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError as error:
+        msg = f"no proof within {units.human_duration(seconds)}, the length of a deadline: does a disk hang?"
+        raise failures.Temporary(msg) from error
 
 
 async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
+from damocles.stages import executor
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks, wdpost
 from damocles.worker import handlers_wdpost
@@ -107,6 +110,21 @@ async def test_a_store_that_is_not_attached_is_told(proving: Bench) -> None:
     assert (
         "sectors are in the persist store 'cache-store', which is not attached here ([[attached]])" == event.post_error
     )
+
+
+async def test_a_proof_that_stands_still_is_given_up(proving: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs after its sectors were checked holds the job for a deadline, and then another worker has it."""
+    monkeypatch.setattr(handlers_wdpost, "DEADLINE_SECONDS", 0.05)
+    job = proving.job(at_work())
+    run = job.run
+
+    async def hanging(stage: str, task: executor.Task) -> Any:
+        return await (anyio.sleep_forever() if stage == "window_post" else run(stage, task))
+
+    with anyio.fail_after(10):
+        event = await handlers_wdpost.generate_post(replace(job, run=hanging))
+    assert isinstance(event, events.Generate)
+    assert "no proof within 0s, the length of a deadline: does a disk hang?" == event.post_error
 
 
 @pytest.mark.parametrize("kind", [failures.Temporary, failures.Permanent])
