@@ -1,9 +1,11 @@
 """Hold up, and let fail, the real stages of a farm; and look into its stores while they are in use."""
 
 import os
+import re
 import signal
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -148,6 +150,12 @@ def counts(f: Farm, index: int, *events: str) -> dict[str, int]:
     """Count events in a thread's journal."""
     happened = f.events(index)
     return {event: happened.count(event) for event in events}
+
+
+def messages_sent(f: Farm) -> Counter[tuple[str, str]]:
+    """Count what the chain was sent, by kind and sector: in the manager's log, since one message replaces another."""
+    log = (f.base / "manager.log").read_text()
+    return Counter(re.findall(r"message sent .*?kind=(\w+) sector=(\S+)", log))
 
 
 def rows(f: Farm, query: str) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from damocles.manager.chain import interface
@@ -18,6 +19,8 @@ from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.wire import codec, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, prover_id
+
+log = structlog.get_logger(__name__)
 
 PRE_COMMIT = "pre_commit"
 PROOF = "proof"
@@ -245,6 +248,7 @@ class MockChain:
                 failed=fails,
             )
         )
+        log.info("message sent", kind=kind, sector=str(sector), cid=str(cid))
         return cid
 
 
