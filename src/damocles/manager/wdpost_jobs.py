@@ -208,7 +208,9 @@ def _sector(record: records.SectorState | None, stores: dict[tuple[int, str], wd
     if record is None or record.abort_reason or record.removed:
         return None
     number, info = record.id.number, record.upgraded_info
-    if record.upgraded and info is not None and info.sealed_cid is not None and (number, "upgrade") in stores:
+    # The chain has the replica from before until the message of the upgrade has landed.
+    landed = record.upgraded and record.upgrade_landed_epoch is not None
+    if landed and info is not None and info.sealed_cid is not None and (number, "upgrade") in stores:
         return wdpost.Sector(number, commitments.commitment_of(info.sealed_cid), True, stores[number, "upgrade"])
     if record.pre_commit is not None and (number, "normal") in stores:
         return wdpost.Sector(

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from damocles.manager import deals, errors, snapup
-from damocles.wire import commitments, control, records, seal
+from damocles.wire import commitments, control, records, seal, wdpost
 from damocles.wire.codec import Bytes32, decode
 
 from . import proven
@@ -126,6 +126,37 @@ async def test_the_sector_waits_for_the_chain_and_survives_a_restart(start: Star
 
         await becomes(over)
         assert 1010 == (await record(manager)).upgrade_landed_epoch
+
+
+async def test_the_old_replica_is_proved_until_the_new_one_has_landed(start: Start, market: Path, clock: Clock) -> None:
+    """A window PoSt is about what the chain has: the replica from before, until the message of the upgrade has landed."""
+
+    async def to_prove(manager: Manager) -> list[wdpost.Sector] | None:
+        made = await manager.rpc.call("Damocles.MockWdPoSt", [], returns=list[wdpost.Brief])
+        (job,) = await manager.call("WdPoStAllocateJobs", wdpost.AllocateSpec(), 1, "w", returns=list[wdpost.Job])
+        await manager.call("WdPoStRemoveJob", made[0].id)
+        found: list[wdpost.Sector] | None = job.input.sectors
+        return found
+
+    accesses = wdpost.Accesses("persist", "persist")
+    async with start(deals=market) as manager:
+        await candidate(manager)
+    async with start(deals=market, proof_delay=10) as manager:
+        handed = await hand_out(manager)
+        assert handed is not None
+        await submit(manager, handed[0])
+        before = [wdpost.Sector(1, proven.COMM_R, False, accesses)]
+        assert before == await to_prove(manager)
+        await manager.call("ReportFinalized", SECTOR)
+        assert before == await to_prove(manager)
+    clock.now += 10 * BLOCK_SECONDS
+    async with start(deals=market, proof_delay=10) as manager:
+
+        async def over() -> bool:
+            return (await record(manager)).finalized
+
+        await becomes(over)
+        assert [wdpost.Sector(1, NEW, True, accesses)] == await to_prove(manager)
 
 
 async def test_a_message_that_fails_is_sent_again(start: Start, market: Path) -> None:
