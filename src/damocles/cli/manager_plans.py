@@ -5,6 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli import common, fleet_options, manager_at
+from damocles.sealing.states import State
 from damocles.wire import bitfield, codec, control, records, seal
 from damocles.wire.sectors import SectorID
 
@@ -91,17 +92,20 @@ def abort(
 ) -> int:
     """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
 
-    A sector that is on the chain is then as it was before that work, or finished if the work has just proven it. While its worker lives, use
-    `util worker abort --sector`, which ends both sides. Should the worker come back, it has no say any more.
+    A sector that is on the chain is then as it was before that work, also before an upgrade whose message was lost, or
+    finished if the work has just proven it. While its worker lives and has not finished, use `util worker abort --sector`,
+    which ends both sides. Should the worker come back, it has no say any more.
     """
     sector = SectorID(miner, number)
     with at.call() as found:
         record = found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
         if record.finalized or record.abort_reason:
             raise common.Failed(f"{sector} is not being worked on")
-        holder = record.latest_state.worker.instance if record.latest_state else "nobody that has reported"
+        latest = record.latest_state
+        holder = latest.worker.instance if latest else "nobody that has reported"
+        has_finished = latest is not None and latest.state_change.next == State.Finished
         workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
-        if any(worker.info.name == holder and worker.status == "live" for worker in workers):
+        if not has_finished and any(worker.info.name == holder and worker.status == "live" for worker in workers):
             raise common.Failed(
                 f"{holder} has {sector} and lives: use `util worker abort --sector {sector}`, which ends both sides"
             )

@@ -133,25 +133,35 @@ class Claims:
     async def abort(self, sector: SectorID, reason: str = "") -> None:
         """Give up the work on a sector whose worker is gone for good: what it had is free for others.
 
-        A sector that is on the chain is then as it was before that work, or finished if the work has just proven it. Should the worker come back, it is refused as a
-        copy that was left behind; once the work is over here, it moves its files to its trash.
+        A sector that is on the chain is then as it was before that work, also before an upgrade whose message was lost,
+        or finished if the work has just proven it. Should the worker come back, it is refused as a copy that was left
+        behind; once the work is over here, it moves its files to its trash.
 
         Raises:
             errors.SectorNotFound: It is unknown or finished.
-            errors.ManagerError: Its proof is on its way to the chain.
+            errors.ManagerError: Its proof, or that of its upgrade, is on its way to the chain.
         """
 
         def transaction(tx: Connection) -> int:
             now = self._clock()
             sectors.load(tx, sector)
-            snapup.abandoned(tx, sector, reason or "given up by an operator", now, proven=proven)
+            why = reason or "given up by an operator"
+            snapup.abandoned(tx, sector, why, now, proven=proven, lost=lost)
             tx.execute(update(_rows).where(_at(sector)).values(holder="nobody", holder_location=""))
             return _next_attempt(tx, sector)
 
         async with self._turn(sector):
             proven = await self._commits.is_proven(sector)
+            lost = await self._commits.lost_upgrade(sector)
             attempt = await self._database.write(transaction)
-        log.warning("sector aborted by an operator", sector=str(sector), attempt=attempt, reason=reason, proven=proven)
+        log.warning(
+            "sector aborted by an operator",
+            sector=str(sector),
+            attempt=attempt,
+            reason=reason,
+            proven=proven,
+            lost_message=lost,
+        )
 
     def _turn(self, sector: SectorID) -> anyio.Lock:
         return self._turns.setdefault(sector, anyio.Lock())

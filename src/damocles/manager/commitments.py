@@ -209,6 +209,28 @@ class Commitments:
             )
         return state == seal.OnChainState.LANDED
 
+    async def lost_upgrade(self, sector: SectorID) -> str | None:
+        """Return the message of the sector's upgrade if it will never land, so that the upgrade can be given up.
+
+        `None` also for a sector that is not being upgraded, or whose upgrade is not handed in yet or has landed.
+
+        Raises:
+            errors.ManagerError: The message is on its way, and what becomes of it has to be waited for.
+        """
+        record = await self._database.read(lambda tx: sectors.find(tx, sector, online=True))
+        if record is None or sectors.job_of(record) is not sectors.Job.SNAPUP:
+            return None
+        message = record.upgrade_message_id
+        if message is None or record.upgrade_landed_epoch is not None:
+            return None
+        state = (await self._chain.message(CID(message))).state
+        if state in _ON_ITS_WAY or state == seal.OnChainState.FAILED:  # a failed one is sent again
+            raise errors.ManagerError(
+                f"the upgrade of {sector} is on its way to the chain: it is finished if that lands, and can be aborted if"
+                " its message is lost; try again later"
+            )
+        return message
+
     async def _poll(self, record: records.SectorState, cid: CID | None) -> seal.Polled:
         if cid is not None:
             return await self._chain.message(cid)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
 
 from damocles.manager import deals, errors
 from damocles.manager.db import tables
@@ -228,6 +228,9 @@ def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float)
         pieces = None if aborts else record.pieces
         ended = msgspec.structs.replace(record, finalized=True, abort_reason=abort_reason or "", pieces=pieces)
     elif job is Job.SNAPUP and aborts:
+        files = tables.sector_files
+        is_file = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == "upgrade")
+        tx.execute(delete(files).where(*is_file))
         ended = msgspec.structs.replace(
             record,
             finalized=True,

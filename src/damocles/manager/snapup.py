@@ -131,6 +131,7 @@ class Upgrades:
             cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
         except interface.Refused as error:
             return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
+        self._hopeless.discard(str(cid))  # its id may follow from its content, and be that of one that was lost
         info = records.UpgradedInfo(
             access_instance=content.access_instance,
             sealed_cid=commitments.sealed_cid(content.comm_r),
@@ -151,7 +152,7 @@ class Upgrades:
             try:
                 look_again = await self._follow_all()
             except Exception:
-                # The task is the daemon's: it must outlive a database without room, and any one record.
+                # The task is the daemon's: it must outlive a database without room.
                 log.exception("upgrades: not looked after; trying again")
                 look_again = True
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
@@ -162,7 +163,10 @@ class Upgrades:
         under_way = await self._database.read(_under_way)
         waiting = [record for record in under_way if record.upgrade_message_id not in self._hopeless]
         for record in waiting:
-            await self._follow(record)
+            try:
+                await self._follow(record)
+            except Exception:
+                log.exception("upgrade not looked after; trying again", sector=str(record.id))
         return bool(waiting)
 
     async def _follow(self, record: records.SectorState) -> None:
@@ -180,7 +184,13 @@ class Upgrades:
                 pass
             case state:
                 self._hopeless.add(record.upgrade_message_id)
-                log.error("message of an upgrade is lost", sector=str(record.id), state=state, reason=polled.desc)
+                log.error(
+                    "message of an upgrade is lost; the sector waits for an operator",
+                    sector=str(record.id),
+                    state=state,
+                    reason=polled.desc,
+                    next=f"util sealer sectors abort {record.id.miner} {record.id.number}",
+                )
 
     def _send_again(self, tx: Connection, sector: SectorID) -> None:
         record = sectors.load(tx, sector)
@@ -274,23 +284,28 @@ def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
     sectors.save(tx, msgspec.structs.replace(record, latest_state=told), now)
 
 
-def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
+def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float, *, lost: str | None = None) -> None:
     """End a sector that was given up, and free the deals that were for it.
 
-    An upgrade that was handed in goes its way: its files are in their store, and its message cannot be called back.
+    An upgrade that was handed in goes its way: its files are in their store, and its message cannot be called back. Only
+    if that is the `lost` one it is undone.
 
     Raises:
         errors.SectorNotFound: It is unknown or finished.
     """
     record = sectors.find(tx, sector, online=True)
-    if record is not None and _is_handed_in(record):
+    if record is not None and _is_handed_in(record) and (lost is None or record.upgrade_message_id != lost):
         worker_finished(tx, sector, now)
         return
     sectors.abort(tx, sector, reason, now)
 
 
-def abandoned(tx: Connection, sector: SectorID, reason: str, now: float, *, proven: bool) -> None:
+def abandoned(
+    tx: Connection, sector: SectorID, reason: str, now: float, *, proven: bool, lost: str | None = None
+) -> None:
     """End all work on a sector that was given up, whatever the plan; one that is `proven` by this work is finished.
+
+    An upgrade is undone although it was handed in, if its message is the `lost` one.
 
     Raises:
         errors.SectorNotFound: It is unknown or finished.
@@ -299,7 +314,7 @@ def abandoned(tx: Connection, sector: SectorID, reason: str, now: float, *, prov
     if proven:
         sectors.finalize(tx, sector, now)
     else:
-        worker_gave_up(tx, sector, reason, now)
+        worker_gave_up(tx, sector, reason, now, lost=lost)
     stores.release(tx, sector)
 
 

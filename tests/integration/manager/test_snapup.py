@@ -1,16 +1,22 @@
 """Upgrades of sectors, over HTTP, with a market of two deals."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import msgspec
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from damocles.cli import manager as cli
 from damocles.manager import deals, errors, snapup
-from damocles.wire import commitments, control, records, seal, wdpost
+from damocles.wire import commitments, control, exports, fleet, records, seal, wdpost
 from damocles.wire.codec import Bytes32, decode
+from damocles.wire.sectors import SectorID
 
 from . import proven
 from .conftest import BLOCK_SECONDS, Clock, Manager, RecordedVerifier, Start
@@ -56,14 +62,14 @@ async def submit(manager: Manager, given: seal.AllocatedSnapUpSector, **changes:
         "proof": PROOF,
     }
     answer: seal.Submitted = await manager.call(
-        "SubmitSnapUpProof", SECTOR, seal.SnapUpProof(**{**content, **changes}), returns=seal.Submitted
+        "SubmitSnapUpProof", given.sector.id, seal.SnapUpProof(**{**content, **changes}), returns=seal.Submitted
     )
     return answer
 
 
-async def record(manager: Manager) -> records.SectorState:
-    """Return the record of the first sector."""
-    found: records.SectorState = await manager.call("FindSectorInAllStates", SECTOR, returns=records.SectorState)
+async def record(manager: Manager, sector: SectorID = SECTOR) -> records.SectorState:
+    """Return the record of a sector, of the first one."""
+    found: records.SectorState = await manager.call("FindSectorInAllStates", sector, returns=records.SectorState)
     return found
 
 
@@ -202,6 +208,37 @@ async def test_a_disk_that_fails_for_a_moment_ends_nothing(
     assert [] == failing
 
 
+async def test_an_upgrade_that_cannot_be_followed_holds_up_no_other(
+    start: Start, market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What always fails for the first of two sectors leaves the second one to land."""
+    real = snapup.land
+
+    def land(tx: Any, sector: SectorID, *arguments: Any) -> None:
+        if sector == SECTOR:
+            raise ValueError("a record that nobody understands")
+        real(tx, sector, *arguments)
+
+    monkeypatch.setattr(snapup, "land", land)
+    for number in (3, 4):
+        cid = str(commitments.unsealed_cid(bytes([number]) * 32))
+        deals.add(market, deals.Offer(cid=cid, size_bytes=1024, payload_bytes=1000, deal_id=number))
+    async with start(deals=market) as manager:
+        await proven.prove(manager)
+        await proven.prove(manager, 2)
+        await manager.call("SnapUpPreFetch", 10000, None)
+        for store in ("a", "b"):
+            handed = await hand_out(manager, store)
+            assert handed is not None
+            await submit(manager, handed[0])
+
+        async def landed() -> bool:
+            return (await record(manager, SectorID(10000, 2))).upgrade_landed_epoch is not None
+
+        await becomes(landed)
+        assert (await record(manager)).upgrade_landed_epoch is None
+
+
 async def test_the_last_word_on_the_sealing_does_not_end_the_upgrade(start: Start, market: Path) -> None:
     """A sealing worker that did not hear the answer tells again that it has finished; the upgrade goes on."""
     async with start(deals=market) as manager:
@@ -257,6 +294,65 @@ async def test_an_upgrade_on_its_way_cannot_be_given_up(start: Start, market: Pa
         await becomes(over)
         after = await record(manager)
         assert (True, True, "") == (after.upgraded, after.upgraded_info is not None, after.abort_reason)
+
+
+async def test_an_operator_ends_an_upgrade_whose_message_is_lost(
+    start: Start, market: Path, tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sector is as it was before, though its worker lives, and is upgraded again, even by the same message."""
+
+    async def abort(manager: Manager) -> int:
+        given = ["util", "sealer", "sectors", "abort", "10000", "1", "--yes", "--listen", manager.url]
+        return await anyio.to_thread.run_sync(cli.main, given)
+
+    async with start(deals=market) as manager:
+        await candidate(manager)
+        before = await record(manager)
+    async with start(deals=market, proof_delay=10) as manager:
+        first = await hand_out(manager)
+        assert first is not None
+        report = seal.ReportStateReq(
+            seal.WorkerIdentifier("w", "/s"), seal.StateChange("SnapProved", "SnapPersisted", "x")
+        )
+        await manager.call("ReportState", SECTOR, report)
+        await submit(manager, first[0])
+        await manager.call("ReportFinalized", SECTOR)
+        capsys.readouterr()
+        assert 1 == await abort(manager)
+        assert "the upgrade of s-t010000-1 is on its way to the chain" in capsys.readouterr().err
+        assert (await record(manager)).upgraded_info is not None
+    with closing(sqlite3.connect(tmp_path / "home" / "manager.db")) as database, database:
+        database.execute("DELETE FROM messages WHERE kind = 'update'")
+    capsys.readouterr()
+    async with start(deals=market, proof_delay=10) as manager:
+        printed: list[str] = []
+
+        async def told() -> bool:
+            printed.append(capsys.readouterr().out)
+            return "message of an upgrade is lost" in "".join(printed)
+
+        await becomes(told)
+        await manager.call("WorkerPing", fleet.WorkerInfo("w", "127.0.0.1:1", "v", fleet.Summary(1, 0, 0, 0, 0, 0)))
+        await manager.call("ReportAborted", SECTOR, "a worker does not end it")
+        assert (await record(manager)).upgraded_info is not None
+        assert 0 == await abort(manager)
+        assert before == msgspec.structs.replace(await record(manager), latest_state=None)
+        query = exports.Query(state="all", limit=1)
+        (kept,) = await manager.rpc.call("Damocles.SectorsExport", [query], returns=list[exports.Kept])
+        assert exports.Files(normal="persist") == kept.files
+        assert {"Total": 1, "Diff": 1} == await manager.call("SnapUpPreFetch", 10000, None)
+        again = await hand_out(manager, "b")
+        assert again is not None
+        assert first[0] == again[0]
+        assert seal.SubmitResult.ACCEPTED == (await submit(manager, again[0])).res
+        clock.now += 10 * BLOCK_SECONDS
+
+        async def landed() -> bool:
+            return (await record(manager)).upgrade_landed_epoch is not None
+
+        await becomes(landed)
+        assert 0 == await abort(manager)
+        assert (True, True) == ((after := await record(manager)).finalized, after.upgraded)
 
 
 async def test_upgrades_that_are_refused(
