@@ -79,8 +79,10 @@ class Claims:
         """Give the next attempt at a sector to a worker and return its number.
 
         It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
-        stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Sectors
-        that were handed out without a number go to the first who claims them. A copy that is older than the submitted
+        stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Claims
+        of a holder that restarts may be missing in its journal, if it dies then: as long as no call was taken under any
+        of them, the number from before is as good. Sectors that were handed out without a number go to the first who
+        claims them. A copy that is older than the submitted
         pre-commit and has another `ticket` could only contradict what the chain holds, and is refused too; one that has
         none (yet, or no longer, because somebody resumed it at an early state) is given the pre-commit's.
 
@@ -92,19 +94,22 @@ class Claims:
             record = sectors.load(tx, sector)
             # Work on a sector that is on the chain already begins with what the chain holds.
             submitted = record.pre_commit if sectors.job_of(record) is sectors.Job.SEALING else None
-            present, holder, place = self._present(tx, sector)
-            known = last_known == present or (holder is None and last_known is None)
+            present, holder, place, last_used = self._present(tx, sector)
+            restarts = (holder, place) == (worker, location)
+            known = last_used <= last_known <= present if last_known is not None else holder is None
             contradicts = submitted is not None and ticket is not None and ticket != submitted.ticket
-            if (holder, place) != (worker, location) and contradicts:
+            if not restarts and contradicts:
                 raise rpc_errors.RpcError(
                     rpc_errors.Code.STALE_ATTEMPT,
                     f"attempt {last_known} at {sector} is over: this copy of the store is older than the pre-commit that"
                     " was submitted from it; go on with the newer copy, and abort the sector here",
                 )
-            if (holder, place) != (worker, location) and not known:
+            if not restarts and not known:
                 raise _stale(sector, last_known, present, holder)
             tx.execute(update(_rows).where(_at(sector)).values(holder=worker, holder_location=location))
-            return _next_attempt(tx, sector)
+            # Nothing was done under a restart that is not heard of again. A move is no such thing: the store that was left
+            # behind knows the number from before it too.
+            return _next_attempt(tx, sector, last_used=last_used if restarts else None)
 
         async with self._turn(sector):
             attempt = await self._database.write(transaction)
@@ -125,9 +130,13 @@ class Claims:
         if not method.startswith("Venus."):
             raise rpc_errors.RpcError(rpc_errors.Code.INVALID_PARAMS, f"{method} is not a method of Venus")
         async with self._turn(sector):
-            present, worker, _ = await self._database.read(lambda tx: self._present(tx, sector))
+            present, worker, _, last_used = await self._database.read(lambda tx: self._present(tx, sector))
             if attempt < present:
                 raise _stale(sector, attempt, present, worker)
+            if last_used != present:
+                # Before the call, which may change things and not answer. What it writes goes to disk behind this.
+                used = update(_rows).where(_at(sector)).values(last_used=None)
+                await self._database.write(lambda tx: tx.execute(used), durable=False)
             return msgspec.Raw(await self._service.run(found, request, admitted))
 
     async def abort(self, sector: SectorID, reason: str = "") -> None:
@@ -166,11 +175,14 @@ class Claims:
     def _turn(self, sector: SectorID) -> anyio.Lock:
         return self._turns.setdefault(sector, anyio.Lock())
 
-    def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None]:
-        row = tx.execute(select(_rows.c.attempt, _rows.c.holder, _rows.c.holder_location).where(_at(sector))).first()
+    def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None, int]:
+        """Return the present attempt, the worker and location that have it, and the last attempt that was used."""
+        columns = (_rows.c.attempt, _rows.c.holder, _rows.c.holder_location, _rows.c.last_used)
+        row = tx.execute(select(*columns).where(_at(sector))).first()
         if row is None:
             raise errors.SectorNotFound
-        return int(row.attempt), row.holder, row.holder_location
+        attempt = int(row.attempt)
+        return attempt, row.holder, row.holder_location, attempt if row.last_used is None else int(row.last_used)
 
 
 def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | None) -> rpc_errors.RpcError:
@@ -181,8 +193,8 @@ def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | No
     )
 
 
-def _next_attempt(tx: Connection, sector: SectorID) -> int:
-    tx.execute(update(_rows).where(_at(sector)).values(attempt=_rows.c.attempt + 1))
+def _next_attempt(tx: Connection, sector: SectorID, *, last_used: int | None = None) -> int:
+    tx.execute(update(_rows).where(_at(sector)).values(attempt=_rows.c.attempt + 1, last_used=last_used))
     return int(tx.execute(select(_rows.c.attempt).where(_at(sector))).scalar_one())
 
 

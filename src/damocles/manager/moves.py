@@ -232,6 +232,7 @@ def _write(tx: Connection, kept: exports.Kept, before: exports.Kept | None, now:
         "allocated_at": now,
         "holder": attempt.worker,
         "holder_location": attempt.location,
+        "last_used": None,
     }
     sectors.put(tx, record, allocation, now, new=before is None)
     deals.keep(tx, record.id, record.pieces or (), now)

@@ -261,6 +261,7 @@ def reopen(tx: Connection, record: records.SectorState, holder: str, now: float)
         "allocated_at": now,
         "holder": None,
         "holder_location": None,
+        "last_used": None,
     }
     tx.execute(_UPDATE, {**key, **allocation, **_columns(fresh, now)})
     return int(attempt)

@@ -93,6 +93,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN holder"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN holder_location"))
+        tx.execute(text("ALTER TABLE sectors DROP COLUMN last_used"))
         tx.execute(text("UPDATE schema_version SET version = 2"))
     schema.upgrade(begin)
     assert new == shape(begin)

@@ -97,6 +97,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
     ),
+    8: ("ALTER TABLE sectors ADD COLUMN last_used INTEGER",),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -64,6 +64,9 @@ sectors = Table(
     # Worker and location that have claimed the present attempt; reports do not touch it.
     Column("holder", Text, nullable=True),
     Column("holder_location", Text, nullable=True),
+    # While its holder has only claimed (restarted) since, the last attempt that something may have been done under; null
+    # if that is the present one.
+    Column("last_used", Integer, nullable=True),
     Column("allocated_to", Text, nullable=False),  # address or name of whoever asked
     Column("allocated_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
