@@ -1,6 +1,7 @@
 """Drain a worker: it begins no new sector and finishes what it has; at the deadline, what is left pauses.
 
-The wish survives a restart: it lies in a small file in the worker's home.
+The wish survives a restart: it lies in a small file in the worker's home. A pause does so only once a sector has come to
+its boundary, so the file keeps a deadline that has passed: whatever is still in work after a restart pauses again.
 """
 
 import time
@@ -42,6 +43,8 @@ class Drain:
             except msgspec.MsgspecError as error:
                 log.warning("drain file is damaged and not used", file=str(self._file), error=str(error))
         self._apply()
+        # Threads that have not read their journals yet cannot be paused from here.
+        self._gate.overdue = self._state.deadline is not None and self._state.deadline <= self._clock()
 
     def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
         """Begin or end a drain and return it."""
@@ -55,16 +58,17 @@ class Drain:
         return msgspec.structs.replace(self.state(), was_on=was_on)
 
     def state(self) -> control.Drain:
-        """Return the drain and the sectors still in work."""
+        """Return the drain and the sectors still in work; a deadline that has come is not shown any more."""
         busy = [thread.sector.job_id for thread in self._threads if thread.sector.job_id is not None]
-        return msgspec.structs.replace(self._state, busy=busy)
+        deadline = None if self._gate.overdue else self._state.deadline
+        return msgspec.structs.replace(self._state, busy=busy, deadline=deadline)
 
     async def run(self) -> None:
         """Pause what is still in work when the deadline comes."""
         while True:
             self._changed = anyio.Event()
             deadline = self._state.deadline
-            if deadline is None:
+            if deadline is None or self._gate.overdue:
                 await self._changed.wait()
                 continue
             with anyio.move_on_after(max(0.0, deadline - self._clock())):
@@ -74,14 +78,10 @@ class Drain:
                 if thread.sector.job_id is not None:
                     log.warning("deadline of the drain: pausing", thread=thread.index, sector=thread.sector.job_id)
                     thread.pause()
-            self._state = msgspec.structs.replace(self._state, deadline=None)
-            try:
-                self._save()
-            except OSError as error:  # after a restart the deadline comes once more
-                log.error("drain not saved", file=str(self._file), error=str(error))
+            self._gate.overdue = True
 
     def _apply(self) -> None:
-        self._gate.closed = self._state.on
+        self._gate.closed, self._gate.overdue = self._state.on, False
         self._gate.why = (
             f"the end of the drain ({self._state.reason})" if self._state.reason else "the end of the drain"
         )

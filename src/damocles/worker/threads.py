@@ -54,6 +54,7 @@ class Gate:
 
     closed: bool = False
     why: str = ""
+    overdue: bool = False  # a drain's deadline has come: a sector found in the journal pauses before it goes on
     unready: str | None = None  # what everything waits for: journals are read, and nothing is done
 
 
@@ -257,6 +258,7 @@ class SealingThread:
     async def _work(self, store: sealing.SealingStore) -> None:
         found = await self._until_in_order(store.journal.load)
         self.sector = found if found is not None else Sector(plan=self._now.plan)
+        self._pausing |= self.around.gate.overdue and self.sector.job_id is not None
         log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
             self._manager.hold(self.sector.id, None)

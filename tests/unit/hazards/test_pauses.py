@@ -1,10 +1,13 @@
 """A pause is what was asked for: once, soon, and until somebody resumes."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
 from damocles.sealing.states import State
 from damocles.wire import seal
+from damocles.worker import drain, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -40,6 +43,37 @@ async def test_a_thread_that_an_error_paused_stays_paused_after_a_restart(scene:
         await until(lambda: thread.paused)
         assert "permanent: look at me" == thread.info().last_error
     assert [] == scene.asked("PollPreCommitState")
+
+
+async def test_a_deadline_that_came_before_a_restart_still_pauses(scene: Scene, tmp_path: Path) -> None:
+    """A worker that dies between the deadline of its drain and the next boundary begins no stage when it is back."""
+    scene.stages.held["c2"] = anyio.Event()
+    scene.holds(sector_in(State.C1Done))
+    thread = scene.thread()
+    draining = drain.Drain(tmp_path, scene.gate, [thread])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run)
+        tasks.start_soon(draining.run)
+        await until(lambda: scene.stages.began)
+        draining.set(on=True, deadline_seconds=0.001, reason="new disks")
+        await until(lambda: thread.pausing)
+        assert (True, None) == (draining.state().on, draining.state().deadline)
+        tasks.cancel_scope.cancel()
+    assert None is scene.recorded().paused_at
+
+    scene.gate = threads.Gate()
+    thread = scene.thread()
+    draining = drain.Drain(tmp_path, scene.gate, [thread])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(draining.run)
+        tasks.start_soon(thread.run)
+        await until(lambda: thread.paused)
+        assert (["c2"], ["s-t010000-1"]) == (scene.stages.began, draining.state().busy)
+        assert (True, None) == (draining.state().on, draining.state().deadline)
+        assert thread.resume(None)  # somebody's wish, which counts for more
+        await until(lambda: len(scene.stages.began) == 2)
+        assert not thread.pausing
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("state", [State.PCSubmitted, State.Finished])
