@@ -90,8 +90,9 @@ class ResumeRefused(Exception):
 class SealingThread:
     """One thread; create it, then `run` it in a task group.
 
-    `settings` is asked again whenever a new sector may begin and after every resume, so that changes of the thread's
-    `config.toml` take effect without a restart. While it cannot be read, what was read last stays in force.
+    `settings` is asked again whenever a new sector may begin, before a sector that found nothing to do (deals) asks
+    again, and after every resume, so that changes of the thread's `config.toml` take effect without a restart. While it
+    cannot be read, what was read last stays in force.
     """
 
     index: int
@@ -116,6 +117,7 @@ class SealingThread:
         self._unread: str | None = None  # why the settings could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
+        self._idle = False  # whether the sector's handler found nothing to do the last time
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # of the sector; applied at the next boundary
         self._pausing = False  # likewise, but of the thread: where the sector is over, after its end
@@ -337,7 +339,7 @@ class SealingThread:
             return events.Wake()
         match action:
             case planner.Execute(does):
-                if self.sector.state is State.Empty:
+                if self.sector.state is State.Empty or self._idle:
                     self._reload_settings()
                     if self.sector.job_id is None and self.sector.plan != self._now.plan:
                         return events.Wake()  # what was to be done is a step of the plan from before
@@ -351,7 +353,9 @@ class SealingThread:
                     claimed = await self._claim(self.sector.id)
                     if claimed is not None:
                         return claimed
-                return await self._execute(store, does)
+                event = await self._execute(store, does)
+                self._idle = isinstance(event, events.Idle)
+                return event
             case planner.Wait(seconds, why):
                 self._display.show("Idle", why, until=self.clock() + seconds)
                 with anyio.move_on_after(seconds):

@@ -32,8 +32,10 @@ async def test_another_plan_leaves_no_sector_dormant(scene: Scene, plan: str) ->
         assert ("sealer", State.PCSubmitted) == (thread.sector.plan, thread.sector.state)
 
 
-async def test_new_options_do_not_drop_a_sector_that_waits_for_deals(scene: Scene) -> None:
-    """A sector without deals keeps waiting when the options change; the manager need not be told anything."""
+@pytest.mark.parametrize("patience", [0, 1])
+async def test_new_options_do_not_drop_a_sector_that_waits_for_deals(scene: Scene, patience: int) -> None:
+    """It keeps waiting when the options change, asks with the new ones, and the manager need not be told anything."""
+    scene.settings = replace(scene.settings, limits=replace(scene.settings.limits, request_task_max_retries=patience))
     scene.option(enable_deals=True, disable_cc=True)
     scene.caller.answers["AcquireDeals"] = [None]
     scene.holds(sector_in(State.Allocated, deals=None, pieces=None))
@@ -43,7 +45,20 @@ async def test_new_options_do_not_drop_a_sector_that_waits_for_deals(scene: Scen
         asked = len(scene.asked("AcquireDeals"))
         await until(lambda: len(scene.asked("AcquireDeals")) > asked + 3)
         assert (SECTOR, State.Allocated) == (thread.sector.id, thread.sector.state)
+        later = scene.asked("AcquireDeals")[asked + 1 :]  # one question may have been on its way
+        assert {7} == {spec.max_deals for _, spec in later}
     assert ([], []) == (scene.asked("AllocateSector"), scene.asked("ReportAborted"))
+
+
+async def test_a_sector_that_waits_for_deals_goes_on_without_when_it_may(scene: Scene) -> None:
+    """That `disable_cc` is switched off is heard without a resume: waiting for deals has no other end."""
+    scene.option(disable_cc=True)
+    scene.holds(sector_in(State.Allocated, deals=None, pieces=None))
+    async with scene.running() as thread:
+        await until(lambda: "disable_cc" in (thread.activity.what or ""))
+        assert State.Allocated is thread.sector.state
+        scene.option(disable_cc=False)
+        await until(lambda: State.DealsAcquired in thread.sector.path)
 
 
 async def test_a_record_that_lacks_something_says_what_and_is_not_given_up(scene: Scene) -> None:
