@@ -68,9 +68,10 @@ class Control:
         """Resume a paused thread; false if it is not paused."""
         thread = self._find(index)
         try:
-            resumed = thread.resume(state)
+            target = await thread.check_target(state) if state is not None and thread.paused else None
         except threads.ResumeRefused as refusal:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
+        resumed = thread.resume(target)
         if resumed:
             await _settled(thread, control.Act(verb="resume"))
         return resumed
@@ -179,7 +180,7 @@ class Control:
         if act.verb == "abort":
             ok, text = await self._abort(thread, act)
         else:
-            ok, text = self._pause(thread, act) if act.verb == "pause" else self._resume(thread, act)
+            ok, text = self._pause(thread, act) if act.verb == "pause" else await self._resume(thread, act)
             if ok and settle and not act.dry_run:
                 await _settled(thread, act)
         return control.Outcome(
@@ -204,7 +205,7 @@ class Control:
             thread.pause(now=act.now)
         return True, f"pauses {text}"
 
-    def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
+    async def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
         if thread.pausing and not thread.paused and act.state is None:
             if not act.dry_run:
                 thread.resume(None)
@@ -212,13 +213,12 @@ class Control:
         if not thread.paused:
             return False, "is not paused"
         try:
-            if act.state is not None:
-                thread.check_target(act.state)
-            at = act.state or thread.sector.state.value
-            if not act.dry_run:
-                thread.resume(act.state)
+            target = await thread.check_target(act.state) if act.state is not None else None
         except threads.ResumeRefused as refusal:
             return False, str(refusal)
+        at = (target or thread.sector.state).value
+        if not act.dry_run and not thread.resume(target):
+            return False, "is not paused"
         return True, f"goes on from {at}"
 
     async def _abort(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:

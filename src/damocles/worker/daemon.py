@@ -193,7 +193,9 @@ def _threads(
         if location is not None:
             thread = threads.SealingThread(index, location, around, now, plan=entry.plan)
         else:
-            thread = threads.SealingThread(index, nowhere.LOCATION, around, now, open_store=nowhere.opened)
+            thread = threads.SealingThread(
+                index, nowhere.LOCATION, around, now, plan=entry.plan, open_store=nowhere.opened
+            )
         result.append(thread)
     return result
 

@@ -1,6 +1,7 @@
 """What a thread does right now, for people: the thread shows it, its stages and its calls do, and listings read it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from damocles.stages import protocol
@@ -36,6 +37,16 @@ class Display:
         same = self.now.state == state and self.now.what == what
         since = self.now.since if same else self._clock()
         self.now = Activity(state=state, since=since, what=what, pid=pid, until=until)
+
+    @contextmanager
+    def meanwhile(self, state: str, what: str) -> Iterator[None]:
+        """Show what is mostly over at once; then what was shown before goes on, as if it had never ended."""
+        before = self.now
+        self.show(state, what)
+        try:
+            yield
+        finally:
+            self.now = before
 
     def show_paused(self, since: float | None = None) -> None:
         """Show a pause, perhaps of long ago."""

@@ -37,6 +37,7 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CLAIM_TIMEOUT_SECONDS = 10.0
+PATIENCE_SECONDS = 1.0  # with a disk that an operator's request has to look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ def opened(location: Path) -> Iterator[sealing.SealingStore]:
 
 
 class ResumeRefused(Exception):
-    """A sector cannot be taken up again at the state asked for; the message lists where it can."""
+    """A sector cannot be taken up again at the state asked for; the message says why, or lists where it can."""
 
 
 @dataclass
@@ -101,16 +102,16 @@ class SealingThread:
     settings: Callable[[], Settings]
     clock: Callable[[], float] = time.time
     open_store: Callable[[Path], AbstractContextManager[sealing.SealingStore]] = opened
-    plan: str = "sealer"  # shown until the settings can be read
+    plan: str = "sealer"  # shown until the settings have been read
     sector: Sector = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
 
     def __post_init__(self) -> None:
-        try:
-            self._now = self.settings()
-        except failures.Critical:
-            # `run` says what is wrong and waits; the other threads work meanwhile.
-            self._now = Settings(plan=self.plan, options=jobs.Options(), limits=planner.Limits())
+        # To be shown alone: `run` begins nothing before it has read the settings.
+        self._now = Settings(plan=self.plan, options=jobs.Options(), limits=planner.Limits())
+        # A disk that hangs takes one thread of the process here, and none of those that all threads share.
+        self._disk = anyio.CapacityLimiter(1)
+        self._looking = False  # at the files, for `check_target`; changed by the thread of the process that looks
         self.sector = Sector(plan=self._now.plan)
         self._display = display.Display(self.clock)
         self._runs = stage_runs.StageRuns(self.around.stages, self.index, self._display, self.around.observe)
@@ -170,17 +171,12 @@ class SealingThread:
         """Abort the sector: a running stage is killed, the manager told, the files go to the trash."""
         self._ask(events.GiveUp(reason), now=True)
 
-    def resume(self, state: str | None) -> bool:
-        """Go on, if given from another state; false if the thread is not paused.
-
-        Raises:
-            ResumeRefused: The plan or the files at hand do not allow that state.
-        """
+    def resume(self, target: State | None) -> bool:
+        """Go on, if given from a state that `check_target` has just allowed; false if the thread is not paused."""
         if not self._holding:
             # A pause that has not taken effect yet is taken back.
             pausing, self._pausing = self._pausing, False
             return pausing
-        target = self.check_target(state) if state is not None else None
         self._resume_wanted = events.Resume(target)
         self.wake()
         return True
@@ -251,8 +247,9 @@ class SealingThread:
 
     async def _run(self) -> None:
         upstream.CALLING.set(self._display.show_call)  # not for reports and heartbeats, which go on beside
-        while (broken := self._reload_settings()) is not None:
+        while (broken := await self._reload_settings()) is not None:
             await self._out_of_order(broken)
+        self.sector = Sector(plan=self._now.plan)
         with ExitStack() as stack:
             store = await self._until_in_order(lambda: stack.enter_context(self.open_store(self.location)))
             await self._work(store)
@@ -340,7 +337,7 @@ class SealingThread:
         match action:
             case planner.Execute(does):
                 if self.sector.state is State.Empty or self._idle:
-                    self._reload_settings()
+                    await self._reload_settings()
                     if self.sector.job_id is None and self.sector.plan != self._now.plan:
                         return events.Wake()  # what was to be done is a step of the plan from before
                 if self.sector.job_id is None and gate.closed:
@@ -452,7 +449,7 @@ class SealingThread:
         if wanted is None and self._asked is not None:
             asked, self._asked = self._asked, None
             return asked
-        self._reload_settings()
+        await self._reload_settings()
         return wanted or events.Resume()
 
     async def _until_in_order(self, work: Callable[[], T]) -> T:
@@ -541,13 +538,25 @@ class SealingThread:
             raise failures.Critical(msg) from error
         return done
 
-    def check_target(self, state: str) -> State:
-        """Return the state to resume at, or raise `ResumeRefused` with those that are possible."""
+    async def check_target(self, state: str) -> State:
+        """Return the state to `resume` at, which has to follow at once: a sector that goes on has other files.
+
+        Raises:
+            ResumeRefused: The plan or the files at hand do not allow it, or the disk does not answer.
+        """
         sector, plan = self.sector, planner.PLANS[self.sector.plan]
         at_hand: frozenset[str] = frozenset()
         if sector.id is not None:
             place = Layout(self.location / "data", sector.id, sector.proof_type.size)
-            at_hand = place.at_hand()
+            try:
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    at_hand = await self._look(place)
+            except TimeoutError:
+                msg = f"cannot resume thread #{self.index} at {state}: its disk does not answer ({self.location})"
+                raise ResumeRefused(msg) from None
+            if self.sector is not sector:
+                msg = f"cannot resume thread #{self.index} at {state}: it has moved on meanwhile"
+                raise ResumeRefused(msg)
         refusal = plan.refusal(sector, state, at_hand)
         if refusal is not None:
             possible = ", ".join(plan.targets(sector, at_hand)) or "none, resume without a state"
@@ -555,15 +564,35 @@ class SealingThread:
             raise ResumeRefused(msg)
         return State(state)
 
-    def _reload_settings(self) -> failures.Critical | None:
+    async def _look(self, place: Layout) -> frozenset[str]:
+        """Return which parts of a sector are at hand; `TimeoutError` while an earlier look hangs.
+
+        A look that was given up goes on in its thread of the process: another one would only take a second.
+        """
+
+        def look() -> frozenset[str]:
+            if self._looking:
+                raise TimeoutError
+            self._looking = True
+            try:
+                return place.at_hand()
+            finally:
+                self._looking = False
+
+        return await anyio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._disk)
+
+    async def _reload_settings(self) -> failures.Critical | None:
         """Read the thread's options anew; return why they cannot be read.
 
         A file that cannot be used must not stop a machine that seals well: what was read last stays in force, and the
         file's error is shown with the thread (and so becomes an alert) until it is mended.
         """
         try:
-            now = self.settings()
-        except failures.Critical as failure:
+            with self._display.meanwhile("Waiting", "its options (config.toml)"):
+                # Given up only when the worker ends, which must not wait for a disk that hangs.
+                now = await anyio.to_thread.run_sync(self.settings, abandon_on_cancel=True, limiter=self._disk)
+        except (failures.Critical, OSError) as error:
+            failure = error if isinstance(error, failures.Critical) else failures.Critical(str(error))
             unread = f"{failure.text}; the options from before stay in force until the file is mended"
             if unread != self._unread:
                 log.error("thread options not read", location=str(self.location), error=str(failure))

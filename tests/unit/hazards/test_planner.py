@@ -80,7 +80,7 @@ async def test_an_unknown_state_is_refused_before_anything_happens(scene: Scene)
         await until(lambda: thread.paused)
         for wrong in ("Nonsense", "Unsealed", "Empty", "Finished"):
             with pytest.raises(Exception, match=f"cannot resume thread #0 at {wrong}: .*possible: "):
-                thread.resume(wrong)
+                await thread.check_target(wrong)
         assert thread.paused
     assert State.PCSubmitted is scene.recorded().state
     assert [] == scene.asked("ReportAborted") + scene.asked("ReportFinalized") + scene.asked("ReportState")
@@ -91,7 +91,7 @@ async def test_resuming_at_the_present_state_runs_it_again(scene: Scene) -> None
     scene.holds(sector_in(State.PCSubmitted, paused_at=1.0))
     async with scene.running() as thread:
         await until(lambda: thread.paused)
-        assert thread.resume("PCSubmitted")
+        assert thread.resume(await thread.check_target("PCSubmitted"))
         await until(lambda: scene.asked("PollPreCommitState"))
 
 
