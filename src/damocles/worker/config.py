@@ -113,7 +113,11 @@ def load_hot(location: Path, *, strict: bool = False) -> Hot | None:
         ConfigError: The file cannot be used.
     """
     file = location / HOT_FILE_NAME
-    return parse_hot(config_report.read(file), strict=strict) if file.exists() else None
+    try:
+        is_there = file.exists()
+    except OSError as error:  # the disk is broken, not the file missing
+        raise ConfigError([Problem(file=file, message=f"cannot be read: {error.strerror}")]) from error
+    return parse_hot(config_report.read(file), strict=strict) if is_there else None
 
 
 def parse_hot(document: config_report.Document, *, strict: bool = False) -> Hot:

@@ -133,9 +133,26 @@ def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _unusable(location: Path) -> str | None:
     """Say why a sealing store can neither be in this place nor be made there."""
-    if location.exists():
-        return None if location.is_dir() else "is not a folder"
-    return None if location.parent.is_dir() else f"{location.parent} does not exist; is the disk mounted?"
+    try:
+        if location.exists():
+            return None if location.is_dir() else "is not a folder"
+        return None if location.parent.is_dir() else f"{location.parent} does not exist; is the disk mounted?"
+    except OSError as error:
+        return _unreadable(error)
+
+
+def _no_folder(path: Path) -> str | None:
+    """Say why there is no folder in this place."""
+    try:
+        if path.is_dir():
+            return None
+        return "is not a folder" if path.exists() else "does not exist; is the disk mounted?"
+    except OSError as error:
+        return _unreadable(error)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror}; is the disk in order?"
 
 
 def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -145,8 +162,7 @@ def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
         if not isinstance(location, str):
             continue
         path = Path(location).resolve()
-        if not path.is_dir():
-            problem = "is not a folder" if path.exists() else "does not exist; is the disk mounted?"
+        if (problem := _no_folder(path)) is not None:
             yield ("attached", index, "location"), location, problem
         if not isinstance(name, str | None):
             continue
@@ -214,9 +230,9 @@ def _scan(patterns: tuple[str, ...]) -> Iterator[persist.PersistStore]:
     for pattern in patterns:
         for folder in sorted(glob.glob(pattern)):  # noqa: PTH207  # the patterns are absolute
             file = Path(folder, _DESCRIPTION_NAME)
-            if not file.is_file():
-                continue
             try:
+                if not file.is_file():
+                    continue
                 described = msgspec.json.decode(file.read_bytes(), type=_Description)
             except (OSError, msgspec.MsgspecError) as error:
                 raise ScanError(f"{file} cannot be read: {error}") from error

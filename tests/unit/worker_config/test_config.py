@@ -1,8 +1,10 @@
 """Reading the worker's configuration: what it means, and what is said about mistakes."""
 
 import contextlib
+import errno
+import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -579,3 +581,45 @@ def test_a_thread_whose_store_cannot_be_there_is_pointed_out(write):
         ("sealing_thread[1].location", "is not a folder"),
         ("sealing_thread[2].location", f"{gone} does not exist; is the disk mounted?"),
     ] == [(problem.key, problem.message) for problem in found]
+
+
+@pytest.fixture
+def breaks(monkeypatch) -> Callable[[str], None]:
+    """Let a folder here, and what is in it, be on a disk that gives I/O errors."""
+
+    def go(name: str) -> None:
+        broken, stat = str(Path(name).resolve()), os.stat
+
+        def failing(path: Any, **options: Any) -> os.stat_result:
+            if str(path) == broken or str(path).startswith(f"{broken}/"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return stat(path, **options)
+
+        monkeypatch.setattr(os, "stat", failing)
+
+    return go
+
+
+@pytest.mark.parametrize("location", ["broken", "broken/store"])
+def test_a_store_on_a_broken_disk_costs_its_thread_alone(write, breaks, location):
+    """The file can be used by the other threads, and is told of; options on such a disk are an error of their thread."""
+    path = write(f'{MINIMAL}\n[[sealing_thread]]\nlocation = "{location}"\n')
+    breaks("broken")
+    (found,) = config.load(path).warnings
+    assert "sealing_thread[1].location" == found.key
+    assert "cannot be read: Input/output error; is the disk in order?" == found.message
+    with pytest.raises(config.ConfigError, match=r"config\.toml: cannot be read: Input/output error"):
+        config.load_hot(Path(location).resolve())
+
+
+def test_a_persist_store_on_a_broken_disk_is_named(write, breaks):
+    """An attached one is told in its line, a scanned one by its file."""
+    (Path("persist") / "scanned").mkdir()
+    path = write(f'{MINIMAL}\n[worker]\nscan_persist_stores = ["{Path("persist").resolve()}/*"]\n')
+    breaks("persist")
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(path)
+    told = "cannot be read: Input/output error"
+    assert f'attached[0].location = "persist": {told}; is the disk in order?' in str(caught.value)
+    assert "worker.scan_persist_stores: " in str(caught.value)
+    assert 2 == str(caught.value).count("Input/output error")
