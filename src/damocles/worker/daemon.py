@@ -32,6 +32,7 @@ from damocles.worker import (
     drain,
     jobs,
     logbook,
+    pauses,
     ping,
     processors,
     threads,
@@ -181,6 +182,7 @@ def _threads(
         pieces=connections.piece_stores(settings),
         trash_retention_seconds=settings.worker.trash_retention,
         gate=gate,
+        pauses=pauses.Pauses(settings.worker.home.expanduser() / pauses.FILE_NAME),
         observe=observe,
     )
     result = []

@@ -24,13 +24,14 @@ from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import executor
-from damocles.stores import journal, sealing
+from damocles.stores import journal, nowhere, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
 from damocles.worker import display, heartbeats, jobs, repertoire, reports, room, stage_runs, upstream
+from damocles.worker.pauses import Pauses
 
 T = TypeVar("T")
 
@@ -71,6 +72,7 @@ class Surroundings:
     pieces: PieceStores
     trash_retention_seconds: float
     gate: Gate = field(default_factory=Gate)
+    pauses: Pauses = field(default_factory=Pauses)
     observe: stage_runs.Observe | None = None
 
 
@@ -163,9 +165,22 @@ class SealingThread:
         its work is kept, and `resume` runs it again.
         """
         if not self._holding:
-            self._pausing = True
+            self._want_pause(on=True)
             self._interrupt(now=now or self.activity.state == "Waiting")
         return True
+
+    def _want_pause(self, *, on: bool) -> None:
+        """Note that a pause is to come, also over a restart, or that it has come or is taken back."""
+        self._pausing = on
+        if self.location == nowhere.LOCATION:
+            return  # its work does not outlive the process
+        try:
+            if on:
+                self.around.pauses.add(self.location)
+            else:
+                self.around.pauses.discard(self.location)
+        except OSError as error:
+            log.warning("pause not kept: a restart forgets it", location=str(self.location), error=str(error))
 
     def give_up(self, reason: str) -> None:
         """Abort the sector: a running stage is killed, the manager told, the files go to the trash."""
@@ -175,7 +190,8 @@ class SealingThread:
         """Go on, if given from a state that `check_target` has just allowed; false if the thread is not paused."""
         if not self._holding:
             # A pause that has not taken effect yet is taken back.
-            pausing, self._pausing = self._pausing, False
+            pausing = self._pausing
+            self._want_pause(on=False)
             return pausing
         self._resume_wanted = events.Resume(target)
         self.wake()
@@ -257,6 +273,7 @@ class SealingThread:
     async def _work(self, store: sealing.SealingStore) -> None:
         found = await self._until_in_order(store.journal.load)
         self.sector = found if found is not None else Sector(plan=self._now.plan)
+        self._pausing |= self.location in self.around.pauses
         self._pausing |= self.around.gate.overdue and self.sector.job_id is not None
         log.info("thread started", location=str(self.location), sector=str(self.sector.job_id), state=self.sector.state)
         if self.sector.id is not None:
@@ -273,6 +290,7 @@ class SealingThread:
             if self._pausing and not _is_end(action):
                 self._pausing = False
                 action = await self._apply(store, events.Pause(), None)
+                self._want_pause(on=False)
             if self._stopping:
                 raise _Stopped
             began, waited_before = time.monotonic(), self._runs.waited_seconds

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from damocles.sealing.states import State
-from damocles.wire import seal
+from damocles.wire import codec, seal, tasks
 from damocles.worker import drain, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
@@ -43,6 +43,30 @@ async def test_a_thread_that_an_error_paused_stays_paused_after_a_restart(scene:
         await until(lambda: thread.paused)
         assert "permanent: look at me" == thread.info().last_error
     assert [] == scene.asked("PollPreCommitState")
+
+
+@pytest.mark.parametrize("taken_back", [False, True])
+async def test_a_pause_that_was_asked_for_outlives_a_restart(scene: Scene, *, taken_back: bool) -> None:
+    """A worker that dies before the boundary pauses there when it is back, once; unless somebody has resumed meanwhile."""
+    scene.stages.held["c2"] = anyio.Event()
+    scene.holds(sector_in(State.C1Done, proof=None))
+    async with scene.running() as thread:
+        await until(lambda: scene.stages.began)
+        thread.pause()
+        if taken_back:
+            thread.resume(None)
+    scene.caller.answers["SubmitProof"] = [seal.Submitted(seal.SubmitResult.ACCEPTED)]
+    scene.caller.answers["PollProofState"] = [seal.Polled(seal.OnChainState.PENDING)]
+    scene.stages.outputs["c2"] = [tasks.C2Output(codec.NumberList(b"proof"))]
+    scene.stages.held["c2"].set()
+    async with scene.running() as thread:
+        await until(lambda: thread.paused or thread.sector.state is State.ProofSubmitted)
+        assert (State.ProofSubmitted if taken_back else State.C1Done) == thread.sector.state
+        thread.resume(None)
+        await until(lambda: thread.sector.state is State.ProofSubmitted)
+    async with scene.running() as thread:
+        await until(lambda: len(scene.asked("PollProofState")) >= 2)
+        assert not thread.pausing
 
 
 async def test_a_deadline_that_came_before_a_restart_still_pauses(scene: Scene, tmp_path: Path) -> None:
