@@ -563,6 +563,10 @@ class SealingThread:
             ResumeRefused: The plan or the files at hand do not allow it, or the disk does not answer.
         """
         sector, plan = self.sector, planner.PLANS[self.sector.plan]
+        if self.trouble is not None:
+            # What it was about to record is still in its hands, and comes first.
+            msg = f"cannot resume thread #{self.index} at {state}: {self.trouble}; mend that and resume without a state"
+            raise ResumeRefused(msg)
         at_hand: frozenset[str] = frozenset()
         if sector.id is not None:
             place = Layout(self.location / "data", sector.id, sector.proof_type.size)

@@ -17,6 +17,7 @@ from damocles.sealing.states import State
 from damocles.stages import errors, executor, limits
 from damocles.stores import journal, sealing
 from damocles.wire import seal, tasks
+from damocles.worker import threads
 
 from .conftest import PC2OUT, Scene, ScriptedStages, full_disk, sector_in, until
 
@@ -96,11 +97,11 @@ async def test_a_shutdown_lets_no_stage_have_the_slot_of_one_that_ends(encoding:
     shutil.copytree(encoding.location, tmp_path / "other")
     other = replace(encoding, location=tmp_path / "other")
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as threads:
+        async with anyio.create_task_group() as group:
             runs, waits = encoding.thread(), other.thread()
-            threads.start_soon(runs.run)
+            group.start_soon(runs.run)
             await until(lambda: stages.began)
-            threads.start_soon(waits.run)
+            group.start_soon(waits.run)
             await until(lambda: waits.activity.state == "Waiting")
             for thread in (runs, waits):
                 thread.stop()
@@ -162,6 +163,10 @@ async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(enc
             await until(lambda: thread.paused)
             assert "cannot write the journal" in (thread.info().last_error or "")
             assert State.PC1Done is thread.sector.state
+            with pytest.raises(
+                threads.ResumeRefused, match=r"cannot write the journal.*; mend that and resume without"
+            ):
+                await thread.check_target("PC1Done")  # which would be forgotten
         assert thread.resume(None)
         await until(lambda: encoding.asked("PollPreCommitState"))
         assert None is thread.info().last_error
