@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from damocles import failpoints
 from damocles.stores import journal
@@ -68,15 +69,54 @@ class SealingStore:
         return target
 
     def empty_trash(self, older_than_seconds: float) -> list[Path]:
-        """Delete what has been in the trash for longer than that and return its folders."""
-        trash = self.location / "trash"
-        if not trash.is_dir():
-            return []
+        """Delete what has been in the trash for longer than that and return it.
+
+        Raises:
+            OSError: Some of it cannot be deleted; the rest is.
+        """
         limit = time.time() - older_than_seconds
-        old = [folder for folder in trash.iterdir() if folder.stat().st_ctime < limit]
-        for folder in old:
-            shutil.rmtree(folder)
-        return old
+        gone, errors = [], []
+        for child in _in_trash(self.location):
+            try:
+                if _put_at(child) < limit:
+                    shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+                    gone.append(child)
+            except OSError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return gone
+
+
+class Trash(NamedTuple):
+    """What lies in the trash of a store: bytes on disk, and since when the oldest of it (unix seconds)."""
+
+    size_bytes: int
+    since: float
+
+
+def trash(location: Path) -> Trash | None:
+    """Return what is in the trash of a store, or `None` if there is nothing.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    children = _in_trash(location)
+    if not children:
+        return None
+    files = [path for child in children for path in (child, *child.rglob("*")) if path.is_file()]
+    size_bytes = sum(path.lstat().st_blocks * 512 for path in files if not path.is_symlink())
+    return Trash(size_bytes, min(map(_put_at, children)))
+
+
+def _in_trash(location: Path) -> list[Path]:
+    folder = location / "trash"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _put_at(child: Path) -> float:
+    """Return when something was put into the trash, in unix seconds: a folder changes for the last time when it is filled."""
+    return child.lstat().st_ctime
 
 
 def init(location: Path) -> None:

@@ -2,15 +2,19 @@
 
 import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from damocles.stores import sealing
 from damocles.wire import sectors, units
 
 _LARGE = frozenset({sectors.SectorSize.GIB32, sectors.SectorSize.GIB64})
 
 
-def lacking(plan: str, allowed_proofs: Sequence[int], location: Path) -> str | None:
+def lacking(plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float) -> str | None:
     """Say what a store lacks for the smallest sector that a thread may be given, or `None` if that fits.
+
+    What lies in the trash is named, with the end of its retention: until then only a person may delete it.
 
     Nothing is known if every size is allowed, or if the disk does not tell. Looks at the disk: not for the event loop.
     """
@@ -26,7 +30,20 @@ def lacking(plan: str, allowed_proofs: Sequence[int], location: Path) -> str | N
     if needed_bytes <= free_bytes:
         return None
     free, needed = units.human_size(free_bytes), units.human_size(needed_bytes)
-    return f"room in {location}: {free} are free, the plan {plan} takes {needed} for a sector of {size.label}"
+    text = f"room in {location}: {free} are free, the plan {plan} takes {needed} for a sector of {size.label}"
+    return text + _kept(location, trash_retention_seconds)
+
+
+def _kept(location: Path, retention_seconds: float) -> str:
+    try:
+        trash = sealing.trash(location)
+        if trash is None:
+            return ""
+        until = datetime.fromtimestamp(trash.since + retention_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OSError, ValueError, OverflowError):  # the last two of a retention beyond all calendars
+        return f"; see {location}/trash too"
+    size = units.human_size(trash.size_bytes)
+    return f"; {location}/trash holds {size}, the oldest until {until} (worker.trash_retention)"
 
 
 def _times(plan: str, size: sectors.SectorSize) -> float:

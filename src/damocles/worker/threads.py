@@ -120,6 +120,7 @@ class SealingThread:
         self._unread: str | None = None  # why the settings could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
+        self._unemptied: str | None = None  # why the trash could not be emptied the last time
         self._idle = False  # whether the sector's handler found nothing to do the last time
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # of the sector; applied at the next boundary
@@ -362,7 +363,7 @@ class SealingThread:
                     self._display.show("Idle", gate.why)
                     await self._nudged(lambda: not gate.closed or self._is_asked_during(action))
                     return events.Wake()
-                if self.sector.state is State.Empty and (lacking := await self._lacking()) is not None:
+                if self.sector.state is State.Empty and (lacking := await self._lacking(store)) is not None:
                     return events.Idle(lacking)
                 if self.sector.id is not None and self.sector.id != self._claimed:
                     claimed = await self._claim(self.sector.id)
@@ -508,7 +509,7 @@ class SealingThread:
         def away() -> None:
             moved = store.discard(str(sector.job_id))
             log.info("files moved to the trash", folder=str(moved))
-            store.empty_trash(self.around.trash_retention_seconds)
+            self._empty_trash(store)
 
         return await self._clear(away, events.Discarded())
 
@@ -625,10 +626,24 @@ class SealingThread:
         self._now, self._unread = now, None
         return None
 
-    async def _lacking(self) -> str | None:
-        """Say what the store lacks for another sector, or `None` if one fits."""
-        allowed = self._now.options.allowed_proofs
-        return await anyio.to_thread.run_sync(room.lacking, self._now.plan, allowed, self.location)
+    async def _lacking(self, store: sealing.SealingStore) -> str | None:
+        """Say what the store lacks for another sector, or `None` if one fits; old trash takes no room from it."""
+        plan, allowed = self._now.plan, self._now.options.allowed_proofs
+
+        def look() -> str | None:
+            self._empty_trash(store)
+            return room.lacking(plan, allowed, self.location, self.around.trash_retention_seconds)
+
+        return await anyio.to_thread.run_sync(look)
+
+    def _empty_trash(self, store: sealing.SealingStore) -> None:
+        """Delete what is old in the trash; what cannot be deleted keeps nobody from working."""
+        try:
+            store.empty_trash(self.around.trash_retention_seconds)
+        except OSError as error:
+            if str(error) != self._unemptied:
+                log.warning("trash not emptied", location=str(self.location), error=str(error))
+            self._unemptied = str(error)
 
     def _ask(self, event: events.Event, *, now: bool) -> None:
         """Apply `event` at the next boundary, or with `now` end the running handler for it."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,7 +129,7 @@ def test_a_sector_that_does_not_fit_is_not_begun(
 ) -> None:
     """Room for the smallest sector that may come is asked of the disk first: 11 layers and more in large ones."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 50, 0, free))
-    lacking = room.lacking(plan, proofs, Path("store"))
+    lacking = room.lacking(plan, proofs, Path("store"), 1e6)
     assert fits is (lacking is None)
     assert fits or f"room in store: {free >> 30}GiB are free" in (lacking or "")
 
@@ -158,3 +159,73 @@ async def test_a_disk_that_does_not_tell_its_room_keeps_nobody_from_sealing(
     scene.option(allowed_proofs=(8,))
     async with scene.running():
         await until(lambda: scene.asked("AllocateSector"))
+
+
+def trashed(location: Path, name: str, age_seconds: float, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a sector of 8KiB into a store's trash, as if so long ago (a folder's ctime cannot be set)."""
+    folder = location / "trash" / name
+    (folder / "sealed").mkdir(parents=True)
+    with (folder / "sealed" / "s-t010000-1").open("wb") as file:
+        file.write(b"x" * 8192)
+        file.flush()
+        os.fsync(file.fileno())  # some file systems do not know before how much it takes
+    ages[folder] = age_seconds
+    monkeypatch.setattr(sealing, "_put_at", lambda each: each.lstat().st_ctime - ages.get(each, 0.0))
+    return folder
+
+
+ages: dict[Path, float] = {}
+
+
+@pytest.mark.parametrize("free", [0, 1 << 40])
+async def test_old_trash_is_emptied_before_room_is_looked_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    """What has been there for longer than the retention goes without another abort; what is younger stays."""
+    old = trashed(scene.location, "old", 2e6, monkeypatch)
+    young = trashed(scene.location, "young", 0.9e6, monkeypatch)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 50, 0, 0 if old.exists() else free))
+    scene.option(allowed_proofs=(int(sectors.SealProof.of(sectors.SectorSize.GIB32)),))
+    async with scene.running() as thread:
+        await until(lambda: scene.asked("AllocateSector") if free else "room in" in (thread.activity.what or ""))
+        assert not old.exists()
+    assert (young / "sealed" / "s-t010000-1").exists()
+
+
+async def test_want_of_room_names_the_trash(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much is in it, and until when; without any the text has no word of it."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 50, 0, 0))
+    assert "trash" not in (room.lacking("sealer", (8,), scene.location, 1e6) or "")
+    for name, age_seconds in (("one", 5e5), ("two", 1e5)):
+        trashed(scene.location, name, age_seconds, monkeypatch)
+    scene.option(allowed_proofs=(8,))
+    async with scene.running() as thread:
+        await until(lambda: "room in" in (thread.activity.what or ""))
+        told = thread.activity.what or ""
+    assert f"; {scene.location}/trash holds 16KiB, the oldest until " in told
+    until_seconds = time.mktime(time.strptime(told.split("until ")[1].split(" (")[0], "%Y-%m-%dT%H:%M:%SZ"))
+    assert 60 > abs(until_seconds - time.mktime(time.gmtime()) - 5e5)
+    assert told.endswith("(worker.trash_retention)")
+
+
+async def test_trash_that_cannot_be_emptied_fails_no_abort(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sector's own files have been moved: the thread goes on, other old trash goes, and the error is logged."""
+    stuck = trashed(scene.location, "a", 2e6, monkeypatch)
+    other = trashed(scene.location, "b", 2e6, monkeypatch)
+    (scene.location / "trash" / "notes").write_text("of an operator")
+    ages[scene.location / "trash" / "notes"] = 2e6
+    real = shutil.rmtree
+
+    def fails(folder: Path) -> None:
+        if folder == stuck:
+            raise OSError(5, os.strerror(5), str(folder))
+        real(folder)
+
+    monkeypatch.setattr(shutil, "rmtree", fails)
+    scene.holds(sector_in(State.Aborted, last_error="rejected"))
+    (scene.location / "data/sealed").mkdir()
+    async with scene.running() as thread:
+        await until(lambda: scene.asked("AllocateSector"))
+        assert None is thread.info().last_error
+    assert [True, False, False] == [path.exists() for path in (stuck, other, scene.location / "trash" / "notes")]
+    assert [] == list((scene.location / "data").iterdir())
