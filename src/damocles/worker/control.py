@@ -37,6 +37,7 @@ class Control:
         self._threads = {thread.index: thread for thread in all_threads}
         self._drain = draining
         self._logs = logs
+        self._histories = anyio.CapacityLimiter(4)  # read at a time: a disk that hangs must not take all threads there are
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
@@ -154,7 +155,7 @@ class Control:
                 for entry in journal.read(thread.location, sector=sector)
             ]
 
-        entries = await anyio.to_thread.run_sync(read)
+        entries = await anyio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._histories)
         return sorted(entries, key=lambda entry: entry.at)
 
     @property

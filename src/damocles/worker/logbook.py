@@ -4,6 +4,9 @@ The newest are in memory; all of them, up to a size, lie in each sealing store t
 """
 
 import collections
+import contextlib
+import queue
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -46,7 +49,9 @@ class Logbook:
         # Numbers go on after a restart of the worker, so that whoever follows a log need not notice it.
         self._count = int(clock() * 1000)
         self._news = anyio.Event()
-        self._unwritten: set[Path] = set()  # files that could not be written
+        self._keepers: dict[Path, _Keeper] = {}
+        # Readers of a disk that hangs wait for the first of them, and not each with a thread of this process.
+        self._looks: dict[Path, anyio.CapacityLimiter] = {}
 
     def know(self, all_threads: Iterable[Thread]) -> None:
         """Name the sectors of these threads in their lines, and keep the lines in their stores."""
@@ -68,7 +73,10 @@ class Logbook:
         while len(lines) > LINES_PER_THREAD or self._characters[lane] > CHARACTERS_PER_THREAD:
             self._characters[lane] -= len(lines.popleft().text)
         if thread is not None:
-            self._write(thread.location / "meta" / FILE_NAME, kept)
+            file = thread.location / "meta" / FILE_NAME
+            if file not in self._keepers:
+                self._keepers[file] = _Keeper(file)
+            self._keepers[file].put(kept)
         self._news.set()
         self._news = anyio.Event()
 
@@ -77,7 +85,8 @@ class Logbook:
         lines = self._lines[thread]
         if (not lines or after < lines[0].number) and thread in self._threads:
             file = self._threads[thread].location / "meta" / FILE_NAME
-            stored = await anyio.to_thread.run_sync(_stored, file)
+            limiter = self._looks.setdefault(file, anyio.CapacityLimiter(1))
+            stored = await anyio.to_thread.run_sync(_stored, file, abandon_on_cancel=True, limiter=limiter)
             before = lines[0].number if lines else self._count + 1
             older = [line for line in stored if after < line.number < before]
             if older:
@@ -87,21 +96,54 @@ class Logbook:
                 await self._news.wait()
         return [line for line in lines if line.number > after]
 
-    def _write(self, file: Path, line: control.LogLine) -> None:
+    def written(self) -> None:
+        """Return when all lines so far are in their files."""
+        for keeper in self._keepers.values():
+            keeper.written()
+
+
+class _Keeper:
+    """Writes the lines of one store, in a thread of its own: a disk that hangs costs lines and holds up nobody."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lines: queue.Queue[control.LogLine] = queue.Queue(LINES_PER_THREAD)
+        self._is_told = False  # that the file cannot be written
+        # Not waited for at the worker's end: nothing hangs on the last lines.
+        threading.Thread(target=self._run, name=f"log of {file.parent.parent}", daemon=True).start()
+
+    def put(self, line: control.LogLine) -> None:
+        """Have a line written, unless too many wait for it already."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(line)
+
+    def written(self) -> None:
+        """Return when nothing waits any more."""
+        self._lines.join()
+
+    def _run(self) -> None:
+        while True:
+            line = self._lines.get()
+            try:
+                self._write(line)
+            finally:
+                self._lines.task_done()
+
+    def _write(self, line: control.LogLine) -> None:
         """Append a line; not synced, since nothing hangs on it."""
-        if not file.parent.is_dir():
-            return  # no store, or not one yet
         try:
-            with file.open("ab") as opened:
+            if not self._file.parent.is_dir():
+                return  # no store, or not one yet
+            with self._file.open("ab") as opened:
                 opened.write(codec.encode(line) + b"\n")
                 is_full = opened.tell() >= FILE_BYTES
             if is_full:
-                file.replace(_older(file))
-            self._unwritten.discard(file)
+                self._file.replace(_older(self._file))
+            self._is_told = False
         except OSError as error:
-            if file not in self._unwritten:
-                log.warning("stages' output is not kept", file=str(file), error=str(error))
-            self._unwritten.add(file)
+            if not self._is_told:
+                log.warning("stages' output is not kept", file=str(self._file), error=str(error))
+            self._is_told = True
 
 
 def _older(file: Path) -> Path:

@@ -1,8 +1,11 @@
 """What stages wrote: by number, with its sector, and after a restart."""
 
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
 import pytest
 import structlog.testing
 
@@ -54,6 +57,7 @@ async def test_lines_outlive_the_worker(tmp_path):
     before = opened(tmp_path, clock)
     before(0, "pc1", 11, "one")
     before(0, "pc2", 12, "two")
+    before.written()
 
     after = opened(tmp_path, clock)
     assert ["one", "two"] == await texts(after)
@@ -74,6 +78,7 @@ async def test_the_file_is_bounded(tmp_path, monkeypatch):
     book = opened(tmp_path, clock)
     for number in range(100):
         book(0, "pc1", 11, f"line {number}")
+    book.written()
     kept = list((tmp_path / "meta").iterdir())
     assert {"stages.log", "stages.log.1"} >= {file.name for file in kept}
     assert sum(file.stat().st_size for file in kept) < 2500
@@ -86,7 +91,9 @@ async def test_half_a_line_is_passed_over(tmp_path):
     """A power cut in the middle of a line takes this line only."""
     (tmp_path / "meta").mkdir()
     clock = Clock()
-    opened(tmp_path, clock)(0, "pc1", 11, "one")
+    before = opened(tmp_path, clock)
+    before(0, "pc1", 11, "one")
+    before.written()
     with (tmp_path / "meta" / logbook.FILE_NAME).open("ab") as file:
         file.write(b'{"number": 17')
     assert ["one"] == await texts(opened(tmp_path, clock))
@@ -99,8 +106,29 @@ async def test_a_store_that_cannot_be_written_is_told_once(tmp_path):
     with structlog.testing.capture_logs() as told:
         book(0, "pc1", 11, "one")
         book(0, "pc1", 11, "two")
+        book.written()
     assert ["one", "two"] == await texts(book)
     assert ["stages' output is not kept"] == [entry["event"] for entry in told if entry["log_level"] == "warning"]
+
+
+async def test_a_disk_that_hangs_holds_up_nobody(tmp_path, monkeypatch):
+    """Lines for it wait, up to a number, and are in memory; those of other stores are written."""
+    monkeypatch.setattr(logbook, "LINES_PER_THREAD", 3)
+    for name in ("hangs", "well"):
+        (tmp_path / name / "meta").mkdir(parents=True)
+    os.mkfifo(tmp_path / "hangs/meta" / logbook.FILE_NAME)  # opening it waits for a reader
+    book = logbook.Logbook(Clock())
+    book.know([Thread(tmp_path / "hangs"), Thread(tmp_path / "well", index=1)])
+    for number in range(20):
+        book(0, "pc1", 11, f"line {number}")
+    book(1, "pc1", 12, "well")
+    deadline = time.monotonic() + 10
+    while not (file := tmp_path / "well/meta" / logbook.FILE_NAME).exists() or b"well" not in file.read_bytes():
+        assert time.monotonic() < deadline
+        await anyio.sleep(0.01)
+    assert "line 19" == [line.text for line in book._lines[0]][-1]
+    with (tmp_path / "hangs/meta" / logbook.FILE_NAME).open("rb"):
+        book.written()
 
 
 @pytest.mark.parametrize(("lines", "length", "kept"), [(6000, 1, 5000), (1000, 4000, 500), (10, 1_000_000, 10)])
