@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from damocles import failpoints
-from damocles.sealing import events, sectors
+from damocles.sealing import events, planner, sectors
 from damocles.wire import codec
 
 FILE_NAME = "journal.db"
@@ -114,6 +114,10 @@ class Journal:
         except msgspec.MsgspecError as error:
             msg = f"the sector record in {self.path} is damaged ({error}); restore the file from a backup"
             raise JournalError(msg) from error
+        if record.plan not in planner.PLANS:
+            told = f"of the plan {record.plan}, which this release does not know"
+            msg = f"the sector record in {self.path} is {told}: use the release that wrote it"
+            raise JournalError(msg)
         self._written = {name: outputs.get(name) for name in sectors.LARGE_FIELDS}
         return msgspec.structs.replace(record, **outputs)
 

@@ -40,15 +40,17 @@ def test_a_record_has_the_name_of_its_state_and_not_a_number(scene: Scene) -> No
     assert "PC1Done" == json.loads(record)["state"]
 
 
-@pytest.mark.parametrize("state", ["PC7Done", 6])
-async def test_a_record_that_cannot_be_read_stops_one_thread_and_changes_nothing(scene: Scene, state: object) -> None:
+@pytest.mark.parametrize("damage", [{"state": "PC7Done"}, {"state": 6}, {"plan": "sealer7"}])
+async def test_a_record_that_cannot_be_read_stops_one_thread_and_changes_nothing(
+    scene: Scene, damage: dict[str, object]
+) -> None:
     """It is taken for no other state: the thread says what is wrong, the worker lives, and nobody is told a thing."""
     scene.holds(sector_in(State.PC1Done))
-    rewrite(scene.location, state=state)
+    rewrite(scene.location, **damage)
     async with scene.running() as thread:
         await until(lambda: thread.paused)
-        assert "the sector record in" in (thread.info().last_error or "")
-        rewrite(scene.location, state="PCSubmitted")
+        assert "the sector record in" in (thread.detail().info.last_error or "")
+        rewrite(scene.location, plan="sealer", state="PCSubmitted")
         thread.resume(None)
         await until(lambda: scene.asked("PollPreCommitState"))
     assert ([], []) == (scene.asked("ReportAborted"), scene.asked("AllocateSector"))
