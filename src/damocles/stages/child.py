@@ -213,6 +213,9 @@ class Child:
     def _settle(self, answer: protocol.Answer) -> None:
         call = self._calls.pop(answer.id, None)
         if call is None:
+            # A second answer harms nobody. An id that was never given out: the request it is for would wait for ever.
+            if not 0 < answer.id < self._next_id:
+                self.stop(f"it answers a request {answer.id} that it never got")
             return
         self.answers += 1
         if answer.is_last:

@@ -48,6 +48,8 @@ def work(request: dict[str, Any]) -> None:
         case "garble":
             put(f'{{"id":{number},"err_msg":null,"outp')
             return
+        case "misname":
+            number += 1000
         case "fail":
             put(json.dumps({"id": number, "err_msg": task["text"], "output": None}))
             return

@@ -137,6 +137,13 @@ async def test_garbled_answer_fails_all_in_flight(tmp_path: Path) -> None:
     assert {"wait", "garble"} == set(died)
 
 
+async def test_an_answer_to_no_request_ends_the_child() -> None:
+    """Its id was never given out, so the request that it was for would be waited for in vain."""
+    async with running(foreign_command()) as processor:
+        with anyio.fail_after(10), pytest.raises(errors.StageDied, match="answers a request 1001 that it never got"):
+            await do(processor, do="misname")
+
+
 async def test_unreadable_lines_are_dumped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the original's variable set, whole lines that are no answers go to files."""
     async with running(foreign_command()) as processor:
