@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from damocles.cli import common
 from damocles.sealing import selection
+from damocles.sealing.states import State
 from damocles.wire import codec, control
 
 
@@ -23,6 +24,15 @@ def check(chosen: control.Selection) -> None:
         selection.check(chosen)
     except selection.NothingSelected as error:
         raise common.WrongUsage(str(error)) from error
+
+
+def gives_up(state: str | None, chosen: control.Selection) -> bool:
+    """Return whether a resume would give up sectors that were not named one by one, which needs `--yes` as `abort` does.
+
+    One thread by its index, the original's form, is a name.
+    """
+    one = len(chosen.indexes) == 1 and len(chosen.workers) <= 1 and not any(map(selection.is_pattern, chosen.workers))
+    return state == State.Aborted and not one
 
 
 def line(outcome: control.Outcome) -> str:

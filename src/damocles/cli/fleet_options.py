@@ -26,6 +26,7 @@ Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is sti
 Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in work any more.")]
 Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done again after the resume.")]
 Yes = Annotated[bool, Flag(name="--yes", help="Really do it.")]
+YesToAbort = Annotated[bool, Flag(name="--yes", help="Really give up several sectors, with the state Aborted.")]
 
 _WHICH = "Which threads; what is given must hold together"
 

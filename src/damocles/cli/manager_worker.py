@@ -118,6 +118,7 @@ def resume(
     /,
     *,
     to: Annotated[str | None, Parameter(name="--to", help="The same, where flags select the threads.")] = None,
+    yes: fleet_options.YesToAbort = False,
     which: fleet_options.Which = fleet_options.NONE,
     workers: Workers = (),
     how: fleet_options.How = fleet_options.PLAINLY,
@@ -127,11 +128,14 @@ def resume(
     if state is not None and to is not None:
         raise common.WrongUsage(f"two states to go on from, {state} and {to}: give one")
     target = state if to is None else to
-    act = fleet_acts.wanted("resume", state=target, dry_run=how.dry_run, reason=how.reason)
     chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
+    unsure = fleet_acts.gives_up(target, chosen) and not yes
+    act = fleet_acts.wanted("resume", state=target, dry_run=how.dry_run or unsure, reason=how.reason)
     outcomes = _act(chosen, act, at)
     if which.state and not outcomes:
         common.hint("--state selects threads; the state to go on from is the word behind the index, or --to")
+    if unsure and not how.dry_run:
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
     if _is_plain(chosen, how):
         return fleet_acts.show_plain(outcomes, "resume", chosen, {"state": target})
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)

@@ -95,13 +95,16 @@ def resume(
     *,
     index: Index = None,
     state: State = None,
+    yes: fleet_options.YesToAbort = False,
     which: fleet_options.WhichToResume = fleet_options.NONE_TO_RESUME,
     how: fleet_options.How = fleet_options.PLAINLY,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Resume a paused sealing thread, at its present state or one it has been in, or those that the flags select."""
-    act = fleet_acts.wanted("resume", state=state, dry_run=how.dry_run, reason=how.reason)
-    return _act(fleet_options.selected(which, index=index), act, how, at)
+    chosen = fleet_options.selected(which, index=index)
+    unsure = fleet_acts.gives_up(state, chosen) and not yes
+    act = fleet_acts.wanted("resume", state=state, dry_run=how.dry_run or unsure, reason=how.reason)
+    return _act(chosen, act, how, at)
 
 
 @app.command

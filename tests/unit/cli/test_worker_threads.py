@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from damocles.cli import manager_worker
+from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
 
 NO_PARAMETERS = (
@@ -132,6 +134,44 @@ async def test_resume_passes_the_state_on(serving, run_async):
     assert (0, "#0 s-t010000-2 C1Done: goes on from C1Done\n", "") == first
     assert (0, "#0 s-t010000-2 C1Done: goes on from PC2Done\n", "") == second
     assert [(0, True, "goes on from PC2Done")] == [(o["index"], o["ok"], o["text"]) for o in json.loads(third[1])]
+
+
+async def test_many_sectors_are_given_up_only_with_yes(serving, run_async):
+    """A resume at Aborted asks for --yes as abort does; one thread by its index, the original's form, does not."""
+    async with serving(PAUSED, RUNNING) as worker:
+        give_up = ("worker", "-H", worker.address, "resume", "--state", "Aborted")
+        for chosen in (["--all"], ["--error", "No cached"], ["-i", "0-1"]):
+            code, out, err = await run_async(*give_up, *chosen)
+            assert (2, True, True) == (code, "s-t010000-2" in out, err.endswith("say --yes to do it\n"))
+        assert [] == worker.asked
+        assert 0 == (await run_async(*give_up, "--error", "No cached", "--yes"))[0]
+        assert 0 == (await run_async(*give_up, "-i", "0"))[0]
+    assert 2 * [("resume", 0, "Aborted")] == worker.asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "dry_run", "code"),
+    [
+        (["--all", "--to", "Aborted"], True, 2),
+        (["w", "0-1", "Aborted"], True, 2),
+        (["gpu-*", "0", "Aborted"], True, 2),
+        (["--all", "--to", "Aborted", "--yes"], False, 0),
+        (["--all", "--to", "PC2Done"], False, 0),
+        (["w", "0", "Aborted"], False, 0),
+    ],
+)
+def test_the_managers_command_asks_likewise(monkeypatch, capsys, arguments, dry_run, code):
+    """Without --yes the fleet is only asked what would happen."""
+    acts = []
+
+    def act(_: object, wanted: control.Act, __: object) -> list[control.Outcome]:
+        acts.append(wanted)
+        return [control.Outcome(worker="w", index=0, ok=True, text="is given up")]
+
+    monkeypatch.setattr(manager_worker, "_act", act)
+    assert code == manager_worker.app(["resume", *arguments], result_action="return_value")
+    assert [dry_run] == [wanted.dry_run for wanted in acts]
+    assert (code == 2) == ("say --yes to do it" in capsys.readouterr().err)
 
 
 async def test_a_refused_resume_shows_why_and_fails(serving, run_async):
