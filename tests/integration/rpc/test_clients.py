@@ -81,10 +81,20 @@ async def test_errors_come_back(call: Caller, manager_at: address.Endpoint, work
 
 
 async def test_tokens_and_headers_are_sent(call: Caller, manager_at: address.Endpoint) -> None:
-    """A token reaches the handler."""
+    """A token reaches the handler, and a header of one's own goes with the request beside it."""
     got = await call(address.manager_url(str(manager_at)), "Venus.Whoami", returns=list[str], token="abc")
 
     assert "abc" == got[2]
+
+    seen = []
+
+    async def behave(stream: SocketStream) -> None:
+        seen.append((await stream.receive()).partition(b"\r\n\r\n")[0].decode().lower().split("\r\n"))
+
+    async with listener(behave) as url:
+        with pytest.raises(errors.Disconnected):
+            await call(url, "Venus.Version", token="abc", headers={"X-Tenant": "north"})
+    assert {"authorization: bearer abc", "x-tenant: north"} <= set(seen[0])
 
 
 async def test_nobody_listens(call: Caller) -> None:

@@ -133,6 +133,15 @@ def test_stores_are_made(run, tmp_path):
     assert (1, "", refused) == run("store", "sealing-init", "-l", first / ".holder")
 
 
+def test_a_tree_d_that_cannot_be_made_is_a_line(run, tmp_path):
+    """A folder that cannot be made, or not written to, is named, and the exit code is 1."""
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "below", tmp_path / "file"):
+        code, out, err = run("generator", "tree-d", "--sector-size", "2KiB", "--path", place)
+        assert (1, "", 1) == (code, out, err.count("\n"))
+        assert err.startswith(f"error: cannot write to {place}: ")
+
+
 def test_show_tells_a_stores_history(run, tmp_path):
     """The journal is a table: time, sector, attempt, state, event, duration, error; JSON has every field."""
     store = tmp_path / "store"
