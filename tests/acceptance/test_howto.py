@@ -57,7 +57,9 @@ def test_the_page_tells_what_is_printed(tmp_path):
     assert "gpu-1  127.0.0.1" in text
     assert text.count("permanent: No cached parameters found") >= 3
     assert text.count("goes on from C1Done") == 6
-    assert "parameters are in place" in said[-1]
+    audit, abort = said[-2:]
+    assert "parameters are in place" in audit
+    assert "; the manager knows, its files are in" in abort
 
 
 @pytest.mark.params
