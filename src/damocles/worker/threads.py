@@ -117,7 +117,8 @@ class SealingThread:
         self.sector = Sector(plan=self._now.plan)
         self._display = display.Display(self.clock)
         self._runs = stage_runs.StageRuns(self.around.stages, self.index, self._display, self.around.observe)
-        self._unread: str | None = None  # why the settings could not be read the last time
+        self._has_read = False  # the settings, once
+        self._unread: str | None = None  # why they could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
         self._unemptied: str | None = None  # why the trash could not be emptied the last time
@@ -450,6 +451,7 @@ class SealingThread:
             raise _Stopped
 
         async def made() -> msgspec.Struct:
+            self._display.show("Running")  # it has its slot; what it may ask the manager for now is shown too
             ready = await executor.made(task)
             if self._stopping:  # meanwhile: no stage begins any more
                 raise _Stopped
@@ -621,9 +623,9 @@ class SealingThread:
                 log.error("thread options not read", location=str(self.location), error=str(failure))
             self._unread = unread
             return failure
-        if now != self._now:
+        if now != self._now and self._has_read:
             log.info("thread options changed", location=str(self.location), plan=now.plan)
-        self._now, self._unread = now, None
+        self._now, self._unread, self._has_read = now, None, True
         return None
 
     async def _lacking(self, store: sealing.SealingStore) -> str | None:

@@ -86,12 +86,14 @@ def test_everything_that_waits_says_for_what_and_since_when(tmp_path: Path) -> N
         assert f.manager is not None
         with frozen(f.manager.pid):
             hand.release("pc1")
-            for index in (works, queued):
-                stages.wait_for(f, index, "Running", "PC2Done")
-                waits(f, index, "^an answer of the manager to SubmitPreCommit$")
+            # Whoever gets the slot now asks for its ticket first.
+            asked = {works: ("PC2Done", "SubmitPreCommit"), queued: ("TicketAssigned", "AssignTicket")}
+            for index, (state, method) in asked.items():
+                stages.wait_for(f, index, "Running", state)
+                waits(f, index, f"^an answer of the manager to {method}$")
             farm.stop(f.manager, kill=True)
-            for index in (works, queued):
-                retry = waits(f, index, r"^another try \(temporary: rpc error: SubmitPreCommit: ")
+            for index, (_, method) in asked.items():
+                retry = waits(f, index, rf"^another try \(temporary: rpc error: {method}: ")
                 assert retry.until is not None
                 assert time.time() + 1000 < retry.until < time.time() + 3601
 
