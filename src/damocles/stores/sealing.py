@@ -204,6 +204,18 @@ def is_in_use(location: Path) -> bool:
     return False
 
 
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file, and its folder if there is none, so that a kill or a power cut leaves the old one or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_dir(path.parent)
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a folder durable."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

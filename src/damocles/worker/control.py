@@ -37,9 +37,8 @@ class Control:
         self._threads = {thread.index: thread for thread in all_threads}
         self._drain = draining
         self._logs = logs
-        self._histories = anyio.CapacityLimiter(
-            4
-        )  # read at a time: a disk that hangs must not take all threads there are
+        # Not the limit that all share: a disk that hangs must not use that up.
+        self._histories = anyio.CapacityLimiter(4)
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from damocles.stores.sealing import sync_dir
+from damocles.stores.sealing import write_durably
 from damocles.wire import codec, control
 from damocles.worker import threads
 
@@ -90,11 +90,7 @@ class Drain:
         self._changed.set()
 
     def _save(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        if not self._state.on:
+        if self._state.on:
+            write_durably(self._file, codec.encode(self._state))
+        else:
             self._file.unlink(missing_ok=True)
-            return
-        part = self._file.with_suffix(".part")
-        part.write_bytes(codec.encode(self._state))
-        part.replace(self._file)
-        sync_dir(self._file.parent)

@@ -50,7 +50,7 @@ class Logbook:
         self._count = int(clock() * 1000)
         self._news = anyio.Event()
         self._keepers: dict[Path, _Keeper] = {}
-        # Readers of a disk that hangs wait for the first of them, and not each with a thread of this process.
+        # Not the limit that all share: readers of a disk that hangs must not use that up.
         self._looks: dict[Path, anyio.CapacityLimiter] = {}
 
     def know(self, all_threads: Iterable[Thread]) -> None:

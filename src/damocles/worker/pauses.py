@@ -3,13 +3,12 @@
 Once a pause has come it is in the store's journal.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from damocles.stores.sealing import sync_dir
+from damocles.stores.sealing import write_durably
 from damocles.wire import codec
 
 log = structlog.get_logger(__name__)
@@ -45,13 +44,5 @@ class Pauses:
         if locations == self._locations:
             return
         self._locations = locations
-        if self._file is None:
-            return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        part = self._file.with_suffix(".part")
-        with part.open("wb") as file:
-            file.write(codec.encode(sorted(locations)))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._file)
-        sync_dir(self._file.parent)
+        if self._file is not None:
+            write_durably(self._file, codec.encode(sorted(locations)))
