@@ -427,10 +427,14 @@ def unseal_range(
 ) -> int:
     """Write unpadded bytes ``offset`` to ``offset + num_bytes`` of a sector's data to a file; return how many.
 
-    The whole sector is unsealed each time, at the cost of PC1. ``cache_dir`` is a place for one layer, in the subfolder
-    ``unsealing`` that goes when the call ends: any folder with room for a sector, used by one call at a time. The
-    output is made anew. The sealed file stays as it is, but the library opens it for writing. A wrong ticket, prover id
-    or CommD gives wrong bytes, not an error.
+    The bytes are right only if ``offset`` is a multiple of 127: otherwise they are wrong, without an error, and close to
+    the end of the sector the library panics.
+
+    The whole sector is unsealed each time, at the cost of PC1. ``cache_dir`` is a place for layers, in the subfolder
+    ``unsealing``, which is made anew and goes when the call ends: any folder with room for one layer, and with
+    ``FIL_PROOFS_USE_MULTICORE_SDR`` for all of them, used by one call at a time. The output is made anew. The sealed
+    file stays as it is, but the library opens it for writing. A wrong ticket, prover id or CommD gives wrong bytes, not
+    an error.
     """
 
 def clear_cache(cache_dir: _StrPath) -> None:

@@ -22,6 +22,7 @@ _PROOF_SIZE = re.compile(r"StackedDrg(\d+[KMG]iB)V")
 _SYNTHETIC_FILE = "syn-porep-vanilla-proofs.dat"
 _SYNTHETIC_DONE = ".synth_proofs_done"
 _LAYERS = "sc-02-data-layer-*"
+_BLOCK_BYTES = 1 << 20
 _SYNTHETIC_CHECKS = 3  # rounds with random seeds, as many as the original makes
 
 
@@ -131,16 +132,44 @@ def unseal(task: tasks.Unseal) -> int:
     The library takes layer files that lie in its cache folder for good, even what a kill has left of one, and the
     sector's own folder may be in a store that others read. So the layers, eleven times the sector, are made in a folder
     beside the output, which is removed before and after.
+
+    It also reads a range as if an element of the padded data began with it: unless it begins at a multiple of 127
+    bytes, the bytes are wrong, without an error. So it gets such a range, and what precedes the wanted one is cut off.
     """
+    _check_range(task)
+    excess = task.offset % fr32.GROUP_BYTES
     layers = Path(task.unsealed_output + ".layers")
     shutil.rmtree(layers, ignore_errors=True)
     layers.mkdir()
     try:
-        written = proofs.unseal(msgspec.structs.replace(task, cache_dir=str(layers)))
+        written = proofs.unseal(
+            msgspec.structs.replace(
+                task, cache_dir=str(layers), offset=task.offset - excess, num_bytes=task.num_bytes + excess
+            )
+        )
     finally:
         shutil.rmtree(layers, ignore_errors=True)
+    _cut_head(Path(task.unsealed_output), excess)
     durable.sync(task.unsealed_output)
-    return written
+    return written - excess
+
+
+def _check_range(task: tasks.Unseal | tasks.SnapDecode) -> None:
+    data_bytes = sector_bytes(task.registered_proof) // 128 * fr32.GROUP_BYTES
+    if min(task.offset, task.num_bytes) < 0 or task.offset + task.num_bytes > data_bytes:
+        msg = f"cannot unseal {task.num_bytes} bytes from {task.offset} on: the sector has {data_bytes}"
+        raise ValueError(msg)
+
+
+def _cut_head(path: Path, head_bytes: int) -> None:
+    """Remove the first bytes of a file, without room for a second one."""
+    if head_bytes == 0:
+        return
+    done = 0
+    with path.open("r+b", buffering=0) as file:
+        while block := os.pread(file.fileno(), _BLOCK_BYTES, head_bytes + done):
+            done += os.pwrite(file.fileno(), block, done)
+        file.truncate(done)
 
 
 def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
@@ -148,6 +177,7 @@ def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
 
     The whole sector is decoded, into a file beside the output that is removed before and after.
     """
+    _check_range(task)
     output, whole = Path(task.unsealed_output), Path(task.unsealed_output + ".padded")
     whole.unlink(missing_ok=True)
     try:
