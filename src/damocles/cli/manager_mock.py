@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 
 from damocles import logs
 from damocles.cli import common, manager
-from damocles.manager import alerts_config, daemon, errors, sectors, verifiers
+from damocles.manager import alerts_config, auth, daemon, errors, sectors, verifiers
 from damocles.manager.chain import mock as mock_chain
 from damocles.rpc import access, address, tls
 from damocles.wire import units
@@ -69,7 +69,8 @@ def mock(
         tls_key: PEM file with its key.
         ca_file: PEM file with the authorities that made the certificates of workers.
         admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
-            workers and command line: they may do what workers do, and read.
+            workers and command line: they may do what workers do, and read. For more, say what for, like
+            10.0.0.2=read,worker,operate: the closest of several networks counts.
         open_metrics: Let everybody read /metrics.
         alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
         insecure: Listen on an address that other machines reach without TLS.
@@ -94,7 +95,7 @@ def mock(
             ),
             deals=_deals(deals),
             wdpost_every_seconds=units.parse_duration(wdpost_every) if wdpost_every else None,
-            admit=access.networks(admit or ()),
+            admit=access.admitted(admit or (), auth.ADMITTED),
             certificate=_certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 WORKER_FILE_NAME = "worker-token"
 WORKER_NAME = "local-worker"
 FRESH_SECONDS = 10.0  # how late a token that another manager on the same database revoked is still taken
-ADMITTED = frozenset({access.Scope.WORKER, access.Scope.READ})  # what the original's worker and command line need
+ADMITTED = frozenset({access.Scope.WORKER, access.Scope.READ})  # what the original's workers need, and lists
 
 _tokens = tables.tokens
 
@@ -51,19 +51,18 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
 
 
 def guard(
-    home: Path, ring: keyring.Keyring, *, admit: Sequence[access.Network] = (), open_metrics: bool = False
+    home: Path, ring: keyring.Keyring, *, admit: Sequence[access.Admitted] = (), open_metrics: bool = False
 ) -> access.Guard:
     """Return what lets calls to this manager through."""
     if admit:
-        log.warning("peers are let in by address, without tokens", addresses=[str(network) for network in admit])
+        log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admit])
     return access.Guard(
         ring.identify,
         help_text=(
             f"this manager's own is in {home / tokens.FILE_NAME} (found by --home, else --token-file or DAMOCLES_TOKEN),"
             f" that for workers in {home / WORKER_FILE_NAME} (sector_manager.token_file of their configuration)"
         ),
-        admit_text="programs of the original cannot send one and are let in by their address: --admit ADDRESS",
-        admission=access.Admission(networks=tuple(admit), scopes=ADMITTED),
+        admission=access.Admission(admit, option="--admit {}"),
         open_routes=access.OPEN | {"GET /metrics"} if open_metrics else access.OPEN,
     )
 

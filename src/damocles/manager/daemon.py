@@ -72,7 +72,7 @@ class Settings:
     chain: mock.Options = field(default_factory=mock.Options)
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
-    admit: Sequence[access.Network] = ()
+    admit: Sequence[access.Admitted] = ()
     certificate: tls.Files | None = None
     ca_file: Path | None = None  # of the authorities that workers' certificates come from
     insecure: bool = False

@@ -8,7 +8,7 @@ What a name is not in the table for, nobody may do: a method that was forgotten 
 
 import enum
 import ipaddress
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
@@ -201,10 +201,11 @@ def rule_of(name: str) -> Rule | None:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom the guard found behind a call."""
+    """Whom the guard found behind a call; `address` of one who was let in by it."""
 
     name: str
     scopes: frozenset[Scope]
+    address: str = ""
 
 
 class Unidentified(Exception):
@@ -215,46 +216,103 @@ class UnknownMethod(Exception):
     """The table has no such method."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
-    """Peers that are let in by their address: the original's programs, which cannot send tokens."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Addresses whose programs are let in without a token, and what for."""
 
-    networks: tuple[Network, ...] = ()
-    scopes: frozenset[Scope] = frozenset()
+    network: Network
+    scopes: frozenset[Scope]
+
+    def __str__(self) -> str:
+        ip = self.network
+        single = ip.prefixlen == ip.max_prefixlen
+        return f"{ip.network_address if single else ip}={_listed(self.scopes)}"
+
+
+def admitted(texts: Iterable[str], usual: frozenset[Scope]) -> tuple[Admitted, ...]:
+    """Read what lets peers in by their address: `10.0.0.2` or `10.0.0.0/24`, and scopes other than the `usual` behind `=`.
+
+    Raises:
+        ValueError: One of them is something else, or an address is there twice.
+    """
+    made: dict[Network, Admitted] = {}
+    for text in texts:
+        shown, has_scopes, scopes = text.partition("=")
+        try:
+            network = ipaddress.ip_network(shown.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"{shown!r} is neither an address nor a network, like 10.0.0.2 or 10.0.0.0/24 ({error})"
+            ) from error
+        if network in made:
+            raise ValueError(f"{network} is admitted twice: write all its scopes at once, like {shown}=read,operate")
+        made[network] = Admitted(network, _scopes(text, scopes) if has_scopes else usual)
+    return tuple(made.values())
+
+
+def _scopes(text: str, names: str) -> frozenset[Scope]:
+    try:
+        return frozenset(Scope(name.strip()) for name in names.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r}: {error}: write scopes like {_listed(tuple(Scope))}, with commas between them"
+        ) from error
+
+
+def _listed(scopes: Collection[Scope], between: str = ",") -> str:
+    return between.join(scope for scope in Scope if scope in scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Peers that are let in by their address: the original's programs, which cannot send tokens.
+
+    The closest of several networks counts. `option` is how people write an address that is let in, as a format.
+    """
+
+    peers: Sequence[Admitted] = ()
+    option: str = ""
 
     def principal(self, peer: str) -> Principal | None:
         """Return whom `peer`, an address with a port, is taken for."""
-        if not self.networks:
+        if (ip := ip_of(peer)) is None:
             return None
-        try:
-            ip = ipaddress.ip_address(address.host_port(peer, 0).host)
-        except ValueError:
+        found = [one for one in self.peers if ip in one.network]
+        if not found:
             return None
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped  # as a socket for both families shows them
-        if any(ip in network for network in self.networks):
-            return Principal(f"admitted {ip}", self.scopes)
+        closest = max(found, key=lambda one: one.network.prefixlen)
+        return Principal(f"admitted {ip}", closest.scopes, address=str(ip))
+
+    def hint(self) -> str:
+        """Return what to do for a program that cannot send a token."""
+        return (
+            "; programs of the original cannot send one and are let in by their address:"
+            f" {self.option.format('ADDRESS')}"
+            if self.option
+            else ""
+        )
+
+    def more(self, principal: Principal, rule: Rule) -> str:
+        """Return how the address of a peer that was let in gets what a method needs."""
+        scopes = principal.scopes | {Scope.WORKER if rule.worker else rule.least}
+        wanted = self.option.format(f"{principal.address}={_listed(scopes)}")
+        return f"programs without a token may do what is said for their address: {wanted}"
+
+
+def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address of a peer without its port; IPv4 also where a socket for both families shows it as IPv6."""
+    try:
+        ip = ipaddress.ip_address(address.host_port(peer, 0).host)
+    except ValueError:
         return None
-
-
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """Read addresses and networks like `10.0.0.2` and `10.0.0.0/24`; anything else is a `ValueError`."""
-    made: list[Network] = []
-    for text in texts:
-        try:
-            made.append(ipaddress.ip_network(text))
-        except ValueError as error:
-            raise ValueError(
-                f"{text!r} is neither an address nor a network, like 10.0.0.2 or 10.0.0.0/24 ({error})"
-            ) from error
-    return tuple(made)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
 
 
 class Guard:
     """Lets calls through, or says why not.
 
-    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are, and
-    `admit_text` what to do for a program that cannot send one.
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are.
     """
 
     def __init__(
@@ -262,13 +320,11 @@ class Guard:
         identify: Callable[[str], Awaitable[Principal]],
         *,
         help_text: str,
-        admit_text: str = "",
         admission: Admission | None = None,
         open_routes: frozenset[str] = OPEN,
     ) -> None:
         self._identify = identify
         self._help = help_text
-        self._admit_text = admit_text
         self._admission = admission or Admission()
         self._open_routes = open_routes
         self._refused: set[tuple[str, str, str]] = set()
@@ -302,15 +358,16 @@ class Guard:
             self._tell(name, peer, str(error))
             needed = f" with scope {rule.needs()}" if rule else ""
             text = f"{error}: {name[:100]} needs a token{needed}; {self._help}"
-            if token is None and self._admit_text:
-                text += f"; {self._admit_text}"
+            if token is None:
+                text += self._admission.hint()
             raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
         if rule is None:
             raise UnknownMethod(name)
         if not rule.allows(principal.scopes):
-            has = " and ".join(sorted(principal.scopes)) or "none"
+            has = _listed(principal.scopes, " and ") or "none"
             self._tell(name, peer, f"{principal.name} has scope {has}")
-            text = f"{principal.name} has scope {has}, {name} needs {rule.needs()}; {self._help}"
+            way = self._admission.more(principal, rule) if principal.address else self._help
+            text = f"{principal.name} has scope {has}, {name} needs {rule.needs()}; {way}"
             raise errors.RpcError(errors.Code.FORBIDDEN, text)
         return principal
 

@@ -52,19 +52,16 @@ async def open_keyring(home: Path) -> keyring.Keyring:
 
 def guard(home: Path, ring: keyring.Keyring, settings: config_model.RpcServer) -> access.Guard:
     """Return what lets calls to this worker through."""
-    if settings.admit:
-        log.warning("peers are let in by address, without tokens", addresses=list(settings.admit))
+    admitted = access.admitted(settings.admit, ADMITTED)
+    if admitted:
+        log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admitted])
     return access.Guard(
         ring.identify,
         help_text=(
             f"this worker's own is in {home / tokens.FILE_NAME}"
             " (found by --config, else --token-file or DAMOCLES_WORKER_TOKEN)"
         ),
-        admit_text=(
-            "programs of the original cannot send one and are let in by their address:"
-            ' worker.rpc_server.admit = ["ADDRESS"]'
-        ),
-        admission=access.Admission(networks=access.networks(settings.admit), scopes=ADMITTED),
+        admission=access.Admission(admitted, option='worker.rpc_server.admit = ["{}"]'),
     )
 
 

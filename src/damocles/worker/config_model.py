@@ -94,9 +94,14 @@ def _port(value: object) -> int:
     return config_rpc.check_port(value)
 
 
-def _network(value: str) -> str:
-    access.networks([value])
+def _admitted(value: str) -> str:
+    access.admitted([value], frozenset())
     return value
+
+
+def _admitted_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    access.admitted(values, frozenset())
+    return values
 
 
 def _socket(value: str) -> str:
@@ -164,7 +169,9 @@ class RpcServer(Model):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: StrictBool = False
-    admit: tuple[Annotated[StrictStr, pydantic.AfterValidator(_network)], ...] = ()
+    admit: Annotated[
+        tuple[Annotated[StrictStr, pydantic.AfterValidator(_admitted)], ...], pydantic.AfterValidator(_admitted_once)
+    ] = ()
 
     @property
     def certificate(self) -> tls.Files | None:

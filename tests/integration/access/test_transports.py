@@ -17,11 +17,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from damocles.cli import authority
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.manager import daemon, sectors
+from damocles.manager import auth, daemon, sectors
 from damocles.manager import errors as manager_errors
 from damocles.rpc import access, address, asgi, client, errors, server, sync, tls
 from damocles.rpc.access import Scope
-from damocles.wire import fleet
+from damocles.wire import control, fleet
 from damocles.wire.sectors import SealProof, SectorSize
 from damocles.worker import access as worker_access
 
@@ -129,7 +129,7 @@ class TestWebSocket:
             assert closed.value.rcvd is not None
             assert 1008 == closed.value.rcvd.code
         async with (
-            start_manager(admit=access.networks(["127.0.0.0/8"])) as manager,
+            start_manager(admit=access.admitted(["127.0.0.0/8"], auth.ADMITTED)) as manager,
             connect(manager.url.replace("http", "ws")) as peer,
         ):
             with pytest.raises(TimeoutError):
@@ -162,7 +162,10 @@ class TestAdmission:
     async def test_the_original_worker_and_command_line(self, start_manager: StartManager) -> None:
         """Peers let in by address do what workers do, and read; they neither operate nor make tokens."""
         with structlog.testing.capture_logs() as logs:
-            async with start_manager(admit=access.networks(["127.0.0.0/8"])) as manager, manager.client(None) as peer:
+            async with (
+                start_manager(admit=access.admitted(["127.0.0.0/8"], auth.ADMITTED)) as manager,
+                manager.client(None) as peer,
+            ):
                 await peer.call("Venus.WorkerPing", [fleet.WorkerInfo("w", "127.0.0.1:1")])
                 (ping,) = await peer.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo])
                 assert "w" == ping.info.name
@@ -173,6 +176,20 @@ class TestAdmission:
                         await peer.call(method, ["w"])
                     assert errors.Code.FORBIDDEN == raised.value.code
         assert "peers are let in by address, without tokens" in [entry["event"] for entry in logs]
+
+    async def test_the_original_command_line_operates_from_an_address_that_may(
+        self, start_manager: StartManager
+    ) -> None:
+        """What `worker remove` and the like of the original call is done for an address with that scope, and audited."""
+        admit = access.admitted(["127.0.0.1=read,worker,operate"], auth.ADMITTED)
+        async with start_manager(admit=admit) as manager, manager.client(None) as peer:
+            await peer.call("Venus.WorkerPing", [fleet.WorkerInfo("w", "127.0.0.1:1")])
+            await peer.call("Venus.WorkerPingInfoRemove", ["w"])
+            assert [] == await peer.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo])
+            entries = await manager.call("Damocles.AuditList", control.AuditQuery(), returns=list[control.AuditEntry])
+            assert [("admitted 127.0.0.1", "Venus.WorkerPingInfoRemove")] == [(one.who, one.what) for one in entries]
+            with pytest.raises(errors.RpcError, match=r"--admit 127\.0\.0\.1=read,operate,admin,worker$"):
+                await peer.call("Damocles.AuthList")
 
     async def test_the_original_manager(self, start_worker: StartWorker) -> None:
         """A manager let in by address pauses and resumes; the list is off by default."""
@@ -328,6 +345,8 @@ class TestExposure:
         assert "--tls-cert and --tls-key go together" in capsys.readouterr().err
         assert 2 == manager_cli.main([*common, "--admit", "10.0.0.0/8x"])
         assert "is neither an address nor a network" in capsys.readouterr().err
+        assert 2 == manager_cli.main([*common, "--admit", "10.0.0.2=owner"])
+        assert "'owner' is not a valid Scope: write scopes like read,operate,admin,worker" in capsys.readouterr().err
         assert not home.exists()
 
 

@@ -83,6 +83,8 @@ class TestListening:
         (problem,) = problems('[worker.rpc_server]\nadmit = ["10.0.0.2", "10.0.0.300"]\n')
         assert "worker.rpc_server.admit[1]" in problem
         assert "is neither an address nor a network, like 10.0.0.2 or 10.0.0.0/24" in problem
+        (problem,) = problems('[worker.rpc_server]\nadmit = ["10.0.0.2", "10.0.0.2=read"]\n')
+        assert "10.0.0.2/32 is admitted twice" in problem
 
 
 def test_paths_of_secrets_are_shown_and_secrets_are_not(problems: Callable[..., list[str]]) -> None:

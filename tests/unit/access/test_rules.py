@@ -14,18 +14,19 @@ async def knows_nobody(token: str) -> access.Principal:
     raise access.Unidentified("unknown token")
 
 
+USUAL = frozenset({Scope.WORKER, Scope.READ})
+
+
 def guard_for(*scopes: Scope, admit: tuple[str, ...] = (), open_routes: frozenset[str] = access.OPEN) -> access.Guard:
     """Return a guard for which every token is one with these scopes."""
 
     async def identify(token: str) -> access.Principal:
         return access.Principal("somebody", frozenset(scopes))
 
-    admission = access.Admission(networks=access.networks(admit), scopes=frozenset({Scope.WORKER, Scope.READ}))
     return access.Guard(
         identify if scopes else knows_nobody,
         help_text="see the manual",
-        admit_text="use --admit",
-        admission=admission,
+        admission=access.Admission(access.admitted(admit, USUAL), option="--admit {}"),
         open_routes=open_routes,
     )
 
@@ -84,7 +85,8 @@ class TestGuard:
             await guard_for().authorize("Venus.AllocateSector", None, PEER)
         assert errors.Code.UNAUTHORIZED == raised.value.code
         expected = (
-            "no token: Venus.AllocateSector needs a token with scope admin or worker; see the manual; use --admit"
+            "no token: Venus.AllocateSector needs a token with scope admin or worker; see the manual; programs of the"
+            " original cannot send one and are let in by their address: --admit ADDRESS"
         )
         assert expected == raised.value.message
 
@@ -147,7 +149,53 @@ class TestAdmission:
     def test_what_is_no_network_is_refused(self, text: str) -> None:
         """A list with something else in it is an error that says what would do."""
         with pytest.raises(ValueError, match="is neither an address nor a network, like"):
-            access.networks([text])
+            access.admitted([text], USUAL)
+
+    async def test_an_address_gets_the_scopes_that_are_said_for_it(self) -> None:
+        """The closest network counts, for more as well as for less; what is not said is as it always was."""
+        guard = guard_for(admit=("10.0.0.0/24", "10.0.0.0/16=worker", "10.0.0.2=read, worker,operate"))
+        for peer, scopes in (
+            ("10.0.0.7:1", USUAL),
+            ("10.0.9.9:1", {Scope.WORKER}),
+            ("10.0.0.2:1", {*USUAL, Scope.OPERATE}),
+        ):
+            principal = await guard.authorize("Venus.AllocateSector", None, peer)
+            assert scopes == principal.scopes
+        assert "admitted 10.0.0.2" == (await guard.authorize("Venus.WorkerPingInfoRemove", None, "10.0.0.2:1")).name
+
+    @pytest.mark.parametrize(
+        ("method", "option"),
+        [
+            ("Venus.WorkerPingInfoRemove", "--admit 10.0.0.7=read,operate,worker"),
+            ("Venus.RemoveSector", "--admit 10.0.0.7=read,admin,worker"),
+        ],
+    )
+    async def test_a_program_without_a_token_is_shown_the_option(self, method: str, option: str) -> None:
+        """Advice to use a token is of no use to a program that cannot send one."""
+        with pytest.raises(errors.RpcError) as raised:
+            await guard_for(admit=("10.0.0.0/24",)).authorize(method, None, PEER)
+        assert raised.value.message.endswith(
+            f"; programs without a token may do what is said for their address: {option}"
+        )
+        assert "manual" not in raised.value.message
+
+    @pytest.mark.parametrize(
+        ("texts", "said"),
+        [
+            (["10.0.0.7=operator"], "write scopes like read,operate,admin,worker"),
+            (["10.0.0.7="], "write scopes like read,operate,admin,worker"),
+            (["10.0.0.7", "10.0.0.7=read"], "10.0.0.7/32 is admitted twice"),
+        ],
+    )
+    def test_scopes_that_are_none_and_addresses_that_come_twice_are_refused(self, texts: list[str], said: str) -> None:
+        """Neither may leave open what an address may do."""
+        with pytest.raises(ValueError, match=said):
+            access.admitted(texts, USUAL)
+
+    def test_it_is_shown_as_it_is_written(self) -> None:
+        """The log at the start has who is let in, and what for."""
+        shown = [str(peer) for peer in access.admitted(["10.0.0.7", "10.0.0.0/24=admin", "fd00::7=read"], USUAL)]
+        assert ["10.0.0.7=read,worker", "10.0.0.0/24=admin", "fd00::7=read"] == shown
 
 
 @pytest.mark.parametrize(

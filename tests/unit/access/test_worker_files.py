@@ -188,7 +188,7 @@ async def test_an_admitted_manager_may_operate(tmp_path: Path) -> None:
     settings = config_model.RpcServer(admit=("10.0.0.2",))
     with structlog.testing.capture_logs() as logs:
         guard = access.guard(tmp_path, ring, settings)
-    assert [["10.0.0.2"]] == [entry["addresses"] for entry in logs]
+    assert [["10.0.0.2=operate"]] == [entry["addresses"] for entry in logs]
     await guard.authorize("VenusWorker.WorkerResume", None, "10.0.0.2:1")
     with pytest.raises(errors.RpcError):
         await guard.authorize("Damocles.AuthCreate", None, "10.0.0.2:1")
