@@ -327,6 +327,16 @@ def window_challenges(
         )
 
 
+def check_replica(proof_type: str, replica: tasks.Replica, leaves: Sequence[int]) -> None:
+    """Make the vanilla proof of a sector, for its errors alone: one that this refuses fails a window PoSt as well.
+
+    Raises:
+        ProofsError: The sector cannot be proved.
+    """
+    with _our_errors():
+        native.generate_single_vanilla_proof(proof_type, _replica(replica), leaves)
+
+
 def verify_window_post(task: tasks.VerifyWindowPoSt) -> bool:
     """Check a proof of `window_post`."""
     with _our_errors():
@@ -354,7 +364,11 @@ def scalar(randomness: bytes) -> bytes:
 
 
 def _replicas(task: tasks.WindowPoSt) -> list[native.PrivateReplica]:
-    return [native.PrivateReplica(r.sector_id, r.comm_r, r.cache_dir, r.sealed_file) for r in task.replicas]
+    return [_replica(replica) for replica in task.replicas]
+
+
+def _replica(replica: tasks.Replica) -> native.PrivateReplica:
+    return native.PrivateReplica(replica.sector_id, replica.comm_r, replica.cache_dir, replica.sealed_file)
 
 
 # Parameters -------------------------------------------------------------------------------------------------------

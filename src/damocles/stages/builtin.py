@@ -5,10 +5,11 @@ more. Each syncs what it wrote before it returns. Which stages leave something b
 said at the function.
 """
 
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,18 +196,66 @@ def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
 
 
 def check_replicas(task: tasks.CheckReplicas, around: job.Job) -> list[tasks.Fault]:
-    """Read what a window PoSt will need of each sector; only those that hang cost their time."""
+    """Read what a window PoSt will need of each sector; only those that hang cost their time.
+
+    With faults there will be no proof, so the others are examined at once: all are named together.
+    """
+    faults = replicas.check(task, _challenges(task), around)
+    return [*faults, *_damaged(task, faults, around)] if faults else []
+
+
+def _challenges(task: tasks.CheckReplicas) -> replicas.Challenges:
     numbers = [replica.sector_id for replica in task.replicas]
-    return replicas.check(task, proofs.window_challenges(task.proof_type, task.seed, numbers, task.miner_id), around)
+    return proofs.window_challenges(task.proof_type, task.seed, numbers, task.miner_id)
+
+
+def _damaged(task: tasks.CheckReplicas, known: Sequence[tasks.Fault], around: job.Job) -> list[tasks.Fault]:
+    """Return which of the sectors that are no known faults cannot be proved; the disks answer, so nothing is given up."""
+    faulty = {fault.sector_id for fault in known}
+    rest = [replica for replica in task.replicas if replica.sector_id not in faulty]
+    found = replicas.check(
+        msgspec.structs.replace(task, replicas=rest, seconds=math.inf),
+        _challenges(task),
+        around,
+        lambda replica, _, leaves: proofs.check_replica(task.proof_type, replica, leaves),
+    )
+    return [msgspec.structs.replace(fault, was_read=True) for fault in found]
 
 
 def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutput:
-    """Prove sectors; those that cannot be proved are an output, not a failure."""
+    """Prove sectors; those that cannot be proved are an output, not a failure.
+
+    The library names sectors whose data is wrong. Over other damage it fails, and may name none.
+    """
+    if faults := replicas.unusable(task):
+        return _faulty(task, faults, around)
     try:
         return tasks.WindowPoStOutput([proofs.window_post(task)], [])
     except proofs.FaultySectors as error:
         around.log(str(error))
         return tasks.WindowPoStOutput([], list(error.numbers))
+    except proofs.ProofsPanic:
+        raise
+    except proofs.ProofsError:
+        output = _faulty(task, (), around)
+        if not output.faults:
+            raise
+        return output
+
+
+def _faulty(task: tasks.WindowPoSt, known: Sequence[tasks.Fault], around: job.Job) -> tasks.WindowPoStOutput:
+    for fault in known:
+        around.log(f"sector {fault.sector_id}: {fault.reason}")
+    check = tasks.CheckReplicas(task.miner_id, task.proof_type, task.replicas, task.seed, math.inf)
+    faults = [*known, *_damaged(check, known, around)]
+    return tasks.WindowPoStOutput([], sorted(fault.sector_id for fault in faults))
+
+
+def winning_post(task: tasks.WindowPoSt) -> tasks.WinningPoStOutput:
+    """Prove the challenged sectors; one that cannot be proved is named."""
+    for fault in replicas.unusable(task):
+        raise proofs.FaultySectors(f"faulty sector {fault.sector_id}: {fault.reason}", [fault.sector_id])
+    return proofs.winning_post(task)
 
 
 def _plain(processor: Callable[[Any], Any]) -> Callable[[Any, job.Job], Any]:
@@ -225,6 +274,7 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "unseal": _plain(unseal),
     "snap_decode": snap_decode,
     "window_post": window_post,
+    "winning_post": _plain(winning_post),
     # These only read files of the sector, or none at all.
     "c1": _plain(proofs.c1),
     "verify_seal": _plain(proofs.verify_seal),
@@ -233,5 +283,4 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "snap_vanilla": _plain(proofs.snap_vanilla),
     "snap_prove": _plain(proofs.snap_prove),
     "snap_verify": _plain(proofs.snap_verify),
-    "winning_post": _plain(proofs.winning_post),
 }

@@ -2,7 +2,10 @@
 
 Of each sector those places are read that the proof will need. A read that hangs cannot be interrupted; it is given up
 and left to itself, in a thread of ours. In the library of proofs it would block one of the few threads that all sectors
-share, and with some of them hanging no sector could be proved any more. Damage is for the library to find.
+share, and with some of them hanging no sector could be proved any more.
+
+The files have to have their lengths: one that is cut makes the library fail over all sectors instead of naming this
+one. Damage in what they hold is for the library to find.
 """
 
 import os
@@ -14,28 +17,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from damocles.stages import job
+from damocles import proofs
+from damocles.stages import job, settings
+from damocles.stores import layout
 from damocles.wire import sectors, tasks
 
 READERS = 8  # of a folder at a time: more would get in each other's way on one disk
 
-_PROOF_SIZE = re.compile(r"StackedDrgWindow(\d+[KMG]iB)V")
+_PROOF_SIZE = re.compile(r"StackedDrg(?:Window|Winning)(\d+[KMG]iB)V")
 _LEAF_BYTES = 32
 _BLOCK_BYTES = 4096
-_TREE_R_LAST = "sc-02-data-tree-r-last"
+_ROWS = range(8)  # that anybody could have discarded: the largest tree has nine
 _POLL_SECONDS = 0.1
 
 Challenges = Mapping[int, Sequence[int]]
-Read = Callable[[tasks.Replica, int, Sequence[int]], None]
+Read = Callable[[tasks.Replica, sectors.SectorSize, Sequence[int]], None]
 
 
 @dataclass(slots=True)
 class _Reading:
-    """A sector under way; `reason` is None until it is read, and then empty if all is well."""
+    """A sector under way."""
 
     replica: tasks.Replica
     began: float
-    reason: str | None = None
+    is_done: bool = False
+    error: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -62,13 +68,15 @@ def check(
 ) -> list[tasks.Fault]:
     """Return the sectors that cannot be read within the time limit, by number, each with the reason.
 
+    A panic of the library, or a defect, is raised.
+
     Args:
         task: The sectors.
         challenges: The leaves of each that the proof needs.
         around: Hears how many are read, and may end the task.
         read: Reads one sector; by default `read_replica`.
     """
-    size_bytes = _sector_bytes(task.proof_type)
+    size = _sector_size(task.proof_type)
     folders: dict[Path, _Folder] = defaultdict(_Folder)
     for replica in reversed(task.replicas):
         folders[Path(replica.sealed_file).parent].waiting.append(replica)
@@ -78,10 +86,10 @@ def check(
     def work(reading: _Reading) -> None:
         number = reading.replica.sector_id
         try:
-            (read or read_replica)(reading.replica, size_bytes, challenges[number])
-            reading.reason = ""
-        except OSError as error:
-            reading.reason = f"{error.filename or reading.replica.sealed_file}: {error.strerror or error}"
+            (read or read_replica)(reading.replica, size, challenges[number])
+        except Exception as error:  # noqa: BLE001 - handed over to the thread that waits
+            reading.error = error
+        reading.is_done = True
         news.set()
 
     def start(folder: _Folder, replica: tasks.Replica) -> None:
@@ -90,9 +98,10 @@ def check(
         threading.Thread(target=work, args=(reading,), name="replica", daemon=True).start()
 
     def settle(folder: _Folder, reading: _Reading) -> None:
-        reason = reading.reason
-        if reason is not None:
+        reason = ""
+        if reading.is_done:
             folder.hung = 0
+            reason = "" if reading.error is None else reason_of(reading.error, reading.replica)
         elif time.monotonic() - reading.began >= task.seconds:
             folder.hung += 1
             reason = f"{reading.replica.sealed_file} or its cache was not read within {task.seconds:g} s"
@@ -116,7 +125,27 @@ def check(
     return [tasks.Fault(number, reason) for number, reason in sorted(faults.items())]
 
 
-def read_replica(replica: tasks.Replica, size_bytes: int, leaves: Sequence[int]) -> None:
+def reason_of(error: Exception, replica: tasks.Replica) -> str:
+    """Return why a sector cannot be proved; raise what is not the sector's trouble."""
+    if isinstance(error, OSError):
+        return f"{error.filename or replica.sealed_file}: {error.strerror or error}"
+    if isinstance(error, proofs.ProofsError) and not isinstance(error, proofs.ProofsPanic):
+        return f"{replica.sealed_file} or its cache is damaged: {error}"
+    raise error
+
+
+def unusable(task: tasks.WindowPoSt) -> list[tasks.Fault]:
+    """Return the sectors with files that are missing or cut; reads next to nothing, and waits for disks that hang."""
+    size, faults = _sector_size(task.proof_type), []
+    for replica in task.replicas:
+        try:
+            read_replica(replica, size, ())
+        except OSError as error:
+            faults.append(tasks.Fault(replica.sector_id, reason_of(error, replica)))
+    return faults
+
+
+def read_replica(replica: tasks.Replica, size: sectors.SectorSize, leaves: Sequence[int]) -> None:
     """Read the challenged places of the sealed file, and both ends of each file of the cache.
 
     Raises:
@@ -124,26 +153,48 @@ def read_replica(replica: tasks.Replica, size_bytes: int, leaves: Sequence[int])
     """
     with Path(replica.sealed_file).open("rb", buffering=0) as file:
         found = os.fstat(file.fileno()).st_size
-        if found != size_bytes:
-            raise OSError(0, f"has {found} bytes, a sector of this proof has {size_bytes}", replica.sealed_file)
+        if found != size:
+            raise OSError(0, f"has {found} bytes, a sector of this proof has {int(size)}", replica.sealed_file)
         for leaf in leaves:
             offset = leaf * _LEAF_BYTES // _BLOCK_BYTES * _BLOCK_BYTES
             if not os.pread(file.fileno(), _BLOCK_BYTES, offset):
                 raise OSError(0, f"cannot be read at {offset}", replica.sealed_file)
-    cache = Path(replica.cache_dir)
-    trees = sorted(cache.glob(f"{_TREE_R_LAST}*.dat"))
-    if not trees:
-        raise FileNotFoundError(2, f"has no {_TREE_R_LAST} file", replica.cache_dir)
-    for path in (cache / "p_aux", *trees):
-        with path.open("rb", buffering=0) as file:
-            end = os.fstat(file.fileno()).st_size
-            for offset in (0, max(0, end - _BLOCK_BYTES)):
-                os.pread(file.fileno(), _BLOCK_BYTES, offset)
+    cache, rows = Path(replica.cache_dir), settings.rows_to_discard()
+    _read_ends(cache / "p_aux", _want_of_p_aux)
+    for name in layout.tree_r_last_names(size):
+        _read_ends(cache / name, lambda found: _want_of_tree(found, size, rows))
 
 
-def _sector_bytes(proof_type: str) -> int:
+def _read_ends(path: Path, want: Callable[[int], str]) -> None:
+    with path.open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno()).st_size
+        if wanted := want(found):
+            raise OSError(0, f"has {found} bytes, {wanted}", str(path))
+        for offset in (0, max(0, found - _BLOCK_BYTES)):
+            os.pread(file.fileno(), _BLOCK_BYTES, offset)
+
+
+def _want_of_p_aux(found: int) -> str:
+    return f"it should have {layout.P_AUX_BYTES}" if found < layout.P_AUX_BYTES else ""
+
+
+def _want_of_tree(found: int, size: sectors.SectorSize, rows: int) -> str:
+    """Return what is wrong with the length of a file of tree-r-last; what is behind its end does no harm."""
+    wanted = layout.tree_r_last_bytes(size, rows)
+    if found == wanted:
+        return ""
+    for others in _ROWS:
+        if found == layout.tree_r_last_bytes(size, others):
+            return (
+                f"as if it was made with {settings.ROWS_TO_DISCARD}={others}, and where that is {rows}, as here, it"
+                f" should have {wanted}: set it to {others} here, if the file was not cut"
+            )
+    return f"it should have {wanted}" if found < wanted else ""
+
+
+def _sector_size(proof_type: str) -> sectors.SectorSize:
     match = _PROOF_SIZE.match(proof_type)
     if match is None:
-        msg = f"{proof_type!r} is not a window PoSt proof: expected a name like StackedDrgWindow32GiBV1_2"
+        msg = f"{proof_type!r} is not a PoSt proof: expected a name like StackedDrgWindow32GiBV1_2"
         raise ValueError(msg)
-    return int(sectors.SectorSize.parse(match[1]))
+    return sectors.SectorSize.parse(match[1])

@@ -29,12 +29,28 @@ SYNTHETIC_PROOFS = "syn-porep-vanilla-proofs.dat"
 # Present from the first start of PC2 on, which encodes the sealed file in place: from then on the sealed file has to be
 # made anew from the staged file before PC2 may run again. PC1 clears the cache folder and the marker with it.
 PC2_STARTED = ".pc2_running"
+P_AUX_BYTES = 64  # CommC and CommRLast
+
+_NODE_BYTES = 32
 
 
 def tree_r_last_names(size: SectorSize) -> list[str]:
     """Return the file names of tree-r-last: one up to 512MiB, 8 for 32GiB, 16 for 64GiB."""
     parts = {SectorSize.GIB32: 8, SectorSize.GIB64: 16}.get(size, 0)
     return [f"sc-02-data-tree-r-last-{i}.dat" for i in range(parts)] or ["sc-02-data-tree-r-last.dat"]
+
+
+def tree_r_last_bytes(size: SectorSize, rows_to_discard: int) -> int:
+    """Return the length of each file of tree-r-last.
+
+    A node has eight children. The library keeps neither the leaves, which are the replica, nor so many rows above them
+    as its setting says, but always the root.
+    """
+    leaves = int(size) // _NODE_BYTES // len(tree_r_last_names(size))
+    rows = (leaves.bit_length() - 1) // 3  # above the leaves
+    # Of two rows one is left out, whatever the setting.
+    kept = 1 if rows == 2 else max(1, rows - rows_to_discard)
+    return _NODE_BYTES * sum(1 << 3 * row for row in range(kept))
 
 
 def persisted_names(sector: SectorID, size: SectorSize, *, upgraded: bool = False) -> list[str]:

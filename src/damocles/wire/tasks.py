@@ -259,10 +259,14 @@ class CheckReplicas(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A sector that cannot be proved, and why."""
+    """A sector that cannot be proved, and why.
+
+    `was_read` means that its files are there and have their lengths, and that what they hold is wrong.
+    """
 
     sector_id: int
     reason: str
+    was_read: bool = False
 
 
 class PublicReplica(msgspec.Struct, frozen=True):

@@ -100,10 +100,11 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
         "check_replicas", tasks.CheckReplicas(work.miner, work.proof_name, replicas, work.seed, limit_seconds)
     )
     reasons = {fault.sector_id: fault.reason for fault in checked}
-    if reasons and len(reasons) == len(replicas) > 1:
+    unread = [fault for fault in checked if not fault.was_read]
+    if len(unread) == len(replicas) > 1:
         # Rather a lost mount than so many lost sectors; naming them all would cost the miner dearly.
-        number, reason = next(iter(reasons.items()))
-        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {number}: {reason}"
+        first = unread[0]
+        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {first.sector_id}: {first.reason}"
         raise failures.Critical(msg)
     if not reasons:
         task = tasks.WindowPoSt(work.miner, work.proof_name, replicas, work.seed)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from damocles.stages import job, protocol, replicas
-from damocles.wire import codec, tasks
+from damocles.stores import layout
+from damocles.wire import codec, sectors, tasks
 
 SIZE = 2048
 ZERO = codec.Bytes32(bytes(32))
@@ -55,7 +56,12 @@ def test_sectors_that_are_whole_are_no_faults(tmp_path: Path) -> None:
         (lambda _, cache: (cache / "p_aux").unlink(), "{cache}/p_aux: No such file or directory"),
         (
             lambda _, cache: (cache / "sc-02-data-tree-r-last.dat").unlink(),
-            "{cache}: has no sc-02-data-tree-r-last file",
+            "{cache}/sc-02-data-tree-r-last.dat: No such file or directory",
+        ),
+        (lambda _, cache: (cache / "p_aux").write_bytes(b"x" * 63), "{cache}/p_aux: has 63 bytes, it should have 64"),
+        (
+            lambda _, cache: (cache / "sc-02-data-tree-r-last.dat").write_bytes(b"x" * 31),
+            "{cache}/sc-02-data-tree-r-last.dat: has 31 bytes, it should have 32",
         ),
         (lambda sealed, _: (sealed.unlink(), sealed.mkdir()), "{sealed}: Is a directory"),
     ],
@@ -93,7 +99,7 @@ def test_a_hanging_disk_does_not_keep_the_others_waiting(tmp_path: Path) -> None
     ]
     tried = set()
 
-    def read(replica: tasks.Replica, size_bytes: int, leaves: Sequence[int]) -> None:
+    def read(replica: tasks.Replica, size: sectors.SectorSize, leaves: Sequence[int]) -> None:
         tried.add(replica.sector_id)
         if replica.sector_id >= 10:
             freed.wait()
@@ -125,5 +131,89 @@ def test_a_cancelled_check_ends(tmp_path: Path) -> None:
 
 def test_the_size_comes_from_the_proof(tmp_path: Path) -> None:
     """Another kind of proof is refused."""
-    with pytest.raises(ValueError, match="'StackedDrgWinning2KiBV1' is not a window PoSt proof"):
-        check(task([1], tmp_path, proof="StackedDrgWinning2KiBV1"))
+    with pytest.raises(ValueError, match="'StackedDrg2KiBV1_1' is not a PoSt proof"):
+        check(task([1], tmp_path, proof="StackedDrg2KiBV1_1"))
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "length"),
+    [
+        (sectors.SectorSize.KIB2, 0, 32),
+        (sectors.SectorSize.KIB2, 2, 32),
+        (sectors.SectorSize.MIB8, 0, 1_198_368),
+        (sectors.SectorSize.MIB8, 1, 149_792),
+        (sectors.SectorSize.MIB8, 2, 18_720),
+        (sectors.SectorSize.MIB8, 3, 2_336),
+        (sectors.SectorSize.MIB8, 100, 32),
+        (sectors.SectorSize.GIB32, 2, 9_586_976),
+        (sectors.SectorSize.GIB64, 2, 9_586_976),
+    ],
+)
+def test_the_length_of_the_tree_is_known(size: sectors.SectorSize, rows: int, length: int) -> None:
+    """Each file of tree-r-last is as long as those that the library writes with this setting."""
+    assert length == layout.tree_r_last_bytes(size, rows)
+
+
+def sparse(made: Any, size: sectors.SectorSize, rows: int) -> Path:
+    """Make the files of one sector, without content; return its cache folder."""
+    (replica,) = made.replicas
+    sealed, cache = Path(replica.sealed_file), Path(replica.cache_dir)
+    sealed.parent.mkdir(parents=True)
+    cache.mkdir(parents=True)
+    lengths = dict.fromkeys(layout.tree_r_last_names(size), layout.tree_r_last_bytes(size, rows))
+    for path, length in [(sealed, int(size)), *((cache / name, n) for name, n in {"p_aux": 64, **lengths}.items())]:
+        path.touch()
+        os.truncate(path, length)
+    return cache
+
+
+@pytest.mark.parametrize(("size", "parts"), [(sectors.SectorSize.GIB32, 8), (sectors.SectorSize.GIB64, 16)])
+def test_every_file_of_a_large_sector_counts(tmp_path: Path, size: sectors.SectorSize, parts: int) -> None:
+    """Large sectors have tree-r-last in several files: each has to be there as a whole."""
+    made = task([1], tmp_path, proof=f"StackedDrgWindow{size.label}V1_2")
+    cache = sparse(made, size, 2)
+    assert {} == check(made)
+    for part in range(parts):
+        path = cache / f"sc-02-data-tree-r-last-{part}.dat"
+        os.truncate(path, 9_586_975)
+        assert {1: f"{path}: has 9586975 bytes, it should have 9586976"} == check(made)
+        path.unlink()
+        assert {1: f"{path}: No such file or directory"} == check(made)
+        path.touch()
+        os.truncate(path, 9_586_976)
+
+
+@pytest.mark.parametrize(("sealed_with", "here"), [(1, 2), (3, 1)])
+def test_another_setting_of_rows_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed_with: int, here: int
+) -> None:
+    """A tree made under another setting fails each proof; the reason says which setting it was made under."""
+    made = task([1], tmp_path, proof="StackedDrgWindow8MiBV1_2")
+    cache = sparse(made, sectors.SectorSize.MIB8, sealed_with)
+    found, wanted = (layout.tree_r_last_bytes(sectors.SectorSize.MIB8, rows) for rows in (sealed_with, here))
+    if here != 2:
+        monkeypatch.setenv("FIL_PROOFS_ROWS_TO_DISCARD", str(here))
+    assert {
+        1: f"{cache}/sc-02-data-tree-r-last.dat: has {found} bytes, as if it was made with FIL_PROOFS_ROWS_TO_DISCARD="
+        f"{sealed_with}, and where that is {here}, as here, it should have {wanted}: set it to {sealed_with} here, if"
+        " the file was not cut"
+    } == check(made)
+    monkeypatch.setenv("FIL_PROOFS_ROWS_TO_DISCARD", str(sealed_with))
+    assert {} == check(made)
+
+
+def test_what_is_behind_the_end_of_a_tree_does_no_harm(tmp_path: Path) -> None:
+    """The library reads what it needs, so a file that is too long is no fault."""
+    made = task([1], tmp_path, proof="StackedDrgWindow8MiBV1_2")
+    os.truncate(sparse(made, sectors.SectorSize.MIB8, 2) / "sc-02-data-tree-r-last.dat", 18_721)
+    assert {} == check(made)
+
+
+def test_a_defect_is_not_a_sector_s_fault(tmp_path: Path) -> None:
+    """What neither the files nor the library are to blame for ends the check."""
+
+    def read(*_: Any) -> None:
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        check(task([1], tmp_path), read)

@@ -103,6 +103,14 @@ async def test_no_readable_sector_at_all_is_this_machine_s_trouble(proving: Benc
     assert "none of the 2 sectors can be read here; the first one, 1: gone" == event.post_error
 
 
+async def test_sectors_that_are_damaged_are_named_even_if_none_is_whole(proving: Bench) -> None:
+    """One that is gone and one that was read, and whose data is wrong, are two faults, and no lost mount."""
+    proving.stages["check_replicas"] = [tasks.Fault(1, "gone"), tasks.Fault(2, "damaged", was_read=True)]
+    assert events.Generate(wdpost.Output([], [1, 2], {"1": "gone", "2": "damaged"}, "worker-1")) == await generate(
+        proving
+    )
+
+
 async def test_a_store_that_is_not_attached_is_told(proving: Bench) -> None:
     """The manager hears of it, instead of waiting for heartbeats in vain."""
     del proving.persist_stores["cache-store"]
