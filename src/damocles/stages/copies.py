@@ -5,13 +5,15 @@ A destination appears under its name only when it is whole and on the disk. Unti
 any point needs no cleaning up.
 """
 
+import contextlib
 import glob
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from damocles import failpoints
-from damocles.stages import durable, fences, job
+from damocles.stages import durable, fences, job, strangers
 from damocles.wire import tasks
 
 _CHUNK_BYTES = 64 << 20
@@ -23,20 +25,30 @@ class TransferRefused(Exception):
 
 def run(task: tasks.Transfer, around: job.Job, *, disable_link: bool = False) -> bool:
     """Follow the routes in order; the first failure ends the task. Store names are for other people's processors."""
+    if task.keep is not None:
+        strangers.check(task.keep)  # rather than after hours of copying
     for route in task.routes:
         around.check()
-        follow(route, around, disable_link=disable_link, fence=task.fence)
+        follow(route, around, disable_link=disable_link, fence=task.fence, keep=task.keep)
     return True
 
 
 def follow(
-    route: tasks.Route, around: job.Job, *, disable_link: bool = False, fence: tasks.Fence | None = None
+    route: tasks.Route,
+    around: job.Job,
+    *,
+    disable_link: bool = False,
+    fence: tasks.Fence | None = None,
+    keep: tasks.Keep | None = None,
 ) -> None:
-    """Copy or link one file or folder; under a `fence` only while no newer attempt has done so.
+    """Copy or link one file or folder.
+
+    Under a `fence` only while no newer attempt has done so, with a `keep` only beside files of the same replica.
 
     Raises:
         TransferRefused: A path is relative, the source is not there, or the destination is of the other kind.
         fences.Overtaken: A newer attempt has put its file there.
+        strangers.Stranger: Files of another sector with this number are there.
         OSError: The file system refused.
     """
     source, destination = _absolute("src", route.src), _absolute("dest", route.dest)
@@ -58,9 +70,9 @@ def follow(
             (_copy_folder if source.is_dir() else _copy_file)(source, part, around)
             durable.sync(part)
         except FileNotFoundError:
-            with fences.turn(fence, around):  # a newer attempt removes what older ones were copying: say so
+            with _turn(fence, keep, around):  # another one removes what was copied under its name: say so
                 raise
-    with fences.turn(fence, around):
+    with _turn(fence, keep, around):
         if failpoints.on:
             failpoints.reach(f"rename.before:{destination.name}")
         if destination.is_dir() or part.is_dir():
@@ -72,6 +84,15 @@ def follow(
         if fence is not None:
             for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part"):
                 _remove(left)  # of attempts that are over
+
+
+@contextlib.contextmanager
+def _turn(fence: tasks.Fence | None, keep: tasks.Keep | None, around: job.Job) -> Iterator[None]:
+    """Hold the right to give a file its name."""
+    with fences.turn(fence, around):
+        if keep is not None:
+            strangers.check(keep)
+        yield
 
 
 def _absolute(side: str, end: dict[str, str | None]) -> Path:

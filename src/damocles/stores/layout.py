@@ -24,6 +24,7 @@ from pathlib import Path
 from damocles.wire.sectors import SectorID, SectorSize
 
 FENCES = ".fences"
+OF_SECTORS = frozenset({"sealed", "cache", "update", "update-cache", FENCES})  # where a persist store has its sectors
 TREE_D = "sc-02-data-tree-d.dat"
 SYNTHETIC_PROOFS = "syn-porep-vanilla-proofs.dat"
 # Present from the first start of PC2 on, which encodes the sealed file in place: from then on the sealed file has to be

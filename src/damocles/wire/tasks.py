@@ -140,12 +140,26 @@ class Fence(msgspec.Struct, frozen=True):
     attempt: int
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """Replace files of a sector in a store only by those of the same replica.
+
+    `replica` and `cache` are paths below both the folder `source` and the folder `store`.
+    """
+
+    sector: str
+    source: str
+    store: str
+    replica: str
+    cache: str
+
+
 class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Run the routes in order; output `true`. The original's processors know no `fence` and pass over it."""
+    """Run the routes in order; output `true`. The original's processors know neither `fence` nor `keep`."""
 
     stores: dict[str, StoreInfo]
     routes: list[Route]
     fence: Fence | None = None
+    keep: Keep | None = None
 
 
 class SnapEncode(msgspec.Struct, frozen=True):

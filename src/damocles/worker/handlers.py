@@ -18,6 +18,7 @@ from damocles import failpoints
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
+from damocles.stages import strangers
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.sealing import sync_dir
@@ -177,7 +178,7 @@ async def persist(job: Job) -> events.Event:
     The manager keeps one reservation per sector and names the same store again; copies are made under another name,
     synced and renamed, so a half-done run leaves nothing that looks whole.
     """
-    return await persist_files(job, layout.persisted_names(job.id, job.sector.proof_type.size))
+    return await persist_files(job)
 
 
 async def submit_persisted(job: Job) -> events.Event:
@@ -305,8 +306,11 @@ async def stage_pieces(job: Job, deals: Sequence[seal.SectorPiece]) -> list[task
     return infos
 
 
-async def persist_files(job: Job, names: Sequence[str]) -> events.Event:
-    """Copy files, named as below the store's `data` folder, to the persist store that the manager chooses."""
+async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = False) -> events.Event:
+    """Copy the files of the sector, or of its upgrade, to the persist store that the manager chooses.
+
+    Files of another replica that lie there stay, unless the chain is known to have the one here (`is_proven`).
+    """
     place, size = job.place, job.sector.proof_type.size
     needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
     candidates = sorted(name for name, store in job.persist_stores.items() if not store.read_only)
@@ -317,6 +321,12 @@ async def persist_files(job: Job, names: Sequence[str]) -> events.Event:
     if chosen is None:
         return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
     store = attached(job, chosen.name, "the manager chose")
+    names = layout.persisted_names(job.id, size, upgraded=upgraded)
+    replica, cache = names[0], str(Path(names[-1]).parent)
+    names.sort(key=lambda name: not name.endswith("/p_aux"))  # which tells whose the others are, so it goes first
+    keep = tasks.Keep(str(job.id), str(place.data), str(store.path), replica, cache) if not is_proven else None
+    if keep is not None:
+        await on_disk(_refuse_strangers, keep)  # here too, for processors that pass over it
     routes = [
         tasks.Route(
             src={"store_name": None, "uri": str(place.data / name)},
@@ -328,8 +338,15 @@ async def persist_files(job: Job, names: Sequence[str]) -> events.Event:
     # The manager of the original gives no attempts: there the last rename stays.
     attempt = job.sector.claim
     fence = tasks.Fence(str(store.path / layout.FENCES / str(job.id)), attempt) if attempt is not None else None
-    await job.run("transfer", tasks.Transfer(known, routes, fence))
+    await job.run("transfer", tasks.Transfer(known, routes, fence, keep))
     return events.Persist(store.name)
+
+
+def _refuse_strangers(keep: tasks.Keep) -> None:
+    try:
+        strangers.check(keep)
+    except strangers.Stranger as error:
+        raise failures.Permanent(str(error)) from error
 
 
 async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
@@ -459,8 +476,17 @@ def c1_task(job: Job, seed: bytes, pc2out: tasks.PC2Output) -> tasks.C1:
 
 async def in_thread(work: Callable[..., T], *args: object) -> T:
     """Do file work off the event loop; what goes wrong with local files is for an operator."""
+    return await _done(work, *args, abandon_on_cancel=False)
+
+
+async def on_disk(work: Callable[..., T], *args: object) -> T:
+    """Read from a disk that may hang, off the event loop: whoever is cancelled waits no longer for it."""
+    return await _done(work, *args, abandon_on_cancel=True)
+
+
+async def _done(work: Callable[..., T], *args: object, abandon_on_cancel: bool) -> T:
     try:
-        return await anyio.to_thread.run_sync(work, *args)
+        return await anyio.to_thread.run_sync(work, *args, abandon_on_cancel=abandon_on_cancel)
     except OSError as error:
         msg = f"{error.strerror}: {error.filename}"
         raise failures.Critical(msg) from error

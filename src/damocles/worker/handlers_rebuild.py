@@ -7,7 +7,6 @@ record of the sector; if it does not tell, the results are only checked among th
 import structlog
 
 from damocles.sealing import events, failures
-from damocles.stores import layout
 from damocles.worker import handlers, handlers_snapup
 from damocles.worker.jobs import Job
 
@@ -82,9 +81,19 @@ async def check_snapped(job: Job) -> events.Event:
 
 
 async def persist_rebuilt(job: Job) -> events.Event:
-    """Copy what was lost to a persist store: of an upgraded sector the upgrade's files, as `persist` does."""
-    upgraded = job.sector.upgrade_from is not None
-    return await handlers.persist_files(job, layout.persisted_names(job.id, job.place.size, upgraded=upgraded))
+    """Copy what was lost to a persist store: of an upgraded sector the upgrade's files, as `persist` does.
+
+    They may have to replace damaged ones: they do if the manager knows the sector by the CommR that was made here.
+    """
+    sector = job.sector
+    known = await job.manager.known(job.id)
+    if sector.upgrade_from is not None:
+        assert sector.snap_encoded is not None
+        made, expected = sector.snap_encoded.comm_r_new, known.comm_r_upgraded() if known is not None else None
+    else:
+        assert sector.pc2out is not None
+        made, expected = sector.pc2out.comm_r, known.comm_r_sealed() if known is not None else None
+    return await handlers.persist_files(job, upgraded=sector.upgrade_from is not None, is_proven=made == expected)
 
 
 async def submit_rebuilt(job: Job) -> events.Event:

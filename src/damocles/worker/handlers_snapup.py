@@ -82,7 +82,7 @@ async def snap_prove(job: Job) -> events.Event:
 
 async def persist_update(job: Job) -> events.Event:
     """Copy the new replica and its cache to a persist store, as `persist` does with a sector's first ones."""
-    return await handlers.persist_files(job, layout.persisted_names(job.id, job.place.size, upgraded=True))
+    return await handlers.persist_files(job, upgraded=True)
 
 
 async def submit_snapup(job: Job) -> events.Event:

@@ -1,6 +1,7 @@
 """Handlers of the plan `unseal`: a piece comes out of a sealed sector and goes where it is wanted."""
 
 import hashlib
+import os
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
@@ -9,7 +10,7 @@ import structlog
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import UnsealPiece
 from damocles.stages import uploads
-from damocles.stores import pieces
+from damocles.stores import layout, pieces
 from damocles.wire import codec, commitments, records, tasks
 from damocles.worker import handlers
 from damocles.worker.jobs import Job
@@ -154,7 +155,9 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             address, headers = _market(url, parts.path.strip("/"))
             await _upload(job, file, address, headers)
         case "file" if parts.path.startswith("/"):
-            await _copy(job, file, Path(unquote(parts.path)), None)
+            target = Path(unquote(parts.path))
+            _spare_sectors(job, target, shown)
+            await _copy(job, file, target, None)
         case "store" if parts.hostname:
             # The name as it is written: `hostname` would make it lower case.
             store = handlers.attached(job, unquote(parts.netloc), "the piece is wanted in")
@@ -166,6 +169,7 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             if store.read_only:
                 msg = f"destination {shown} is in a store that is readonly here ([[attached]])"
                 raise failures.Permanent(msg)
+            _spare_sectors(job, store.path / inside, shown)
             await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
         case "store":
             token = job.pieces.token()
@@ -174,6 +178,15 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             await _upload(job, file, f"{job.pieces.origin}{pieces.PATH}{cid}", headers)
         case _:
             msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
+            raise failures.Permanent(msg)
+
+
+def _spare_sectors(job: Job, target: Path, shown: str) -> None:
+    """Refuse a destination among the files of sectors, one of which the piece would replace."""
+    path = Path(os.path.normpath(target))
+    for store in job.persist_stores.values():
+        if any(path.is_relative_to(store.path / folder) for folder in layout.OF_SECTORS):
+            msg = f"destination {shown} is among the sectors in the persist store {store.name}: choose another folder"
             raise failures.Permanent(msg)
 
 

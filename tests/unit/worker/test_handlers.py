@@ -10,10 +10,11 @@ from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
+from damocles.stages import strangers
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 from damocles.wire import commitments, records, seal, sectors, tasks
-from damocles.worker import handlers, repertoire, upstream
+from damocles.worker import handlers, handlers_snapup, repertoire, upstream
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -287,6 +288,29 @@ async def test_persisting_needs_a_store_with_space(bench: Bench, sector: Make, a
     else:
         with pytest.raises(failures.Permanent, match=message):
             await handlers.persist(job)
+
+
+@pytest.mark.parametrize("plan", ["sealer", "niporep", "snapup"])
+async def test_no_copy_replaces_files_of_another_sector(bench: Bench, sector: Make, tmp_path: Path, plan: str) -> None:
+    """A number that was handed out again pauses its thread before a stage runs; the stage has to look once more."""
+    bench.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("p", "/p")]
+    bench.persist_stores["p"] = PersistStore(name="p", path=tmp_path / "p")
+    bench.stages["transfer"] = True
+    handler = handlers_snapup.persist_update if plan == "snapup" else handlers.persist
+    cache = "update-cache" if plan == "snapup" else "cache"
+    job = bench.job(sector(plan=plan))
+    for root, byte in ((bench.data, b"\1"), (tmp_path / "p", b"\1")):
+        (root / cache / str(SECTOR)).mkdir(parents=True)
+        (root / cache / str(SECTOR) / "p_aux").write_bytes(byte * 64)
+    assert events.Persist("p") == await handler(job)
+    ((_, task),) = bench.ran
+    assert task.routes[0].dest["uri"] == str(tmp_path / "p" / cache / str(SECTOR) / "p_aux")
+    (tmp_path / "p" / cache / str(SECTOR) / "p_aux").write_bytes(b"\2" * 64)
+    with pytest.raises(failures.Permanent, match=f"{tmp_path}/p has files of {SECTOR} with CommR .*, ours have CommR"):
+        await handler(job)
+    with pytest.raises(strangers.Stranger):
+        strangers.check(task.keep)
+    assert len(bench.ran) == 1
 
 
 @pytest.mark.parametrize(("found", "level"), [(True, None), (False, failures.Permanent)])

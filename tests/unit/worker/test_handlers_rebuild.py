@@ -7,6 +7,7 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
+from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
 from damocles.worker import handlers_rebuild
 
@@ -103,6 +104,38 @@ async def test_the_upgrade_is_compared_with_the_chain(bench: Bench, sector: Make
     bench.caller.answers["FindSectorInAllStates"] = [wrong]
     with pytest.raises(failures.Permanent, match=f"CommR {ONES.hex()}, the chain knows {ZERO.hex()}"):
         await handlers_rebuild.check_snapped(bench.job(rebuilt))
+
+
+@pytest.mark.parametrize(("made", "replaces"), [(ONES, True), (ZERO, False)])
+@pytest.mark.parametrize("upgraded", [False, True])
+async def test_a_rebuilt_sector_replaces_damaged_files(
+    bench: Bench, sector: Make, made: codec.Bytes32, replaces: bool, upgraded: bool
+) -> None:
+    """Whatever lies there is replaced by the replica that the chain has, and by no other one."""
+    bench.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("p", "/p")]
+    bench.caller.answers["FindSectorInAllStates"] = [
+        records.KnownSector(upgraded_info=records.UpgradedInfo("persist", commitments.sealed_cid(ONES)))
+        if upgraded
+        else sealed_as(ONES)
+    ]
+    store = PersistStore(name="p", path=bench.data / "p")
+    bench.persist_stores["p"], bench.stages["transfer"] = store, True
+    cache = "update-cache" if upgraded else "cache"
+    for root, byte in ((bench.data, b"\1"), (store.path, b"\2")):
+        (root / cache / str(SECTOR)).mkdir(parents=True)
+        (root / cache / str(SECTOR) / "p_aux").write_bytes(byte * 64)
+    rebuilt = sector(
+        plan="rebuild",
+        upgrade_from=seal.SectorPublic(ZERO) if upgraded else None,
+        pc2out=tasks.PC2Output("StackedDrg2KiBV1_1", made, ZERO),
+        snap_encoded=tasks.SnapEncodeOutput(made, ZERO, ZERO),
+    )
+    if replaces:
+        assert events.Persist("p") == await handlers_rebuild.persist_rebuilt(bench.job(rebuilt))
+    else:
+        with pytest.raises(failures.Permanent, match="nothing was replaced"):
+            await handlers_rebuild.persist_rebuilt(bench.job(rebuilt))
+    assert ([None] if replaces else []) == [task.keep for _, task in bench.ran]
 
 
 @pytest.mark.parametrize("upgraded", [False, True])

@@ -137,10 +137,17 @@ async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector) -> 
         ("store://persist/../x", "names no file in the store persist"),
         ("store://persist/", "names no file in the store persist"),
         ("store://old/x", "is in a store that is readonly here"),
+        ("store://persist/sealed/s-t010000-2", "is among the sectors in the persist store persist"),
+        ("store://persist/./update-cache/s-t010000-2/p_aux", "is among the sectors in the persist store persist"),
+        ("store://persist/.fences/s-t010000-2", "is among the sectors in the persist store persist"),
+        ("file://{tmp}/x/../persist/cache/s-t010000-2/p_aux", "is among the sectors in the persist store persist"),
     ],
 )
-async def test_destinations_that_cannot_be(bench: Bench, unsealing: Sector, url: str, message: str) -> None:
+async def test_destinations_that_cannot_be(
+    bench: Bench, unsealing: Sector, tmp_path: Path, url: str, message: str
+) -> None:
     """A destination that no worker can serve pauses the thread; the text names it without its secrets."""
+    url = url.replace("{tmp}", str(tmp_path))
     bench.caller.answers["AcquireUnsealDest"] = [[url]]
     bench.caller.answers["StoreBasicInfo"] = [seal.StoreBasicInfo("persist", "/p")]
     bench.persist_stores["old"] = PersistStore(name="old", path=bench.data / "old", read_only=True)

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from damocles.stages import errors, executor, fences, job
+from damocles.stages import errors, executor, fences, job, strangers
 from damocles.stores import layout
 from damocles.wire import codec, commitments, tasks
 
@@ -121,7 +121,7 @@ class ShamStages:
         before, named_before = _stamps(data), {path: _content(path) for path in targets}
         try:
             result = getattr(self, f"_{stage}")(task)
-        except (OSError, fences.Overtaken) as error:
+        except (OSError, fences.Overtaken, strangers.Stranger) as error:
             raise errors.StageFailed(stage, str(error)) from error
         written = [
             path for path, stamp in _stamps(data).items() if before.get(path) != stamp and path not in named_before
@@ -185,6 +185,8 @@ class ShamStages:
             else:
                 shutil.copyfile(source, part)
             with fences.turn(task.fence, job.Job()):
+                if task.keep is not None:
+                    strangers.check(task.keep)
                 part.replace(target)
         return True
 
