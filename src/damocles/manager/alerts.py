@@ -8,7 +8,7 @@ killed in between forgets a notification rather than sending it again after each
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import structlog
@@ -19,6 +19,7 @@ from damocles.manager import (
     alerts_config,
     alerts_durations,
     alerts_notify,
+    alerts_posts,
     alerts_rules,
     alerts_table,
     errors,
@@ -36,6 +37,8 @@ TIMEOUT_SECONDS = 5.0  # of a worker that is asked
 MOST_RESOLVED = 1000  # in one answer
 _ROUNDING_SECONDS = 0.001
 
+Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
+
 
 class Alerts:
     """The alerts of a manager; made by `open_alerts`."""
@@ -47,6 +50,7 @@ class Alerts:
         database: Database,
         workers: fleet.Fleet,
         stores: space.Space,
+        posts: Posts,
         sector_bytes: int,
         config: alerts_config.Config,
         notifier: alerts_notify.Notifier,
@@ -56,6 +60,7 @@ class Alerts:
         self._database = database
         self._workers = workers
         self._stores = stores
+        self._posts = posts
         self._sector_bytes = sector_bytes
         self._config = config
         self._notifier = notifier
@@ -136,6 +141,7 @@ class Alerts:
                 for name, used in usage.items()
             ],
             silent_stores=self._stores.names - usage.keys(),
+            posts=await self._posts(),
             typical=self._durations.typical(),
         )
 
@@ -232,6 +238,7 @@ async def open_alerts(
     database: Database,
     workers: fleet.Fleet,
     stores: space.Space,
+    posts: Posts,
     sector_bytes: int,
     config: alerts_config.Config,
     clock: Callable[[], float],
@@ -249,6 +256,7 @@ async def open_alerts(
             database=database,
             workers=workers,
             stores=stores,
+            posts=posts,
             sector_bytes=sector_bytes,
             config=config,
             notifier=notifier,

@@ -144,6 +144,9 @@ class _Rules(_Model):
     worker_lost: _Rule | None = Field(default=None, alias="worker-lost")
     worker_unreachable: _Rule | None = Field(default=None, alias="worker-unreachable")
     store_full: _StoreFull | None = Field(default=None, alias="store-full")
+    window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
+    window_post_late: _Rule | None = Field(default=None, alias="window-post-late")
+    window_post_faults: _Rule | None = Field(default=None, alias="window-post-faults")
 
     def rules(self) -> tuple[alerts_rules.Rule, ...]:
         """Return the default rules with what is set here."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import structs
 
+from damocles.manager import alerts_posts
 from damocles.wire import alerts, control, units
 
 WARNING, CRITICAL = "warning", "critical"
@@ -44,6 +45,9 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="worker-lost", severity=CRITICAL),
     Rule(name="worker-unreachable", for_seconds=120.0),
     Rule(name="store-full", severity=CRITICAL),
+    Rule(name="window-post-failed", severity=CRITICAL),
+    Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
+    Rule(name="window-post-faults", severity=CRITICAL),
 )
 
 # An alert that ends because it became a worse one of the same subject is not told as resolved.
@@ -87,6 +91,7 @@ class Snapshot:
     silent: Mapping[str, str] = field(default_factory=dict)
     stores: Sequence[Store] = ()
     silent_stores: frozenset[str] = frozenset()
+    posts: Sequence[alerts_posts.Outline] = ()
     typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
 
 
@@ -212,6 +217,8 @@ def _is_out_of_sight(alert: alerts.Alert, snapshot: Snapshot) -> bool:
     return alert.rule in _OF_THREADS and alert.worker in snapshot.silent
 
 
+Condition = Callable[[Rule, Snapshot, float], Iterator[Finding]]
+
 # Conditions ----------------------------------------------------------------------------------------------------------
 
 
@@ -242,9 +249,10 @@ def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
         indexes = ", ".join(f"#{thread.info.index}" for thread in threads)
         text = (
             f"proof parameters are missing, so that {indexes} cannot go on: {_excerpt(threads[0].info.last_error)}; fetch them"
-            f" there: damocles-worker params fetch, then: damocles-manager util worker resume {worker} --error"
-            f" '{_NO_PARAMETERS}'"
+            " there: damocles-worker params fetch"
         )
+        if any(thread.info.thread_state.state == "Paused" for thread in threads):
+            text += f", then: damocles-manager util worker resume {worker} --error '{_NO_PARAMETERS}'"
         yield Finding(subject=worker, text=text, worker=worker)
 
 
@@ -304,7 +312,15 @@ def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             )
 
 
-_CONDITIONS: Mapping[str, Callable[[Rule, Snapshot, float], Iterator[Finding]]] = {
+def _of_posts(find: Callable[[Sequence[alerts_posts.Outline]], alerts_posts.Found]) -> Condition:
+    def condition(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
+        for post, text, since in find(snapshot.posts):
+            yield Finding(subject=post.subject, text=text, since=since, worker=post.worker)
+
+    return condition
+
+
+_CONDITIONS: Mapping[str, Condition] = {
     "thread-paused": _thread_paused,
     "thread-erroring": _thread_erroring,
     "parameters-missing": _parameters_missing,
@@ -313,6 +329,9 @@ _CONDITIONS: Mapping[str, Callable[[Rule, Snapshot, float], Iterator[Finding]]] 
     "worker-lost": _worker_lost,
     "worker-unreachable": _worker_unreachable,
     "store-full": _store_full,
+    "window-post-failed": _of_posts(alerts_posts.failed),
+    "window-post-late": _of_posts(alerts_posts.late),
+    "window-post-faults": _of_posts(alerts_posts.faulty),
 }
 
 

@@ -117,18 +117,21 @@ async def _open(
         )
         workers = await stack.enter_async_context(registered)
         room = space.Space(settings.stores)
+        tally = metrics.Tally()
+        service, posts = await _service(
+            stack, settings, database, verifier, clock, ring=ring, workers=workers, tally=tally
+        )
         opening = alerts.open_alerts(
             name=str(settings.listen),
             database=database,
             workers=workers,
             stores=room,
+            posts=posts.outlines,
             sector_bytes=int(settings.miner.proof.size),
             config=settings.alerts,
             clock=clock,
         )
         watching = await stack.enter_async_context(opening)
-        tally = metrics.Tally()
-        service = await _service(stack, settings, database, verifier, clock, ring=ring, workers=workers, tally=tally)
         watching.register(service)
         scraped = metrics.Source(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
@@ -171,7 +174,7 @@ async def _service(
     ring: keyring.Keyring,
     workers: fleet.Fleet,
     tally: metrics.Tally,
-) -> core.Service:
+) -> tuple[core.Service, wdpost.WdPoSt]:
     chain = await mock.open_chain(database, settings.chain, verifier, clock)
     log.info(
         "mock chain",
@@ -212,7 +215,7 @@ async def _service(
     workers.register(service)
     keyring.TokenAPI(ring).register(service)
     ledger.register(service)
-    return service
+    return service, posts
 
 
 def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Connect]:

@@ -1,29 +1,31 @@
 """Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
 
-A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. It is lent
-twice at most; then somebody has to look and `reset` it. A proof that verifies is taken from whoever sends it, and the first
-one stays. Faults are taken from the worker that has the job (one of the original does not say who it is), and end it; a job
-without them follows. A proof of all sectors that comes yet outweighs them.
+A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. Each worker has
+two tries (`wdpost_turns`); when nobody has one left, somebody has to look and `reset` it. A proof that verifies is taken
+from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not say who it is). If another
+worker could look too, it is asked first; else they end the job, and one without them follows. A proof of all sectors that
+comes yet outweighs them.
 
-Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs or somebody lists them.
+Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs, somebody lists them, or
+the alerts look.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
 
 import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
-from damocles.manager import errors, sectors, wdpost_jobs
+from damocles.manager import alerts_posts, errors, sectors, wdpost_jobs, wdpost_turns
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
+from damocles.manager.wdpost_turns import Turn
 from damocles.rpc import core
 from damocles.wire import tasks, wdpost
 from damocles.wire.codec import Bytes32
 
 log = structlog.get_logger(__name__)
 
-MAX_TRIES = 2
 LEASE_SECONDS = 15.0
 DEADLINES = 48  # of a proving period
 _KEPT_SECONDS = 25 * 3600.0
@@ -52,6 +54,7 @@ class WdPoSt:
         self._clock = clock
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
+        self._askers = wdpost_turns.Askers()
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
@@ -69,23 +72,21 @@ class WdPoSt:
         """Lend up to `count` jobs, the oldest first."""
         await self._make_due()
         now = self._clock()
+        self._askers.heard(worker, spec, now)
 
-        def free(tx: Connection) -> list[wdpost.Record]:
-            return [record for record in wdpost_jobs.select_all(tx) if self._is_free(record, now, spec)]
+        def turns(tx: Connection) -> list[tuple[wdpost.Record, Turn]]:
+            return [turn for turn in self._turns(tx, spec, worker, now) if turn[1] is not Turn.LATER]
 
-        if not await self._database.read(free):
+        if not await self._database.read(turns):
             return []  # without a turn at writing: idle workers ask all the time
 
         def lend(tx: Connection) -> list[wdpost.Job]:
             lent: list[wdpost.Job] = []
-            for record in free(tx):
-                is_lost = record.state is wdpost.State.RUNNING
-                silence = f"heartbeat timeout: nothing was heard of {record.worker} any more"
-                if is_lost and record.tries >= MAX_TRIES:
-                    wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, None, error=silence))
+            for record, turn in turns(tx):
+                if turn is Turn.OVER:
+                    wdpost_jobs.save(tx, wdpost_jobs.given_up(record, now))
                 elif len(lent) < count:
-                    error = silence if is_lost else record.error
-                    wdpost_jobs.save(tx, wdpost_jobs.lent(record, worker, now, error=error))
+                    wdpost_jobs.save(tx, wdpost_jobs.lent(record, worker, now))
                     lent.append(wdpost.Job(record.id, record.input))
             return lent
 
@@ -132,13 +133,13 @@ class WdPoSt:
             log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
             return
         assert output is not None
-        taken, follows = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
-        if not taken:
+        told = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if told is None:
             log.info("window PoSt told too late", job=job_id, faults=output.faults, worker=output.worker)
+        elif told.state is wdpost.State.READY:
+            log.warning("window PoSt met faults, another worker shall look", job=job_id, reason=told.error)
         elif output.faults:
-            log.warning(
-                "window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons, next=follows
-            )
+            log.warning("window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons)
         else:
             log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
 
@@ -151,7 +152,7 @@ class WdPoSt:
             record = wdpost_jobs.find(tx, job_id)
             if record is None:
                 raise errors.ManagerError(f"job '{job_id}' does not exist")
-            wdpost_jobs.save(tx, wdpost_jobs.ready(record, self._clock(), error="", tries=0))
+            wdpost_jobs.save(tx, wdpost_jobs.reset(record, self._clock()))
 
         await self._database.write(reset)
 
@@ -163,7 +164,12 @@ class WdPoSt:
         """Return all jobs, the oldest first."""
         await self._make_due()
         found = await self._database.read(wdpost_jobs.select_all)
-        return wdpost.Listed([wdpost_jobs.brief(record) for record in found], MAX_TRIES)
+        return wdpost.Listed([wdpost_jobs.brief(record) for record in found], wdpost_turns.MAX_TRIES)
+
+    async def outlines(self) -> list[alerts_posts.Outline]:
+        """Return all jobs without their sectors, for alerts; what is due by now is made, though nobody asks for it."""
+        await self._make_due()
+        return await self._database.read(wdpost_jobs.outlines)
 
     async def make(self, deadline: int = 0, partitions: list[int] | None = None) -> list[wdpost.Brief]:
         """Make jobs for the sectors that are persisted, one for each partition, and return them.
@@ -217,11 +223,21 @@ class WdPoSt:
 
     # Leases and results ---------------------------------------------------------------------------------------------
 
-    def _is_free(self, record: wdpost.Record, now: float, spec: wdpost.AllocateSpec) -> bool:
-        fits = _allows(spec.allowed_miners, record.input.miner) and _allows(
-            spec.allowed_proofs, record.input.proof_name
-        )
-        return fits and (record.state is wdpost.State.READY or self._is_lost(record, now))
+    def _turns(
+        self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float
+    ) -> Iterator[tuple[wdpost.Record, Turn]]:
+        """Yield the jobs that nobody works on and this worker is willing to, and whether it is its turn."""
+        records = wdpost_jobs.select_all(tx)
+        for found in records:
+            record = found
+            if not wdpost_turns.fits(spec, record.input):
+                continue
+            if self._is_lost(record, now):
+                silence = f"heartbeat timeout: nothing was heard of {record.worker} any more"
+                record = wdpost_jobs.failed(record, record.heartbeat_at, silence)
+            if record.state is wdpost.State.READY:
+                others = self._askers.of(record, records, now)
+                yield record, wdpost_turns.turn(wdpost_turns.failures_of(record), worker, others, now)
 
     def _is_lost(self, record: wdpost.Record, now: float) -> bool:
         heard_at = max(float(record.heartbeat_at), self._running_since)
@@ -254,23 +270,37 @@ class WdPoSt:
         if record is None or record.state is not wdpost.State.RUNNING:
             return
         now = self._clock()
-        if record.tries < MAX_TRIES:
-            wdpost_jobs.save(tx, wdpost_jobs.ready(record, now, error=reason, tries=record.tries))
-        else:
-            wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, None, error=reason))
+        after = wdpost_jobs.failed(record, now, reason)
+        workers = {record.worker, *self._askers.of(record, wdpost_jobs.select_all(tx), now)}
+        if wdpost_turns.is_over(wdpost_turns.failures_of(after), workers):
+            after = wdpost_jobs.finished(structs.replace(record, failures=after.failures), now, None, error=reason)
+        wdpost_jobs.save(tx, after)
 
-    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> tuple[bool, str | None]:
-        """Keep an output, if it is good for something; tell whether, and the id of the job that follows from faults."""
+    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> wdpost.Record | None:
+        """Keep an output, if it is good for something; return the job as it is then. From faults a job follows."""
         record = wdpost_jobs.find(tx, job_id)
         if record is None or not _is_news(record, output):
-            return False, None
+            return None
         now = self._clock()
-        wdpost_jobs.save(tx, wdpost_jobs.finished(record, now, output, error=""))
+        if output.faults:
+            others = self._askers.of(record, wdpost_jobs.select_all(tx), now)
+            if wdpost_turns.wants_second_opinion(record, others):
+                waiting = wdpost_jobs.failed(record, now, _doubt(record.worker, output), output.faults)
+                wdpost_jobs.save(tx, waiting)
+                return waiting
+        ended = wdpost_jobs.finished(record, now, output, error="")
+        wdpost_jobs.save(tx, ended)
         if not output.faults:
             wdpost_jobs.drop_followers(tx, record)
-            return True, None
-        left = [sector for sector in record.input.sectors or () if sector.number not in output.faults]
-        return True, wdpost_jobs.follow(tx, self._miner, record, left, now).id if left else None
+        elif left := [sector for sector in record.input.sectors or () if sector.number not in output.faults]:
+            wdpost_jobs.follow(tx, self._miner, record, left, now)
+        return ended
+
+
+def _doubt(worker: str, output: wdpost.Output) -> str:
+    numbers = output.faults or []
+    reason = output.reasons.get(str(numbers[0]), "it does not say why")
+    return f"{worker} names {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
 
 
 def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
@@ -278,7 +308,3 @@ def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
     if output.faults:
         return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
     return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)
-
-
-def _allows(allowed: Collection[object] | None, value: object) -> bool:
-    return not allowed or value in allowed

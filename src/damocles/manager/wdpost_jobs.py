@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import structs
+from msgspec import UNSET, structs
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
-from damocles.manager import sectors
+from damocles.manager import alerts_posts, sectors, wdpost_turns
 from damocles.manager.db import tables
 from damocles.wire import codec, commitments, records, wdpost
 from damocles.wire.codec import Bytes32
@@ -34,8 +34,16 @@ class Challenge:
 
 def select_all(tx: Connection) -> list[wdpost.Record]:
     """Return all jobs, the oldest first."""
-    rows = tx.execute(select(_jobs.c.record).order_by(_jobs.c.created_at, _jobs.c.partitions, _jobs.c.round)).scalars()
-    return [codec.decode(text, wdpost.Record) for text in rows]
+    return [codec.decode(text, wdpost.Record) for text in _texts(tx)]
+
+
+def outlines(tx: Connection) -> list[alerts_posts.Outline]:
+    """Return all jobs without their sectors, the oldest first."""
+    return [codec.decode(text, alerts_posts.Outline) for text in _texts(tx)]
+
+
+def _texts(tx: Connection) -> Iterable[str]:
+    return tx.execute(select(_jobs.c.record).order_by(_jobs.c.created_at, _jobs.c.partitions, _jobs.c.round)).scalars()
 
 
 def find(tx: Connection, job_id: str) -> wdpost.Record | None:
@@ -144,14 +152,23 @@ def find_open(tx: Connection, miner: sectors.Miner, challenge: Challenge, partit
     return codec.decode(row.record, wdpost.Record)
 
 
-def ready(record: wdpost.Record, now: float, *, error: str, tries: int) -> wdpost.Record:
+def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] = ()) -> wdpost.Record:
+    """Return a job as it is when the worker that had it has failed, or fallen silent, and others may have it."""
+    noted = wdpost_turns.failed(record, at, reason, faults)
+    return structs.replace(_ready(noted, at), error=reason)
+
+
+def reset(record: wdpost.Record, now: float) -> wdpost.Record:
+    """Return a job as if nobody had tried it yet."""
+    return structs.replace(_ready(record, now), error="", tries=0, failures=UNSET)
+
+
+def _ready(record: wdpost.Record, now: float) -> wdpost.Record:
     """Return a job as it is when nobody works on it."""
     return structs.replace(
         record,
         state=wdpost.State.READY,
         output=None,
-        error=error,
-        tries=tries,
         worker="",
         started_at=0,
         heartbeat_at=0,
@@ -160,15 +177,14 @@ def ready(record: wdpost.Record, now: float, *, error: str, tries: int) -> wdpos
     )
 
 
-def lent(record: wdpost.Record, worker: str, now: float, *, error: str) -> wdpost.Record:
-    """Return a job as it is when a worker has just got it."""
+def lent(record: wdpost.Record, worker: str, now: float) -> wdpost.Record:
+    """Return a job as it is when a worker has just got it; why the last try failed stays."""
     at = int(now)
     return structs.replace(
         record,
         state=wdpost.State.RUNNING,
         worker=worker,
         tries=record.tries + 1,
-        error=error,
         started_at=at,
         heartbeat_at=at,
         updated_at=at,
@@ -180,6 +196,12 @@ def finished(record: wdpost.Record, now: float, output: wdpost.Output | None, *,
     at = int(now)
     state = wdpost.State.FINISHED
     return structs.replace(record, state=state, output=output, error=error, finished_at=at, updated_at=at)
+
+
+def given_up(record: wdpost.Record, now: float) -> wdpost.Record:
+    """Return a failed job as it is when nobody has a try left; it shows who failed last."""
+    last = wdpost_turns.failures_of(record)[-1]
+    return finished(structs.replace(record, worker=last.worker), now, None, error=last.reason)
 
 
 def brief(record: wdpost.Record) -> wdpost.Brief:

@@ -46,6 +46,15 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
     return lines
 
 
+def lacking_for_post(size: sectors.SectorSize, folder: Path) -> str | None:
+    """Say what `folder` lacks for window PoSts of a size, in the words in which the proofs say it, or `None`."""
+    lacking = catalog.missing([size], (Kind.WDPOST,), folder)
+    if not lacking:
+        return None
+    names = ", ".join(name for entry in lacking for name in entry.names)
+    return f"No cached parameters found for window PoSts of {size.label} in {folder}; {_remedy(size, [Kind.WDPOST])}; it lacks {names}"
+
+
 def _words(kinds: Iterable[Kind]) -> str:
     return " and ".join(kind.words for kind in kinds)
 

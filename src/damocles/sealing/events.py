@@ -246,9 +246,10 @@ class Claimed(ControlEvent, frozen=True):
 
 
 class Idle(ControlEvent, frozen=True):
-    """The manager has nothing for us; `why` says what is waited for."""
+    """The manager has nothing for us, or we must not ask; `why` says what is waited for, `error` what is wrong."""
 
     why: str = "work from the manager"
+    error: str | None = None
 
 
 class Later(ControlEvent, frozen=True):

@@ -118,7 +118,7 @@ def _step(
         case events.Failed():
             return _fail(plan, sector, event, limits, now)
         case events.Idle():
-            return _rest(sector, event.why, limits)
+            return _rest(sector, event, limits)
         case events.Later():
             # An answer: failures before it are over, and must not add up with those of the days to come.
             well = msgspec.structs.replace(sector, **_WELL)
@@ -149,7 +149,9 @@ def _step(
         case events.Finalized() | events.Discarded():
             rests = plan.rests or isinstance(event, events.Discarded)
             rest_seconds = limits.seal_interval_seconds if rests else 0.0
-            return Sector(plan=sector.plan), (Wait(rest_seconds, "the next sector (seal_interval)"),)
+            # Why the last window PoSt failed is shown until the next one is proved.
+            free = Sector(plan=sector.plan, post_error=sector.post_error)
+            return free, (Wait(rest_seconds, "the next sector (seal_interval)"),)
         case _:
             raise UnexpectedEvent(_story(plan, sector, event))
 
@@ -232,13 +234,13 @@ def _fail(
     return msgspec.structs.replace(failed, paused_at=now, **_NO_TRIES), (report, Hold())
 
 
-def _rest(sector: Sector, why: str, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
+def _rest(sector: Sector, event: events.Idle, limits: Limits) -> tuple[Sector, tuple[Instruction, ...]]:
     """Ask again soon, and after some refusals in a row at the pace of `seal_interval`; a refusal is an answer."""
+    well = msgspec.structs.replace(sector, **_NO_TRIES, last_error=event.error)
     if sector.idles < limits.request_task_max_retries:
-        waiting = msgspec.structs.replace(sector, idles=sector.idles + 1, **_WELL)
-        return waiting, (Wait(limits.recover_interval_seconds, why),)
-    resting = msgspec.structs.replace(sector, idles=0, **_WELL)
-    return resting, (Wait(limits.seal_interval_seconds, why),)
+        waiting = msgspec.structs.replace(well, idles=sector.idles + 1)
+        return waiting, (Wait(limits.recover_interval_seconds, event.why),)
+    return msgspec.structs.replace(well, idles=0), (Wait(limits.seal_interval_seconds, event.why),)
 
 
 def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:

@@ -73,8 +73,17 @@ class Job(msgspec.Struct, frozen=True):
     input: Input = field(name="Input")
 
 
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A try that came to nothing: whose it was, when it ended, and why; `faults` if it named sectors."""
+
+    worker: str = field(name="WorkerName")
+    at: int = field(name="At")
+    reason: str = field(name="Reason")
+    faults: list[int] = field(name="Faults", default_factory=list)
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the manager keeps it."""
+    """A job as the manager keeps it; `failures` are since it was made or reset, and ours: left out if there are none."""
 
     id: str = field(name="Id")
     state: State = field(name="State", default=State.READY)
@@ -90,6 +99,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: int = field(name="FinishedAt", default=0)
     created_at: int = field(name="CreatedAt")
     updated_at: int = field(name="UpdatedAt")
+    failures: list[Failure] | msgspec.UnsetType = field(name="Failures", default=msgspec.UNSET)
 
 
 class Brief(Record, frozen=True, kw_only=True):

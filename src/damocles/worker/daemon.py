@@ -30,6 +30,7 @@ from damocles.worker import (
     connections,
     control,
     drain,
+    fitness,
     jobs,
     logbook,
     pauses,
@@ -184,6 +185,7 @@ def _threads(
         gate=gate,
         pauses=pauses.Pauses(settings.worker.home.expanduser() / pauses.FILE_NAME),
         observe=observe,
+        lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores),
     )
     result = []
     for index, entry in enumerate(settings.sealing_thread):

@@ -23,8 +23,16 @@ _NO_REASON = "its files do not fit its commitment"
 
 
 async def allocate_post(job: Job) -> events.Event:
-    """Ask for a job. One whose answer is lost comes back to somebody when its lease is over."""
-    spec = wdpost.AllocateSpec(list(job.options.allowed_miners), proof_names(job.options.allowed_proofs))
+    """Ask for a job that can be proved here. One whose answer is lost comes back to somebody when its lease is over."""
+    allowed = list(dict.fromkeys(sectors.SealProof(number).size for number in job.options.allowed_proofs))
+    able, error = await _provable(job, allowed or list(sectors.SectorSize))
+    if not able:
+        if error != job.sector.last_error:
+            log.error("no window PoSt is asked for", reason=error)
+        return events.Idle("what window PoSts need (see the error)", error=error)
+    # Nothing named means any size.
+    names = [name for size in able for name in sectors.post_names_of(size)] if allowed or error else []
+    spec = wdpost.AllocateSpec(list(job.options.allowed_miners), names)
     try:
         lent = await job.manager.allocate_posts(spec, 1, job.worker)
     except failures.Failure as error:
@@ -71,10 +79,15 @@ async def submit_post(job: Job) -> events.Event:
 HANDLERS: Mapping[str, Handler] = {handler.__name__: handler for handler in (allocate_post, generate_post, submit_post)}
 
 
-def proof_names(allowed: Sequence[int]) -> list[str]:
-    """Return the PoSt proofs of the sizes that a thread allows; nothing means any."""
-    sizes = dict.fromkeys(sectors.SealProof(number).size for number in allowed)
-    return [name for size in sizes for name in sectors.post_names_of(size)]
+async def _provable(job: Job, sizes: Sequence[sectors.SectorSize]) -> tuple[list[sectors.SectorSize], str | None]:
+    """Return those of the sizes whose window PoSts can be made here, and what the first of the others lacks."""
+    try:
+        with anyio.fail_after(job.options.post_sector_seconds):
+            lacking = await job.lacking_for_post(sizes)
+    except TimeoutError:
+        return [], "the disks with parameters or with sectors do not answer"
+    able = [size for size in sizes if lacking[size] is None]
+    return able, next((lacking[size] for size in sizes if lacking[size] is not None), None)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What a handler gets to do its work with."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Job:
         place: The sector's working files; only once a sector is allocated.
         static_tree_d: Ready-made tree-d of an empty sector, by sector size.
         pieces: Where the payloads of deals are.
+        lacking_for_post: Says why this machine cannot make window PoSts of some sizes, `None` for one that it can.
     """
 
     sector: Sector
@@ -54,6 +55,7 @@ class Job:
     persist_stores: Mapping[str, PersistStore]
     static_tree_d: Mapping[sectors.SectorSize, Path]
     pieces: PieceStores
+    lacking_for_post: Callable[[Iterable[sectors.SectorSize]], Awaitable[dict[sectors.SectorSize, str | None]]]
 
     @property
     def id(self) -> sectors.SectorID:

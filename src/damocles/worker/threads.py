@@ -7,7 +7,7 @@ the sector, and the sector is in the journal before anything follows from it. Re
 
 import platform
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
-from damocles.worker import display, heartbeats, jobs, repertoire, reports, room, stage_runs, upstream
+from damocles.worker import display, fitness, heartbeats, jobs, repertoire, reports, room, stage_runs, upstream
 from damocles.worker.pauses import Pauses
 
 T = TypeVar("T")
@@ -74,6 +74,7 @@ class Surroundings:
     gate: Gate = field(default_factory=Gate)
     pauses: Pauses = field(default_factory=Pauses)
     observe: stage_runs.Observe | None = None
+    lacking_for_post: fitness.Lacking = lambda _: None
 
 
 @contextmanager
@@ -113,6 +114,7 @@ class SealingThread:
         self._now = Settings(plan=self.plan, options=jobs.Options(), limits=planner.Limits())
         # A disk that hangs takes one thread of the process here, and none of those that all threads share.
         self._disk = anyio.CapacityLimiter(1)
+        self._looks_for_post = anyio.CapacityLimiter(1)  # likewise, at parameters and persist stores
         self._looking = False  # at the files, for `check_target`; changed by the thread of the process that looks
         self.sector = Sector(plan=self._now.plan)
         self._display = display.Display(self.clock)
@@ -218,7 +220,7 @@ class SealingThread:
             thread_state=fleet.ThreadState(state, elapsed, proc),
             job_state=sector.state.value,
             job_stage=plan.stage_of(sector.state) if sector.job_id else None,
-            last_error=self.trouble or sector.last_error or self._unread,
+            last_error=self.trouble or sector.last_error or self._unread or sector.post_error,
         )
 
     def detail(self) -> control.ThreadDetail:
@@ -432,6 +434,7 @@ class SealingThread:
             persist_stores=self.around.persist_stores,
             static_tree_d=self.around.static_tree_d,
             pieces=self.around.pieces,
+            lacking_for_post=self._lacking_for_post,
         )
         try:
             with anyio.CancelScope() as self._handler:
@@ -445,6 +448,14 @@ class SealingThread:
             return events.Wake()
         finally:
             self._handler = None
+
+    async def _lacking_for_post(
+        self, sizes: Iterable[wire_sectors.SectorSize]
+    ) -> dict[wire_sectors.SectorSize, str | None]:
+        def look() -> dict[wire_sectors.SectorSize, str | None]:
+            return {size: self.around.lacking_for_post(size) for size in sizes}
+
+        return await anyio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looks_for_post)
 
     async def _run_stage(self, stage: str, task: executor.Task) -> Any:
         if self._stopping:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from damocles.manager import daemon, sectors
+from damocles.manager import alerts_config, daemon, sectors
 from damocles.manager.chain import mock
 from damocles.rpc import address, client, tokens
 from damocles.wire import tasks
@@ -100,6 +100,7 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch:
         *,
         deals: Path | None = None,
         wdpost_every_seconds: float | None = None,
+        alerts: alerts_config.Config = alerts_config.Config(),  # noqa: B008 (frozen)
         **delays: int,
     ) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
@@ -110,6 +111,7 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch:
             chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),
             deals=deals,
             wdpost_every_seconds=wdpost_every_seconds,
+            alerts=alerts,
         )
         async with daemon.serve(settings, verifier, clock) as bound:
             url = bound.url(address.MANAGER_PATH)

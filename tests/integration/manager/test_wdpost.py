@@ -6,14 +6,15 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.manager import errors
+from damocles.manager import alerts_config, errors
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
-from damocles.wire import commitments, seal, wdpost
+from damocles.wire import alerts, commitments, seal, wdpost
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -179,34 +180,150 @@ async def test_a_proof_of_all_sectors_outweighs_faults(manager: Manager) -> None
     assert (wdpost.State.FINISHED, 0) == ((done := (await listed(manager))[jobs[0]]).state, done.faults)
 
 
-async def test_two_tries_are_enough(manager: Manager, clock: Clock) -> None:
-    """A job that was lost twice ends, until somebody resets it."""
+async def fail(manager: Manager, job: str, reason: str = "no GPU") -> None:
+    """Hand in an error, as the worker that has the job."""
+    await manager.call("WdPoStFinishJob", job, None, reason)
+
+
+async def remove_second(manager: Manager) -> str:
+    """Leave one job; return its id."""
     first, second = await make(manager)
-    for worker in ("w1", "w2"):
-        assert [first] == [job.id for job in await allocate(manager, worker)]
-        clock.now += 16
-    assert [second] == [job.id for job in await allocate(manager, "w3")]
+    await manager.call("WdPoStRemoveJob", second)
+    return first
+
+
+async def test_a_job_that_one_worker_fails_goes_to_another(manager: Manager, clock: Clock) -> None:
+    """However fast and often an unfit worker asks, a healthy one that asks now and then proves the job."""
+    first = await remove_second(manager)
+    assert [first] == [job.id for job in await allocate(manager, "bad")]
+    assert [] == await allocate(manager, "w1"), "it asks, and the job is taken"
+    await fail(manager, first)
+    for _ in range(100):
+        clock.now += 1
+        assert [] == await allocate(manager, "bad")
+    assert [first] == [job.id for job in await allocate(manager, "w1")]
+    await finish(manager, first, proof=b"p")
+    done = (await listed(manager))[first]
+    assert (wdpost.State.FINISHED, "", "w1", 2) == (done.state, done.error, done.worker, done.tries)
+    assert [wdpost.Failure("bad", int(clock.now) - 100, "no GPU")] == done.failures
+
+
+async def test_faults_are_looked_at_by_another_worker_first(manager: Manager, clock: Clock) -> None:
+    """A mount that one worker has lost costs no sector: where there is another worker, that one's word counts."""
+    first = await remove_second(manager)
+    for worker in ("bad", "w1"):
+        await allocate(manager, worker)
+    await finish(manager, first, faults=[1, 2], worker="bad")
+    waiting = (await listed(manager))[first]
+    assert wdpost.State.READY is waiting.state
+    assert "bad names 2 as faulty, 1 first: gone; another worker is asked" == waiting.error
+    assert [] == await allocate(manager, "bad")
+    assert [first] == [job.id for job in await allocate(manager, "w1")]
+    await finish(manager, first, faults=[2], worker="w1")
+    assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[first]).state, ended.faults)
+    (follow,) = await allocate(manager, "w1")
+    assert [1] == [sector.number for sector in follow.input.sectors or ()]
+
+
+async def test_faults_count_where_the_other_worker_cannot_look(manager: Manager, clock: Clock) -> None:
+    """When the second worker fails, what the first one named is named again, and then it counts."""
+    first = await remove_second(manager)
+    for worker in ("w1", "bad"):
+        await allocate(manager, worker)
+    await finish(manager, first, faults=[2], worker="w1")
+    await allocate(manager, "bad")
+    await fail(manager, first)
+    clock.now += 31
+    assert [first] == [job.id for job in await allocate(manager, "w1")]
+    await finish(manager, first, faults=[2], worker="w1")
+    assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[first]).state, ended.faults)
+
+
+async def test_a_worker_at_work_on_another_job_is_waited_for(manager: Manager, clock: Clock) -> None:
+    """The only healthy worker proves for longer than an unfit one needs to fail; no try is left to the unfit one then."""
+    first, second = await make(manager)
+    assert [first] == [job.id for job in await allocate(manager, "w1")]
+    assert [second] == [job.id for job in await allocate(manager, "bad")]
+    await fail(manager, second)
+    for _ in range(60):
+        clock.now += 10
+        await manager.call("WdPoStHeartbeatJobs", [first], "w1")
+        assert [] == await allocate(manager, "bad")
+    await finish(manager, first, proof=b"p")
+    assert [second] == [job.id for job in await allocate(manager, "w1")]
+
+
+async def test_the_same_worker_tries_again_after_a_pause(manager: Manager, clock: Clock) -> None:
+    """A worker that is alone has its second try half a minute later; then the job waits for a `reset`."""
+    first = await remove_second(manager)
+    await allocate(manager)
+    await fail(manager, first, "no GPU")
+    again = (await listed(manager))[first]
+    assert (wdpost.State.READY, "no GPU") == (again.state, again.error)
+    await fail(manager, first, "a late word of a worker that has it no more")
+    assert "no GPU" == (await listed(manager))[first].error
+    clock.now += 29
+    assert [] == await allocate(manager)
+    clock.now += 2
+    assert [first] == [job.id for job in await allocate(manager)]
+    await fail(manager, first, "still none")
     ended = (await listed(manager))[first]
-    assert (wdpost.State.FINISHED, 2) == (ended.state, ended.tries)
-    assert "nothing was heard of w2" in ended.error
+    assert (wdpost.State.FINISHED, "still none", "w1", 2) == (ended.state, ended.error, ended.worker, ended.tries)
+    assert [] == await allocate(manager, "w2"), "somebody has to look"
     await manager.call("WdPoStResetJob", first)
-    assert [first] == [job.id for job in await allocate(manager, "w4")]
+    assert [first] == [job.id for job in await allocate(manager)]
     with pytest.raises(rpc_errors.RpcError, match="job 'x' does not exist"):
         await manager.call("WdPoStResetJob", "x")
 
 
-async def test_an_error_and_a_bad_proof_cost_a_try(manager: Manager, verifier: RecordedVerifier) -> None:
-    """The reason is kept; the second failure ends the job."""
-    first, _ = await make(manager)
-    await allocate(manager)
-    await manager.call("WdPoStFinishJob", first, None, "no GPU")
-    again = (await listed(manager))[first]
-    assert (wdpost.State.READY, "no GPU") == (again.state, again.error)
-    await manager.call("WdPoStFinishJob", first, None, "a late word of a worker that has it no more")
-    assert "no GPU" == (await listed(manager))[first].error
-    await allocate(manager)
+async def test_each_worker_has_two_tries(manager: Manager, clock: Clock) -> None:
+    """Where all fail, each tries twice, in turn; the last reason stays."""
+    first = await remove_second(manager)
+    tries: list[str] = []
+    for _ in range(100):
+        for worker in ("w1", "w2", "w3"):
+            if await allocate(manager, worker):
+                tries.append(worker)
+                await fail(manager, first, f"{worker} cannot")
+        clock.now += 5
+    assert ["w1", "w2", "w3", "w1", "w2", "w3"] == tries
+    ended = (await listed(manager))[first]
+    assert (wdpost.State.FINISHED, "w3 cannot", 6) == (ended.state, ended.error, ended.tries)
+
+
+async def test_a_worker_that_may_not_prove_a_job_is_not_waited_for(manager: Manager, clock: Clock) -> None:
+    """Only workers that are willing to take a job, and asked lately, hold up the others."""
+    first = await remove_second(manager)
+    await allocate(manager, "other miner", wdpost.AllocateSpec([10001]))
+    await allocate(manager, "w1")
+    assert [] == await allocate(manager, "gone")
+    await fail(manager, first)
+    clock.now += 31
+    assert [] == await allocate(manager, "w1")
+    clock.now += 120
+    assert [first] == [job.id for job in await allocate(manager, "w1")], "nothing was heard of the other for too long"
+
+
+async def test_a_job_that_is_lost_again_and_again_ends(manager: Manager, clock: Clock) -> None:
+    """A worker whose process dies over a job costs tries as one that fails does, and shows who it was."""
+    first = await remove_second(manager)
+    for _ in range(2):
+        assert [first] == [job.id for job in await allocate(manager, "w1")]
+        clock.now += 31
+    assert [] == await allocate(manager, "w1")
+    ended = (await listed(manager))[first]
+    assert (wdpost.State.FINISHED, 2, "w1") == (ended.state, ended.tries, ended.worker)
+    assert "nothing was heard of w1" in ended.error
+
+
+async def test_a_bad_proof_costs_a_try(manager: Manager, verifier: RecordedVerifier, clock: Clock) -> None:
+    """A proof that does not verify is a failure like any other; the reason is kept."""
+    first = await remove_second(manager)
     verifier.answer = False
-    await finish(manager, first, proof=b"p")
+    for _ in range(2):
+        assert [first] == [job.id for job in await allocate(manager)]
+        await finish(manager, first, proof=b"p")
+        clock.now += 31
     ended = (await listed(manager))[first]
     assert (wdpost.State.FINISHED, "the proof does not verify") == (ended.state, ended.error)
 
@@ -276,6 +393,18 @@ async def test_a_deadline_opens_by_itself(start: Start, tmp_path: Path, clock: C
         assert {first}.isdisjoint(await listed(manager)), "old jobs are forgotten"
 
 
+async def test_a_deadline_opens_though_no_worker_asks(start: Start, tmp_path: Path, clock: Clock) -> None:
+    """Where all workers that prove are down, the alerts still notice that a window PoSt is late."""
+    often = alerts_config.Config(interval_seconds=0.05)
+    async with start(wdpost_every_seconds=4000, alerts=often) as manager:
+        await persist(manager, tmp_path / "persist", 1)
+        with anyio.fail_after(20):
+            while not (told := (await manager.rpc.call("Damocles.Alerts", [False], returns=alerts.Board)).alerts):
+                clock.now += 60
+                await anyio.sleep(0.1)
+    assert [("window-post-late", "deadline 1 partition 0")] == [(alert.rule, alert.subject) for alert in told]
+
+
 async def test_a_restarted_manager_gives_workers_time(start: Start, tmp_path: Path, clock: Clock) -> None:
     """Leases do not run out while nobody could be heard of."""
     async with start() as manager:
@@ -315,7 +444,7 @@ async def test_the_table_is_the_original_s(
     """Jobs have their lines, the newest first, those that were proved only on request."""
     monkeypatch.setattr(time, "time", clock)
     first, second = await make(manager)
-    await allocate(manager)
+    await allocate(manager, "w2")
     await finish(manager, first, proof=b"p")
     await allocate(manager, "w2")
     clock.now += 5

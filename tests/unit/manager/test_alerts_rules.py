@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from damocles.manager import alerts_rules
+from damocles.manager import alerts_posts, alerts_rules
 from damocles.manager.alerts_rules import Snapshot, Store, Typical
-from damocles.wire import alerts, control, fleet
+from damocles.wire import alerts, control, fleet, wdpost
 
 NOW = 1_790_000_000.0
 MINUTE = 60.0
@@ -309,6 +309,61 @@ def test_texts_say_what_to_do_next() -> None:
     assert texts["thread-paused"].endswith("…; go on: damocles-manager util worker resume gpu-1 0")
     assert "damocles-worker params fetch" in texts["parameters-missing"]
     assert max(map(len, texts.values())) < 700
+
+
+def post(
+    state: wdpost.State = wdpost.State.FINISHED, *, made: float = 0, error: str = "", faults: Sequence[int] = ()
+) -> alerts_posts.Outline:
+    """Make a window PoSt job; `made` in minutes after the start."""
+    return alerts_posts.Outline(
+        id=f"job-{made}",
+        state=state,
+        deadline=7,
+        partitions=[0],
+        output=wdpost.Output([], list(faults), {str(n): f"{n} is gone" for n in faults}) if faults else None,
+        error=error,
+        worker="gpu-1" if state is not wdpost.State.READY else "",
+        finished_at=int(NOW + made * MINUTE),
+        created_at=int(NOW + made * MINUTE),
+    )
+
+
+def test_a_window_post_that_failed_is_told_until_it_is_proved() -> None:
+    """It fires at once, names the job to reset, and is over when the partition of that deadline is proved."""
+    story = Story()
+    assert [] == story.look(Snapshot(posts=[post()]))
+    failed = Snapshot(posts=[post(), post(made=1, error="no GPU " + "x" * 1000)])
+    assert ["firing window-post-failed deadline 7 partition 0"] == story.look(failed, 1)
+    (alert,) = story.open.values()
+    assert "last on gpu-1: no GPU" in alert.text
+    assert alert.text.endswith("damocles-manager util worker wdpost reset job-1")
+    proved = Snapshot(posts=[post(made=1, error="no GPU"), post(made=2)])
+    assert ["resolved window-post-failed deadline 7 partition 0"] == story.look(proved, 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "who"),
+    [(wdpost.State.READY, "no worker has it; the last try: e"), (wdpost.State.RUNNING, "gpu-1 works on it")],
+)
+def test_a_window_post_that_is_late_is_told(state: wdpost.State, who: str) -> None:
+    """What is not proved a quarter of an hour after its deadline opened needs a person while there is time."""
+    story = Story()
+    waiting = Snapshot(posts=[post(state, error="e" if state is wdpost.State.READY else "")])
+    assert [] == story.look(waiting, 14.9)
+    assert ["firing window-post-late deadline 7 partition 0"] == story.look(waiting, 15)
+    assert who in next(iter(story.open.values())).text
+    assert ["resolved window-post-late deadline 7 partition 0"] == story.look(Snapshot(posts=[post()]), 16)
+
+
+def test_faults_are_told_although_the_rest_is_proved() -> None:
+    """The sectors that a window PoSt left out are named, also when the job without them is proved."""
+    story = Story()
+    met = Snapshot(posts=[post(faults=[3, 4, 5, 6]), post(made=1)])
+    assert ["firing window-post-faults deadline 7 partition 0"] == story.look(met, 1)
+    (alert,) = story.open.values()
+    assert (
+        "4 sectors could not be proved by gpu-1: 3 (3 is gone), 4 (4 is gone), 5 (5 is gone) and 1 more" in alert.text
+    )
 
 
 def test_every_default_rule_has_a_condition() -> None:

@@ -1,6 +1,6 @@
 """Handlers between a scripted manager and scripted stages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ class Bench:
     options: jobs.Options = field(default_factory=jobs.Options)
     persist_stores: dict[str, PersistStore] = field(default_factory=dict)
     static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
+    unprovable: dict[sectors.SectorSize, str] = field(default_factory=dict)
     pieces: PieceStores = field(default_factory=lambda: PieceStores(origin="http://manager"))
 
     async def run(self, stage: str, task: executor.Task) -> Any:
@@ -63,6 +64,10 @@ class Bench:
         if isinstance(output, Exception):
             raise output
         return output(task) if callable(output) else output
+
+    async def lacking_for_post(self, sizes: Iterable[sectors.SectorSize]) -> dict[sectors.SectorSize, str | None]:
+        """Say what is prepared of sizes that cannot be proved."""
+        return {size: self.unprovable.get(size) for size in sizes}
 
     def job(self, sector: Sector) -> jobs.Job:
         """Return what a handler gets."""
@@ -77,6 +82,7 @@ class Bench:
             persist_stores=self.persist_stores,
             static_tree_d=self.static_tree_d,
             pieces=self.pieces,
+            lacking_for_post=self.lacking_for_post,
         )
 
 

@@ -14,6 +14,7 @@ from damocles.sealing.sectors import Sector
 from damocles.stages import executor
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks, wdpost
+from damocles.wire.sectors import SectorSize
 from damocles.worker import handlers_wdpost
 
 from .conftest import ZERO, Bench
@@ -55,6 +56,40 @@ async def test_a_worker_asks_for_the_proofs_of_its_sizes(bench: Bench) -> None:
     names = ["StackedDrgWinning2KiBV1", "StackedDrgWindow2KiBV1", "StackedDrgWindow2KiBV1_2"]
     wanted = [wdpost.AllocateSpec([10000], names), 1, "worker-1"]
     assert [("Venus.WdPoStAllocateJobs", wanted)] == bench.caller.asked
+
+
+async def test_a_size_that_cannot_be_proved_here_is_not_asked_for(bench: Bench) -> None:
+    """Of any size, or of those allowed, only those are named whose parameters are there."""
+    bench.caller.answers["WdPoStAllocateJobs"] = [[]]
+    bench.unprovable = dict.fromkeys(set(SectorSize) - {SectorSize.KIB2}, "no parameters")
+    for allowed in ((), (5, 6)):
+        bench.options = replace(bench.options, allowed_proofs=allowed)
+        await handlers_wdpost.allocate_post(bench.job(Sector(plan="wdpost")))
+    names = ["StackedDrgWinning2KiBV1", "StackedDrgWindow2KiBV1", "StackedDrgWindow2KiBV1_2"]
+    assert [names, names] == [params[0].allowed_proofs for _, params in bench.caller.asked]
+
+
+async def test_a_worker_that_cannot_prove_asks_for_nothing(bench: Bench) -> None:
+    """Its thread shows why; the manager is not asked, so that others have the job."""
+    bench.options = replace(bench.options, allowed_proofs=(5,))
+    bench.unprovable = {SectorSize.KIB2: "no parameters"}
+    event = await handlers_wdpost.allocate_post(bench.job(Sector(plan="wdpost")))
+    assert events.Idle("what window PoSts need (see the error)", "no parameters") == event
+    assert [] == bench.caller.asked
+
+
+async def test_disks_that_hang_are_not_proved_from(bench: Bench) -> None:
+    """A look at parameters or stores that takes too long means that this worker cannot prove now."""
+    bench.options = replace(bench.options, post_sector_seconds=0.01)
+
+    async def hanging(_: object) -> Any:
+        await anyio.sleep_forever()
+
+    job = replace(bench.job(Sector(plan="wdpost")), lacking_for_post=hanging)
+    with anyio.fail_after(10):
+        event = await handlers_wdpost.allocate_post(job)
+    assert isinstance(event, events.Idle)
+    assert "the disks with parameters or with sectors do not answer" == event.error
 
 
 @pytest.mark.parametrize("answer", [[], None, errors.RpcError(-32601, "method not found"), errors.TimedOut("u", 1)])

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from damocles.rpc import errors
-from damocles.sealing import planner
+from damocles.sealing import failures, planner
 from damocles.stages import executor, protocol
 from damocles.stores import nowhere
 from damocles.stores.pieces import PieceStores
@@ -25,6 +25,7 @@ class ScriptedStages:
     """Fake: the check of sectors tells how far it is and waits until the test lets it go; nothing is faulty."""
 
     may_go: anyio.Event = field(default_factory=anyio.Event)
+    fails: int = 0  # so many proofs
 
     async def run(self, stage: str, task: Any, *, on_progress: Callable[[protocol.Progress], None], **_: Any) -> Any:
         """Run a stage."""
@@ -33,6 +34,9 @@ class ScriptedStages:
             on_progress(protocol.Progress(3, 10, "sectors"))
             await self.may_go.wait()
             return []
+        if self.fails:
+            self.fails -= 1
+            raise failures.Permanent("no GPU")
         return tasks.WindowPoStOutput([b"proof"], [])
 
 
@@ -42,7 +46,8 @@ class Scene:
 
     caller: ScriptedCaller
     stages: ScriptedStages
-    thread: threads.SealingThread
+    thread: threads.SealingThread = field(init=False)
+    lacking: str | None = None  # what window PoSts need here
 
     def asked(self, method: str) -> list[list[Any]]:
         """Return the parameters of the calls of a method."""
@@ -67,6 +72,7 @@ class Scene:
 async def scene() -> AsyncIterator[Scene]:
     """Return a thread that was lent one job."""
     caller, stages = ScriptedCaller(), ScriptedStages()
+    scene = Scene(caller, stages)
     caller.answers |= {
         "WdPoStAllocateJobs": [[POST], []],
         "WdPoStHeartbeatJobs": [None],
@@ -80,16 +86,19 @@ async def scene() -> AsyncIterator[Scene]:
         static_tree_d={},
         pieces=PieceStores(origin="http://manager"),
         trash_retention_seconds=1.0,
+        lacking_for_post=lambda _: scene.lacking,
     )
     settings = threads.Settings(
         plan="wdpost",
         options=jobs.Options(heartbeat_seconds=0.005),
         limits=planner.Limits(seal_interval_seconds=0.01, recover_interval_seconds=0.01),
     )
-    thread = threads.SealingThread(0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened)
+    thread = scene.thread = threads.SealingThread(
+        0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened
+    )
     async with anyio.create_task_group() as running:
         running.start_soon(thread.run)
-        yield Scene(caller, stages, thread)
+        yield scene
         thread.stop()
         stages.may_go.set()
         with anyio.move_on_after(5):
@@ -147,3 +156,31 @@ async def test_a_paused_thread_leaves_the_job_to_others(scene: Scene) -> None:
     scene.thread.resume(None)
     scene.stages.may_go.set()
     await scene.until(lambda: scene.asked("WdPoStFinishJob"))
+
+
+async def test_why_a_thread_cannot_prove_is_its_error(scene: Scene) -> None:
+    """It asks for no job while its own check says that it cannot prove, and asks again when it can."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    scene.lacking = "no parameters"
+    scene.stages.may_go.set()
+    await scene.until(lambda: scene.thread.info().last_error)
+    await scene.quiet("WdPoStAllocateJobs")
+    info, detail = scene.thread.info(), scene.thread.detail()
+    assert ("no parameters", None, "Idle") == (info.last_error, info.job_id, info.thread_state.state)
+    assert detail.waiting is not None
+    assert "what window PoSts need (see the error)" == detail.waiting.what
+    asked = len(scene.asked("WdPoStAllocateJobs"))
+    scene.lacking = None
+    await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) > asked)
+    await scene.until(lambda: scene.thread.info().last_error is None)
+
+
+async def test_why_a_window_post_failed_is_shown_until_one_is_proved(scene: Scene) -> None:
+    """The thread has no job any more, and whoever looks at it still sees what is wrong with it."""
+    scene.caller.answers["WdPoStAllocateJobs"] = [[POST], [], [], [POST], []]
+    scene.stages.fails = 1
+    scene.stages.may_go.set()
+    await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) >= 3)
+    assert (None, "no GPU") == ((info := scene.thread.info()).job_id, info.last_error)
+    await scene.until(lambda: len(scene.asked("WdPoStFinishJob")) == 2)
+    await scene.until(lambda: scene.thread.info().last_error is None)
