@@ -2,18 +2,18 @@
 
 Each time a worker takes a sector up (after its own restart, or because the store was moved to another machine) it claims
 the next attempt number. A call under an older number is refused, so that a worker that was cut off and comes back late
-changes nothing. Workers of the original do not know this; their calls come without a number and are taken as always.
+changes nothing. Workers of the original do not know this; their calls come without a number, and are taken from the
+address that the sector was handed out to (`holders`).
 """
 
-import weakref
+import dataclasses
 from collections.abc import Callable
 
-import anyio
 import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from damocles.manager import commitments, errors, sectors, snapup
+from damocles.manager import commitments, errors, holders, sectors, snapup
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core, messages
@@ -36,15 +36,16 @@ class Claims:
         service: core.Service,
         commits: commitments.Commitments,
         clock: Callable[[], float],
+        *,
+        held: holders.Holders,
     ) -> None:
         self._database = database
         self._miners = miners
         self._service = service
         self._commits = commits
         self._clock = clock
-        # A claim waits for calls under the old number that have begun, and new ones wait for the claim. The lock of a
-        # sector lives as long as somebody has or wants it.
-        self._turns: weakref.WeakValueDictionary[SectorID, anyio.Lock] = weakref.WeakValueDictionary()
+        # A claim waits for calls under the old number that have begun, and new ones wait for the claim.
+        self._turn = held.turn
 
     def register(self) -> None:
         """Serve the methods."""
@@ -59,7 +60,7 @@ class Claims:
         A store works on one sector at a time. If it asks although it was given one that nothing has been heard of
         since, the answer was lost: it gets the same again, under a new attempt, lest a copy of the store has it too.
         """
-        holder = f"store {store}"
+        holder = f"{holders.STORE}{store}"
 
         def transaction(tx: Connection) -> control.Claimed | None:
             for record in sectors.unheard(tx, holder, sectors.Job.SEALING):
@@ -73,8 +74,14 @@ class Claims:
             log.info("sector allocated", sector=str(claimed.allocated.id), to=holder, attempt=claimed.attempt)
         return claimed
 
-    async def claim(
-        self, sector: SectorID, worker: str, location: str, last_known: int | None, ticket: seal.Ticket | None
+    async def claim(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        sector: SectorID,
+        worker: str,
+        location: str,
+        last_known: int | None,
+        ticket: seal.Ticket | None,
     ) -> int:
         """Give the next attempt at a sector to a worker and return its number.
 
@@ -82,9 +89,9 @@ class Claims:
         stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Claims
         of a holder that restarts may be missing in its journal, if it dies then: as long as no call was taken under any
         of them, the number from before is as good. Sectors that were handed out without a number go to the first who
-        claims them. A copy that is older than the submitted
-        pre-commit and has another `ticket` could only contradict what the chain holds, and is refused too; one that has
-        none (yet, or no longer, because somebody resumed it at an early state) is given the pre-commit's.
+        claims them, and those that are bound to an address (`holders`) to nobody else. A copy that is older than the
+        submitted pre-commit and has another `ticket` could only contradict what the chain holds, and is refused too; one
+        that has none (yet, or no longer, because somebody resumed it at an early state) is given the pre-commit's.
 
         Raises:
             rpc.errors.RpcError: Code 11409: another worker has the sector.
@@ -95,6 +102,11 @@ class Claims:
             # Work on a sector that is on the chain already begins with what the chain holds.
             submitted = record.pre_commit if sectors.job_of(record) is sectors.Job.SEALING else None
             present, holder, place, last_used = self._present(tx, sector)
+            if (host := holders.address_of(tx, sector)) not in {None, holders.host_of(call.peer)}:
+                raise rpc_errors.RpcError(
+                    rpc_errors.Code.STALE_ATTEMPT,
+                    f"{sector} is held by a worker at {host} that knows no attempts: finish it there, or abort it there",
+                )
             restarts = (holder, place) == (worker, location)
             known = last_used <= last_known <= present if last_known is not None else holder is None
             contradicts = submitted is not None and ticket is not None and ticket != submitted.ticket
@@ -137,7 +149,7 @@ class Claims:
                 # Before the call, which may change things and not answer. What it writes goes to disk behind this.
                 used = update(_rows).where(_at(sector)).values(last_used=None)
                 await self._database.write(lambda tx: tx.execute(used), durable=False)
-            return msgspec.Raw(await self._service.run(found, request, admitted))
+            return msgspec.Raw(await self._service.run(found, request, dataclasses.replace(admitted, attempt=attempt)))
 
     async def abort(self, sector: SectorID, reason: str = "") -> None:
         """Give up the work on a sector whose worker is gone for good: what it had is free for others.
@@ -171,9 +183,6 @@ class Claims:
             proven=proven,
             lost_message=lost,
         )
-
-    def _turn(self, sector: SectorID) -> anyio.Lock:
-        return self._turns.setdefault(sector, anyio.Lock())
 
     def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None, int]:
         """Return the present attempt, the worker and location that have it, and the last attempt that was used."""

@@ -33,6 +33,7 @@ from damocles.manager import (
     errors,
     fleet,
     fleet_peers,
+    holders,
     metrics,
     moves,
     piecestore,
@@ -194,15 +195,16 @@ async def _service(
         watch=workers.watch,
         clock=clock,
     )
-    ledger = audit.Ledger(database)
+    ledger, held = audit.Ledger(database), holders.Holders(database)
     service = core.Service(
         dialects.MANAGER,
         guard=auth.guard(settings.home, ring, admit=settings.admit, open_metrics=settings.open_metrics),
         auditor=rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock),
         meter=tally,
+        holders=held,
     )
     api.register(service)
-    claims.Claims(database, [settings.miner], service, commits, clock).register()
+    claims.Claims(database, [settings.miner], service, commits, clock, held=held).register()
     upgrades = snapup.Upgrades(
         database=database, miners=[settings.miner], chain=chain, persist=persist, market=market, clock=clock
     )

@@ -11,13 +11,11 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from damocles.manager import sectors
+from damocles.manager import holders, sectors
 from damocles.rpc import core
 from damocles.wire import codec, control, records, seal
 
 log = structlog.get_logger(__name__)
-
-_STORE = "store "  # begins the holder that is a store; others are peers, who may be many workers
 
 # Chooses work as the specification says and hands it to a holder; returns it with the number of the attempt at its sector.
 Allocate = Callable[[Any, str], Awaitable[tuple[Any, int] | None]]
@@ -34,11 +32,11 @@ def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -
         return handed
 
     async def from_anybody(call: core.Call, spec: Any) -> Any:
-        handed = await hand_out(spec, call.who)
+        handed = await hand_out(spec, call.peer)
         return handed[0] if handed is not None else None
 
     async def from_store(spec: Any, store: str) -> control.Handed | None:
-        handed = await hand_out(spec, f"{_STORE}{store}")
+        handed = await hand_out(spec, f"{holders.STORE}{store}")
         return control.Handed(msgspec.Raw(codec.encode(handed[0])), handed[1]) if handed is not None else None
 
     for handler in (from_anybody, from_store):
@@ -49,7 +47,7 @@ def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -
 
 def lost(tx: Connection, holder: str, job: sectors.Job) -> list[records.SectorState]:
     """Return the work that a store was handed and has never been heard of since: the answer was lost."""
-    return sectors.unheard(tx, holder, job) if holder.startswith(_STORE) else []
+    return sectors.unheard(tx, holder, job) if holder.startswith(holders.STORE) else []
 
 
 def allows(spec: seal.AllocateSectorSpec, miners: Collection[sectors.Miner], record: records.SectorState) -> bool:

@@ -63,7 +63,8 @@ _READ = Rule(Scope.READ)
 _OPERATE = Rule(Scope.OPERATE, changes=True)
 _ADMIN = Rule(Scope.ADMIN, changes=True)
 _ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
-_SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, a worker's own business
+_SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, its worker's own business
+_ENDING = Rule(Scope.OPERATE, worker=True, changes=True)  # the same, if it is not an operator's: `abort`, `resend-pre`
 
 # Wire method, or HTTP method and path, to rule. The methods of `Venus` that we do not serve yet are here too.
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -73,16 +74,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.AllocateSectorsBatch": _SEALING,
         "Venus.AcquireDeals": _SEALING,
         "Venus.AssignTicket": _SEALING,
-        "Venus.SubmitPreCommit": _SEALING,
+        "Venus.SubmitPreCommit": _ENDING,
         "Venus.PollPreCommitState": _ASKED,
         "Venus.SubmitPersisted": _SEALING,
         "Venus.SubmitPersistedEx": _SEALING,
         "Venus.WaitSeed": _SEALING,
-        "Venus.SubmitProof": _SEALING,
+        "Venus.SubmitProof": _ENDING,
         "Venus.PollProofState": _ASKED,
         "Venus.ReportState": _SEALING,
         "Venus.ReportFinalized": _SEALING,
-        "Venus.ReportAborted": _SEALING,
+        "Venus.ReportAborted": _ENDING,
         "Venus.AllocateSanpUpSector": _SEALING,
         "Venus.SubmitSnapUpProof": _SEALING,
         "Venus.AllocateRebuildSector": _SEALING,

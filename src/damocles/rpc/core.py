@@ -42,7 +42,8 @@ _GO_KINDS = {b"{": "object", b'"': "string", b"t": "bool", b"f": "bool"}
 class Call:
     """Who calls, and how. `principal` is the name of whom the guard found behind the token, `scopes` what it is for.
 
-    `handed` is a token by which the caller may be called back (header `HANDED`).
+    `handed` is a token by which the caller may be called back (header `HANDED`), `attempt` the one that a worker has made
+    the call under.
     """
 
     peer: str = ""  # address and port
@@ -51,6 +52,7 @@ class Call:
     handed: str | None = dataclasses.field(default=None, repr=False)
     principal: str | None = None
     scopes: frozenset[access.Scope] = frozenset()
+    attempt: int | None = None
 
     @property
     def who(self) -> str:
@@ -101,6 +103,13 @@ class Meter(Protocol):
         """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
 
 
+class Holders(Protocol):
+    """Whoever knows who may take a step in a sector's life."""
+
+    def step(self, call: Call, method: Method, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
+        """Return a block around a call; it yields the call with what it counts as, or raises `errors.RpcError`."""
+
+
 def _begin(method: Method, call: Call, arguments: list[Any]) -> Any:
     return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
 
@@ -141,11 +150,13 @@ class Service:
         guard: access.Guard | None = None,
         auditor: Auditor | None = None,
         meter: Meter | None = None,
+        holders: Holders | None = None,
     ) -> None:
         self.dialect = dialect
         self.guard = guard
         self._auditor = auditor
         self._meter = meter
+        self._holders = holders
         self._methods: dict[str, Method] = {}
 
     @property
@@ -285,14 +296,15 @@ class Service:
         """
         with self._crashes(method, call):
             arguments = self._arguments(method, request)
-            with self._measured(method, arguments) as count:
-                async with self._audited(method, request, call, arguments) as tell:
-                    if failpoints.on:
-                        failpoints.reach(f"answer.before:{method.name}")
-                    outcome = await _begin(method, call, arguments)
-                    result = codec.encode(outcome)
-                    tell(result)
-                count(outcome)
+            async with self._held(method, call, arguments) as by:
+                with self._measured(method, arguments) as count:
+                    async with self._audited(method, request, by, arguments) as tell:
+                        if failpoints.on:
+                            failpoints.reach(f"answer.before:{method.name}")
+                        outcome = await _begin(method, by, arguments)
+                        result = codec.encode(outcome)
+                        tell(result)
+                    count(outcome)
             if failpoints.on:
                 failpoints.reach(f"answer.after:{method.name}")
             return result
@@ -318,6 +330,9 @@ class Service:
         if self._auditor is None:
             return contextlib.nullcontext(lambda _: None)
         return self._auditor.change(call, method, arguments, bytes(request.params).strip())
+
+    def _held(self, method: Method, call: Call, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
+        return contextlib.nullcontext(call) if self._holders is None else self._holders.step(call, method, arguments)
 
     def _measured(
         self, method: Method, arguments: Sequence[Any]

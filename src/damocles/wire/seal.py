@@ -4,6 +4,7 @@ Shapes as in damocles v0.13; keys are Go's field names. `None` stands for JSON n
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -49,6 +50,15 @@ class AllocatedSector(msgspec.Struct, frozen=True):
 
     id: SectorID = field(name="ID")
     proof: int = field(name="ProofType")
+
+
+def sector_in(params: Sequence[Any]) -> SectorID | None:
+    """Return the sector that a call is about, which is its first parameter."""
+    match params:
+        case [SectorID() as sector, *_] | [AllocatedSector(id=sector), *_]:
+            return sector
+        case _:
+            return None
 
 
 class AcquireDealsSpec(msgspec.Struct, frozen=True):

@@ -44,15 +44,6 @@ Observe = Callable[[str, float, bool], None]
 CALLING: ContextVar[Callable[[str | None], None]] = ContextVar("CALLING", default=lambda _: None)
 
 
-def sector_in(params: Sequence[Any]) -> sectors.SectorID | None:
-    """Return the sector that a call is about, which is its first parameter."""
-    match params:
-        case [sectors.SectorID() as sector, *_] | [seal.AllocatedSector(id=sector), *_]:
-            return sector
-        case _:
-            return None
-
-
 def _shown(method: str, params: Sequence[Any]) -> str:
     return (params[2] if method == "Damocles.As" else method).removeprefix("Venus.")
 
@@ -83,7 +74,7 @@ class Manager:
         return Manager(self._caller, self._observe)
 
     async def _call(self, method: str, *params: Any, returns: Any = None) -> Any:
-        sector = sector_in(params)
+        sector = seal.sector_in(params)
         if sector is None or sector not in self._attempts:
             return await self._send(f"Venus.{method}", list(params), returns)
         attempt = self._attempts[sector]
@@ -111,7 +102,7 @@ class Manager:
             shown = _shown(method, params)
             match error.code:
                 case errors.Code.SECTOR_STATE_NOT_FOUND:
-                    raise await self._missing(sector_in(params), f"{shown}: {error.message}") from error
+                    raise await self._missing(seal.sector_in(params), f"{shown}: {error.message}") from error
                 case errors.Code.STALE_ATTEMPT:
                     raise failures.Stale(error.message) from error
                 case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles.") and "Venus." not in error.message:

@@ -17,6 +17,7 @@ from damocles.manager import (
     commitments,
     deals,
     fleet_watch,
+    holders,
     rebuild,
     sealer_api,
     sectors,
@@ -115,7 +116,8 @@ class ManagerBox:
         chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
         miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
         persist = stores.Stores({PERSIST: self._home / PERSIST})
-        service = core.Service(dialects.MANAGER)
+        held = holders.Holders(database)
+        service = core.Service(dialects.MANAGER, holders=held)
         commits = commitments.Commitments(database, chain, clock)
         sealer_api.SealerAPI(
             miners=[miner],
@@ -127,7 +129,7 @@ class ManagerBox:
             clock=clock,
         ).register(service)
         kind = CarelessClaims if self._options.stale_ok else claims.Claims
-        kind(database, [miner], service, commits, clock).register()
+        kind(database, [miner], service, commits, clock, held=held).register()
         upgrades = snapup.Upgrades(
             database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
         )
