@@ -38,8 +38,20 @@ def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wid
 
 
 def status(worker: control.WorkerStatus) -> str:
-    """Say whether a worker is there, and whether it takes new sectors."""
-    return f"{worker.status}, draining" if worker.info.draining is True else worker.status
+    """Say whether a worker is there, whether it takes new sectors, and whether it is more than one."""
+    told = f"{worker.status}, draining" if worker.info.draining is True else worker.status
+    return f"{told}, {len(worker.sharing)} workers" if worker.sharing else told
+
+
+def warn_of_shared_names(workers: Iterable[control.WorkerStatus]) -> None:
+    """Say on stderr which names are several workers'."""
+    for worker in workers:
+        if worker.sharing:
+            dests = " and ".join(worker.sharing)
+            common.warning(
+                f"{worker.info.name}: {len(worker.sharing)} workers ping under this name, from {dests}: give each its"
+                " own (worker.name)"
+            )
 
 
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
@@ -99,9 +111,15 @@ def by_worker(
     cells: Callable[[control.ThreadDetail], tuple[str, ...]],
     threads: Sequence[control.ThreadDetail],
 ) -> None:
-    """Print threads of several workers, if there are any."""
+    """Print threads of several workers, if there are any; workers of one name with their addresses."""
     if threads:
-        rows = [(thread.worker, *cells(thread)) for thread in threads]
+        dests: dict[str, set[str]] = {}
+        for thread in threads:
+            dests.setdefault(thread.worker, set()).add(thread.dest)
+        rows = [
+            (thread.worker if len(dests[thread.worker]) == 1 else f"{thread.worker} {thread.dest}", *cells(thread))
+            for thread in threads
+        ]
         common.print_table(("Worker", *header), rows)
 
 

@@ -46,6 +46,7 @@ def list_(
             return common.OK
         rows = [fleet_views.worker_cells(worker, expiration_seconds, wide=wide) for worker in workers]
         common.print_table(fleet_views.WORKERS_WIDE if wide else fleet_views.WORKERS, rows)
+        fleet_views.warn_of_shared_names(workers)
         return common.OK
 
     return fleet_views.again(show, watch=watch)
@@ -78,7 +79,7 @@ def info(
         cells = fleet_views.wide_thread_cells if wide else fleet_views.thread_cells
         if json:
             common.print_json(codec.to_builtins(told))
-        elif one and told.threads:
+        elif one and told.threads and len({thread.dest for thread in told.threads}) == 1:
             common.print_table(header, map(cells, told.threads))
         else:
             fleet_views.by_worker(header, cells, told.threads)

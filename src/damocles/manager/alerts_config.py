@@ -143,6 +143,7 @@ class _Rules(_Model):
     worker_late: _Rule | None = Field(default=None, alias="worker-late")
     worker_lost: _Rule | None = Field(default=None, alias="worker-lost")
     worker_unreachable: _Rule | None = Field(default=None, alias="worker-unreachable")
+    worker_name_shared: _Rule | None = Field(default=None, alias="worker-name-shared")
     store_full: _StoreFull | None = Field(default=None, alias="store-full")
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
     window_post_late: _Rule | None = Field(default=None, alias="window-post-late")

@@ -44,6 +44,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="worker-late"),
     Rule(name="worker-lost", severity=CRITICAL),
     Rule(name="worker-unreachable", for_seconds=120.0),
+    Rule(name="worker-name-shared", severity=CRITICAL),
     Rule(name="store-full", severity=CRITICAL),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
@@ -300,6 +301,14 @@ def _worker_unreachable(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
             yield Finding(subject=name, text=text, worker=name)
 
 
+def _worker_name_shared(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
+    for worker in snapshot.workers:
+        if worker.sharing:
+            name, dests = worker.info.name, " and ".join(worker.sharing)
+            text = f"{len(worker.sharing)} workers ping under this name, from {dests}; give each its own (worker.name)"
+            yield Finding(subject=name, text=text, worker=name)
+
+
 def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for store in snapshot.stores:
         share = 100 * store.free_bytes / (store.total_bytes or 1)
@@ -328,6 +337,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "worker-late": _worker_late,
     "worker-lost": _worker_lost,
     "worker-unreachable": _worker_unreachable,
+    "worker-name-shared": _worker_name_shared,
     "store-full": _store_full,
     "window-post-failed": _of_posts(alerts_posts.failed),
     "window-post-late": _of_posts(alerts_posts.late),

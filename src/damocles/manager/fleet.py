@@ -8,7 +8,7 @@ Whatever changes something takes a `reason` and logs who asked for it.
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from damocles import beside
 from damocles.manager import errors, fleet_peers, fleet_watch, workers
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
+from damocles.manager.workers import Row
 from damocles.rpc import address, core
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import operations, selection
@@ -105,13 +106,15 @@ class Fleet:
     ) -> list[control.Outcome]:
         """Do something to the selected threads; return what came of it, for each thread and each silent worker."""
         _check(chosen)
-        targets = await self._targets(chosen.workers)
+        found = await self._targets(chosen.workers)
+        refused = [outcome for target in found for outcome in _ambiguous(chosen, target, found)]
+        targets = [target for target in found if target.name not in {outcome.worker for outcome in refused}]
         told, silent = await self._gather(
             targets, lambda _: operations.act(chosen, wanted, self._clock(), asked_by=call.who), timeout_seconds
         )
         outcomes = [
             structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
-        ]
+        ] + refused
         if not wanted.dry_run:
             # What came of each thread is in the audit: a line for each here would take as long as the act itself.
             log.info(
@@ -139,7 +142,7 @@ class Fleet:
             raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
         rows = await self._database.read(workers.select_rows)
         lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
-        targets = _current(rows)
+        targets = self._current(rows)
         told, silent = await self._gather(
             [target for target in targets if target.name not in lost],
             lambda _: _asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
@@ -196,28 +199,29 @@ class Fleet:
         self, targets: Sequence[Target], dialogue: Callable[[Target], operations.Dialogue[T]], timeout_seconds: float
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
         """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order."""
-        told: dict[str, T] = {}
-        silent: dict[str, control.Silence] = {}
+        told: dict[Target, T] = {}
+        silent: dict[Target, control.Silence] = {}
 
         async def hold(target: Target) -> None:
             try:
-                told[target.name] = await self._peers.hold(
+                told[target] = await self._peers.hold(
                     target.dest, dialogue(target), timeout_seconds, token=target.token
                 )
             except operations.Unanswered as error:
-                silent[target.name] = control.Silence(worker=target.name, dest=target.dest, reason=str(error))
+                silent[target] = control.Silence(worker=target.name, dest=target.dest, reason=str(error))
 
         async with anyio.create_task_group() as tasks:
             for target in targets:
                 tasks.start_soon(hold, target)
-        names = [target.name for target in targets]
         return (
-            [(target, told[target.name]) for target in targets if target.name in told],
-            [silent[name] for name in names if name in silent],
+            [(target, told[target]) for target in targets if target in told],
+            [silent[target] for target in targets if target in silent],
         )
 
     async def _ask(self, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float) -> T:
         targets = await self._targets([worker])
+        if len(targets) > 1 and len({target.name for target in targets}) == 1:
+            raise errors.ManagerError(f"{worker}: {_shared(targets)}", rpc_errors.Code.INVALID_PARAMS)
         if len(targets) != 1:
             names = ", ".join(target.name for target in targets) or "no worker"
             raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
@@ -239,19 +243,32 @@ class Fleet:
             errors.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
         """
         rows = await self._database.read(workers.select_rows)
-        known = _current(rows)
+        known = self._current(rows)
         if not texts:
             return known
-        found: dict[str, Target] = {}
+        found: dict[Target, None] = {}  # in order
         for text in texts:
-            exact = [Target(row.info.name, row.info.dest, row.token) for row in rows if row.info.name == text]
+            exact = [target for row in rows if row.info.name == text for target in self._of(row)]
             matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
             if not matched and not selection.is_pattern(text):
                 matched = [await _by_address(text, known)]
-            found |= {target.name: target for target in matched}
+            found |= dict.fromkeys(matched)
         if not found:
             raise errors.UnknownWorker(" ".join(texts), _names(known), pattern=True)
-        return list(found.values())
+        return list(found)
+
+    def _current(self, rows: Sequence[Row]) -> list[Target]:
+        """Return all workers by name; of several names for one destination the last that pinged.
+
+        A worker that got another name leaves the old one behind, and must not be asked twice.
+        """
+        last = {row.info.dest: row.info.name for row in sorted(rows, key=lambda row: row.last_ping)}
+        return [target for row in rows if last[row.info.dest] == row.info.name for target in self._of(row)]
+
+    def _of(self, row: Row) -> list[Target]:
+        """Return the worker of a row, or all that ping under its name."""
+        found = self.watch.sharing(row.info.name) or [row]
+        return [Target(each.info.name, each.info.dest, each.token) for each in found]
 
 
 @contextlib.asynccontextmanager
@@ -289,13 +306,20 @@ def _asked_for(method: str, params: tuple[Any, ...], returns: Any) -> operations
     return answer
 
 
-def _current(rows: Sequence[workers.Row]) -> list[Target]:
-    """Return all workers by name; of several names for one destination the last that pinged.
+def _ambiguous(chosen: control.Selection, target: Target, found: Sequence[Target]) -> Iterator[control.Outcome]:
+    """Refuse an index of a name that several workers have, once for the name; each of their addresses is clear."""
+    namesakes = [other for other in found if other.name == target.name]
+    if chosen.indexes and len(namesakes) > 1 and target is namesakes[0] and target.dest not in chosen.workers:
+        for index in chosen.indexes:
+            yield control.Outcome(worker=target.name, index=index, ok=False, text=_shared(namesakes))
 
-    A worker that got another name leaves the old one behind, and must not be asked twice.
-    """
-    last = {row.info.dest: row.info.name for row in sorted(rows, key=lambda row: row.last_ping)}
-    return [Target(row.info.name, row.info.dest, row.token) for row in rows if last[row.info.dest] == row.info.name]
+
+def _shared(namesakes: Sequence[Target]) -> str:
+    dests = " and ".join(target.dest for target in namesakes)
+    return (
+        f"{len(namesakes)} workers ping under this name, from {dests}: name the thread by --sector, or the worker by its"
+        " address; then give each worker a name of its own (worker.name)"
+    )
 
 
 def _names(known: Sequence[Target]) -> str:

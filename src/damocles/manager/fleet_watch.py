@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-from damocles.manager import workers
+from damocles.manager import fleet_names, workers
 from damocles.wire import control
 
 log = structlog.get_logger(__name__)
@@ -67,6 +67,7 @@ class Watch:
         self._clock = clock
         self._expiration_seconds = expiration_seconds
         self._known: dict[str, _Known] = {}
+        self._namesakes = fleet_names.Namesakes()
         self._timer: float | None = None  # when it goes off
         self._sooner = anyio.Event()
 
@@ -102,9 +103,25 @@ class Watch:
         if due is not None and (self._timer is None or due < self._timer):
             self._sooner.set()
 
+    def pinged(self, row: workers.Row) -> None:
+        """Take note of a ping, and of where it came from."""
+        self.heard(row.info.name, row.last_ping)
+        self._namesakes.heard(row, self._patience_seconds(row.info.name))
+
+    def sharing(self, name: str) -> list[workers.Row]:
+        """Return the last pings of the workers that live under one name; none if it is one worker's."""
+        return self._namesakes.of(name, self._clock(), self._patience_seconds(name))
+
+    def _patience_seconds(self, name: str) -> float:
+        """Return how long an address counts without a ping; two workers ping twice as often as each of them."""
+        known = self._known.get(name)
+        interval = DEFAULT_INTERVAL_SECONDS if known is None else known.interval_seconds
+        return LATE_AFTER_INTERVALS * max(DEFAULT_INTERVAL_SECONDS, 2 * interval)
+
     def forget(self, name: str) -> None:
         """Drop a worker that was removed."""
         self._known.pop(name, None)
+        self._namesakes.forget(name)
 
     def describe(self, row: workers.Row, expiration_seconds: float | None = None) -> control.WorkerStatus:
         """Return a worker of the registry with its status, by another expiration time if given."""
@@ -117,6 +134,7 @@ class Watch:
             age_seconds=max(0.0, now - row.last_ping),
             interval_seconds=known.interval_seconds,
             transitions=list(known.transitions),
+            sharing=[sharing.info.dest for sharing in self.sharing(row.info.name)],
         )
 
     async def run(self) -> None:

@@ -200,7 +200,7 @@ class SealerAPI:
         """Keep a ping, and the token by which the worker may be called."""
         now = self._clock()
         await self._database.write(lambda tx: workers.ping(tx, info, now, call.handed), durable=False)
-        self._watch.heard(info.name, now)
+        self._watch.pinged(workers.Row(info, now, call.handed))
 
     async def worker_get_ping_info(self, name: str) -> fleet.PingInfo | None:
         """Return the last ping of a worker."""

@@ -123,7 +123,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `status` is `live`, `late` (two pings that were due have not come) or `lost` (none for the expiration time).
     `interval_seconds` is the manager's estimate of its ping interval. Transitions are those that this manager has
-    seen since its start, oldest first.
+    seen since its start, oldest first. `sharing` has the addresses of all workers that ping under this name, if there is
+    more than one; everything else is of the one that pinged last.
     """
 
     info: fleet.WorkerInfo
@@ -132,6 +133,7 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float  # of the last ping, by the manager's clock
     interval_seconds: float
     transitions: list[Transition] = []
+    sharing: list[str] = []
 
 
 class LogLine(msgspec.Struct, frozen=True):
