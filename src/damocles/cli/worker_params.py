@@ -1,4 +1,4 @@
-"""`damocles-worker params`: which proof parameters are here and whole, how to get or make them."""
+"""`damocles-worker params`: which proof parameters and parent caches are here and whole, how to get or make them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -133,11 +133,36 @@ def generate(
     return _finish(sets, folder, failures, as_json=json)
 
 
-def _sets(sizes: Iterable[str], kinds: Iterable[str] | None) -> list[catalog.FileSet]:
+@app.command
+def parents(
+    *,
+    sector_size: AnySizes = None,
+    verify: Annotated[
+        bool, Parameter(help="Read them as a whole; what is cut or damaged is removed, and the next PC1 makes it anew.")
+    ] = False,
+    json: AsJson = False,
+) -> int:
+    """List the parent caches, which PC1 makes and reads; exit code 1 if one is cut or damaged.
+
+    A worker looks at the length before each PC1. It reads all of a cache, 56 GiB for 32GiB sectors, only after a kill
+    while it was made, or when C1 has refused a sector. The digests for synthetic and non-interactive proofs are not
+    published: of those only the length can be checked, and in doubt a worker makes them anew.
+    """
+    from damocles.cli import worker_parents
+
+    sizes = _sizes(sector_size) if sector_size else list(sectors.SectorSize)
+    return worker_parents.report(sizes, verify=verify, as_json=json)
+
+
+def _sizes(sizes: Iterable[str]) -> list[sectors.SectorSize]:
     try:
-        chosen_sizes = [sectors.SectorSize.parse(size) for size in _words(sizes)]
+        return [sectors.SectorSize.parse(size) for size in _words(sizes)]
     except ValueError as error:
         raise common.WrongUsage(f"--sector-size: {error}") from error
+
+
+def _sets(sizes: Iterable[str], kinds: Iterable[str] | None) -> list[catalog.FileSet]:
+    chosen_sizes = _sizes(sizes)
     try:
         chosen_kinds = [catalog.Kind(kind) for kind in _words(kinds or ())] or catalog.DEFAULT_KINDS
     except ValueError as error:

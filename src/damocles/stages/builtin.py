@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from damocles import proofs
-from damocles.stages import durable, fr32, job, pieces, replicas
+from damocles.stages import durable, fr32, job, parents, pieces, replicas
 from damocles.wire import codec, sectors, tasks
 
 _PROOF_SIZE = re.compile(r"StackedDrg(\d+[KMG]iB)V")
@@ -61,8 +61,9 @@ def tree_d(task: tasks.TreeD) -> bool:
     return True
 
 
-def pc1(task: tasks.PC1) -> msgspec.Raw:
+def pc1(task: tasks.PC1, around: job.Job) -> msgspec.Raw:
     """Compute the layers. Whole layers that are there are kept: the worker clears the folder for a new ticket."""
+    parents.mend(parents.of(task.registered_proof), around)
     output = proofs.pc1(task)
     durable.sync(task.cache_path, task.out_path)
     return output
@@ -79,7 +80,24 @@ def pc2(task: tasks.PC2) -> tasks.PC2Output:
     return output
 
 
-def synth_proof(task: tasks.SynthProof) -> bool:
+def c1(task: tasks.C1, around: job.Job) -> msgspec.Raw:
+    """Collect the vanilla proofs, which the library checks; only reads files of the sector.
+
+    Layers that were made from a damaged parent cache are found here, so that a refusal has the cache verified.
+    """
+    try:
+        return proofs.c1(task)
+    except (proofs.FileUnusable, proofs.ProofsPanic):
+        raise
+    except proofs.ProofsError as error:
+        cache = parents.of(task.registered_proof)
+        if not parents.doubt(cache, f"C1 of sector {task.sector_id}: {error}", around):
+            raise
+        msg = f"{error}. If its layers came from a damaged parent cache, the sector has to be sealed anew: before the next"
+        raise proofs.ProofsError(f"{msg} PC1 here, {cache.path} is verified") from error
+
+
+def synth_proof(task: tasks.SynthProof, around: job.Job) -> bool:
     """Write synthetic proofs, check them, then drop the layers that they replace.
 
     The layers are gone for good, so first a marker tells that the proofs are whole, good and on the disk. With the
@@ -92,7 +110,7 @@ def synth_proof(task: tasks.SynthProof) -> bool:
         proofs.generate_synthetic(task)
         durable.sync(cache)
         for _ in range(_SYNTHETIC_CHECKS):
-            proofs.c1(_c1_of(task, os.urandom(32)))
+            c1(_c1_of(task, os.urandom(32)), around)
         done.touch()
         durable.sync(done)
     for layer in sorted(cache.glob(_LAYERS)):
@@ -127,7 +145,7 @@ def snap_encode(task: tasks.SnapEncode) -> tasks.SnapEncodeOutput:
     return output
 
 
-def unseal(task: tasks.Unseal) -> int:
+def unseal(task: tasks.Unseal, around: job.Job) -> int:
     """Write a range of the data to a file that is made anew.
 
     The library takes layer files that lie in its cache folder for good, even what a kill has left of one, and the
@@ -138,6 +156,7 @@ def unseal(task: tasks.Unseal) -> int:
     bytes, the bytes are wrong, without an error. So it gets such a range, and what precedes the wanted one is cut off.
     """
     _check_range(task)
+    parents.mend(parents.of(task.registered_proof), around)
     excess = task.offset % fr32.GROUP_BYTES
     layers = Path(task.unsealed_output + ".layers")
     shutil.rmtree(layers, ignore_errors=True)
@@ -266,17 +285,17 @@ def _plain(processor: Callable[[Any], Any]) -> Callable[[Any, job.Job], Any]:
 PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "add_pieces": add_pieces,
     "tree_d": _plain(tree_d),
-    "pc1": _plain(pc1),
+    "pc1": pc1,
     "pc2": _plain(pc2),
-    "synth_proof": _plain(synth_proof),
+    "synth_proof": synth_proof,
+    "c1": c1,
     "c2": _plain(c2),
     "snap_encode": _plain(snap_encode),
-    "unseal": _plain(unseal),
+    "unseal": unseal,
     "snap_decode": snap_decode,
     "window_post": window_post,
     "winning_post": _plain(winning_post),
     # These only read files of the sector, or none at all.
-    "c1": _plain(proofs.c1),
     "verify_seal": _plain(proofs.verify_seal),
     "verify_window_post": _plain(proofs.verify_window_post),
     "check_replicas": check_replicas,

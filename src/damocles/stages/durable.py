@@ -1,9 +1,14 @@
-"""Make results survive a power cut before somebody notes down that they are there."""
+"""Make results survive a power cut before somebody notes down that they are there; one writer at a time."""
 
+import fcntl
 import os
+import time
 from pathlib import Path
 
 from damocles import failpoints
+from damocles.stages import job
+
+_POLL_SECONDS = 0.2
 
 
 def sync(*paths: str | Path) -> None:
@@ -42,3 +47,15 @@ def sync_entry(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, around: job.Job) -> None:
+    """Lock an open file for this process alone, and wait for that as long as the task is wanted; closing unlocks."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            around.check()
+            time.sleep(_POLL_SECONDS)
+        else:
+            return

@@ -7,17 +7,13 @@ the lock in its hands keeps the newer one waiting, and has lost its say when it 
 """
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from damocles import failpoints
 from damocles.stages import durable, job
 from damocles.wire import tasks
-
-_POLL_SECONDS = 0.2
 
 
 class Overtaken(Exception):
@@ -39,7 +35,7 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
     durable.make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        _lock(descriptor, around)
+        durable.lock(descriptor, around)
         newest = int(os.pread(descriptor, 32, 0).strip() or 0)
         if newest > fence.attempt:
             msg = (
@@ -58,14 +54,3 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # which unlocks
-
-
-def _lock(descriptor: int, around: job.Job) -> None:
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            around.check()
-            time.sleep(_POLL_SECONDS)
-        else:
-            return

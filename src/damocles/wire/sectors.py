@@ -96,6 +96,15 @@ class SealProof(int):
         """Return the proof of a size in a family."""
         return cls(_FAMILIES.index(family) * len(_SIZES) + _SIZES.index(size))
 
+    @classmethod
+    def named(cls, name: str) -> "SealProof":
+        """Return the proof that has this name in the line protocol."""
+        for number in range(len(_FAMILIES) * len(_SIZES)):
+            if (proof := cls(number)).proof_name == name:
+                return proof
+        msg = f"{name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1"
+        raise ValueError(msg)
+
     @property
     def size(self) -> SectorSize:
         """The sector size."""

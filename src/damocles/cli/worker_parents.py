@@ -1,0 +1,69 @@
+"""`damocles-worker params parents`: the parent caches of this machine."""
+
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+
+from damocles.cli import common, progress
+from damocles.parameters.watching import Watcher
+from damocles.stages import parents, settings
+from damocles.wire import sectors, units
+
+_HEADER = ("Proof", "Status", "Bytes", "File")
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What is known of a cache; `problem` is what is wrong with it."""
+
+    proof: str
+    status: str  # present, unverified, ok, cut, removed
+    bytes: int
+    file: str
+    problem: str | None = None
+
+
+def report(sizes: Collection[sectors.SectorSize], *, verify: bool, as_json: bool) -> int:
+    """Print the caches that are here; those that are of no use are removed if they are to be verified."""
+    folder = settings.parent_cache()
+    proofs = [proof for proof in map(sectors.SealProof, range(20)) if proof.size in sizes]
+    found = [cache for cache in (parents.Cache(proof=proof, folder=folder) for proof in proofs) if cache.path.exists()]
+    reports = list(map(_verified, found)) if verify else list(map(_seen, found))
+    is_well = not any(one.problem for one in reports)
+    if as_json:
+        common.print_json({"ok": is_well, "folder": str(folder), "caches": [asdict(one) for one in reports]})
+    elif reports:
+        common.print_table(_HEADER, ((one.proof, one.status, units.human_size(one.bytes), one.file) for one in reports))
+        for one in reports:
+            if one.problem:
+                common.error(f"{folder}/{one.file}: {one.problem}; the next PC1 makes it anew")
+        common.hint(str(folder))
+    else:
+        common.hint(f"{folder} has no parent cache: the first PC1 makes it")
+    return common.OK if is_well else common.FAILED
+
+
+def _seen(cache: parents.Cache) -> _Report:
+    problem = parents.cut(cache)
+    status = "cut" if problem else "unverified" if parents.is_doubted(cache) else "present"
+    return _Report(cache.proof.proof_name, status, _length(cache), cache.path.name, problem)
+
+
+def _verified(cache: parents.Cache) -> _Report:
+    length = _length(cache)
+    with progress.watcher() as watcher:
+        watcher.begin(cache.path.name, "reading", cache.size_bytes, 0)
+        try:
+            problem = parents.examine(cache, _advancing(watcher, cache.path.name))
+        except OSError as error:
+            raise common.Failed(f"{error.filename or cache.path}: {error.strerror}") from error
+        watcher.end(cache.path.name)
+    status = "removed" if problem else "ok" if cache.digest else "unverified"
+    return _Report(cache.proof.proof_name, status, length, cache.path.name, problem)
+
+
+def _advancing(watcher: Watcher, name: str) -> Callable[[int], None]:
+    return lambda count: watcher.advance(name, count)
+
+
+def _length(cache: parents.Cache) -> int:
+    return cache.path.stat().st_size
