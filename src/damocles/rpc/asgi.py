@@ -6,6 +6,7 @@ status the original uses and a JSON-RPC error as the body.
 """
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Literal, TypeAlias
 
@@ -26,6 +27,7 @@ _DRAIN_FACTOR = 4
 HEALTHY = b'{"status":"OK"}\n'
 _POLICY_VIOLATION = 1008
 
+_FOUR_IN_SIX = re.compile(r"^::ffff:([\d.]+)$")
 TELL = "damocles.tell"  # in the state of a scope: takes whether the peer is `known`, see `places`
 
 
@@ -119,6 +121,7 @@ def call_of(scope: Message, transport: Literal["http", "websocket"]) -> core.Cal
     """Return who asks, from the peer's address and the headers."""
     headers = dict(scope["headers"])
     host, port = scope.get("client") or ("", 0)
+    host = _FOUR_IN_SIX.sub(r"\1", host)  # as a socket for both families shows IPv4
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
     handed = headers.get(core.HANDED.encode())
     return core.Call(

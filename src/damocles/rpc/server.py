@@ -12,6 +12,7 @@ holds one connection and its write buffer; a handler has no time limit.
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import ssl
@@ -206,11 +207,11 @@ async def serve(
 async def _listen(host: str, port: int) -> socket.socket:
     place = address.Endpoint(host, port)
     try:
-        if host:
+        if _is_everywhere(host) and socket.has_dualstack_ipv6():
+            listener = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+        elif host:
             family, _, _, _, where = (await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
             listener = socket.create_server(where[:2], family=family)
-        elif socket.has_dualstack_ipv6():
-            listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         else:
             listener = socket.create_server(("", port))
     except OSError as exc:
@@ -222,6 +223,14 @@ async def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_SECONDS * 1000)
     return listener
+
+
+def _is_everywhere(host: str) -> bool:
+    """Return whether a host means all interfaces, of IPv6 too: there IPv4 is listened on as well, as other daemons do."""
+    try:
+        return not host or ipaddress.IPv6Address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def _why(exc: OSError) -> str:

@@ -1,5 +1,7 @@
 """The two ways by which a worker is connected: it calls its manager, and serves its control API."""
 
+import ipaddress
+import socket
 import urllib.parse
 from contextlib import AbstractAsyncContextManager
 
@@ -85,13 +87,32 @@ def served(
     return server.serve(asgi.worker_app(service), listen.host, listen.port, tls=context)
 
 
-def dest(settings: config.Config, reached_at: address.Endpoint) -> str:
-    """Return where the manager is to call this worker; the original's knows no other form than HOST:PORT."""
+def dest(settings: config.Config, ip: str, port: int) -> str:
+    """Return where the manager is to call this worker; the original's knows no other form than HOST:PORT.
+
+    `ip` is the address from which this machine reaches the manager.
+    """
     listen = settings.worker.rpc_server
-    if rpc_access.is_loopback(listen.host) and not rpc_access.is_loopback(reached_at.host):
+    host = called_at(listen.host, ip)
+    endpoint = address.Endpoint(ip if host is None else host, port)
+    if host is None:
         log.warning(
-            "the manager cannot reach this worker: it is on another machine, and worker.rpc_server.host is not set",
+            "the manager cannot reach this worker: worker.rpc_server.host listens elsewhere; set it to that address,"
+            ' to "::" or to "0.0.0.0"',
             listen=listen.host,
-            dest=str(reached_at),
+            dest=str(endpoint),
         )
-    return f"https://{reached_at}" if listen.certificate else str(reached_at)
+    return f"https://{endpoint}" if listen.certificate else str(endpoint)
+
+
+def called_at(listen: str, ip: str) -> str | None:
+    """Return the address at which a server on `listen` can be called from where `ip` is this machine's, if there is one."""
+    listened, known = ipaddress.ip_address(listen), ipaddress.ip_address(ip)
+    if not listened.is_unspecified:
+        return None if listened.is_loopback and not known.is_loopback else listen
+    takes_both = listened.version == 6 and socket.has_dualstack_ipv6()
+    if takes_both or listened.version == known.version:
+        return ip
+    if known.is_loopback:
+        return "::1" if listened.version == 6 else "127.0.0.1"
+    return None

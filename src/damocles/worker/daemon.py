@@ -17,7 +17,7 @@ import structlog
 from damocles import logs
 from damocles.parameters import catalog, preflight
 from damocles.rpc import access as rpc_access
-from damocles.rpc import address, asgi, errors, server
+from damocles.rpc import asgi, errors, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
@@ -98,7 +98,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning("proof parameters", problem=line)
-        dest = connections.dest(settings, address.Endpoint(ip, bound.port))
+        dest = connections.dest(settings, ip, bound.port)
         name = settings.worker.name or ip
         if tally is not None:
             await stack.enter_async_context(_scraped(loaded, tally, all_threads, stages, guard=guard, name=name, ip=ip))

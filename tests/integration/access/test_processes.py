@@ -71,6 +71,21 @@ def test_the_manager_may_steer_its_workers(tmp_path: Path) -> None:
             assert None is TOKEN.search(text)
 
 
+@pytest.mark.parametrize("host", ["::", "::1"])
+def test_a_worker_that_listens_on_ipv6_is_reached_by_its_manager(tmp_path: Path, host: str) -> None:
+    """Where the worker says that it is, it listens; on all interfaces of both families it is reached by either."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=0) as f:
+        listen = f'rpc_server.host = "{host}"\nrpc_server.insecure = true\nrpc_server.port'
+        f.config.write_text(f.config.read_text().replace("rpc_server.port", listen))
+        f.start_manager()
+        f.start_worker(wait=False)
+        wait_until(lambda: handed(f), "the first ping")
+        assert [] == silent(f)
+        for reached in ["[::1]", "127.0.0.1"] if host == "::" else ["[::1]"]:
+            answer = httpx2.get(f"http://{reached}:{f.worker_port}/healthcheck")
+            assert 200 == answer.status_code
+
+
 @pytest.mark.parametrize("is_open", [False, True])
 def test_a_scraper_of_the_worker_needs_a_token_too(tmp_path: Path, is_open: bool) -> None:
     """The worker's metrics want a token of scope read, unless they are open to everybody."""

@@ -166,6 +166,22 @@ class TestListening:
             reached = bound if host else address.Endpoint("127.0.0.1", bound.port)
             assert 200 == (await ask(reached, "POST", "/rpc/v0", VERSION)).status
 
+    @pytest.mark.parametrize("host", ["", "::", "0::0"])
+    async def test_all_interfaces_are_of_both_families(self, manager: core.Service, host: str) -> None:
+        """`::` takes IPv4 too, as other daemons' listeners do, and such a peer is shown with its IPv4 address."""
+        peers: list[str] = []
+
+        async def whoami(call: core.Call) -> None:
+            peers.append(call.peer.rpartition(":")[0])
+
+        manager.add("Venus.WhoAmI", whoami)
+        async with server.serve(site.manager_app(manager), host, 0) as bound:
+            for reached in ("127.0.0.1", "::1"):
+                where = address.Endpoint(reached, bound.port)
+                answer = await ask(where, "POST", "/rpc/v0", b'{"id":1,"method":"Venus.WhoAmI"}')
+                assert 200 == answer.status
+        assert ["127.0.0.1", "[::1]"] == peers
+
     async def test_port_is_free_again(self, manager: core.Service) -> None:
         """A daemon can be restarted at once on its port."""
         async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as bound:

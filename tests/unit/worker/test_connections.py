@@ -1,0 +1,36 @@
+"""Where a worker says that it can be called."""
+
+import socket
+
+import pytest
+
+from damocles.worker import connections
+
+
+@pytest.mark.parametrize(
+    ("listen", "ip", "called"),
+    [
+        ("0.0.0.0", "10.0.0.5", "10.0.0.5"),
+        ("::", "10.0.0.5", "10.0.0.5"),
+        ("::", "fd00::5", "fd00::5"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        # What is not listened on cannot be called, although the manager is reached from there.
+        ("10.0.0.7", "127.0.0.1", "10.0.0.7"),
+        ("10.0.0.7", "10.0.0.5", "10.0.0.7"),
+        ("::1", "127.0.0.1", "::1"),
+        ("127.0.0.1", "::1", "127.0.0.1"),
+        ("0.0.0.0", "::1", "127.0.0.1"),
+        ("0.0.0.0", "fd00::5", None),
+        ("127.0.0.1", "10.0.0.5", None),
+    ],
+)
+def test_a_worker_is_called_where_it_listens(listen: str, ip: str, called: str | None) -> None:
+    """From the address listened on, and the one from which the manager is reached, follows the destination."""
+    assert called == connections.called_at(listen, ip)
+
+
+def test_without_sockets_for_both_families_ipv6_is_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system cannot listen on both by one socket, an IPv4 address is no destination of `::`."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    assert "::1" == connections.called_at("::", "127.0.0.1")
+    assert None is connections.called_at("::", "10.0.0.5")
