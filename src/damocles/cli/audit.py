@@ -3,13 +3,13 @@
 import json as json_format
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any
 
 from cyclopts import App
 from msgspec import structs
 
-from damocles.cli import common, fleet_options, manager_at, worker_at
+from damocles.cli import common, fleet_options, manager_at, tables, worker_at
 from damocles.wire import codec, control, units
 
 manager_app = App(name="audit", version_flags=[])
@@ -18,12 +18,32 @@ worker_app = App(name="audit", version_flags=[])
 PAGE = 1000
 _CELL_CHARACTERS = 200
 _ACTS = {"Damocles.FleetAct", "Damocles.ActOn"}
+_DRAINS = {"Damocles.WorkerDrain", "Damocles.Drain"}
+_COMMANDS = {
+    **dict.fromkeys(_DRAINS, "drain"),
+    "Damocles.AlertAck": "alerts ack",
+    "Damocles.AlertMute": "alerts mute",
+    "Damocles.AuthCreate": "auth create",
+    "Damocles.AuthRevoke": "auth revoke",
+    "Damocles.MockWdPoSt": "wdpost make",
+    "Damocles.SectorAbort": "sectors abort",
+    "Damocles.SectorsImport": "import",
+    "Venus.SectorSetForRebuild": "sectors rebuild",
+    "Venus.SnapUpPreFetch": "snap fetch",
+    "Venus.UnsealPiece": "sectors unseal",
+    "Venus.WdPoStRemoveJob": "wdpost remove",
+    "Venus.WdPoStResetJob": "wdpost reset",
+    "Venus.WorkerPingInfoRemove": "worker remove",
+    "VenusWorker.WorkerPause": "pause",
+    "VenusWorker.WorkerResume": "resume",
+}
 _UNTOLD = {"reason", "asked_by", "timeout_seconds"}
-_HEADER = ("At", "Who", "From", "What", "With", "Why", "Outcome")
 
 Since = Annotated[str | None, fleet_options.Flag(name="--since", help="Only of the last time, like 1d or 2h.")]
 Who = Annotated[str | None, fleet_options.Flag(name="--who", help="Only by the holder of this token.")]
-What = Annotated[str | None, fleet_options.Flag(name="--what", help="Only methods with this in their name.")]
+What = Annotated[
+    str | None, fleet_options.Flag(name="--what", help="Only commands or methods with this in their name, like resume.")
+]
 Failed = Annotated[
     bool, fleet_options.Flag(name="--failed", help="Only what failed or was refused, wholly or in part.")
 ]
@@ -40,23 +60,25 @@ def list_of_manager(
     sector: Sector = None,
     failed: Failed = False,
     newest: Newest = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List what was changed through the manager, the oldest first."""
-    return _show(_fetch(at, _query(since, who, what, sector)), failed=failed, newest=newest, as_json=json)
+    found = (entry for entry in _fetch(at, _query(since, who, sector)) if _is_called(entry, what))
+    return _show(found, failed=failed, newest=newest, full=full, as_json=json)
 
 
 @manager_app.command
 def export(*, since: Since = None, at: manager_at.At = manager_at.USUAL) -> int:
     """Print the whole audit, one JSON object a line."""
-    return _export(_fetch(at, _query(since, None, None, None)))
+    return _export(_fetch(at, _query(since, None, None)))
 
 
 @worker_app.command(name="export")
 def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL) -> int:
     """Print the whole audit, one JSON object a line. Reads its file: the worker need not run."""
-    return _export(_read(at, _query(since, None, None, None)))
+    return _export(_read(at, _query(since, None, None)))
 
 
 @worker_app.command(name="list")
@@ -68,16 +90,18 @@ def list_of_worker(
     sector: Sector = None,
     failed: Failed = False,
     newest: Newest = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """List what was changed through the worker, the oldest first. Reads its file: the worker need not run."""
-    return _show(_read(at, _query(since, who, what, sector)), failed=failed, newest=newest, as_json=json)
+    found = (entry for entry in _read(at, _query(since, who, sector)) if _is_called(entry, what))
+    return _show(found, failed=failed, newest=newest, full=full, as_json=json)
 
 
-def _query(since: str | None, who: str | None, what: str | None, sector: str | None) -> control.AuditQuery:
+def _query(since: str | None, who: str | None, sector: str | None) -> control.AuditQuery:
     begin = None if since is None else time.time() - fleet_options.seconds(since, "--since")
-    return control.AuditQuery(since=begin, who=who, what=what, sector=sector, limit=PAGE)
+    return control.AuditQuery(since=begin, who=who, sector=sector, limit=PAGE)
 
 
 def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:
@@ -110,19 +134,23 @@ def _fits(query: control.AuditQuery, entry: control.AuditEntry) -> bool:
     return (
         (query.since is None or entry.at >= query.since)
         and query.who in {None, entry.who, entry.who.partition(" via ")[0]}
-        and (query.what is None or query.what.lower() in entry.what.lower())
         and (query.sector is None or query.sector in entry.sectors)
     )
 
 
-def _show(entries: Iterable[control.AuditEntry], *, failed: bool, newest: bool, as_json: bool) -> int:
+def _is_called(entry: control.AuditEntry, what: str | None) -> bool:
+    """Return whether an entry is about a command or method with these letters in its name."""
+    return what is None or any(what.lower() in name.lower() for name in (entry.what, _called(entry)))
+
+
+def _show(entries: Iterable[control.AuditEntry], *, failed: bool, newest: bool, full: bool, as_json: bool) -> int:
     entries = [entry for entry in entries if not failed or _has_failed(entry)]
     if newest:
         entries.reverse()
     if as_json:
         common.print_json([codec.to_builtins(entry) for entry in entries])
     else:
-        common.print_table(_HEADER, map(_cells, entries))
+        tables.show(_TABLE, entries, full=full)
     return common.OK
 
 
@@ -136,6 +164,33 @@ def _cells(entry: control.AuditEntry) -> list[str]:
         entry.reason or "-",
         _outcome(entry),
     ]
+
+
+def _called(entry: control.AuditEntry) -> str:
+    """Return the command by which people know what was done; without one the method's name."""
+    params = entry.params if isinstance(entry.params, list) else []
+    if entry.what in _ACTS:
+        act = next((one for one in params if isinstance(one, dict) and "verb" in one), {"verb": "act"})
+        return str(act["verb"])
+    if entry.what in _DRAINS and any(one is False for one in params[:2]):
+        return "undrain"
+    return _COMMANDS.get(entry.what) or entry.what.partition(".")[2] or entry.what
+
+
+def _brief_cells(entry: control.AuditEntry) -> list[str]:
+    """Return a row for people: an act on threads is called by its verb."""
+    _, who, address, _, asked, reason, outcome = _cells(entry)
+    if entry.what in _ACTS:
+        asked = _asked(entry, untold={*_UNTOLD, "verb"})
+    return [units.brief_moment(entry.at, time.time()), who, address, _called(entry), asked or "-", reason, outcome]
+
+
+_TABLE = tables.Table(
+    columns=("Time", "Who", "From", "What", "With", "Reason", "Outcome"),
+    cells=_brief_cells,
+    plain_columns=("At", "Who", "From", "What", "With", "Why", "Outcome"),
+    plain_cells=_cells,
+)
 
 
 def _outcome(entry: control.AuditEntry) -> str:
@@ -163,22 +218,24 @@ def _has_failed(entry: control.AuditEntry) -> bool:
     return not entry.ok or any(one is False or (isinstance(one, dict) and one.get("ok") is False) for one in outcomes)
 
 
-def _asked(entry: control.AuditEntry) -> str:
+def _asked(entry: control.AuditEntry, untold: Collection[str] = _UNTOLD) -> str:
     """Say what was asked for, by the parameters' names; what has a column of its own is left out, and what is empty."""
     if not isinstance(entry.params, list) or len(entry.names) != len(entry.params):
-        return ", ".join(map(_brief, entry.params)) if isinstance(entry.params, list) else _brief(entry.params)
-    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in _UNTOLD]
-    return ", ".join(
-        _brief(value) if isinstance(value, dict) else f"{name}={_brief(value)}"
+        params = entry.params if isinstance(entry.params, list) else [entry.params]
+        return ", ".join(_brief(one, untold) for one in params)
+    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in untold]
+    texts = (
+        _brief(value, untold) if isinstance(value, dict) else f"{name}={_brief(value, untold)}"
         for name, value in named
         if value not in (None, "", [])
     )
+    return ", ".join(text for text in texts if text)
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, untold: Collection[str] = _UNTOLD) -> str:
     if isinstance(value, dict):
-        told = ((name, item) for name, item in value.items() if name not in _UNTOLD)
-        inner = (f"{name}={_brief(item)}" for name, item in told if item not in (None, [], "", False))
+        told = ((name, item) for name, item in value.items() if name not in untold)
+        inner = (f"{name}={_brief(item, untold)}" for name, item in told if item not in (None, [], "", False))
         text = " ".join(inner)
     elif isinstance(value, str):
         text = value

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Protocol
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, manager_at, worker_at
+from damocles.cli import common, fleet_options, manager_at, tables, worker_at
 from damocles.rpc import access, tokens
 from damocles.wire import codec, control, units
 
@@ -56,9 +56,11 @@ def create_for_manager(
 
 
 @manager_app.command(name="list")
-def list_for_manager(*, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+def list_for_manager(
+    *, full: fleet_options.Full = False, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL
+) -> int:
     """List the manager's tokens, without their secrets."""
-    return _list(at.call(), as_json=json)
+    return _list(at.call(), full=full, as_json=json)
 
 
 @manager_app.command(name="revoke")
@@ -90,9 +92,11 @@ def create_for_worker(
 
 
 @worker_app.command(name="list")
-def list_for_worker(*, json: fleet_options.AsJson = False, at: worker_at.At = worker_at.USUAL) -> int:
+def list_for_worker(
+    *, full: fleet_options.Full = False, json: fleet_options.AsJson = False, at: worker_at.At = worker_at.USUAL
+) -> int:
     """List the worker's tokens, without their secrets."""
-    return _list(at.call(), as_json=json)
+    return _list(at.call(), full=full, as_json=json)
 
 
 @worker_app.command(name="revoke")
@@ -151,14 +155,13 @@ def _create(
     return common.OK
 
 
-def _list(connection: AbstractContextManager[_Calls], *, as_json: bool) -> int:
+def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bool) -> int:
     with connection as daemon:
         known: list[control.Token] = daemon.call("Damocles.AuthList", returns=list[control.Token])
     if as_json:
         common.print_json(codec.to_builtins(known))
     else:
-        header = ["Name", "Scope", "Id", "State", "Created", "By", "Expires", "Used"]
-        common.print_table(header, [_cells(token, time.time()) for token in known])
+        tables.show(_TABLE, known, full=full)
     return common.OK
 
 
@@ -170,7 +173,11 @@ def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool
     return common.OK
 
 
-def _cells(token: control.Token, now: float) -> Sequence[str]:
+def _cells(token: control.Token) -> Sequence[str]:
+    now = time.time()
     state = "revoked" if token.revoked else "expired" if token.expires and token.expires <= now else "valid"
     times = [units.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
     return [token.name, token.scope, token.id, state, times[0], token.created_by, times[1], times[2]]
+
+
+_TABLE = tables.Table(columns=("Name", "Scope", "Id", "State", "Created", "By", "Expires", "Used"), cells=_cells)

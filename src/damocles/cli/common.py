@@ -1,4 +1,4 @@
-"""What both programs' commands share: exit codes, errors in one line, tables, JSON.
+"""What both programs' commands share: exit codes, errors in one line, JSON.
 
 Exit codes, each but 0 with a line on stderr that says why:
 
@@ -15,12 +15,9 @@ Exit codes, each but 0 with a line on stderr that says why:
 Tracebacks are for bugs.
 """
 
-import itertools
 import json
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,11 +40,7 @@ INTERRUPTED = 130
 
 STANDARD = Path("-")  # stands for the standard output or input
 
-_GAP = 2
-_MIN_WIDTH = 2
-_SHORT_PATH = 16
-_LEAST_SHARE = 1 / 3  # of the terminal, for the last column: it tells of errors, and they are long
-_RED, _YELLOW, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[1m", "\x1b[0m"
+_RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
 
 class Failed(Exception):
@@ -232,74 +225,8 @@ def tell(text: str, value: Any, *, as_json: bool) -> None:
         print(text)
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header, columns two blanks apart, as in the originals' tables.
-
-    On a terminal the table fits its width: the last column wraps, then the others do, the widest first. Nothing is left
-    out but the middle of paths, with … in its place. Elsewhere every row is one line, as it is.
-    """
-    table = [[*header], *([_one_line(cell) for cell in row] for row in rows)]
-    is_terminal = sys.stdout.isatty()
-    blocks = _fitted(table, shutil.get_terminal_size().columns) if is_terminal else [[line] for line in table]
-    widths = _widths(line for block in blocks for line in block)
-    for number, block in enumerate(blocks):
-        for line in block:
-            cells = (cell.ljust(width + _GAP) for cell, width in zip(line[:-1], widths[:-1], strict=True))
-            text = "".join(cells) + line[-1]
-            print(f"{_BOLD}{text}{_PLAIN}" if number == 0 and is_terminal and _wants_colour() else text)
-
-
-def _fitted(table: Sequence[Sequence[str]], terminal_width: int) -> Sequence[Sequence[Sequence[str]]]:
-    """Return the lines of each row: one, which the terminal breaks, where its words are too long to fit."""
-    available = terminal_width - _GAP * (len(table[0]) - 1)
-    widths = _widths(table)
-    least = _widths([_longest_word(cell) for cell in line] for line in table)
-    last = min(widths.pop(), int(terminal_width * _LEAST_SHARE))
-    while sum(widths) + last > available:
-        flexible = [index for index, width in enumerate(widths) if width > least[index]]
-        if not flexible:
-            return [[[*(_path_cut(cell, _SHORT_PATH) for cell in line[:-1]), line[-1]]] for line in table]
-        widths[max(flexible, key=widths.__getitem__)] -= 1
-    blocks = []
-    for line in table:
-        cells = [_wrapped(_path_cut(cell, width), width) for cell, width in zip(line[:-1], widths, strict=True)]
-        cells.append(_wrapped(line[-1], available - sum(widths)))
-        blocks.append([*itertools.zip_longest(*cells, fillvalue="")])
-    return blocks
-
-
-def _widths(lines: Iterable[Sequence[str]]) -> list[int]:
-    return [max(_MIN_WIDTH, *map(len, column)) for column in zip(*lines, strict=True)]
-
-
-def _longest_word(text: str) -> str:
-    """Return what has to stay in one piece: ids, numbers and times are of use only whole."""
-    return max(_path_cut(text, _SHORT_PATH).split(), key=len, default="")
-
-
-def _path_cut(text: str, width: int) -> str:
-    """Shorten paths in their middle, since stores differ in the end."""
-    head = width // 3
-    tail = width - head - 1
-    return " ".join(
-        f"{word[:head]}…{word[-tail:]}" if "/" in word and len(word) > width else word for word in text.split(" ")
-    )
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
-
-
-def _wants_colour() -> bool:
-    return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
 def _say(label: str, colour: str, text: str) -> None:
-    if sys.stderr.isatty() and _wants_colour():
+    if sys.stderr.isatty() and terminal.wants_colour():
         label = f"{colour}{label}{_PLAIN}"
     for line in text.splitlines():
         print(f"{label}: {terminal.shown(line)}", file=sys.stderr)
-
-
-def _one_line(text: str) -> str:
-    return terminal.shown(text.strip().replace("\r", ""))

@@ -17,6 +17,7 @@ Flag = partial(Parameter, show_default=False)  # that the usual is nothing need 
 AsJson = Annotated[bool, Flag(name="--json", help="Print JSON.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
 Watch = Annotated[bool, Flag(name="--watch", help="Show it again and again, until Ctrl-C.")]
+Full = Annotated[bool, Flag(name="--full", help="Cut nothing and leave nothing out on a terminal.")]
 Reason = Annotated[str, Flag(name="--reason", help="Why; it goes into the logs.")]
 DryRun = Annotated[bool, Flag(name="--dry-run", help="Only say what would happen.")]
 Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]

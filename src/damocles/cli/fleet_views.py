@@ -1,17 +1,25 @@
 """Tables of workers, threads, histories and logs, for both programs."""
 
+import shlex
+import shutil
 import sys
+import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from damocles.cli import common
-from damocles.wire import codec, control, units
+from damocles.cli import common, tables
+from damocles.parameters import lacking
+from damocles.wire import codec, control, fleet, units
 
 WATCH_SECONDS = 2.0
 LOG_WAIT_SECONDS = 20.0
+NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that begins
 
 NULL = "NULL"  # the original's word for what is not there
+NOTHING = "-"
 
+# What the original has, where output is no terminal.
 WORKERS = ("Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)")
 WORKERS_WIDE = (
     *("Name", "Dest", "Version", "Threads", "Empty", "Paused", "Running", "Waiting", "Errors"),
@@ -22,11 +30,43 @@ THREADS_WIDE = (
     *("Index", "Loc", "Plan", "JobID", "JobState", "JobStage", "ThreadState"),
     *("WaitsFor", "Attempt", "Retries", "Host", "Pid", "LastErr"),
 )
-_HISTORY = ("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "Error")
+
+_THREADS = ("#", "Sector", "State", "Stage", "Doing", "For", "Store", "Why")
+_THREADS_WIDE = (
+    *("#", "Sector", "Plan", "State", "Stage", "Doing", "For", "Waits for", "Try", "Retries"),
+    *("Store", "Host", "Pid", "Error"),
+)
+
+
+def workers(expiration_seconds: float, *, wide: bool) -> tables.Table[control.WorkerStatus]:
+    """Return the table of workers; only a wide one has what came after the first releases."""
+    now = time.time()
+
+    def cells(worker: control.WorkerStatus) -> tuple[str, ...]:
+        info, summary = worker.info, worker.info.summary
+        counts = [*map(str, (summary.threads, summary.empty, summary.paused))]
+        if wide:
+            counts += map(str, (summary.running, summary.waiting))
+        ping = units.brief_duration(int(worker.age_seconds)) + (" !" if worker.age_seconds > expiration_seconds else "")
+        since = units.brief_moment(worker.transitions[-1].at, now) if worker.transitions else NOTHING
+        newer = (info.version or NOTHING,) if wide else ()
+        end = (status(worker) or NOTHING, *((since,) if wide else ()))
+        return info.name, info.dest, *newer, *counts, str(summary.errors), ping, *end
+
+    return tables.Table(
+        columns=(
+            *("Worker", "Address", *(("Version",) if wide else ()), "Threads", "Empty", "Paused"),
+            *(("Running", "Waiting") if wide else ()),
+            *("Errors", "Ping", "Status", *(("Since",) if wide else ())),
+        ),
+        cells=cells,
+        plain_columns=WORKERS_WIDE if wide else WORKERS,
+        plain_cells=lambda worker: worker_cells(worker, expiration_seconds, wide=wide),
+    )
 
 
 def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wide: bool) -> tuple[str, ...]:
-    """Return the row of a worker; only a wide one has what came after the first releases."""
+    """Return the row of a worker where output is no terminal."""
     info, summary = worker.info, worker.info.summary
     ping = units.go_duration(worker.age_seconds) + (" (!)" if worker.age_seconds > expiration_seconds else "")
     first = (str(count) for count in (summary.threads, summary.empty, summary.paused))
@@ -54,8 +94,84 @@ def warn_of_shared_names(workers: Iterable[control.WorkerStatus]) -> None:
             )
 
 
+def show_threads(
+    threads: Sequence[control.ThreadDetail],
+    *,
+    named: bool,
+    wide: bool,
+    full: bool,
+    resume: str,
+) -> None:
+    """Print sealing threads, and what can be done for those that lack parameters.
+
+    They are `named` with their workers', and where several workers have one name, with their addresses. `resume` is the command that has them go on.
+    """
+    now = time.time()
+    dests: dict[str, set[str]] = {}
+    for thread in threads:
+        dests.setdefault(thread.worker, set()).add(thread.dest)
+    named = named or any(len(several) > 1 for several in dests.values())
+
+    def with_name(thread: control.ThreadDetail, inner: tuple[str, ...]) -> tuple[str, ...]:
+        if not named:
+            return inner
+        return thread.worker if len(dests[thread.worker]) == 1 else f"{thread.worker} {thread.dest}", *inner
+
+    def cells(thread: control.ThreadDetail) -> tuple[str, ...]:
+        make = _wide_cells if wide else _cells
+        return with_name(thread, make(thread, now, full=full))
+
+    def plain_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
+        make = wide_thread_cells if wide else thread_cells
+        return with_name(thread, make(thread))
+
+    first = ("Worker",) if named else ()
+    table = tables.Table(
+        columns=(*first, *(_THREADS_WIDE if wide else _THREADS)),
+        cells=cells,
+        plain_columns=(*first, *(THREADS_WIDE if wide else THREADS)),
+        plain_cells=plain_cells,
+    )
+    tables.show(table, threads, full=full)
+    if tables.on_terminal():
+        for line in notes(threads, resume=resume, whole=wide and not full):
+            print(line)
+
+
+def notes(threads: Iterable[control.ThreadDetail], *, resume: str, whole: bool) -> Iterator[str]:
+    """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error."""
+    counts = Counter(thread.info.last_error for thread in threads if thread.info.last_error)
+    lacks: Counter[lacking.Lack] = Counter()
+    for error, count in counts.items():
+        lack = lacking.found(error)
+        if lack is not None:
+            lacks[lack] += count
+        if whole:
+            text = " ".join(error.split())
+            yield from _wrapped(f"{_threads(count)}: {text}")
+    for lack, count in lacks.items():
+        yield f"{_threads(count)}: {lack.text}"
+        yield from (f"  {way} {command}" for way, command in zip(("fetch:  ", "or make:"), lack.remedies, strict=False))
+        yield f"  resume:  {resume} --error {shlex.quote(lack.words)}"
+
+
+def brief_error(text: str | None, *, full: bool = False) -> str:
+    """Return an error as a table shows it: in short where it is long and known, unless it shall be there in `full`."""
+    lack = None if full or not text else lacking.found(text)
+    return lack.text if lack else text or NOTHING
+
+
+def _threads(count: int) -> str:
+    return f"{count} {'thread' if count == 1 else 'threads'}"
+
+
+def _wrapped(text: str) -> list[str]:
+    width = shutil.get_terminal_size().columns
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
-    """Return the row of a thread."""
+    """Return the row of a thread where output is no terminal."""
     info = thread.info
     paused = info.thread_state.state == "Paused"
     elapsed = info.thread_state.elapsed
@@ -106,40 +222,97 @@ def waits_for(thread: control.ThreadDetail) -> str:
     return text
 
 
-def by_worker(
-    header: Sequence[str],
-    cells: Callable[[control.ThreadDetail], tuple[str, ...]],
-    threads: Sequence[control.ThreadDetail],
-) -> None:
-    """Print threads of several workers, if there are any; workers of one name with their addresses."""
-    if threads:
-        dests: dict[str, set[str]] = {}
-        for thread in threads:
-            dests.setdefault(thread.worker, set()).add(thread.dest)
-        rows = [
-            (thread.worker if len(dests[thread.worker]) == 1 else f"{thread.worker} {thread.dest}", *cells(thread))
-            for thread in threads
-        ]
-        common.print_table(("Worker", *header), rows)
+def waits(thread: control.ThreadDetail, now: float) -> str:
+    """Say to a person what a thread waits for, for how long by now, and until when if that is known; may be empty."""
+    waiting, parts = thread.waiting, []
+    if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
+        parts.append("drained")
+    elif waiting is not None:
+        what = "an operator's resume" if waiting.what == "resume" else waiting.what
+        parts += [what, f"for {units.brief_duration(max(0, int(now - waiting.since)))}"]
+        if waiting.until is not None:
+            parts.append(f"until {units.brief_moment(waiting.until, now)}")
+    if thread.pausing:
+        parts.append("then pauses")
+    return ", ".join(parts)
 
 
-def print_history(entries: Iterable[control.HistoryEntry]) -> None:
+def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
+    """Say to a person why a thread does not go on: its error, or else what it waits for."""
+    return brief_error(thread.info.last_error or waits(thread, now), full=full)
+
+
+def lasts(thread: control.ThreadDetail, now: float) -> str:
+    """Say to a person for how long a thread has been doing what it does, by its worker's clock if that is told."""
+    elapsed = thread.info.thread_state.elapsed
+    if elapsed is None and not thread.since:
+        return NOTHING
+    return units.brief_duration(max(0, int(now - thread.since)) if elapsed is None else elapsed)
+
+
+def _cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tuple[str, ...]:
+    info = thread.info
+    return (
+        *(str(info.index), info.job_id or NOTHING, info.job_state or NOTHING, info.job_stage or NOTHING),
+        *(info.thread_state.state, lasts(thread, now), info.location, why(thread, now, full=full)),
+    )
+
+
+def _wide_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tuple[str, ...]:
+    info = thread.info
+    return (
+        *(str(info.index), info.job_id or NOTHING, info.plan, info.job_state or NOTHING, info.job_stage or NOTHING),
+        *(
+            _doing(info) if full else info.thread_state.state,
+            lasts(thread, now),
+            waits(thread, now) or NOTHING,
+            str(thread.attempt),
+            str(thread.retries),
+        ),
+        *(info.location, thread.host or NOTHING, str(thread.pid or NOTHING)),
+        brief_error(info.last_error, full=full),
+    )
+
+
+def _doing(info: fleet.ThreadInfo) -> str:
+    state = info.thread_state
+    return f"{state.state} {state.proc}" if state.proc else state.state
+
+
+def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> None:
     """Print the steps of a sector."""
-    common.print_table(
-        _HISTORY,
-        [
-            (
-                units.moment(entry.at),
-                entry.worker or "-",
-                entry.location or "-",
-                str(entry.attempt),
-                entry.state if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
-                entry.event or "-",
-                "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
-                entry.error or "-",
-            )
-            for entry in entries
-        ],
+    now = time.time()
+    tables.show(
+        tables.Table(
+            columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "Error"),
+            cells=lambda entry: (
+                *(units.brief_moment(entry.at, now), entry.worker or NOTHING, entry.location or NOTHING),
+                *(str(entry.attempt), entry.state, entry.event or NOTHING, took(entry.seconds)),
+                brief_error(entry.error, full=full),
+            ),
+            plain_columns=("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "Error"),
+            plain_cells=_history_cells,
+        ),
+        entries,
+        full=full,
+    )
+
+
+def took(seconds: float | None) -> str:
+    """Say to a person how long something took."""
+    return NOTHING if seconds is None else units.brief_duration(seconds)
+
+
+def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:
+    return (
+        units.moment(entry.at),
+        entry.worker or "-",
+        entry.location or "-",
+        str(entry.attempt),
+        entry.state if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
+        entry.event or "-",
+        "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
+        entry.error or "-",
     )
 
 

@@ -1,11 +1,12 @@
 """`damocles-manager alerts`: what needs a person, who takes care of it, and what is not to be told."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, fleet_views, manager_at
+from damocles.cli import common, fleet_options, fleet_views, manager_at, tables
 from damocles.wire import alerts, codec, units
 
 app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
@@ -18,13 +19,12 @@ Note = Annotated[
 ]
 All = Annotated[bool, fleet_options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
 
-_HEADER = ("ID", "State", "Severity", "Rule", "Subject", "For", "Ack", "Text")
-
 
 @app.command(name="list")
 def list_(
     *,
     all_: All = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
@@ -38,7 +38,7 @@ def list_(
             common.print_json(codec.to_builtins(board))
             return common.OK
         now = time.time()
-        common.print_table(_HEADER, [_cells(alert, now) for alert in board.alerts])
+        tables.show(_table(now), board.alerts, full=full)
         for mute in board.mutes:
             what = f"{mute.rule} {mute.subject}".rstrip()
             note = f": {mute.note}" if mute.note else ""
@@ -113,7 +113,15 @@ def _mute(
     return common.OK
 
 
-def _cells(alert: alerts.Alert, now: float) -> tuple[str, ...]:
+def _table(now: float) -> tables.Table[alerts.Alert]:
+    return tables.Table(
+        columns=("ID", "State", "Severity", "Rule", "Subject", "For", "Ack", "Text"),
+        cells=lambda alert: _cells(alert, now, units.brief_duration),
+        plain_cells=lambda alert: _cells(alert, now, units.human_duration),
+    )
+
+
+def _cells(alert: alerts.Alert, now: float, lasting: Callable[[float], str]) -> tuple[str, ...]:
     end = now if alert.resolved_at is None else alert.resolved_at
     state = alert.state if alert.muted_until is None else f"{alert.state}, muted"
     return (
@@ -122,7 +130,7 @@ def _cells(alert: alerts.Alert, now: float) -> tuple[str, ...]:
         alert.severity,
         alert.rule,
         alert.subject,
-        units.human_duration(max(0.0, end - alert.since)),
+        lasting(max(0, int(end - alert.since))),
         " ".join(part for part in (alert.acknowledged_by, alert.note and f"({alert.note})") if part) or "-",
         alert.text,
     )

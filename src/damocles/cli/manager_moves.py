@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from damocles.cli import common, fleet_calls, fleet_options, manager_at, progress
+from damocles.cli import common, fleet_calls, fleet_options, manager_at, progress, tables
 from damocles.wire import codec, exports
 
 _PAGE = 200
@@ -139,8 +139,7 @@ def _tell(done: exports.Imported, request: exports.Import, *, as_json: bool) -> 
         common.print_json({"dry_run": request.dry_run, "refused": refused, **codec.to_builtins(done)})
     else:
         if done.replaced:
-            rows = [[str(one.sector), one.before, one.after, " ".join(one.changed)] for one in done.replaced]
-            common.print_table(["Sector", "Before", "After", "Changed"], rows)
+            tables.show(_TABLE, done.replaced)
         would = "would be " if request.dry_run else ""
         counts = (f"{would}added", len(done.added)), (f"{would}replaced", len(done.replaced))
         print(", ".join(f"{count} {what}" for what, count in (*counts, ("unchanged", len(done.unchanged)))))
@@ -149,3 +148,9 @@ def _tell(done: exports.Imported, request: exports.Import, *, as_json: bool) -> 
         common.error(f"{here} sectors are here already: without --overwrite nothing would be imported")
         return common.FAILED
     return common.OK
+
+
+_TABLE = tables.Table[exports.Replaced](
+    columns=("Sector", "Before", "After", "Changed"),
+    cells=lambda one: (str(one.sector), one.before, one.after, " ".join(one.changed)),
+)

@@ -4,12 +4,18 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, manager_at
+from damocles.cli import common, fleet_options, manager_at, tables
 from damocles.sealing.states import State
 from damocles.wire import bitfield, codec, control, records, seal
 from damocles.wire.sectors import SectorID
 
 snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
+
+_CANDIDATES = tables.Table[tuple[int, list[int]]](
+    columns=("Deadline", "Count"),
+    cells=lambda one: (str(one[0]), str(len(one[1]))),
+    plain_columns=("deadline", "count"),
+)
 
 Miner = Annotated[int, Parameter(help="Actor id of the miner.")]
 Number = Annotated[int, Parameter(help="Number of the sector.")]
@@ -51,7 +57,7 @@ def candidates(
     if json:
         common.print_json([{"deadline": deadline, "numbers": members} for deadline, members in shown.items()])
     elif shown:
-        common.print_table(["deadline", "count"], [[str(i), str(len(members))] for i, members in shown.items()])
+        tables.show(_CANDIDATES, shown.items())
     else:
         print("no candidates available")
     return common.OK
@@ -148,20 +154,27 @@ def unseal(
     return common.OK
 
 
-def unseal_tasks(*, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+def unseal_tasks(
+    *, full: fleet_options.Full = False, json: fleet_options.AsJson = False, at: manager_at.At = manager_at.USUAL
+) -> int:
     """List the pieces that were asked for, and how far each is."""
     with at.call() as found:
         tasks = found.call("Damocles.UnsealTasks", returns=list[seal.SectorUnsealInfo])
     if json:
         common.print_json([codec.to_builtins(task) for task in tasks])
         return common.OK
-    rows = [[str(t.sector.id), t.piece_cid, str(t.offset_bytes), str(t.size_bytes), t.state, *_ends(t)] for t in tasks]
-    common.print_table(["Sector", "Piece", "Offset", "Size", "State", "Dest", "Error"], rows)
+    tables.show(_UNSEALS, tasks, full=full)
     return common.OK
 
 
-def _ends(task: seal.SectorUnsealInfo) -> tuple[str, str]:
-    return " ".join(task.dest or ()), task.error or "-"
+def _unseal_cells(task: seal.SectorUnsealInfo) -> tuple[str, ...]:
+    return (
+        *(str(task.sector.id), task.piece_cid, str(task.offset_bytes), str(task.size_bytes), task.state),
+        *(" ".join(task.dest or ()), task.error or "-"),
+    )
+
+
+_UNSEALS = tables.Table(columns=("Sector", "Piece", "Offset", "Size", "State", "Dest", "Error"), cells=_unseal_cells)
 
 
 def _span(record: records.SectorState, piece: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cyclopts import App
 
-from damocles.cli import common, fleet_calls, fleet_options, manager_at
+from damocles.cli import common, fleet_calls, fleet_options, fleet_views, manager_at, tables
 from damocles.wire import records, seal
 
 app = App(name="sectors", help="What the manager knows of its sectors.")
@@ -38,6 +38,7 @@ class _Row:
 @app.command(name="list")
 def list_sectors(
     *,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -50,8 +51,7 @@ def list_sectors(
     if json:
         common.print_json([_as_json(row) for row in rows])
         return common.OK
-    header = ["Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"]
-    common.print_table(header, map(_cells, rows))
+    tables.show(_table(full=full), rows, full=full)
     return common.OK
 
 
@@ -95,6 +95,15 @@ def _cells(row: _Row) -> list[str]:
     end = f"aborted: {row.abort_reason}" if row.aborted else "finalized" if row.finalized else ""
     cells = [row.sector, row.state, row.worker, row.location, row.pre_commit, row.proof, end, row.failure]
     return [cell or "-" for cell in cells]
+
+
+def _table(*, full: bool) -> tables.Table[_Row]:
+    return tables.Table(
+        columns=("Sector", "State", "Worker", "Store", "PreCommit", "Proof", "End", "Error"),
+        cells=lambda row: [*_cells(row)[:-1], fleet_views.brief_error(row.failure, full=full)],
+        plain_columns=("Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"),
+        plain_cells=_cells,
+    )
 
 
 def _as_json(row: _Row) -> dict[str, Any]:

@@ -4,19 +4,24 @@ Tables and texts are the original's.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, manager_at
+from damocles.cli import common, fleet_options, manager_at, tables
 from damocles.wire import codec, units, wdpost
 
 app = App(name="wdpost", version_flags=[])  # its help is in `cli.manager_worker`
 
-_HEADER = (
+_PLAIN_COLUMNS = (
     "JobID MinerID DDL Partitions Sectors Worker State Try CreateAt Elapsed Heartbeat Error",
     "JobID Prefix Miner DDL Partitions Sectors Worker State Try CreateAt StartedAt HeartbeatAt FinishedAt UpdatedAt Error",
+)
+
+_COLUMNS = (
+    "Job Miner Deadline Partitions Sectors Worker State Try Created Elapsed Heartbeat Error",
+    "Job Queue Miner Deadline Partitions Sectors Worker State Try Created Started Heartbeat Finished Updated Error",
 )
 
 Id = Annotated[str, Parameter(name="JOB", help="Ids of jobs, as in the list.")]
@@ -27,6 +32,7 @@ def list_(
     *,
     everything: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,
     detail: Annotated[bool, Parameter(name="--detail", help="Show all times.")] = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -38,9 +44,7 @@ def list_(
     if json:
         common.print_json([{**codec.to_builtins(job), "DisplayState": _state(job)} for job in shown])
         return common.OK
-    cells = _detail_cells if detail else _cells
-    now = time.time()
-    common.print_table(_HEADER[detail].split(), [cells(job, listed.max_tries, now) for job in shown])
+    tables.show(_table(listed.max_tries, time.time(), detail=detail), shown, full=full)
     return common.OK
 
 
@@ -123,21 +127,37 @@ def _state(job: wdpost.Brief) -> str:
             return f"Faults({job.faults})" if job.faults else "Succeed"
 
 
-def _cells(job: wdpost.Brief, max_tries: int, now: float) -> list[str]:
+def _table(max_tries: int, now: float, *, detail: bool) -> tables.Table[wdpost.Brief]:
+    def plain_cells(job: wdpost.Brief) -> list[str]:
+        return _detail_cells(job, max_tries) if detail else _cells(job, max_tries, now, units.go_duration)
+
+    def cells(job: wdpost.Brief) -> list[str]:
+        found = _detail_cells(job, max_tries) if detail else _cells(job, max_tries, now, units.brief_duration)
+        return [cell or "-" for cell in found]
+
+    return tables.Table(
+        columns=_COLUMNS[detail].split(),
+        cells=cells,
+        plain_columns=_PLAIN_COLUMNS[detail].split(),
+        plain_cells=plain_cells,
+    )
+
+
+def _cells(job: wdpost.Brief, max_tries: int, now: float, lasting: Callable[[float], str]) -> list[str]:
     is_running = job.state is wdpost.State.RUNNING
     elapsed = "-"
     if is_running:
-        elapsed = units.go_duration(max(0, int(now) - job.started_at))
+        elapsed = lasting(max(0, int(now) - job.started_at))
     elif job.started_at and job.finished_at:
-        elapsed = f"{units.go_duration(job.finished_at - job.started_at)}(done)"
-    heartbeat = units.go_duration(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
+        elapsed = f"{lasting(job.finished_at - job.started_at)}(done)"
+    heartbeat = lasting(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
     return [
         *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
         *(_state(job), _tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, _error(job)),
     ]
 
 
-def _detail_cells(job: wdpost.Brief, max_tries: int, _: float) -> list[str]:
+def _detail_cells(job: wdpost.Brief, max_tries: int) -> list[str]:
     times = (job.created_at, job.started_at, job.heartbeat_at, job.finished_at, job.updated_at)
     return [
         *(job.id, job.state.value, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors)),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager_at
+from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager_at, tables
 from damocles.sealing import selection
 from damocles.wire import codec, control, fleet
 
@@ -23,6 +23,7 @@ Workers = Annotated[
     tuple[str, ...],
     fleet_options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable."),
 ]
+_RESUME = "damocles-manager util worker resume"
 State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
 
 
@@ -31,6 +32,7 @@ def list_(
     *,
     expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = "10m",
     wide: Wide = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
@@ -44,8 +46,7 @@ def list_(
         if json:
             common.print_json(codec.to_builtins(workers))
             return common.OK
-        rows = [fleet_views.worker_cells(worker, expiration_seconds, wide=wide) for worker in workers]
-        common.print_table(fleet_views.WORKERS_WIDE if wide else fleet_views.WORKERS, rows)
+        tables.show(fleet_views.workers(expiration_seconds, wide=wide), workers, full=full)
         fleet_views.warn_of_shared_names(workers)
         return common.OK
 
@@ -60,6 +61,7 @@ def info(
     which: fleet_options.Which = fleet_options.NONE,
     workers: Workers = (),
     wide: Wide = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
@@ -75,14 +77,10 @@ def info(
             told = found.call("Damocles.FleetThreads", [chosen, found.worker_seconds], returns=control.FleetThreads)
         if one and told.silent:
             raise common.WorkerUnreachable(f"{told.silent[0].worker}: {told.silent[0].reason}")
-        header = fleet_views.THREADS_WIDE if wide else fleet_views.THREADS
-        cells = fleet_views.wide_thread_cells if wide else fleet_views.thread_cells
         if json:
             common.print_json(codec.to_builtins(told))
-        elif one and told.threads and len({thread.dest for thread in told.threads}) == 1:
-            common.print_table(header, map(cells, told.threads))
-        else:
-            fleet_views.by_worker(header, cells, told.threads)
+        elif told.threads:
+            fleet_views.show_threads(told.threads, named=not one, wide=wide, full=full, resume=_RESUME)
         for silence in told.silent:
             common.error(f"{silence.worker}: {silence.reason}")
         return common.FAILED if told.silent else common.OK
@@ -230,6 +228,7 @@ def history(
     sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
     /,
     *,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -240,7 +239,7 @@ def history(
     if json:
         common.print_json(codec.to_builtins(told))
     elif told.entries:
-        fleet_views.print_history(told.entries)
+        fleet_views.print_history(told.entries, full=full)
     for silence in told.silent:
         common.warning(f"{silence.worker}: {silence.reason}")
     if not told.entries:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from damocles.cli import common
+from damocles.cli import common, fleet_options, tables
 from damocles.parameters import catalog, inspection
 from damocles.wire import sectors, units
 
@@ -32,22 +32,22 @@ Kinds = Annotated[
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
-_HEADER = ("Size", "For", "Status", "Bytes", "File")
-
 
 @app.command(name="list")
-def list_(*, sector_size: AnySizes = None, for_: Kinds = None, json: AsJson = False) -> int:
+def list_(
+    *, sector_size: AnySizes = None, for_: Kinds = None, full: fleet_options.Full = False, json: AsJson = False
+) -> int:
     """List the files that sector sizes need, and which are here, without reading them.
 
     Exit code 1 if one is missing for a size that was asked for.
     """
     sizes = sector_size or [size.label for size in sectors.SectorSize]
-    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), as_json=json)
+    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), full=full, as_json=json)
     return code if sector_size else common.OK
 
 
 @app.command
-def check(*, sector_size: Sizes, for_: Kinds = None, json: AsJson = False) -> int:
+def check(*, sector_size: Sizes, for_: Kinds = None, full: fleet_options.Full = False, json: AsJson = False) -> int:
     """Read the files and compare their digests; exit code 1 if one is missing or damaged."""
     from damocles.cli import progress
 
@@ -66,7 +66,7 @@ def check(*, sector_size: Sizes, for_: Kinds = None, json: AsJson = False) -> in
         for report in inspection.check(sets, folder, read):
             watcher.end(report.name)
             reports.append(report)
-    return _print(reports, as_json=json)
+    return _print(reports, full=full, as_json=json)
 
 
 @app.command
@@ -140,6 +140,7 @@ def parents(
     verify: Annotated[
         bool, Parameter(help="Read them as a whole; what is cut or damaged is removed, and the next PC1 makes it anew.")
     ] = False,
+    full: fleet_options.Full = False,
     json: AsJson = False,
 ) -> int:
     """List the parent caches, which PC1 makes and reads; exit code 1 if one is cut or damaged.
@@ -151,7 +152,7 @@ def parents(
     from damocles.cli import worker_parents
 
     sizes = _sizes(sector_size) if sector_size else list(sectors.SectorSize)
-    return worker_parents.report(sizes, verify=verify, as_json=json)
+    return worker_parents.report(sizes, verify=verify, full=full, as_json=json)
 
 
 def _sizes(sizes: Iterable[str]) -> list[sectors.SectorSize]:
@@ -191,12 +192,12 @@ def _finish(sets: list[catalog.FileSet], folder: Path, failures: list[str], *, a
     return common.FAILED if failures else common.OK
 
 
-def _print(reports: list[inspection.Report], *, as_json: bool) -> int:
+def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> int:
     usable = all(report.usable for report in reports)
     if as_json:
         common.print_json({"ok": usable, "folder": str(catalog.folder()), "files": [_as_dict(r) for r in reports]})
         return common.OK if usable else common.FAILED
-    common.print_table(_HEADER, map(_row, reports))
+    tables.show(_TABLE, reports, full=full)
     for report in reports:
         if report.detail:
             common.error(f"{report.path}: {report.detail}")
@@ -217,3 +218,6 @@ def _row(report: inspection.Report) -> tuple[str, ...]:
 def _as_dict(report: inspection.Report) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(report)
     return fields
+
+
+_TABLE = tables.Table(columns=("Size", "For", "Status", "Bytes", "File"), cells=_row)

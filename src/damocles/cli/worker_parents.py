@@ -3,12 +3,10 @@
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 
-from damocles.cli import common, progress
+from damocles.cli import common, progress, tables
 from damocles.parameters.watching import Watcher
 from damocles.stages import parents, settings
 from damocles.wire import sectors, units
-
-_HEADER = ("Proof", "Status", "Bytes", "File")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +20,13 @@ class _Report:
     problem: str | None = None
 
 
-def report(sizes: Collection[sectors.SectorSize], *, verify: bool, as_json: bool) -> int:
+_TABLE = tables.Table[_Report](
+    columns=("Proof", "Status", "Bytes", "File"),
+    cells=lambda one: (one.proof, one.status, units.human_size(one.bytes), one.file),
+)
+
+
+def report(sizes: Collection[sectors.SectorSize], *, verify: bool, full: bool, as_json: bool) -> int:
     """Print the caches that are here; those that are of no use are removed if they are to be verified."""
     folder = settings.parent_cache()
     proofs = [proof for proof in map(sectors.SealProof, range(20)) if proof.size in sizes]
@@ -32,7 +36,7 @@ def report(sizes: Collection[sectors.SectorSize], *, verify: bool, as_json: bool
     if as_json:
         common.print_json({"ok": is_well, "folder": str(folder), "caches": [asdict(one) for one in reports]})
     elif reports:
-        common.print_table(_HEADER, ((one.proof, one.status, units.human_size(one.bytes), one.file) for one in reports))
+        tables.show(_TABLE, reports, full=full)
         for one in reports:
             if one.problem:
                 common.error(f"{folder}/{one.file}: {one.problem}; the next PC1 makes it anew")

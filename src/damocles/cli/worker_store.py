@@ -1,12 +1,13 @@
 """`damocles-worker store`: make stores, show what happened in one."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common
+from damocles.cli import common, fleet_options, fleet_views, tables
 from damocles.sealing import planner, sectors
 from damocles.stores import exports, journal, layout, persist, sealing
 from damocles.wire import units
@@ -30,8 +31,6 @@ Which = Annotated[
 
 STDOUT = common.STANDARD
 
-_HEADER = ("Time", "Sector", "Attempt", "State", "Event", "Duration", "Error")
-
 
 @app.command
 def sealing_init(*, loc: Locations, json: AsJson = False) -> int:
@@ -46,7 +45,7 @@ def file_init(*, loc: Locations, json: AsJson = False) -> int:
 
 
 @app.command
-def show(location: Path, /, *, json: AsJson = False) -> int:
+def show(location: Path, /, *, full: fleet_options.Full = False, json: AsJson = False) -> int:
     """Show the whole history of a sealing store, oldest first; its worker may be running."""
     try:
         entries = list(journal.read(location))
@@ -55,7 +54,7 @@ def show(location: Path, /, *, json: AsJson = False) -> int:
     if json:
         common.print_json([entry.as_dict() for entry in entries])
     else:
-        common.print_table(_HEADER, map(_row, entries))
+        tables.show(_table(full=full), entries, full=full)
     return common.OK
 
 
@@ -165,4 +164,17 @@ def _row(entry: journal.Entry) -> tuple[str, ...]:
         entry.event,
         "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
         entry.failure or "-",
+    )
+
+
+def _table(*, full: bool) -> tables.Table[journal.Entry]:
+    now = time.time()
+    return tables.Table(
+        columns=("Time", "Sector", "Try", "State", "Event", "Took", "Error"),
+        cells=lambda entry: (
+            *(units.brief_moment(entry.at, now), entry.sector or "-", str(entry.attempt), entry.state, entry.event),
+            *(fleet_views.took(entry.seconds), fleet_views.brief_error(entry.failure, full=full)),
+        ),
+        plain_columns=("Time", "Sector", "Attempt", "State", "Event", "Duration", "Error"),
+        plain_cells=_row,
     )

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_acts, fleet_calls, fleet_options, fleet_views, worker_at
+from damocles.cli import common, fleet_acts, fleet_calls, fleet_options, fleet_views, tables, worker_at
 from damocles.rpc import sync
 from damocles.sealing import operations, selection
 from damocles.wire import codec, control, fleet, units
@@ -40,8 +40,7 @@ State = Annotated[
     Parameter(name=["--state", "-s", "--to"], help="The state to go on from; without it, the present one."),
 ]
 
-# The columns of damocles v0.13, so that scripts that read them go on working.
-_HEADER = ("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadState", "LastErr")
+_RESUME = "damocles-worker worker resume"
 
 
 @app.command(name="list")
@@ -52,25 +51,28 @@ def list_(
     why: Annotated[
         bool, fleet_options.Flag(name="--why", help="Print what threads wait for, and their processes.")
     ] = False,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     watch: fleet_options.Watch = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """List sealing threads: where they work, at what, whether they are paused, and the last error."""
+    """List sealing threads: where they work, at what, whether they are paused, and the last error.
+
+    On a terminal it is a table that fits; elsewhere the lines of the original, or with `--wide` its columns.
+    """
 
     def show() -> int:
         with at.call() as worker:
-            threads = _threads(worker, which, details=why or json)
-        infos = [thread.info for thread in threads]
+            threads = _threads(worker, which, details=why or json or tables.on_terminal())
         if json:
             common.print_json([_flat(thread) for thread in threads])
-        elif why:
-            common.print_table(fleet_views.THREADS_WIDE, map(fleet_views.wide_thread_cells, threads))
+        elif tables.on_terminal() or why:
+            fleet_views.show_threads(threads, named=False, wide=wide or why, full=full, resume=_RESUME)
         elif wide:
-            common.print_table(_HEADER, map(_columns, infos))
+            tables.show(_V013, threads)
         else:
-            for info in infos:
-                common.say(_line(info))
+            for thread in threads:
+                common.say(_line(thread.info))
         return common.OK
 
     return fleet_views.again(show, watch=watch)
@@ -163,7 +165,8 @@ def _line(thread: fleet.ThreadInfo) -> str:
     )
 
 
-def _columns(thread: fleet.ThreadInfo) -> tuple[str, ...]:
+def _columns(detail: control.ThreadDetail) -> tuple[str, ...]:
+    thread = detail.info
     state = thread.thread_state
     doing = state.state if state.elapsed is None else f"{state.state}({units.human_duration(state.elapsed)})"
     if state.state == "Running":
@@ -195,3 +198,8 @@ def _escaped(text: str) -> str:
 
 
 _ESCAPES = {'"': '\\"', "'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
+
+# The columns of damocles v0.13, so that scripts that read them go on working.
+_V013 = tables.Table(
+    columns=("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadState", "LastErr"), cells=_columns
+)

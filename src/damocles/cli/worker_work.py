@@ -62,6 +62,7 @@ def history(
     sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
     /,
     *,
+    full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
@@ -72,7 +73,7 @@ def history(
     if json:
         common.print_json(codec.to_builtins(entries))
     elif entries:
-        fleet_views.print_history(entries)
+        fleet_views.print_history(entries, full=full)
     if not entries:
         raise common.NothingSelected(f"{name} was never on this worker")
     return common.OK

@@ -109,6 +109,11 @@ def missing(sizes: Iterable[sectors.SectorSize], kinds: Collection[Kind], folder
     return found
 
 
+def identified(name: str) -> FileSet | None:
+    """Return the set that the proofs library calls `name` in its errors: the files' name without its version."""
+    return next((found for found in _published().values() if found.identifier.partition("-")[2] == name), None)
+
+
 def _has_content(path: Path) -> bool:
     try:
         return path.stat().st_size > 0

@@ -59,9 +59,13 @@ def _words(kinds: Iterable[Kind]) -> str:
     return " and ".join(kind.words for kind in kinds)
 
 
-def _remedy(size: sectors.SectorSize, kinds: list[Kind]) -> str:
+def remedies(size: sectors.SectorSize, kinds: Iterable[Kind]) -> list[str]:
+    """Return the commands for the worker's machine: to fetch parameters and, for a test network, to make them."""
     what = f"--sector-size {size.label} --for {','.join(kinds)}"
-    remedy = f"fetch them: damocles-worker params fetch {what}"
-    if size < sectors.SectorSize.GIB32:
-        remedy += f", or make a set for a test network: damocles-worker params generate {what}"
-    return remedy
+    fetch, generate = f"damocles-worker params fetch {what}", f"damocles-worker params generate {what}"
+    return [fetch, generate] if size < sectors.SectorSize.GIB32 else [fetch]
+
+
+def _remedy(size: sectors.SectorSize, kinds: list[Kind]) -> str:
+    ways = ("fetch them", "or make a set for a test network")
+    return ", ".join(f"{way}: {command}" for way, command in zip(ways, remedies(size, kinds), strict=False))

@@ -20,10 +20,12 @@ _UNIT_SECONDS = {
     "y": 31557600, "year": 31557600, "years": 31557600,
 }  # fmt: skip
 _DURATION_PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Zµ]+)\s*")
+_BRIEF_UNITS = (("y", 31557600), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _PRINTED_UNITS = (("year", 31557600), ("month", 2630016), ("day", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 LONGEST_SECONDS = 100 * _UNIT_SECONDS["years"]  # that anybody may ask for
 _ENDLESS_SECONDS = 1e15
+_HALF_YEAR_SECONDS = 182 * 86400
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)b?\s*", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -60,6 +62,22 @@ def human_duration(seconds: float) -> str:
             plural = "s" if len(name) > 1 and count > 1 else ""
             parts.append(f"{count}{name}{plural}")
     return " ".join(parts) or "0s"
+
+
+def brief_duration(seconds: float) -> str:
+    """Write a duration for people, with its two largest units: `41ms`, `42s`, `1m18s`, `2h5m`, `3d4h`; `∞` as above."""
+    if not seconds < _ENDLESS_SECONDS:
+        return "∞"
+    if seconds < 1:
+        return f"{milliseconds}ms" if (milliseconds := int(seconds * 1000)) > 0 else "0s"
+    rest, parts = int(seconds), []
+    for name, unit_seconds in _BRIEF_UNITS:
+        count, rest = divmod(rest, unit_seconds)
+        if count:
+            parts.append(f"{count}{name}")
+        if len(parts) == 2 or (parts and not count):
+            break
+    return "".join(parts)
 
 
 def go_duration(seconds: float) -> str:
@@ -99,6 +117,12 @@ def moment(at: float) -> str:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"@{at:g}"
+
+
+def brief_moment(at: float, now: float) -> str:
+    """Write a unix time as UTC for people, without the year where it goes without saying: `11-28 17:03:55Z`."""
+    text = moment(at)
+    return text[5:].replace("T", " ") if abs(now - at) < _HALF_YEAR_SECONDS and not text.startswith("@") else text
 
 
 def parse_size(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.cli import common, fleet_views
+from damocles.cli import fleet_views
 from damocles.sealing import operations
 from damocles.wire import codec, fleet
 
@@ -66,5 +66,5 @@ def test_an_original_worker_is_shown_in_the_columns_of_the_manual(capsys):
     dialogue.send([operations.Refused("Method not found", operations.METHOD_NOT_FOUND)])
     with pytest.raises(StopIteration) as end:
         dialogue.send([codec.from_builtins(EXCHANGES["WorkerList"][1]["result"], list[fleet.ThreadInfo])])
-    common.print_table(fleet_views.THREADS, map(fleet_views.thread_cells, end.value.value))
+    fleet_views.show_threads(end.value.value, named=False, wide=False, full=False, resume="")
     assert RECORDED.with_name("info.txt").read_text() == capsys.readouterr().out

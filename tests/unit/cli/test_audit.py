@@ -85,3 +85,12 @@ def test_failures_are_picked_out(listed):
 def test_the_newest_may_come_first(listed):
     """`--newest-first` turns the list round."""
     assert ["AuthRevoke", "WorkerDrain"] == [row[3] for row in listed(DRAIN, FAILED, options=("--newest-first",))]
+
+
+def test_entries_are_found_by_the_commands_words(listed):
+    """`--what` takes the word of a command as well as a method's name: resume, undrain, AuthRevoke."""
+    whats = [
+        [line[3] for line in listed(SOME, DRAIN, FAILED, options=("--what", word))] for word in ("resume", "undrain")
+    ]
+    assert [["FleetAct"], ["WorkerDrain"]] == whats
+    assert ["AuthRevoke"] == [line[3] for line in listed(SOME, DRAIN, FAILED, options=("--what", "authrevoke"))]

@@ -1,17 +1,21 @@
-"""Tables of all commands: what they leave out on a terminal, and that they leave nothing out elsewhere."""
+"""Tables of all commands: one line a row on a terminal, and that they leave nothing out elsewhere."""
 
+import importlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from damocles.cli import common
+from damocles import terminal
+from damocles.cli import fleet_top, fleet_views, tables
 
-HEADER = ("ID", "Since", "Location", "Text")
-LONG = "proof parameters of 2KiB are missing on this worker: fetch them, or make a set for a test network"
+COLUMNS = ("Sector", "State", "Doing", "Store", "Why")
+LONG = "no answer from the manager at http://10.0.0.1:1789/ for 1m18s, and it is tried again until it comes"
+STORE = "/srv/damocles/some/long/folder/store"
 ROWS = [
-    ("s-t010000-1", "2026-11-27T23:39:31Z", "/srv/damocles/some/long/folder/store1", LONG),
-    ("s-t010000-12", "2026-11-27T23:39:32Z", "/srv/damocles/some/long/folder/store2", "-"),
+    ("s-t010000-1", "PersistanceSubmitted", "Paused", f"{STORE}1", LONG),
+    ("s-t010000-12", "PC1Done", "Running", f"{STORE}2", "-"),
 ]
 
 
@@ -19,53 +23,110 @@ ROWS = [
 def shown(capsys, monkeypatch):
     """Return what prints a table on a terminal of some columns, or elsewhere, and gives its lines."""
 
-    def shown(columns: int | None, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-        if columns is not None:
+    def shown(width: int | None, rows=ROWS, columns=COLUMNS, *, colour: bool = False, full: bool = False) -> list[str]:
+        if width is not None:
             monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-            monkeypatch.setitem(os.environ, "COLUMNS", str(columns))
+            monkeypatch.setitem(os.environ, "COLUMNS", str(width))
+        if not colour:
             monkeypatch.setitem(os.environ, "NO_COLOR", "1")
-        common.print_table(header, rows)
-        return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        tables.show(tables.Table[tuple[str, ...]](columns=columns, cells=lambda row: row), rows, full=full)
+        printed: str = capsys.readouterr().out
+        return printed.splitlines()
 
     return shown
 
 
 def test_elsewhere_every_row_is_a_line(shown):
-    """Without a terminal nothing is cut or wrapped; only a line break within a cell is written out."""
-    header, first, second = shown(None, HEADER, [(*ROWS[0][:3], f"a\n{LONG}"), ROWS[1]])
-    assert "ID            Since                 Location                               Text" == header
-    assert [*ROWS[0][:3], f"a\\n{LONG}"] == first.split(maxsplit=3)
+    """Without a terminal nothing is cut; only a line break within a cell is written out."""
+    header, first, second = shown(None, [(*ROWS[0][:4], f"a\n{LONG}"), ROWS[1]])
+    assert f"Sector        State                 Doing    {'Store'.ljust(len(STORE) + 1)}  Why" == header
+    assert [*ROWS[0][:4], f"a\\n{LONG}"] == first.split(maxsplit=4)
     assert [*ROWS[1]] == second.split()
 
 
-def test_the_last_column_wraps_before_anything_is_cut(shown):
-    """If there is room for the other columns, they are whole, and the last one takes the rest of the width."""
-    lines = shown(120, HEADER, ROWS)
-    assert 120 >= max(map(len, lines))
-    column = lines[0].index("Text")
-    assert [*ROWS[0][:3]] == lines[1][:column].split()
-    assert LONG == " ".join(line[column:] for line in lines[1:-1])
-    assert [*ROWS[1]] == lines[-1].split()
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200, 250])
+def test_a_row_is_one_line_that_fits(shown, width):
+    """On a terminal of any usual width each row is one line, ids are whole and the header is as it is."""
+    lines = shown(width)
+    assert max(map(len, lines)) <= width
+    assert ["s-t010000-1", "s-t010000-12"] == [line.split()[0] for line in lines[1:3]]
+    left_out = lines[3].removeprefix("not shown: ").split(" (")[0].split(", ") if len(lines) > 3 else []
+    assert [name for name in COLUMNS if name not in left_out] == lines[0].split()
 
 
-def test_only_the_middle_of_paths_is_left_out(shown):
-    """On a narrow terminal ids and times stay whole, and so do the ends of paths, in which they differ."""
-    lines = shown(80, HEADER, ROWS)
-    assert 80 >= max(map(len, lines))
-    column = lines[0].index("Text")
-    assert [*ROWS[0][:2], "/srv/…der/store1"] == lines[1][:column].split()
-    assert [*ROWS[1][:2], "/srv/…der/store2", "-"] == lines[-1].split()
-    assert LONG == " ".join(line[column:] for line in lines[1:-1])
+def test_what_is_cut_first(shown):
+    """Paths give way before reasons, in their middle; a reason that is too long ends with …."""
+    (_, first, _) = shown(120)
+    assert [*ROWS[0][:3], "/srv/damo…/long/folder/store1"] == first.split()[:4]
+    assert first.endswith("…")
+    assert LONG.startswith(first.split(maxsplit=4)[4].removesuffix("…"))
+    assert 120 == len(first)
 
 
-def test_cells_of_several_words_wrap(shown):
-    """A column other than the last that gives way wraps between words."""
-    rows = [("one two three four five six", "x" * 6)]
-    assert ["A           B", f"one two     {'x' * 6}", "three four", "five six"] == shown(18, ("A", "B"), rows)
+def test_what_is_left_out_is_named(shown):
+    """If cutting is not enough, columns that others can spare are left out, with a line that says so."""
+    assert "not shown: Store (--full, or a wider terminal)" == shown(58)[-1]
 
 
-def test_what_cannot_fit_is_left_to_the_terminal(shown):
-    """If ids and times alone are too wide, each row is one line with all of its words."""
-    lines = shown(40, HEADER, ROWS)
-    assert 1 + len(ROWS) == len(lines)
-    assert [*ROWS[0][:2], "/srv/…der/store1", LONG] == lines[1].split(maxsplit=3)
+def test_full_cuts_nothing(shown):
+    """With `--full` all cells are whole, whatever the width."""
+    _, first, second = shown(60, full=True)
+    assert [*ROWS[0]] == first.split(maxsplit=4)
+    assert [*ROWS[1]] == second.split()
+
+
+def test_no_terminal_is_too_narrow(shown):
+    """Where even the ids do not fit, lines are cut at the edge."""
+    lines = shown(10)
+    assert 10 == max(map(len, lines))
+    assert 4 == len(lines)
+
+
+def test_wide_characters_take_two_columns(shown):
+    """Names in Chinese neither push the columns after them to the right nor a line over the edge."""
+    rows = [("封装机一号", "0", "磁盘已满" * 20), ("gpu", "1", "-")]
+    lines = shown(80, rows, ("Worker", "#", "Why"))
+    assert all(terminal.width(line) <= 80 for line in lines)
+    assert [12, 12, 12] == [
+        terminal.width(line[: line.index(mark)]) for line, mark in zip(lines, ("#", "0 ", "1 "), strict=True)
+    ]
+    assert lines[1].endswith("…")
+
+
+def test_states_are_coloured(shown, monkeypatch):
+    """A paused thread is red and a running one green, on a terminal that has colours; the width does not change."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    header, first, second = shown(120, colour=True)
+    assert "\x1b[31mPaused \x1b[0m" in first
+    assert "\x1b[32mRunning\x1b[0m" in second
+    assert header.startswith("\x1b[1m")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in "".join(shown(120, colour=True))
+
+
+def test_words_of_others_stay_in_their_cell(shown):
+    """Line breaks, tabs and escape sequences in a cell neither break the line nor reach the terminal."""
+    rows = [("s-t010000-1", "PC1Done", "Idle", "/store", "a\n\tb\x1b[31mc")]
+    assert 2 == len(shown(120, rows))
+    assert shown(120, rows)[1].endswith(r"a b\x1b[31mc")
+
+
+def every_table() -> Iterator[Sequence[str]]:
+    """Yield the columns of every table that a command shows on a terminal."""
+    names = ("audit", "auth", "manager_moves", "manager_plans", "manager_sectors", "worker_params", "worker_store")
+    for name in names:
+        module = importlib.import_module(f"damocles.cli.{name}")
+        yield from (found.columns for found in vars(module).values() if isinstance(found, tables.Table))
+    yield from (fleet_views.workers(600, wide=wide).columns for wide in (False, True))
+    yield from (fleet_views._THREADS, fleet_views._THREADS_WIDE, fleet_top._WORKERS, fleet_top._THREADS)
+    wdpost = importlib.import_module("damocles.cli.manager_wdpost")
+    yield from (wdpost._table(2, 0.0, detail=detail).columns for detail in (False, True))
+    yield importlib.import_module("damocles.cli.manager_alerts")._table(0.0).columns
+
+
+def test_every_column_says_how_it_gives_way():
+    """One thing has one name in all tables, by which it is known how it is cut."""
+    names = {name for columns in every_table() for name in columns}
+    assert len(names) > 40
+    assert set() == names - tables.COLUMNS.keys()

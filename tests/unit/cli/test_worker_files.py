@@ -258,24 +258,27 @@ def test_generator_makes_tree_d_of_an_empty_sector(run, tmp_path):
 
 
 def test_a_table_fits_the_terminal(cache):
-    """On a terminal no line of a table is longer than the terminal is wide, and the names of files wrap."""
-    leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "damocles.cli.worker", "params", "list", "--sector-size", "2KiB"]
-    subprocess.run(
-        command,
-        stdout=follower,
-        stderr=subprocess.DEVNULL,
-        check=False,
-        env={**os.environ, "COLUMNS": "70", "TERM": "dumb"},
-    )
-    os.close(follower)
-    lines = os.read(leader, 100_000).decode().splitlines()
-    os.close(leader)
-    assert 70 >= max(map(len, lines))
-    column = lines[0].index("File")
+    """On a terminal each file is one line that fits, with both ends of its name; with `--full` the name is whole."""
+
+    def printed(*options: str) -> list[str]:
+        leader, follower = pty.openpty()
+        command = [sys.executable, "-m", "damocles.cli.worker", "params", "list", "--sector-size", "2KiB", *options]
+        env = {**os.environ, "COLUMNS": "70", "TERM": "dumb"}
+        subprocess.run(command, stdout=follower, stderr=subprocess.DEVNULL, check=False, env=env)
+        os.close(follower)
+        lines = os.read(leader, 100_000).decode().splitlines()
+        os.close(leader)
+        return lines
+
     wanted = catalog.sets([SectorSize.KIB2], [*catalog.DEFAULT_KINDS])
-    names = "".join(file.name for each in wanted for file in each.files)
-    assert names == "".join(line[column:] for line in lines[1:])
+    names = [file.name for each in wanted for file in each.files]
+    header, *lines = printed()
+    assert 70 >= max(map(len, lines))
+    cut = [line[header.index("File") :].split("…") for line in lines]
+    assert names == [
+        name for name, (start, end) in zip(names, cut, strict=True) if name.startswith(start) and name.endswith(end)
+    ]
+    assert names == [line.split()[-1] for line in printed("--full")[1:]]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

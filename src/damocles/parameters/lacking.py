@@ -1,0 +1,56 @@
+"""Recognize an error that says that parameters are missing, by the proofs library's words, and say it shortly."""
+
+import functools
+import re
+from dataclasses import dataclass
+
+from damocles.parameters import catalog, preflight
+from damocles.parameters.catalog import Kind
+from damocles.wire import sectors
+
+WORDS = "No cached parameters"  # what all these errors have in them, to select threads by
+_PARAMETERS = re.compile(r"No cached parameters found for (?P<name>\S+)")
+_FOR_POST = re.compile(r"No cached parameters found for window PoSts of (?P<size>\w+)")  # `preflight` says so
+_SRS = "No cached srs key found"
+_BRIEF = {Kind.POREP: "C2", Kind.SRS: "aggregation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What is missing; without a kind the library's name for it is not that of a published file."""
+
+    words: str
+    kind: Kind | None = None
+    size: sectors.SectorSize | None = None
+
+    @property
+    def text(self) -> str:
+        """The error in short: `C2 parameters missing (2KiB)`."""
+        kind = "" if self.kind is None else f"{_BRIEF.get(self.kind, self.kind.words)} "
+        size = "" if self.size is None else f" ({self.size.label})"
+        return f"{kind}parameters missing{size}"
+
+    @property
+    def remedies(self) -> list[str]:
+        """The commands that help, as `preflight.remedies`."""
+        if self.kind is None:
+            return []
+        # The file for aggregation is one for all sizes, so that any will do.
+        return preflight.remedies(self.size or sectors.SectorSize.GIB32, [self.kind])
+
+
+@functools.lru_cache(maxsize=1024)
+def found(error: str) -> Lack | None:
+    """Return what an error says is missing, `None` if it is about something else."""
+    if _SRS in error:
+        return Lack(_SRS, Kind.SRS)
+    if post := _FOR_POST.search(error):
+        size = next((size for size in sectors.SectorSize if size.label == post["size"]), None)
+        return Lack(WORDS, Kind.WDPOST if size else None, size)
+    match = _PARAMETERS.search(error)
+    if match is None:
+        return Lack(WORDS) if WORDS in error else None
+    published = catalog.identified(match["name"])
+    if published is None:
+        return Lack(WORDS)
+    return Lack(WORDS, published.kind, sectors.SectorSize(published.sector_size))
