@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from damocles.rpc import sync, tokens
 from damocles.testing import farm
-from damocles.wire import fleet
+from damocles.wire import codec, fleet
 
 RECORDED = Path(__file__).parents[1] / "golden" / "fleet" / "recorded.txt"
 
@@ -42,6 +43,10 @@ class FakeOriginal:
         request = json.loads(block[1][2:])
         return block[0], json.dumps([request["method"], request["params"]]), block[2]
 
+    def record(self, method: str, params: list[Any], result: Any) -> None:
+        """Give this answer from now on."""
+        self._answers[json.dumps([method, params])] = {"result": result}
+
     def answer(self, body: bytes) -> bytes:
         """Answer as recorded."""
         request = json.loads(body)
@@ -62,9 +67,13 @@ def original_worker() -> Iterator[FakeOriginal]:
 
 
 @contextlib.contextmanager
-def original_manager() -> Iterator[int]:
-    """Run a fake original manager; yield its port."""
-    with _serving(FakeOriginal().answer) as dest:
+def original_manager(workers: Sequence[tuple[str, str]] = ()) -> Iterator[int]:
+    """Run a fake original manager with workers by name and address, or the one of the recording; yield its port."""
+    fake = FakeOriginal()
+    if workers:
+        pings = [fleet.PingInfo(fleet.WorkerInfo(name, dest), int(time.time()) - 7) for name, dest in workers]
+        fake.record("Venus.WorkerPingInfoList", [], codec.to_builtins(pings))
+    with _serving(fake.answer) as dest:
         yield int(dest.rpartition(":")[2])
 
 

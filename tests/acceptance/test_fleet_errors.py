@@ -7,6 +7,7 @@ import time
 import pytest
 
 from damocles.cli import manager as manager_cli
+from damocles.cli import worker as worker_cli
 from damocles.testing.farm import Farm, cli, free_port, wait_until
 from damocles.wire import control
 
@@ -238,11 +239,93 @@ def test_top_and_remove_have_json(util, farm):
 
 
 def test_an_original_manager_is_asked_for_what_it_has(util):
-    """The original's manager lists its workers; for the rest it is said where to turn."""
+    """The original's manager lists its workers; what it does not have is said by name."""
     with fleet_peers.original_manager() as port:
         code, out, err = util("list", port=port)
-        refused = util("info", "worker-1", port=port)
+        refused = manager_cli.main(["alerts", "list", "--listen", f"127.0.0.1:{port}"])
     assert (0, "") == (code, err)
     assert re.fullmatch(r"worker-1  127\.0\.0\.1:17890  3        1      1       1       \S+ \(!\)", out.splitlines()[1])
-    assert (1, "") == refused[:2]
-    assert "`damocles-worker worker -H ADDRESS` asks a worker directly" in refused[2]
+    assert 1 == refused
+
+
+@pytest.fixture
+def behind_original(farm):
+    """What runs the commands on a fake original manager that lists a fake original worker, ours, and one that is gone."""
+    with fleet_peers.original_worker() as fake:
+        dests = {"rust": fake.dest, "ours": f"127.0.0.1:{farm.worker_port}", "gone": "127.0.0.1:1"}
+        with fleet_peers.original_manager([*dests.items()]) as port:
+            yield fake, port
+
+
+def test_threads_behind_an_original_manager_are_seen_and_steered(util, behind_original):
+    """Its manager carries nothing to workers: they are called from here, by name, pattern and address."""
+    fake, port = behind_original
+    golden = (fleet_peers.RECORDED.parent / "info.txt").read_text()
+    assert (0, golden, "") == util("info", "rust", port=port)
+    assert (0, golden, "") == util("info", fake.dest, port=port)
+    fake.asked.clear()
+    code, out, err = util("pause", "rust", "0", port=port)
+    assert (0, "") == (code, out)
+    assert re.fullmatch(r'.*\tpause call done, ok = true\t\{"name": "rust", "dest": "\S+", "index": 0, .*\n', err)
+    assert [("WorkerList",), ("WorkerPause", 0)] == fake.asked
+    assert 0 == util("resume", "rust", "1", "PC1Done", port=port)[0]
+    assert ("WorkerResume", 1, "PC1Done") == fake.asked[-1]
+    code, out, _ = util("resume", "--paused", "--worker", "r*", "--dry-run", port=port)
+    assert (0, "rust #1 s-t010000-2 PC2Done: goes on from PC2Done\n") == (code, out)
+
+
+def test_our_worker_behind_an_original_manager_is_ours(util, behind_original, farm, monkeypatch):
+    """What our workers alone can, they can there as well; the token is found as for `damocles-worker`."""
+    _, port = behind_original
+    code, _, err = util("pause", "ours", "0", port=port)
+    assert (7, True) == (code, "ours: no token: Damocles.ActOn needs a token with scope operate" in err)
+    monkeypatch.setenv("DAMOCLES_WORKER_TOKEN", (farm.base / "worker" / "token").read_text())
+    assert 0 == util("pause", "ours", "0", port=port)[0]
+    code, out, _ = util("info", "ours", "--paused", "--json", port=port)
+    assert (0, [0]) == (code, [thread["info"]["index"] for thread in json.loads(out)["threads"]])
+    assert 0 == util("resume", "ours", "0", port=port)[0]
+    assert (0, "draining; 0 in work\n", "") == util("drain", "ours", port=port)
+    assert (0, "takes new sectors; 0 in work\n", "") == util("undrain", "ours", port=port)
+    assert (0, "", "") == util("logs", "ours", "0", port=port)
+    code, _, err = util("history", "s-t010000-9", port=port)
+    assert (3, True) == (code, "rust: is a worker of the original or too old, it has no History" in err)
+    code, out, _ = util("top", "--json", port=port)
+    assert (0, {"rust", "ours", "gone"}) == (code, {one["info"]["Name"] for one in json.loads(out)["workers"]})
+
+
+def test_a_worker_that_an_original_manager_lists_and_nobody_answers_for(util, behind_original):
+    """Where the address is from, and how old it is, is in the line; others are listed all the same."""
+    _, port = behind_original
+    code, out, err = util("info", "gone", port=port)
+    assert (5, "") == (code, out)
+    source = rf"the address is that of its last ping to the manager at http://127\.0\.0\.1:{port}/rpc/v0, \d+s ago"
+    assert re.fullmatch(
+        rf"error: gone: http://127\.0\.0\.1:1/ cannot be reached: Connection refused; .*; {source}\n", err
+    )
+    code, out, err = util("info", "--all", port=port)
+    assert (1, {"rust"}) == (code, {line.split()[0] for line in out.splitlines()[1:]})
+    assert re.fullmatch(r"error: ours: no token: .*\nerror: gone: http://127\.0\.0\.1:1/ cannot be reached: .*\n", err)
+    assert 5 == util("pause", "gone", "0", port=port)[0]
+    assert 5 == util("drain", "gone", port=port)[0]
+    assert 5 == util("info", "127.0.0.1:2", port=port)[0]
+    for nobody in (("info", "nobody"), ("pause", "none-*", "--all"), ("logs", "nobody", "0")):
+        code, _, err = util(*nobody, port=port)
+        assert (6, True) == (code, "known workers: rust, ours, gone" in err), nobody
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("worker", "logs", "-i", "0"),
+        ("worker", "drain"),
+        ("worker", "undrain"),
+        ("worker", "history", "s-t010000-1"),
+        ("auth", "list"),
+    ],
+)
+def test_what_an_original_worker_does_not_have_is_said(capsys, arguments):
+    """Commands of ours on a worker of the original end with a line that says whose it is, and what it can."""
+    with fleet_peers.original_worker() as fake:
+        assert 1 == worker_cli.main([*arguments, "-H", fake.dest])
+    line = f"error: the worker at http://{fake.dest}/ is a worker of the original or too old, it has no such command;"
+    assert f"{line} it can list, pause and resume its threads\n" == capsys.readouterr().err

@@ -3,12 +3,17 @@
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from damocles.cli import common
 from damocles.rpc import errors, messages, sync
 from damocles.sealing import operations
+from damocles.wire import fleet
+
+if TYPE_CHECKING:
+    from damocles.cli import fleet_direct
 
 T = TypeVar("T")
 
@@ -18,10 +23,15 @@ WORKERS_PART = 0.7
 
 
 class Manager:
-    """A manager to call; made by `manager_at`."""
+    """A manager to call; made by `manager_at`.
 
-    def __init__(self, client: sync.Client, timeout_seconds: float) -> None:
+    Behind one of the original, what concerns the fleet is asked of its workers.
+    """
+
+    def __init__(self, client: sync.Client, timeout_seconds: float, ca_file: Path | None = None) -> None:
         self._client = client
+        self._ca_file = ca_file
+        self._is_ours = True
         self.worker_seconds = timeout_seconds * WORKERS_PART
 
     @overload
@@ -36,17 +46,28 @@ class Manager:
         Raises:
             common.Failed: With the exit code of what went wrong.
         """
+        if not self._is_ours and method.startswith("Damocles.") and (stand_in := self._direct().methods().get(method)):
+            return stand_in(*params)
         try:
             return self._client.call(method, params, returns=returns)
         except errors.RpcError as error:
-            if error.code == errors.Code.METHOD_NOT_FOUND and method.startswith("Damocles."):
-                raise NotOurs(
-                    f"the manager at {self._client.url} is the original or too old: it does not know {method};"
-                    " `damocles-worker worker -H ADDRESS` asks a worker directly"
-                ) from error
-            raise failed(error.code, str(error)) from error
+            if error.code != errors.Code.METHOD_NOT_FOUND:
+                raise failed(error.code, str(error)) from error
+            lacking = error
         except errors.CallError as error:
             raise common.ManagerUnreachable(f"manager: {error}") from error
+        if self._is_ours and method.startswith("Damocles."):
+            self._is_ours = False
+            return self.call(method, params, returns=returns)
+        raise common.Failed(
+            f"the manager at {self._client.url} is the original, or of another release: it does not know {method}"
+        ) from lacking
+
+    def _direct(self) -> "fleet_direct.Fleet":
+        from damocles.cli import fleet_direct
+
+        pings = self.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
+        return fleet_direct.Fleet(pings or (), url=self._client.url, ca_file=self._ca_file)
 
 
 def failed(code: int | None, text: str) -> common.Failed:
@@ -64,15 +85,13 @@ _FAILURES: dict[int | None, type[common.Failed]] = {
 }
 
 
-class NotOurs(common.Failed):
-    """The manager is another program."""
-
-
 @contextmanager
-def manager_at(connection: AbstractContextManager[sync.Client], timeout_seconds: float) -> Iterator[Manager]:
+def manager_at(
+    connection: AbstractContextManager[sync.Client], timeout_seconds: float, ca_file: Path | None = None
+) -> Iterator[Manager]:
     """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer."""
     with connection as client:
-        yield Manager(client, timeout_seconds)
+        yield Manager(client, timeout_seconds, ca_file)
 
 
 def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:

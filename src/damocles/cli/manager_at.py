@@ -40,7 +40,7 @@ class At:
         connection = credentials.connect(
             url, token=token, ca_file=self.ca_file, timeout_seconds=timeout_seconds + more_seconds
         )
-        return fleet_calls.manager_at(connection, timeout_seconds)
+        return fleet_calls.manager_at(connection, timeout_seconds, self.ca_file)
 
 
 USUAL = At()

@@ -1,14 +1,14 @@
 """`damocles-manager util worker`: see and steer the sealing threads of all workers from one place.
 
-Everything goes through the manager, which calls the workers; no chain node is needed.
+Everything goes through the manager, which calls the workers; no chain node is needed. The original's manager calls none:
+there the workers of its list are called from here.
 """
 
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_acts, fleet_calls, fleet_drains, fleet_options, fleet_views, manager_at, tables
+from damocles.cli import common, fleet_acts, fleet_drains, fleet_options, fleet_views, manager_at, tables
 from damocles.sealing import selection
 from damocles.wire import codec, control, fleet
 
@@ -42,7 +42,7 @@ def list_(
 
     def show() -> int:
         with at.call() as found:
-            workers = _workers(found, expiration_seconds)
+            workers = found.call("Damocles.Workers", [expiration_seconds], returns=list[control.WorkerStatus])
         if json:
             common.print_json(codec.to_builtins(workers))
             return common.OK
@@ -285,20 +285,6 @@ def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list
     fleet_acts.check(chosen)
     with at.call() as found:
         return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])
-
-
-def _workers(found: fleet_calls.Manager, expiration_seconds: float) -> list[control.WorkerStatus]:
-    try:
-        return found.call("Damocles.Workers", [expiration_seconds], returns=list[control.WorkerStatus])
-    except fleet_calls.NotOurs:
-        pings: Any = found.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
-    now = time.time()
-    return [
-        control.WorkerStatus(
-            info=ping.info, status="", last_ping=ping.last_ping, age_seconds=now - ping.last_ping, interval_seconds=0.0
-        )
-        for ping in pings or ()
-    ]
 
 
 def _both(worker: str | None, workers: tuple[str, ...]) -> tuple[str, ...]:

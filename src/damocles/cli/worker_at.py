@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from damocles.cli import common, credentials, fleet_calls, fleet_options
 from damocles.rpc import address, errors, sync
+from damocles.sealing import operations
 from damocles.worker import config_report, config_rpc
 
 VARIABLE = "DAMOCLES_WORKER_TOKEN"
@@ -50,6 +51,8 @@ class At:
             try:
                 yield client
             except errors.RpcError as error:
+                if error.code == errors.Code.METHOD_NOT_FOUND:
+                    raise common.Failed(f"the worker at {place.url} {operations.lacks()}") from error
                 raise fleet_calls.failed(error.code, str(error)) from error
             except errors.CallError as error:
                 raise common.WorkerUnreachable(str(error)) from error

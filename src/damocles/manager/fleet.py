@@ -145,7 +145,7 @@ class Fleet:
         targets = self._current(rows)
         told, silent = await self._gather(
             [target for target in targets if target.name not in lost],
-            lambda _: _asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
+            lambda _: operations.asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
             timeout_seconds,
         )
         entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
@@ -227,7 +227,9 @@ class Fleet:
             raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
         (target,) = targets
         try:
-            return await self._peers.hold(target.dest, _asked_for(method, params, returns), seconds, token=target.token)
+            return await self._peers.hold(
+                target.dest, operations.asked_for(method, params, returns), seconds, token=target.token
+            )
         except operations.Unanswered as error:
             if error.refused.code is None:
                 raise errors.WorkerSilent(target.name, str(error)) from error
@@ -291,19 +293,6 @@ def _check(chosen: control.Selection) -> None:
         selection.check(chosen)
     except selection.NothingSelected as error:
         raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
-
-
-def _asked_for(method: str, params: tuple[Any, ...], returns: Any) -> operations.Dialogue[Any]:
-    """Make one call; a worker that does not know the method is the original or too old."""
-    (answer,) = yield [operations.Ask(method, params, returns)]
-    if operations.lacks_method(answer):
-        what = method.removeprefix("Damocles.")
-        raise operations.Unanswered(
-            operations.Refused(f"is a worker of the original or too old, it has no {what}", answer.code)
-        )
-    if isinstance(answer, operations.Refused):
-        raise operations.Unanswered(answer)
-    return answer
 
 
 def _ambiguous(chosen: control.Selection, target: Target, found: Sequence[Target]) -> Iterator[control.Outcome]:

@@ -83,6 +83,24 @@ def act(
     return [*(yield from _act_on_original(targets, wanted)), *missing]
 
 
+def asked_for(method: str, params: tuple[Any, ...], returns: Any) -> Dialogue[Any]:
+    """Make one call of ours, which workers of the original do not serve.
+
+    Raises:
+        Unanswered: The worker refused, did not answer, or lacks the method.
+    """
+    (answer,) = yield [Ask(method, params, returns)]
+    if lacks_method(answer):
+        raise Unanswered(Refused(lacks(method), answer.code))
+    return _told(answer)
+
+
+def lacks(method: str = "") -> str:
+    """Return that a worker does not have a method of ours, and what it has."""
+    what = method.removeprefix("Damocles.") or "such command"
+    return f"is a worker of the original or too old, it has no {what}; it can list, pause and resume its threads"
+
+
 def lacks_method(answer: object) -> bool:
     """Return whether an answer says that the worker does not know the method."""
     return isinstance(answer, Refused) and answer.code == METHOD_NOT_FOUND
