@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from damocles.cli import common
 from damocles.worker import config as configuration
-from damocles.worker import config_report
+from damocles.worker import config_environment, config_report
 
 app = App(name="config", help="Check a configuration file, or show what it amounts to.", version_flags=[])
 
@@ -22,13 +22,18 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 @app.command
 def check(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
-    """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it."""
+    """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
+
+    The settings of the library of proofs (FIL_PROOFS_…) in this environment are checked as well: start it with that of
+    the worker.
+    """
     path = _chosen(file, config)
     errors: tuple[configuration.Problem, ...] = ()
     try:
         warnings = configuration.load(path, strict=strict).warnings
     except configuration.ConfigError as failure:
         errors, warnings = failure.errors, failure.warnings
+    errors += tuple(config_report.Problem(file=path, message=text) for text in config_environment.of_worker())
     if json:
         common.print_json(
             {

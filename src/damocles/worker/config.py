@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from damocles.rpc import address
 from damocles.stores.persist import PersistStore
 from damocles.wire import spelling
-from damocles.worker import config_checks, config_model, config_report, config_rpc
+from damocles.worker import config_checks, config_environment, config_model, config_report, config_rpc
 from damocles.worker.config_model import Config, Group, HotConfig, Sealing
 from damocles.worker.config_report import ConfigError, Problem
 
@@ -97,7 +97,8 @@ def load(file: Path | str, *, strict: bool = False) -> Loaded:
 def check(document: config_report.Document, *, strict: bool = False) -> Loaded:
     """Check a configuration that has been read (see `load`)."""
     config, errors, warnings = _validate(document, Config)
-    errors += [document.problem(path, text, value=value) for path, value, text in config_checks.errors(document.data)]
+    found = (*config_checks.errors(document.data), *config_environment.errors(document.data))
+    errors += [document.problem(path, text, value=value) for path, value, text in found]
     warnings += [
         document.problem(path, text, value=value) for path, value, text in config_checks.oddities(document.data)
     ]

@@ -48,24 +48,24 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what has no effect, and so is hardly meant, and what keeps one thread from working and not the others."""
-    for index, thread in _tables(data, "sealing_thread"):
+    for index, thread in tables(data, "sealing_thread"):
         location = thread.get("location")
         if isinstance(location, str) and location and (problem := _unusable(Path(location).resolve())) is not None:
             yield ("sealing_thread", index, "location"), location, problem
-    processors = _table(data, "processors")
-    limitation = _table(processors, "limitation")
-    for path, table in (
-        (("processors", "limit"), _table(processors, "limit")),
-        (("processors", "limitation", "concurrent"), _table(limitation, "concurrent")),
-        (("processors", "limitation", "staggered"), _table(limitation, "staggered")),
+    processors = table(data, "processors")
+    limitation = table(processors, "limitation")
+    for path, limits in (
+        (("processors", "limit"), table(processors, "limit")),
+        (("processors", "limitation", "concurrent"), table(limitation, "concurrent")),
+        (("processors", "limitation", "staggered"), table(limitation, "staggered")),
     ):
-        for stage in table:
+        for stage in limits:
             if stage not in descriptors.STAGES:
                 hint = spelling.did_you_mean(stage, descriptors.STAGES)
                 yield (*path, stage), None, f"has no effect: no stage has this name{hint}"
-    sealing = _table(data, "sealing")
-    for index, thread in _tables(data, "sealing_thread"):
-        options = {**sealing, **_table(thread, "sealing")}
+    sealing = table(data, "sealing")
+    for index, thread in tables(data, "sealing_thread"):
+        options = {**sealing, **table(thread, "sealing")}
         if (
             thread.get("plan", "sealer") == "sealer"
             and options.get("disable_cc") is True
@@ -91,7 +91,7 @@ def persist_stores(attached: tuple[config_model.Attached, ...], globs: tuple[str
 
 
 def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
-    server = _table(_table(data, "worker"), "rpc_server")
+    server = table(table(data, "worker"), "rpc_server")
     here: KeyPath = ("worker", "rpc_server")
     host = server.get("host", config_rpc.LOOPBACK)
     has_certificate = "tls_cert" in server and "tls_key" in server
@@ -101,14 +101,14 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if key in server and other not in server:
             yield (*here, key), server[key], f"expected {other} beside it"
-    metrics = _table(data, "metrics")
+    metrics = table(data, "metrics")
     listen = metrics.get("http_listen", config_rpc.LOOPBACK)
     if metrics.get("enable") is True and metrics.get("open") is not True and isinstance(listen, str):
         scraped_at = listen.rpartition(":")[0].strip("[]")
         if _is_host(scraped_at) and access.exposed(scraped_at, tls=False):
             told = "can be reached from other machines, and tokens would go there in the clear"
             yield ("metrics", "http_listen"), listen, f"{told}: add open = true to let everybody read the metrics"
-    manager = _table(data, "sector_manager")
+    manager = table(data, "sector_manager")
     files = [((*here, key), server.get(key)) for key in ("tls_cert", "tls_key")]
     for path, file in [*files, (("sector_manager", "ca_file"), manager.get("ca_file"))]:
         if isinstance(file, str) and not Path(file).expanduser().is_file():
@@ -117,7 +117,7 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
     seen: dict[Path, int] = {}
-    for index, thread in _tables(data, "sealing_thread"):
+    for index, thread in tables(data, "sealing_thread"):
         location, plan = thread.get("location"), thread.get("plan", "sealer")
         here: KeyPath = ("sealing_thread", index, "location")
         if location is None:
@@ -157,7 +157,7 @@ def _unreadable(error: OSError) -> str:
 
 def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
     names: dict[str, str] = {}
-    for index, store in _tables(data, "attached"):
+    for index, store in tables(data, "attached"):
         location, name = store.get("location"), store.get("name")
         if not isinstance(location, str):
             continue
@@ -175,7 +175,7 @@ def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
         scanned = []
     for found in scanned:
         yield from _named(names, found.name, ("worker", "scan_persist_stores"), str(found.path / _DESCRIPTION_NAME))
-    if not names and not data.get("attached") and any(_tables(data, "sealing_thread")):
+    if not names and not data.get("attached") and any(tables(data, "sealing_thread")):
         yield (
             ("attached",),
             None,
@@ -189,17 +189,17 @@ def _named(names: dict[str, str], name: str, path: KeyPath, owner: str) -> Itera
 
 
 def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
-    processors = _table(data, "processors")
+    processors = table(data, "processors")
     for stage in (*_STAGES, "sealing_daemons"):
         if processors.get(stage) == []:
             yield ("processors", stage), [], "expected a group; leave the key out to use the built-in processor"
-    for size, path in _table(processors, "static_tree_d").items():
+    for size, path in table(processors, "static_tree_d").items():
         if isinstance(path, str) and _is_sector_size(size) and not Path(path).is_file():
             hint = f"make it with: damocles-worker generator tree-d --sector-size {size} --path {Path(path).parent}"
             yield ("processors", "static_tree_d", size), path, f"there is no such file; {hint}"
-    locks = _table(processors, "ext_locks")
+    locks = table(processors, "ext_locks")
     for stage in (*_STAGES, "sealing_daemons"):
-        for index, group in _tables(processors, stage):
+        for index, group in tables(processors, stage):
             here: KeyPath = ("processors", stage, index)
             args = _strings(group.get("args"))
             if "bin" not in group and (stage == "sealing_daemons" or args[:1] not in {(), ("processor",)}):
@@ -217,11 +217,11 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _search_path(group: Mapping[str, Any]) -> str:
     """Return where the program of a group is looked for: in the environment that it gets."""
     inherited = os.environ.get("PATH", os.defpath) if group.get("inherit_envs", True) else os.defpath
-    return str(_table(group, "envs").get("PATH", inherited))
+    return str(table(group, "envs").get("PATH", inherited))
 
 
 def _scan_globs(data: Mapping[str, Any]) -> object:
-    worker = _table(data, "worker")
+    worker = table(data, "worker")
     return worker.get("scan_persist_stores", worker.get("ScanPersistStores"))
 
 
@@ -257,16 +257,18 @@ def _is_sector_size(text: str) -> bool:
     return True
 
 
-def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return an inner table; an empty one if there is none."""
     value = data.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
-def _tables(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def tables(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the tables of an array with their places in it."""
     value = data.get(key)
-    for index, table in enumerate(value if isinstance(value, list) else []):
-        if isinstance(table, Mapping):
-            yield index, table
+    for index, one in enumerate(value if isinstance(value, list) else []):
+        if isinstance(one, Mapping):
+            yield index, one
 
 
 def _strings(value: object) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from damocles.wire import sectors
 from damocles.worker import (
     access,
     config,
+    config_environment,
     connections,
     control,
     drain,
@@ -77,6 +78,9 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
     if not loaded.persist_stores:
         msg = f"no attached store available: add an [[attached]] table with a location to {loaded.file}"
         raise StartError(msg)
+    if problems := config_environment.of_worker():
+        # Refused now, or each stage of each sector would panic.
+        raise StartError("; ".join(problems))
     url = settings.sector_manager.rpc_client.url
     async with AsyncExitStack() as stack:
         ring = await access.open_keyring(settings.worker.home.expanduser())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from damocles.rpc import core, errors
+from damocles.stages import settings
 
 
 class Environment:
@@ -27,6 +28,9 @@ class Environment:
         if not _is_name(name) or "\0" in value:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, "invalid environment variable name or value")
         self._check(name)
+        for problem in settings.problems({**os.environ, name: value}):
+            if name in problem.names:
+                raise errors.RpcError(errors.Code.INVALID_PARAMS, str(problem))
         os.environ[name] = value
 
     async def remove(self, name: str) -> None:
