@@ -246,10 +246,14 @@ class Claimed(ControlEvent, frozen=True):
 
 
 class Idle(ControlEvent, frozen=True):
-    """The manager has nothing for us, or we must not ask; `why` says what is waited for, `error` what is wrong."""
+    """The manager has nothing for us, or we must not ask; `why` says what is waited for, `error` what is wrong.
+
+    With `refused` the manager was asked and answered something else, or nothing at all.
+    """
 
     why: str = "work from the manager"
     error: str | None = None
+    refused: str | None = None
 
 
 class Later(ControlEvent, frozen=True):

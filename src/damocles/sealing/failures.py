@@ -2,7 +2,8 @@
 
 Failure
 ├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
-│   └── Away    the manager or the chain is not ready: likewise, but for as long as it takes
+│   ├── Away        the manager or the chain is not ready: likewise, but for as long as it takes
+│   └── NotServed   the manager does not have the method: likewise, and a person has to look
 ├── Permanent   an operator has to look; the thread pauses and keeps the sector
 ├── Critical    the machine or its files are not as they must be; the thread pauses too
 └── Abort       the sector cannot be finished; it is given up and its files go to the trash
@@ -44,6 +45,10 @@ class Temporary(Failure):
 
 class Away(Temporary):
     """Nothing is wrong with the sector, or here: the manager cannot be reached, or a message is on its way to the chain."""
+
+
+class NotServed(Temporary):
+    """The manager does not have the method: it is of another release, or was started without that part."""
 
 
 class Permanent(Failure):

@@ -43,10 +43,15 @@ async def allocate_sector(job: Job) -> events.Event:
     """
     try:
         given = await job.manager.allocate_sector(sector_spec(job), job.store)
-    except failures.Failure as error:
-        log.warning("no sector from the manager", error=str(error))
-        return events.Idle(f"work from the manager ({error})")
+    except failures.Failure as failure:
+        return no_work(failure)
     return events.Allocate(*given) if given is not None else events.Idle()
+
+
+def no_work(failure: failures.Failure, what: str = "work from the manager") -> events.Idle:
+    """Wait for what the manager did not give; that it does not know the call is for a person to mend."""
+    error = failure.text if isinstance(failure, failures.NotServed) else None
+    return events.Idle(f"{what} ({failure})", error=error, refused=str(failure))
 
 
 async def acquire_deals(job: Job) -> events.Event:

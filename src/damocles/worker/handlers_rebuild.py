@@ -4,13 +4,9 @@ Upgraded sectors were sealed with zeros first. The manager gives the CommR of th
 record of the sector; if it does not tell, the results are only checked among themselves.
 """
 
-import structlog
-
 from damocles.sealing import events, failures
 from damocles.worker import handlers, handlers_snapup
 from damocles.worker.jobs import Job
-
-log = structlog.get_logger(__name__)
 
 
 async def allocate_rebuild(job: Job) -> events.Event:
@@ -20,9 +16,8 @@ async def allocate_rebuild(job: Job) -> events.Event:
     """
     try:
         handed = await job.manager.allocate_rebuild(handlers.sector_spec(job), job.store)
-    except failures.Failure as error:
-        log.warning("nothing to rebuild from the manager", error=str(error))
-        return events.Idle(f"work from the manager ({error})")
+    except failures.Failure as failure:
+        return handlers.no_work(failure)
     if handed is None:
         return events.Idle()
     given, attempt = handed

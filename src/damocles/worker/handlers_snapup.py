@@ -25,9 +25,8 @@ async def allocate_snapup(job: Job) -> events.Event:
     deals = seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
     try:
         handed = await job.manager.allocate_snapup(seal.AllocateSnapUpSpec(handlers.sector_spec(job), deals), job.store)
-    except failures.Failure as error:
-        log.warning("no sector to upgrade from the manager", error=str(error))
-        return events.Idle(f"work from the manager ({error})")
+    except failures.Failure as failure:
+        return handlers.no_work(failure)
     if handed is None:
         return events.Idle()
     given, attempt = handed

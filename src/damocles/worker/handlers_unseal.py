@@ -25,9 +25,8 @@ async def allocate_unseal(job: Job) -> events.Event:
     """
     try:
         handed = await job.manager.allocate_unseal(handlers.sector_spec(job), job.store)
-    except failures.Failure as error:
-        log.warning("nothing to unseal from the manager", error=str(error))
-        return events.Idle(f"work from the manager ({error})")
+    except failures.Failure as failure:
+        return handlers.no_work(failure)
     if handed is None:
         return events.Idle()
     info, attempt = handed

@@ -12,7 +12,7 @@ import structlog
 
 from damocles.sealing import events, failures
 from damocles.wire import sectors, tasks, units, wdpost
-from damocles.worker.handlers import Handler
+from damocles.worker.handlers import Handler, no_work
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
@@ -35,9 +35,8 @@ async def allocate_post(job: Job) -> events.Event:
     spec = wdpost.AllocateSpec(list(job.options.allowed_miners), names)
     try:
         lent = await job.manager.allocate_posts(spec, 1, job.worker)
-    except failures.Failure as error:
-        log.warning("no window PoSt from the manager", error=str(error))
-        return events.Idle(f"a window PoSt from the manager ({error})")
+    except failures.Failure as failure:
+        return no_work(failure, "a window PoSt from the manager")
     return events.AllocatePost(lent[0]) if lent else events.Idle("a window PoSt from the manager")
 
 

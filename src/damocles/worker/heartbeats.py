@@ -36,6 +36,7 @@ async def run(
         lost: Hears why the manager does not want the job from us any more.
         interval_seconds: How long between two beats.
     """
+    undelivered: str | None = None  # why the last one was not
     while True:
         job = at_work()
         if job is None:
@@ -48,11 +49,17 @@ async def run(
             with anyio.fail_after(TIMEOUT_SECONDS):
                 is_ours = await manager.heartbeat_post(job, worker)
         except (failures.Failure, TimeoutError) as error:
-            log.warning("heartbeat not delivered", job=job, error=str(error))
+            why = str(error) or "no answer in time"
+            if why != undelivered:
+                log.warning("heartbeats not delivered", job=job, error=why)
+            undelivered = why
             continue
         except Exception:
             # A defect of ours costs this one beat, and not the thread.
             log.exception("heartbeat not delivered", job=job)
             continue
+        if undelivered is not None:
+            log.info("heartbeats delivered again", job=job)
+            undelivered = None
         if not is_ours and at_work() == job:
             lost(f"the manager does not want {job} from us any more: it was removed, or lent to another worker")

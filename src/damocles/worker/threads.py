@@ -125,6 +125,7 @@ class SealingThread:
         self._moved = anyio.Event()
         self._unemptied: str | None = None  # why the trash could not be emptied the last time
         self._idle = False  # whether the sector's handler found nothing to do the last time
+        self._refusal: str | None = None  # why the manager gave nothing the last time
         self._claimed: wire_sectors.SectorID | None = None  # the sector that this process has an attempt at
         self._asked: events.Event | None = None  # of the sector; applied at the next boundary
         self._pausing = False  # likewise, but of the thread: where the sector is over, after its end
@@ -374,6 +375,7 @@ class SealingThread:
                         return claimed
                 event = await self._execute(store, does)
                 self._idle = isinstance(event, events.Idle)
+                self._log_refusal(event.refused if isinstance(event, events.Idle) else None)
                 return event
             case planner.Wait(seconds, why):
                 self._display.show("Idle", why, until=self.clock() + seconds)
@@ -386,6 +388,14 @@ class SealingThread:
                 return await self._finalize(store)
             case planner.Discard(reason, tell_manager):
                 return await self._discard(store, reason, tell_manager=tell_manager)
+
+    def _log_refusal(self, refusal: str | None) -> None:
+        """Log that the manager does not give what it is asked for, and that it does again, once each."""
+        if refusal is not None and refusal != self._refusal:
+            log.warning("nothing from the manager, asking again", plan=self._now.plan, reason=refusal)
+        elif refusal is None and self._refusal is not None:
+            log.info("the manager answers again")
+        self._refusal = refusal
 
     async def _claim(self, sector: wire_sectors.SectorID) -> events.Event | None:
         """Take up a sector found in the journal, so that whoever worked on it before cannot change it any more.

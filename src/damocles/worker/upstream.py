@@ -20,6 +20,7 @@ from damocles.wire import codec, control, fleet, records, seal, sectors, wdpost
 
 T = TypeVar("T")
 
+_NEEDS_PROVER = ": the original's does if it was started with --worker-prover"
 _NO_RECORD = "key not found"  # all that managers say of a sector, or of a window PoSt, that is not there
 Given = TypeVar("Given", seal.AllocatedSnapUpSector, seal.SectorRebuildInfo, seal.SectorUnsealInfo)
 
@@ -107,6 +108,9 @@ class Manager:
                     raise failures.Stale(error.message) from error
                 case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles.") and "Venus." not in error.message:
                     raise
+                case errors.Code.METHOD_NOT_FOUND:
+                    hint = _NEEDS_PROVER if shown.startswith("WdPoSt") else ""
+                    raise failures.NotServed(f"the manager does not serve {shown}{hint} ({error.message})") from error
                 case _:
                     msg = f"rpc error: {shown}: {error.message}"
                     raise failures.Temporary(msg) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
+import structlog.testing
 
 from damocles.rpc import errors
 from damocles.worker import heartbeats, upstream
@@ -103,3 +104,13 @@ async def test_a_job_that_is_not_ours_any_more_is_lost(thread: Thread) -> None:
     thread.take("a")
     await until(lambda: thread.lost)
     assert "the manager does not want a from us any more" in thread.lost[0]
+
+
+async def test_heartbeats_that_are_not_delivered_are_logged_once(thread: Thread) -> None:
+    """A manager that is away for an hour does not fill the log; that it is back is one more line."""
+    away = errors.Unreachable("http://manager", "refused")
+    thread.caller.answers["WdPoStHeartbeatJobs"] = [away] * 5 + [None]
+    with structlog.testing.capture_logs() as logs:
+        thread.take("job-1")
+        await until(lambda: len(thread.beats) > 7)
+    assert ["heartbeats not delivered", "heartbeats delivered again"] == [line["event"] for line in logs]

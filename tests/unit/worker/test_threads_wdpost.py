@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+import structlog.testing
 
 from damocles.rpc import errors
 from damocles.sealing import failures, planner
@@ -165,6 +166,7 @@ async def test_why_a_thread_cannot_prove_is_its_error(scene: Scene) -> None:
     scene.stages.may_go.set()
     await scene.until(lambda: scene.thread.info().last_error)
     await scene.quiet("WdPoStAllocateJobs")
+    await scene.until(lambda: scene.thread.activity.state == "Idle")
     info, detail = scene.thread.info(), scene.thread.detail()
     assert ("no parameters", None, "Idle") == (info.last_error, info.job_id, info.thread_state.state)
     assert detail.waiting is not None
@@ -184,3 +186,38 @@ async def test_why_a_window_post_failed_is_shown_until_one_is_proved(scene: Scen
     assert (None, "no GPU") == ((info := scene.thread.info()).job_id, info.last_error)
     await scene.until(lambda: len(scene.asked("WdPoStFinishJob")) == 2)
     await scene.until(lambda: scene.thread.info().last_error is None)
+
+
+async def test_a_manager_without_window_posts_is_shown_and_logged_once(scene: Scene) -> None:
+    """The original's manager serves them only if it was started so: the thread waits, says why, and goes on with it."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    unknown = "(error code -32601) method 'Venus.WdPoStAllocateJobs' not found"
+    scene.caller.answers["WdPoStAllocateJobs"] = [errors.RpcError(errors.Code.METHOD_NOT_FOUND, unknown)]
+    with structlog.testing.capture_logs() as logs:
+        scene.stages.may_go.set()
+        asked = len(scene.asked("WdPoStAllocateJobs"))
+        await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) > asked + 5)
+        await scene.until(lambda: scene.thread.activity.state == "Idle")
+        info, detail = scene.thread.info(), scene.thread.detail()
+        scene.caller.answers["WdPoStAllocateJobs"] = [[]]
+        await scene.until(lambda: scene.thread.info().last_error is None)
+    why = (
+        "the manager does not serve WdPoStAllocateJobs: the original's does if it was started with --worker-prover"
+        f" ({unknown})"
+    )
+    assert (f"temporary: {why}", "Idle", None) == (info.last_error, info.thread_state.state, info.job_id)
+    assert detail.waiting is not None
+    assert f"a window PoSt from the manager ({why})" == detail.waiting.what
+    assert ["nothing from the manager, asking again", "the manager answers again"] == [line["event"] for line in logs]
+
+
+async def test_a_manager_that_is_away_is_logged_once(scene: Scene) -> None:
+    """However often a thread asks for work meanwhile; it is no error of the thread."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    scene.caller.answers["WdPoStAllocateJobs"] = [errors.Unreachable("http://manager", "refused")]
+    with structlog.testing.capture_logs() as logs:
+        scene.stages.may_go.set()
+        asked = len(scene.asked("WdPoStAllocateJobs"))
+        await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) > asked + 5)
+    assert None is scene.thread.info().last_error
+    assert ["nothing from the manager, asking again"] == [line["event"] for line in logs]
