@@ -27,7 +27,6 @@ READERS = 8  # of a folder at a time: more would get in each other's way on one 
 _PROOF_SIZE = re.compile(r"StackedDrg(?:Window|Winning)(\d+[KMG]iB)V")
 _LEAF_BYTES = 32
 _BLOCK_BYTES = 4096
-_ROWS = range(8)  # that anybody could have discarded: the largest tree has nine
 _POLL_SECONDS = 0.1
 
 Challenges = Mapping[int, Sequence[int]]
@@ -162,7 +161,7 @@ def read_replica(replica: tasks.Replica, size: sectors.SectorSize, leaves: Seque
     cache, rows = Path(replica.cache_dir), settings.rows_to_discard()
     _read_ends(cache / "p_aux", _want_of_p_aux)
     for name in layout.tree_r_last_names(size):
-        _read_ends(cache / name, lambda found: _want_of_tree(found, size, rows))
+        _read_ends(cache / name, lambda found: settings.tree_problem(found, size, rows))
 
 
 def _read_ends(path: Path, want: Callable[[int], str]) -> None:
@@ -176,20 +175,6 @@ def _read_ends(path: Path, want: Callable[[int], str]) -> None:
 
 def _want_of_p_aux(found: int) -> str:
     return f"it should have {layout.P_AUX_BYTES}" if found < layout.P_AUX_BYTES else ""
-
-
-def _want_of_tree(found: int, size: sectors.SectorSize, rows: int) -> str:
-    """Return what is wrong with the length of a file of tree-r-last; what is behind its end does no harm."""
-    wanted = layout.tree_r_last_bytes(size, rows)
-    if found == wanted:
-        return ""
-    for others in _ROWS:
-        if found == layout.tree_r_last_bytes(size, others):
-            return (
-                f"as if it was made with {settings.ROWS_TO_DISCARD}={others}, and where that is {rows}, as here, it"
-                f" should have {wanted}: set it to {others} here, if the file was not cut"
-            )
-    return f"it should have {wanted}" if found < wanted else ""
 
 
 def _sector_size(proof_type: str) -> sectors.SectorSize:

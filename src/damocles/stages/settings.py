@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from damocles.stores import layout
+from damocles.wire import sectors
+
 ROWS_TO_DISCARD = "FIL_PROOFS_ROWS_TO_DISCARD"
 PARENT_CACHE = "FIL_PROOFS_PARENT_CACHE"
 CACHE_BASE = "FIL_PROOFS_CACHE_DIR"
@@ -30,12 +33,13 @@ _FLAGS = (
 )
 _FLAG_TEXTS = frozenset({"1", "true", "on", "yes", "0", "false", "off", "no"})
 _MOST = 2**32 - 1
+_MOST_ROWS = 7  # of the largest tree, which has nine
 _NUMBERS = {  # the least and the most that makes sense
     "FIL_PROOFS_MAX_GPU_COLUMN_BATCH_SIZE": (1, _MOST),
     "FIL_PROOFS_COLUMN_WRITE_BATCH_SIZE": (0, _MOST),
     "FIL_PROOFS_MAX_GPU_TREE_BATCH_SIZE": (1, _MOST),
     "FIL_PROOFS_WINDOW_POST_SYNTHESIS_NUM_CPUS": (1, _MOST),
-    ROWS_TO_DISCARD: (0, 7),
+    ROWS_TO_DISCARD: (0, _MOST_ROWS),
     _WINDOW: (1, _MOST),
     "FIL_PROOFS_MULTICORE_SDR_PRODUCERS": (1, 256),
     _STRIDE: (1, 1_000_000),
@@ -133,6 +137,26 @@ def rows_to_discard(environment: Mapping[str, str] = os.environ) -> int:
     """
     text = value(ROWS_TO_DISCARD, environment)
     return _DEFAULT_ROWS_TO_DISCARD if text is None else int(text)
+
+
+def tree_problem(found_bytes: int, size: sectors.SectorSize, rows: int) -> str:
+    """Return what is wrong with the length of a file of tree-r-last, or nothing; what is behind its end does no harm.
+
+    Args:
+        found_bytes: The length.
+        size: The sector's size.
+        rows: The number of rows that is set where the sector is to be proved.
+    """
+    wanted = layout.tree_r_last_bytes(size, rows)
+    if found_bytes == wanted:
+        return ""
+    for others in range(_MOST_ROWS + 1):
+        if found_bytes == layout.tree_r_last_bytes(size, others):
+            return (
+                f"as if it was made with {ROWS_TO_DISCARD}={others}, and where that is {rows}, as here, it"
+                f" should have {wanted}: set it to {others} here, if the file was not cut"
+            )
+    return f"it should have {wanted}" if found_bytes < wanted else ""
 
 
 def parent_cache(environment: Mapping[str, str] = os.environ) -> Path:

@@ -11,6 +11,8 @@ from damocles.stages import settings
 from damocles.worker import config_model
 from damocles.worker.config_checks import Finding, table, tables
 
+_STAGES_WITH_TREES = ("pc2", "snap_encode", "check_replicas", "window_post")  # of which some read what others write
+
 
 def of_worker() -> list[str]:
     """Return what is wrong with the environment of this process, which stages inherit."""
@@ -27,6 +29,30 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
                 if name in table(group, "envs"):
                     yield ("processors", stage, index, "envs", name), environment[name], problem.expected
                     break
+    yield from _rows(data)
+
+
+def _rows(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield processors with which a worker could not prove what it seals, or would take whole sectors for faults."""
+    groups: list[tuple[str, int | None, Mapping[str, str]]] = [
+        (stage, index, _environment(group)) for stage, index, group in _groups(data) if stage in _STAGES_WITH_TREES
+    ]
+    with_groups = {stage for stage, _, _ in groups}
+    groups += [(stage, None, os.environ) for stage in _STAGES_WITH_TREES if stage not in with_groups]
+    try:
+        rows = [settings.rows_to_discard(environment) for _, _, environment in groups]
+        own = settings.rows_to_discard()
+    except ValueError:
+        return  # told already
+    if len(set(rows)) == 1:
+        return
+    for (stage, index, _), found in zip(groups, rows, strict=True):
+        if index is not None and found != own:
+            path = ("processors", stage, index, "envs", settings.ROWS_TO_DISCARD)
+            expected = (
+                f"expected {own}, as the other stages have it: sectors are proved with what they were sealed with"
+            )
+            yield path, str(found), f"{expected}; set it for the whole worker instead"
 
 
 def _groups(data: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:

@@ -38,6 +38,7 @@ from damocles.worker import (
     ping,
     processors,
     threads,
+    trees,
     upstream,
 )
 
@@ -102,6 +103,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning("proof parameters", problem=line)
+        trees.look(loaded.persist_stores)
         dest = connections.dest(settings, ip, bound.port)
         name = settings.worker.name or ip
         if tally is not None:

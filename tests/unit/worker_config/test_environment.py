@@ -70,6 +70,32 @@ def test_what_a_processor_inherits_is_not_told_of_it(file, monkeypatch):
     assert [] == complaints(file, "\n[[processors.pc1]]\n")
 
 
+@pytest.mark.parametrize("stage", ["pc2", "snap_encode", "check_replicas", "window_post"])
+def test_sectors_are_proved_with_what_they_were_sealed_with(file, monkeypatch, stage):
+    """A processor with another number of discarded rows is refused, unless all have it."""
+    groups = f'\n[[processors.{stage}]]\nenvs = {{ FIL_PROOFS_ROWS_TO_DISCARD = "1" }}\n'
+    assert [
+        f'worker.toml:11: processors.{stage}[0].envs.FIL_PROOFS_ROWS_TO_DISCARD = "1": expected 2, as the other stages'
+        " have it: sectors are proved with what they were sealed with; set it for the whole worker instead"
+    ] == complaints(file, groups)
+    monkeypatch.setenv("FIL_PROOFS_ROWS_TO_DISCARD", "1")
+    assert [] == complaints(file, groups)
+
+
+def test_all_processors_may_have_another_number_of_rows(file):
+    """What counts is that they agree."""
+    groups = "".join(
+        f'\n[[processors.{stage}]]\nenvs = {{ FIL_PROOFS_ROWS_TO_DISCARD = "3" }}\n'
+        for stage in ("pc2", "snap_encode", "check_replicas", "window_post")
+    )
+    assert [] == complaints(file, groups)
+
+
+def test_rows_of_other_stages_do_not_matter(file):
+    """C2 reads no tree."""
+    assert [] == complaints(file, '\n[[processors.c2]]\nenvs = { FIL_PROOFS_ROWS_TO_DISCARD = "1" }\n')
+
+
 def test_config_check_names_what_is_wrong_with_the_environment(file, monkeypatch, capsys):
     """It is an error there, in JSON as well."""
     assert 0 == worker.main(["config", "check", "-c", "worker.toml"])
