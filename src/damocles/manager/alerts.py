@@ -6,9 +6,11 @@ killed in between forgets a notification rather than sending it again after each
 """
 
 import contextlib
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 import anyio
 import structlog
@@ -29,12 +31,13 @@ from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import space
-from damocles.wire import alerts, control
+from damocles.wire import alerts, control, units
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0  # of a worker that is asked
 MOST_RESOLVED = 1000  # in one answer
+LOW_BYTES = 64 << 20  # on the disk of the manager's home: some days of a large fleet
 _ROUNDING_SECONDS = 0.001
 
 Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
@@ -47,6 +50,7 @@ class Alerts:
         self,
         *,
         name: str,
+        home: Path,
         database: Database,
         workers: fleet.Fleet,
         stores: space.Space,
@@ -61,6 +65,7 @@ class Alerts:
         self._workers = workers
         self._stores = stores
         self._posts = posts
+        self._home = space.Space({str(home): home})
         self._sector_bytes = sector_bytes
         self._config = config
         self._notifier = notifier
@@ -90,6 +95,8 @@ class Alerts:
         while True:
             try:
                 await self.look()
+            except rpc_errors.DiskFails:
+                pass  # told by the database, and an alert
             except Exception:
                 # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
                 log.exception("alerts: the look failed; trying again")
@@ -97,7 +104,12 @@ class Alerts:
 
     async def look(self) -> None:
         """Look once at everything, and do what follows."""
-        snapshot = await self._snapshot()
+        try:
+            snapshot = await self._snapshot()
+        except rpc_errors.DiskFails:
+            snapshot = self.seen  # of all else nobody knows anything new
+        home = await self._home.ask()
+        snapshot = dataclasses.replace(snapshot, disk=_trouble(self._database.trouble, home))
         now = self._clock()
         self._mutes = [mute for mute in self._mutes if mute.until > now]
         result, notifications = alerts_rules.evaluate(
@@ -231,10 +243,19 @@ class Alerts:
         return structs.replace(alert, muted_until=until)
 
 
+def _trouble(said: str | None, home: Mapping[str, space.Usage]) -> str:
+    """Return what is wrong with the manager's own disk, or about to be; empty if nothing is."""
+    if said is not None:
+        return said
+    low = [name for name, usage in home.items() if usage.free < LOW_BYTES]
+    return f"{low[0]}: less than {units.human_size(LOW_BYTES)} is free on its disk" if low else ""
+
+
 @contextlib.asynccontextmanager
 async def open_alerts(
     *,
     name: str,
+    home: Path,
     database: Database,
     workers: fleet.Fleet,
     stores: space.Space,
@@ -245,7 +266,7 @@ async def open_alerts(
 ) -> AsyncIterator[Alerts]:
     """Yield the alerts that the database holds, and look after them while the block runs.
 
-    `name` is the manager's, for messages; `sector_bytes` the size of its sectors.
+    `name` is the manager's, for messages, `home` its folder; `sector_bytes` the size of its sectors.
 
     Raises:
         alerts_notify.SinkError: A sink cannot be used.
@@ -253,6 +274,7 @@ async def open_alerts(
     async with alerts_notify.open_notifier(config) as notifier:
         made = Alerts(
             name=name,
+            home=home,
             database=database,
             workers=workers,
             stores=stores,

@@ -46,6 +46,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="worker-unreachable", for_seconds=120.0),
     Rule(name="worker-name-shared", severity=CRITICAL),
     Rule(name="store-full", severity=CRITICAL),
+    Rule(name="manager-disk", severity=CRITICAL),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
     Rule(name="window-post-faults", severity=CRITICAL),
@@ -84,7 +85,7 @@ class Snapshot:
     """What is seen at one moment.
 
     `silent` names the workers that did not tell their threads, and why; `silent_stores` those whose disk did not
-    answer. `typical` is by miner and state of a sector.
+    answer. `typical` is by miner and state of a sector. `disk` says what is wrong with the manager's own.
     """
 
     workers: Sequence[control.WorkerStatus] = ()
@@ -93,6 +94,7 @@ class Snapshot:
     stores: Sequence[Store] = ()
     silent_stores: frozenset[str] = frozenset()
     posts: Sequence[alerts_posts.Outline] = ()
+    disk: str = ""
     typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
 
 
@@ -321,6 +323,12 @@ def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             )
 
 
+def _manager_disk(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
+    if snapshot.disk:
+        text = f"{snapshot.disk}; make room, or mend the disk: until then workers ask again, and nothing is lost"
+        yield Finding(subject="manager", text=text)
+
+
 def _of_posts(find: Callable[[Sequence[alerts_posts.Outline]], alerts_posts.Found]) -> Condition:
     def condition(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
         for post, text, since in find(snapshot.posts):
@@ -339,6 +347,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "worker-unreachable": _worker_unreachable,
     "worker-name-shared": _worker_name_shared,
     "store-full": _store_full,
+    "manager-disk": _manager_disk,
     "window-post-failed": _of_posts(alerts_posts.failed),
     "window-post-late": _of_posts(alerts_posts.late),
     "window-post-faults": _of_posts(alerts_posts.faulty),

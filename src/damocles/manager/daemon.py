@@ -124,6 +124,7 @@ async def _open(
         )
         opening = alerts.open_alerts(
             name=str(settings.listen),
+            home=settings.home,
             database=database,
             workers=workers,
             stores=room,
@@ -146,6 +147,8 @@ async def _open(
         raise errors.StartError(f"alerts: {error}") from error
     except schema.SchemaError as error:
         raise errors.StartError(f"{settings.home / DATABASE_NAME}: {error}") from error
+    except rpc_errors.DiskFails as error:
+        raise errors.StartError(str(error)) from error
     except sql_errors.DBAPIError as error:
         msg = f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; bring it back, or choose another --home"
         raise errors.StartError(msg) from error

@@ -16,6 +16,7 @@ import damocles
 from damocles.manager import commitments, deals, errors, fleet_watch, sectors, snapup, stores, unseal, workers
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
+from damocles.rpc import errors as rpc_errors
 from damocles.wire import fleet, records, seal
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -198,9 +199,17 @@ class SealerAPI:
 
     async def worker_ping(self, call: core.Call, info: fleet.WorkerInfo) -> None:
         """Keep a ping, and the token by which the worker may be called."""
-        now = self._clock()
-        await self._database.write(lambda tx: workers.ping(tx, info, now, call.handed), durable=False)
-        self._watch.pinged(workers.Row(info, now, call.handed))
+        now, is_good = self._clock(), True
+        try:
+            await self._database.write(lambda tx: workers.ping(tx, info, now, call.handed), durable=False)
+        except rpc_errors.DiskFails:
+            raise  # heard all the same: nobody must be taken for lost because our disk is full
+        except BaseException:
+            is_good = False
+            raise
+        finally:
+            if is_good:
+                self._watch.pinged(workers.Row(info, now, call.handed))
 
     async def worker_get_ping_info(self, name: str) -> fleet.PingInfo | None:
         """Return the last ping of a worker."""

@@ -19,6 +19,7 @@ from damocles.manager.chain import interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
+from damocles.rpc import errors as rpc_errors
 from damocles.sealing.states import State
 from damocles.wire import bitfield, commitments, records, seal
 from damocles.wire.codec import CID
@@ -151,8 +152,10 @@ class Upgrades:
             self._sent = anyio.Event()
             try:
                 look_again = await self._follow_all()
+            # The task is the daemon's: it must outlive a database without room, and whatever else.
+            except rpc_errors.DiskFails:
+                look_again = True
             except Exception:
-                # The task is the daemon's: it must outlive a database without room.
                 log.exception("upgrades: not looked after; trying again")
                 look_again = True
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
@@ -165,6 +168,8 @@ class Upgrades:
         for record in waiting:
             try:
                 await self._follow(record)
+            except rpc_errors.DiskFails:
+                raise
             except Exception:
                 log.exception("upgrade not looked after; trying again", sector=str(record.id))
         return bool(waiting)

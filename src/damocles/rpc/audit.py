@@ -103,15 +103,19 @@ class Audit:
             return b"null"
         try:
             return codec.encode(await observe(arguments))
+        except (errors.DiskFails, OSError) as error:
+            log.error("audit: cannot see what is changed", method=name, error=str(error))
         except Exception:
             log.exception("audit: cannot see what is changed", method=name)
-            return b"null"
+        return b"null"
 
     async def _append(self, entry: control.AuditEntry) -> None:
         try:
             await self._ledger.append(entry)
+        # Nobody may be kept from pausing a thread because a disk is full; the log has it then.
+        except (errors.DiskFails, OSError) as error:
+            log.error("audit: entry cannot be written", error=str(error), entry=codec.encode(entry).decode())
         except Exception:
-            # Nobody may be kept from pausing a thread because a disk is full; the log has it then.
             log.exception("audit: entry cannot be written", entry=codec.encode(entry).decode())
 
 

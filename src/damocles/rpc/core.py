@@ -346,6 +346,9 @@ class Service:
         except errors.RpcError:
             raise
         except Exception as exc:
+            if isinstance(exc, OSError) and (failure := errors.disk_fails(exc, method.name)) is not None:
+                log.error("disk fails", method=method.name, peer=call.peer, error=str(exc))
+                raise failure from exc
             log.exception("rpc handler crashed", method=method.name, peer=call.peer)
             reason = f"{type(exc).__name__}: {exc}"
             raise self.dialect.fault(Fault.CRASHED, method=method.name, reason=reason) from exc

@@ -2,7 +2,8 @@
 
     CallError              the call gave no result
     ├── RpcError           the peer understood and refused: look at `code`, do not repeat unchanged
-    │   └── ProtocolError  …because the request itself is wrong, or its handler crashed
+    │   ├── ProtocolError  …because the request itself is wrong, or its handler crashed
+    │   └── DiskFails      …because its own disk is full or fails: repeat after a pause, for as long as it takes
     ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
     │   └── Untrusted      …or its certificate is not accepted: tell a person
     ├── Disconnected       the connection broke: the peer may have done the work; repeat what is idempotent
@@ -15,6 +16,7 @@ A handler raises `RpcError`; the other classes are made by the clients.
 """
 
 import enum
+import errno
 import os
 from typing import Any
 
@@ -31,6 +33,7 @@ class Code(enum.IntEnum):
     UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
     WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker
     UNKNOWN_THREAD = 12003  # likewise: the worker has no thread with that index
+    DISK_FAILS = 12004  # ours, of both daemons: what is to be kept cannot be kept now; nothing was done
     PARSE = -32700  # the manager also uses it for parameters of the wrong type
     INVALID_REQUEST = -32600
     METHOD_NOT_FOUND = -32601
@@ -58,6 +61,29 @@ class RpcError(CallError):
 
 class ProtocolError(RpcError):
     """A request that no handler can answer: not JSON-RPC, unknown method, wrong parameters; or a crashed handler."""
+
+
+class DiskFails(RpcError):
+    """The daemon cannot keep anything now; `where` names the file, and the message what to do. Nothing was done."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            Code.DISK_FAILS,
+            f"{where}: {reason}; mend that (room, mount, disk), then it goes on; nothing was done or lost",
+        )
+        self.where = where
+        self.reason = reason
+
+
+# What the system says of a disk, and not of what was asked of it.
+_OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO})
+
+
+def disk_fails(error: OSError, where: str) -> DiskFails | None:
+    """Return the refusal for what the system says of a disk, `None` if it is about something else."""
+    if error.errno not in _OF_DISKS:
+        return None
+    return DiskFails(str(error.filename or where), os.strerror(error.errno))
 
 
 class Unreachable(CallError):

@@ -136,6 +136,8 @@ class Keyring:
             self._kept[token_id] = msgspec.structs.replace(kept, used=now)  # before the wait, lest others write too
             try:
                 await self._shelf.used(token_id, now)
+            except errors.DiskFails:
+                pass  # told already, and it keeps nobody out
             except Exception as error:  # noqa: BLE001 (a disk that is full, whatever the shelf calls it, keeps nobody out)
                 log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
         return access.Principal(kept.name, frozenset({kept.scope}))

@@ -57,6 +57,11 @@ def _no_answer(method: str, error: errors.CallError) -> failures.Temporary:
     return kind(f"rpc error: {method}: {error}")
 
 
+def _disk_fails(method: str, error: errors.RpcError) -> failures.Away:
+    """Return the failure of a call that the manager can keep nothing of now: as good as away, and pausing nobody."""
+    return failures.Away(f"rpc error: {method}: the manager's disk fails: {error.message}")
+
+
 class Manager:
     """Calls to `Venus.*`, under the attempt that this sealing thread has claimed for a sector.
 
@@ -106,6 +111,8 @@ class Manager:
                     raise await self._missing(seal.sector_in(params), f"{shown}: {error.message}") from error
                 case errors.Code.STALE_ATTEMPT:
                     raise failures.Stale(error.message) from error
+                case errors.Code.DISK_FAILS:
+                    raise _disk_fails(shown, error) from error
                 case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles.") and "Venus." not in error.message:
                     raise
                 case errors.Code.METHOD_NOT_FOUND:
@@ -260,6 +267,8 @@ class Manager:
         try:
             return await self._observed("Venus.FindSectorInAllStates", [sector], records.KnownSector | None)  # type: ignore[no-any-return]
         except errors.RpcError as error:
+            if error.code == errors.Code.DISK_FAILS:
+                raise _disk_fails("FindSectorInAllStates", error) from error
             if _NO_RECORD not in error.message and error.code != errors.Code.METHOD_NOT_FOUND:
                 msg = f"rpc error: FindSectorInAllStates: {error.message}"
                 raise failures.Temporary(msg) from error

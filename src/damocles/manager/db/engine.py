@@ -5,6 +5,8 @@ transaction behind, and one needs two thread switches instead of some twenty wit
 (0.5 ms against 1.6 ms for an insert and a select on SQLite, before the disk is waited for).
 """
 
+import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -12,25 +14,48 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sql_errors
 
 from damocles import failpoints
 from damocles.manager import errors
 from damocles.manager.db import schema
-from damocles.rpc.errors import Code
+from damocles.rpc.errors import Code, DiskFails
 
 T = TypeVar("T")
 
 _READERS = 4
+WELL_AGAIN_SECONDS = 60.0
+
+# SQLite's primary codes, the low byte of a code.
+_OF_DISKS = frozenset(
+    {
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
+log = structlog.get_logger(__name__)
 
 
 class Database:
-    """The manager's state. One writing transaction at a time, several reading ones beside it."""
+    """The manager's state. One writing transaction at a time, several reading ones beside it.
 
-    def __init__(self, writer: Engine, reader: Engine) -> None:
+    What goes wrong with its disk is `DiskFails` for the caller and one line in the log, until it has been well again for
+    a while: small writes succeed beside larger ones that do not.
+    """
+
+    def __init__(self, writer: Engine, reader: Engine, path: Path) -> None:
         self._writer = writer
         self._reader = reader
+        self._path = path
+        self.trouble: str | None = None  # what the disk says
+        self._troubled_at = 0.0
         # Waiting here instead of in SQLite's busy handler, which polls with growing sleeps and is not fair.
         self._write_turn = anyio.CapacityLimiter(1)
         self._read_turn = anyio.CapacityLimiter(_READERS)
@@ -43,7 +68,7 @@ class Database:
         """
 
         def run() -> T:
-            with _fitting(), _begin(self._writer, durable=durable) as tx:
+            with self._watched(_OF_DISKS), _begin(self._writer, durable=durable) as tx:
                 result = transaction(tx)
                 if failpoints.on:
                     _reach("database.before", transaction)
@@ -57,19 +82,41 @@ class Database:
         """Run `query` on a consistent view of the data, beside a writing transaction if there is one."""
 
         def run() -> T:
-            with _fitting(), self._reader.begin() as tx:
+            with self._watched(_OF_DISKS - {sqlite3.SQLITE_READONLY}), self._reader.begin() as tx:
                 return query(tx)
 
         return await anyio.to_thread.run_sync(run, limiter=self._read_turn)
 
+    @contextmanager
+    def _watched(self, of_disks: frozenset[int]) -> Iterator[None]:
+        """Word what goes wrong for callers: numbers that no row can have, and the disk.
 
-@contextmanager
-def _fitting() -> Iterator[None]:
-    """Refuse what a caller asks for by a number that no row can have: SQLite's are of 64 bits with a sign."""
-    try:
-        yield
-    except OverflowError as error:
-        raise errors.ManagerError(f"a number is too large for the database: {error}", Code.INVALID_PARAMS) from error
+        A query that writes is refused by the same code as a disk that is read-only, and is a defect.
+        """
+        try:
+            yield
+        except OverflowError as error:  # SQLite's numbers are of 64 bits with a sign
+            raise errors.ManagerError(
+                f"a number is too large for the database: {error}", Code.INVALID_PARAMS
+            ) from error
+        except sql_errors.DBAPIError as error:
+            if not _is_of_disk(error, of_disks):
+                raise
+            self._troubled_at = time.monotonic()
+            if self.trouble is None:
+                log.error("the database's disk fails", file=str(self._path), error=str(error.orig))
+            self.trouble = f"{self._path}: {error.orig}"
+            raise DiskFails(str(self._path), str(error.orig)) from error
+        if self.trouble is not None and time.monotonic() - self._troubled_at > WELL_AGAIN_SECONDS:
+            self.trouble = None
+            log.info("the database's disk is well again", file=str(self._path))
+
+
+def _is_of_disk(error: sql_errors.DBAPIError, of_disks: frozenset[int]) -> bool:
+    said = error.orig
+    if isinstance(said, sqlite3.Error):
+        return getattr(said, "sqlite_errorcode", 0) & 0xFF in of_disks
+    return isinstance(said, OSError)
 
 
 @asynccontextmanager
@@ -93,7 +140,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
     event.listen(reader, "begin", _begin_deferred)
     try:
         await anyio.to_thread.run_sync(schema.upgrade, lambda: _begin(writer, durable=True))
-        yield Database(writer, reader)
+        yield Database(writer, reader, path)
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(reader.dispose)
