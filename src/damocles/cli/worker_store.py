@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, fleet_views, tables
+from damocles.cli import common, fleet_options, fleet_views, tables, worker_config
 from damocles.sealing import planner, sectors
-from damocles.stores import exports, journal, layout, persist, sealing
+from damocles.stores import exports, identity, journal, layout, persist, sealing
 from damocles.wire import units
 
 app = App(
@@ -42,6 +42,33 @@ def sealing_init(*, loc: Locations, json: AsJson = False) -> int:
 def file_init(*, loc: Locations, json: AsJson = False) -> int:
     """Make the folders of persist stores, with their parent folders; exit code 1 if one cannot be made."""
     return _make(loc, persist.init, json=json)
+
+
+@app.command
+def accept(*locations: Path, config: worker_config.Config = None, json: AsJson = False) -> int:
+    """Take what is in the place of a store from now on: for a disk that was replaced on purpose.
+
+    A worker takes nothing else for a store than what it has seen there, lest it write to a bare mount point. It looks
+    again by itself; what is there now is marked, and remembered.
+    """
+    if not locations:
+        raise common.WrongUsage("which stores? name their folders")
+    if config is None:
+        raise common.WrongUsage(f"of which worker? pass --config, or set {worker_config.VARIABLE}")
+    memory = identity.Memory(worker_config.load(config).config.worker.home.expanduser())
+    accepted = []
+    for location in locations:
+        try:
+            found, before = identity.mark_of(location.resolve()), memory.forget(location.resolve())
+        except OSError as error:
+            raise common.Failed(f"{location}: {error.strerror}; is the disk mounted?") from error
+        accepted.append({"location": str(location), "before": before, "mark": found})
+        if not json:
+            now = f"store {found}" if found is not None else "a folder without a mark"
+            print(f"{location}: {now} takes the place of {before or 'nothing that was known'}")
+    if json:
+        common.print_json(accepted)
+    return common.OK
 
 
 @app.command

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from damocles.stores import pieces
-from damocles.stores.sealing import sync_dir
+from damocles.stores.durably import sync_dir
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 Failure
 ├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
 │   ├── Away        the manager or the chain is not ready: likewise, but for as long as it takes
+│   │   └── Lacking so is a disk: it is full, or not mounted
 │   └── NotServed   the manager does not have the method: likewise, and a person has to look
 ├── Permanent   an operator has to look; the thread pauses and keeps the sector
 ├── Critical    the machine or its files are not as they must be; the thread pauses too
@@ -45,6 +46,10 @@ class Temporary(Failure):
 
 class Away(Temporary):
     """Nothing is wrong with the sector, or here: the manager cannot be reached, or a message is on its way to the chain."""
+
+
+class Lacking(Away):
+    """Nothing is wrong with the sector: a disk of this machine is full, or not mounted."""
 
 
 class NotServed(Temporary):

@@ -3,6 +3,7 @@
 ```
 <location>/
   .holder                                 made by `store sealing-init`; locked by the worker that uses the store
+  .damocles-store                         its mark (see `stores.identity`); persist stores have one too
   config.toml                             optional options of this thread
   meta/journal.db                         what happened to the sectors
   data/prepared/s-t0<miner>-<n>/          tree-d

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from damocles.stores import identity
+
 
 class PersistError(Exception):
     """A persist store cannot be used; the message names the folder and what to do."""
@@ -18,9 +20,10 @@ class PersistStore:
 
 
 def init(location: Path) -> None:
-    """Make the folder of a persist store, with its parents."""
+    """Make the folder of a persist store, with its parents, and mark it."""
     try:
         location.mkdir(parents=True, exist_ok=True)
+        identity.mark(location)
     except OSError as error:
         msg = f"cannot make the persist store {location}: {error.strerror}"
         raise PersistError(msg) from error

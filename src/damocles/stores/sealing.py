@@ -3,18 +3,17 @@
 It can be moved to another machine with everything in it and goes on there.
 """
 
-import fcntl
-import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from damocles import failpoints
-from damocles.stores import journal
+from damocles.stores import holding, identity, journal
+from damocles.stores.durably import sync_dir
 from damocles.stores.layout import Layout
 from damocles.wire import sectors
 
@@ -25,6 +24,10 @@ _BEFOREHAND = frozenset({"lost+found", "config.toml", "data", "meta"})
 
 class StoreError(Exception):
     """A sealing store cannot be used; the message names the folder and what to do."""
+
+
+class InUse(StoreError):
+    """Another process uses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def init(location: Path) -> None:
         data.mkdir(parents=True, exist_ok=True)
         meta.mkdir(exist_ok=True)
         journal.create(meta / journal.FILE_NAME)
+        identity.mark(location)
         # Last, since it is what makes the folder a store.
         (location / HOLDER).touch(exist_ok=False)
         sync_dir(location)
@@ -152,7 +156,10 @@ def _foreign(location: Path) -> bool:
     """Return whether a folder that is to become a store holds what does not belong there."""
     data, meta = location / "data", location / "meta"
     return (
-        any(child.name not in _BEFOREHAND for child in location.iterdir())
+        any(
+            child.name not in _BEFOREHAND and not child.name.startswith(identity.FILE_NAME)
+            for child in location.iterdir()
+        )
         or data.is_symlink()
         or (data.exists() and any(data.iterdir()))
         or (meta.exists() and any(not child.name.startswith(journal.FILE_NAME) for child in meta.iterdir()))
@@ -170,56 +177,19 @@ def opened(location: Path) -> Iterator[SealingStore]:
     if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
         msg = f"{location} is not a sealing store: make one with `damocles-worker store sealing-init -l {location}`"
         raise StoreError(msg)
-    lock = os.open(holder, os.O_RDONLY)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{location} is in use by another worker"
-            raise StoreError(msg) from None
+            stack.enter_context(holding.held(holder))
+        except holding.InUse as error:
+            raise InUse(f"{location} is in use by another worker ({error.owner})") from error
         try:
             book = journal.Journal(location / "meta" / journal.FILE_NAME)
         except journal.JournalError as error:
             raise StoreError(str(error)) from error
-        try:
-            yield SealingStore(location, book)
-        finally:
-            book.close()
-    finally:
-        os.close(lock)
+        stack.callback(book.close)
+        yield SealingStore(location, book)
 
 
 def is_in_use(location: Path) -> bool:
     """Return whether a worker uses the store at the moment."""
-    try:
-        holder = os.open(location / HOLDER, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(holder)
-    return False
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a small file, and its folder if there is none, so that a kill or a power cut leaves the old one or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_dir(path.parent)
-
-
-def sync_dir(path: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return holding.owner(location / HOLDER) is not None

@@ -169,7 +169,7 @@ def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
         key = "location" if name is None else "name"
         yield from _named(names, name or str(path), ("attached", index, key), f"attached[{index}]")
     try:
-        scanned = list(_scan(_strings(_scan_globs(data))))
+        scanned = list(_scan(scan_globs(data)))
     except ScanError as error:
         yield ("worker", "scan_persist_stores"), None, str(error)
         scanned = []
@@ -201,14 +201,14 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
     for stage in (*_STAGES, "sealing_daemons"):
         for index, group in tables(processors, stage):
             here: KeyPath = ("processors", stage, index)
-            args = _strings(group.get("args"))
+            args = strings(group.get("args"))
             if "bin" not in group and (stage == "sealing_daemons" or args[:1] not in {(), ("processor",)}):
                 yield (*here, "bin"), None, "missing; expected the program that these args are for"
             program = group.get("bin")
             if isinstance(program, str) and shutil.which(program, path=_search_path(group)) is None:
                 problem = "may not be executed" if Path(program).is_file() else "there is no such program"
                 yield (*here, "bin"), program, problem
-            for lock in _strings(group.get("locks")):
+            for lock in strings(group.get("locks")):
                 if lock not in locks:
                     hint = spelling.did_you_mean(lock, locks) or f"; add it: processors.ext_locks.{lock} = 1"
                     yield (*here, "locks"), lock, f"expected a lock that has a capacity in processors.ext_locks{hint}"
@@ -220,9 +220,10 @@ def _search_path(group: Mapping[str, Any]) -> str:
     return str(table(group, "envs").get("PATH", inherited))
 
 
-def _scan_globs(data: Mapping[str, Any]) -> object:
+def scan_globs(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the patterns of folders that are looked through for persist stores."""
     worker = table(data, "worker")
-    return worker.get("scan_persist_stores", worker.get("ScanPersistStores"))
+    return strings(worker.get("scan_persist_stores", worker.get("ScanPersistStores")))
 
 
 def _scan(patterns: tuple[str, ...]) -> Iterator[persist.PersistStore]:
@@ -271,5 +272,6 @@ def tables(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, Mapping[str
             yield index, one
 
 
-def _strings(value: object) -> tuple[str, ...]:
+def strings(value: object) -> tuple[str, ...]:
+    """Return the texts of an array."""
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -7,11 +7,13 @@ what is not done by then, or at the second signal, is killed and done again afte
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.abc
+import anyio.to_thread
 import structlog
 
 from damocles import logs
@@ -21,7 +23,7 @@ from damocles.rpc import asgi, errors, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
-from damocles.stores import nowhere, space
+from damocles.stores import identity, nowhere, space
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
 from damocles.worker import (
@@ -115,6 +117,8 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
+            for store in loaded.persist_stores:
+                tasks.start_soon(_know, identity.Memory(settings.worker.home.expanduser()), store)
             for thread in all_threads:
                 tasks.start_soon(_warm, stages, thread.index)
             with working:
@@ -180,6 +184,7 @@ def _threads(
     observe: Callable[[str, float, bool], None] | None,
 ) -> list[threads.SealingThread]:
     settings = loaded.config
+    memory = identity.Memory(settings.worker.home.expanduser())
     around = threads.Surroundings(
         instance=instance,
         manager=manager,
@@ -188,6 +193,7 @@ def _threads(
         static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
         pieces=connections.piece_stores(settings),
         trash_retention_seconds=settings.worker.trash_retention,
+        memory=memory,
         gate=gate,
         pauses=pauses.Pauses(settings.worker.home.expanduser() / pauses.FILE_NAME),
         observe=observe,
@@ -201,7 +207,9 @@ def _threads(
         location = entry.location.resolve() if entry.location is not None else None
         now = _settings_of(settings, index, location)
         if location is not None:
-            thread = threads.SealingThread(index, location, around, now, plan=entry.plan)
+            thread = threads.SealingThread(
+                index, location, around, now, plan=entry.plan, open_store=partial(threads.opened, memory=memory)
+            )
         else:
             thread = threads.SealingThread(
                 index, nowhere.LOCATION, around, now, plan=entry.plan, open_store=nowhere.opened
@@ -262,6 +270,13 @@ def settings_from(thread: config.Thread) -> threads.Settings:
             request_task_max_retries=sealing.request_task_max_retries,
         ),
     )
+
+
+async def _know(memory: identity.Memory, store: PersistStore) -> None:
+    """Know an attached store from the start on; what is wrong with it is among the warnings of the configuration."""
+    look = partial(memory.admit, store.path, may_mark=not store.read_only)
+    with suppress(identity.NotTheStore):
+        await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
 
 
 async def _warm(stages: executor.Stages, lane: int) -> None:

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 import structlog
 
-from damocles.stores.sealing import write_durably
+from damocles.stores.durably import write_durably
 from damocles.wire import codec, control
 from damocles.worker import threads
 

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +20,9 @@ from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import strangers
-from damocles.stores import layout
+from damocles.stores import identity, layout
+from damocles.stores.durably import sync_dir
 from damocles.stores.persist import PersistStore
-from damocles.stores.sealing import sync_dir
 from damocles.wire import codec, seal, sectors, tasks
 from damocles.worker import pieces
 from damocles.worker.jobs import Job
@@ -318,10 +319,7 @@ async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = F
     """
     place, size = job.place, job.sector.proof_type.size
     needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
-    candidates = sorted(name for name, store in job.persist_stores.items() if not store.read_only)
-    if not candidates:
-        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
-        raise failures.Permanent(msg)
+    candidates = await _candidates(job)
     chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
     if chosen is None:
         return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
@@ -344,7 +342,25 @@ async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = F
     attempt = job.sector.claim
     fence = tasks.Fence(str(store.path / layout.FENCES / str(job.id)), attempt) if attempt is not None else None
     await job.run("transfer", tasks.Transfer(known, routes, fence, keep))
+    await in_order(job, store)  # still, or the files are below the mount point
     return events.Persist(store.name)
+
+
+async def _candidates(job: Job) -> list[str]:
+    """Return the names of the stores to which files may go: those in order, whatever is the matter with others."""
+    writable = [store for store in job.persist_stores.values() if not store.read_only]
+    if not writable:
+        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
+        raise failures.Permanent(msg)
+    names, missing = [], []
+    for store in writable:
+        try:
+            names.append((await in_order(job, store)).name)
+        except failures.Lacking as error:
+            missing.append(error)
+    if not names:
+        raise missing[0]
+    return sorted(names)
 
 
 def _refuse_strangers(keep: tasks.Keep) -> None:
@@ -370,6 +386,20 @@ def attached(job: Job, name: str, why: str) -> PersistStore:
     if store is None:
         msg = f"{why} the persist store {name!r}, which is not attached here ([[attached]])"
         raise failures.Permanent(msg)
+    return store
+
+
+async def in_order(job: Job, store: PersistStore) -> PersistStore:
+    """Return a persist store if it is the one that was attached before, and not the bare mount point of its disk.
+
+    Raises:
+        failures.Lacking: It is not; a disk that is mounted later mends that.
+    """
+    try:
+        await on_disk(partial(job.memory.admit, store.path, may_mark=not store.read_only))
+    except identity.NotTheStore as error:
+        msg = f"persist store {store.name}: {error}"
+        raise failures.Lacking(msg) from error
     return store
 
 

@@ -54,7 +54,7 @@ async def fetch_and_encode(job: Job) -> events.Event:
     new replica, which is made anew.
     """
     place, instance = job.place, job.sector.access_instance or ""
-    store = handlers.attached(job, instance, f"the manager says that {job.id} is in")
+    store = await handlers.in_order(job, handlers.attached(job, instance, f"the manager says that {job.id} is in"))
     info = await handlers.known_store(job, instance)
     routes = [
         tasks.Route(

@@ -48,7 +48,7 @@ async def unseal(job: Job) -> events.Event:
     if known is not None and (known.upgraded or known.upgraded_info is not None):
         written = await job.run("snap_decode", await _decoding(job, piece, output, known))
     else:
-        written = await job.run("unseal", _unsealing(job, piece, output))
+        written = await job.run("unseal", await _unsealing(job, piece, output))
     if written != piece.size_bytes:
         msg = f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were asked for"
         raise failures.Permanent(msg)
@@ -82,8 +82,8 @@ def destination_name(url: str) -> str:
     return shown if shown == url else f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
-def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal:
-    ticket, root = job.sector.ticket, _source(job)
+async def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal:
+    ticket, root = job.sector.ticket, await _source(job, job.sector.access_instance, f"{job.id} is in")
     assert ticket is not None
     return tasks.Unseal(
         registered_proof=job.sector.proof_type.proof_name,
@@ -99,8 +99,9 @@ def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal:
     )
 
 
-def _source(job: Job) -> Path:
-    return handlers.attached(job, job.sector.access_instance or "", f"the manager says that {job.id} is in").path
+async def _source(job: Job, name: str | None, what: str) -> Path:
+    """Return the folder of a persist store that the manager names."""
+    return (await handlers.in_order(job, handlers.attached(job, name or "", f"the manager says that {what}"))).path
 
 
 async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector) -> tasks.SnapDecode:
@@ -108,8 +109,7 @@ async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.K
     if upgraded is None or upgraded.unsealed_cid is None:
         msg = f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
         raise failures.Permanent(msg)
-    why = f"the manager says that the upgrade of {job.id} is in"
-    root = handlers.attached(job, upgraded.access_instance, why).path
+    root = await _source(job, upgraded.access_instance, f"the upgrade of {job.id} is in")
     sealed, cache = await _replica_before(job, known)
     return tasks.SnapDecode(
         registered_proof=job.sector.proof_type.update_name,
@@ -127,6 +127,7 @@ async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, P
     """Return sealed file and cache folder from before the upgrade, made anew here if the store has them no more."""
     source = job.persist_stores.get(job.sector.access_instance or "")
     if source is not None:
+        await handlers.in_order(job, source)  # or a sector would be sealed for want of a mount
         sealed, cache = source.path / "sealed" / str(job.id), source.path / "cache" / str(job.id)
         if await handlers.in_thread(lambda: sealed.exists() and (cache / "p_aux").exists()):
             return sealed, cache
@@ -159,7 +160,9 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             await _copy(job, file, target, None)
         case "store" if parts.hostname:
             # The name as it is written: `hostname` would make it lower case.
-            store = handlers.attached(job, unquote(parts.netloc), "the piece is wanted in")
+            store = await handlers.in_order(
+                job, handlers.attached(job, unquote(parts.netloc), "the piece is wanted in")
+            )
             info = await handlers.known_store(job, store.name)
             inside = Path(unquote(parts.path.lstrip("/")))
             if not inside.parts or ".." in inside.parts:

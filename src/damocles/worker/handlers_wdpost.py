@@ -11,7 +11,9 @@ import anyio
 import structlog
 
 from damocles.sealing import events, failures
+from damocles.stores.persist import PersistStore
 from damocles.wire import sectors, tasks, units, wdpost
+from damocles.worker import handlers
 from damocles.worker.handlers import Handler, no_work
 from damocles.worker.jobs import Job
 
@@ -106,26 +108,53 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
         failures.Failure: This machine, and not a sector, is the trouble.
     """
     work = post.input
-    replicas = [_replica(job, sector) for sector in work.sectors or ()]
-    limit_seconds = job.options.post_sector_seconds
-    checked: list[tasks.Fault] = await job.run(
-        "check_replicas", tasks.CheckReplicas(work.miner, work.proof_name, replicas, work.seed, limit_seconds)
-    )
-    reasons = {fault.sector_id: fault.reason for fault in checked}
-    unread = [fault for fault in checked if not fault.was_read]
-    if len(unread) == len(replicas) > 1:
+    replicas = {sector.number: _replica(job, sector) for sector in work.sectors or ()}
+    lost = await _lost(job, work.sectors or ())
+    there = [replica for number, replica in replicas.items() if number not in lost]
+    checked: list[tasks.Fault] = []
+    if there or not lost:
+        limit_seconds = job.options.post_sector_seconds
+        checked = await job.run(
+            "check_replicas", tasks.CheckReplicas(work.miner, work.proof_name, there, work.seed, limit_seconds)
+        )
+    reasons = lost | {fault.sector_id: fault.reason for fault in checked}
+    unread = lost | {fault.sector_id: fault.reason for fault in checked if not fault.was_read}
+    if len(unread) == len(replicas) and (lost or len(replicas) > 1):
         # Rather a lost mount than so many lost sectors; naming them all would cost the miner dearly.
-        first = unread[0]
-        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {first.sector_id}: {first.reason}"
+        number, reason = next(iter(unread.items()))
+        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {number}: {reason}"
         raise failures.Critical(msg)
     if not reasons:
-        task = tasks.WindowPoSt(work.miner, work.proof_name, replicas, work.seed)
+        task = tasks.WindowPoSt(work.miner, work.proof_name, there, work.seed)
         made: tasks.WindowPoStOutput = await job.run("window_post", task)
         if not made.faults:
             return wdpost.Output(made.proofs, [])
         reasons = dict.fromkeys(made.faults, _NO_REASON)
     named = {str(number): reason for number, reason in reasons.items()}
     return wdpost.Output([], sorted(reasons), named, job.worker)
+
+
+async def _lost(job: Job, wanted: Sequence[wdpost.Sector]) -> dict[int, str]:
+    """Return the sectors whose persist store is not there, by number, each with the reason."""
+    reasons: dict[str, str] = {}
+
+    async def look(store: PersistStore) -> None:
+        try:
+            with anyio.fail_after(job.options.post_sector_seconds):
+                await handlers.in_order(job, store)
+        except failures.Failure as error:
+            reasons[store.name] = str(error)
+        except TimeoutError:
+            reasons[store.name] = f"persist store {store.name}: {store.path} does not answer"
+
+    async with anyio.create_task_group() as group:
+        for name in sorted({name for sector in wanted for name in _stores_of(sector)}):
+            group.start_soon(look, job.persist_stores[name])
+    return {sector.number: reasons[name] for sector in wanted for name in _stores_of(sector) if name in reasons}
+
+
+def _stores_of(sector: wdpost.Sector) -> tuple[str, str]:
+    return sector.accesses.cache_dir, sector.accesses.sealed_file
 
 
 def _replica(job: Job, sector: wdpost.Sector) -> tasks.Replica:

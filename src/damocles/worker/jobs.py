@@ -9,6 +9,7 @@ import msgspec
 
 from damocles.sealing.sectors import Sector
 from damocles.stages import executor
+from damocles.stores import identity
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -53,6 +54,7 @@ class Job:
     store: str  # identity of the sealing store
     data: Path
     persist_stores: Mapping[str, PersistStore]
+    memory: identity.Memory
     static_tree_d: Mapping[sectors.SectorSize, Path]
     pieces: PieceStores
     lacking_for_post: Callable[[Iterable[sectors.SectorSize]], Awaitable[dict[sectors.SectorSize, str | None]]]

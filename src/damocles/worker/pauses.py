@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from damocles.stores.sealing import write_durably
+from damocles.stores.durably import write_durably
 from damocles.wire import codec
 
 log = structlog.get_logger(__name__)

@@ -5,6 +5,7 @@ the sector, and the sector is in the journal before anything follows from it. Re
 `stop`) never wait for the thread: they leave a mark and wake it up.
 """
 
+import math
 import platform
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import executor
-from damocles.stores import journal, nowhere, sealing
+from damocles.stores import identity, journal, nowhere, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -71,6 +72,7 @@ class Surroundings:
     static_tree_d: Mapping[wire_sectors.SectorSize, Path]
     pieces: PieceStores
     trash_retention_seconds: float
+    memory: identity.Memory = identity.NOTHING
     gate: Gate = field(default_factory=Gate)
     pauses: Pauses = field(default_factory=Pauses)
     observe: stage_runs.Observe | None = None
@@ -78,11 +80,18 @@ class Surroundings:
 
 
 @contextmanager
-def opened(location: Path) -> Iterator[sealing.SealingStore]:
-    """Open a store; a folder that does not exist yet becomes one, if its parent exists."""
+def opened(location: Path, memory: identity.Memory = identity.NOTHING) -> Iterator[sealing.SealingStore]:
+    """Open a store; a folder that does not exist, and never has, becomes one, if its parent exists.
+
+    Raises:
+        identity.NotTheStore: Another store was there before: is its disk mounted?
+    """
+    memory.check(location)
     if not location.exists() and location.parent.is_dir():
+        log.warning("sealing store made: there was none", location=str(location))
         sealing.init(location)
     with sealing.opened(location) as store:
+        memory.admit(location)
         yield store
 
 
@@ -123,6 +132,8 @@ class SealingThread:
         self._unread: str | None = None  # why they could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
+        self._has_been_out_of_order = False
+        self._troubled: str | None = None  # the trouble that was logged last, while it is looked at again
         self._unemptied: str | None = None  # why the trash could not be emptied the last time
         self._idle = False  # whether the sector's handler found nothing to do the last time
         self._refusal: str | None = None  # why the manager gave nothing the last time
@@ -169,7 +180,7 @@ class SealingThread:
         A thread that only waits for a slot pauses at once. With `now` a running stage is killed as well; nothing of
         its work is kept, and `resume` runs it again.
         """
-        if not self._holding:
+        if not self._holding or self.trouble is not None:  # which may heal by itself
             self._want_pause(on=True)
             self._interrupt(now=now or self.activity.state == "Waiting")
         return True
@@ -198,6 +209,8 @@ class SealingThread:
             pausing = self._pausing
             self._want_pause(on=False)
             return pausing
+        if self._pausing:
+            self._want_pause(on=False)
         self._resume_wanted = events.Resume(target)
         self.wake()
         return True
@@ -268,12 +281,17 @@ class SealingThread:
 
     async def _run(self) -> None:
         upstream.CALLING.set(self._display.show_call)  # not for reports and heartbeats, which go on beside
+        await self._read_settings()
+        with ExitStack() as stack:
+            store = await self._until_in_order(lambda: stack.enter_context(self.open_store(self.location)))
+            if self._has_been_out_of_order:
+                await self._read_settings()  # of a disk that was not mounted
+            await self._work(store)
+
+    async def _read_settings(self) -> None:
         while (broken := await self._reload_settings()) is not None:
             await self._out_of_order(broken)
         self.sector = Sector(plan=self._now.plan)
-        with ExitStack() as stack:
-            store = await self._until_in_order(lambda: stack.enter_context(self.open_store(self.location)))
-            await self._work(store)
 
     async def _work(self, store: sealing.SealingStore) -> None:
         found = await self._until_in_order(store.journal.load)
@@ -442,6 +460,7 @@ class SealingThread:
             store=store.journal.identity,
             data=store.location / "data",
             persist_stores=self.around.persist_stores,
+            memory=self.around.memory,
             static_tree_d=self.around.static_tree_d,
             pieces=self.around.pieces,
             lacking_for_post=self._lacking_for_post,
@@ -495,22 +514,34 @@ class SealingThread:
         return wanted or events.Resume()
 
     async def _until_in_order(self, work: Callable[[], T]) -> T:
-        """Do something with the store, again after each `resume` until it can be done; return its result."""
+        """Do something with the store, again until it can be done; return its result.
+
+        A disk may be mounted late, and another worker let go: that is looked for. All else waits for `resume`.
+        """
         while True:
             try:
                 return await anyio.to_thread.run_sync(work)
+            except (identity.NotTheStore, sealing.InUse) as error:
+                await self._out_of_order(failures.Critical(str(error)), heals=True)
             except Exception as error:  # noqa: BLE001 - StoreError, JournalError or worse, of this one thread
                 await self._out_of_order(_defect(error))
 
-    async def _out_of_order(self, failure: failures.Failure) -> None:
-        """Show a trouble that cannot be journaled and wait for `resume` (or the end)."""
-        log.error("thread out of order, waiting for resume", failure=failure.text)
+    async def _out_of_order(self, failure: failures.Failure, *, heals: bool = False) -> None:
+        """Show a trouble that cannot be journaled and wait for `resume` (or the end), of one that `heals` for a while."""
+        if failure.text != self._troubled:
+            if heals:
+                log.error("thread out of order, looking again until it is mended", failure=failure.text)
+            else:
+                log.error("thread out of order, waiting for resume", failure=failure.text)
+        self._troubled, self._has_been_out_of_order = failure.text, True
         self.trouble = failure.text
         self._display.show_paused()
         self._holding = True
         asked = self._asked  # what is asked for later, an abort for example, is a reason to try again
         try:
-            await self._nudged(lambda: self._resume_wanted is not None or self._asked is not asked)
+            with anyio.move_on_after(self._now.limits.recover_interval_seconds if heals else math.inf):
+                await self._nudged(lambda: self._resume_wanted is not None or self._asked is not asked)
+                self._troubled = None
         finally:
             self._holding = False
             self._resume_wanted, self.trouble = None, None
@@ -709,7 +740,7 @@ def _failed(failure: failures.Failure) -> events.Failed:
 
 def _defect(error: Exception) -> failures.Critical:
     """Return the failure for what a thread cannot go on with; what nobody expected leaves its traceback in the log."""
-    if isinstance(error, sealing.StoreError | journal.JournalError | planner.UnexpectedEvent):
+    if isinstance(error, sealing.StoreError | identity.NotTheStore | journal.JournalError | planner.UnexpectedEvent):
         return failures.Critical(str(error))
     log.error("unexpected error", exc_info=error)
     return failures.Critical(f"{type(error).__name__}: {error}")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 
@@ -79,7 +81,8 @@ def test_only_an_empty_store_takes_one(run, tmp_path):
     (third / "data" / "sealed" / "s-t010000-7").unlink()
     with sealing.opened(third):
         code, _, err = run("store", "import", file, third)
-        assert (1, f"error: {third} is in use by another worker\n") == (code, err)
+        owner = f"pid {os.getpid()} on {platform.node()}"
+        assert (1, f"error: {third} is in use by another worker ({owner})\n") == (code, err)
     assert 1 == run("store", "import", file, tmp_path)[0]
     assert 0 == run("store", "import", file, third)[0]
 

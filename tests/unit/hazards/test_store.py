@@ -4,18 +4,21 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio
 import pytest
 
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stores import journal, sealing
+from damocles.stores import identity, journal, sealing
 from damocles.wire import sectors
-from damocles.worker import room
+from damocles.worker import room, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -231,3 +234,44 @@ async def test_trash_that_cannot_be_emptied_fails_no_abort(scene: Scene, monkeyp
         assert None is thread.info().last_error
     assert [True, False, False] == [path.exists() for path in (stuck, other, scene.location / "trash" / "notes")]
     assert [] == list((scene.location / "data").iterdir())
+
+
+async def test_a_store_whose_disk_is_not_mounted_is_looked_for_and_not_made_anew(scene: Scene, tmp_path: Path) -> None:
+    """Its thread says so, begins no other sector, obeys a pause, and goes on with options of its own once it is back."""
+    memory = identity.Memory(tmp_path / "home")
+    scene.holds(sector_in(State.PCSubmitted))
+    scene.open_store = partial(threads.opened, memory=memory)
+    with scene.open_store(scene.location):
+        pass
+    away = scene.location.rename(tmp_path / "away")
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+        assert "is the disk mounted" in (thread.info().last_error or "")
+        assert not scene.location.exists()
+        scene.location.mkdir()
+        await until(lambda: "but an unmarked folder" in (thread.info().last_error or ""))
+        assert [] == list(scene.location.iterdir())
+        thread.pause()
+        scene.location.rmdir()
+        away.rename(scene.location)
+        await until(lambda: thread.paused and thread.info().job_id is not None)
+        assert thread.trouble is None
+        thread.resume(None)
+        await until(lambda: scene.asked("PollPreCommitState"))
+    assert [] == scene.asked("AllocateSector")
+
+
+async def test_a_store_that_another_worker_lets_go_is_taken(scene: Scene) -> None:
+    """Until then the thread names the other worker's process; its lock ends with it, however it ends."""
+    scene.holds(sector_in(State.PCSubmitted))
+    code = (
+        "import sys, time, pathlib; from damocles.stores import sealing; c = sealing.opened(pathlib.Path(sys.argv[1]));"
+    )
+    code += " c.__enter__(); print('held', flush=True); time.sleep(600)"
+    async with await anyio.open_process([sys.executable, "-c", code, str(scene.location)]) as other:
+        assert other.stdout is not None
+        await other.stdout.receive()
+        async with scene.running() as thread:
+            await until(lambda: f"is in use by another worker (pid {other.pid} on" in (thread.info().last_error or ""))
+            other.kill()
+            await until(lambda: scene.asked("PollPreCommitState"))

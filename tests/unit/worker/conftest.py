@@ -11,6 +11,7 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing.sectors import Sector
 from damocles.stages import executor
+from damocles.stores import identity
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
@@ -52,6 +53,7 @@ class Bench:
     ran: list[tuple[str, Any]] = field(default_factory=list)
     options: jobs.Options = field(default_factory=jobs.Options)
     persist_stores: dict[str, PersistStore] = field(default_factory=dict)
+    memory: identity.Memory = identity.NOTHING
     static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
     unprovable: dict[sectors.SectorSize, str] = field(default_factory=dict)
     pieces: PieceStores = field(default_factory=lambda: PieceStores(origin="http://manager"))
@@ -80,6 +82,7 @@ class Bench:
             store="store-1",
             data=self.data,
             persist_stores=self.persist_stores,
+            memory=self.memory,
             static_tree_d=self.static_tree_d,
             pieces=self.pieces,
             lacking_for_post=self.lacking_for_post,

@@ -12,6 +12,7 @@ from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.stages import executor
+from damocles.stores import identity, persist
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks, wdpost
 from damocles.wire.sectors import SectorSize
@@ -136,6 +137,31 @@ async def test_no_readable_sector_at_all_is_this_machine_s_trouble(proving: Benc
     event = await generate(proving)
     assert event.post_output is None
     assert "none of the 2 sectors can be read here; the first one, 1: gone" == event.post_error
+
+
+async def test_a_store_that_is_not_mounted_costs_only_its_sectors(proving: Bench, tmp_path: Path) -> None:
+    """Without its disk the job is this machine's trouble; with other sectors in it, those of the disk are named."""
+    proving.memory = identity.Memory(tmp_path / "home")
+    for name in ("sealed-store", "cache-store", "other"):
+        persist.init(tmp_path / name)
+        proving.memory.admit(tmp_path / name)
+        proving.persist_stores[name] = PersistStore(name=name, path=tmp_path / name)
+    assert events.Generate(wdpost.Output([b"proof"], [])) == await generate(proving)
+    (tmp_path / "cache-store" / identity.FILE_NAME).unlink()
+    proving.ran.clear()
+    event = await generate(proving)
+    assert event.post_output is None
+    text = event.post_error or ""
+    assert "none of the 2 sectors can be read here; the first one, 1: persist store cache-store:" in text
+    assert "is the disk mounted" in text
+    assert [] == proving.ran
+    third = wdpost.Sector(3, ZERO, False, wdpost.Accesses("other", "other"))
+    more = wdpost.Job("job-1", wdpost.Input([*SECTORS, third], 10000, "StackedDrgWindow2KiBV1_2", ZERO))
+    proved = await handlers_wdpost.generate_post(proving.job(Sector(plan="wdpost", post=more)))
+    assert isinstance(proved, events.Generate)
+    assert proved.post_output is not None
+    assert [1, 2] == proved.post_output.faults
+    assert [[3]] == [[replica.sector_id for replica in task.replicas] for _, task in proving.ran]
 
 
 async def test_sectors_that_are_damaged_are_named_even_if_none_is_whole(proving: Bench) -> None:

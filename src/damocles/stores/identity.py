@@ -1,0 +1,153 @@
+"""Recognize a store: a disk that is not mounted leaves an empty folder in its place.
+
+Each store, for sealing or to persist, has a mark in its folder: a file with an id that nobody else has. Whoever uses the
+store remembers at home which mark it has seen in which place, and takes nothing else there. A place that it has never
+seen is taken as it is, and marked: stores may come from other machines, or from a release without marks.
+"""
+
+import hashlib
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from damocles.stores.durably import sync_dir, write_durably, write_synced
+from damocles.wire import codec
+
+log = structlog.get_logger(__name__)
+
+FILE_NAME = ".damocles-store"
+FOLDER = "stores"  # of a home: one file for each place, so that whoever writes one spoils no other
+
+
+class NotTheStore(Exception):
+    """Something else is in the place of a store; the message says what to do."""
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    location: str
+    mark: str
+
+
+def mark_of(location: Path) -> str | None:
+    """Return the mark of a folder, `None` if it has none.
+
+    Raises:
+        OSError: The folder is not there, or cannot be read.
+    """
+    try:
+        return (location / FILE_NAME).read_text("ascii", "replace").strip() or None
+    except FileNotFoundError:
+        location.stat()
+        return None
+
+
+def mark(location: Path) -> str:
+    """Mark a folder unless it is marked already, and return its mark.
+
+    Raises:
+        OSError: It cannot be written to.
+    """
+    made = uuid.uuid4().hex
+    part = location / f"{FILE_NAME}.{made}.part"
+    try:
+        write_synced(part, f"{made}\n".encode())
+        try:
+            os.link(part, location / FILE_NAME)  # of two that mark it at once, one is first
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if mark_of(location) is None:
+                part.replace(location / FILE_NAME)
+        sync_dir(location)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return mark_of(location) or made
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a program's home remembers of stores; without a `home` nothing, and every store is taken."""
+
+    home: Path | None = None
+
+    def check(self, location: Path) -> None:
+        """Return if a place has not been seen before, or has the store that it had then. Writes nothing.
+
+        Raises:
+            NotTheStore: It has not.
+        """
+        expected = self.expected(location)
+        if expected is None:
+            return
+        try:
+            found = mark_of(location)
+        except OSError as error:
+            raise NotTheStore(
+                f"the store {location} cannot be read ({error.strerror}): is the disk mounted?"
+            ) from error
+        if found != expected:
+            there = "an unmarked folder" if found is None else f"another store ({found})"
+            msg = (
+                f"{location} is not the store that was there before ({expected}) but {there}: is the disk mounted?"
+                f" If it was replaced on purpose: damocles-worker store accept {location}"
+            )
+            raise NotTheStore(msg)
+
+    def admit(self, location: Path, *, may_mark: bool = True) -> None:
+        """Check a place and remember the store that is there, after marking it if it has no mark.
+
+        Where no mark can be made (a store that is readonly or full) none is remembered, now.
+
+        Raises:
+            NotTheStore: The place has another store than before, or no folder.
+        """
+        self.check(location)
+        if self.home is None or self.expected(location) is not None:
+            return
+        try:
+            found = mark_of(location)
+        except OSError as error:
+            raise NotTheStore(
+                f"the store {location} cannot be read ({error.strerror}): is the disk mounted?"
+            ) from error
+        try:
+            if found is None and may_mark:
+                found = mark(location)
+            if found is not None:
+                seen = _Seen(str(location), found)
+                write_durably(self._file(location), codec.encode(seen))
+        except OSError as error:
+            log.warning("store not marked: a lost mount would go unnoticed", location=str(location), error=str(error))
+
+    def expected(self, location: Path) -> str | None:
+        """Return the mark that was seen in a place, `None` if it has not been seen."""
+        if self.home is None:
+            return None
+        try:
+            seen = codec.decode(self._file(location).read_bytes(), _Seen)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            log.warning("memory of a store is damaged and not used", location=str(location), error=str(error))
+            return None
+        return seen.mark
+
+    def forget(self, location: Path) -> str | None:
+        """Take whatever is in a place from now on; return the mark that was remembered."""
+        expected = self.expected(location)
+        if self.home is not None:
+            self._file(location).unlink(missing_ok=True)
+        return expected
+
+    def _file(self, location: Path) -> Path:
+        assert self.home is not None
+        return self.home / FOLDER / f"{hashlib.sha256(os.fsencode(location)).hexdigest()[:16]}.json"
+
+
+NOTHING = Memory()
