@@ -93,7 +93,7 @@ def test_commands_fail_with_one_clear_line(tmp_path):
         base = ("damocles-worker", "worker", "-c", str(f.config))
         unknown = cli(*base, "pause", "--index", "9", check=False)
         assert unknown.returncode == 3
-        assert "worker #9 not found" in unknown.stderr
+        assert "no thread #9; the worker has #0" in unknown.stderr
         foreign = cli(*base, "resume", "--index", "0", "--state", "Unsealed", check=False)
         assert f.worker is not None
         farm.stop(f.worker)

@@ -10,6 +10,8 @@ from damocles.sealing import selection
 from damocles.sealing.states import State
 from damocles.wire import codec, control
 
+_ANY = control.Selection(all=True)
+
 
 def wanted(
     verb: str, *, now: bool = False, state: str | None = None, dry_run: bool = False, reason: str = ""
@@ -43,17 +45,22 @@ def line(outcome: control.Outcome) -> str:
     return f"{worker}#{outcome.index} {outcome.sector or '-'} {outcome.state or '-'}: {outcome.text}"
 
 
-def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool) -> int:
+def nothing_fits(chosen: control.Selection, so: str = "") -> common.NothingSelected:
+    """Return the error that a selection means no thread, with what was probably meant."""
+    return common.NothingSelected("; ".join([f"no thread fits{so}", *selection.unknown_words(chosen)]))
+
+
+def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, chosen: control.Selection = _ANY) -> int:
     """Print a line for each outcome, what failed on stderr, and return the exit code."""
     if as_json:
-        common.print_json(codec.to_builtins(list(outcomes)))
+        common.print_json([codec.to_builtins(outcome) | {"dry_run": dry_run} for outcome in outcomes])
     for outcome in outcomes:
         if not outcome.ok:
             common.error(line(outcome))
         elif not as_json:
             common.say(line(outcome))
     if not outcomes:
-        raise common.NothingSelected("no thread fits, nothing was done")
+        raise nothing_fits(chosen, ", nothing was done")
     if all(map(_is_missing, outcomes)):
         return common.NOTHING_SELECTED
     if dry_run:
@@ -63,9 +70,9 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool) -
     return common.WORKER_UNREACHABLE if all(outcome.silent for outcome in outcomes) else common.FAILED
 
 
-def show_unconfirmed(outcomes: Sequence[control.Outcome], *, as_json: bool) -> int:
+def show_unconfirmed(outcomes: Sequence[control.Outcome], *, as_json: bool, chosen: control.Selection = _ANY) -> int:
     """Print what an act that needs `--yes` would do."""
-    show(outcomes, dry_run=True, as_json=as_json)
+    show(outcomes, dry_run=True, as_json=as_json, chosen=chosen)
     common.hint("say --yes to do it")
     return common.USAGE
 
@@ -73,10 +80,15 @@ def show_unconfirmed(outcomes: Sequence[control.Outcome], *, as_json: bool) -> i
 def show_plain(
     outcomes: Sequence[control.Outcome], verb: str, chosen: control.Selection, fields: dict[str, object]
 ) -> int:
-    """Log the outcome for one thread named by worker and index, as the original does; stdout stays empty."""
+    """Log the outcome for one thread named by worker and index, as the original does; stdout stays empty.
+
+    On a terminal it is the same sentence as for any other selection.
+    """
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return show(outcomes, dry_run=False, as_json=False, chosen=chosen)
     (worker,), (index,) = chosen.workers, chosen.indexes
     if all(map(_is_missing, outcomes)):
-        raise common.NothingSelected(f"{worker}: worker #{index} not found; `util worker info {worker}` lists what is")
+        raise common.NothingSelected("; ".join(map(line, outcomes)) or f"{worker} has no thread #{index}")
     (outcome,) = outcomes
     if not outcome.ok:
         raise (common.WorkerUnreachable if outcome.silent else common.Failed)(line(outcome))

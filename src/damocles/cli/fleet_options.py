@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from damocles.cli import common
 from damocles.sealing import selection
-from damocles.wire import control, units
+from damocles.wire import control, spelling, units
 
 DEFAULT_TIMEOUT = "5s"
 
@@ -103,6 +103,17 @@ def selected(
         )
     except ValueError as error:
         raise common.WrongUsage(str(error)) from error
+
+
+def check_stage(name: str | None) -> None:
+    """Refuse a stage that there is not."""
+    from damocles.stages import descriptors
+
+    if name is not None and name.lower() not in descriptors.STAGES:
+        known = ", ".join(descriptors.STAGES)
+        raise common.WrongUsage(
+            f"--stage: there is no stage {name}{spelling.did_you_mean(name, descriptors.STAGES)} ({known})"
+        )
 
 
 def seconds(text: str, option: str = "--timeout") -> float:

@@ -113,7 +113,7 @@ def screen(
     threads = sorted(told.threads, key=lambda thread: _urgency(thread, now))
     room = None if rows is None else max(1, rows - len(shown_workers) - _HEAD_LINES)
     worker_rows = [_worker_cells(worker, silent) for worker in shown_workers]
-    thread_rows = [_thread_cells(thread, now) for thread in threads[:room]]
+    thread_rows = [_thread_cells(thread, now, full=columns is None) for thread in threads[:room]]
     more = [f"… and {len(threads) - room} more threads"] if room is not None and len(threads) > room else []
     return [
         terminal.cut(terminal.shown(head), columns) if columns else terminal.shown(head),
@@ -140,12 +140,12 @@ def _worker_cells(worker: control.WorkerStatus, silent: dict[str, str]) -> tuple
     )
 
 
-def _thread_cells(thread: control.ThreadDetail, now: float) -> tuple[str, ...]:
+def _thread_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tuple[str, ...]:
     info = thread.info
     state = info.thread_state.state
     doing = f"{state} {info.job_stage}" if state == "Running" and info.job_stage else state
     return (
         *(thread.worker, str(info.index), info.job_id or "-", info.job_state or "-", doing),
         units.brief_duration(max(0, int(now - thread.since))),
-        *(str(thread.pid or "-"), fleet_views.why(thread, now)),
+        *(str(thread.pid or "-"), fleet_views.why(thread, now, full=full)),
     )

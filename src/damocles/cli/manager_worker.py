@@ -23,6 +23,7 @@ Workers = Annotated[
     tuple[str, ...],
     fleet_options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable."),
 ]
+_EXPIRATION, _EXPIRATION_SECONDS = "10m", 600.0
 _RESUME = "damocles-manager util worker resume"
 State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
 
@@ -30,7 +31,7 @@ State = Annotated[str | None, Parameter(help="The state to go on from; without i
 @app.command(name="list")
 def list_(
     *,
-    expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = "10m",
+    expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = _EXPIRATION,
     wide: Wide = False,
     full: fleet_options.Full = False,
     json: fleet_options.AsJson = False,
@@ -68,8 +69,8 @@ def info(
 ) -> int:
     """Show the sealing threads of a worker, or those of all workers that the flags select."""
     chosen = fleet_options.selected(which, workers=_both(worker, workers))
-    if not chosen.workers:
-        fleet_acts.check(chosen)
+    if not chosen.workers and chosen == control.Selection():
+        raise _which_worker(at)
     one = len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
 
     def show() -> int:
@@ -83,7 +84,11 @@ def info(
             fleet_views.show_threads(told.threads, named=not one, wide=wide, full=full, resume=_RESUME)
         for silence in told.silent:
             common.error(f"{silence.worker}: {silence.reason}")
-        return common.FAILED if told.silent else common.OK
+        if told.silent:
+            return common.FAILED
+        if not told.threads:
+            raise fleet_acts.nothing_fits(chosen)
+        return common.OK
 
     return fleet_views.again(show, watch=watch)
 
@@ -106,7 +111,7 @@ def pause(
     outcomes = _act(chosen, act, at)
     if _is_plain(chosen, how):
         return fleet_acts.show_plain(outcomes, "pause", chosen, {})
-    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
 @app.command
@@ -134,10 +139,10 @@ def resume(
     if which.state and not outcomes:
         common.hint("--state selects threads; the state to go on from is the word behind the index, or --to")
     if unsure and not how.dry_run:
-        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json, chosen=chosen)
     if _is_plain(chosen, how):
         return fleet_acts.show_plain(outcomes, "resume", chosen, {"state": target})
-    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
 @app.command
@@ -157,8 +162,8 @@ def abort(
     chosen = fleet_options.selected(which, workers=_both(worker, workers), index=index)
     outcomes = _act(chosen, act, at)
     if not yes and not how.dry_run:
-        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
-    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json, chosen=chosen)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
 @app.command
@@ -214,6 +219,7 @@ def logs(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Print what the stages of a thread wrote last; as JSON, one object a line."""
+    fleet_options.check_stage(stage)
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as found:
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
@@ -285,6 +291,17 @@ def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list
     fleet_acts.check(chosen)
     with at.call() as found:
         return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])
+
+
+def _which_worker(at: manager_at.At) -> common.WrongUsage:
+    """Return the error that no worker is named, with those that can be if the manager answers."""
+    try:
+        with at.call() as found:
+            workers = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
+    except common.Failed:
+        return common.WrongUsage("which worker? give its name or a pattern, or --all")
+    known = ", ".join(sorted(worker.info.name for worker in workers)) or "none"
+    return common.WrongUsage(f"which worker? known: {known}; or --all")
 
 
 def _both(worker: str | None, workers: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,6 +35,8 @@ app.command("damocles.cli.worker_work:history", name="history", help="Show every
 Index = Annotated[
     str | None, Parameter(name=["--index", "-i"], help="The thread's number in the list, or several: 0,2 or 0-3.")
 ]
+Thread = Annotated[str | None, Parameter(help="The same as --index.")]
+Target = Annotated[str | None, Parameter(help="The same as --state.")]
 State = Annotated[
     str | None,
     Parameter(name=["--state", "-s", "--to"], help="The state to go on from; without it, the present one."),
@@ -60,10 +62,11 @@ def list_(
 
     On a terminal it is a table that fits; elsewhere the lines of the original, or with `--wide` its columns.
     """
+    chosen = fleet_options.selected(which)
 
     def show() -> int:
         with at.call() as worker:
-            threads = _threads(worker, which, details=why or json or tables.on_terminal())
+            threads = _threads(worker, chosen, details=why or json or tables.on_terminal())
         if json:
             common.print_json([_flat(thread) for thread in threads])
         elif tables.on_terminal() or why:
@@ -73,6 +76,8 @@ def list_(
         else:
             for thread in threads:
                 common.say(_line(thread.info))
+        if not threads and chosen != control.Selection():
+            raise fleet_acts.nothing_fits(chosen)
         return common.OK
 
     return fleet_views.again(show, watch=watch)
@@ -80,6 +85,8 @@ def list_(
 
 @app.command
 def pause(
+    thread: Thread = None,
+    /,
     *,
     index: Index = None,
     now: fleet_options.Now = False,
@@ -89,11 +96,14 @@ def pause(
 ) -> int:
     """Pause a sealing thread at its next boundary, or those that the flags select."""
     act = fleet_acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
-    return _act(fleet_options.selected(which, index=index), act, how, at)
+    return _act(fleet_options.selected(which, index=_one("thread", thread, index)), act, how, at)
 
 
 @app.command
 def resume(
+    thread: Thread = None,
+    target: Target = None,
+    /,
     *,
     index: Index = None,
     state: State = None,
@@ -103,7 +113,8 @@ def resume(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Resume a paused sealing thread, at its present state or one it has been in, or those that the flags select."""
-    chosen = fleet_options.selected(which, index=index)
+    chosen = fleet_options.selected(which, index=_one("thread", thread, index))
+    state = _one("state", target, state)
     unsure = fleet_acts.gives_up(state, chosen) and not yes
     act = fleet_acts.wanted("resume", state=state, dry_run=how.dry_run or unsure, reason=how.reason)
     return _act(chosen, act, how, at)
@@ -111,6 +122,8 @@ def resume(
 
 @app.command
 def abort(
+    thread: Thread = None,
+    /,
     *,
     index: Index = None,
     yes: fleet_options.Yes = False,
@@ -120,11 +133,10 @@ def abort(
 ) -> int:
     """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
     act = fleet_acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
-    return _act(fleet_options.selected(which, index=index), act, how, at)
+    return _act(fleet_options.selected(which, index=_one("thread", thread, index)), act, how, at)
 
 
-def _threads(worker: sync.Client, which: fleet_options.Which, *, details: bool) -> list[control.ThreadDetail]:
-    chosen = fleet_options.selected(which)
+def _threads(worker: sync.Client, chosen: control.Selection, *, details: bool) -> list[control.ThreadDetail]:
     if details:
         threads = fleet_calls.hold(worker, operations.threads(time.time()))
     else:
@@ -133,13 +145,20 @@ def _threads(worker: sync.Client, which: fleet_options.Which, *, details: bool) 
     return [thread for thread in threads if selection.holds(chosen, thread)]
 
 
+def _one(what: str, word: str | None, option: str | None) -> str | None:
+    """Return what was given as a word or as an option."""
+    if word is not None and option is not None:
+        raise common.WrongUsage(f"the {what} is given twice, as {word} and as {option}: give one")
+    return option if word is None else word
+
+
 def _act(chosen: control.Selection, act: control.Act, how: fleet_options.How, at: worker_at.At) -> int:
     fleet_acts.check(chosen)
     with at.call() as worker:
         outcomes = fleet_calls.hold(worker, operations.act(chosen, act, time.time()))
     if act.dry_run and not how.dry_run:
-        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json)
-    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json)
+        return fleet_acts.show_unconfirmed(outcomes, as_json=how.json, chosen=chosen)
+    return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
 def _flat(thread: control.ThreadDetail) -> dict[str, object]:

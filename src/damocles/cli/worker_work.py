@@ -8,7 +8,8 @@ from damocles.cli import common, fleet_drains, fleet_options, fleet_views, worke
 from damocles.rpc import sync
 from damocles.wire import codec, control
 
-Index = Annotated[int, Parameter(name=["--index", "-i"], help="The thread's number in the list.")]
+Index = Annotated[int | None, Parameter(name=["--index", "-i"], help="The thread's number in the list.")]
+Thread = Annotated[int | None, Parameter(help="The same as --index.")]
 
 
 def drain(
@@ -41,8 +42,10 @@ def undrain(
 
 
 def logs(
+    thread: Thread = None,
+    /,
     *,
-    index: Index,
+    index: Index = None,
     sector: fleet_options.LogSector = None,
     stage: fleet_options.LogStage = None,
     follow: fleet_options.Follow = False,
@@ -50,10 +53,14 @@ def logs(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Print what the stages of a thread wrote last; as JSON, one object a line."""
+    number = index if thread is None else thread
+    if number is None or (index is not None and thread is not None):
+        raise common.WrongUsage("which thread? give its number in the list, like: logs 0")
+    fleet_options.check_stage(stage)
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
-            return worker.call("Damocles.Logs", [index, after, wait_seconds], returns=list[control.LogLine])
+            return worker.call("Damocles.Logs", [number, after, wait_seconds], returns=list[control.LogLine])
 
         return fleet_views.print_log(fleet_views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 

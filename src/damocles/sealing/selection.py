@@ -6,7 +6,9 @@ The manager evaluates it for the fleet, `damocles-worker` for one worker.
 import fnmatch
 from collections.abc import Iterable
 
-from damocles.wire import control
+from damocles.sealing import planner
+from damocles.sealing.states import State
+from damocles.wire import control, spelling
 from damocles.wire.sectors import SectorID
 
 _WILDCARDS = "*?["
@@ -90,16 +92,28 @@ def holds(selection: control.Selection, thread: control.ThreadDetail) -> bool:
 
 
 def missing(selection: control.Selection, indexes: Iterable[int]) -> list[control.Outcome]:
-    """Return that threads are asked for by an index that a worker does not have, in one line; its own are `indexes`."""
-    unknown = sorted(set(selection.indexes) - set(indexes))
-    runs: list[list[int]] = []
-    for index in unknown:
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1][1:] = [index]
-        else:
-            runs.append([index])
-    text = ", ".join("-".join(f"#{index}" for index in run) for run in runs)
-    return [control.Outcome(ok=False, text=f"worker {text} not found")] if runs else []
+    """Report the selected thread indexes that a worker lacks, as a single outcome; `indexes` are the ones it has."""
+    own = set(indexes)
+    unknown = set(selection.indexes) - own
+    return [control.Outcome(ok=False, text=no_thread(unknown, own))] if unknown else []
+
+
+def no_thread(unknown: Iterable[int], own: Iterable[int]) -> str:
+    """Say which threads a worker does not have, and which it has."""
+    return f"no thread {_runs(unknown)}; the worker has {_runs(own) or 'none'}"
+
+
+def unknown_words(selection: control.Selection) -> list[str]:
+    """Say of each word that can fit no thread of ours what is wrong with it."""
+    found = [
+        f"{state} is what a thread does: use --paused"
+        if state == "Paused"
+        else f"there is no state {state}{spelling.did_you_mean(state, State)}"
+        for state in selection.states
+        if state not in State.__members__
+    ]
+    plans = [plan for plan in selection.plans if plan not in planner.PLANS]
+    return found + [f"there is no plan {plan}{spelling.did_you_mean(plan, planner.PLANS)}" for plan in plans]
 
 
 def names(text: str, worker: str, dest: str) -> bool:
@@ -110,6 +124,16 @@ def names(text: str, worker: str, dest: str) -> bool:
 def is_pattern(text: str) -> bool:
     """Return whether `text` may stand for several workers; an IPv6 address in brackets does not."""
     return any(char in text for char in _WILDCARDS) and not text.startswith("[")
+
+
+def _runs(indexes: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1][1:] = [index]
+        else:
+            runs.append([index])
+    return ", ".join("-".join(f"#{index}" for index in run) for run in runs)
 
 
 def _indexes(text: str) -> Iterable[int]:

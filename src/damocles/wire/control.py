@@ -81,7 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `silent` means that no answer came, so that nobody knows what was done. Without an index it is about the worker: it
     did not even tell its threads, or has no such ones. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
-    act that takes effect later, `after` is how it looked when the answer was given.
+    act that takes effect later, `after` is how it looked when the answer was given, and of a dry run how it would look.
     """
 
     worker: str = ""

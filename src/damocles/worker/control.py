@@ -131,7 +131,7 @@ class Control:
     async def logs(self, index: int, after: int = 0, wait_seconds: control.Seconds = 0.0) -> list[control.LogLine]:
         """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
         if index not in self._threads:
-            raise errors.RpcError(errors.Code.UNKNOWN_THREAD, f"worker #{index} not found")
+            raise errors.RpcError(errors.Code.UNKNOWN_THREAD, selection.no_thread([index], self._threads))
         return await self._logs.read(index, after, min(wait_seconds, LONGEST_LOG_WAIT_SECONDS))
 
     async def history(self, sector: str | None = None) -> list[control.HistoryEntry]:
@@ -179,6 +179,7 @@ class Control:
 
     async def _act(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> control.Outcome:
         info, before = thread.info(), _look(thread)
+        expected = _expected(thread, act)
         if act.verb == "abort":
             ok, text = await self._abort(thread, act)
         else:
@@ -190,7 +191,7 @@ class Control:
             sector=info.job_id,
             state=info.job_state,
             before=before,
-            after=_look(thread),
+            after=expected if act.dry_run and ok else _look(thread),
             ok=ok,
             text=text,
         )
@@ -250,6 +251,17 @@ def _look(thread: threads.SealingThread) -> str:
     """Say what a thread does and where its sector is."""
     then = ", then pauses" if thread.pausing else ", then goes on" if thread.resuming else ""
     return f"{thread.activity.state} {thread.sector.state}{then}"
+
+
+def _expected(thread: threads.SealingThread, act: control.Act) -> str:
+    """Say how a thread would look after an act, in the words of `_look`."""
+    doing, state = thread.activity, thread.sector.state
+    if act.verb == "abort":
+        return f"Idle {State.Empty}"
+    if act.verb == "resume":
+        return f"{doing.state} {state}" if thread.pausing and not thread.paused else f"Running {act.state or state}"
+    at_once = act.now or thread.paused or doing.state != "Running" or doing.pid is None
+    return f"Paused {state}" if at_once else f"{doing.state} {state}, then pauses"
 
 
 async def _settled(thread: threads.SealingThread, act: control.Act) -> None:

@@ -620,7 +620,7 @@ class SealingThread:
         sector, plan = self.sector, planner.PLANS[self.sector.plan]
         if self.trouble is not None:
             # What it was about to record is still in its hands, and comes first.
-            msg = f"cannot resume thread #{self.index} at {state}: {self.trouble}; mend that and resume without a state"
+            msg = f"cannot resume at {state}: {self.trouble}; mend that and resume without a state"
             raise ResumeRefused(msg)
         at_hand: frozenset[str] = frozenset()
         if sector.id is not None:
@@ -629,15 +629,15 @@ class SealingThread:
                 with anyio.fail_after(PATIENCE_SECONDS):
                     at_hand = await self._look(place)
             except TimeoutError:
-                msg = f"cannot resume thread #{self.index} at {state}: its disk does not answer ({self.location})"
+                msg = f"cannot resume at {state}: its disk does not answer ({self.location})"
                 raise ResumeRefused(msg) from None
             if self.sector is not sector:
-                msg = f"cannot resume thread #{self.index} at {state}: it has moved on meanwhile"
+                msg = f"cannot resume at {state}: it has moved on meanwhile"
                 raise ResumeRefused(msg)
         refusal = plan.refusal(sector, state, at_hand)
         if refusal is not None:
             possible = ", ".join(plan.targets(sector, at_hand)) or "none, resume without a state"
-            msg = f"cannot resume thread #{self.index} at {state}: {refusal}; possible: {possible}"
+            msg = f"cannot resume at {state}: {refusal}; possible: {possible}"
             raise ResumeRefused(msg)
         return State(state)
 

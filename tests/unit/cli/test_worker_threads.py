@@ -203,7 +203,59 @@ async def test_an_unknown_index_fails(serving, run_async):
     """An index that no thread has is one line and exit code 3."""
     async with serving(PAUSED) as worker:
         answer = await run_async("worker", "-H", worker.address, "pause", "-i", "9")
-    assert (3, "", "error: worker #9 not found\n") == answer
+    assert (3, "", "error: no thread #9; the worker has #0\n") == answer
+
+
+async def test_a_thread_may_be_named_without_an_option(serving, run_async):
+    """`resume 0 PC2Done` is what `resume --index 0 --state PC2Done` is; a thread that is named twice is wrong usage."""
+    async with serving(PAUSED, RUNNING) as worker:
+        at = ("-H", worker.address)
+        assert 0 == (await run_async("worker", "resume", "0", "PC2Done", *at))[0]
+        assert 0 == (await run_async("worker", "pause", "1", *at))[0]
+        code, _, err = await run_async("worker", "pause", "0", "--index", "1", *at)
+    assert [("resume", 0, "PC2Done"), ("pause", 1)] == worker.asked
+    assert (2, "error: the thread is given twice, as 0 and as 1: give one\n") == (code, err)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--sector", "s-t010000-9"], "no thread fits"),
+        (["--state", "C1Don"], 'no thread fits; there is no state C1Don; did you mean "C1Done"?'),
+        (["--state", "Paused"], "no thread fits; Paused is what a thread does: use --paused"),
+    ],
+)
+async def test_a_list_of_nothing_says_so(serving, run_async, flags, text):
+    """Flags that no thread fits are exit code 3 and a line, with a word that was probably meant; also as JSON."""
+    async with serving(PAUSED) as worker:
+        assert (3, "", f"error: {text}\n") == await run_async("worker", "list", *flags, "-H", worker.address)
+        assert (3, "[]\n", f"error: {text}\n") == await run_async(
+            "worker", "list", "--json", *flags, "-H", worker.address
+        )
+    async with serving() as worker:
+        assert (0, "", "") == await run_async("worker", "list", "-H", worker.address)
+
+
+async def test_a_stage_that_there_is_not_is_wrong_usage(run):
+    """The stages are a closed set, which is told."""
+    code, _, err = run("worker", "logs", "0", "--stage", "precommit", "-H", "127.0.0.1:9")
+    assert (2, True) == (
+        code,
+        err.startswith("error: --stage: there is no stage precommit (add_pieces, tree_d, pc1, pc2, "),
+    )
+    code, _, err = run("worker", "logs", "-H", "127.0.0.1:9")
+    assert (2, "error: which thread? give its number in the list, like: logs 0\n") == (code, err)
+
+
+async def test_a_dry_run_as_json_says_that_it_is_one(serving, run_async):
+    """Whatever the worker, `dry_run` tells a script whether anything was done."""
+    async with serving(PAUSED) as worker:
+        for options, dry_run in (["--dry-run"], True), ([], False):
+            _, out, _ = await run_async("worker", "resume", "0", "--json", *options, "-H", worker.address)
+            assert [dry_run] == [one["dry_run"] for one in json.loads(out)]
+        _, out, _ = await run_async("worker", "abort", "0", "--json", "-H", worker.address)
+        assert [True] == [one["dry_run"] for one in json.loads(out)]
+    assert [("resume", 0, None)] == worker.asked
 
 
 @pytest.mark.parametrize(

@@ -109,11 +109,25 @@ def test_patterns_are_told_from_names(text, pattern):
     [
         (["0", "1-2"], None),
         ([], None),
-        (["3"], "worker #3 not found"),
-        (["0-5", "7", "9999"], "worker #3-#5, #7, #9999 not found"),
+        (["3"], "no thread #3; the worker has #0-#2"),
+        (["0-5", "7", "9999"], "no thread #3-#5, #7, #9999; the worker has #0-#2"),
     ],
 )
 def test_indexes_that_no_thread_has_are_named(asked, text):
     """One line names them all, ranges as such."""
     told = selection.missing(selection.parse(indexes=asked), range(3))
     assert ([] if text is None else [(None, False, text)]) == [(one.index, one.ok, one.text) for one in told]
+
+
+@pytest.mark.parametrize(
+    ("flags", "texts"),
+    [
+        ({"states": ["C1Done"], "plans": ["sealer"]}, []),
+        ({"states": ["C1Don"]}, ['there is no state C1Don; did you mean "C1Done"?']),
+        ({"states": ["paused", "Paused"]}, ["there is no state paused", "Paused is what a thread does: use --paused"]),
+        ({"plans": ["snapp"]}, ['there is no plan snapp; did you mean "snapup"?']),
+    ],
+)
+def test_words_that_fit_no_thread_are_named(flags, texts):
+    """States and plans are closed sets: what is in none of them is told, with what was probably meant."""
+    assert texts == selection.unknown_words(selection.parse(**flags))

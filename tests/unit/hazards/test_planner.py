@@ -79,7 +79,7 @@ async def test_an_unknown_state_is_refused_before_anything_happens(scene: Scene)
     async with scene.running() as thread:
         await until(lambda: thread.paused)
         for wrong in ("Nonsense", "Unsealed", "Empty", "Finished"):
-            with pytest.raises(Exception, match=f"cannot resume thread #0 at {wrong}: .*possible: "):
+            with pytest.raises(Exception, match=f"cannot resume at {wrong}: .*possible: "):
                 await thread.check_target(wrong)
         assert thread.paused
     assert State.PCSubmitted is scene.recorded().state

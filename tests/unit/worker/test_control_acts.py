@@ -39,3 +39,20 @@ async def test_few_threads_are_seen_to_go_on_and_many_are_told_to(tmp_path, coun
         with anyio.fail_after(20):
             while {info.thread_state.state for info in await ours.list_threads()} != {"Running"}:
                 await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("act", "after"),
+    [
+        (wire.Act(verb="resume", dry_run=True), "Running C1Done"),
+        (wire.Act(verb="pause", dry_run=True), "Paused C1Done"),
+        (wire.Act(verb="abort", dry_run=True), "Idle Empty"),
+        (wire.Act(verb="resume", state="Nonsense", dry_run=True), "Paused C1Done"),
+    ],
+)
+async def test_a_dry_run_tells_how_a_thread_would_look(tmp_path, act, after):
+    """`after` is what would be; of what would be refused it is as before. Nothing changes."""
+    async with paused_threads(tmp_path, 1) as ours:
+        (outcome,) = await ours.act_on(wire.Selection(all=True), act)
+        assert ("Paused C1Done", after) == (outcome.before, outcome.after)
+        assert ["Paused"] == [info.thread_state.state for info in await ours.list_threads()]
