@@ -40,6 +40,16 @@ def test_window_challenges():
     assert challenges[3] != challenges[5]
 
 
+def test_the_order_of_window_challenges():
+    """Only the old proof type has other leaves for a sector at another place of the list."""
+    for proof, is_same in ((WINDOW, True), ("StackedDrgWindow2KiBV1", False)):
+        up, down = (
+            proofs.generate_fallback_sector_challenges(proof, RANDOMNESS, numbers, PROVER_ID)
+            for numbers in ([1, 2, 3], [3, 2, 1])
+        )
+        assert is_same == (up == down)
+
+
 def test_winning_challenge():
     """A winning PoSt is about one sector of many, the same for the same randomness."""
     (index,) = proofs.generate_winning_post_sector_challenge(WINNING, RANDOMNESS, 1000, PROVER_ID)
@@ -123,6 +133,15 @@ def test_window_post(replicas: list[proofs.PrivateReplica]):
     ]
     merged = proofs.merge_window_post_partition_proofs(WINDOW, parts)
     assert proofs.verify_window_post(WINDOW, RANDOMNESS, merged, public(replicas), PROVER_ID)
+
+
+@pytest.mark.params("wdpost")
+@pytest.mark.timeout(300)
+def test_vanilla_proofs_out_of_order(replicas: list[proofs.PrivateReplica]):
+    """They give a proof that does not verify, without an error: who hands them over has to sort them."""
+    answers = vanilla(WINDOW, replicas)
+    proof = proofs.generate_window_post_with_vanilla(WINDOW, RANDOMNESS, PROVER_ID, [answers[2], *answers[:2]])
+    assert not proofs.verify_window_post(WINDOW, RANDOMNESS, proof, public(replicas), PROVER_ID)
 
 
 @pytest.mark.params("winning")

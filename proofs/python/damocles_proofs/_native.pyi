@@ -352,7 +352,7 @@ def c1(
     """Prove the challenged nodes of a sector without a SNARK.
 
     Reads the layers, or the synthetic proofs if the proof type has them. Non-interactive proof types ignore ``seed``,
-    but C2 refuses a seed of zeros.
+    but C2 refuses a seed of zeros. The text of a refusal is not the same each time for the same input.
     """
 
 def c2(c1_output: C1Output, prover_id: bytes, sector_id: int) -> bytes:
@@ -535,7 +535,11 @@ def generate_winning_post_sector_challenge(
 def generate_fallback_sector_challenges(
     registered_proof: str, randomness: bytes, sector_ids: Sequence[int], prover_id: bytes
 ) -> dict[int, list[int]]:
-    """Return the challenged leaves of each sector; for a window PoSt they depend on the order of the sectors."""
+    """Return the challenged leaves of each sector.
+
+    For ``StackedDrgWindow…V1_2`` they depend on the randomness and the sector's number alone, for ``…V1`` on its place
+    in the list as well. A winning PoSt has one sector; any others of the list are ignored.
+    """
 
 def generate_single_vanilla_proof(registered_proof: str, replica: PrivateReplica, challenges: Sequence[int]) -> bytes:
     """Prove the challenged leaves of one sector without a SNARK."""
@@ -553,7 +557,10 @@ def generate_winning_post(
 def generate_window_post_with_vanilla(
     registered_proof: str, randomness: bytes, prover_id: bytes, vanilla_proofs: Sequence[bytes]
 ) -> bytes:
-    """Turn the vanilla proofs of a window PoSt into its proof."""
+    """Turn the vanilla proofs of a window PoSt into its proof.
+
+    They have to be in the order of the sectors' numbers: in another one the proof never verifies, without an error.
+    """
 
 def generate_window_post(
     registered_proof: str, randomness: bytes, replicas: Sequence[PrivateReplica], prover_id: bytes
@@ -566,7 +573,7 @@ def generate_window_post(
 def generate_single_window_post_with_vanilla(
     registered_proof: str, randomness: bytes, prover_id: bytes, vanilla_proofs: Sequence[bytes], partition_index: int
 ) -> bytes:
-    """Prove one partition of a window PoSt; ``vanilla_proofs`` are those of its sectors."""
+    """Prove one partition of a window PoSt; ``vanilla_proofs`` are those of its sectors, in the order of their numbers."""
 
 def merge_window_post_partition_proofs(registered_proof: str, partition_proofs: Sequence[bytes]) -> bytes:
     """Join the proofs of all partitions, in order, into one window PoSt."""

@@ -5,11 +5,12 @@ more. Each syncs what it wrote before it returns. Which stages leave something b
 said at the function.
 """
 
+import contextlib
 import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def c1(task: tasks.C1, around: job.Job) -> msgspec.Raw:
 
     Layers that were made from a damaged parent cache are found here, so that a refusal has the cache verified.
     """
+    _look_at(task.registered_proof, (task.sealed_file, task.cache_dir))
     try:
         return proofs.c1(task)
     except (proofs.FileUnusable, proofs.ProofsPanic):
@@ -97,6 +99,26 @@ def c1(task: tasks.C1, around: job.Job) -> msgspec.Raw:
         raise proofs.ProofsError(f"{msg} PC1 here, {cache.path} is verified") from error
 
 
+def _look_at(proof_name: str, *places: tuple[str, str]) -> None:
+    """Look at sealed files and their caches, before the library fails over one without naming it.
+
+    Raises:
+        proofs.FileUnusable: A file is missing or cut.
+    """
+    size = sectors.SectorSize(sector_bytes(proof_name))
+    with _named():
+        for sealed_file, cache_dir in places:
+            replicas.read_replica(tasks.Replica(0, codec.Bytes32(bytes(32)), cache_dir, sealed_file), size, ())
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise proofs.FileUnusable(str(error.filename), error.strerror or str(error)) from error
+
+
 def synth_proof(task: tasks.SynthProof, around: job.Job) -> bool:
     """Write synthetic proofs, check them, then drop the layers that they replace.
 
@@ -106,6 +128,7 @@ def synth_proof(task: tasks.SynthProof, around: job.Job) -> bool:
     cache = Path(task.cache_dir)
     done = cache / _SYNTHETIC_DONE
     if not done.exists():
+        _look_at(task.registered_proof, (task.sealed_file, task.cache_dir))
         (cache / _SYNTHETIC_FILE).unlink(missing_ok=True)
         proofs.generate_synthetic(task)
         durable.sync(cache)
@@ -140,9 +163,18 @@ def c2(task: tasks.C2) -> tasks.C2Output:
 
 def snap_encode(task: tasks.SnapEncode) -> tasks.SnapEncodeOutput:
     """Encode into the new replica, which the worker has made anew; the sealed sector is only read."""
+    with _named():
+        replicas.read_p_aux(Path(task.sector_cache_path))
     output = proofs.snap_encode(task)
     durable.sync(task.new_replica_path, task.new_cache_path)
     return output
+
+
+def snap_vanilla(task: tasks.SnapVanilla) -> list[codec.NumberList]:
+    """Collect the vanilla proofs of an upgrade, and check them; only reads."""
+    before, after = (task.sector_path, task.sector_cache_path), (task.new_replica_path, task.new_cache_path)
+    _look_at(task.registered_proof, before, after)
+    return proofs.snap_vanilla(task)
 
 
 def unseal(task: tasks.Unseal, around: job.Job) -> int:
@@ -198,11 +230,13 @@ def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
     The whole sector is decoded, into a file beside the output that is removed before and after.
     """
     _check_range(task)
+    with _named():
+        replicas.read_p_aux(Path(task.sector_cache_path))
     output, whole = Path(task.unsealed_output), Path(task.unsealed_output + ".padded")
     whole.unlink(missing_ok=True)
     try:
         with whole.open("wb") as file:
-            file.truncate(Path(task.replica_path).stat().st_size)
+            file.truncate(sector_bytes(task.registered_proof))
         proofs.snap_decode(task, str(whole))
         with whole.open("rb") as source, output.open("wb") as sink:
             fr32.copy_range(
@@ -249,7 +283,7 @@ def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutp
     if faults := replicas.unusable(task):
         return _faulty(task, faults, around)
     try:
-        return tasks.WindowPoStOutput([proofs.window_post(task)], [])
+        proof = proofs.window_post(task)
     except proofs.FaultySectors as error:
         around.log(str(error))
         return tasks.WindowPoStOutput([], list(error.numbers))
@@ -260,6 +294,24 @@ def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutp
         if not output.faults:
             raise
         return output
+    _verify(task, proof, around)
+    return tasks.WindowPoStOutput([proof], [])
+
+
+def _verify(task: tasks.WindowPoSt, proof: bytes, around: job.Job) -> None:
+    """Refuse a proof that the chain would refuse; what keeps it from being verified here is no reason to throw it away."""
+    public = [tasks.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas]
+    claim = tasks.VerifyWindowPoSt(task.miner_id, task.proof_type, public, task.seed, proof)
+    try:
+        is_good = proofs.verify_window_post(claim)
+    except proofs.ProofsPanic:
+        raise
+    except proofs.ProofsError as error:
+        around.log(f"the window PoSt is handed over unverified: {error}")
+        return
+    if not is_good:
+        msg = "the window PoSt does not verify, though no sector is at fault: is the memory of this machine sound?"
+        raise proofs.ProofsError(msg)
 
 
 def _faulty(task: tasks.WindowPoSt, known: Sequence[tasks.Fault], around: job.Job) -> tasks.WindowPoStOutput:
@@ -299,7 +351,7 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "verify_seal": _plain(proofs.verify_seal),
     "verify_window_post": _plain(proofs.verify_window_post),
     "check_replicas": check_replicas,
-    "snap_vanilla": _plain(proofs.snap_vanilla),
+    "snap_vanilla": _plain(snap_vanilla),
     "snap_prove": _plain(proofs.snap_prove),
     "snap_verify": _plain(proofs.snap_verify),
 }

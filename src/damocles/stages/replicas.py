@@ -159,9 +159,18 @@ def read_replica(replica: tasks.Replica, size: sectors.SectorSize, leaves: Seque
             if not os.pread(file.fileno(), _BLOCK_BYTES, offset):
                 raise OSError(0, f"cannot be read at {offset}", replica.sealed_file)
     cache, rows = Path(replica.cache_dir), settings.rows_to_discard()
-    _read_ends(cache / "p_aux", _want_of_p_aux)
+    read_p_aux(cache)
     for name in layout.tree_r_last_names(size):
         _read_ends(cache / name, lambda found: settings.tree_problem(found, size, rows))
+
+
+def read_p_aux(cache: Path) -> None:
+    """Read the commitments in a cache, of which the library names neither the file nor the sector if they are cut.
+
+    Raises:
+        OSError: They are missing, unreadable or cut.
+    """
+    _read_ends(cache / "p_aux", _want_of_p_aux)
 
 
 def _read_ends(path: Path, want: Callable[[int], str]) -> None:

@@ -121,3 +121,29 @@ def test_a_winning_post_over_a_cut_file_names_it(fleet: Fleet) -> None:
     with pytest.raises(proofs.FaultySectors, match=f"faulty sector 2: {path}: has 63 bytes") as caught:
         run_here("winning_post", tasks.WindowPoSt(1000, "StackedDrgWinning2KiBV1", fleet.replicas[1:2], SEED))
     assert (2,) == caught.value.numbers
+
+
+def test_a_proof_that_does_not_verify_is_not_handed_over(sealed: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain would refuse it after the deadline; one that cannot be verified here is better than none."""
+    log = list[object]()
+    task = tasks.WindowPoSt(1000, WINDOW, sealed.replicas, SEED)
+    claims = []
+
+    def verdict(claim: tasks.VerifyWindowPoSt) -> bool:
+        claims.append(claim)
+        return len(claims) > 1
+
+    monkeypatch.setattr(proofs, "window_post", lambda _: b"proof")
+    monkeypatch.setattr(proofs, "verify_window_post", verdict)
+    with pytest.raises(proofs.ProofsError, match="does not verify, though no sector is at fault"):
+        run_here("window_post", task)
+    assert tasks.WindowPoStOutput([b"proof"], []) == run_here("window_post", task)
+    public = [tasks.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas]
+    assert tasks.VerifyWindowPoSt(1000, WINDOW, public, SEED, b"proof") == claims[0] == claims[1]
+
+    def cannot(_: tasks.VerifyWindowPoSt) -> bool:
+        raise proofs.ProofsError("No cached verifying key")
+
+    monkeypatch.setattr(proofs, "verify_window_post", cannot)
+    assert tasks.WindowPoStOutput([b"proof"], []) == builtin.window_post(task, job.Job(log.append))
+    assert ["the window PoSt is handed over unverified: No cached verifying key"] == log
