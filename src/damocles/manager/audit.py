@@ -6,10 +6,11 @@ from typing import Any
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, insert, select
 
-from damocles.manager import stores, workers
+from damocles.manager import sectors, stores, workers
 from damocles.manager.db import engine, tables
 from damocles.rpc import audit, core, keyring
-from damocles.wire import codec, control
+from damocles.wire import codec, control, records
+from damocles.wire.sectors import SectorID
 
 MOST_ENTRIES = 10_000  # in one answer
 
@@ -65,7 +66,16 @@ def observers(database: engine.Database, ring: keyring.Keyring) -> Mapping[str, 
     async def reservation(arguments: Sequence[Any]) -> Any:
         return await database.read(lambda tx: stores.reserved(tx, arguments[0]))
 
+    async def record(arguments: Sequence[Any]) -> Any:
+        named = next(one for one in arguments if isinstance(one, SectorID | records.SectorState))
+        sector = named if isinstance(named, SectorID) else named.id
+        return await database.read(lambda tx: sectors.find(tx, sector))
+
     return {
+        "Venus.ImportSector": record,
+        "Venus.RestoreSector": record,
+        "Venus.FinalizeSector": record,
+        "Venus.RemoveSector": record,
         "Venus.WorkerPingInfoRemove": worker,
         "Venus.StoreReleaseReserved": reservation,
         "Damocles.AuthCreate": token,

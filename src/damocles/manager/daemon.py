@@ -28,6 +28,7 @@ from damocles.manager import (
     audit,
     auth,
     claims,
+    cli_api,
     commitments,
     deals,
     errors,
@@ -214,7 +215,9 @@ async def _service(
     (await stack.enter_async_context(snapup.open_upgrades(upgrades))).register(service)
     rebuild.Rebuilds(database, [settings.miner], chain, clock).register(service)
     unseal.Unsealing(database, [settings.miner], clock).register(service)
-    moves.Moves(database, [settings.miner], clock).register(service)
+    imports = moves.Moves(database, [settings.miner], clock)
+    imports.register(service)
+    cli_api.CliAPI(database=database, chain=chain, persist=persist, imports=imports, clock=clock).register(service)
     posts = wdpost.WdPoSt(database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds)
     posts.register(service)
     workers.register(service)

@@ -94,6 +94,30 @@ class Moves:
         if one.kept.state != exports.state_of(one.kept.sector):
             raise errors.ManagerError(f"line {one.line}: {sector} is {one.kept.state}, but Finalized says otherwise")
 
+    async def import_sector(self, _state: exports.State, sector: records.SectorState, override: bool) -> bool:
+        """Take over one record, as the original's `import` and `state import-json` send it; false if it is here already.
+
+        Whether the sector is at work or over is what the record itself says.
+
+        Raises:
+            errors.ManagerError: Its miner is not ours.
+        """
+        kept = exports.Kept(format=exports.FORMAT, state=exports.state_of(sector), sector=sector)
+        self._check(exports.Numbered(1, kept))
+        now = self._clock()
+
+        def take(tx: Connection) -> bool:
+            before = find(tx, sector.id)
+            if before is not None and not override:
+                return False
+            after = kept if before is None else _beside(kept, before)
+            _write(tx, after, before, now)
+            return True
+
+        taken = await self._database.write(take)
+        log.info("sector imported", sector=str(sector.id), taken=taken)
+        return taken
+
     async def take_over(self, call: core.Call, request: exports.Import) -> exports.Imported:
         """Take over all lines that were put aside under an id, or say what that would do.
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 from damocles.manager import errors
 from damocles.manager.db import tables
 from damocles.stores import layout
-from damocles.wire import records, seal
+from damocles.wire import proving, records, seal, wdpost
 from damocles.wire.sectors import SectorID, SectorSize
 
 _reservations = tables.reservations
@@ -42,6 +42,41 @@ class Stores:
             return seal.StoreBasicInfo(name, name, meta={})
         path = self._declared.get(name)
         return seal.StoreBasicInfo(name, str(path), meta={}) if path else None
+
+    def root(self, name: str) -> Path | None:
+        """Return where a store is, `None` if it is neither declared nor a path."""
+        root = self._declared.get(name, Path(name))
+        return root if root.is_absolute() else None
+
+    def private(self, sector: SectorID, name: str, *, is_upgrade: bool) -> proving.Private:
+        """Return where the files of a sector are in a store."""
+        sealed, cache = (f"{folder}/{sector}" for folder in _folders(is_upgrade=is_upgrade))
+        root = self.root(name) or Path(name)
+        return proving.Private(
+            accesses=wdpost.Accesses(name, name),
+            cache_dir=str(root / cache),
+            sealed_file=str(root / sealed),
+            cache_name=cache,
+            sealed_name=sealed,
+        )
+
+    def remove_files(self, sector: SectorID, name: str, is_upgrade: bool) -> None:
+        """Delete the files of a sector from a store; none there is as good. Not for the event loop.
+
+        Raises:
+            errors.ManagerError: The store is not on this machine, or a file cannot be deleted.
+        """
+        if (root := self.root(name)) is None or not root.is_dir():
+            raise errors.ManagerError(
+                f"files of {sector} are in store {name}, which this manager does not have (--store)"
+            )
+        sealed, cache = (root / folder / str(sector) for folder in _folders(is_upgrade=is_upgrade))
+        try:
+            if cache.exists():
+                shutil.rmtree(cache)
+            sealed.unlink(missing_ok=True)
+        except OSError as error:
+            raise errors.ManagerError(f"{error.filename or sealed} cannot be deleted: {error.strerror}") from error
 
     def usage(self) -> dict[str, Usage]:
         """Ask the disks of the declared stores for their space. Not for the event loop, nor in a transaction."""
@@ -94,8 +129,8 @@ class Stores:
                 f" for sealed file: instance not found: {name}"
             )
             raise errors.ManagerError(msg)
-        root = self._declared.get(name, Path(name))
-        if not root.is_absolute():
+        root = self.root(name)
+        if root is None:
             return
         for name_in_store in layout.persisted_names(sector, size):
             folder, _, rest = name_in_store.partition("/")
@@ -107,6 +142,10 @@ class Stores:
                 reason = (error.strerror or str(error)).lower()
                 msg = f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
                 raise errors.ManagerError(msg) from error
+
+
+def _folders(*, is_upgrade: bool) -> tuple[str, str]:
+    return ("update", "update-cache") if is_upgrade else ("sealed", "cache")
 
 
 def reserved(tx: Connection, sector: SectorID) -> dict[str, object] | None:

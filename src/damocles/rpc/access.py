@@ -62,16 +62,16 @@ class Rule:
 _READ = Rule(Scope.READ)
 _OPERATE = Rule(Scope.OPERATE, changes=True)
 _ADMIN = Rule(Scope.ADMIN, changes=True)
+_NOT_THERE = _READ  # the answer is that, and why
 _ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
 _SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, its worker's own business
 _ENDING = Rule(Scope.OPERATE, worker=True, changes=True)  # the same, if it is not an operator's: `abort`, `resend-pre`
 
-# Wire method, or HTTP method and path, to rule. The methods of `Venus` that we do not serve yet are here too.
+# Wire method, or HTTP method and path, to rule.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         # The manager for workers.
         "Venus.AllocateSector": _SEALING,
-        "Venus.AllocateSectorsBatch": _SEALING,
         "Venus.AcquireDeals": _SEALING,
         "Venus.AssignTicket": _SEALING,
         "Venus.SubmitPreCommit": _ENDING,
@@ -105,16 +105,16 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.ImportSector": _ADMIN,
         "Venus.RestoreSector": _OPERATE,
         "Venus.CheckProvable": _READ,
-        "Venus.SimulateWdPoSt": Rule(Scope.OPERATE),  # hours of a GPU, but no change
+        "Venus.SimulateWdPoSt": _NOT_THERE,
         "Venus.SnapUpPreFetch": _OPERATE,
         "Venus.SnapUpCandidates": _READ,
-        "Venus.SnapUpCancelCommitment": _OPERATE,
+        "Venus.SnapUpCancelCommitment": _NOT_THERE,
         "Venus.ProvingSectorInfo": _READ,
         "Venus.WorkerGetPingInfo": _READ,
         "Venus.WorkerPingInfoList": _READ,
         "Venus.WorkerPingInfoRemove": _OPERATE,
         "Venus.SectorIndexerFind": _READ,
-        "Venus.TerminateSector": _ADMIN,
+        "Venus.TerminateSector": _NOT_THERE,
         "Venus.PollTerminateSectorState": _READ,
         "Venus.RemoveSector": _ADMIN,
         "Venus.FinalizeSector": _OPERATE,
@@ -132,7 +132,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.GetWindowPoStChanlleengeRand": _READ,
         "Venus.GetWindowPoStCommitRand": _READ,
         "Venus.GetInfo": _READ,
-        "Venus.GetMinerConfig": _READ,
+        "Venus.GetMinerConfig": _NOT_THERE,
         "Venus.Version": _ASKED,
         # The manager for our own workers. What is called under an attempt is audited by its own name.
         "Damocles.Allocate": _SEALING,

@@ -77,6 +77,9 @@ class Chain(Protocol):
     async def window_challenge(self, miner: int, epoch: int) -> bytes:
         """Return the randomness of a deadline's window PoSts, 32 bytes."""
 
+    async def post_commit(self, epoch: int) -> bytes:
+        """Return the randomness by which a window PoSt shows that it is of this chain, 32 bytes."""
+
     async def sector(self, sector: SectorID) -> OnChain | None:
         """Return what is on the chain of a sector; `None` if its pre-commit has not landed."""
 

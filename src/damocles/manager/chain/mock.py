@@ -111,6 +111,10 @@ class MockChain:
         """Return the randomness of window PoSts."""
         return self._randomness(b"window", miner, epoch)
 
+    async def post_commit(self, epoch: int) -> bytes:
+        """Return the randomness of an epoch that is the same for all miners."""
+        return self._randomness(b"commit", 0, epoch)
+
     def _randomness(self, tag: bytes, miner: int, epoch: int) -> bytes:
         text = b"%s %d %d" % (tag, miner, epoch)
         drawn = hashlib.blake2b(text, key=self._identity.secret, digest_size=32).digest()

@@ -1,0 +1,87 @@
+"""Structs of the manager's tool-facing API about proving: randomness, where files are, what the chain has of a sector.
+
+Shapes as in damocles v0.13; those of the chain are go-state-types' (`SectorOnChainInfo`, `ExtendedSectorInfo`), with Go's
+field names in Go's order. Token amounts and weights are decimal strings.
+"""
+
+import msgspec
+from msgspec import field
+
+from damocles.wire import records, wdpost
+from damocles.wire.codec import CID
+
+_ZERO = "0"
+
+
+class Randomness(msgspec.Struct, frozen=True):
+    """Randomness of an epoch for window PoSts, 32 bytes."""
+
+    epoch: int = field(name="Epoch")
+    rand: bytes = field(name="Rand")
+
+
+class Location(msgspec.Struct, frozen=True):
+    """The persist stores that have a sector's files; empty names if it is not found."""
+
+    found: bool = field(name="Found")
+    instance: wdpost.Accesses = field(name="Instance")
+
+
+class OnChain(msgspec.Struct, frozen=True, kw_only=True):
+    """A sector as the chain has it; `sealed_cid` is its replica's, `key_cid` that of the replica before an upgrade."""
+
+    number: int = field(name="SectorNumber")
+    proof: int = field(name="SealProof")
+    sealed_cid: CID = field(name="SealedCID")
+    deprecated_deals: list[int] | None = field(name="DeprecatedDealIDs", default=None)
+    activation_epoch: int = field(name="Activation", default=0)
+    expiration_epoch: int = field(name="Expiration", default=0)
+    deal_weight: str = field(name="DealWeight", default=_ZERO)
+    verified_deal_weight: str = field(name="VerifiedDealWeight", default=_ZERO)
+    initial_pledge: str = field(name="InitialPledge", default=_ZERO)
+    expected_day_reward: str = field(name="ExpectedDayReward", default=_ZERO)
+    expected_storage_pledge: str = field(name="ExpectedStoragePledge", default=_ZERO)
+    power_base_epoch: int = field(name="PowerBaseEpoch", default=0)
+    replaced_day_reward: str = field(name="ReplacedDayReward", default=_ZERO)
+    key_cid: CID | None = field(name="SectorKeyCID", default=None)
+    flags: int = field(name="Flags", default=0)
+    daily_fee: str = field(name="DailyFee", default=_ZERO)
+
+
+class Private(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a sector's files are: the stores, the paths there, and the names below the stores' roots."""
+
+    accesses: wdpost.Accesses = field(name="Accesses")
+    cache_dir: str = field(name="CacheDirPath")
+    sealed_file: str = field(name="SealedSectorPath")
+    cache_name: str = field(name="CacheDirURI")
+    sealed_name: str = field(name="SealedSectorURI")
+
+
+class SectorInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A sector that is to be proved (`ProvingSectorInfo`)."""
+
+    on_chain: OnChain = field(name="OnChain")
+    private: Private = field(name="Private")
+
+
+class Extended(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chain says of a sector whose files are to be checked (`ExtendedSectorInfo`)."""
+
+    proof: int = field(name="SealProof", default=0)
+    number: int = field(name="SectorNumber")
+    key_cid: CID | None = field(name="SectorKey", default=None)
+    sealed_cid: CID | None = field(name="SealedCID", default=None)
+
+
+def contradiction(info: Extended, record: records.SectorState | None) -> str | None:
+    """Return how a manager's record differs from what the chain says of the sector, `None` if it does not."""
+    if record is None or record.pre_commit is None:
+        return "the manager has no record of its pre-commit among the sectors that are over"
+    sealed_first = info.key_cid or info.sealed_cid
+    if record.pre_commit.comm_r != sealed_first:
+        return f"the record has CommR {record.pre_commit.comm_r}, the chain {sealed_first}"
+    upgraded = record.upgraded_info.sealed_cid if record.upgraded_info is not None else None
+    if info.key_cid is not None and upgraded is not None and upgraded != info.sealed_cid:
+        return f"the record has CommR {upgraded} for its upgrade, the chain {info.sealed_cid}"
+    return None
