@@ -51,7 +51,12 @@ Newest = Annotated[bool, fleet_options.Flag(name="--newest-first", help="Begin w
 Sector = Annotated[str | None, fleet_options.Flag(name="--sector", help="Only what concerns this sector.")]
 
 
-@manager_app.command(name="list")
+@manager_app.command(
+    name="list",
+    help_epilogue=fleet_options.examples(
+        "damocles-manager audit list --since 1d", "damocles-manager audit list --what resume --failed"
+    ),
+)
 def list_of_manager(
     *,
     since: Since = None,
@@ -81,7 +86,12 @@ def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL)
     return _export(_read(at, _query(since, None, None)))
 
 
-@worker_app.command(name="list")
+@worker_app.command(
+    name="list",
+    help_epilogue=fleet_options.examples(
+        "damocles-worker audit list --since 1d", "damocles-worker audit list -c worker.toml --who alice"
+    ),
+)
 def list_of_worker(
     *,
     since: Since = None,

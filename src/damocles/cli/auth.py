@@ -40,7 +40,13 @@ class _Calls(Protocol):
         """Call a method."""
 
 
-@manager_app.command(name="create")
+@manager_app.command(
+    name="create",
+    help_epilogue=fleet_options.examples(
+        "damocles-manager auth create alice --scope operate --expires 90d",
+        "damocles-manager auth create grafana --scope read --output token",
+    ),
+)
 def create_for_manager(
     name: Name,
     /,
@@ -76,7 +82,10 @@ def revoke_for_manager(
     return _revoke(at.call(), name, sure=yes, as_json=json)
 
 
-@worker_app.command(name="create")
+@worker_app.command(
+    name="create",
+    help_epilogue=fleet_options.examples("damocles-worker auth create alice --scope operate --expires 90d"),
+)
 def create_for_worker(
     name: Name,
     /,

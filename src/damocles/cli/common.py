@@ -38,6 +38,11 @@ UNKNOWN_WORKER = 6
 NOT_ALLOWED = 7
 INTERRUPTED = 130
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no such thread, 4 no manager, 5 no answer from the worker, "
+    "6 no such worker, 7 not allowed."
+)
+
 STANDARD = Path("-")  # stands for the standard output or input
 
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"

@@ -1,14 +1,15 @@
 """Options that the commands on sealing threads share, of both programs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter, Token
 
 from damocles.cli import common
 from damocles.sealing import selection
-from damocles.wire import control, spelling, units
+from damocles.wire import control, sectors, spelling, units
 
 DEFAULT_TIMEOUT = "5s"
 
@@ -29,7 +30,8 @@ Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done 
 Yes = Annotated[bool, Flag(name="--yes", help="Really do it.")]
 YesToAbort = Annotated[bool, Flag(name="--yes", help="Really give up several sectors, with the state Aborted.")]
 
-_WHICH = "Which threads; what is given must hold together"
+CONNECTION = Group("Connection", sort_key=2)
+_WHICH = Group("Which threads; what is given must hold together", sort_key=1)
 
 Sectors = Annotated[tuple[str, ...], Flag(name="--sector", help="Threads with this sector; repeatable.")]
 States = Annotated[
@@ -43,6 +45,18 @@ Error = Annotated[str | None, Flag(name="--error", help="Threads whose last erro
 Plans = Annotated[tuple[str, ...], Flag(name="--plan", help="Threads with this plan; repeatable.")]
 Paused = Annotated[bool, Flag(name="--paused", help="Threads that are paused.")]
 All = Annotated[bool, Flag(name="--all", help="All threads.")]
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: command lines as they are typed."""
+    return "\n".join(["Examples:", "", *(f"    {line}" for line in lines), "", common.EXIT_CODES])
+
+
+def _miner(_: object, tokens: Sequence[Token]) -> int:
+    return sectors.miner_id(tokens[0].value)
+
+
+Miner = Annotated[int, Parameter(converter=_miner, help="The miner, like f010000, t010000 or 10000.")]
 
 
 @Parameter(name="*", group=_WHICH)

@@ -19,8 +19,7 @@ _CONNECTION = frozenset({"--listen", "--home", "--token-file", "--ca-file", "--t
 
 _FLEET_HELP = """See and steer the sealing threads of all workers.
 
-A worker is named as in the list, by a pattern (`gpu-*`), or by its address. Exit codes: 0 done, 1 refused, 2 wrong
-usage, 3 no such thread, 4 no manager, 5 no answer from the worker, 6 no such worker, 7 not allowed.
+A worker is named as in the list, by a pattern (`gpu-*`), or by its address.
 """
 
 
@@ -41,9 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _app() -> "cyclopts.App":
     import cyclopts
 
+    from damocles.cli import common
+
     app = cyclopts.App(
         name=PROGRAM,
         help="Hand out sectors, talk to the chain, and keep a fleet of workers.",
+        help_epilogue=common.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
         default_parameter=cyclopts.Parameter(negative=()),

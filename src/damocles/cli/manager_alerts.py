@@ -20,7 +20,10 @@ Note = Annotated[
 All = Annotated[bool, fleet_options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    help_epilogue=fleet_options.examples("damocles-manager alerts list", "damocles-manager alerts list --all --full"),
+)
 def list_(
     *,
     all_: All = False,
@@ -50,7 +53,7 @@ def list_(
     return fleet_views.again(show, watch=watch)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager alerts ack 12 --reason 'fetching them'"))
 def ack(
     alert_id: Id,
     /,
@@ -69,7 +72,12 @@ def ack(
     return common.OK
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager alerts mute 13 --for 2h",
+        "damocles-manager alerts mute --rule worker-late --for 8h --reason 'new switch'",
+    )
+)
 def mute(
     alert_id: MaybeId = None,
     /,
@@ -84,7 +92,7 @@ def mute(
     return _mute(alert_id, rule, fleet_options.seconds(for_, "--for"), note, at, as_json=json)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager alerts unmute --rule worker-late"))
 def unmute(
     alert_id: MaybeId = None,
     /,

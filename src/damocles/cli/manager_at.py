@@ -16,7 +16,7 @@ Home = Annotated[Path, Parameter(name="--home", env_var="DAMOCLES_PATH", help="T
 DEFAULT_HOME = Path("~/.damocles-manager")
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=fleet_options.CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
     """Where the manager is, how we are let in, and how patient we are."""

@@ -9,7 +9,7 @@ import anyio
 from cyclopts import Parameter, validators
 
 from damocles import logs
-from damocles.cli import common, manager
+from damocles.cli import common, fleet_options, manager
 from damocles.manager import alerts_config, auth, daemon, errors, sectors, verifiers
 from damocles.manager.chain import mock as mock_chain
 from damocles.rpc import access, address, tls
@@ -21,7 +21,7 @@ Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 
 def mock(
     *,
-    miner: Count,
+    miner: fleet_options.Miner,
     sector_size: str,
     listen: str = manager.DEFAULT_LISTEN,
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
@@ -50,7 +50,7 @@ def mock(
     Its state stays in its home: started again, it goes on. The tokens of this machine are there too.
 
     Args:
-        miner: Actor id of the miner, for example 10000.
+        miner: The miner, like f010000, t010000 or 10000.
         sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
         listen: Address to listen on.
         home: Folder of the database.

@@ -17,11 +17,11 @@ _CANDIDATES = tables.Table[tuple[int, list[int]]](
     plain_columns=("deadline", "count"),
 )
 
-Miner = Annotated[int, Parameter(help="Actor id of the miner.")]
+Miner = fleet_options.Miner
 Number = Annotated[int, Parameter(help="Number of the sector.")]
 
 
-@snap.command
+@snap.command(help_epilogue=fleet_options.examples("damocles-manager util sealer snap fetch f010000"))
 def fetch(
     miner: Miner,
     deadline: Annotated[int | None, Parameter(help="Of the sectors; without it, the present one.")] = None,
@@ -128,7 +128,7 @@ def unseal(
     piece: Annotated[str, Parameter(help="CID of the piece.")],
     /,
     *,
-    miner: Annotated[int, Parameter(name=["--miner", "--actor"], help="Actor id of the miner.")],
+    miner: Annotated[fleet_options.Miner, Parameter(name=["--miner", "--actor"])],
     sector: Annotated[int, Parameter(help="Number of the sector.")],
     dest: Annotated[
         str,

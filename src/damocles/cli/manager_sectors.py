@@ -35,7 +35,12 @@ class _Row:
     failure: str
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util sealer sectors list", "damocles-manager util sealer sectors list --json"
+    ),
+)
 def list_sectors(
     *,
     full: fleet_options.Full = False,

@@ -27,7 +27,7 @@ _COLUMNS = (
 Id = Annotated[str, Parameter(name="JOB", help="Ids of jobs, as in the list.")]
 
 
-@app.command(name="list")
+@app.command(name="list", help_epilogue=fleet_options.examples("damocles-manager util worker wdpost list --all"))
 def list_(
     *,
     everything: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,

@@ -28,7 +28,12 @@ _RESUME = "damocles-manager util worker resume"
 State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker list", "damocles-manager util worker list --wide --watch"
+    ),
+)
 def list_(
     *,
     expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = _EXPIRATION,
@@ -54,7 +59,13 @@ def list_(
     return fleet_views.again(show, watch=watch)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker info gpu-1",
+        "damocles-manager util worker info --all --paused",
+        "damocles-manager util worker info --sector s-t010000-2 --json",
+    )
+)
 def info(
     worker: Pattern = None,
     /,
@@ -93,7 +104,12 @@ def info(
     return fleet_views.again(show, watch=watch)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker pause gpu-1 0",
+        "damocles-manager util worker pause 'gpu-*' --plan sealer --reason 'new disks'",
+    )
+)
 def pause(
     worker: Pattern = None,
     index: Indexes = None,
@@ -114,7 +130,13 @@ def pause(
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker resume gpu-1 0",
+        "damocles-manager util worker resume gpu-1 0 PC1Done",
+        "damocles-manager util worker resume --error 'No cached parameters' --dry-run",
+    )
+)
 def resume(
     worker: Pattern = None,
     index: Indexes = None,
@@ -145,7 +167,12 @@ def resume(
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker abort gpu-1 0 --dry-run",
+        "damocles-manager util worker abort --sector s-t010000-2 --yes",
+    )
+)
 def abort(
     worker: Pattern = None,
     index: Indexes = None,
@@ -166,7 +193,12 @@ def abort(
     return fleet_acts.show(outcomes, dry_run=how.dry_run, as_json=how.json, chosen=chosen)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker drain gpu-1 --wait",
+        "damocles-manager util worker drain gpu-1 --deadline 4h --reason 'new disks'",
+    )
+)
 def drain(
     worker: Name,
     /,
@@ -191,7 +223,7 @@ def drain(
         return fleet_drains.wait(state, ask, as_json=json)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager util worker undrain gpu-1"))
 def undrain(
     worker: Name,
     /,
@@ -206,7 +238,11 @@ def undrain(
         return fleet_drains.show(found.call("Damocles.WorkerDrain", params, returns=control.Drain), as_json=json)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-manager util worker logs gpu-1 0 --follow", "damocles-manager util worker logs gpu-1 0 --stage pc1"
+    )
+)
 def logs(
     worker: Name,
     index: Annotated[int, Parameter(help="The thread's number in its worker's list.")],
@@ -229,7 +265,7 @@ def logs(
         return fleet_views.print_log(fleet_views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager util worker history s-t010000-2"))
 def history(
     sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
     /,
@@ -253,7 +289,7 @@ def history(
     return common.OK
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager util worker remove gpu-1"))
 def remove(
     name: Annotated[str, Parameter(help="As in the list.")],
     /,
@@ -270,7 +306,7 @@ def remove(
     return common.OK
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-manager util worker top"))
 def top(
     *,
     json: fleet_options.AsJson = False,

@@ -52,9 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _app() -> "cyclopts.App":
     import cyclopts
 
+    from damocles.cli import common
+
     app = cyclopts.App(
         name=PROGRAM,
-        help=damocles.__doc__,
+        help="Seal sectors on this machine: run the worker, list and steer its sealing threads.",
+        help_epilogue=common.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
         default_parameter=cyclopts.Parameter(negative=()),

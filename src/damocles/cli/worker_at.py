@@ -29,7 +29,7 @@ Host = Annotated[
 ]
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=fleet_options.CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
     """Where the worker is, how we are let in, and how patient we are."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common
+from damocles.cli import common, fleet_options
 from damocles.worker import config as configuration
 from damocles.worker import config_environment, config_report
 
@@ -20,7 +20,7 @@ Strict = Annotated[bool, Parameter(help="Treat unknown keys and other oddities a
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker config check worker.toml"))
 def check(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
     """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
 
@@ -51,7 +51,7 @@ def check(file: Given = None, /, *, config: Config = None, strict: Strict = Fals
     return common.OK
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker config show worker.toml --json"))
 def show(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
     """Show every value that is in force: the file's, the defaults, and for each thread its own and its hot ones.
 

@@ -33,7 +33,7 @@ Kinds = Annotated[
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 
-@app.command(name="list")
+@app.command(name="list", help_epilogue=fleet_options.examples("damocles-worker params list --sector-size 32GiB"))
 def list_(
     *, sector_size: AnySizes = None, for_: Kinds = None, full: fleet_options.Full = False, json: AsJson = False
 ) -> int:
@@ -69,7 +69,12 @@ def check(*, sector_size: Sizes, for_: Kinds = None, full: fleet_options.Full = 
     return _print(reports, full=full, as_json=json)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-worker params fetch --sector-size 32GiB -c worker.toml",
+        "damocles-worker params fetch --sector-size 32GiB --for porep --mirror URL",
+    )
+)
 def fetch(
     *,
     sector_size: Sizes,
@@ -106,7 +111,7 @@ def fetch(
     return _finish(sets, folder, failures, as_json=json)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker params generate --sector-size 2KiB --for porep"))
 def generate(
     *,
     sector_size: Sizes,

@@ -32,13 +32,13 @@ Which = Annotated[
 STDOUT = common.STANDARD
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker store sealing-init --loc /srv/store1 /srv/store2"))
 def sealing_init(*, loc: Locations, json: AsJson = False) -> int:
     """Make sealing stores, with their parent folders; exit code 1 if one cannot be made."""
     return _make(loc, sealing.init, json=json)
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker store file-init --loc /srv/persist"))
 def file_init(*, loc: Locations, json: AsJson = False) -> int:
     """Make the folders of persist stores, with their parent folders; exit code 1 if one cannot be made."""
     return _make(loc, persist.init, json=json)
@@ -71,7 +71,7 @@ def accept(*locations: Path, config: worker_config.Config = None, json: AsJson =
     return common.OK
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker store show /srv/store1"))
 def show(location: Path, /, *, full: fleet_options.Full = False, json: AsJson = False) -> int:
     """Show the whole history of a sealing store, oldest first; its worker may be running."""
     try:
@@ -85,7 +85,7 @@ def show(location: Path, /, *, full: fleet_options.Full = False, json: AsJson = 
     return common.OK
 
 
-@app.command
+@app.command(help_epilogue=fleet_options.examples("damocles-worker store export /srv/store1 --out store1.jsonl"))
 def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
     """Write the sector and the whole history of sealing stores, one JSON object a line; no worker need run.
 
@@ -106,7 +106,9 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
     return common.OK
 
 
-@app.command(name="import")
+@app.command(
+    name="import", help_epilogue=fleet_options.examples("damocles-worker store import store1.jsonl /srv/new-store")
+)
 def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson = False) -> int:
     """Put an exported sector and history into a sealing store that has never held anything.
 

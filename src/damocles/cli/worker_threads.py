@@ -22,15 +22,38 @@ app = App(
     help=(
         "List and steer the sealing threads of a running worker.\n\n"
         "`-c FILE` or `-H HOST:PORT` say which worker, before or behind the command; without them, the one of this "
-        "machine at its usual port. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no such thread, 5 no answer, "
-        "7 not allowed."
+        "machine at its usual port."
     ),
     version_flags=[],
 )
-app.command("damocles.cli.worker_work:drain", name="drain", help="Finish the sectors in work, begin no new ones.")
-app.command("damocles.cli.worker_work:undrain", name="undrain", help="Begin new sectors again.")
-app.command("damocles.cli.worker_work:logs", name="logs", help="Print what the stages of a thread wrote last.")
-app.command("damocles.cli.worker_work:history", name="history", help="Show every step of a sector on this worker.")
+app.command(
+    "damocles.cli.worker_work:drain",
+    name="drain",
+    help="Finish the sectors in work, begin no new ones.",
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker drain --wait", "damocles-worker worker drain --deadline 4h --reason 'new disks'"
+    ),
+)
+app.command(
+    "damocles.cli.worker_work:undrain",
+    name="undrain",
+    help="Begin new sectors again.",
+    help_epilogue=fleet_options.examples("damocles-worker worker undrain"),
+)
+app.command(
+    "damocles.cli.worker_work:logs",
+    name="logs",
+    help="Print what the stages of a thread wrote last.",
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker logs 0 --follow", "damocles-worker worker logs 0 --stage pc1 --sector s-t010000-2"
+    ),
+)
+app.command(
+    "damocles.cli.worker_work:history",
+    name="history",
+    help="Show every step of a sector on this worker.",
+    help_epilogue=fleet_options.examples("damocles-worker worker history s-t010000-2"),
+)
 
 Index = Annotated[
     str | None, Parameter(name=["--index", "-i"], help="The thread's number in the list, or several: 0,2 or 0-3.")
@@ -45,7 +68,12 @@ State = Annotated[
 _RESUME = "damocles-worker worker resume"
 
 
-@app.command(name="list")
+@app.command(
+    name="list",
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker list", "damocles-worker worker list -c worker.toml --paused --full"
+    ),
+)
 def list_(
     *,
     which: fleet_options.Which = fleet_options.NONE,
@@ -83,7 +111,11 @@ def list_(
     return fleet_views.again(show, watch=watch)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker pause 0", "damocles-worker worker pause --all --now --reason 'new disks'"
+    )
+)
 def pause(
     thread: Thread = None,
     /,
@@ -99,7 +131,13 @@ def pause(
     return _act(fleet_options.selected(which, index=_one("thread", thread, index)), act, how, at)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker resume 0",
+        "damocles-worker worker resume 0 PC1Done",
+        "damocles-worker worker resume --error 'No cached parameters' --dry-run",
+    )
+)
 def resume(
     thread: Thread = None,
     target: Target = None,
@@ -120,7 +158,12 @@ def resume(
     return _act(chosen, act, how, at)
 
 
-@app.command
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-worker worker abort 0 --dry-run",
+        "damocles-worker worker abort --sector s-t010000-2 --yes --reason 'no use'",
+    )
+)
 def abort(
     thread: Thread = None,
     /,

@@ -28,7 +28,7 @@ import pydantic
 from pydantic import BeforeValidator, Field, StrictBool
 
 from damocles.manager import alerts_rules, fleet_watch
-from damocles.wire import spelling, units
+from damocles.wire import spelling, toml, units
 
 FILE_NAME = "alerts.toml"
 INTERVAL_SECONDS = 30.0
@@ -65,11 +65,16 @@ def read(file: Path) -> Config:
         ConfigError: With everything that is wrong.
     """
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not a text file in UTF-8") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line, message = toml.in_words(error, text)
+        raise ConfigError(f"{file}:{line}: {message}") from error
     try:
         checked = _File.model_validate(data)
     except pydantic.ValidationError as error:

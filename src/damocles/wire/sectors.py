@@ -33,6 +33,14 @@ class SectorID(msgspec.Struct, frozen=True, order=True):
         return cls(int(match[1]), int(match[2]))
 
 
+def miner_id(text: str) -> int:
+    """Read the actor id of a miner from its address, `f010000` or `t010000`, or as a number."""
+    digits = text.strip().lower().removeprefix("f0").removeprefix("t0")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"{text!r} is no miner: write its address or number, like f010000, t010000 or 10000")
+    return int(digits)
+
+
 class SectorSize(enum.IntEnum):
     """The sector sizes of the network, in bytes."""
 

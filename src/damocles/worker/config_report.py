@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from damocles.wire import toml
+
 KeyPath = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -17,7 +19,6 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
-_SYNTAX_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _SECRET_KEY = re.compile("token|secret|password|authorization", re.IGNORECASE)
 
 
@@ -96,9 +97,7 @@ def parse(text: str, file: Path) -> Document:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        place = _SYNTAX_PLACE.search(str(error))
-        line = int(place[1]) if place and place[1] else None
-        message = f"is not TOML: {_SYNTAX_PLACE.sub('', str(error))}"
+        line, message = toml.in_words(error, text)
         raise ConfigError([Problem(file=file, line=line, message=message)]) from error
     return Document(file, data, _key_lines(text))
 

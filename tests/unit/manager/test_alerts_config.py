@@ -90,7 +90,11 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("[rules", "is not TOML"), (None, "cannot be read: No such file or directory"), ("rules = 1", "rules: Input")],
+    [
+        ("[rules", ":1: is not TOML: the ] of a table"),
+        (None, "cannot be read: No such file or directory"),
+        ("rules = 1", "rules: Input"),
+    ],
 )
 def test_a_file_that_is_none_is_named(tmp_path: Path, text: str | None, said: str) -> None:
     """A file that cannot be read, or is something else, is one line."""
