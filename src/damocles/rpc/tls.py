@@ -9,6 +9,8 @@ from typing import NamedTuple, TypeAlias
 
 from damocles.rpc import errors
 
+UNTRUSTED = "the server's certificate is not trusted"
+
 Trust: TypeAlias = ssl.SSLContext | str | os.PathLike[str] | None
 
 
@@ -51,3 +53,13 @@ def client_context(trust: Trust) -> ssl.SSLContext:
     except OSError as error:
         msg = f"the authorities in {trust} cannot be used: {errors.reason_of(error)}"
         raise Unusable(msg) from error
+
+
+def untrusted(error: BaseException) -> str | None:
+    """Say so if an error comes of a server's certificate that a client does not trust; no waiting mends that."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"{UNTRUSTED} ({cause.verify_message}); if it is the manager, set sector_manager.ca_file"
+        cause = cause.__cause__ or cause.__context__
+    return None

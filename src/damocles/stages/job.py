@@ -44,6 +44,13 @@ class Job:
             self._reported = now
             self._send(protocol.Progress(done, total, unit))
 
+    def wait(self, text: str, done: int, total: int | None, unit: str = "B") -> None:
+        """Report, and log, that the task stands still and why; the next `progress` says that it goes on."""
+        self.log(text)
+        self._reported = 0.0
+        if self._send is not None:
+            self._send(protocol.Progress(done, total, unit, text))
+
     def log(self, text: str) -> None:
         """Send a line for the log of this task."""
         if self._send is not None:

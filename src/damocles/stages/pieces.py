@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,10 +33,15 @@ class PieceUnavailable(Exception):
 
 
 @contextlib.contextmanager
-def source(piece: tasks.PieceSource, around: job.Job, tokens: Mapping[str, str] | None = None) -> Iterator[int | None]:
+def source(
+    piece: tasks.PieceSource,
+    around: job.Job,
+    tokens: Mapping[str, str] | None = None,
+    authorities: Mapping[str, str] | None = None,
+) -> Iterator[int | None]:
     """Open the payload of a piece as a descriptor; `None` means that the whole piece is zeros.
 
-    `tokens` are those of `tasks.AddPieces`.
+    `tokens` and `authorities` are those of `tasks.AddPieces`.
 
     Raises:
         PieceUnavailable: The payload cannot be had, or is not what the task says.
@@ -52,7 +58,8 @@ def source(piece: tasks.PieceSource, around: job.Job, tokens: Mapping[str, str] 
             yield from _local(path, piece.payload_size)
         case {"url": str(url)}:
             token = (tokens or {}).get(pieces.origin_of(url))
-            with _download(url, piece.payload_size, token, around) as descriptor:
+            server = _Server(url, token, authorities or {})
+            with _download(server, piece.payload_size, around) as descriptor:
                 yield descriptor
         case other:
             msg = f"piece source {other!r} is unknown: expected {{'local': path}}, {{'url': url}} or 'pledge'"
@@ -74,7 +81,7 @@ def _local(path: str, payload_bytes: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _download(url: str, payload_bytes: int, token: str | None, around: job.Job) -> Iterator[int]:
+def _download(server: "_Server", payload_bytes: int, around: job.Job) -> Iterator[int]:
     """Stream a piece through a pipe, as the reader wants a descriptor.
 
     A download that breaks looks to the reader like a short file; the reason for it is then raised in its stead.
@@ -86,7 +93,7 @@ def _download(url: str, payload_bytes: int, token: str | None, around: job.Job) 
     def feed() -> None:
         with open(write_end, "wb", buffering=0) as pipe:  # noqa: PTH123
             try:
-                _feed(pipe, url, payload_bytes, token, around)
+                _feed(pipe, server, payload_bytes, around)
             except BrokenPipeError:
                 pass  # the reader gave up and says why
             except Exception as error:  # noqa: BLE001 - handed over to the reader's thread
@@ -107,7 +114,7 @@ def _download(url: str, payload_bytes: int, token: str | None, around: job.Job) 
         raise broken[0]
 
 
-def _feed(pipe: FileIO, url: str, payload_bytes: int, token: str | None, around: job.Job) -> None:
+def _feed(pipe: FileIO, server: "_Server", payload_bytes: int, around: job.Job) -> None:
     """Write a payload to a pipe; where the connection breaks, go on from there with a new one.
 
     It breaks for good when some attempts in a row have not brought a single byte.
@@ -117,7 +124,7 @@ def _feed(pipe: FileIO, url: str, payload_bytes: int, token: str | None, around:
     while True:
         began_at = done
         try:
-            with contextlib.closing(_fetch(url, done, token)) as chunks:
+            with contextlib.closing(_fetch(server, done)) as chunks:
                 for chunk in chunks:
                     rest = memoryview(chunk)[: payload_bytes - done]
                     done += len(rest)
@@ -126,14 +133,15 @@ def _feed(pipe: FileIO, url: str, payload_bytes: int, token: str | None, around:
                     around.progress(done, payload_bytes)
                     if done == payload_bytes:
                         return
-            msg = f"piece {url} ended after {done} bytes, its deal says {payload_bytes}"
+            msg = f"piece {server.url} ended after {done} bytes, its deal says {payload_bytes}"
             raise PieceUnavailable(msg)
         except _Interrupted as interrupted:
             pauses = list(_PAUSES_SECONDS) if done > began_at else pauses
             if not pauses:
                 raise PieceUnavailable(str(interrupted)) from interrupted
             pause_seconds = pauses.pop(0)
-            around.log(f"{interrupted}; {done} of {payload_bytes} bytes are here, going on in {pause_seconds:g}s")
+            here = f"{done} of {payload_bytes} bytes are here"
+            around.wait(f"{interrupted}; {here}, going on in {pause_seconds:g}s", done, payload_bytes)
             _sleep(pause_seconds, around)
 
 
@@ -144,11 +152,29 @@ def _sleep(seconds: float, around: job.Job) -> None:
         time.sleep(min(left, 0.2))
 
 
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Where a piece comes from, the token to show there, and whom to trust, by origin."""
+
+    url: str
+    token: str | None
+    authorities: Mapping[str, str]
+
+    def client(self, url: str) -> "httpx2.Client":
+        """Return a client for this URL, or for where it leads."""
+        import httpx2  # noqa: PLC0415 - see `_fetch`
+
+        from damocles.rpc import tls  # noqa: PLC0415 - likewise
+
+        timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+        return httpx2.Client(timeout=timeout, verify=tls.client_context(self.authorities.get(pieces.origin_of(url))))
+
+
 class _Interrupted(Exception):
     """The server cannot be reached, has hung up or stands still: the next attempt may have more luck."""
 
 
-def _fetch(url: str, offset: int, token: str | None) -> Generator[bytes]:
+def _fetch(server: "_Server", offset: int) -> Generator[bytes]:
     """Get a piece in chunks, from an offset on.
 
     The first request shows the token for the manager, if there is one. Where it is redirected to (the manager's piece
@@ -157,15 +183,19 @@ def _fetch(url: str, offset: int, token: str | None) -> Generator[bytes]:
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only pieces by URL need
 
-    timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
+    from damocles.rpc import tls  # noqa: PLC0415 - likewise
+
+    url, token = server.url, server.token
     span = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
     first = {"Authorization": f"Bearer {token}"} if token is not None else {}
     try:
-        with httpx2.Client(timeout=timeout) as client, contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(server.client(url))
             response = stack.enter_context(client.stream("GET", url, headers={**span, **first}))
             if response.has_redirect_location:
                 target = urljoin(url, response.headers["Location"])
                 stack.pop_all().close()
+                client = stack.enter_context(server.client(target))
                 response = stack.enter_context(
                     client.stream("GET", target, headers={**span, **_market_headers()}, follow_redirects=True)
                 )
@@ -178,7 +208,11 @@ def _fetch(url: str, offset: int, token: str | None) -> Generator[bytes]:
             if "Content-Length" not in response.headers:
                 msg = f"piece {url}: the connection ended"
                 raise _Interrupted(msg)  # nobody can tell whether that was all
+    except tls.Unusable as error:
+        raise PieceUnavailable(f"piece {url}: {error}") from error
     except httpx2.TransportError as error:
+        if text := tls.untrusted(error):
+            raise PieceUnavailable(f"piece {url}: {text}") from error
         msg = f"piece {url}: {str(error) or type(error).__name__}"
         raise _Interrupted(msg) from error
     except httpx2.HTTPError as error:

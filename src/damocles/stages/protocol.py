@@ -16,7 +16,8 @@ of this skip the key, and our own child sends nothing new to a parent that has n
     single stage wants that one.
 *   `{"id": 1, "cancel": true}` (parent): nobody waits for this answer any more. The child gives up at the next point
     where it can, and answers all the same. Older children log the line as unreadable and go on.
-*   `{"id": 1, "progress": {"done": 3, "total": 10, "unit": "B"}}` (child): how far a task is.
+*   `{"id": 1, "progress": {"done": 3, "total": 10, "unit": "B"}}` (child): how far a task is; with `"waiting": "text"`
+    also what it waits for.
 *   `{"id": 1, "log": "text"}` (child): a line for the log of this task.
 *   `"detail"` beside `err_msg` (child): a traceback.
 *   `"last": true` beside `err_msg` (child): it ends now, for a new process to take over.
@@ -48,11 +49,12 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a task is."""
+    """How far a task is; `waiting` says what it waits for, if it stands still for that."""
 
     done: int
     total: int | None = None
     unit: str = "B"
+    waiting: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -157,6 +159,8 @@ def detailed_failure(request_id: int, error: str, *, detail: str, is_last: bool)
 
 def progress(request_id: int, news: Progress) -> bytes:
     """Write how far a task is; only for a parent that named the stage."""
+    if isinstance(news.waiting, str):
+        news = msgspec.structs.replace(news, waiting=codec.plain(news.waiting))
     return _encode({"id": request_id, "progress": news})
 
 

@@ -28,6 +28,8 @@ def run(task: tasks.Upload, around: job.Job) -> int:
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only downloads and uploads need
 
+    from damocles.rpc import tls  # noqa: PLC0415 - likewise
+
     shown = shown_url(task.url)
     timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
     with Path(task.file).open("rb") as file:
@@ -43,9 +45,12 @@ def run(task: tasks.Upload, around: job.Job) -> int:
         # With a length the body is no chunked one, which object stores refuse.
         headers = {"content-length": str(total), "content-type": "application/octet-stream", **task.headers}
         try:
-            response = httpx2.put(task.url, content=chunks(), headers=headers, timeout=timeout)
+            trust = tls.client_context(task.authority)
+            response = httpx2.put(task.url, content=chunks(), headers=headers, timeout=timeout, verify=trust)
+        except tls.Unusable as error:
+            raise UploadFailed(f"upload to {shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            msg = f"upload to {shown}: {str(error) or type(error).__name__}"
+            msg = f"upload to {shown}: {tls.untrusted(error) or str(error) or type(error).__name__}"
             raise UploadFailed(msg) from error
     if not response.is_success:
         reason = " ".join(response.text[:_REASON_CHARACTERS].split())

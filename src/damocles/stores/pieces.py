@@ -18,11 +18,15 @@ def _no_token() -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceStores:
-    """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`) with the token for it."""
+    """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`).
+
+    `token` is that for the manager, `authority` the file with whom to trust for its certificate.
+    """
 
     folders: tuple[Path, ...] = ()
     origin: str
     token: Callable[[], str | None] = _no_token
+    authority: Path | None = None
 
     def find(self, cid: str) -> dict[str, str]:
         """Return the source of a piece, as a task of `add_pieces` names it. Looks at the disk.

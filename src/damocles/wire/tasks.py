@@ -29,14 +29,15 @@ class PieceSource(msgspec.Struct, frozen=True):
 class AddPieces(msgspec.Struct, frozen=True, omit_defaults=True):
     """Write the pieces into the staged file; output `list[PieceInfo]`.
 
-    `tokens` are bearer tokens by origin (`http://10.0.0.2:1789`), for the first request to it. They are not in the
-    original's protocol; its processor asks without any.
+    `tokens` are bearer tokens by origin (`http://10.0.0.2:1789`), for the first request to it, and `authorities` files
+    with the authorities to trust there. Neither is in the original's protocol; its processor asks without.
     """
 
     seal_proof_type: str
     pieces: list[PieceSource]
     staged_filepath: str
     tokens: dict[str, str] = {}
+    authorities: dict[str, str] = {}
 
 
 class TreeD(msgspec.Struct, frozen=True):
@@ -335,8 +336,12 @@ class VerifySeal(msgspec.Struct, frozen=True):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol."""
+    """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol.
+
+    `authority` is a file with the authorities to trust, instead of those of the system.
+    """
 
     file: str
     url: str
     headers: dict[str, str] = {}
+    authority: str | None = None

@@ -53,6 +53,8 @@ def piece_stores(settings: config.Config) -> pieces.PieceStores:
         folders=settings.worker.pieces_dirs,
         origin=pieces.origin_of(url),
         token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
+        # Absolute, for processes that may have another working folder.
+        authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
     )
 
 

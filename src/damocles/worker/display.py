@@ -25,18 +25,20 @@ class Activity:
 
 
 class Display:
-    """The latest `Activity` of a thread, and which answer of the manager it waits for meanwhile."""
+    """The latest `Activity` of a thread, and what that waits for: an answer of the manager, or what its stage says."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.now = Activity(state="Idle", since=clock())
         self.calling: control.Waiting | None = None
+        self.stalled: control.Waiting | None = None
 
     def show(self, state: str, what: str | None = None, pid: int | None = None, until: float | None = None) -> None:
         """Show what begins; polls that follow each other are one wait, which began with the first of them."""
         same = self.now.state == state and self.now.what == what
         since = self.now.since if same else self._clock()
         self.now = Activity(state=state, since=since, what=what, pid=pid, until=until)
+        self.stalled = None
 
     @contextmanager
     def meanwhile(self, state: str, what: str) -> Iterator[None]:
@@ -55,6 +57,8 @@ class Display:
     def show_progress(self, progress: protocol.Progress) -> None:
         """Show how far the running stage is."""
         self.now = replace(self.now, progress=control.Progress(progress.done, progress.total, progress.unit))
+        waits_for = progress.waiting if isinstance(progress.waiting, str) else None
+        self.stalled = control.Waiting(waits_for, self._clock()) if waits_for is not None else None
 
     def show_call(self, method: str | None) -> None:
         """Show which call to the manager has no answer yet; `None`: it has one."""

@@ -16,6 +16,7 @@ import anyio.to_thread
 import structlog
 
 from damocles import failpoints
+from damocles.rpc import tls
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
@@ -531,11 +532,14 @@ async def _done(work: Callable[..., T], *args: object, abandon_on_cancel: bool) 
 def try_again() -> Iterator[None]:
     """Take a failure of a stage that talks to another machine for temporary.
 
-    The other side may be away, or full, for a while; the budget of retries ends it.
+    The other side may be away, or full, for a while; the budget of retries ends it. Its certificate does not become
+    trusted by waiting.
     """
     try:
         yield
     except failures.Permanent as error:
+        if tls.UNTRUSTED in error.text:
+            raise
         raise failures.Temporary(str(error)) from error
 
 

@@ -177,7 +177,8 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             token = job.pieces.token()
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             cid = _cid(parts.path.strip("/"), f"destination {shown}")
-            await _upload(job, file, f"{job.pieces.origin}{pieces.PATH}{cid}", headers)
+            address = f"{job.pieces.origin}{pieces.PATH}{cid}"
+            await _upload(job, file, address, headers, str(job.pieces.authority) if job.pieces.authority else None)
         case _:
             msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
             raise failures.Permanent(msg)
@@ -214,9 +215,9 @@ def _cid(text: str, what: str) -> str:
     return text
 
 
-async def _upload(job: Job, file: Path, url: str, headers: dict[str, str]) -> None:
+async def _upload(job: Job, file: Path, url: str, headers: dict[str, str], authority: str | None = None) -> None:
     with handlers.try_again():
-        await job.run("upload", tasks.Upload(str(file), url, headers))
+        await job.run("upload", tasks.Upload(str(file), url, headers, authority))
 
 
 async def _copy(job: Job, file: Path, target: Path, store: tasks.StoreInfo | None) -> None:

@@ -30,7 +30,8 @@ def add_pieces(
     token = stores.token()
     from_manager = any(isinstance(s.piece_file, dict) and "url" in s.piece_file for s in sources)
     tokens = {stores.origin: token} if token is not None and from_manager else {}
-    return tasks.AddPieces(proof.proof_name, sources, str(staged_file), tokens)
+    authorities = {stores.origin: str(stores.authority)} if stores.authority is not None and from_manager else {}
+    return tasks.AddPieces(proof.proof_name, sources, str(staged_file), tokens, authorities)
 
 
 def check(sector: SectorID, size: SectorSize, deals: Sequence[seal.SectorPiece]) -> None:

@@ -246,7 +246,7 @@ class SealingThread:
         elif doing.state == "Paused":
             waiting = control.Waiting("resume", doing.since)
         else:
-            waiting = self._display.calling
+            waiting = self._display.stalled or self._display.calling
         # After a failure the sector counts the attempt that comes next; as in the history, the one that failed is shown.
         has_failed = sector.last_error is not None and (sector.paused_at or sector.retry_at) is not None
         return control.ThreadDetail(

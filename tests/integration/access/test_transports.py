@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx2
+import msgspec
 import pytest
 import structlog.testing
 from anyio import to_thread
@@ -21,7 +23,10 @@ from damocles.manager import auth, daemon, sectors
 from damocles.manager import errors as manager_errors
 from damocles.rpc import access, address, asgi, client, errors, server, sync, tls
 from damocles.rpc.access import Scope
-from damocles.wire import control, fleet
+from damocles.stages import job, uploads
+from damocles.stages import pieces as stage_pieces
+from damocles.stores import pieces
+from damocles.wire import commitments, control, fleet, tasks
 from damocles.wire.sectors import SealProof, SectorSize
 from damocles.worker import access as worker_access
 
@@ -223,6 +228,45 @@ class TestTLS:
             async with client.connect(plain, token=manager.token) as peer:
                 with pytest.raises(errors.CallError):
                     await peer.call("Venus.Version", returns=str)
+
+    async def test_pieces_go_by_the_authority_too(
+        self, start_manager: StartManager, farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A worker's stages fetch pieces from the manager, and bring some, with whom the configuration trusts alone."""
+        cid = commitments.unsealed_cid(bytes(32))
+        store, authority_file = tmp_path / "pieces", str(farm / "ca.pem")
+        store.mkdir()
+        (store / cid).write_bytes(b"payload")
+        async with start_manager(certificate=self.certificate(farm), deals=store) as manager:
+            origin = pieces.origin_of(manager.url)
+            source = tasks.PieceSource({"url": f"{origin}{pieces.PATH}{cid}"}, 7, 127)
+
+            def fetch(authorities: dict[str, str], log: list[Any]) -> bytes:
+                around = job.Job(log.append)
+                with stage_pieces.source(source, around, {origin: manager.token}, authorities) as descriptor:
+                    assert descriptor is not None
+                    return os.read(descriptor, 7)
+
+            assert b"payload" == await to_thread.run_sync(fetch, {origin: authority_file}, [])
+            log: list[Any] = []
+            for authorities in ({}, {"https://elsewhere": authority_file}):
+                with pytest.raises(
+                    stage_pieces.PieceUnavailable, match=f"{tls.UNTRUSTED} .*set sector_manager.ca_file"
+                ):
+                    await to_thread.run_sync(fetch, authorities, log)
+            assert [] == log  # no waiting
+            with pytest.raises(stage_pieces.PieceUnavailable, match=r"the authorities in /nowhere cannot be used"):
+                await to_thread.run_sync(fetch, {origin: "/nowhere"}, log)
+
+            other = commitments.unsealed_cid(bytes([1]) * 32)
+            headers = {"Authorization": f"Bearer {manager.token}"}
+            (tmp_path / "piece").write_bytes(b"unsealed")
+            upload = tasks.Upload(str(tmp_path / "piece"), f"{origin}{pieces.PATH}{other}", headers)
+            with pytest.raises(uploads.UploadFailed, match=tls.UNTRUSTED):
+                await to_thread.run_sync(uploads.run, upload, job.Job())
+            trusted = msgspec.structs.replace(upload, authority=authority_file)
+            assert 8 == await to_thread.run_sync(uploads.run, trusted, job.Job())
+            assert b"unsealed" == (store / other).read_bytes()
 
     async def test_silence_in_place_of_a_handshake_is_ended(
         self, start_manager: StartManager, farm: Path, monkeypatch: pytest.MonkeyPatch

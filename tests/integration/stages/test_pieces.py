@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from damocles.stages import job, pieces
+from damocles.stages import job, pieces, protocol
 from damocles.wire import tasks
 
 PAYLOAD = bytes(range(256)) * 1000
@@ -193,6 +193,10 @@ def test_a_cut_download_goes_on_where_it_was(origin: str, path: str) -> None:
     told = [text for text in log if isinstance(text, str)]
     assert len(told) == 4
     assert "100000 of 256000 bytes are here, going on in 0.01s" in told[0]
+    waits = [(news.done, news.waiting) for news in log if isinstance(news, protocol.Progress) and news.waiting]
+    assert [100_000, told[0]] == [*waits[0]]
+    assert told == [text for _, text in waits]
+    assert protocol.Progress(256_000, 256_000) == log[-1]  # it waits no more
 
 
 def test_a_download_of_unknown_length_goes_on_too(origin: str) -> None:

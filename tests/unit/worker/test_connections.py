@@ -1,10 +1,11 @@
 """Where a worker says that it can be called."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from damocles.worker import connections
+from damocles.worker import config_model, connections
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,15 @@ def test_without_sockets_for_both_families_ipv6_is_ipv6(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     assert "::1" == connections.called_at("::", "127.0.0.1")
     assert None is connections.called_at("::", "10.0.0.5")
+
+
+def test_pieces_come_from_the_manager_by_the_authority_that_its_calls_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file's path holds in other processes as well."""
+    monkeypatch.chdir("/")
+    table = {"rpc_client": {"addr": "https://10.0.0.2:1789"}, "ca_file": "etc/ca.pem"}
+    settings = config_model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
+    stores = connections.piece_stores(settings)
+    assert ("https://10.0.0.2:1789", Path("/etc/ca.pem")) == (stores.origin, stores.authority)
+    del table["ca_file"]
+    settings = config_model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
+    assert connections.piece_stores(settings).authority is None

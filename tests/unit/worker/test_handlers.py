@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from damocles.rpc import errors
+from damocles.rpc import errors, tls
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
@@ -183,6 +183,14 @@ async def test_a_download_that_fails_is_tried_again(
     bench.stages["add_pieces"] = failures.Permanent("broken")
     deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
     with pytest.raises(level, match="broken"):
+        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+
+
+async def test_a_certificate_that_is_not_trusted_is_not_waited_for(bench: Bench, sector: Make) -> None:
+    """It will not be trusted later either: somebody has to set the authority."""
+    bench.stages["add_pieces"] = failures.Permanent(f"piece https://manager/x: {tls.UNTRUSTED} (self-signed)")
+    deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
+    with pytest.raises(failures.Permanent, match="self-signed"):
         await handlers.add_pieces(bench.job(sector(deals=[deal])))
 
 

@@ -85,6 +85,14 @@ def test_the_token_is_only_along_where_the_manager_is_asked(tmp_path):
     assert b"tokens" not in codec.encode(task(deal(2048)))
 
 
+def test_the_authority_is_only_along_where_the_manager_is_asked(tmp_path):
+    """The file with whom to trust goes as the token does."""
+    stores = PieceStores(folders=(tmp_path,), origin="https://manager", authority=Path("/etc/ca.pem"))
+    assert {"https://manager": "/etc/ca.pem"} == task(deal(2048), stores=stores).authorities
+    (tmp_path / cid(1)).touch()
+    assert b"authorities" not in codec.encode(task(deal(2048), stores=stores))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -26,7 +26,12 @@ class ScriptedStages:
     """Fake: the check of sectors tells how far it is and waits until the test lets it go; nothing is faulty."""
 
     may_go: anyio.Event = field(default_factory=anyio.Event)
+    may_go_on: anyio.Event = field(default_factory=anyio.Event)
     fails: int = 0  # so many proofs
+
+    def __post_init__(self) -> None:
+        """Only a test that looks makes it wait a second time."""
+        self.may_go_on.set()
 
     async def run(self, stage: str, task: Any, *, on_progress: Callable[[protocol.Progress], None], **_: Any) -> Any:
         """Run a stage."""
@@ -34,6 +39,8 @@ class ScriptedStages:
         if stage == "check_replicas":
             on_progress(protocol.Progress(3, 10, "sectors"))
             await self.may_go.wait()
+            on_progress(protocol.Progress(5, 10, "sectors", "the disk, which is slow"))
+            await self.may_go_on.wait()
             return []
         if self.fails:
             self.fails -= 1
@@ -122,6 +129,20 @@ async def test_a_window_post_is_proved_without_a_store(scene: Scene) -> None:
     assert (control.Progress(3, 10, "sectors"), "job-1") == (detail.progress, detail.sector)
     await scene.until(lambda: len(scene.asked("WdPoStHeartbeatJobs")) >= 2)
     scene.stages.may_go.set()
+    await scene.until(lambda: scene.asked("WdPoStFinishJob"))
+
+
+async def test_a_stage_that_stands_still_says_what_it_waits_for(scene: Scene) -> None:
+    """It is shown as what the thread waits for, while it runs, and no longer."""
+    await scene.until(lambda: scene.thread.activity.progress)
+    assert scene.thread.detail().waiting is None
+    scene.stages.may_go_on = anyio.Event()
+    scene.stages.may_go.set()
+    await scene.until(lambda: scene.thread.detail().waiting)
+    detail = scene.thread.detail()
+    assert detail.waiting is not None
+    assert ("Running", "the disk, which is slow") == (detail.info.thread_state.state, detail.waiting.what)
+    scene.stages.may_go_on.set()
     await scene.until(lambda: scene.asked("WdPoStFinishJob"))
     assert [["job-1", wdpost.Output([b"proof"], []), ""]] == scene.asked("WdPoStFinishJob")
     await scene.until(lambda: scene.thread.info().job_id is None)
