@@ -7,7 +7,6 @@ Nothing polls but the alerts, which look at the workers every half minute: an id
 """
 
 import contextlib
-import fcntl
 import signal
 import ssl
 import time
@@ -51,7 +50,7 @@ from damocles.manager.db import engine, schema
 from damocles.rpc import access, address, core, dialects, keyring, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
-from damocles.stores import space
+from damocles.stores import holding, space
 
 log = structlog.get_logger(__name__)
 
@@ -260,15 +259,14 @@ def _check_owner(settings: Settings, tx: Connection) -> None:
 @contextlib.contextmanager
 def _claim(home: Path) -> Iterator[None]:
     """Make the home and keep other managers off it: two writers on one SQLite file would each believe in its own."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = (home / LOCK_NAME).open("wb")
-    except OSError as error:
-        raise errors.StartError(f"the home {home} cannot be used: {error.strerror}") from error
-    with lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"the home {home} is in use by another manager: stop it, or choose another --home"
+            home.mkdir(parents=True, exist_ok=True)
+            (home / LOCK_NAME).touch()
+            stack.enter_context(holding.held(home / LOCK_NAME))
+        except OSError as error:
+            raise errors.StartError(f"the home {home} cannot be used: {error.strerror}") from error
+        except holding.InUse as error:
+            msg = f"the home {home} is in use by another manager ({error.owner}): stop it, or choose another --home"
             raise errors.StartError(msg) from None
         yield

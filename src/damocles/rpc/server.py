@@ -26,7 +26,7 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from damocles.rpc import address, asgi, dialects, errors, places
+from damocles.rpc import address, asgi, dialects, errors, listeners, places
 
 log = structlog.get_logger(__name__)
 
@@ -215,7 +215,7 @@ async def _listen(host: str, port: int) -> socket.socket:
         else:
             listener = socket.create_server(("", port))
     except OSError as exc:
-        raise errors.ListenError(str(place), _why(exc)) from exc
+        raise errors.ListenError(str(place), _why(exc, port)) from exc
     # Accepted connections inherit both. Head and body of an answer leave in two writes: without NODELAY the second
     # waits 40 ms for an acknowledgement (asyncio sets it only on sockets that name their protocol). With the time-out
     # a peer that stops reading, or vanishes, cannot hold what we send for ever.
@@ -233,11 +233,12 @@ def _is_everywhere(host: str) -> bool:
         return False
 
 
-def _why(exc: OSError) -> str:
+def _why(exc: OSError, port: int) -> str:
     if isinstance(exc, socket.gaierror):
         return f"has no address: {exc.strerror}"
     if exc.errno == errno.EADDRINUSE:
-        return "is in use (by this daemon already running? stop it, or choose another port)"
+        who = listeners.owner(port)
+        return f"is in use (by {who or 'this daemon already running?'}{';' if who else ''} stop it, or choose another port)"
     if exc.errno == errno.EADDRNOTAVAIL:
         return "is no address of this machine (use 127.0.0.1, or an address that `ip addr` shows)"
     if exc.errno == errno.EACCES:

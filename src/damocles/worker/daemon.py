@@ -6,7 +6,7 @@ what is not done by then, or at the second signal, is killed and done again afte
 
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from damocles.rpc import asgi, errors, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
-from damocles.stores import identity, nowhere, space
+from damocles.stores import holding, identity, nowhere, space
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
 from damocles.worker import (
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 3.0
+LOCK_NAME = "worker.lock"
 
 
 class StartError(Exception):
@@ -63,7 +64,7 @@ async def run(loaded: config.Loaded) -> int:
     """Run the worker until it is told to stop, which it may be before it has started; return the exit code.
 
     Raises:
-        StartError: The manager does not know an attached store, or no thread can run.
+        StartError: The manager does not know an attached store, no thread can run, or the home is another worker's.
         access.Unusable: A token or certificate cannot be used.
         rpc.errors.ListenError: The control API's address is in use.
         stages.errors.ChildNotReady: A configured processor does not come up.
@@ -86,6 +87,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         raise StartError("; ".join(problems))
     url = settings.sector_manager.rpc_client.url
     async with AsyncExitStack() as stack:
+        stack.enter_context(_claimed(settings.worker.home.expanduser()))
         ring = await access.open_keyring(settings.worker.home.expanduser())
         caller = await stack.enter_async_context(connections.manager(settings, ring))
         tally = _tally(settings)
@@ -126,6 +128,29 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
                     for thread in all_threads:
                         sealing.start_soon(thread.run)
             tasks.cancel_scope.cancel()
+
+
+@contextmanager
+def _claimed(home: Path) -> Iterator[None]:
+    """Keep other workers off a home: its drain, its pauses and its token are one worker's.
+
+    Raises:
+        StartError: Another one has it.
+    """
+    with ExitStack() as stack:
+        try:
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (home / LOCK_NAME).touch()
+            stack.enter_context(holding.held(home / LOCK_NAME))
+        except OSError as error:
+            raise StartError(f"the home {home} cannot be used: {error.strerror}") from error
+        except holding.InUse as error:
+            msg = (
+                f"the home {home} is in use by another worker ({error.owner}): stop it, or give each worker a home of its"
+                " own ([worker] home)"
+            )
+            raise StartError(msg) from None
+        yield
 
 
 def _tally(settings: config.Config) -> "metrics.Tally | None":

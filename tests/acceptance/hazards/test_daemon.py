@@ -20,7 +20,7 @@ def test_a_worker_that_cannot_listen_ends_with_a_line_and_an_exit_code(tmp_path)
         f.start_worker(wait=False)
         assert f.worker is not None
         assert 1 == f.worker.wait(30)
-        assert f"127.0.0.1:{f.worker_port} is in use" in f.log()
+        assert f"127.0.0.1:{f.worker_port} is in use (by pid {os.getpid()} (" in f.log()
         assert "Traceback" not in f.log()
 
 
@@ -84,9 +84,11 @@ def test_a_worker_without_its_manager_shows_its_sectors_and_stops_at_once(tmp_pa
         f.start_worker()
         assert "s-t010000-1" == wait_until(lambda: f.thread(0).job_id, "the sector is shown")
         with f.worker_client() as worker:
-            (detail,) = worker.call("Damocles.Threads", [], returns=list[control.ThreadDetail])
-        assert detail.waiting is not None
-        assert "the manager (StoreBasicInfo)" == detail.waiting.what
+            waiting = wait_until(
+                lambda: worker.call("Damocles.Threads", [], returns=list[control.ThreadDetail])[0].waiting,
+                "what it waits for is shown",
+            )
+        assert "the manager (StoreBasicInfo)" == waiting.what
         assert 0 == stop(f.worker)
         assert "Restart" == f.events(0)[-1], "no handler ran"
 
@@ -140,3 +142,22 @@ def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_in_order(tmp_path, c
     with subprocess.Popen([program(options[command][0]), *options[command][1:]]) as daemon, file.open("wb"):
         daemon.terminate()  # it has opened the file, and waits for what is in there
         assert 0 == daemon.wait(30)
+
+
+def test_a_second_worker_in_the_same_home_is_refused_and_told_of_the_first_one(tmp_path):
+    """Each would drain and pause the other; whoever has a home keeps it for as long as it lives, and no longer."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=0) as f:
+        f.start_manager()
+        f.start_worker()
+        other = f.moved(tmp_path / "other", "other")
+        other.config.write_text(other.config.read_text().replace(f"{other.base}/worker", f"{f.base}/worker"))
+        other.start_worker(wait=False)
+        assert f.worker is not None
+        assert other.worker is not None
+        assert 1 == other.worker.wait(30)
+        assert f"home {f.base}/worker is in use by another worker (pid {f.worker.pid} on" in other.log()
+        assert "Traceback" not in other.log()
+        stop(f.worker, kill=True)
+        f.worker = None
+        other.start_worker()
+        assert 0 == stop(other.worker)

@@ -115,7 +115,7 @@ async def test_a_finished_sector_is_not_aborted(start: Start) -> None:
 async def test_two_managers_do_not_share_a_home(start: Start, tmp_path: Path) -> None:
     """A second manager on the same home refuses to start and says why."""
     async with start():
-        with pytest.raises(errors.StartError, match=r"home .* is in use by another manager"):
+        with pytest.raises(errors.StartError, match=r"home .* is in use by another manager \(pid \d+ on"):
             async with start():
                 pass
 
