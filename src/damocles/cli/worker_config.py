@@ -1,6 +1,6 @@
 """`damocles-worker config`: check a configuration file, show what it amounts to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,16 +17,44 @@ VARIABLE = "DAMOCLES_WORKER_CONFIG"
 Given = Annotated[Path | None, Parameter(help="The configuration file, like --config.")]
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var=VARIABLE, help="The configuration file.")]
 Strict = Annotated[bool, Parameter(help="Treat unknown keys and other oddities as errors.")]
+Original = Annotated[
+    Path | None, Parameter(help="A file of the original's worker: list what is different here.", show_default=False)
+]
+Write = Annotated[
+    Path | None, Parameter(help="With --from-damocles: write the file as it has to be here.", show_default=False)
+]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 
-@app.command(help_epilogue=fleet_options.examples("damocles-worker config check worker.toml"))
-def check(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
+@app.command(
+    help_epilogue=fleet_options.examples(
+        "damocles-worker config check worker.toml",
+        "damocles-worker config check --from-damocles original.toml --write worker.toml",
+    )
+)
+def check(
+    file: Given = None,
+    /,
+    *,
+    config: Config = None,
+    strict: Strict = False,
+    from_damocles: Original = None,
+    write: Write = None,
+    json: AsJson = False,
+) -> int:
     """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
 
     The settings of the library of proofs (FIL_PROOFS_…) in this environment are checked as well: start it with that of
     the worker.
     """
+    if from_damocles is not None:
+        from damocles.cli import worker_adopt
+
+        if file is not None:
+            raise common.WrongUsage(f"which file, {file} or {from_damocles}? give --from-damocles alone")
+        return worker_adopt.check(from_damocles, write, as_json=json)
+    if write is not None:
+        raise common.WrongUsage("--write goes with --from-damocles")
     path = _chosen(file, config)
     errors: tuple[configuration.Problem, ...] = ()
     try:
@@ -63,7 +91,7 @@ def show(file: Given = None, /, *, config: Config = None, strict: Strict = False
     if json:
         common.print_json(values)
     else:
-        print("\n".join(_toml(values)).strip())
+        print("\n".join(config_report.toml_lines(values)).strip())
     return common.OK
 
 
@@ -126,23 +154,3 @@ def _shown(value: Any, path: config_report.KeyPath) -> Any:
     if isinstance(value, list):
         return [_shown(item, (*path, index)) for index, item in enumerate(value)]
     return "***" if config_report.is_secret(path) else value
-
-
-def _toml(table: Mapping[str, Any], path: config_report.KeyPath = ()) -> Iterator[str]:
-    """Yield the lines of a table: its values, then the tables in it."""
-    nested = []
-    for key, value in table.items():
-        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
-            nested.append((key, value))
-        else:
-            yield f"{config_report.key_text((key,))} = {config_report.toml_text(value)}"
-    for key, value in nested:
-        name = config_report.key_text((*path, key))
-        for inner in value if isinstance(value, list) else [value]:
-            body = list(_toml(inner, (*path, key)))
-            has_values = bool(body) and body[0] != ""
-            if isinstance(value, list):
-                yield from ("", f"[[{name}]]")
-            elif has_values:
-                yield from ("", f"[{name}]")
-            yield from body

@@ -14,7 +14,7 @@ import ctypes
 import os
 import platform
 import signal
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from pathlib import Path
 
 PARENT_VARIABLE = "DAMOCLES_PARENT_PID"
@@ -66,6 +66,30 @@ def parse_cpus(text: str) -> frozenset[int]:
     return frozenset(cpus)
 
 
+def cpu_list(numbers: Collection[int]) -> str:
+    """Write numbers as `parse_cpus` reads them."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)
+
+
+def cores() -> frozenset[int]:
+    """Return the CPUs that this process may run on."""
+    return frozenset(os.sched_getaffinity(0))
+
+
+def nodes() -> frozenset[int]:
+    """Return the NUMA nodes of this machine; one, if it does not say."""
+    try:
+        return parse_cpus(_POSSIBLE_NODES.read_text())
+    except (OSError, ValueError):
+        return frozenset({0})
+
+
 def _run_on(text: str, say: Callable[[str], None]) -> None:
     group = os.environ.get(CGROUP_VARIABLE, "no group")
     try:
@@ -73,24 +97,20 @@ def _run_on(text: str, say: Callable[[str], None]) -> None:
     except ValueError as error:
         say(f"cgroup.cpuset ({group}): {error}; running on every CPU")
         return
-    allowed = os.sched_getaffinity(0)
+    allowed = cores()
     usable = wanted & allowed
     if usable:
         os.sched_setaffinity(0, usable)
     if usable != wanted:
-        missing = ",".join(map(str, sorted(wanted - allowed)))
+        missing = cpu_list(wanted - allowed)
         where = "on the rest" if usable else "on every CPU"
         say(f"cgroup.cpuset = {text!r} ({group}): this machine gives us no CPU {missing}; running {where}")
 
 
 def _prefer_memory_of(text: str, say: Callable[[str], None]) -> None:
-    try:
-        possible = parse_cpus(_POSSIBLE_NODES.read_text())
-    except (OSError, ValueError):
-        possible = frozenset({0})
+    possible = nodes()
     if not text.isdecimal() or int(text) not in possible:
-        nodes = ",".join(map(str, sorted(possible)))
-        say(f"numa_preferred = {text!r}: this machine has the nodes {nodes}; taking memory from any")
+        say(f"numa_preferred = {text!r}: this machine has the nodes {cpu_list(possible)}; taking memory from any")
         return
     number = _SYS_SET_MEMPOLICY.get(platform.machine())
     if number is None:

@@ -14,7 +14,15 @@ from pydantic_core import ErrorDetails
 from damocles.rpc import address
 from damocles.stores.persist import PersistStore
 from damocles.wire import spelling
-from damocles.worker import config_checks, config_environment, config_model, config_report, config_rpc, config_stores
+from damocles.worker import (
+    config_checks,
+    config_environment,
+    config_machine,
+    config_model,
+    config_report,
+    config_rpc,
+    config_stores,
+)
 from damocles.worker.config_model import Config, Group, HotConfig, Sealing
 from damocles.worker.config_report import ConfigError, Problem
 
@@ -99,9 +107,18 @@ def check(document: config_report.Document, *, strict: bool = False) -> Loaded:
     config, errors, warnings = _validate(document, Config)
     found = (*config_checks.errors(document.data), *config_environment.errors(document.data))
     errors += [document.problem(path, text, value=value) for path, value, text in found]
-    odd = (*config_checks.oddities(document.data), *config_stores.oddities(document.data))
+    odd = (
+        *config_checks.oddities(document.data),
+        *config_stores.oddities(document.data),
+        *config_machine.oddities(document.data),
+    )
     warnings += [document.problem(path, text, value=value) for path, value, text in odd]
     config = _settle(config, errors, warnings, strict=strict)
+    if config.insecure:
+        server = config.worker.rpc_server.model_copy(update={"insecure": True})
+        worker = config.worker.model_copy(update={"rpc_server": server})
+        metrics = config.metrics.model_copy(update={"open": True})
+        config = config.model_copy(update={"worker": worker, "metrics": metrics})
     stores = config_checks.persist_stores(config.attached, config.worker.scan_persist_stores)
     return Loaded(file=document.file, config=config, warnings=tuple(_by_line(warnings)), persist_stores=tuple(stores))
 

@@ -95,7 +95,9 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     here: KeyPath = ("worker", "rpc_server")
     host = server.get("host", config_rpc.LOOPBACK)
     has_certificate = "tls_cert" in server and "tls_key" in server
-    if _is_host(host) and server.get("insecure") is not True and access.exposed(host, tls=has_certificate):
+    is_insecure = data.get("insecure") is True  # which is said once for the whole file
+    is_said = is_insecure or server.get("insecure") is True
+    if _is_host(host) and not is_said and access.exposed(host, tls=has_certificate):
         told = "can be reached from other machines, and tokens would go there in the clear"
         yield (*here, "host"), host, f"{told}: add tls_cert and tls_key, or insecure = true"
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
@@ -103,7 +105,7 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield (*here, key), server[key], f"expected {other} beside it"
     metrics = table(data, "metrics")
     listen = metrics.get("http_listen", config_rpc.LOOPBACK)
-    if metrics.get("enable") is True and metrics.get("open") is not True and isinstance(listen, str):
+    if metrics.get("enable") is True and not (is_insecure or metrics.get("open") is True) and isinstance(listen, str):
         scraped_at = listen.rpartition(":")[0].strip("[]")
         if _is_host(scraped_at) and access.exposed(scraped_at, tls=False):
             told = "can be reached from other machines, and tokens would go there in the clear"

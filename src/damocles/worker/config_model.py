@@ -372,8 +372,9 @@ class Parameters(Model):
 
 
 class Config(Model):
-    """The whole file."""
+    """The whole file. `insecure` says it for all that listens (`config.check` puts it there); it is not the original's."""
 
+    insecure: StrictBool = False
     worker: Worker = Worker()
     metrics: Metrics = Metrics()
     sector_manager: SectorManager = Field(

@@ -5,7 +5,7 @@ Nothing here knows the worker's keys, and nothing heavy is imported: the short c
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,26 @@ def toml_text(value: object) -> str:
             return "[" + ", ".join(toml_text(item) for item in value) + "]"
         case _:
             return str(value)
+
+
+def toml_lines(table: Mapping[str, Any], path: KeyPath = ()) -> Iterator[str]:
+    """Yield the lines of a table: its values, then the tables in it."""
+    nested = []
+    for key, value in table.items():
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            nested.append((key, value))
+        else:
+            yield f"{key_text((key,))} = {toml_text(value)}"
+    for key, value in nested:
+        name = key_text((*path, key))
+        for inner in value if isinstance(value, list) else [value]:
+            body = list(toml_lines(inner, (*path, key)))
+            has_values = bool(body) and body[0] != ""
+            if isinstance(value, list):
+                yield from ("", f"[[{name}]]")
+            elif has_values:
+                yield from ("", f"[{name}]")
+            yield from body
 
 
 def _key_lines(text: str) -> dict[KeyPath, int]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from damocles.stages import descriptors
+from damocles.stages import descriptors, host
 from damocles.wire import sectors
 from damocles.worker import config, config_model, config_report, config_rpc
 
@@ -110,6 +110,13 @@ inherit_envs = false
 [[processors.sealing_daemons]]
 bin = "/bin/sleep"
 """
+
+
+@pytest.fixture(autouse=True)
+def large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the machine have what the files here ask for."""
+    monkeypatch.setattr(host, "cores", lambda: frozenset(range(64)))
+    monkeypatch.setattr(host, "nodes", lambda: frozenset({0, 1}))
 
 
 @pytest.fixture
