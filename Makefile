@@ -41,7 +41,7 @@ check: lint types layers ## Lint, types, layers
 
 lint:
 	$(RUN) ruff check && $(RUN) ruff format --check
-	@command -v rustfmt >/dev/null && cargo fmt --manifest-path proofs/Cargo.toml --check || { command -v rustfmt >/dev/null && exit 1; echo "rustfmt is not installed: Rust formatting not checked"; }
+	@command -v rustfmt >/dev/null && cargo fmt --all --manifest-path proofs/Cargo.toml --check || { command -v rustfmt >/dev/null && exit 1; echo "rustfmt is not installed: Rust formatting not checked"; }
 
 types:
 	$(RUN) mypy
@@ -52,7 +52,7 @@ layers:
 
 format: ## Format the code
 	$(RUN) ruff check --fix-only -q; $(RUN) ruff format
-	cargo fmt --manifest-path proofs/Cargo.toml
+	cargo fmt --all --manifest-path proofs/Cargo.toml
 
 bench: setup ## Measure speed and memory against bounds and bare calls
 	$(RUN) python -m bench $(ARGS)

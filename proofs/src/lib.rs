@@ -19,6 +19,7 @@ mod pieces;
 mod post;
 mod records;
 mod seal;
+mod snark;
 mod update;
 mod verify;
 

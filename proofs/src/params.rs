@@ -1,12 +1,13 @@
 //! Groth16 parameters: their names, where they are kept, and making a set for a test network.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use bellperson::{Circuit, groth16};
 use blstrs::{Bls12, Scalar as Fr};
+use damocles_groth16::generator::{self, Waste};
 use filecoin_proofs::TreeRHasher;
 use filecoin_proofs::constants::{
     DefaultPieceHasher, SectorShape2KiB, SectorShape8MiB, SectorShape32GiB, SectorShape64GiB,
@@ -208,7 +209,10 @@ impl Job for Name {
     }
 }
 
-struct Generate;
+/// Make the files, with our own generator or with the crate's.
+struct Generate {
+    own: bool,
+}
 
 impl Job for Generate {
     type Output = String;
@@ -222,8 +226,13 @@ impl Job for Generate {
         let identifier = Q::cache_identifier(public);
         let path = parameter_cache::parameter_cache_params_path(&identifier);
         write_once(&path, |file| {
+            if self.own {
+                // The length comes first: whoever looks at the file sees how much of it is there.
+                let announce = |bytes| Ok(file.set_len(bytes)?);
+                return generator::generate(&blank, &Waste::random(OsRng), file, announce);
+            }
             let params = groth16::generate_random_parameters::<Bls12, _, _>(blank(), &mut OsRng)?;
-            Ok(params.write(file)?)
+            buffered(file, |writer| params.write(writer))
         })?;
         // Both small files follow from the large one and from the circuit; the crate writes them if they are missing.
         Q::get_verifying_key::<OsRng>(None, blank(), public)?;
@@ -236,7 +245,7 @@ impl Job for Generate {
 ///
 /// An existing file stays. Processes that want the same file wait for each other; the loser finds the winner's file.
 /// A killed process leaves a `.part` file behind, which the next one overwrites.
-fn write_once(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()>) -> Result<()> {
+fn write_once(path: &Path, fill: impl FnOnce(&File) -> Result<()>) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut part = path.as_os_str().to_owned();
@@ -257,12 +266,16 @@ fn write_once(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> Result<()
         return Ok(());
     }
     file.set_len(0)?;
-    let mut writer = BufWriter::with_capacity(1 << 20, &file);
-    fill(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
+    fill(&file)?;
     file.sync_all()?;
     fs::rename(&part, path).with_context(|| format!("cannot rename {}", part.display()))
+}
+
+/// Let the crate write its small pieces into a buffer.
+fn buffered(file: &File, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    fill(&mut writer)?;
+    Ok(writer.flush()?)
 }
 
 fn param_set(kind: &str, sector_size: u64, identifier: String) -> ParamSet {
@@ -315,7 +328,22 @@ pub fn params_for(py: Python<'_>, kind: &str, sector_size: u64) -> PyResult<Para
 
 /// Make the files of one circuit for a test network.
 #[pyfunction]
-pub fn generate_params(py: Python<'_>, kind: &str, sector_size: u64) -> PyResult<ParamSet> {
+#[pyo3(signature = (kind, sector_size, *, generator = "damocles"))]
+pub fn generate_params(
+    py: Python<'_>,
+    kind: &str,
+    sector_size: u64,
+    generator: &str,
+) -> PyResult<ParamSet> {
+    let own = match generator {
+        "damocles" => true,
+        "bellperson" => false,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "generator: unknown generator `{generator}`, expected `damocles` or `bellperson`"
+            )));
+        }
+    };
     let (circuit, size) = (Kind::parse(kind)?, Size::parse(sector_size)?);
     if sector_size >= SMALLEST_PRODUCTION_SIZE {
         return Err(PyValueError::new_err(format!(
@@ -323,7 +351,7 @@ pub fn generate_params(py: Python<'_>, kind: &str, sector_size: u64) -> PyResult
              are sealed nowhere else; fetch the published files"
         )));
     }
-    let identifier = guarded(py, || size.with_shape(circuit, Generate))?;
+    let identifier = guarded(py, || size.with_shape(circuit, Generate { own }))?;
     Ok(param_set(kind, sector_size, identifier))
 }
 
@@ -336,7 +364,7 @@ pub fn generate_srs(py: Python<'_>) -> PyResult<String> {
             &parameter_cache::parameter_cache_dir().join(&name),
             |file| {
                 let srs = groth16::aggregate::setup_fake_srs::<Bls12, _>(&mut OsRng, SRS_PROOFS);
-                Ok(srs.write(file)?)
+                buffered(file, |writer| srs.write(writer))
             },
         )
     })?;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use filecoin_proofs_api::{
-    PartitionSnarkProof, PoStType, PrivateReplicaInfo, PublicReplicaInfo, RegisteredPoStProof,
-    SectorId, SnarkProof, post,
+    MerkleTreeTrait, PartitionSnarkProof, PoStType, PrivateReplicaInfo, PublicReplicaInfo,
+    RegisteredPoStProof, SectorId, SnarkProof, post,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,6 +15,7 @@ use pyo3::types::PyBytes;
 use crate::convert::{self, array, short};
 use crate::errors::{Faults, guarded};
 use crate::files;
+use crate::snark::{self, Claim};
 
 /// A sealed sector on disk, as a `PoSt` reads it.
 #[pyclass(frozen, eq, hash, from_py_object, module = "damocles_proofs")]
@@ -77,6 +78,17 @@ impl PrivateReplica {
         )
     }
 
+    /// The replica as the library's inner functions take it.
+    pub fn with_tree<Tree: 'static + MerkleTreeTrait>(
+        &self,
+    ) -> Result<filecoin_proofs::PrivateReplicaInfo<Tree>> {
+        filecoin_proofs::PrivateReplicaInfo::new(
+            PathBuf::from(&self.sealed_path),
+            self.comm_r,
+            PathBuf::from(&self.cache_dir),
+        )
+    }
+
     /// The files that the library opens before it looks at single sectors; a missing one fails the whole `PoSt` there.
     fn check(&self) -> Result<()> {
         files::folder_with(Path::new(&self.cache_dir), &["p_aux"])?;
@@ -130,9 +142,9 @@ fn post_proof(name: &str, expected: Option<PoStType>) -> PyResult<RegisteredPoSt
 }
 
 /// Replicas by sector number; a number that comes twice is a `ValueError`.
-fn by_sector<R, T>(
-    replicas: &[R],
-    entry: impl Fn(&R) -> (u64, T),
+fn by_sector<'a, R, T>(
+    replicas: &'a [R],
+    entry: impl Fn(&'a R) -> (u64, T),
 ) -> PyResult<BTreeMap<SectorId, T>> {
     let mut map = BTreeMap::new();
     for (number, info) in replicas.iter().map(entry) {
@@ -235,6 +247,14 @@ pub fn generate_winning_post_with_vanilla<'py>(
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
     let snark = guarded(py, || {
+        if snark::own_prover()? {
+            let claim = Claim {
+                proof,
+                randomness: &randomness,
+                prover: prover_id,
+            };
+            return snark::generate_post_with_vanilla(claim, &vanilla_proofs);
+        }
         only(post::generate_winning_post_with_vanilla(
             proof,
             &randomness,
@@ -257,10 +277,23 @@ pub fn generate_winning_post<'py>(
     let proof = post_proof(registered_proof, Some(PoStType::Winning))?;
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
-    let map = by_sector(&replicas, |one| (one.sector_id, one.api(proof)))?;
+    let map = by_sector(&replicas, |one| (one.sector_id, one))?;
     let snark = guarded(py, || {
         check_all(&replicas)?;
-        only(post::generate_winning_post(&randomness, &map, prover_id)?)
+        if snark::own_prover()? {
+            let claim = Claim {
+                proof,
+                randomness: &randomness,
+                prover: prover_id,
+            };
+            return snark::generate_post(claim, map);
+        }
+        let map = map.into_iter().map(|(id, one)| (id, one.api(proof)));
+        only(post::generate_winning_post(
+            &randomness,
+            &map.collect(),
+            prover_id,
+        )?)
     })?;
     Ok(PyBytes::new(py, &snark))
 }
@@ -278,6 +311,14 @@ pub fn generate_window_post_with_vanilla<'py>(
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
     let snark = guarded(py, || {
+        if snark::own_prover()? {
+            let claim = Claim {
+                proof,
+                randomness: &randomness,
+                prover: prover_id,
+            };
+            return snark::generate_post_with_vanilla(claim, &vanilla_proofs);
+        }
         only(post::generate_window_post_with_vanilla(
             proof,
             &randomness,
@@ -300,10 +341,23 @@ pub fn generate_window_post<'py>(
     let proof = post_proof(registered_proof, Some(PoStType::Window))?;
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
-    let map = by_sector(&replicas, |one| (one.sector_id, one.api(proof)))?;
+    let map = by_sector(&replicas, |one| (one.sector_id, one))?;
     let snark = guarded(py, || {
         check_all(&replicas)?;
-        only(post::generate_window_post(&randomness, &map, prover_id)?)
+        if snark::own_prover()? {
+            let claim = Claim {
+                proof,
+                randomness: &randomness,
+                prover: prover_id,
+            };
+            return snark::generate_post(claim, map);
+        }
+        let map = map.into_iter().map(|(id, one)| (id, one.api(proof)));
+        only(post::generate_window_post(
+            &randomness,
+            &map.collect(),
+            prover_id,
+        )?)
     })?;
     Ok(PyBytes::new(py, &snark))
 }
@@ -322,15 +376,24 @@ pub fn generate_single_window_post_with_vanilla<'py>(
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
     let snark = guarded(py, || {
-        post::generate_single_window_post_with_vanilla(
+        if snark::own_prover()? {
+            let claim = Claim {
+                proof,
+                randomness: &randomness,
+                prover: prover_id,
+            };
+            return snark::generate_single_partition(claim, &vanilla_proofs, partition_index);
+        }
+        let snark = post::generate_single_window_post_with_vanilla(
             proof,
             &randomness,
             prover_id,
             &vanilla_proofs,
             partition_index,
-        )
+        )?;
+        Ok(snark.0)
     })?;
-    Ok(PyBytes::new(py, &snark.0))
+    Ok(PyBytes::new(py, &snark))
 }
 
 /// Join the proofs of all partitions.

@@ -22,6 +22,7 @@ use crate::files::{self, TREE_D};
 use crate::parents;
 use crate::pieces::{PieceInfo, api_pieces};
 use crate::records::{C1Output, Pc1Output, Pc2Output};
+use crate::snark;
 
 /// Synthetic vanilla proofs in a cache folder.
 const SYNTHETIC_PROOFS: &str = "syn-porep-vanilla-proofs.dat";
@@ -224,10 +225,14 @@ pub fn c2<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let prover_id = array("prover_id", prover_id)?;
     let phase1 = c1_output.get();
-    let output = guarded(py, || {
-        seal::seal_commit_phase2(phase1.0.clone(), prover_id, SectorId::from(sector_id))
+    let proof = guarded(py, || {
+        let (phase1, sector) = (phase1.0.clone(), SectorId::from(sector_id));
+        if snark::own_prover()? {
+            return snark::commit_phase2(phase1, prover_id, sector);
+        }
+        Ok(seal::seal_commit_phase2(phase1, prover_id, sector)?.proof)
     })?;
-    Ok(PyBytes::new(py, &output.proof))
+    Ok(PyBytes::new(py, &proof))
 }
 
 /// Prove a sector without aggregation.
@@ -238,10 +243,15 @@ pub fn c2_circuit_proofs<'py>(
     sector_id: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let phase1 = c1_output.get();
-    let output = guarded(py, || {
-        seal::seal_commit_phase2_circuit_proofs(phase1.0.clone(), SectorId::from(sector_id))
+    let proof = guarded(py, || {
+        let phase1 = phase1.0.clone();
+        if snark::own_prover()? {
+            return snark::commit_phase2_circuit_proofs(phase1);
+        }
+        let sector = SectorId::from(sector_id);
+        Ok(seal::seal_commit_phase2_circuit_proofs(phase1, sector)?.proof)
     })?;
-    Ok(PyBytes::new(py, &output.proof))
+    Ok(PyBytes::new(py, &proof))
 }
 
 /// A folder that goes when the call ends; one that a killed call has left goes first.

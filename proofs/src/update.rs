@@ -13,6 +13,7 @@ use crate::convert::{array, from_json, proof, short, to_json};
 use crate::errors::guarded;
 use crate::files;
 use crate::pieces::{PieceInfo, api_pieces};
+use crate::snark::{self, Commitments};
 
 /// The commitments of an updated sector.
 #[pyclass(frozen, eq, hash, module = "damocles_proofs")]
@@ -85,21 +86,12 @@ impl UpdateEncoded {
     }
 }
 
-/// The three commitments that an update proof is about.
-struct Commitments {
-    r_old: [u8; 32],
-    r_new: [u8; 32],
-    d_new: [u8; 32],
-}
-
-impl Commitments {
-    fn parse(comm_r_old: &[u8], comm_r_new: &[u8], comm_d_new: &[u8]) -> PyResult<Self> {
-        Ok(Self {
-            r_old: array("comm_r_old", comm_r_old)?,
-            r_new: array("comm_r_new", comm_r_new)?,
-            d_new: array("comm_d_new", comm_d_new)?,
-        })
-    }
+fn commitments(comm_r_old: &[u8], comm_r_new: &[u8], comm_d_new: &[u8]) -> PyResult<Commitments> {
+    Ok(Commitments {
+        r_old: array("comm_r_old", comm_r_old)?,
+        r_new: array("comm_r_new", comm_r_new)?,
+        d_new: array("comm_d_new", comm_d_new)?,
+    })
 }
 
 fn update_proof(name: &str) -> PyResult<RegisteredUpdateProof> {
@@ -227,7 +219,7 @@ pub fn update_partition_proofs<'py>(
     replica_cache_dir: PathBuf,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let proof = update_proof(registered_proof)?;
-    let comm = Commitments::parse(comm_r_old, comm_r_new, comm_d_new)?;
+    let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     let proofs = guarded(py, || {
         input(proof, &sector_key_path)?;
         files::folder_with(&sector_key_cache_dir, &["p_aux", "t_aux"])?;
@@ -259,7 +251,7 @@ pub fn update_verify_partition_proofs(
     comm_d_new: &[u8],
 ) -> PyResult<bool> {
     let proof = update_proof(registered_proof)?;
-    let comm = Commitments::parse(comm_r_old, comm_r_new, comm_d_new)?;
+    let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     let proofs = partitions(vanilla_proofs);
     guarded(py, || {
         update::verify_partition_proofs(proof, &proofs, comm.r_old, comm.r_new, comm.d_new)
@@ -277,14 +269,18 @@ pub fn update_prove_with_vanilla<'py>(
     comm_d_new: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
     let proof = update_proof(registered_proof)?;
-    let comm = Commitments::parse(comm_r_old, comm_r_new, comm_d_new)?;
+    let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     let proofs = partitions(vanilla_proofs);
     let snark = guarded(py, || {
-        update::generate_empty_sector_update_proof_with_vanilla(
+        if snark::own_prover()? {
+            return snark::prove_update_with_vanilla(proof, proofs, comm);
+        }
+        let snark = update::generate_empty_sector_update_proof_with_vanilla(
             proof, proofs, comm.r_old, comm.r_new, comm.d_new,
-        )
+        )?;
+        Ok(snark.0)
     })?;
-    Ok(PyBytes::new(py, &snark.0))
+    Ok(PyBytes::new(py, &snark))
 }
 
 /// Prove an update in one go.
@@ -301,13 +297,22 @@ pub fn update_prove<'py>(
     replica_cache_dir: PathBuf,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let proof = update_proof(registered_proof)?;
-    let comm = Commitments::parse(comm_r_old, comm_r_new, comm_d_new)?;
+    let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     let snark = guarded(py, || {
         input(proof, &sector_key_path)?;
         files::folder_with(&sector_key_cache_dir, &["p_aux", "t_aux"])?;
         input(proof, &replica_path)?;
         files::folder_with(&replica_cache_dir, &[files::TREE_D])?;
-        update::generate_empty_sector_update_proof(
+        if snark::own_prover()? {
+            let files = snark::UpdateFiles {
+                sector_key: &sector_key_path,
+                sector_key_cache: &sector_key_cache_dir,
+                replica: &replica_path,
+                replica_cache: &replica_cache_dir,
+            };
+            return snark::prove_update(proof, comm, files);
+        }
+        let snark = update::generate_empty_sector_update_proof(
             proof,
             comm.r_old,
             comm.r_new,
@@ -316,9 +321,10 @@ pub fn update_prove<'py>(
             sector_key_cache_dir,
             replica_path,
             replica_cache_dir,
-        )
+        )?;
+        Ok(snark.0)
     })?;
-    Ok(PyBytes::new(py, &snark.0))
+    Ok(PyBytes::new(py, &snark))
 }
 
 /// Check the proof of an update.
@@ -332,7 +338,7 @@ pub fn update_verify(
     comm_d_new: &[u8],
 ) -> PyResult<bool> {
     let registered_proof = update_proof(registered_proof)?;
-    let comm = Commitments::parse(comm_r_old, comm_r_new, comm_d_new)?;
+    let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     guarded(py, || {
         update::verify_empty_sector_update_proof(
             registered_proof,

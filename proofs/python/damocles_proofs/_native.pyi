@@ -358,12 +358,18 @@ def c1(
 def c2(c1_output: C1Output, prover_id: bytes, sector_id: int) -> bytes:
     """Prove a sector: 192 bytes per partition, verified before it is returned.
 
+    The SNARK is made by our own prover, or by the crate's (bellperson) in builds for GPUs; ``DAMOCLES_PROVER``, which is
+    ``damocles`` or ``bellperson``, chooses. This goes for window and winning PoSts and for updates, too.
+
     Non-interactive proof types give the aggregated proof, and need the SRS file besides the parameters.
     Raises `ProofsError` ``No cached parameters found for … [failure finding …]`` without parameters.
     """
 
 def c2_circuit_proofs(c1_output: C1Output, sector_id: int) -> bytes:
-    """Prove a sector without aggregation and without the final check; input of `aggregate_seal_proofs`."""
+    """Prove a sector without aggregation; input of `aggregate_seal_proofs`.
+
+    Our prover verifies the partitions one by one; the crate's verifies nothing here.
+    """
 
 def aggregate_seal_proofs(
     registered_proof: str,
@@ -629,15 +635,15 @@ def params_for(kind: str, sector_size: int) -> ParamSet:
     synthetic and non-interactive PoRep of a sector size, so all of them share one set.
     """
 
-def generate_params(kind: str, sector_size: int) -> ParamSet:
+def generate_params(kind: str, sector_size: int, *, generator: str = "damocles") -> ParamSet:
     """Make the files of one circuit for a test network, if they are not there.
 
     Home-made parameters prove nothing on a real network: whoever made them can forge proofs, and real networks know
     only the published ones. Sectors of 32GiB and more are therefore refused with `ValueError`.
 
-    2KiB on two cores: PoRep 14 minutes, 5 GiB of memory and a file of 1.1 GB; update 10 minutes, 3.2 GiB and 0.7 GB;
-    PoSt half a minute and 60 MB. Files appear under their names when they are whole. Two processes that
-    want the same set wait for each other.
+    ``generator`` is ours, or ``bellperson`` for the crate's, which takes many times as long and as much memory; the files
+    of both are interchangeable. Files appear under their names when they are whole; until then our generator's file has
+    its final length, and as many blocks as are written. Two processes that want the same set wait for each other.
     """
 
 def generate_srs() -> str:

@@ -143,8 +143,9 @@ async def _watch(
         so_far = [f"{units.human_duration(time.monotonic() - started)} so far"]
         if memory_bytes := _memory_of(process.pid):
             so_far.append(f"memory {units.human_size(memory_bytes)}")
-        if written_bytes := _size_of(part):
-            so_far.append(f"written {units.human_size(written_bytes)}")
+        if (share := _share_of(part)) > 0:
+            left_seconds = (time.monotonic() - started) * (1 / share - 1)
+            so_far.append(f"{share:.0%} written, about {units.human_duration(left_seconds)} left")
         watcher.pulse(f"{wanted.kind} {wanted.size_label}", ", ".join(so_far))
 
 
@@ -156,8 +157,10 @@ def _memory_of(pid: int) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _size_of(path: Path) -> int:
+def _share_of(path: Path) -> float:
+    """Return how much of a file is there that has its final length from the beginning: the share of its blocks."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError:
-        return 0
+        return 0.0
+    return min(1.0, status.st_blocks * 512 / status.st_size) if status.st_size else 0.0

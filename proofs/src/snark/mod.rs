@@ -1,0 +1,158 @@
+//! From vanilla proofs to SNARKs with our own prover, or with the crate's.
+//!
+//! The crate takes vanilla proofs, circuits, parameters and prover as one call. Here its steps are taken one by one, over
+//! its own circuits, so that another prover can stand in the middle.
+
+mod post;
+mod seal;
+mod update;
+
+use std::collections::HashMap;
+use std::env;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail, ensure};
+use bellperson::Circuit;
+use bellperson::groth16::{
+    PreparedVerifyingKey, Proof, prepare_verifying_key, verify_proofs_batch,
+};
+use blstrs::{Bls12, Scalar as Fr};
+use damocles_groth16::parameters::Parameters;
+use damocles_groth16::prover;
+use rand::rngs::OsRng;
+use rayon::prelude::*;
+use storage_proofs_core::compound_proof::{CircuitComponent, CompoundProof};
+use storage_proofs_core::parameter_cache::{self, ParameterSetMetadata};
+use storage_proofs_core::proof::ProofScheme;
+use storage_proofs_core::settings::SETTINGS;
+
+pub use post::{Claim, generate_post, generate_post_with_vanilla, generate_single_partition};
+pub use seal::{commit_phase2, commit_phase2_circuit_proofs};
+pub use update::{Commitments, UpdateFiles, prove_update, prove_update_with_vanilla};
+
+/// Names the prover: `damocles` or `bellperson`.
+const PROVER_VARIABLE: &str = "DAMOCLES_PROVER";
+
+/// Whether our own prover is to be used. It is the default unless the build is one for GPUs, which it knows nothing of.
+pub fn own_prover() -> Result<bool> {
+    match env::var(PROVER_VARIABLE).as_deref() {
+        Ok("damocles") => Ok(true),
+        Ok("bellperson") => Ok(false),
+        Err(env::VarError::NotPresent) | Ok("") => Ok(!cfg!(any(
+            feature = "cuda",
+            feature = "cuda-supraseal",
+            feature = "opencl"
+        ))),
+        other => bail!(
+            "{PROVER_VARIABLE}: unknown prover {:?}, expected damocles or bellperson",
+            other.unwrap_or("that is not UTF-8")
+        ),
+    }
+}
+
+/// A mapped file with its key, ready to verify.
+struct Set {
+    parameters: Parameters,
+    key: PreparedVerifyingKey<Bls12>,
+    /// What the file was when it was mapped: a file that takes its place is mapped anew.
+    stamp: Stamp,
+}
+
+/// Device, inode, length and time of change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = path.metadata().ok()?;
+    let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
+    Some((meta.dev(), meta.ino(), meta.len(), seconds, nanoseconds))
+}
+
+/// The mapped files of this process. Mappings stay, so that a child that lives on proves from what is in memory.
+static SETS: Mutex<Option<HashMap<PathBuf, Arc<Set>>>> = Mutex::new(None);
+
+/// Map the parameters of a circuit, once for this process.
+fn parameters(identifier: &str) -> Result<Arc<Set>> {
+    let path = parameter_cache::parameter_cache_params_path(identifier);
+    let Some(stamp) = stamp(&path) else {
+        // The crate's own words: people search for them.
+        bail!(
+            "No cached parameters found for {identifier} [failure finding {}]",
+            path.display()
+        );
+    };
+    let mut sets = SETS.lock().unwrap_or_else(PoisonError::into_inner);
+    let sets = sets.get_or_insert_default();
+    if let Some(set) = sets.get(&path).filter(|set| set.stamp == stamp) {
+        return Ok(Arc::clone(set));
+    }
+    if SETTINGS.verify_production_params {
+        let name = parameter_cache::parameter_id(identifier);
+        parameter_cache::verify_production_entry(
+            &path,
+            name,
+            parameter_cache::get_parameter_data_from_id,
+        )?;
+    }
+    let parameters = Parameters::open(&path)?;
+    let key = prepare_verifying_key(parameters.key());
+    let set = Arc::new(Set {
+        parameters,
+        key,
+        stamp,
+    });
+    sets.insert(path, Arc::clone(&set));
+    Ok(set)
+}
+
+/// Make the circuits of vanilla proofs, prove them and verify the proofs: partition k for the k-th vanilla proof.
+fn circuit_proofs<'a, Q, S, C>(
+    public_inputs: &S::PublicInputs,
+    vanilla_proofs: Vec<S::Proof>,
+    public_params: &S::PublicParams,
+) -> Result<Vec<Proof<Bls12>>>
+where
+    S: ProofScheme<'a>,
+    S::Proof: Sync + Send,
+    S::PublicParams: ParameterSetMetadata + Sync + Send,
+    S::PublicInputs: Clone + Sync,
+    C: Circuit<Fr> + CircuitComponent + Send,
+    Q: CompoundProof<'a, S, C>,
+{
+    ensure!(!vanilla_proofs.is_empty(), "no vanilla proofs");
+    // First: without parameters all else is in vain.
+    let set = parameters(&Q::cache_identifier(public_params))?;
+    let inputs = (0..vanilla_proofs.len())
+        .map(|k| Q::generate_public_inputs(public_inputs, public_params, Some(k)))
+        .collect::<Result<Vec<_>>>()?;
+    let circuits = vanilla_proofs
+        .into_par_iter()
+        .enumerate()
+        .map(|(k, vanilla)| {
+            let inner = C::ComponentPrivateInputs::default();
+            Q::circuit(public_inputs, inner, &vanilla, public_params, Some(k))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let proofs = prover::prove(circuits, &set.parameters, &mut OsRng)?;
+    let references: Vec<_> = proofs.iter().collect();
+    if !verify_proofs_batch(&set.key, &mut OsRng, &references, &inputs)? {
+        let path = set.parameters.path().display();
+        set.parameters.check_points().with_context(|| {
+            format!("the SNARK does not verify: {path} is damaged, fetch or generate it again")
+        })?;
+        bail!(
+            "the SNARK does not verify: the vanilla proofs are wrong, or {path} is another circuit's or damaged"
+        );
+    }
+    Ok(proofs)
+}
+
+/// Proofs as they go to the chain: compressed, one behind the other.
+fn to_bytes(proofs: &[Proof<Bls12>]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(proofs.len() * Proof::<Bls12>::size());
+    for proof in proofs {
+        proof.write(&mut bytes)?;
+    }
+    Ok(bytes)
+}
