@@ -84,7 +84,12 @@ def fetch(
         Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; may be repeated, tried in order."),
     ] = None,
     config: Annotated[
-        Path | None, Parameter(name=["--config", "-c"], help="A worker's configuration, for parameters.mirrors.")
+        Path | None,
+        Parameter(
+            name=["--config", "-c"],
+            env_var="DAMOCLES_WORKER_CONFIG",
+            help="A worker's configuration, for parameters.mirrors.",
+        ),
     ] = None,
     tries: Annotated[int, Parameter(help="How often to ask in a row without getting a byte, with pauses between.")] = 6,
     json: AsJson = False,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from damocles.manager import alerts_posts
+from damocles.parameters import lacking
 from damocles.wire import alerts, control, units
 
 WARNING, CRITICAL = "warning", "critical"
 REPEAT_SECONDS = 4 * 3600.0
 
-_NO_PARAMETERS = "No cached parameters"
 _MINER_DIGITS = 20  # of 64 bits
 _ERROR_CHARACTERS = 400  # a message about missing parameters has 350 and a path
 _LIVE, _LATE, _LOST = "live", "late", "lost"
@@ -237,25 +237,26 @@ def _thread_paused(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
 def _thread_erroring(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for thread in snapshot.threads:
         error = thread.info.last_error
-        if error is not None and thread.info.thread_state.state != "Paused" and _NO_PARAMETERS not in error:
+        if error is not None and thread.info.thread_state.state != "Paused" and lacking.found(error) is None:
             logs = f"damocles-manager util worker logs {thread.worker} {thread.info.index}"
             yield _of(thread, f"fails again and again at {_state(thread)}: {_excerpt(error)}; look: {logs}")
 
 
 def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    # One finding for a worker: all its threads lack the same files.
-    stopped: dict[str, list[control.ThreadDetail]] = {}
+    # One finding for a worker: what is missing on a machine is fetched in one go.
+    stopped: dict[str, list[tuple[control.ThreadDetail, lacking.Lack]]] = {}
     for thread in snapshot.threads:
-        if _NO_PARAMETERS in (thread.info.last_error or ""):
-            stopped.setdefault(thread.worker, []).append(thread)
-    for worker, threads in stopped.items():
-        indexes = ", ".join(f"#{thread.info.index}" for thread in threads)
-        text = (
-            f"proof parameters are missing, so that {indexes} cannot go on: {_excerpt(threads[0].info.last_error)}; fetch them"
-            " there: damocles-worker params fetch"
-        )
-        if any(thread.info.thread_state.state == "Paused" for thread in threads):
-            text += f", then: damocles-manager util worker resume {worker} --error '{_NO_PARAMETERS}'"
+        if (lack := lacking.found(thread.info.last_error or "")) is not None:
+            stopped.setdefault(thread.worker, []).append((thread, lack))
+    for worker, lacks in stopped.items():
+        indexes = ", ".join(f"#{thread.info.index}" for thread, _ in lacks)
+        text = f"proof parameters are missing, so that {indexes} cannot go on: {_excerpt(lacks[0][0].info.last_error)}"
+        ways = (f"on the machine of {worker}", "or for a test network")
+        for commands in dict.fromkeys(tuple(lacking.commands(thread.info.last_error or "")) for thread, _ in lacks):
+            text += "".join(f"; {way}: {command}" for way, command in zip(ways, commands, strict=False))
+        paused = [lack for thread, lack in lacks if thread.info.thread_state.state == "Paused"]
+        for words in dict.fromkeys(lack.words for lack in paused):
+            text += f"; then: damocles-manager util worker resume {worker} --error '{words}'"
         yield Finding(subject=worker, text=text, worker=worker)
 
 

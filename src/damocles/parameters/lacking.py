@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 from dataclasses import dataclass
 
 from damocles.parameters import catalog, preflight
@@ -11,6 +12,10 @@ from damocles.wire import sectors
 WORDS = "No cached parameters"  # what all these errors have in them, to select threads by
 _PARAMETERS = re.compile(r"No cached parameters found for (?P<name>\S+)")
 _FOR_POST = re.compile(r"No cached parameters found for window PoSts of (?P<size>\w+)")  # `preflight` says so
+# The library's words, and `preflight`'s.
+_FOLDER = re.compile(
+    r"\[failure finding (?P<folder>/[^\]]*)/v28-|found for window PoSts of \w+ in (?P<folder_for_post>/[^;]*)"
+)
 _SRS = "No cached srs key found"
 _BRIEF = {Kind.POREP: "C2", Kind.SRS: "aggregation"}
 
@@ -37,6 +42,17 @@ class Lack:
             return []
         # The file for aggregation is one for all sizes, so that any will do.
         return preflight.remedies(self.size or sectors.SectorSize.GIB32, [self.kind])
+
+
+def commands(error: str) -> list[str]:
+    """Return the remedies for such an error, for the folder in which its process has looked."""
+    lack = found(error)
+    if lack is None:
+        return []
+    match = _FOLDER.search(error)
+    folder = (match["folder"] or match["folder_for_post"]) if match else str(catalog.DEFAULT_CACHE)
+    setting = "" if folder == str(catalog.DEFAULT_CACHE) else f"{catalog.CACHE_VARIABLE}={shlex.quote(folder)} "
+    return [f"{setting}{command}" for command in lack.remedies]
 
 
 @functools.lru_cache(maxsize=1024)

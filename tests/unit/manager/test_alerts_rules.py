@@ -9,7 +9,10 @@ from msgspec import structs
 
 from damocles.manager import alerts_posts, alerts_rules
 from damocles.manager.alerts_rules import Snapshot, Store, Typical
+from damocles.parameters import catalog
+from damocles.parameters.catalog import Kind
 from damocles.wire import alerts, control, fleet, wdpost
+from damocles.wire.sectors import SectorSize
 
 NOW = 1_790_000_000.0
 MINUTE = 60.0
@@ -307,8 +310,42 @@ def test_texts_say_what_to_do_next() -> None:
     texts = {alert.rule: alert.text for alert in story.open.values()}
     assert texts["thread-paused"].startswith("s-t010000-7: paused at C1Done since 2026-09-21T13:13:20Z: permanent: No")
     assert texts["thread-paused"].endswith("…; go on: damocles-manager util worker resume gpu-1 0")
-    assert "damocles-worker params fetch" in texts["parameters-missing"]
     assert max(map(len, texts.values())) < 700
+
+
+def missing(kind: Kind, folder: str, size: SectorSize = SectorSize.KIB2) -> str:
+    """Return what the library says of parameters that it does not find."""
+    (found,) = catalog.sets([size], [kind])
+    name = found.identifier.removeprefix("v28-")
+    return f"permanent: No cached parameters found for {name} [failure finding {folder}/{found.identifier}.params]"
+
+
+def test_missing_parameters_come_with_commands_that_can_be_pasted() -> None:
+    """Size, kind and folder are those of the worker, and all that its threads lack is named."""
+    default, other = "/var/tmp/filecoin-proof-parameters", "/srv/proof params"
+    errors = [missing(Kind.POREP, default), missing(Kind.POREP, default), missing(Kind.UPDATE, other, SectorSize.GIB32)]
+    errors.append("permanent: No cached srs key found for x [failure finding /p/v28-fil-inner-product-v1.srs]")
+    story = Story()
+    story.look(Snapshot(threads=[thread("Paused", index=i, paused_at=NOW, error=e) for i, e in enumerate(errors)]))
+    (text,) = [alert.text for alert in story.open.values() if alert.rule == "parameters-missing"]
+    assert text.startswith("proof parameters are missing, so that #0, #1, #2, #3 cannot go on: permanent: No cached")
+    assert text.endswith(
+        "; on the machine of gpu-1: damocles-worker params fetch --sector-size 2KiB --for porep"
+        "; or for a test network: damocles-worker params generate --sector-size 2KiB --for porep"
+        "; on the machine of gpu-1: FIL_PROOFS_PARAMETER_CACHE='/srv/proof params' damocles-worker params fetch"
+        " --sector-size 32GiB --for update"
+        "; on the machine of gpu-1: FIL_PROOFS_PARAMETER_CACHE=/p damocles-worker params fetch --sector-size 32GiB --for srs"
+        "; then: damocles-manager util worker resume gpu-1 --error 'No cached parameters'"
+        "; then: damocles-manager util worker resume gpu-1 --error 'No cached srs key found'"
+    )
+
+
+def test_unknown_parameters_are_told_without_a_command() -> None:
+    """A release of tomorrow has other files."""
+    story = Story()
+    story.look(Snapshot(threads=[thread("Idle", error=NO_PARAMETERS)]))
+    (text,) = [alert.text for alert in story.open.values() if alert.rule == "parameters-missing"]
+    assert text.endswith(f"#0 cannot go on: {NO_PARAMETERS}")
 
 
 def post(

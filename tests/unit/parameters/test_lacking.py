@@ -1,5 +1,6 @@
 """Errors that say that parameters are missing are recognized by the library's words."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,17 @@ def test_what_helps_is_said_with_the_command(text, commands):
     lack = lacking.found(text)
     assert lack is not None
     assert commands == lack.remedies
+
+
+@pytest.mark.parametrize("folder", ["/srv/params", "/a folder/v28-x"])
+def test_commands_are_for_the_folder_that_was_looked_in(folder):
+    """A shell on that machine most likely has another one; the default needs no word."""
+    text = error(Kind.WDPOST, SectorSize.GIB32)
+    fetch = "damocles-worker params fetch --sector-size 32GiB --for wdpost"
+    there = f"FIL_PROOFS_PARAMETER_CACHE={shlex.quote(folder)} {fetch}"
+    assert [there] == lacking.commands(text.replace("finding /p/", f"finding {folder}/"))
+    ours = preflight.lacking_for_post(SectorSize.GIB32, Path(folder))
+    assert ours is not None
+    assert [there] == lacking.commands(ours)
+    assert [fetch] == lacking.commands(text.replace("finding /p/", f"finding {catalog.DEFAULT_CACHE}/"))
+    assert [] == lacking.commands("permanent: No space left on device")
