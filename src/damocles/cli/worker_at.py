@@ -1,5 +1,6 @@
 """Find the worker that a command is for, and call it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,9 +54,20 @@ class At:
             except errors.RpcError as error:
                 if error.code == errors.Code.METHOD_NOT_FOUND:
                     raise common.Failed(f"the worker at {place.url} {operations.lacks()}") from error
-                raise fleet_calls.failed(error.code, str(error)) from error
+                hint = self._of_another_user(place) if error.code == errors.Code.UNAUTHORIZED else ""
+                raise fleet_calls.failed(error.code, f"{error}{hint}") from error
             except errors.CallError as error:
                 raise common.WorkerUnreachable(str(error)) from error
+
+    def _of_another_user(self, place: config_rpc.Place) -> str:
+        """Say that the home of a configuration is that of whoever asks, if that may be why no token was found."""
+        is_own = str(place.home).startswith("~/")
+        if self.config is None or self.token_file is not None or VARIABLE in os.environ or not is_own:
+            return ""
+        return (
+            f"; its token was looked for in {place.home.expanduser()}, since worker.home is {place.home}: if the worker"
+            f" runs as another user, set worker.home to an absolute path in {self.config}, or give --token-file"
+        )
 
     def place(self) -> config_rpc.Place:
         """Return where the worker is, and its home."""

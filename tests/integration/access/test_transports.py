@@ -339,6 +339,39 @@ class TestTLS:
             assert 0 == await to_thread.run_sync(worker_cli.main, ["auth", "list", "-c", str(file)])
             assert "local" in capsys.readouterr().out
 
+    async def test_the_home_of_another_user_is_told(
+        self,
+        start_worker: StartWorker,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """By the default home the token is looked for in that of whoever asks: where, and what to do, is in the line."""
+        root = tmp_path / "root"
+        (root / ".damocles-worker").mkdir(parents=True)
+        async with start_worker() as worker:
+            port = worker.url.split(":")[-1].strip("/")
+            file = tmp_path / "cli.toml"
+            text = (tmp_path / "worker.toml").read_text().replace("port = 0", f"port = {port}")
+            monkeypatch.setenv("HOME", str(root))
+
+            async def ask(home: str, *options: str) -> str:
+                file.write_text(text.replace(f'home = "{worker.home}"', home))
+                capsys.readouterr()
+                assert 7 == await to_thread.run_sync(worker_cli.main, ["auth", "list", "-c", str(file), *options])
+                return capsys.readouterr().err
+
+            told = (
+                f"; its token was looked for in {root}/.damocles-worker, since worker.home is ~/.damocles-worker: if the"
+                f" worker runs as another user, set worker.home to an absolute path in {file}, or give --token-file\n"
+            )
+            assert (await ask("")).endswith(told)
+            assert (await ask('home = "~/.damocles-worker"')).endswith(told)
+            (root / ".damocles-worker/token").write_text("dmc_" + "a" * 43)
+            assert (await ask("")).endswith(told)  # this user has a worker too
+            assert "absolute path" not in await ask("", "--token-file", str(root / ".damocles-worker/token"))
+            assert "absolute path" not in await ask(f'home = "{root}/.damocles-worker"')
+
     @pytest.mark.parametrize("broken", ["missing", "other key", "no certificate"])
     async def test_a_certificate_that_cannot_be_used_is_told(
         self, start_manager: StartManager, start_worker: StartWorker, farm: Path, tmp_path: Path, broken: str
