@@ -50,6 +50,15 @@ def nothing_fits(chosen: control.Selection, so: str = "") -> common.NothingSelec
     return common.NothingSelected("; ".join([f"no thread fits{so}", *selection.unknown_words(chosen)]))
 
 
+def show_nothing(chosen: control.Selection) -> int:
+    """Say that a list has nothing in it, which is an error only of a thing that was named: nothing paused is good news."""
+    if chosen.sectors or selection.unknown_words(chosen):
+        raise nothing_fits(chosen)
+    if chosen != control.Selection(workers=chosen.workers):
+        common.hint("no thread fits")
+    return common.OK
+
+
 def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, chosen: control.Selection = _ANY) -> int:
     """Print a line for each outcome, what failed on stderr, and return the exit code."""
     if as_json:

@@ -97,9 +97,7 @@ def info(
             common.error(f"{silence.worker}: {silence.reason}")
         if told.silent:
             return common.FAILED
-        if not told.threads:
-            raise fleet_acts.nothing_fits(chosen)
-        return common.OK
+        return common.OK if told.threads else fleet_acts.show_nothing(chosen)
 
     return fleet_views.again(show, watch=watch)
 

@@ -104,9 +104,7 @@ def list_(
         else:
             for thread in threads:
                 common.say(_line(thread.info))
-        if not threads and chosen != control.Selection():
-            raise fleet_acts.nothing_fits(chosen)
-        return common.OK
+        return common.OK if threads else fleet_acts.show_nothing(chosen)
 
     return fleet_views.again(show, watch=watch)
 

@@ -76,6 +76,13 @@ async def test_info_of_nothing_says_so(util, flags, text):
     assert 0 == (await util("info", "--sector", "s-t010000-1"))[0]
 
 
+async def test_a_filter_that_nothing_fits_is_no_error(util):
+    """That no thread is in a state, or has an error, is an answer: a line on stderr, and exit code 0."""
+    assert (0, "", "no thread fits\n") == await util("info", "--state", "PC1Done")
+    code, out, err = await util("info", "w1", "--error", "disk full", "--json")
+    assert (0, [], "no thread fits\n") == (code, json.loads(out)["threads"], err)
+
+
 async def test_info_of_no_worker_names_those_there_are(util):
     """Without a name and without flags the known workers are listed, and how to see all."""
     assert (2, "", "error: which worker? known: w1, w2; or --all\n") == await util("info")
