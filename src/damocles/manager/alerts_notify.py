@@ -87,7 +87,7 @@ class Apprise:
         try:
             import apprise  # noqa: PLC0415 (an extra, and 20 MB)
         except ImportError as error:
-            msg = "[[apprise]] needs the library apprise: pip install 'damocles[alerts]'"
+            msg = "[[apprise]] needs the library apprise, which `make setup` installs; elsewhere: pip install apprise"
             raise SinkError(msg) from error
         scheme = url.partition(":")[0]
         self._service = apprise.Apprise()
@@ -231,5 +231,5 @@ def _log(notification: alerts.Notification) -> None:
         tell = log.info
     else:
         tell = log.error if alert.severity == "critical" else log.warning
-    facts: Mapping[str, Any] = {"id": alert.id, "rule": alert.rule, "subject": alert.subject, "text": alert.text}
-    tell(f"alert {notification.event}", **facts)
+    facts: Mapping[str, Any] = {"id": alert.id, "rule": alert.rule, "subject": alert.subject}
+    tell(f"{notification.event}: {alert.subject}: {alert.text}", **facts)

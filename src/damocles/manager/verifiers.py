@@ -78,7 +78,7 @@ async def open_stages() -> AsyncIterator[StagesVerifier]:
 
 
 def _log(lane: Hashable, stage: str, pid: int, line: str) -> None:
-    log.info("processor", lane=lane, stage=stage, pid=pid, line=line)
+    log.info(line, lane=lane, stage=stage, pid=pid)
 
 
 def _size_label(proof_name: str) -> str:

@@ -78,7 +78,7 @@ async def run(loaded: config.Loaded) -> int:
 async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -> None:
     settings = loaded.config
     for problem in loaded.warnings:
-        log.warning("configuration", file=str(loaded.file), problem=str(problem))
+        log.warning(str(problem))
     if not loaded.persist_stores:
         msg = f"no attached store available: add an [[attached]] table with a location to {loaded.file}"
         raise StartError(msg)
@@ -106,7 +106,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         serving = connections.served(settings, ours, draining, ring=ring, guard=guard)
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
-            log.warning("proof parameters", problem=line)
+            log.warning(line)
         trees.look(loaded.persist_stores)
         dest = connections.dest(settings, ip, bound.port)
         name = settings.worker.name or ip
@@ -259,7 +259,7 @@ def _settings_of(whole: config.Config, index: int, location: Path | None) -> Cal
         odd = tuple(map(str, hot.warnings)) if hot is not None else ()
         if odd != told:
             for problem in odd:
-                log.warning("configuration", problem=problem)
+                log.warning(problem)
             told = odd
         thread = config.effective(whole, index, hot)
         if thread.plan not in planner.PLANS:

@@ -6,6 +6,7 @@ The newest are in memory; all of them, up to a size, lie in each sealing store t
 import collections
 import contextlib
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -38,6 +39,9 @@ class Thread(Protocol):
     sector: Sector
 
 
+_FAILED = re.compile(r"task \d+ failed: ")  # so our processors begin the line that says why
+
+
 class Logbook:
     """Takes lines from children (it is an `executor.LogSink`) and gives them out by number."""
 
@@ -60,7 +64,8 @@ class Logbook:
     def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:
         """Keep one line; what no thread can be named for is only logged."""
         text = line[:LONGEST_LINE]
-        log.info("stage", stage=stage, pid=pid, thread=lane, line=text)
+        tell = log.error if _FAILED.match(text) else log.info
+        tell(text, stage=stage, pid=pid, thread=lane)
         if lane is None:
             return
         self._count += 1

@@ -106,6 +106,21 @@ async def test_a_webhook_is_tried_again_until_it_takes_the_message() -> None:
     assert 3 == notifier.deliveries[Delivery(sink.name, "failed")]
 
 
+def test_the_log_has_an_alert_as_a_sentence() -> None:
+    """The event says what happened to which subject; number and rule stand behind it, and the level is the severity's."""
+    with structlog.testing.capture_logs() as logs:
+        for notification in MESSAGE.notifications:
+            alerts_notify._log(notification)
+    alert = MESSAGE.notifications[0].alert
+    assert {
+        "event": f"{MESSAGE.notifications[0].event}: {alert.subject}: {alert.text}",
+        "log_level": "error" if alert.severity == "critical" else "warning",
+        "id": alert.id,
+        "rule": alert.rule,
+        "subject": alert.subject,
+    } == logs[0]
+
+
 async def test_a_refusal_for_good_is_not_tried_again() -> None:
     """A receiver that says that the request is wrong gets it once, and the log says so without the secret URL."""
     with receiving() as receiver, structlog.testing.capture_logs() as logs:
@@ -205,7 +220,7 @@ async def test_apprise_failures_are_tried_again() -> None:
 def test_without_apprise_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library is an extra; who configures it without having it is told how to get it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
-    with pytest.raises(alerts_notify.SinkError, match=r"pip install 'damocles\[alerts\]'"):
+    with pytest.raises(alerts_notify.SinkError, match="elsewhere: pip install apprise"):
         alerts_notify.Apprise("ntfy://topic")
 
 

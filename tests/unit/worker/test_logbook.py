@@ -141,3 +141,21 @@ async def test_the_last_lines_are_kept(lines, length, kept):
     found = await book.read(0, 0, 0.0)
     assert list(range(lines - kept + 1, lines + 1)) == [line.number for line in found]
     assert ["another thread"] == [line.text for line in await book.read(1, 0, 0.0)]
+
+
+def test_a_line_is_an_event_of_the_workers_log(tmp_path):
+    """What a stage says is the event itself, its stage, process and thread behind it; a failure is an error."""
+    book = opened(tmp_path, Clock())
+    with structlog.testing.capture_logs() as told:
+        book(0, "pc1", 11, "layer 3 of 11")
+        book(0, "c2", 12, "task 1 failed: No cached parameters found for x")
+    assert [
+        {"event": "layer 3 of 11", "log_level": "info", "stage": "pc1", "pid": 11, "thread": 0},
+        {
+            "event": "task 1 failed: No cached parameters found for x",
+            "log_level": "error",
+            "stage": "c2",
+            "pid": 12,
+            "thread": 0,
+        },
+    ] == told
