@@ -52,6 +52,14 @@ class Lacking(Away):
     """Nothing is wrong with the sector: a disk of this machine is full, or not mounted."""
 
 
+class Full(Lacking):
+    """A disk is full; `reason` is what was said of it."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"no room in {place}: {reason}; it goes on once there is room")
+        self.reason = reason
+
+
 class NotServed(Temporary):
     """The manager does not have the method: it is of another release, or was started without that part."""
 

@@ -129,9 +129,13 @@ def _copy_folder(source: Path, destination: Path, around: job.Job) -> None:
 def _copy_file(source: Path, destination: Path, around: job.Job) -> None:
     with source.open("rb") as reader, destination.open("wb") as writer:
         total, done = os.fstat(reader.fileno()).st_size, 0
-        while sent := os.sendfile(writer.fileno(), reader.fileno(), done, _CHUNK_BYTES):
-            done += sent
-            around.progress(done, total)
+        try:
+            while sent := os.sendfile(writer.fileno(), reader.fileno(), done, _CHUNK_BYTES):
+                done += sent
+                around.progress(done, total)
+        except OSError as error:  # which names no file
+            told = f"{error.strerror}: {source} to {destination}"
+            raise OSError(error.errno, told) from error
     if done != total:
         msg = f"{source} changed while it was copied: {total} bytes at first, {done} at the end"
         raise TransferRefused(msg)

@@ -17,6 +17,7 @@ import msgspec
 
 from damocles import failpoints
 from damocles.sealing import events, planner, sectors
+from damocles.stores import full
 from damocles.wire import codec
 
 FILE_NAME = "journal.db"
@@ -188,7 +189,9 @@ class Journal:
                 self._db.execute("ROLLBACK")
             if not isinstance(error, sqlite3.Error | OSError):
                 raise
-            msg = f"cannot write the journal {self.path}: {error}; check the disk, then resume the thread"
+            is_full = full.is_full(error)
+            mended = "it is written once there is room" if is_full else "check the disk, then resume the thread"
+            msg = f"cannot write the journal {self.path}: {error}; {mended}"
             raise JournalError(msg) from error
         self._written.update(changed)
         self._last_id = last_id

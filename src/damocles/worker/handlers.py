@@ -21,7 +21,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import strangers
-from damocles.stores import identity, layout
+from damocles.stores import full, identity, layout
 from damocles.stores.durably import sync_dir
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, seal, sectors, tasks
@@ -342,7 +342,8 @@ async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = F
     # The manager of the original gives no attempts: there the last rename stays.
     attempt = job.sector.claim
     fence = tasks.Fence(str(store.path / layout.FENCES / str(job.id)), attempt) if attempt is not None else None
-    await job.run("transfer", tasks.Transfer(known, routes, fence, keep))
+    with no_room_in(store):
+        await job.run("transfer", tasks.Transfer(known, routes, fence, keep))
     await in_order(job, store)  # still, or the files are below the mount point
     return events.Persist(store.name)
 
@@ -524,8 +525,19 @@ async def _done(work: Callable[..., T], *args: object, abandon_on_cancel: bool) 
     try:
         return await anyio.to_thread.run_sync(work, *args, abandon_on_cancel=abandon_on_cancel)
     except OSError as error:
+        if full.is_full(error):
+            raise failures.Full(str(error.filename or "a store"), error.strerror or "") from error
         msg = f"{error.strerror}: {error.filename}"
         raise failures.Critical(msg) from error
+
+
+@contextmanager
+def no_room_in(store: PersistStore) -> Iterator[None]:
+    """Name the store that a stage found full, which is not the thread's own."""
+    try:
+        yield
+    except failures.Full as error:
+        raise failures.Full(f"the persist store {store.name} ({store.path})", error.reason) from error
 
 
 @contextmanager

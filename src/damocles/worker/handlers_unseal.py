@@ -172,7 +172,8 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
                 msg = f"destination {shown} is in a store that is readonly here ([[attached]])"
                 raise failures.Permanent(msg)
             _spare_sectors(job, store.path / inside, shown)
-            await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
+            with handlers.no_room_in(store):
+                await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
         case "store":
             token = job.pieces.token()
             headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import anyio.to_thread
 
 from damocles.sealing import failures
 from damocles.stages import errors, executor
+from damocles.stores import full
 from damocles.worker.display import Display
 
 #: Hears of a stage's end: its name, its seconds without those it waited, whether it failed.
@@ -13,11 +17,14 @@ Observe = Callable[[str, float, bool], None]
 
 
 class StageRuns:
-    """Runs the stages of the thread `lane`, one at a time."""
+    """Runs the stages of the thread `lane`, whose store is at `location`, one at a time."""
 
-    def __init__(self, stages: executor.Stages, lane: int, display: Display, observe: Observe | None) -> None:
+    def __init__(
+        self, stages: executor.Stages, lane: int, location: Path, display: Display, observe: Observe | None
+    ) -> None:
         self._stages = stages
         self._lane = lane
+        self._location = location
         self._display = display
         self._observe = observe
         self._wait_began: float | None = None
@@ -27,6 +34,7 @@ class StageRuns:
         """Run a stage and return its output.
 
         Raises:
+            failures.Full: It failed, and there is no room where it writes.
             failures.Temporary: Its process died or does not come up.
             failures.Permanent: It failed.
             failures.Failure: The task could not be made.
@@ -42,13 +50,14 @@ class StageRuns:
             output = await self._stages.run(
                 stage, task, lane=self._lane, on_status=self._on_status, on_progress=self._display.show_progress
             )
-        except (errors.StageDied, errors.ChildNotReady) as error:
+        except errors.StageError as error:
             ended(failed=True)
+            if full.says_full(str(error)) or await anyio.to_thread.run_sync(full.has_no_room, self._location):
+                raise failures.Full(f"the sealing store {self._location}", str(error)) from error
+            if isinstance(error, errors.StageFailed):
+                raise failures.Permanent(str(error)) from error
             # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
             raise failures.Temporary(str(error)) from error
-        except errors.StageFailed as error:
-            ended(failed=True)
-            raise failures.Permanent(str(error)) from error
         else:
             ended(failed=False)
             return output

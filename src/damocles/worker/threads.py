@@ -25,7 +25,7 @@ from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import executor
-from damocles.stores import identity, journal, nowhere, sealing
+from damocles.stores import full, identity, journal, nowhere, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -127,13 +127,15 @@ class SealingThread:
         self._looking = False  # at the files, for `check_target`; changed by the thread of the process that looks
         self.sector = Sector(plan=self._now.plan)
         self._display = display.Display(self.clock)
-        self._runs = stage_runs.StageRuns(self.around.stages, self.index, self._display, self.around.observe)
+        self._runs = stage_runs.StageRuns(
+            self.around.stages, self.index, self.location, self._display, self.around.observe
+        )
         self._has_read = False  # the settings, once
         self._unread: str | None = None  # why they could not be read the last time
         self._nudge = anyio.Event()
         self._moved = anyio.Event()
         self._has_been_out_of_order = False
-        self._troubled: str | None = None  # the trouble that was logged last, while it is looked at again
+        self._lacked: str | None = None  # what a try has just failed for, and the next one may
         self._unemptied: str | None = None  # why the trash could not be emptied the last time
         self._idle = False  # whether the sector's handler found nothing to do the last time
         self._refusal: str | None = None  # why the manager gave nothing the last time
@@ -339,10 +341,11 @@ class SealingThread:
                     await anyio.to_thread.run_sync(
                         lambda: store.journal.record(before, event, after, at=now, seconds=seconds)  # noqa: B023
                     )
+                self._in_order()
                 break
             except Exception as error:  # noqa: BLE001 - JournalError or worse, of this one thread
                 # The result is still in our hands: once the cause is mended, `resume` tries to record it again.
-                await self._out_of_order(_defect(error))
+                await self._out_of_order(_defect(error), heals=full.is_full(error))
         self.sector = after
         if before.id is None and after.id is not None and after.claim is not None:
             self._manager.hold(after.id, after.claim)
@@ -361,12 +364,17 @@ class SealingThread:
         """Carry out an action and return the event that ends it, whatever goes wrong."""
         sector = self.sector
         try:
-            return await self._perform(store, action)
+            event = await self._perform(store, action)
         except failures.Failure as failure:
-            log.error("sealing failed", sector=str(sector.job_id), state=sector.state, failure=failure.text)
+            lacked, self._lacked = self._lacked, failure.text if isinstance(failure, failures.Lacking) else None
+            if lacked is None or lacked != self._lacked:  # what lacks is told once, and not with each try
+                log.error("sealing failed", sector=str(sector.job_id), state=sector.state, failure=failure.text)
             return _failed(failure)
         except Exception as error:  # noqa: BLE001 - a defect must not end the thread: the sector stays as recorded
             return _failed(_defect(error))
+        if isinstance(action, planner.Execute):
+            self._lacked = None
+        return event
 
     async def _perform(self, store: sealing.SealingStore, action: planner.Action) -> events.Event:
         """Carry out an action and return the event that ends it."""
@@ -516,35 +524,40 @@ class SealingThread:
     async def _until_in_order(self, work: Callable[[], T]) -> T:
         """Do something with the store, again until it can be done; return its result.
 
-        A disk may be mounted late, and another worker let go: that is looked for. All else waits for `resume`.
+        A disk may be mounted late, or get room, and another worker let go: that is looked for. All else waits for `resume`.
         """
         while True:
             try:
-                return await anyio.to_thread.run_sync(work)
+                done = await anyio.to_thread.run_sync(work)
             except (identity.NotTheStore, sealing.InUse) as error:
                 await self._out_of_order(failures.Critical(str(error)), heals=True)
             except Exception as error:  # noqa: BLE001 - StoreError, JournalError or worse, of this one thread
-                await self._out_of_order(_defect(error))
+                await self._out_of_order(_defect(error), heals=full.is_full(error))
+            else:
+                self._in_order()
+                return done
 
     async def _out_of_order(self, failure: failures.Failure, *, heals: bool = False) -> None:
-        """Show a trouble that cannot be journaled and wait for `resume` (or the end), of one that `heals` for a while."""
-        if failure.text != self._troubled:
+        """Show a trouble that cannot be journaled and wait for `resume`, or the end.
+
+        One that `heals` is only waited for a while, and shown until `_in_order`.
+        """
+        if failure.text != self.trouble:
             if heals:
                 log.error("thread out of order, looking again until it is mended", failure=failure.text)
             else:
                 log.error("thread out of order, waiting for resume", failure=failure.text)
-        self._troubled, self._has_been_out_of_order = failure.text, True
-        self.trouble = failure.text
+        self.trouble, self._has_been_out_of_order = failure.text, True
         self._display.show_paused()
         self._holding = True
         asked = self._asked  # what is asked for later, an abort for example, is a reason to try again
-        try:
-            with anyio.move_on_after(self._now.limits.recover_interval_seconds if heals else math.inf):
-                await self._nudged(lambda: self._resume_wanted is not None or self._asked is not asked)
-                self._troubled = None
-        finally:
-            self._holding = False
-            self._resume_wanted, self.trouble = None, None
+        with anyio.move_on_after(self._now.limits.recover_interval_seconds if heals else math.inf):
+            await self._nudged(lambda: self._resume_wanted is not None or self._asked is not asked)
+            self._in_order()
+
+    def _in_order(self) -> None:
+        if self.trouble is not None:
+            self._holding, self._resume_wanted, self.trouble = False, None, None
 
     async def _finalize(self, store: sealing.SealingStore) -> events.Event:
         self._display.show("Running", "finalizing")
@@ -607,6 +620,8 @@ class SealingThread:
         try:
             await anyio.to_thread.run_sync(work)
         except OSError as error:
+            if full.is_full(error):
+                raise failures.Full(f"the sealing store {self.location}", str(error)) from error
             msg = f"cannot clear {self.location}/data: {error.strerror}: {error.filename}"
             raise failures.Critical(msg) from error
         return done

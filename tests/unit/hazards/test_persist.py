@@ -1,5 +1,6 @@
 """Copies of finished sectors: limited, whole, and in one place."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -130,3 +131,25 @@ async def test_files_are_not_looked_for_below_a_mount_point(persisting: Bench, t
         with pytest.raises(failures.Lacking, match=r"persist store a: .* is the disk mounted"):
             await handler(job)
     assert [] == persisting.ran
+
+
+async def test_a_full_persist_store_is_named_and_waited_for(persisting: Bench) -> None:
+    """The error says which store, and the sector is tried again for as long as it takes."""
+    persisting.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("a", "/a")]
+    persisting.stages["transfer"] = failures.Full("the sealing store", "[Errno 28] No space left on device: x to y")
+    path = persisting.persist_stores["a"].path
+    with pytest.raises(failures.Away, match=rf"no room in the persist store a \({path}\): \[Errno 28\] .*: x to y"):
+        await handlers.persist(persisting.job(sector_in(State.PCLanded)))
+
+
+def test_a_copy_onto_a_full_disk_names_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system says nothing of them."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "a").write_bytes(bytes(4096))
+    monkeypatch.setattr(os, "sendfile", full)
+    ends = [{"store_name": None, "uri": str(tmp_path / name)} for name in ("a", "b")]
+    with pytest.raises(OSError, match=rf"No space left on device: {tmp_path}/a to {tmp_path}/.b.part"):
+        copies.follow(tasks.Route(src=ends[0], dest=ends[1]), job.Job())

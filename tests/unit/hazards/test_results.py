@@ -144,8 +144,10 @@ async def test_a_shutdown_right_before_a_stage_lets_it_not_begin(scene: Scene) -
     assert [] == scene.stages.began
 
 
-async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(encoding: Scene) -> None:
-    """On a full disk the thread waits with the result in its hands, and records it when it is resumed."""
+async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(
+    encoding: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a full disk the thread keeps the result in its hands, and records it once there is room; nobody need resume it."""
     stores: list[sealing.SealingStore] = []
 
     @contextmanager
@@ -164,14 +166,47 @@ async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(enc
             assert "cannot write the journal" in (thread.info().last_error or "")
             assert State.PC1Done is thread.sector.state
             with pytest.raises(
-                threads.ResumeRefused, match=r"cannot write the journal.*; mend that and resume without"
+                threads.ResumeRefused,
+                match=r"cannot write the journal.* once there is room; mend that and resume without",
             ):
                 await thread.check_target("PC1Done")  # which would be forgotten
-        assert thread.resume(None)
+            logged = capsys.readouterr().out.count("thread out of order")
+            assert 1 == logged, "once, however often it is tried"
         await until(lambda: encoding.asked("PollPreCommitState"))
-        assert None is thread.info().last_error
+        assert (None, False) == (thread.info().last_error, thread.paused)
     assert ["pc2"] == encoding.stages.began
     assert LONG_NAME == encoding.recorded().pc2out
+
+
+async def test_a_full_disk_is_waited_for_and_told_once(encoding: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """More tries than a sector has are in no budget; the error names the store, and the log has it once."""
+    encoding.stages.held.clear()
+    full = errors.StageFailed("pc2", "[Errno 28] No space left on device")
+    encoding.stages.outputs["pc2"] = [full] * 6 + [PC2OUT]
+    shown = set()
+    async with encoding.running() as thread:
+
+        def is_past() -> bool:
+            shown.add(thread.info().last_error)
+            return bool(encoding.asked("PollPreCommitState"))
+
+        await until(is_past)
+        assert not thread.paused
+    assert 7 == len(encoding.stages.began)
+    told = f"no room in the sealing store {encoding.location}: [Errno 28] No space left on device"
+    assert {f"temporary: {told}; it goes on once there is room", None} == shown
+    assert 1 == capsys.readouterr().out.count("sealing failed")
+
+
+async def test_a_process_that_dies_on_a_full_disk_says_so(encoding: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that writes to a mapping is killed by a signal there: no budget is spent on that."""
+    encoding.stages.held.clear()
+    died = errors.StageDied("pc2", "child process exited: pc2 (pid 1, SIGBUS)")
+    encoding.stages.outputs["pc2"] = [died] * 6 + [PC2OUT]
+    usage = shutil.disk_usage(encoding.location)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    async with encoding.running():
+        await until(lambda: encoding.asked("PollPreCommitState"))
 
 
 async def test_a_stage_whose_process_dies_costs_a_retry_and_not_the_worker(encoding: Scene) -> None:

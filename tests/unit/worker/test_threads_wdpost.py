@@ -142,6 +142,7 @@ async def test_a_stage_that_stands_still_says_what_it_waits_for(scene: Scene) ->
     detail = scene.thread.detail()
     assert detail.waiting is not None
     assert ("Running", "the disk, which is slow") == (detail.info.thread_state.state, detail.waiting.what)
+    await scene.until(lambda: scene.asked("WdPoStHeartbeatJobs"))
     scene.stages.may_go_on.set()
     await scene.until(lambda: scene.asked("WdPoStFinishJob"))
     assert [["job-1", wdpost.Output([b"proof"], []), ""]] == scene.asked("WdPoStFinishJob")
