@@ -43,6 +43,11 @@ class Plan:
     steps: Mapping[State, Step]
     rests: bool = True  # between two sectors, for `seal_interval`
 
+    @property
+    def persists(self) -> bool:
+        """Whether its sectors end in a persist store."""
+        return any(events.Persist in step.to for step in self.steps.values())
+
     def edges(self) -> Iterator[tuple[State, str, State]]:
         """Yield every transition: state, event's name, next state."""
         for state, step in self.steps.items():

@@ -18,6 +18,7 @@ from damocles.stores.layout import Layout
 from damocles.wire import sectors
 
 HOLDER = ".holder"
+_ORIGINAL = "CURRENT"  # of the RocksDB in which the original keeps what a thread does
 # A new file system's own folder, options for the store's thread, and the beginnings of a store.
 _BEFOREHAND = frozenset({"lost+found", "config.toml", "data", "meta"})
 
@@ -173,6 +174,8 @@ def opened(location: Path) -> Iterator[SealingStore]:
     Raises:
         StoreError: It is not a store, or another worker uses it.
     """
+    if (problem := not_ours(location)) is not None:
+        raise StoreError(problem)
     holder = location / HOLDER
     if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
         msg = f"{location} is not a sealing store: make one with `damocles-worker store sealing-init -l {location}`"
@@ -188,6 +191,31 @@ def opened(location: Path) -> Iterator[SealingStore]:
             raise StoreError(str(error)) from error
         stack.callback(book.close)
         yield SealingStore(location, book)
+
+
+def not_ours(location: Path) -> str | None:
+    """Say that a folder is a store of the original, or has files of a sector that no journal of ours knows.
+
+    Another sector begun beside them would end with the files of both cleared away.
+    """
+    try:
+        if (location / "meta" / journal.FILE_NAME).exists():
+            return None
+        files = sorted(path.name for path in (location / "data").glob("*/s-t0*"))
+        holds = f", with files of {files[0]}" if files else ""
+        if (location / "meta" / _ORIGINAL).exists():
+            return (
+                f"{location} is a sealing store of the original{holds}: let the original's worker finish its sector there,"
+                " and give this thread a store of its own (`damocles-worker store sealing-init` in another folder)"
+            )
+        if files:
+            return (
+                f"{location} has files of {files[0]}, and no journal that knows them: bring meta/{journal.FILE_NAME} back"
+                f" from a backup, or move {location}/data away and make the store anew"
+            )
+    except OSError:
+        pass  # a broken disk is told by whoever opens the store
+    return None
 
 
 def is_in_use(location: Path) -> bool:

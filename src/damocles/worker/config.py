@@ -105,7 +105,11 @@ def load(file: Path | str, *, strict: bool = False) -> Loaded:
 def check(document: config_report.Document, *, strict: bool = False) -> Loaded:
     """Check a configuration that has been read (see `load`)."""
     config, errors, warnings = _validate(document, Config)
-    found = (*config_checks.errors(document.data), *config_environment.errors(document.data))
+    found = (
+        *config_checks.errors(document.data),
+        *config_environment.errors(document.data),
+        *config_stores.errors(document.data),
+    )
     errors += [document.problem(path, text, value=value) for path, value, text in found]
     odd = (
         *config_checks.oddities(document.data),

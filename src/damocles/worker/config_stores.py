@@ -1,17 +1,60 @@
-"""Checks of a configuration that are about its stores, and look at the disk (see `config_checks`)."""
+"""Checks of a configuration that are about its stores together, and what is in them (see `config_checks`)."""
 
 import glob
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from damocles.stores import identity
+from damocles.sealing import planner
+from damocles.stores import identity, layout, sealing
 from damocles.worker import config_rpc
 from damocles.worker.config_checks import Finding, scan_globs, table, tables
 from damocles.worker.config_report import KeyPath
 
+_CLEARED = frozenset({"data", "meta", "trash"})  # of a sealing store
+
+
+def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what lies where a sealing store clears away what it is done with, or where a persist store has its sectors."""
+    places = [(path, location, Path(location).resolve()) for path, location in _locations(data)]
+    if isinstance(home := table(data, "worker").get("home"), str):
+        places.append((("worker", "home"), home, Path(home).expanduser().resolve()))
+    for path, location, folder in places:
+        for other, outer, root in places:
+            is_sealing = other[0] == "sealing_thread"
+            names = _CLEARED if is_sealing else layout.OF_SECTORS if other != ("worker", "home") else frozenset()
+            inner = next((name for name in sorted(names) if folder.is_relative_to(root / name)), None)
+            if inner is not None and other != path:
+                what = "a sealing store clears away" if is_sealing else "a persist store keeps its sectors in"
+                yield path, location, f"is in {outer}/{inner}, which {what}: choose a folder outside of it"
+
 
 def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what keeps a thread from working, or a sector from being finished, and the others not."""
+    yield from _foreign(data)
+    yield from _all_readonly(data)
+    yield from _not_mounted(data)
+
+
+def _foreign(data: Mapping[str, Any]) -> Iterator[Finding]:
+    for index, thread in tables(data, "sealing_thread"):
+        location = thread.get("location")
+        if isinstance(location, str) and location and (problem := sealing.not_ours(Path(location))) is not None:
+            yield ("sealing_thread", index, "location"), location, problem
+
+
+def _all_readonly(data: Mapping[str, Any]) -> Iterator[Finding]:
+    attached = [store for _, store in tables(data, "attached")]
+    if not attached or scan_globs(data) or not all(store.get("readonly") is True for store in attached):
+        return
+    for index, thread in tables(data, "sealing_thread"):
+        plan = planner.PLANS.get(str(thread.get("plan", "sealer")))
+        if plan is not None and plan.persists:
+            told = "begins no sector: every [[attached]] store is readonly, and its sectors need one to go to"
+            yield ("sealing_thread", index, "plan"), plan.name, told
+
+
+def _not_mounted(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield the stores in whose place there was another one before: their disks may not be mounted."""
     home = table(data, "worker").get("home", str(config_rpc.DEFAULT_HOME))
     memory = identity.Memory(Path(home).expanduser() if isinstance(home, str) else None)

@@ -698,6 +698,9 @@ class SealingThread:
     async def _lacking(self, store: sealing.SealingStore) -> str | None:
         """Say what the store lacks for another sector, or `None` if one fits; old trash takes no room from it."""
         plan, allowed = self._now.plan, self._now.options.allowed_proofs
+        attached = self.around.persist_stores.values()
+        if planner.PLANS[plan].persists and attached and all(one.read_only for one in attached):
+            return f"a persist store that is not readonly ([[attached]]): the plan {plan} needs one"
 
         def look() -> str | None:
             self._empty_trash(store)

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import pytest
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stores import identity, journal, sealing
+from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
 from damocles.worker import room, threads
 
@@ -275,3 +277,17 @@ async def test_a_store_that_another_worker_lets_go_is_taken(scene: Scene) -> Non
             await until(lambda: f"is in use by another worker (pid {other.pid} on" in (thread.info().last_error or ""))
             other.kill()
             await until(lambda: scene.asked("PollPreCommitState"))
+
+
+async def test_a_sector_that_could_not_be_persisted_is_not_begun(scene: Scene) -> None:
+    """With readonly stores alone the thread waits, and says for what; hours of work and a deposit would be stuck."""
+    thread = scene.thread()
+    attached = {"p": PersistStore(name="p", path=scene.location, read_only=True)}
+    thread = threads.SealingThread(
+        0, scene.location, replace(thread.around, persist_stores=attached), lambda: scene.settings
+    )
+    async with anyio.create_task_group() as running:
+        running.start_soon(thread.run)
+        await until(lambda: "a persist store that is not readonly ([[attached]])" in str(thread.detail().waiting))
+        running.cancel_scope.cancel()
+    assert [] == scene.asked("AllocateSector")
