@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 from damocles import proofs
 from damocles.cli import common
 from damocles.manager import deals, errors
-from damocles.wire import commitments
+from damocles.wire import commitments, units
 from damocles.wire.sectors import SealProof, SectorSize
 
 # A piece has the same commitment in every sector; this proof's pieces may have any size.
@@ -22,6 +23,7 @@ def make(
     /,
     *files: Path,
     ddo: Annotated[bool, Parameter(name="--ddo")] = False,
+    sector_size: Annotated[str | None, Parameter(name="--sector-size")] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Put files into the folder of `mock --deals`, as pieces with a deal each.
@@ -32,10 +34,12 @@ def make(
         folder: The folder; made if there is none.
         files: The payloads, for example CAR files.
         ddo: Make direct onboardings, which have an allocation instead of a deal of the built-in market.
+        sector_size: Of the manager's sectors, like 32GiB: a file that fits in none is refused.
         json: Print JSON.
     """
     if not files:
         raise common.WrongUsage("no files: say which ones become deals")
+    _check_sizes(files, sector_size)
     made = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +56,25 @@ def make(
         for offer in made:
             print(f"{offer.key[0]} {offer.key[1]}: {offer.cid}, a piece of {offer.size_bytes} bytes")
     return common.OK
+
+
+def _check_sizes(files: Sequence[Path], sector_size: str | None) -> None:
+    """Refuse files that fit in no sector before any of them is made a deal."""
+    if sector_size is None:
+        return
+    try:
+        size = SectorSize.parse(sector_size)
+    except ValueError as error:
+        raise common.WrongUsage(f"--sector-size: {error}") from error
+    for file in files:
+        try:
+            piece_bytes = deals.fitting_bytes(file.stat().st_size)
+        except OSError as error:
+            raise common.Failed(f"{file}: {error.strerror}") from error
+        if piece_bytes > size:
+            raise common.Failed(
+                f"{file} needs a piece of {units.human_size(piece_bytes)}, which fits in no sector of {size.label}"
+            )
 
 
 def _add(folder: Path, file: Path, number: int, *, is_direct: bool) -> deals.Offer:

@@ -17,6 +17,7 @@ from damocles.wire import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+_LONGEST_SECONDS = 30 * 86400.0  # between two blocks, or two deadlines
 
 
 def mock(
@@ -87,14 +88,14 @@ def mock(
             listen=address.host_port(listen, address.MANAGER_PORT),
             stores=_stores(store or ()),
             chain=mock_chain.Options(
-                block_seconds=units.parse_duration(block_delay),
+                block_seconds=_interval(block_delay, "--block-delay"),
                 pre_commit_delay=pre_commit_delay,
                 proof_delay=proof_delay,
                 challenge_delay=challenge_delay,
                 fail_messages=fail_messages,
             ),
             deals=_deals(deals),
-            wdpost_every_seconds=units.parse_duration(wdpost_every) if wdpost_every else None,
+            wdpost_every_seconds=_positive(wdpost_every, "--wdpost-every") if wdpost_every else None,
             admit=access.admitted(admit or (), auth.ADMITTED),
             certificate=_certificate(tls_cert, tls_key),
             ca_file=ca_file,
@@ -119,6 +120,20 @@ async def _run(settings: daemon.Settings) -> None:
 
 def _alerts(file: Path | None, home: Path) -> alerts_config.Config:
     return alerts_config.of_home(home) if file is None else alerts_config.read(file.expanduser())
+
+
+def _interval(text: str, option: str) -> float:
+    seconds = units.parse_duration(text)
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError(f"{option}: {text!r} is longer than 30 days")
+    return seconds
+
+
+def _positive(text: str, option: str) -> float:
+    seconds = _interval(text, option)
+    if seconds <= 0:
+        raise ValueError(f"{option}: {text!r} is no time: write a duration like 30m")
+    return seconds
 
 
 def _stores(texts: Sequence[str]) -> dict[str, Path]:

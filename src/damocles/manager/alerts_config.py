@@ -32,6 +32,7 @@ from damocles.wire import spelling, toml, units
 
 FILE_NAME = "alerts.toml"
 INTERVAL_SECONDS = 30.0
+_LONGEST_INTERVAL_SECONDS = 30 * 86400.0
 
 
 class ConfigError(Exception):
@@ -65,7 +66,7 @@ def read(file: Path) -> Config:
         ConfigError: With everything that is wrong.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -96,13 +97,15 @@ def _duration(value: object) -> float:
         seconds = -1.0
     if seconds < 0:
         raise ValueError('expected a duration in quotes, like "30s", "5min" or "1h 30m"')
+    if seconds > units.LONGEST_SECONDS:
+        raise ValueError('expected at most "100years"')
     return seconds
 
 
 def _interval(value: object) -> float:
     seconds = _duration(value)
-    if seconds < 1:
-        raise ValueError('expected at least "1s"')
+    if not 1 <= seconds <= _LONGEST_INTERVAL_SECONDS:
+        raise ValueError('expected from "1s" to "30days"')
     return seconds
 
 

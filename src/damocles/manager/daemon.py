@@ -47,7 +47,7 @@ from damocles.manager import (
 )
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import access, address, core, dialects, keyring, server, site, tls
+from damocles.rpc import access, address, core, dialects, keyring, places, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import holding, space
@@ -98,6 +98,8 @@ async def serve(
         errors.StartError: The home or the address cannot be used; the message says why.
     """
     with _claim(settings.home):
+        if (few := places.too_few(0)) is not None:
+            log.warning("too few open files", problem=few)
         async with contextlib.AsyncExitStack() as stack:
             yield await _open(stack, settings, verifier, clock)
 
@@ -187,7 +189,9 @@ async def _service(
         head=await chain.head(),
         home=str(settings.home),
     )
-    persist, market = stores.Stores(settings.stores), deals.Deals(settings.deals)
+    persist, market = stores.Stores(settings.stores), deals.Deals(settings.deals, int(settings.miner.proof.size))
+    with contextlib.suppress(errors.ManagerError):  # told to whoever asks for deals
+        await market.offers()
     commits = commitments.Commitments(database, chain, clock)
     api = sealer_api.SealerAPI(
         miners=[settings.miner],

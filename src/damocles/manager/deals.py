@@ -13,15 +13,18 @@ from typing import Any
 
 import anyio.to_thread
 import msgspec
+import structlog
 from msgspec import field
 from sqlalchemy import Connection, and_, delete, insert, select
 
 from damocles.manager import errors
 from damocles.manager.db import tables
 from damocles.stores import pieces
-from damocles.wire import commitments, seal
+from damocles.wire import commitments, seal, units
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID
+
+log = structlog.get_logger(__name__)
 
 FILE_NAME = "deals.json"
 
@@ -45,10 +48,12 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Deals:
-    """The offers in a folder; without one there are none."""
+    """The offers in a folder; without one there are none. `sector_bytes` is what the manager's sectors hold."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, sector_bytes: int | None = None) -> None:
         self._folder = folder
+        self._sector_bytes = sector_bytes
+        self._told: set[tuple[str, int]] = set()
 
     @property
     def is_open(self) -> bool:
@@ -61,7 +66,25 @@ class Deals:
         Raises:
             errors.ManagerError: The file cannot be used; the text says why.
         """
-        return [] if self._folder is None else await anyio.to_thread.run_sync(read, self._folder)
+        if self._folder is None:
+            return []
+        offers = await anyio.to_thread.run_sync(read, self._folder)
+        self._tell_too_large(offers)
+        return offers
+
+    def _tell_too_large(self, offers: Sequence[Offer]) -> None:
+        """Log once each deal that fits in no sector: it would wait for ever, and the sectors with it."""
+        for offer in offers:
+            if self._sector_bytes is None or offer.size_bytes <= self._sector_bytes or offer.key in self._told:
+                continue
+            self._told.add(offer.key)
+            log.error(
+                "a deal fits in no sector, and waits for ever",
+                deal=" ".join(map(str, offer.key)),
+                piece=offer.cid,
+                piece_size=units.human_size(offer.size_bytes),
+                sector_size=units.human_size(self._sector_bytes),
+            )
 
 
 def read(folder: Path) -> list[Offer]:

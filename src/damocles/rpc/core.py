@@ -233,7 +233,9 @@ class Service:
         try:
             request = self.dialect.request.decode(body)
         except msgspec.ValidationError as exc:
-            raise self.dialect.fault(Fault.INVALID, reason=exc) from exc
+            is_batch = bytes(body).lstrip()[:1] == b"["
+            why = "a batch is answered over HTTP alone: send its requests one by one" if is_batch else str(exc)
+            raise self.dialect.fault(Fault.INVALID, reason=why) from exc
         except messages.UNREADABLE as exc:
             reason = exc if bytes(body).strip() else "the body is empty"
             raise self.dialect.fault(Fault.NOT_JSON, reason=reason) from exc

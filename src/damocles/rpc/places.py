@@ -10,6 +10,8 @@ import resource
 import socket
 from dataclasses import dataclass
 
+_FEWEST = 8  # connections, however low the limit: somebody must be able to look
+_CONNECTIONS_AT_LEAST = 64  # of operators, workers and scrapers
 _OTHER_DESCRIPTORS = 200  # databases, logs, files, connections to others, children
 
 
@@ -60,7 +62,25 @@ class Places:
 
 def affordable(wanted: int) -> int:
     """Return how many connections this process can hold, at most `wanted`; take all descriptors that it may have."""
+    hard = descriptors()
+    return wanted if hard is None else min(wanted, max(_FEWEST, hard - _OTHER_DESCRIPTORS))
+
+
+def descriptors() -> int | None:
+    """Take all descriptors that this process may have, and return how many; `None` if there is no limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return wanted if hard == resource.RLIM_INFINITY else max(1, min(wanted, hard - _OTHER_DESCRIPTORS))
+    return None if hard == resource.RLIM_INFINITY else hard
+
+
+def too_few(needed: int) -> str | None:
+    """Say that this process may open too few files for `needed` beside some connections, if it is so."""
+    wanted = needed + _OTHER_DESCRIPTORS + _CONNECTIONS_AT_LEAST
+    hard = descriptors()
+    if hard is None or hard >= wanted:
+        return None
+    return (
+        f"this process may open {hard} files and needs about {wanted}: calls and stages will fail; raise the hard limit"
+        f" (ulimit -Hn {wanted}, or LimitNOFILE={wanted} of its service)"
+    )

@@ -38,6 +38,7 @@ PONG_SECONDS = 25
 HANDSHAKE_SECONDS = 10
 CONNECTIONS = 1000
 STRANGERS_OF_A_HOST = 100
+_SPARE = 4
 _PAUSE_SECONDS = 1.0  # when no connection can be accepted; also what limits its warnings
 GRACE_SECONDS = 10
 
@@ -84,6 +85,7 @@ class _Server(uvicorn.Server):
         self._stopping = anyio.Event()
         self._listener = listener
         self._places = taken
+        self._spare: list[int] = []  # descriptors for connections when the process has no other ones
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -93,10 +95,19 @@ class _Server(uvicorn.Server):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._accept, tasks)
             while not await self.on_tick(0):  # writes the Date header
+                self._keep_spare()
                 with anyio.move_on_after(1):
                     await self._stopping.wait()
             tasks.cancel_scope.cancel("no more connections")
         self._listener.close()
+        while self._spare:
+            os.close(self._spare.pop())
+
+    def _keep_spare(self) -> None:
+        """Hold some descriptors back, so that people can look at a process that has opened all files it may."""
+        with contextlib.suppress(OSError):
+            while len(self._spare) < _SPARE:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     async def _accept(self, tasks: anyio.abc.TaskGroup) -> None:
         """Accept connections for ever; here and not by asyncio, which counts nothing and logs each that it cannot."""
@@ -107,6 +118,9 @@ class _Server(uvicorn.Server):
             except ConnectionAbortedError:
                 continue
             except OSError as exc:  # of descriptors or memory there is no more
+                if self._spare:
+                    os.close(self._spare.pop())
+                    continue
                 log.warning("no connection can be accepted; trying again", error=errors.reason_of(exc))
                 await anyio.sleep(_PAUSE_SECONDS)
                 continue

@@ -240,7 +240,9 @@ def _rest(sector: Sector, event: events.Idle, limits: Limits) -> tuple[Sector, t
     if sector.idles < limits.request_task_max_retries:
         waiting = msgspec.structs.replace(well, idles=sector.idles + 1)
         return waiting, (Wait(limits.recover_interval_seconds, event.why),)
-    return msgspec.structs.replace(well, idles=0), (Wait(limits.seal_interval_seconds, event.why),)
+    # Without a pause between sectors there is still one between questions.
+    seconds = limits.seal_interval_seconds or limits.recover_interval_seconds
+    return msgspec.structs.replace(well, idles=0), (Wait(seconds, event.why),)
 
 
 def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:

@@ -58,6 +58,19 @@ def _stagger(value: object) -> float:
     return seconds
 
 
+def _bounded(least: str, most: str) -> BeforeValidator:
+    """Refuse a duration that is less than one or more than the other."""
+    least_seconds, most_seconds = units.parse_duration(least), units.parse_duration(most)
+
+    def check(value: object) -> float:
+        seconds = _duration(value)
+        if not least_seconds <= seconds <= most_seconds:
+            raise ValueError(f'expected from "{least}" to "{most}"')
+        return seconds
+
+    return BeforeValidator(check)
+
+
 def _duration_text(seconds: float) -> str:
     return units.human_duration(seconds) if seconds == int(seconds) else f"{seconds}s"
 
@@ -141,7 +154,14 @@ def _refuse() -> float:
     raise ValueError
 
 
-Duration = Annotated[float, BeforeValidator(_duration), PlainSerializer(_duration_text, when_used="json")]
+_Written = PlainSerializer(_duration_text, when_used="json")
+Duration = Annotated[float, _bounded("0s", "100years"), _Written]
+# What is done again and again: at 0 it would be done without end, and beyond the other bound never in practice.
+Pause = Annotated[float, _bounded("0s", "30days"), _Written]
+Interval = Annotated[float, _bounded("10ms", "30days"), _Written]
+PingInterval = Annotated[float, _bounded("100ms", "1h"), _Written]
+Heartbeat = Annotated[float, _bounded("100ms", "14s"), _Written]  # the lease of a window PoSt is 15 s
+PostTimeout = Annotated[float, _bounded("100ms", "30min"), _Written]  # a deadline
 Stagger = Annotated[float, BeforeValidator(_stagger), PlainSerializer(_duration_text, when_used="json")]
 Size = Annotated[int, BeforeValidator(_size)]
 SectorSize = Annotated[
@@ -186,14 +206,14 @@ class Worker(Model):
 
     name: StrictStr | None = Field(default=None, min_length=1)
     rpc_server: RpcServer = RpcServer()
-    ping_interval: Duration = 30.0
+    ping_interval: PingInterval = 30.0
     local_pieces_dir: Path | None = None
     local_pieces_dirs: tuple[Path, ...] | None = None
     scan_persist_stores: tuple[StrictStr, ...] = Field(
         default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
     )
     home: Path = config_rpc.DEFAULT_HOME
-    shutdown_grace: Duration = 30.0
+    shutdown_grace: Pause = 30.0
     trash_retention: Duration = 7 * 86400.0
     allow_env: tuple[StrictStr, ...] = ()
 
@@ -254,14 +274,14 @@ class Sealing(Model):
     max_deals: Natural | None = None
     min_deal_space: Size | None = None
     max_retries: Natural = 5
-    seal_interval: Duration = 30.0
-    recover_interval: Duration = 60.0
-    rpc_polling_interval: Duration = 180.0
+    seal_interval: Pause = 30.0
+    recover_interval: Interval = 60.0
+    rpc_polling_interval: Interval = 180.0
     ignore_proof_check: StrictBool = False
     request_task_max_retries: Natural = 3
     verify_after_pc2: StrictBool = False
-    wdpost_sector_timeout: Duration = 60.0
-    wdpost_heartbeat_interval: Duration = 3.0
+    wdpost_sector_timeout: PostTimeout = 60.0
+    wdpost_heartbeat_interval: Heartbeat = 3.0
 
     def layered(self, over: "Sealing") -> "Sealing":
         """Return these options with the keys that `over` sets."""
@@ -308,7 +328,7 @@ class Group(Model):
 
     bin: StrictStr | None = None
     args: tuple[StrictStr, ...] | None = None
-    stable_wait: Duration = 5.0
+    stable_wait: Interval = 5.0
     cgroup: Cgroup = Cgroup()
     envs: dict[str, Environment] = {}
     numa_preferred: Natural | None = None

@@ -84,7 +84,7 @@ def read(file: Path) -> Document:
         ConfigError: It cannot be read, or is not TOML.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
     except OSError as error:
         raise ConfigError([Problem(file=file, message=f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ import structlog
 from damocles import logs
 from damocles.parameters import catalog, preflight
 from damocles.rpc import access as rpc_access
-from damocles.rpc import asgi, errors, server
+from damocles.rpc import asgi, errors, places, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
@@ -51,6 +51,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 3.0
 LOCK_NAME = "worker.lock"
+DESCRIPTORS_OF_A_THREAD = 24  # its store's journal and logs, its child's pipes, the files of a stage
 
 
 class StartError(Exception):
@@ -85,6 +86,8 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
     if problems := config_environment.of_worker():
         # Refused now, or each stage of each sector would panic.
         raise StartError("; ".join(problems))
+    if (few := places.too_few(len(settings.sealing_thread) * DESCRIPTORS_OF_A_THREAD)) is not None:
+        log.warning("too few open files", problem=few)
     url = settings.sector_manager.rpc_client.url
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.worker.home.expanduser()))

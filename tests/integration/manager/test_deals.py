@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from damocles.cli import manager as cli
 from damocles.manager import deals
@@ -69,6 +70,38 @@ async def test_deals_fill_a_sector_and_belong_to_it(start: Start, market: Path) 
         assert first == await acquire(manager, FIRST), "asked again, the answer is the same"
     async with start(deals=market) as manager:
         assert first == await acquire(manager, FIRST), "and after a restart too"
+
+
+async def test_a_deal_that_fits_in_no_sector_is_named(start: Start, market: Path) -> None:
+    """It is logged once, at the start or when it comes, and keeps no other deal waiting."""
+    file = market / "deals.json"
+    large = {"PieceCID": cid(4), "PieceSize": 4096, "PayloadSize": 3000, "DealID": 9}
+    file.write_text(json.dumps([large, *json.loads(file.read_text())]))
+    with structlog.testing.capture_logs() as logged:
+        async with start(deals=market) as manager:
+            assert 1 == len(named(logged))
+            await allocate(manager)
+            for _ in range(2):
+                assert [7, 0, 0] == [number for number, _, _ in numbers(await acquire(manager, FIRST))]
+    (line,) = named(logged)
+    assert ("deal 9", "4KiB", "2KiB") == (line["deal"], line["piece_size"], line["sector_size"])
+
+
+def named(logged: Sequence[Any]) -> list[Any]:
+    """Return the lines about deals that fit in no sector."""
+    return [line for line in logged if "fits in no sector" in line["event"]]
+
+
+def test_files_that_fit_in_no_sector_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the size of the sectors given, nothing becomes a deal that could never be sealed."""
+    (tmp_path / "small").write_bytes(b"x" * 2000)
+    (tmp_path / "large").write_bytes(b"x" * 5000)
+    files = [str(tmp_path / "small"), str(tmp_path / "large")]
+    assert 1 == cli.main(["mock-deals", str(tmp_path / "deals"), *files, "--sector-size", "2KiB"])
+    said = f"error: {tmp_path}/large needs a piece of 8KiB, which fits in no sector of 2KiB\n"
+    assert ("", said) == capsys.readouterr()
+    assert not (tmp_path / "deals").exists()
+    assert 2 == cli.main(["mock-deals", str(tmp_path / "deals"), *files, "--sector-size", "3KiB"])
 
 
 async def test_limits_are_kept(start: Start, market: Path) -> None:

@@ -168,9 +168,9 @@ async def test_a_host_has_few_places_for_strangers(manager: core.Service, monkey
 
 
 async def test_missing_descriptors_are_waited_for(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that cannot accept says so once in a while, and goes on as soon as it can."""
+    """A server that cannot accept gives what it has held back, then says so once in a while, and goes on when it can."""
     loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")] * 3
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")] * (server._SPARE + 3)
 
     async def scarce(listener: socket.socket) -> Any:
         if failures:
@@ -185,7 +185,7 @@ async def test_missing_descriptors_are_waited_for(manager: core.Service, monkeyp
     assert ["Too many open files"] * 3 == [entry["error"] for entry in logs if "error" in entry]
 
 
-@pytest.mark.parametrize(("limits", "places_left"), [((256, 1200), 1000), ((1024, 1024), 824), ((64, 64), 1)])
+@pytest.mark.parametrize(("limits", "places_left"), [((256, 1200), 1000), ((1024, 1024), 824), ((64, 64), 8)])
 def test_all_descriptors_are_taken(monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], places_left: int) -> None:
     """The limit of the process is raised as far as it may be, and no more connections are taken than it allows."""
     wanted = []
@@ -193,6 +193,17 @@ def test_all_descriptors_are_taken(monkeypatch: pytest.MonkeyPatch, limits: tupl
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: wanted.append(both))
     assert places_left == places.affordable(1000)
     assert [(limits[1], limits[1])] * (limits[0] != limits[1]) == wanted
+
+
+def test_too_few_descriptors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warning says how many there are, how many are needed, and how to get them; enough are not worth a word."""
+    for hard, told in ((64, True), (400, True), (408, False), (resource.RLIM_INFINITY, False)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, hard=hard: (hard, hard))
+        text = places.too_few(144)
+        assert told is (text is not None)
+        if text is not None:
+            assert f"may open {hard} files and needs about 408" in text
+            assert "ulimit -Hn 408, or LimitNOFILE=408" in text
 
 
 async def served(where: address.Endpoint) -> bool:

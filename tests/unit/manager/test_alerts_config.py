@@ -57,6 +57,20 @@ def test_what_the_file_says_overrides_the_defaults(tmp_path: Path) -> None:
     assert "ntfy" not in repr(config)
 
 
+def test_times_have_bounds(tmp_path: Path) -> None:
+    """What no calendar has is refused, and so is a look without end; a mark before the text is no error."""
+    file = written(tmp_path, 'interval = "0s"\nrepeat = "31days"\nrules.thread-paused.for = "99999999999y"')
+    with pytest.raises(alerts_config.ConfigError) as raised:
+        alerts_config.read(file)
+    assert [
+        f'{file}: interval: expected from "1s" to "30days"',
+        f'{file}: repeat: expected from "1s" to "30days"',
+        f'{file}: rules.thread-paused.for: expected at most "100years"',
+    ] == str(raised.value).splitlines()
+    file.write_text('\ufeffinterval = "7s"')
+    assert 7.0 == alerts_config.read(file).interval_seconds
+
+
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     """Each problem is a line with the file and the key; values, which may be secret, are not repeated."""
     file = written(

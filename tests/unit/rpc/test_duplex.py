@@ -302,3 +302,12 @@ async def test_hanging_up_cancels_what_runs(service: core.Service) -> None:
         await anyio.wait_all_tasks_blocked()
 
     assert ["call", "stream"] == sorted(ended)
+
+
+async def test_a_batch_in_a_frame_is_refused_in_words(service: core.Service) -> None:
+    """Batches are answered over HTTP; here the error says what to do instead."""
+    async with talk(service) as peer:
+        await peer.say(b'[{"jsonrpc":"2.0","id":1,"method":"Venus.Version"}]')
+        answer = await peer.hear()
+    assert (None, -32600) == (answer["id"], answer["error"]["code"])
+    assert "send its requests one by one" in answer["error"]["message"]

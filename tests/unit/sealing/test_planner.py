@@ -238,6 +238,16 @@ def test_waiting_for_deals_gives_the_retry_budget_back():
         assert (0, None, None) == (sector.retries, sector.retry_at, sector.last_error)
 
 
+def test_a_thread_without_a_pause_between_sectors_does_not_ask_without_end():
+    """With a `seal_interval` of nothing it rests for as long as between its questions before."""
+    limits = planner.Limits(seal_interval_seconds=0.0, recover_interval_seconds=7.0)
+    sector = Sector(plan="sealer")
+    for _ in range(8):
+        sector, (wait,) = planner.step(sector, events.Idle(), limits, NOW)
+        assert isinstance(wait, planner.Wait)
+        assert 7.0 == wait.seconds
+
+
 def test_an_idle_thread_says_what_it_waits_for():
     """The handler knows what the manager has not."""
     _, todo = feed(Sector(plan="sealer"), events.Idle("deals (disable_cc)"))

@@ -445,6 +445,33 @@ def test_a_file_that_is_not_toml_names_the_line(write, text, complaint):
     assert [complaint] == complaints(write(text))
 
 
+def test_a_mark_before_the_text_is_no_error(write):
+    """Editors on Windows begin a file with a byte order mark."""
+    assert "w-01" == config.load(write("\ufeff" + FULL)).config.worker.name
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "bounds"),
+    [
+        ("worker.ping_interval", "0s", '"100ms" to "1h"'),
+        ("worker.ping_interval", "2h", '"100ms" to "1h"'),
+        ("worker.shutdown_grace", "99999999999y", '"0s" to "30days"'),
+        ("worker.trash_retention", "99999999999y", '"0s" to "100years"'),
+        ("sealing.seal_interval", "99999999999y", '"0s" to "30days"'),
+        ("sealing.recover_interval", "0s", '"10ms" to "30days"'),
+        ("sealing.rpc_polling_interval", "0s", '"10ms" to "30days"'),
+        ("sealing.wdpost_sector_timeout", "0s", '"100ms" to "30min"'),
+        ("sealing.wdpost_heartbeat_interval", "0s", '"100ms" to "14s"'),
+        ("sealing.wdpost_heartbeat_interval", "15s", '"100ms" to "14s"'),
+    ],
+)
+def test_times_have_bounds(write, key, text, bounds):
+    """What would be done without end, or in practice never, is refused with what may be written."""
+    with pytest.raises(config.ConfigError) as raised:
+        config.load(write(f'{key} = "{text}"\n{MINIMAL}'))
+    assert f'{key} = "{text}": expected from {bounds}' in str(raised.value)
+
+
 def test_a_file_that_is_not_there_is_said_so(tmp_path):
     """A wrong path is one line."""
     path = tmp_path / "nope.toml"
