@@ -19,7 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -100,16 +100,16 @@ def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
     try:
         _check(arguments)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
     except cyclopts.CycloptsError as failure:
         error(f"{_in_a_line(failure)} (try --help)")
         return USAGE
     except Failed as failure:
         error(str(failure))
         return failure.exit_code
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`… | head`); the interpreter must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RuntimeError as failure:
+        if "home directory" not in str(failure):  # of Path.expanduser, in each Python in its own words
+            raise
+        error("this user has no home directory: set HOME, or name the folders (--home, worker.home) in full")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -173,7 +173,7 @@ def warning(text: str) -> None:
 
 def hint(text: str) -> None:
     """Say on stderr what may help."""
-    print(terminal.shown(text), file=sys.stderr)
+    _print_error(terminal.shown(text))
 
 
 def say(text: str) -> None:
@@ -234,4 +234,9 @@ def _say(label: str, colour: str, text: str) -> None:
     if sys.stderr.isatty() and terminal.wants_colour():
         label = f"{colour}{label}{_PLAIN}"
     for line in text.splitlines():
-        print(f"{label}: {terminal.shown(line)}", file=sys.stderr)
+        _print_error(f"{label}: {terminal.shown(line)}")
+
+
+def _print_error(line: str) -> None:
+    with suppress(OSError):  # where stderr cannot be written, the exit code still says it
+        print(line, file=sys.stderr)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import damocles
+from damocles.cli import streams
 
 if TYPE_CHECKING:
     import cyclopts
@@ -25,13 +26,18 @@ A worker is named as in the list, by a pattern (`gpu-*`), or by its address.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    streams.guard()
+    return streams.ended(lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
     if given[:1] == ["mock"]:
         # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
     from damocles.cli import common
 
     return common.run(_app(), common.options_last(given, "util", _CONNECTION))

@@ -101,6 +101,7 @@ def mock(
             ca_file=ca_file,
             open_metrics=open_metrics,
             alerts=_alerts(alerts, home.expanduser()),
+            read_alerts=partial(_alerts, alerts, home.expanduser()),
             insecure=insecure,
         )
     except (ValueError, alerts_config.ConfigError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import damocles
+from damocles.cli import streams
 
 if TYPE_CHECKING:
     import cyclopts
@@ -38,12 +39,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from damocles.stages import runner
 
         runner.main(given[1:])
+    streams.guard()
+    return streams.ended(lambda: _main(given))
+
+
+def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
     if given[:1] == ["daemon"]:
         # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
     from damocles.cli import common
 
     return common.run(_app(), common.options_last(given, "worker", _CONNECTION))

@@ -90,6 +90,14 @@ class Alerts:
         self._mutes = await self._database.read(alerts_table.mutes)
         self._numbers = itertools.count(await self._database.read(alerts_table.last_id) + 1)
 
+    def change(self, config: alerts_config.Config) -> None:
+        """Go by other rules and intervals from the next look on; whom to tell changes at the next start."""
+        if (config.webhooks, config.apprise) != (self._config.webhooks, self._config.apprise):
+            log.warning("alerts: webhooks and apprise change when the manager is started again")
+        if config.lost_after_seconds != self._config.lost_after_seconds:
+            log.warning("alerts: lost_after changes when the manager is started again")
+        self._config = config
+
     async def run(self) -> None:
         """Look, for ever."""
         while True:

@@ -47,7 +47,7 @@ from damocles.manager import (
 )
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import access, address, core, dialects, keyring, places, server, site, tls
+from damocles.rpc import access, address, core, dialects, keyring, places, reloading, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import holding, space
@@ -79,6 +79,7 @@ class Settings:
     insecure: bool = False
     open_metrics: bool = False
     alerts: alerts_config.Config = field(default_factory=alerts_config.Config)
+    read_alerts: Callable[[], alerts_config.Config] | None = None  # once more, at SIGHUP
 
     def __post_init__(self) -> None:
         if access.exposed(self.listen.host, tls=self.certificate is not None) and not self.insecure:
@@ -90,9 +91,13 @@ class Settings:
 
 @contextlib.asynccontextmanager
 async def serve(
-    settings: Settings, verifier: interface.Verifier, clock: Callable[[], float] = time.time
+    settings: Settings,
+    verifier: interface.Verifier,
+    clock: Callable[[], float] = time.time,
+    *,
+    reloads: reloading.Reloads | None = None,
 ) -> AsyncIterator[address.Endpoint]:
-    """Run a manager while the block runs; yield the address it listens on.
+    """Run a manager while the block runs; yield the address it listens on. `reloads` gets what can be read again.
 
     Raises:
         errors.StartError: The home or the address cannot be used; the message says why.
@@ -101,7 +106,7 @@ async def serve(
         if (few := places.too_few(0)) is not None:
             log.warning("too few open files", problem=few)
         async with contextlib.AsyncExitStack() as stack:
-            yield await _open(stack, settings, verifier, clock)
+            yield await _open(stack, settings, verifier, clock, reloads or reloading.Reloads())
 
 
 async def _open(
@@ -109,6 +114,7 @@ async def _open(
     settings: Settings,
     verifier: interface.Verifier,
     clock: Callable[[], float],
+    reloads: reloading.Reloads,
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
@@ -137,6 +143,10 @@ async def _open(
         )
         watching = await stack.enter_async_context(opening)
         watching.register(service)
+        if context is not None and settings.certificate is not None:
+            reloads.add("the certificate", partial(tls.renew, context, settings.certificate))
+        if (read := settings.read_alerts) is not None:
+            reloads.add("the alerts' file", lambda: watching.change(read()))
         scraped = metrics.Source(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
         )
@@ -157,14 +167,18 @@ async def _open(
 
 
 async def run(settings: Settings, verifier: interface.Verifier) -> None:
-    """Run a manager until SIGTERM or SIGINT; calls under way are still answered.
+    """Run a manager until SIGTERM or SIGINT; calls under way are still answered. At SIGHUP files are read again.
 
     Raises:
         errors.StartError: As `serve`.
     """
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with serve(settings, verifier):
+    reloads = reloading.Reloads()
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with serve(settings, verifier, reloads=reloads):
             async for number in signals:
+                if number == signal.SIGHUP:
+                    reloads.run()
+                    continue
                 log.info("stopping", signal=signal.Signals(number).name)
                 break
     log.info("stopped")

@@ -40,6 +40,16 @@ def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[s
     return context
 
 
+def renew(context: ssl.SSLContext, files: Files) -> None:
+    """Let new connections of a server have the certificate that its files hold now.
+
+    Raises:
+        Unusable: As `server_context`; then the certificate from before is still there.
+    """
+    server_context(*files)
+    context.load_cert_chain(*files)
+
+
 def client_context(trust: Trust) -> ssl.SSLContext:
     """Return the context of a client.
 

@@ -4,11 +4,12 @@ import ipaddress
 import socket
 import urllib.parse
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 import structlog
 
 from damocles.rpc import access as rpc_access
-from damocles.rpc import address, asgi, client, core, dialects, keyring, server, tls
+from damocles.rpc import address, asgi, client, core, dialects, keyring, reloading, server, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.stores import pieces
 from damocles.worker import access, audit, config, control, drain, environment
@@ -65,8 +66,9 @@ def served(
     *,
     ring: keyring.Keyring,
     guard: rpc_access.Guard,
+    reloads: reloading.Reloads,
 ) -> AbstractAsyncContextManager[address.Endpoint]:
-    """Return the server of the control API, to be entered.
+    """Return the server of the control API, to be entered; `reloads` gets its certificate.
 
     Raises:
         access.Unusable: The certificate cannot be used.
@@ -84,6 +86,8 @@ def served(
         log.warning("no TLS on a network: whoever can listen in can read tokens", host=listen.host, port=listen.port)
     try:
         context = tls.server_context(*listen.certificate) if listen.certificate else None
+        if context is not None and listen.certificate is not None:
+            reloads.add("the certificate", partial(tls.renew, context, listen.certificate))
     except tls.Unusable as error:
         raise access.Unusable(str(error)) from error
     return server.serve(asgi.worker_app(service), listen.host, listen.port, tls=context)

@@ -2,6 +2,7 @@
 
 Ending it: the first SIGTERM or SIGINT stops every thread at its next boundary and gives running stages a grace period;
 what is not done by then, or at the second signal, is killed and done again after the next start. Either way exit code 0.
+SIGHUP ends nothing: certificates are read again.
 """
 
 import signal
@@ -19,7 +20,7 @@ import structlog
 from damocles import logs
 from damocles.parameters import catalog, preflight
 from damocles.rpc import access as rpc_access
-from damocles.rpc import asgi, errors, places, server
+from damocles.rpc import asgi, errors, places, reloading, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
@@ -39,6 +40,7 @@ from damocles.worker import (
     pauses,
     ping,
     processors,
+    signals,
     threads,
     trees,
     upstream,
@@ -70,7 +72,7 @@ async def run(loaded: config.Loaded) -> int:
         rpc.errors.ListenError: The control API's address is in use.
         stages.errors.ChildNotReady: A configured processor does not come up.
     """
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+    with anyio.open_signal_receiver(*signals.HEARD) as received:
         await _run(loaded, received)
     log.info("worker stopped")
     return 0
@@ -89,6 +91,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
     if (few := places.too_few(len(settings.sealing_thread) * DESCRIPTORS_OF_A_THREAD)) is not None:
         log.warning("too few open files", problem=few)
     url = settings.sector_manager.rpc_client.url
+    reloads = reloading.Reloads()
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.worker.home.expanduser()))
         ring = await access.open_keyring(settings.worker.home.expanduser())
@@ -106,7 +109,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(settings.worker.home.expanduser(), ring, settings.worker.rpc_server)
-        serving = connections.served(settings, ours, draining, ring=ring, guard=guard)
+        serving = connections.served(settings, ours, draining, ring=ring, guard=guard, reloads=reloads)
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning(line)
@@ -118,7 +121,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
-            tasks.start_soon(_obey, received, all_threads, settings.worker.shutdown_grace, working)
+            tasks.start_soon(signals.obey, received, all_threads, reloads, settings.worker.shutdown_grace, working)
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
@@ -358,24 +361,6 @@ async def _check_stores(
     gate.unready = None
     for thread in all_threads:
         thread.wake()
-
-
-async def _obey(
-    received: AsyncIterator[signal.Signals],
-    all_threads: list[threads.SealingThread],
-    grace_seconds: float,
-    working: anyio.CancelScope,
-) -> None:
-    async for number in received:
-        log.info("stopping: no new stage begins", signal=signal.Signals(number).name, grace_seconds=grace_seconds)
-        break
-    for thread in all_threads:
-        thread.stop()
-    with anyio.move_on_after(grace_seconds):
-        async for number in received:
-            log.warning("stopping at once", signal=signal.Signals(number).name)
-            break
-    working.cancel(reason="shutdown")
 
 
 def main(loaded: config.Loaded) -> int:

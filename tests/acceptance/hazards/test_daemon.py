@@ -55,6 +55,29 @@ def test_a_worker_that_is_told_to_stop_in_a_stage_ends_it_first(tmp_path):
         assert "BuildTreeD" == f.events(0)[-1]
 
 
+def test_a_hangup_ends_neither_daemon_and_reads_files_again(tmp_path):
+    """After SIGHUP alerts go by the file as it is; one that is wrong changes nothing, and both daemons go on."""
+    with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=0) as f:
+        f.start_manager()
+        f.start_worker()
+        assert f.manager is not None
+        assert f.worker is not None
+        alerts = tmp_path / "manager" / "alerts.toml"
+        alerts.write_text('[rules.worker-lost]\nseverity = "warning"\n')
+        for daemon in (f.manager, f.worker):
+            daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: "read again" in f.logs(), "the file is read")
+        wait_until(lambda: "SIGHUP: there is nothing to read again" in f.log(), "the worker has nothing to read")
+        alerts.write_text("[rules.worker-lots]\n")
+        f.manager.send_signal(signal.SIGHUP)
+        wait_until(lambda: "stays in force" in f.logs(), "the file is refused")
+        assert 1 == len(f.all_threads())
+        assert f.ask_manager("Version", [], str)
+        for daemon in (f.worker, f.manager):
+            daemon.send_signal(signal.SIGTERM)
+            assert 0 == daemon.wait(30)
+
+
 def test_a_worker_waits_for_its_manager_and_serves_its_operators_meanwhile(tmp_path):
     """Started before the manager it lists its threads, and begins to seal when the manager is there."""
     with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1) as f:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from damocles.manager import daemon, sectors
 from damocles.manager.chain import interface
-from damocles.rpc import address, asgi, client, core, site, tokens
+from damocles.rpc import address, asgi, client, core, reloading, site, tokens
 from damocles.rpc.access import Scope
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorSize
@@ -125,7 +125,9 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartWorker
         ours = worker_control.Control([], draining, logbook.Logbook())
         guard = worker_access.guard(home, ring, settings.worker.rpc_server)
         scheme = "https" if settings.worker.rpc_server.certificate else "http"
-        async with connections.served(settings, ours, draining, ring=ring, guard=guard) as bound:
+        async with connections.served(
+            settings, ours, draining, ring=ring, guard=guard, reloads=reloading.Reloads()
+        ) as bound:
             yield Daemon(bound.url("/", scheme), home, seen[-1])
 
     return run

@@ -2,8 +2,12 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
+import shutil
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.manager import auth, daemon, sectors
 from damocles.manager import errors as manager_errors
-from damocles.rpc import access, address, asgi, client, errors, server, sync, tls
+from damocles.rpc import access, address, asgi, client, core, dialects, errors, reloading, server, sync, tls
 from damocles.rpc.access import Scope
 from damocles.stages import job, uploads
 from damocles.stages import pieces as stage_pieces
@@ -228,6 +232,33 @@ class TestTLS:
             async with client.connect(plain, token=manager.token) as peer:
                 with pytest.raises(errors.CallError):
                     await peer.call("Venus.Version", returns=str)
+
+    async def test_a_renewed_certificate_needs_no_restart(
+        self, start_manager: StartManager, farm: Path, tmp_path: Path
+    ) -> None:
+        """New connections get what the files hold when they are read again; files that do not fit change nothing."""
+        files = tls.Files(tmp_path / "host.pem", tmp_path / "host.key")
+        for file, end in zip(files, ("pem", "key"), strict=True):
+            shutil.copy(farm / f"gpu1.{end}", file)
+        (other,) = {path.with_suffix("") for path in farm.glob("*.key")} - {farm / "gpu1", farm / "ca"}
+        context, reloads = tls.server_context(*files), reloading.Reloads()
+        reloads.add("the certificate", functools.partial(tls.renew, context, files))
+
+        def shown() -> bytes | None:
+            with socket.create_connection(bound) as plain:
+                trusting = ssl.create_default_context(cafile=farm / "ca.pem")
+                trusting.check_hostname = False
+                with trusting.wrap_socket(plain) as peer:
+                    return peer.getpeercert(binary_form=True)
+
+        async with server.serve(asgi.worker_app(core.Service(dialects.WORKER)), "127.0.0.1", 0, tls=context) as bound:
+            before = await anyio.to_thread.run_sync(shown)
+            shutil.copy(f"{other}.pem", files.certificate)
+            reloads.run()
+            assert before == await anyio.to_thread.run_sync(shown), "the key does not fit"
+            shutil.copy(f"{other}.key", files.key)
+            reloads.run()
+            assert before != await anyio.to_thread.run_sync(shown)
 
     async def test_pieces_go_by_the_authority_too(
         self, start_manager: StartManager, farm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
