@@ -140,18 +140,19 @@ def show_threads(
 
 def notes(threads: Iterable[control.ThreadDetail], *, resume: str, whole: bool) -> Iterator[str]:
     """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error."""
-    counts = Counter(thread.info.last_error for thread in threads if thread.info.last_error)
-    lacks: Counter[lacking.Lack] = Counter()
-    for error, count in counts.items():
+    counts = Counter((thread.info.last_error, _is_remedied(thread)) for thread in threads if thread.info.last_error)
+    lacks: Counter[tuple[lacking.Lack, bool]] = Counter()
+    for (error, is_remedied), count in counts.items():
         lack = lacking.found(error)
         if lack is not None:
-            lacks[lack] += count
+            lacks[lack, is_remedied] += count
         if whole:
             text = " ".join(error.split())
             yield from _wrapped(f"{_threads(count)}: {text}")
-    for lack, count in lacks.items():
-        yield f"{_threads(count)}: {lack.text}"
-        yield from (f"  {way} {command}" for way, command in zip(("fetch:  ", "or make:"), lack.remedies, strict=False))
+    for (lack, is_remedied), count in lacks.items():
+        yield f"{_threads(count)}: {lack.text}{', there now' if is_remedied else ''}"
+        remedies = [] if is_remedied else lack.remedies
+        yield from (f"  {way} {command}" for way, command in zip(("fetch:  ", "or make:"), remedies, strict=False))
         yield f"  resume:  {resume} --error {shlex.quote(lack.words)}"
 
 
@@ -228,7 +229,8 @@ def waits(thread: control.ThreadDetail, now: float) -> str:
     if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
         parts.append("drained")
     elif waiting is not None:
-        what = "an operator's resume" if waiting.what == "resume" else waiting.what
+        is_paused = waiting.what in {"resume", lacking.THERE_NOW}
+        what = f"an operator's {waiting.what}" if is_paused else waiting.what
         parts += [what, f"for {units.brief_duration(max(0, int(now - waiting.since)))}"]
         if waiting.until is not None:
             parts.append(f"until {units.brief_moment(waiting.until, now)}")
@@ -239,7 +241,12 @@ def waits(thread: control.ThreadDetail, now: float) -> str:
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
     """Say to a person why a thread does not go on: its error, or else what it waits for."""
-    return brief_error(thread.info.last_error or waits(thread, now), full=full)
+    text = brief_error(thread.info.last_error or waits(thread, now), full=full)
+    return f"{text}: there now, resume" if _is_remedied(thread) else text
+
+
+def _is_remedied(thread: control.ThreadDetail) -> bool:
+    return thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
 
 
 def lasts(thread: control.ThreadDetail, now: float) -> str:

@@ -4,12 +4,14 @@ import functools
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from damocles.parameters import catalog, preflight
 from damocles.parameters.catalog import Kind
 from damocles.wire import sectors
 
 WORDS = "No cached parameters"  # what all these errors have in them, to select threads by
+THERE_NOW = "resume: the missing parameters are there now"  # what a paused thread waits for, then
 _PARAMETERS = re.compile(r"No cached parameters found for (?P<name>\S+)")
 _FOR_POST = re.compile(r"No cached parameters found for window PoSts of (?P<size>\w+)")  # `preflight` says so
 # The library's words, and `preflight`'s.
@@ -49,10 +51,24 @@ def commands(error: str) -> list[str]:
     lack = found(error)
     if lack is None:
         return []
-    match = _FOLDER.search(error)
-    folder = (match["folder"] or match["folder_for_post"]) if match else str(catalog.DEFAULT_CACHE)
-    setting = "" if folder == str(catalog.DEFAULT_CACHE) else f"{catalog.CACHE_VARIABLE}={shlex.quote(folder)} "
+    folder = _folder(error)
+    is_default = folder == catalog.DEFAULT_CACHE
+    setting = "" if is_default else f"{catalog.CACHE_VARIABLE}={shlex.quote(str(folder))} "
     return [f"{setting}{command}" for command in lack.remedies]
+
+
+def are_there_now(error: str) -> bool:
+    """Look whether what such an error says is missing has come to the folder that its process has looked in."""
+    lack = found(error)
+    if lack is None or lack.kind is None:
+        return False
+    sizes = [lack.size] if lack.size is not None else []
+    return not catalog.missing(sizes, [lack.kind], _folder(error))
+
+
+def _folder(error: str) -> Path:
+    match = _FOLDER.search(error)
+    return Path(match["folder"] or match["folder_for_post"]) if match else catalog.DEFAULT_CACHE
 
 
 @functools.lru_cache(maxsize=1024)

@@ -40,6 +40,7 @@ from damocles.worker import (
     pauses,
     ping,
     processors,
+    remedies,
     signals,
     threads,
     trees,
@@ -124,6 +125,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
             tasks.start_soon(signals.obey, received, all_threads, reloads, settings.worker.shutdown_grace, working)
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
+            tasks.start_soon(remedies.watch, all_threads)
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
             for store in loaded.persist_stores:
                 tasks.start_soon(_know, identity.Memory(settings.worker.home.expanduser()), store)

@@ -117,6 +117,7 @@ class SealingThread:
     plan: str = "sealer"  # shown until the settings have been read
     sector: Sector = field(init=False)
     trouble: str | None = field(init=False, default=None)  # keeps the thread from working, not in the journal
+    remedy: str | None = field(init=False, default=None)  # what a pause waits for, if more is known than "resume"
 
     def __post_init__(self) -> None:
         # To be shown alone: `run` begins nothing before it has read the settings.
@@ -246,7 +247,7 @@ class SealingThread:
         if doing.state in {"Waiting", "Idle"} and doing.what:
             waiting = control.Waiting(doing.what, doing.since, sector.retry_at or doing.until)
         elif doing.state == "Paused":
-            waiting = control.Waiting("resume", doing.since)
+            waiting = control.Waiting(self.remedy or "resume", doing.since)
         else:
             waiting = self._display.stalled or self._display.calling
         # After a failure the sector counts the attempt that comes next; as in the history, the one that failed is shown.

@@ -5,9 +5,12 @@ from pathlib import Path
 import anyio
 import pytest
 
+from damocles.parameters import catalog, lacking
+from damocles.parameters.catalog import Kind
 from damocles.sealing.states import State
-from damocles.wire import codec, seal, tasks
-from damocles.worker import drain, threads
+from damocles.wire import codec, control, seal, tasks
+from damocles.wire.sectors import SectorSize
+from damocles.worker import drain, remedies, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -43,6 +46,24 @@ async def test_a_thread_that_an_error_paused_stays_paused_after_a_restart(scene:
         await until(lambda: thread.paused)
         assert "permanent: look at me" == thread.info().last_error
     assert [] == scene.asked("PollPreCommitState")
+
+
+async def test_a_thread_that_lacked_parameters_says_when_they_are_there(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing goes on by itself, but what it waits for says that a resume would help, also after a restart."""
+    monkeypatch.setattr(remedies, "EVERY_SECONDS", 0.01)
+    (found,) = catalog.sets([SectorSize.KIB2], [Kind.POREP])
+    lacks = f"permanent: No cached parameters found for {found.identifier[4:]} [failure finding {tmp_path}/v28-x]"
+    scene.holds(sector_in(State.C1Done, paused_at=1.0, last_error=lacks))
+    for file in found.files:
+        (tmp_path / file.name).write_bytes(b"x")
+    async with scene.running() as thread, anyio.create_task_group() as tasks:
+        tasks.start_soon(remedies.watch, [thread])
+        await until(lambda: thread.paused and thread.remedy)
+        assert control.Waiting(lacking.THERE_NOW, 1.0) == thread.detail().waiting
+        tasks.cancel_scope.cancel()
+    assert scene.recorded().paused_at == 1.0
 
 
 @pytest.mark.parametrize("taken_back", [False, True])
