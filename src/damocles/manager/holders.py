@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 STORE = "store "  # begins the name of a holder that is one of our stores, and works under attempts
 _LOOPBACK = "127.0.0.1"
+_JOBS_REMEMBERED = 10_000
 _OPERATES = access.Rule(access.Scope.OPERATE)
 _ENDS = frozenset({"Venus.ReportAborted", "Venus.ReportFinalized"})
 _SUBMITS = frozenset(
@@ -90,6 +91,25 @@ class Holders:
             return True
         log.warning("step refused", method=method, sector=str(sector), peer=call.peer, holder=held)
         raise errors.RpcError(errors.Code.FORBIDDEN, _refusal(method, sector, held, call))
+
+
+class Borrowers:
+    """Which machines window PoSt jobs are lent to; forgotten with the process, after which any machine may end them."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, str | None] = {}
+
+    def lent(self, job: str, call: core.Call) -> None:
+        """Take note of who was lent a job."""
+        self._hosts.pop(job, None)
+        while len(self._hosts) >= _JOBS_REMEMBERED:
+            del self._hosts[next(iter(self._hosts))]
+        self._hosts[job] = host_of(call.peer)
+
+    def may_end(self, job: str, call: core.Call) -> bool:
+        """Return whether the caller is on the machine that the job was lent to, as far as that is known, or operates."""
+        host = self._hosts.get(job)
+        return host in {None, host_of(call.peer)} or _OPERATES.allows(call.scopes)
 
 
 def host_of(peer: str) -> str | None:

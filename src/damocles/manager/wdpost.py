@@ -16,7 +16,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
-from damocles.manager import alerts_posts, errors, sectors, wdpost_jobs, wdpost_turns
+from damocles.manager import alerts_posts, errors, holders, sectors, wdpost_jobs, wdpost_turns
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
 from damocles.manager.wdpost_turns import Turn
@@ -55,6 +55,7 @@ class WdPoSt:
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
         self._askers = wdpost_turns.Askers()
+        self._borrowers = holders.Borrowers()
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
@@ -68,7 +69,9 @@ class WdPoSt:
 
     # For workers ----------------------------------------------------------------------------------------------------
 
-    async def allocate_jobs(self, spec: wdpost.AllocateSpec, count: int, worker: str) -> list[wdpost.Job]:
+    async def allocate_jobs(
+        self, call: core.Call, spec: wdpost.AllocateSpec, count: int, worker: str
+    ) -> list[wdpost.Job]:
         """Lend up to `count` jobs, the oldest first."""
         await self._make_due()
         now = self._clock()
@@ -92,10 +95,11 @@ class WdPoSt:
 
         lent = await self._database.write(lend)
         for job in lent:
+            self._borrowers.lent(job.id, call)
             log.info("window PoSt lent", job=job.id, worker=worker, sectors=len(job.input.sectors or ()))
         return lent
 
-    async def heartbeat_jobs(self, ids: list[str], worker: str) -> None:
+    async def heartbeat_jobs(self, call: core.Call, ids: list[str], worker: str) -> None:
         """Prolong leases: all that can be, whatever is wrong with others.
 
         Raises:
@@ -107,7 +111,8 @@ class WdPoSt:
             lost = []
             for job_id in ids:
                 record = wdpost_jobs.find(tx, job_id)
-                if record is None or record.state is not wdpost.State.RUNNING or record.worker != worker:
+                is_theirs = record is not None and record.worker == worker and self._borrowers.may_end(job_id, call)
+                if record is None or record.state is not wdpost.State.RUNNING or not is_theirs:
                     lost.append(job_id)
                 else:
                     wdpost_jobs.save(tx, structs.replace(record, heartbeat_at=now, updated_at=now))
@@ -117,16 +122,19 @@ class WdPoSt:
             log.info("heartbeat for jobs that are not the worker's", worker=worker, jobs=lost)
             raise errors.ManagerError("key not found")
 
-    async def finish_job(self, job_id: str, output: wdpost.Output | None, error: str) -> None:
-        """Take a proof, faults, or the reason why there is neither.
+    async def finish_job(self, call: core.Call, job_id: str, output: wdpost.Output | None, error: str) -> None:
+        """Take a proof from anybody; faults, or the reason why there is neither, from the machine that the job was lent to.
 
         Raises:
-            errors.ManagerError: There is no such job.
+            errors.ManagerError: There is no such job, or it was lent to another machine.
             errors.Unverifiable: The proof cannot be checked now; the worker may send it again.
         """
         record = await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
         if record is None:
             raise errors.ManagerError("key not found")
+        if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, call):
+            log.warning("word on a window PoSt from another machine", job=job_id, worker=record.worker, peer=call.peer)
+            raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
         failure = error or await self._flaw(record, output)
         if failure:
             await self._database.write(lambda tx: self._fail(tx, job_id, failure))

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from damocles.manager import auth
 from damocles.rpc import access, core, errors
 from damocles.rpc.access import Scope
-from damocles.wire import codec, control, exports, records, seal
+from damocles.wire import codec, commitments, control, exports, records, seal, wdpost
 from damocles.wire.sectors import SectorID
 
 from .conftest import Daemon, StartManager
@@ -21,6 +22,19 @@ REPORT = seal.ReportStateReq(
     worker=seal.WorkerIdentifier("rust", "/store"), state_change=seal.StateChange("Empty", "Allocated", "None")
 )
 CID = codec.CID("baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq")
+
+PROVEN = exports.Kept(
+    format=1,
+    state="offline",
+    sector=msgspec.structs.replace(
+        records.SectorState.fresh(SECTOR, 5),
+        finalized=True,
+        pre_commit=records.SubmittedPreCommit(
+            commitments.sealed_cid(CONTENT.comm_r), commitments.unsealed_cid(CONTENT.comm_d), TICKET
+        ),
+    ),
+    files=exports.Files(normal="persist"),
+)
 
 # All that a worker of the original calls about its sector, and the two that its command line calls as well.
 STEPS: list[tuple[str, list[Any]]] = [
@@ -174,6 +188,35 @@ class TestOfOurs:
             await caller(manager, "10.0.0.3")("Venus.ReportAborted", SECTOR, "aborted via CLI")
         await ours("Damocles.As", SECTOR, attempt, "Venus.ReportAborted", [SECTOR, "by its worker"])
         assert "by its worker" == (await state_of(manager)).sector.abort_reason
+
+
+class TestWindowPoSts:
+    @pytest.fixture
+    async def job(self, manager: Daemon) -> str:
+        """A window PoSt that was lent to a worker of the original at 10.0.0.2."""
+        await manager.call("Damocles.SectorsImportBatch", exports.Batch(id="x", lines=[exports.Numbered(1, PROVEN)]))
+        await manager.call("Damocles.SectorsImport", exports.Import(id="x", count=1))
+        await manager.call("Damocles.MockWdPoSt")
+        lend = ("Venus.WdPoStAllocateJobs", wdpost.AllocateSpec(), 1, "rust")
+        (lent,) = await caller(manager, "10.0.0.2")(*lend, returns=list[wdpost.Job])
+        return lent.id  # type: ignore[no-any-return]
+
+    async def test_no_other_machine_has_a_say(self, manager: Daemon, job: str) -> None:
+        """An error or faults of another machine would cost the job a try, a heartbeat would keep it from others."""
+        other = caller(manager, "10.0.0.3")
+        for params in ([job, None, "no GPU"], [job, wdpost.Output(None, [1]), ""]):
+            with pytest.raises(errors.RpcError, match=r"^key not found$"):
+                await other("Venus.WdPoStFinishJob", *params)
+        with pytest.raises(errors.RpcError, match=r"^key not found$"):
+            await other("Venus.WdPoStHeartbeatJobs", [job], "rust")
+        (listed,) = (await manager.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)).jobs
+        assert ("running", 1) == (listed.state, listed.tries)
+
+    async def test_its_own_machine_and_an_operator_do(self, manager: Daemon, job: str) -> None:
+        """The machine that has the job may say that it cannot be proved, and so may an operator."""
+        await caller(manager, "10.0.0.2")("Venus.WdPoStHeartbeatJobs", [job], "rust")
+        await caller(manager, "10.0.0.9")("Venus.WdPoStFinishJob", job, None, "by hand")
+        await caller(manager, "10.0.0.2")("Venus.WdPoStFinishJob", job, None, "no GPU")
 
 
 class TestImported:
