@@ -1,9 +1,11 @@
 """Wait for the end of a drain, with a countdown."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
 
+from damocles import terminal
 from damocles.cli import common
 from damocles.wire import codec, control, units
 
@@ -32,7 +34,9 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
             _text(drain) if live or not drain.on else f"draining, still in work: {', '.join(drain.busy) or 'nothing'}"
         )
         if text != shown and not as_json:
-            print(f"\r\x1b[K{text}" if live else text, end="" if live else "\n", flush=True)
+            # A line that the terminal breaks could not be drawn over.
+            line = f"\r\x1b[K{terminal.cut(text, shutil.get_terminal_size().columns - 1)}" if live else text
+            print(line, end="" if live else "\n", flush=True)
             shown = text
         over = not drain.on or not drain.busy or (deadline is not None and drain.deadline is None)
         if over:
@@ -58,6 +62,6 @@ def _text(drain: control.Drain) -> str:
         return f"takes new sectors; {busy}"
     left = ""
     if drain.deadline is not None:
-        left = f", {units.go_duration(max(0, round(drain.deadline - time.time())))} to the deadline"
+        left = f", {units.brief_duration(max(0, round(drain.deadline - time.time())))} to the deadline"
     reason = f" ({drain.reason})" if drain.reason else ""
     return f"draining{reason}{left}; {busy}"

@@ -267,7 +267,7 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
             continue
         limit_seconds = max(rule.factor * typical.median_seconds, rule.at_least_seconds)
         if now - thread.since > limit_seconds:
-            usual = units.human_duration(typical.median_seconds)
+            usual = units.brief_duration(typical.median_seconds)
             text = (
                 f"{thread.info.job_stage or thread.info.job_state} runs since {units.moment(thread.since)}, usual is {usual}"
                 f" (median of {typical.samples}); look: damocles-manager util worker logs {thread.worker}"

@@ -33,9 +33,17 @@ class Lack:
     @property
     def text(self) -> str:
         """The error in short: `C2 parameters missing (2KiB)`."""
-        kind = "" if self.kind is None else f"{_BRIEF.get(self.kind, self.kind.words)} "
         size = "" if self.size is None else f" ({self.size.label})"
-        return f"{kind}parameters missing{size}"
+        return f"{self._parameters} missing{size}"
+
+    @property
+    def text_remedied(self) -> str:
+        """What to do once they have come, as short: `C2 parameters there: resume`."""
+        return f"{self._parameters} there: resume"
+
+    @property
+    def _parameters(self) -> str:
+        return "parameters" if self.kind is None else f"{_BRIEF.get(self.kind, self.kind.words)} parameters"
 
     @property
     def remedies(self) -> list[str]:

@@ -1,13 +1,16 @@
 """What the commands show of the fleet, and what they say with their exit codes."""
 
 import logging
+import sys
 
 import pytest
 import structlog
 
 from damocles import logs
 from damocles.cli import common, fleet_acts, fleet_drains, fleet_top, fleet_views, tables
+from damocles.parameters import catalog
 from damocles.wire import control, fleet
+from damocles.wire.sectors import SectorSize
 
 NOW = 1_790_000_000.0
 ESCAPES = "\x1b[31m\x9b1m\x07"
@@ -187,3 +190,53 @@ def test_a_wide_row_has_a_dash_for_what_is_not_there():
     info = fleet.ThreadInfo("/store", "sealer", None, 3, fleet.ThreadState("Idle"), "Empty", None, None)
     cells = fleet_views.wide_thread_cells(control.ThreadDetail(info=info, since=NOW))
     assert ("3", "/store", "sealer", "-", "Empty", "-", "Idle", "-", "1", "0", "-", "-", "-") == cells
+
+
+@pytest.mark.parametrize(
+    ("state", "columns", "lines"),
+    [
+        (
+            "Paused",
+            80,
+            [
+                "2 threads: C2 parameters missing (32GiB)",
+                "  fetch:   FIL_PROOFS_PARAMETER_CACHE=/srv/params \\",
+                "           damocles-worker params fetch --sector-size 32GiB --for porep",
+                "  resume:  resume --error 'No cached parameters'",
+            ],
+        ),
+        (
+            "Running",
+            120,
+            [
+                "2 threads: C2 parameters missing (32GiB)",
+                "  fetch:   FIL_PROOFS_PARAMETER_CACHE=/srv/params damocles-worker params fetch --sector-size 32GiB --for porep",
+            ],
+        ),
+    ],
+)
+def test_what_helps_is_for_the_workers_folder(state, columns, lines, monkeypatch):
+    """A command names the folder that the worker has looked in, fits, and can be pasted; only what is paused is resumed."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    (found,) = catalog.sets([SectorSize.GIB32], [catalog.Kind.POREP])
+    name = found.identifier
+    error = f"permanent: No cached parameters found for {name[4:]} [failure finding /srv/params/{name}.params]"
+    threads = [thread("w1", number, state, 5, error) for number in range(2)]
+    assert lines == list(fleet_views.notes(threads, resume="resume", whole=False))
+
+
+def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
+    """On a terminal, too, neither a cell nor an error that is written out below sends what a worker has put into it."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    evil = f"No cached parameters found for x [failure finding /{ESCAPES}/v28-x.params]"
+    for wide in (False, True):
+        fleet_views.show_threads(
+            [thread("w1", 0, "Paused", 5, evil)], named=True, wide=wide, full=wide, resume="resume"
+        )
+        fleet_views.show_threads(
+            [thread(ESCAPES, 0, ESCAPES, 5, evil)], named=True, wide=wide, full=False, resume="resume"
+        )
+    printed = capsys.readouterr().out
+    assert r"\x1b[31m\x9b1m\x07" in printed
+    assert not {"\x1b", "\x9b", "\x07"} & set(printed)

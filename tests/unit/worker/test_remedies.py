@@ -83,7 +83,7 @@ def test_lists_say_that_a_resume_would_help(tmp_path, is_there):
     waiting = control.Waiting(lacking.THERE_NOW if is_there else "resume", NOW)
     thread = control.ThreadDetail(info=info, worker="w", since=NOW, waiting=waiting)
     brief = "C2 parameters missing (2KiB)"
-    assert (f"{brief}: there now, resume" if is_there else brief) == fleet_views.why(thread, NOW)
+    assert ("C2 parameters there: resume" if is_there else brief) == fleet_views.why(thread, NOW)
     told = list(fleet_views.notes([thread], resume="damocles-worker worker resume", whole=False))
     resume = "  resume:  damocles-worker worker resume --error 'No cached parameters'"
     assert (f"1 thread: {brief}{', there now' if is_there else ''}", resume) == (told[0], told[-1])
