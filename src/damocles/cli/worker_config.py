@@ -74,6 +74,7 @@ def check(
         return common.FAILED if errors else common.OK
     _report(errors, warnings)
     if errors:
+        _hint(path)
         return common.FAILED
     print(f"{path}: ok")
     return common.OK
@@ -102,6 +103,7 @@ def load(path: Path, *, strict: bool = False) -> configuration.Loaded:
     except configuration.ConfigError as failure:
         *others, last = failure.errors
         _report(tuple(others), failure.warnings)
+        _hint(path)
         raise common.Failed(str(last)) from failure
 
 
@@ -117,6 +119,21 @@ def _report(errors: tuple[configuration.Problem, ...], warnings: tuple[configura
         common.warning(str(problem))
     for problem in errors:
         common.error(str(problem))
+
+
+def _hint(path: Path) -> None:
+    """Say where to turn with a file that the original takes."""
+    from damocles.worker import config_adopt
+
+    try:
+        document = config_report.read(path)
+    except configuration.ConfigError:
+        return
+    found = config_adopt.differences(document.data)
+    if any(one.kind == "refused" and one.path in document.lines for one in found):
+        common.hint(
+            f"a file of the original? damocles-worker config check --from-damocles {path} lists all that differs"
+        )
 
 
 def _effective(loaded: configuration.Loaded) -> dict[str, Any]:

@@ -238,6 +238,17 @@ def test_what_keeps_it_from_starting_all_the_same_is_said(tmp_path: Path, capsys
     )
 
 
+def test_the_way_is_shown_to_whoever_starts_with_it(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of the original that is refused, by the check or the daemon, ends with the command that lists everything."""
+    hint = f"a file of the original? damocles-worker config check --from-damocles {original} lists all that differs"
+    for command in (["config", "check", str(original)], ["daemon", "-c", str(original)]):
+        assert 1 == worker_cli.main(command)
+        assert hint in capsys.readouterr().err.splitlines()
+    original.write_text("[worker]\nname = 5\n")
+    assert 1 == worker_cli.main(["config", "check", str(original)])
+    assert hint not in capsys.readouterr().err
+
+
 def test_nothing_is_replaced(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is there is not overwritten, least of all the original's own."""
     assert 1 == worker_cli.main(["config", "check", "--from-damocles", str(original), "--write", str(original)])
