@@ -56,7 +56,7 @@ async def test_a_broken_file_of_options_keeps_its_thread_from_starting_and_not_t
 ) -> None:
     """The thread says what is wrong, again at each resume, and begins nothing until the file is mended."""
     file = scene.location / "config.toml"
-    file.write_text(f"[sealing]\nseal_interval = '1ms'\n{broken}\n")
+    file.write_text(f"[sealing]\nseal_interval = '10ms'\n{broken}\n")
     reads = [0]
 
     def counted() -> threads.Settings:
@@ -82,7 +82,7 @@ async def test_options_that_cannot_be_read_never_hold_by_half(
 ) -> None:
     """One wrong value in a file that is changed leaves all options as they were, and the thread shows the error."""
     file = scene.location / "config.toml"
-    file.write_text("[sealing]\nallowed_miners = [7]\nrecover_interval = '1ms'\nseal_interval = '1ms'\n")
+    file.write_text("[sealing]\nallowed_miners = [7]\nrecover_interval = '10ms'\nseal_interval = '10ms'\n")
     async with scene.running(settings=settings) as thread:
         await until(lambda: scene.asked("AllocateSector"))
         before = thread._now

@@ -75,8 +75,9 @@ async def test_a_paused_thread_is_told_when_its_parameters_have_come(tmp_path, m
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_lists_say_that_a_resume_would_help(tmp_path, is_there):
+def test_lists_say_that_a_resume_would_help(tmp_path, monkeypatch, is_there):
     """The reason of the pause is followed by what to do, and nothing is to be fetched any more."""
+    monkeypatch.setenv("COLUMNS", "1000")
     info = fleet.ThreadInfo(
         "/srv", "sealer", "s-t010000-1", 0, fleet.ThreadState("Paused"), "C1Done", "C2", error(tmp_path)
     )
