@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_options, tables
+from damocles.cli import common, fleet_options, tables, worker_settings
 from damocles.parameters import catalog, inspection
 from damocles.wire import sectors, units
 
@@ -35,22 +35,36 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 @app.command(name="list", help_epilogue=fleet_options.examples("damocles-worker params list --sector-size 32GiB"))
 def list_(
-    *, sector_size: AnySizes = None, for_: Kinds = None, full: fleet_options.Full = False, json: AsJson = False
+    *,
+    sector_size: AnySizes = None,
+    for_: Kinds = None,
+    config: worker_settings.Config = None,
+    full: fleet_options.Full = False,
+    json: AsJson = False,
 ) -> int:
     """List the files that sector sizes need, and which are here, without reading them.
 
     Exit code 1 if one is missing for a size that was asked for.
     """
+    worker_settings.adopt(config)
     sizes = sector_size or [size.label for size in sectors.SectorSize]
     code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), full=full, as_json=json)
     return code if sector_size else common.OK
 
 
 @app.command
-def check(*, sector_size: Sizes, for_: Kinds = None, full: fleet_options.Full = False, json: AsJson = False) -> int:
+def check(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    config: worker_settings.Config = None,
+    full: fleet_options.Full = False,
+    json: AsJson = False,
+) -> int:
     """Read the files and compare their digests; exit code 1 if one is missing or damaged."""
     from damocles.cli import progress
 
+    worker_settings.adopt(config)
     sets, folder = _sets(sector_size, for_), catalog.folder()
     sizes = {report.name: report.size_bytes or 0 for report in inspection.look(sets, folder)}
     with progress.watcher() as watcher:
@@ -83,20 +97,17 @@ def fetch(
         list[str] | None,
         Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; may be repeated, tried in order."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        Parameter(
-            name=["--config", "-c"],
-            env_var="DAMOCLES_WORKER_CONFIG",
-            help="A worker's configuration, for parameters.mirrors.",
-        ),
-    ] = None,
+    config: worker_settings.Config = None,
     tries: Annotated[int, Parameter(help="How often to ask in a row without getting a byte, with pauses between.")] = 6,
     json: AsJson = False,
 ) -> int:
-    """Fetch what is missing or damaged, and check it; a broken fetch goes on where it stood."""
+    """Fetch what is missing or damaged, and check it; a broken fetch goes on where it stood.
+
+    Without a mirror here or in $DAMOCLES_PARAMETER_MIRRORS, those of the configuration are used (parameters.mirrors).
+    """
     from damocles.parameters import mirrors
 
+    worker_settings.adopt(config)
     sets, folder = _sets(sector_size, for_), catalog.folder()
     try:
         sources = mirrors.chosen(mirror or (), _configured(config))
@@ -122,6 +133,7 @@ def generate(
     sector_size: Sizes,
     for_: Kinds = None,
     adopt: Annotated[bool, Parameter(help="Mark files that are here already as made on this machine.")] = False,
+    config: worker_settings.Config = None,
     json: AsJson = False,
 ) -> int:
     """Make what is missing on this machine, for a test network: no real network accepts proofs made with it."""
@@ -132,6 +144,7 @@ def generate(
     from damocles.cli import progress
     from damocles.parameters import generation
 
+    worker_settings.adopt(config)
     sets, folder = _sets(sector_size, for_), catalog.folder()
     largest = max(sectors.SectorSize.parse(size) for size in _words(sector_size))
     if largest >= sectors.SectorSize.GIB32 and any(wanted.kind is catalog.Kind.SRS for wanted in sets):
@@ -150,6 +163,7 @@ def parents(
     verify: Annotated[
         bool, Parameter(help="Read them as a whole; what is cut or damaged is removed, and the next PC1 makes it anew.")
     ] = False,
+    config: worker_settings.Config = None,
     full: fleet_options.Full = False,
     json: AsJson = False,
 ) -> int:
@@ -161,6 +175,7 @@ def parents(
     """
     from damocles.cli import worker_parents
 
+    worker_settings.adopt(config)
     sizes = _sizes(sector_size) if sector_size else list(sectors.SectorSize)
     return worker_parents.report(sizes, verify=verify, full=full, as_json=json)
 

@@ -169,6 +169,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.DrainState": _READ,
         "Damocles.Logs": _READ,
         "Damocles.History": _READ,
+        "Damocles.Settings": _READ,
         # Both.
         "Damocles.AuthCreate": Rule(Scope.ADMIN, changes=True, secret=True),
         "Damocles.AuthList": Rule(Scope.ADMIN),

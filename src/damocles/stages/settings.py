@@ -14,6 +14,7 @@ from pathlib import Path
 from damocles.stores import layout
 from damocles.wire import sectors
 
+PREFIX = "FIL_PROOFS_"
 ROWS_TO_DISCARD = "FIL_PROOFS_ROWS_TO_DISCARD"
 PARENT_CACHE = "FIL_PROOFS_PARENT_CACHE"
 CACHE_BASE = "FIL_PROOFS_CACHE_DIR"
@@ -47,7 +48,6 @@ _NUMBERS = {  # the least and the most that makes sense
 }
 _FOLDERS = (PARENT_CACHE, "FIL_PROOFS_PARAMETER_CACHE")
 
-_PREFIX = "FIL_PROOFS_"
 _DEFAULT_ROWS_TO_DISCARD = 2
 _DEFAULT_CACHE_BASE = "/var/tmp/"  # noqa: S108 - the library's
 
@@ -116,7 +116,7 @@ def value(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
     if name in environment:
         return environment[name]
     try:
-        found = _file().get(name.removeprefix(_PREFIX).lower())
+        found = _file().get(name.removeprefix(PREFIX).lower())
     except tomllib.TOMLDecodeError:
         return None  # see `problems`
     return None if found is None else str(found)

@@ -13,7 +13,10 @@ from damocles.stages import settings
 
 
 class Environment:
-    """`VenusWorker.WorkerSetEnv` and `WorkerRemoveEnv` for variables that match one of the patterns `allowed`."""
+    """`VenusWorker.WorkerSetEnv` and `WorkerRemoveEnv` for variables that match one of the patterns `allowed`.
+
+    `Damocles.Settings`, which is ours, tells those of the library of proofs.
+    """
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._allowed = allowed
@@ -22,6 +25,11 @@ class Environment:
         """Serve the API."""
         service.add("VenusWorker.WorkerSetEnv", self.set)
         service.add("VenusWorker.WorkerRemoveEnv", self.remove)
+        service.add("Damocles.Settings", self.settings)
+
+    async def settings(self) -> dict[str, str]:
+        """Return the settings of the library of proofs that children inherit: they tell where its files are."""
+        return {name: value for name, value in os.environ.items() if name.startswith(settings.PREFIX)}
 
     async def set(self, name: str, value: str) -> None:
         """Set a variable; children that are started from now on inherit it."""
