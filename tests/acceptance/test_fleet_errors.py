@@ -238,14 +238,18 @@ def test_top_and_remove_have_json(util, farm):
     assert (0, {"name": "gone", "removed": True}) == (code, json.loads(out))
 
 
-def test_an_original_manager_is_asked_for_what_it_has(util):
+def test_an_original_manager_is_asked_for_what_it_has(util, capsys):
     """The original's manager lists its workers; what it does not have is said by name."""
     with fleet_peers.original_manager() as port:
         code, out, err = util("list", port=port)
         refused = manager_cli.main(["alerts", "list", "--listen", f"127.0.0.1:{port}"])
+        alerts = capsys.readouterr().err
+        posts = util("wdpost", "list", port=port)
     assert (0, "") == (code, err)
     assert re.fullmatch(r"worker-1  127\.0\.0\.1:17890  3        1      1       1       \S+ \(!\)", out.splitlines()[1])
-    assert 1 == refused
+    assert (1, True) == (refused, alerts.endswith("of another release: it does not know Damocles.Alerts\n"))
+    known = "it does not know Venus.WdPoStAllJobs; the original does if it was started with --worker-prover\n"
+    assert (1, "", True) == (posts[0], posts[1], posts[2].endswith(known))
 
 
 @pytest.fixture

@@ -59,8 +59,9 @@ class Manager:
         if self._is_ours and method.startswith("Damocles."):
             self._is_ours = False
             return self.call(method, params, returns=returns)
+        hint = "; the original does if it was started with --worker-prover" if ".WdPoSt" in method else ""
         raise common.Failed(
-            f"the manager at {self._client.url} is the original, or of another release: it does not know {method}"
+            f"the manager at {self._client.url} is the original, or of another release: it does not know {method}{hint}"
         ) from lacking
 
     def _direct(self) -> "fleet_direct.Fleet":
