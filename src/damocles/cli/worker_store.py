@@ -29,6 +29,8 @@ Which = Annotated[
     str | None, Parameter(name="--store", help="Which store of the file, by its folder or identity, if it has several.")
 ]
 
+Home = Annotated[Path | None, Parameter(help="The home that remembers, of a worker or a manager; instead of --config.")]
+
 STDOUT = common.STANDARD
 
 
@@ -45,17 +47,19 @@ def file_init(*, loc: Locations, json: AsJson = False) -> int:
 
 
 @app.command
-def accept(*locations: Path, config: worker_config.Config = None, json: AsJson = False) -> int:
+def accept(*locations: Path, config: worker_config.Config = None, home: Home = None, json: AsJson = False) -> int:
     """Take what is in the place of a store from now on: for a disk that was replaced on purpose.
 
-    A worker takes nothing else for a store than what it has seen there, lest it write to a bare mount point. It looks
+    A worker, or a manager, takes nothing else for a store than what it has seen there, lest it write to a bare mount point. It looks
     again by itself; what is there now is marked, and remembered.
     """
     if not locations:
         raise common.WrongUsage("which stores? name their folders")
-    if config is None:
-        raise common.WrongUsage(f"of which worker? pass --config, or set {worker_config.VARIABLE}")
-    memory = identity.Memory(worker_config.load(config).config.worker.home.expanduser())
+    if home is None:
+        if config is None:
+            raise common.WrongUsage(f"of which worker? pass --config (or set {worker_config.VARIABLE}) or --home")
+        home = worker_config.load(config).config.worker.home
+    memory = identity.Memory(home.expanduser())
     accepted = []
     for location in locations:
         try:

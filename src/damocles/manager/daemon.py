@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
@@ -50,7 +51,7 @@ from damocles.manager.db import engine, schema
 from damocles.rpc import access, address, core, dialects, keyring, places, reloading, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
-from damocles.stores import holding, space
+from damocles.stores import holding, identity, space
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +204,10 @@ async def _service(
         head=await chain.head(),
         home=str(settings.home),
     )
-    persist, market = stores.Stores(settings.stores), deals.Deals(settings.deals, int(settings.miner.proof.size))
+    persist = stores.Stores(settings.stores, identity.Memory(settings.home))
+    with anyio.move_on_after(space.PATIENCE_SECONDS):
+        await anyio.to_thread.run_sync(persist.look, abandon_on_cancel=True)
+    market = deals.Deals(settings.deals, int(settings.miner.proof.size))
     with contextlib.suppress(errors.ManagerError):  # told to whoever asks for deals
         await market.offers()
     commits = commitments.Commitments(database, chain, clock)

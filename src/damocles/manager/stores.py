@@ -5,13 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import structlog
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
 from damocles.manager import errors
 from damocles.manager.db import tables
-from damocles.stores import layout
+from damocles.rpc.errors import DiskFails
+from damocles.stores import identity, layout
 from damocles.wire import proving, records, seal, wdpost
 from damocles.wire.sectors import SectorID, SectorSize
+
+log = structlog.get_logger(__name__)
 
 _reservations = tables.reservations
 _UPGRADED = {"sealed": "update", "cache": "update-cache"}  # where the files of an upgraded sector are
@@ -33,8 +37,10 @@ class Stores:
     where a name is an absolute path, the files can be looked at there.
     """
 
-    def __init__(self, declared: Mapping[str, Path]) -> None:
+    def __init__(self, declared: Mapping[str, Path], memory: identity.Memory = identity.NOTHING) -> None:
         self._declared = dict(declared)
+        self._memory = memory
+        self._missing: dict[str, str] = {}  # of the stores that were not there the last time: why not
 
     def basic_info(self, name: str) -> seal.StoreBasicInfo | None:
         """Return a store, `None` if there is none of that name."""
@@ -47,6 +53,30 @@ class Stores:
         """Return where a store is, `None` if it is neither declared nor a path."""
         root = self._declared.get(name, Path(name))
         return root if root.is_absolute() else None
+
+    def look(self) -> dict[str, str]:
+        """Look which declared stores are not those that were there before, and why. Not for the event loop."""
+        missing = {}
+        for name, path in self._declared.items():
+            try:
+                self._memory.admit(path)
+            except identity.NotTheStore as error:
+                missing[name] = str(error)
+        for name in missing.keys() - self._missing.keys():
+            log.warning("persist store is not there: nothing is reserved in it", store=name, error=missing[name])
+        for name in self._missing.keys() - missing.keys():
+            log.info("persist store is there again", store=name)
+        self._missing = missing
+        return missing
+
+    def _in_order(self, name: str) -> None:
+        """Return if a declared store is the one that was there before.
+
+        Raises:
+            DiskFails: It is not, so that nothing can be said of the files in it.
+        """
+        if name in self._declared and (why := self.look().get(name)) is not None:
+            raise DiskFails(f"persist store {name}", why)
 
     def private(self, sector: SectorID, name: str, *, is_upgrade: bool) -> proving.Private:
         """Return where the files of a sector are in a store."""
@@ -65,7 +95,9 @@ class Stores:
 
         Raises:
             errors.ManagerError: The store is not on this machine, or a file cannot be deleted.
+            DiskFails: Its disk is not mounted.
         """
+        self._in_order(name)
         if (root := self.root(name)) is None or not root.is_dir():
             raise errors.ManagerError(
                 f"files of {sector} are in store {name}, which this manager does not have (--store)"
@@ -79,12 +111,18 @@ class Stores:
             raise errors.ManagerError(f"{error.filename or sealed} cannot be deleted: {error.strerror}") from error
 
     def usage(self) -> dict[str, Usage]:
-        """Ask the disks of the declared stores for their space. Not for the event loop, nor in a transaction."""
-        return {name: Usage(*shutil.disk_usage(path)) for name, path in self._declared.items()}
+        """Ask the disks of the declared stores for their space. Not for the event loop, nor in a transaction.
+
+        A store that is not there, a bare mount point for example, has none.
+        """
+        missing = self.look()
+        there = {name: path for name, path in self._declared.items() if name not in missing}
+        return {name: Usage(*shutil.disk_usage(path)) for name, path in there.items()}
 
     def details(self, tx: Connection, usage: Mapping[str, Usage]) -> list[records.StoreDetails] | None:
         """Return the declared stores with their space; `None` if none is declared."""
-        return [_details(tx, name, path, usage[name]) for name, path in self._declared.items()] or None
+        nothing = Usage(0, 0, 0)
+        return [_details(tx, name, path, usage.get(name, nothing)) for name, path in self._declared.items()] or None
 
     def reserve(
         self,
@@ -101,7 +139,8 @@ class Stores:
         A sector has one reservation. Asked again for the same size, the answer is the same store, so that a worker
         whose first answer was lost does not copy to two places. `None` if no store has the space.
         """
-        names = [name for name in candidates or self._declared if self.basic_info(name) is not None]
+        there = usage.keys() if self._declared else candidates
+        names = [name for name in candidates or self._declared if self.basic_info(name) is not None and name in there]
         held = tx.execute(select(_reservations).where(*_of(sector))).first()
         if held is not None and held.size_bytes == size_bytes and held.store in names:
             return self.basic_info(held.store)
@@ -121,6 +160,7 @@ class Stores:
 
         Raises:
             errors.ManagerError: There is no such store, or a file is missing; the message names it.
+            DiskFails: The store's disk is not mounted.
         """
         told = f"check persisted filed: check provable for sector {sector} in instance {name}"
         if self.basic_info(name) is None:
@@ -129,6 +169,7 @@ class Stores:
                 f" for sealed file: instance not found: {name}"
             )
             raise errors.ManagerError(msg)
+        self._in_order(name)
         root = self.root(name)
         if root is None:
             return

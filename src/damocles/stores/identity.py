@@ -5,6 +5,7 @@ store remembers at home which mark it has seen in which place, and takes nothing
 seen is taken as it is, and marked: stores may come from other machines, or from a release without marks.
 """
 
+import functools
 import hashlib
 import os
 import uuid
@@ -95,7 +96,7 @@ class Memory:
             there = "an unmarked folder" if found is None else f"another store ({found})"
             msg = (
                 f"{location} is not the store that was there before ({expected}) but {there}: is the disk mounted?"
-                f" If it was replaced on purpose: damocles-worker store accept {location}"
+                f" If it was replaced on purpose: damocles-worker store accept --home {self.home} {location}"
             )
             raise NotTheStore(msg)
 
@@ -123,7 +124,7 @@ class Memory:
                 seen = _Seen(str(location), found)
                 write_durably(self._file(location), codec.encode(seen))
         except OSError as error:
-            log.warning("store not marked: a lost mount would go unnoticed", location=str(location), error=str(error))
+            _warn_once(str(location), str(error))
 
     def expected(self, location: Path) -> str | None:
         """Return the mark that was seen in a place, `None` if it has not been seen."""
@@ -148,6 +149,11 @@ class Memory:
     def _file(self, location: Path) -> Path:
         assert self.home is not None
         return self.home / FOLDER / f"{hashlib.sha256(os.fsencode(location)).hexdigest()[:16]}.json"
+
+
+@functools.cache
+def _warn_once(location: str, error: str) -> None:
+    log.warning("store not marked: a lost mount would go unnoticed", location=location, error=error)
 
 
 NOTHING = Memory()

@@ -44,7 +44,10 @@ def test_a_store_without_a_mark_that_was_never_seen_is_marked_and_known(
         memory.admit(store)
     assert [] == list(store.iterdir()), "the bare mount point is left as it is"
     identity.mark(store)
-    with pytest.raises(identity.NotTheStore, match=r"but another store .* damocles-worker store accept"):
+    with pytest.raises(
+        identity.NotTheStore,
+        match=rf"but another store .* damocles-worker store accept --home {tmp_path}/home {store}$",
+    ):
         memory.admit(store)
     store.rename(tmp_path / "other")
     (tmp_path / "away").rename(store)
