@@ -202,5 +202,5 @@ class Fleet:
                 raise common.WorkerUnreachable(f"{failure}; {self._source(target)}") from failure
 
     def _source(self, target: fleet.PingInfo) -> str:
-        ago = units.go_duration(max(0, round(time.time() - target.last_ping)))
+        ago = units.brief_duration(max(0, round(time.time() - target.last_ping)))
         return f"the address is that of its last ping to the manager at {self._url}, {ago} ago"

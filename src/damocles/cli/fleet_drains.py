@@ -17,7 +17,7 @@ def show(drain: control.Drain, *, as_json: bool) -> int:
     if as_json:
         common.print_json(codec.to_builtins(drain))
     else:
-        print(_text(drain))
+        common.say(_text(drain))
     return common.OK
 
 
@@ -30,9 +30,8 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
     shown = ""
     live = sys.stdout.isatty() and not as_json
     while True:
-        text = (
-            _text(drain) if live or not drain.on else f"draining, still in work: {', '.join(drain.busy) or 'nothing'}"
-        )
+        busy = f"draining, still in work: {', '.join(drain.busy) or 'nothing'}"
+        text = terminal.shown(_text(drain) if live or not drain.on else busy)
         if text != shown and not as_json:
             # A line that the terminal breaks could not be drawn over.
             line = f"\r\x1b[K{terminal.cut(text, shutil.get_terminal_size().columns - 1)}" if live else text

@@ -94,7 +94,7 @@ async def _one(
                 return failure
         finally:
             inspection.drop_mark_alone(wanted, folder)
-        watcher.say(f"{name}: generated in {units.human_duration(time.monotonic() - started)}")
+        watcher.say(f"{name}: generated in {units.brief_duration(time.monotonic() - started)}")
     else:
         watcher.say(f"{name}: already here")
         if mark is not None and len(mark.files) == len(wanted.files):
@@ -140,12 +140,12 @@ async def _watch(
     while process.returncode is None:
         with anyio.move_on_after(every_seconds):
             await process.wait()
-        so_far = [f"{units.human_duration(time.monotonic() - started)} so far"]
+        so_far = [f"{units.brief_duration(time.monotonic() - started)} so far"]
         if memory_bytes := _memory_of(process.pid):
             so_far.append(f"memory {units.human_size(memory_bytes)}")
         if (share := _share_of(part)) > 0:
             left_seconds = (time.monotonic() - started) * (1 / share - 1)
-            so_far.append(f"{share:.0%} written, about {units.human_duration(left_seconds)} left")
+            so_far.append(f"{share:.0%} written, about {units.brief_duration(left_seconds)} left")
         watcher.pulse(f"{wanted.kind} {wanted.size_label}", ", ".join(so_far))
 
 

@@ -97,7 +97,7 @@ def _within(seconds: float) -> Iterator[None]:
         with anyio.fail_after(seconds):
             yield
     except TimeoutError as error:
-        msg = f"no proof within {units.human_duration(seconds)}, the length of a deadline: does a disk hang?"
+        msg = f"no proof within {units.brief_duration(int(seconds))}, the length of a deadline: does a disk hang?"
         raise failures.Temporary(msg) from error
 
 
