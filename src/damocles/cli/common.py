@@ -151,6 +151,10 @@ def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
     """Say what is wrong with a command line; what was typed says which command it is."""
     import cyclopts
 
+    if isinstance(failure, cyclopts.UnusedCliTokensError):
+        words = failure.unused_tokens or []
+        several = "; several threads are written 0,2 or 0-3" if all(map(str.isdigit, words)) else ""
+        return f"{' '.join(words)}: nothing more is expected here{several}"
     text = " ".join(str(failure).split()).removesuffix(".")
     if isinstance(failure, cyclopts.MissingArgumentError):
         text = text.partition("arameter ")[2] or text

@@ -264,6 +264,11 @@ async def test_a_dry_run_as_json_says_that_it_is_one(serving, run_async):
         (("worker", "pause"), "No thread is selected: give an index"),
         (("worker", "pause", "-i", "abc"), "'abc' is no thread's index"),
         (("worker", "pause", "-i", "-1"), "'-1' is no thread's index"),
+        (
+            ("worker", "pause", "0", "1", "2"),
+            "1 2: nothing more is expected here; several threads are written 0,2 or 0-3",
+        ),
+        (("worker", "list", "now"), "now: nothing more is expected here (try --help)"),
         (("worker", "puase", "-i", "1"), 'Did you mean "pause"'),
         (("worker", "-H", "1:2:3", "list"), "is not an address"),
         (("wrker", "list"), 'Did you mean "worker"'),
