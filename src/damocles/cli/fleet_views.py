@@ -1,16 +1,10 @@
 """Tables of workers, threads, histories and logs, for both programs."""
 
-import shlex
-import shutil
 import sys
-import textwrap
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
-from damocles import terminal
-from damocles.cli import common, tables
+from damocles.cli import common, fleet_notes, tables
 from damocles.parameters import lacking
 from damocles.wire import codec, control, fleet, units
 
@@ -136,63 +130,14 @@ def show_threads(
     )
     tables.show(table, threads, full=full)
     if tables.on_terminal():
-        for line in notes(threads, resume=resume, whole=wide and not full):
+        for line in fleet_notes.lines(threads, resume=resume, whole=wide and not full):
             common.say(line)
-
-
-def notes(threads: Sequence[control.ThreadDetail], *, resume: str, whole: bool) -> Iterator[str]:
-    """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error."""
-    paused = {thread.info.last_error for thread in threads if thread.info.thread_state.state == "Paused"}
-    counts = Counter((thread.info.last_error, _is_remedied(thread)) for thread in threads if thread.info.last_error)
-    lacks: Counter[_Lacking] = Counter()
-    held = set()
-    for (error, is_remedied), count in counts.items():
-        if (lack := lacking.found(error)) is not None:
-            commands = () if is_remedied else tuple(lacking.commands(error))
-            found = _Lacking(lack, commands, is_remedied)
-            lacks[found] += count
-            held.update([found] if error in paused else [])
-        if whole:
-            text = terminal.shown(" ".join(error.split()))
-            yield from _wrapped(f"{_threads(count)}: {text}")
-    for found, count in lacks.items():
-        yield f"{_threads(count)}: {found.lack.text}{', there now' if found.is_remedied else ''}"
-        for way, command in zip(("fetch:", "or make:"), found.commands, strict=False):
-            yield from _command(way, command)
-        if found in held:
-            yield from _command("resume:", f"{resume} --error {shlex.quote(found.lack.words)}")
-
-
-class _Lacking(NamedTuple):
-    """What threads lack, how to get it, and whether it is there by now."""
-
-    lack: lacking.Lack
-    commands: tuple[str, ...]
-    is_remedied: bool
 
 
 def brief_error(text: str | None, *, full: bool = False) -> str:
     """Return an error as a table shows it: in short where it is long and known, unless it shall be there in `full`."""
     lack = None if full or not text else lacking.found(text)
     return lack.text if lack else text or NOTHING
-
-
-def _threads(count: int) -> str:
-    return f"{count} {'thread' if count == 1 else 'threads'}"
-
-
-def _command(way: str, command: str) -> list[str]:
-    """Return the lines of a command that can be pasted: a variable before it gets a line of its own if need be."""
-    line = f"  {way:8} {command}"
-    variable, _, rest = command.partition(" damocles-")
-    if len(line) <= shutil.get_terminal_size().columns or not rest:
-        return [line]
-    return [f"  {way:8} {variable} \\", f"  {'':8} damocles-{rest}"]
-
-
-def _wrapped(text: str) -> list[str]:
-    width = shutil.get_terminal_size().columns
-    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
@@ -265,12 +210,8 @@ def waits(thread: control.ThreadDetail, now: float) -> str:
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
     """Say to a person why a thread does not go on: its error, or else what it waits for."""
-    lack = lacking.found(thread.info.last_error or "") if _is_remedied(thread) else None
+    lack = lacking.found(thread.info.last_error or "") if fleet_notes.is_remedied(thread) else None
     return lack.text_remedied if lack else brief_error(thread.info.last_error or waits(thread, now), full=full)
-
-
-def _is_remedied(thread: control.ThreadDetail) -> bool:
-    return thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
 
 
 def lasts(thread: control.ThreadDetail, now: float) -> str:

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from damocles import logs
-from damocles.cli import common, fleet_acts, fleet_drains, fleet_top, fleet_views, tables
+from damocles.cli import common, fleet_acts, fleet_drains, fleet_notes, fleet_top, fleet_views, tables
 from damocles.parameters import catalog
 from damocles.wire import control, fleet
 from damocles.wire.sectors import SectorSize
@@ -222,7 +222,7 @@ def test_what_helps_is_for_the_workers_folder(state, columns, lines, monkeypatch
     name = found.identifier
     error = f"permanent: No cached parameters found for {name[4:]} [failure finding /srv/params/{name}.params]"
     threads = [thread("w1", number, state, 5, error) for number in range(2)]
-    assert lines == list(fleet_views.notes(threads, resume="resume", whole=False))
+    assert lines == list(fleet_notes.lines(threads, resume="resume", whole=False))
 
 
 def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
