@@ -1,7 +1,8 @@
 """Run seeds: `python -m damocles.testing.simulation --seeds 200`; exit code 1 if an invariant broke.
 
 `--seed N` runs one and tells its story. `--plant lazy-disk` forgets to sync every third record, `--plant lazy-copies` to
-sync the names of copies, `--plant stale-ok` lets the manager take calls under old attempts: all have to be found.
+sync the names of copies, `--plant stale-ok` lets the manager take calls under old attempts, `--plant forgetful` lets
+it give up window PoSts that a fit worker has not tried: all have to be found.
 """
 
 import argparse
@@ -25,6 +26,7 @@ PLANTS = {
     "lazy-disk": world.Options(lazy_disk=True),
     "lazy-copies": world.Options(lazy_copies=True),
     "stale-ok": world.Options(stale_ok=True),
+    "forgetful": world.Options(forgetful=True),
 }
 
 

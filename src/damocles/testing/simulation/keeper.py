@@ -1,7 +1,7 @@
 """The keeper of the simulated farm: asks for upgrades, rebuilds, pieces and window PoSts, and asks again for what failed."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -57,6 +57,7 @@ class Keeper:
     wanted: set[SectorID] = field(default_factory=set)  # sectors out of which somebody wants the data
     broken: set[SectorID] = field(default_factory=set)  # sectors whose files were lost and are to be made again
     posts: set[str] = field(default_factory=set)
+    posts_seen: Callable[[Sequence[wdpost.Brief]], None] = lambda _: None
 
     async def run(self) -> None:
         """Look after things until cancelled."""
@@ -107,6 +108,7 @@ class Keeper:
             made = await self._ask("Damocles.MockWdPoSt", [], list[wdpost.Brief])
             self.posts |= {job.id for job in made or ()}
         listed = await self._ask("Venus.WdPoStAllJobs", [], wdpost.Listed)
+        self.posts_seen(listed.jobs if listed else ())
         for job in listed.jobs if listed else ():
             if job.state is wdpost.State.FINISHED and (job.error or job.faults):
                 await self._ask("Venus.WdPoStResetJob", [job.id])

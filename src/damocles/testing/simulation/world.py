@@ -13,36 +13,24 @@ import msgspec
 from sqlalchemy import func, select
 
 from damocles.manager import (
-    claims,
-    commitments,
-    deals,
-    fleet_watch,
-    holders,
-    rebuild,
-    sealer_api,
     sectors,
-    snapup,
-    stores,
-    unseal,
-    wdpost,
-    workers,
 )
 from damocles.manager.chain import mock
-from damocles.manager.db import engine, tables
-from damocles.rpc import core, dialects, errors, messages
+from damocles.manager.db import tables
+from damocles.rpc import core, errors, messages
 from damocles.sealing import planner
+from damocles.stores import nowhere
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
-from damocles.testing.simulation import disks, keeper, sham, virtual
+from damocles.testing.simulation import disks, fleet, keeper, sham, virtual
+from damocles.testing.simulation.box import MINER, PERSIST, ManagerBox
 from damocles.wire import seal
-from damocles.wire.sectors import SealProof, SectorID
+from damocles.wire.fleet import WorkerInfo
+from damocles.wire.sectors import SectorID
 from damocles.worker import jobs, threads, upstream
 
-MINER = 10000
-PROOF = SealProof(5)
 URL = "sim://manager"
-PERSIST = "persist"
 RESULTS = frozenset(
     {
         *("SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"),
@@ -56,7 +44,7 @@ LANDED_OTHERWISE = "on chain already, with other content"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a world is made of; `lazy_disk`, `lazy_copies`, `stale_ok` plant bugs that the invariants have to find."""
+    """What a world is made of; the last four plant bugs that the invariants have to find."""
 
     machines: int = 2
     threads: int = 2
@@ -70,74 +58,7 @@ class Options:
     lazy_disk: bool = False
     lazy_copies: bool = False
     stale_ok: bool = False
-
-
-class CarelessClaims(claims.Claims):
-    """A planted bug: calls are taken under whatever attempt."""
-
-    async def call_as(
-        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
-    ) -> msgspec.Raw:
-        """Run the method as if the attempt were the latest."""
-        return await super().call_as(call, sector, 1 << 62, method, params)
-
-
-class ManagerBox:
-    """The manager, which can be killed and started again on the same database."""
-
-    def __init__(self, home: Path, options: Options, market: deals.Deals) -> None:
-        self._home = home
-        self._options = options
-        self._market = market
-        self.generation = 0
-        self.service: core.Service | None = None
-        self.database: engine.Database | None = None
-        self._restart = anyio.Event()
-
-    async def run(self) -> None:
-        """Be up; when killed, come back after a while."""
-        while True:
-            async with engine.open_sqlite(self._home / "manager.db") as database:
-                self.database = database
-                self.service, upgrades = await self._made(database)
-                self._restart = anyio.Event()
-                async with snapup.open_upgrades(upgrades):
-                    await self._restart.wait()
-                self.service = None
-                self.generation += 1
-                await anyio.sleep(5)
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._restart.set()
-
-    async def _made(self, database: engine.Database) -> tuple[core.Service, snapup.Upgrades]:
-        clock, verifier = virtual.wall_clock, sham.ShamVerifier()
-        chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
-        miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
-        persist = stores.Stores({PERSIST: self._home / PERSIST})
-        held = holders.Holders(database)
-        service = core.Service(dialects.MANAGER, holders=held)
-        commits = commitments.Commitments(database, chain, clock)
-        sealer_api.SealerAPI(
-            miners=[miner],
-            database=database,
-            commits=commits,
-            persist=persist,
-            market=deals.Deals(None),
-            watch=fleet_watch.Watch(lambda: database.read(workers.select_all), clock),  # type: ignore[arg-type]
-            clock=clock,
-        ).register(service)
-        kind = CarelessClaims if self._options.stale_ok else claims.Claims
-        kind(database, [miner], service, commits, clock, held=held).register()
-        upgrades = snapup.Upgrades(
-            database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
-        )
-        upgrades.register(service)
-        rebuild.Rebuilds(database, [miner], chain, clock).register(service)
-        unseal.Unsealing(database, [miner], clock).register(service)
-        wdpost.WdPoSt(database, chain, verifier, miner, clock).register(service)
-        return service, upgrades
+    forgetful: bool = False
 
 
 @dataclass
@@ -146,6 +67,7 @@ class Machine:
 
     name: str
     stores: list[Path]
+    instance: str = ""  # what its worker calls itself
     life: anyio.CancelScope | None = None
     thawed: anyio.Event = field(default_factory=anyio.Event)
     freezers: int = 0
@@ -158,14 +80,15 @@ class Machine:
 class Line:
     """A machine's line to the manager: slow, lossy, and sometimes repeating itself."""
 
-    def __init__(self, world: "World", machine: Machine) -> None:
+    def __init__(self, world: "World", machine: Machine, dice: random.Random | None = None) -> None:
         self._world = world
+        self._dice = dice or world.dice
         self._machine = machine
         self._generation = machine.generation
 
     async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
         """Send a call and return its result."""
-        world, dice = self._world, self._world.dice
+        world, dice = self._world, self._dice
         await self._wait()
         await anyio.sleep(dice.uniform(0.01, 0.5))
         box, generation = world.box, world.box.generation
@@ -209,7 +132,11 @@ class World:
         self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
         self.persist.path.mkdir()
         self.plans: dict[str, str] = {}  # of stores, by their first names
+        self.posts = fleet.Posts()
+        self.shared = seed % 5 == 4  # all machines have one configuration, with the name in it
+        self.own_dice = random.Random(-seed - 1)  # noqa: S311 (likewise; for what came to the simulation later)
         self.keeper = keeper.Keeper(self.box, self.dice, self.persist.path, base / "out", MINER, market)
+        self.keeper.posts_seen = self.posts.check
         self.machines: list[Machine] = []
         self.attempts: dict[SectorID, int] = {}
         self.given_up: set[SectorID] = set()
@@ -228,12 +155,20 @@ class World:
                 plans = ["sealer"] * (options.threads - self.others) + [chosen.pop() for _ in range(self.others)]
                 names = [f"store{number}{'abcdef'[index]}" for index in range(len(plans))]
                 self.plans |= dict(zip(names, plans, strict=True))
-                self.machines.append(Machine(f"machine{number}", [self.disk.make(name) for name in names]))
+                name = f"machine{number}"
+                made = Machine(name, [self.disk.make(name) for name in names], "twin" if self.shared else name)
+                self.machines.append(made)
             if self.others:
                 self.tasks.start_soon(self.keeper.run)
             for machine in self.machines:
                 machine.thawed.set()
                 self.tasks.start_soon(self._live, machine)
+                self.tasks.start_soon(self._ping, machine)
+            if "wdpost" in self.keeper.plans:
+                self.posts.fit = {machine.instance for machine in self.machines}
+                self.posts.aware = {"aware"}
+                for name in ("unfit", "aware"):
+                    self.tasks.start_soon(self._live_in_vain, name)
             for when in sorted(self.dice.uniform(1, options.trouble_seconds) for _ in range(options.faults)):
                 await anyio.sleep(max(0.0, when - anyio.current_time()))
                 await self._trouble()
@@ -258,7 +193,7 @@ class World:
                 )
                 manager = upstream.Manager(Line(self, machine))  # type: ignore[arg-type]
                 around = threads.Surroundings(
-                    instance=machine.name,
+                    instance=machine.instance,
                     manager=manager,
                     stages=machine.stages,  # type: ignore[arg-type]
                     persist_stores={"persist": self.persist},
@@ -282,6 +217,40 @@ class World:
                         working.start_soon(thread.run)
             machine.workers = []
             await anyio.sleep(self.dice.uniform(1, 60))
+
+    async def _live_in_vain(self, name: str) -> None:
+        """Run a worker that cannot prove, and may know it; nothing else goes wrong there."""
+        machine = Machine(name, [], name)
+        machine.thawed.set()
+        around = threads.Surroundings(
+            instance=name,
+            manager=upstream.Manager(Line(self, machine, self.own_dice)),  # type: ignore[arg-type]
+            stages=fleet.UnfitStages(),  # type: ignore[arg-type]
+            persist_stores={"persist": self.persist},
+            static_tree_d={},
+            pieces=PieceStores(origin="sim://manager"),
+            trash_retention_seconds=1e9,
+            lacking_for_post=lambda _: fleet.LACKING if name == "aware" else None,
+        )
+        settings = partial(self._settings, "unfit")
+        thread = threads.SealingThread(
+            0, nowhere.LOCATION, around, settings, virtual.wall_clock, open_store=nowhere.opened
+        )
+        await thread.run()
+
+    async def _ping(self, machine: Machine) -> None:
+        """Ping as the machine's worker does, from another port after each restart; see that names are kept apart."""
+        while True:
+            await anyio.sleep(self.own_dice.uniform(25, 35))
+            await machine.thawed.wait()
+            if machine.cut_off or not machine.workers or self.box.service is None:
+                continue
+            dest = f"{machine.name}:{fleet.PORT + machine.generation % 2}"
+            body = messages.encode_call(1, "Venus.WorkerPing", [WorkerInfo(machine.instance, dest)])
+            await self.box.service.answer(body, core.Call(peer=machine.name))
+            found = self.box.watch.sharing(machine.instance)
+            if found and not self.shared:
+                raise disks.Violation(f"{machine.name} is alone, and is taken for {[row.info.dest for row in found]}")
 
     def _gate(self, machine: Machine, generation: int) -> Callable[[], None]:
         def check() -> None:
@@ -315,6 +284,7 @@ class World:
                 self.tasks.start_soon(self._for_a_while, lambda on: self._freeze(machine, on=on))
             case "manager":
                 self.box.kill()
+                self.posts.forget()
             case "full":
                 book = self.disk.journals[self.dice.choice(machine.stores).name]
                 self.tasks.start_soon(self._for_a_while, lambda on: setattr(book, "full", on))
@@ -411,6 +381,8 @@ class World:
             msg = f"not every sector ended: the stores hold {held}; {await self.keeper.open_ends()}"
             raise disks.Violation(msg)
         await self._books()
+        if self.shared and len(self.box.watch.sharing("twin")) != len(self.machines):
+            raise disks.Violation("the machines share a name, and nobody has noticed")
 
     async def _all_over(self) -> bool:
         database = self.box.database
@@ -451,6 +423,8 @@ class World:
 
     def saw(self, method: str, params: list[Any], result: Any) -> None:
         """Check a call that succeeded: only the present holder of a sector delivers results."""
+        if method == "Venus.WdPoStAllocateJobs":
+            self.posts.saw(params, result or ())
         if method == "Damocles.Claim":
             self.attempts[params[0]] = max(self.attempts.get(params[0], 0), int(result))
         elif method == "Damocles.Allocate" and result is not None:
@@ -465,12 +439,13 @@ class World:
                 raise disks.Violation(msg)
 
     def _settings(self, store: str) -> threads.Settings:
+        plan = self.plans.get(store.partition("-")[0], "wdpost")
         return threads.Settings(
-            plan=self.plans[store.partition("-")[0]],
+            plan=plan,
             options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0, heartbeat_seconds=6.0),
             limits=planner.Limits(
                 max_retries=5,
-                seal_interval_seconds=self.options.seal_interval_seconds,
+                seal_interval_seconds=60.0 if plan == "wdpost" else self.options.seal_interval_seconds,
                 recover_interval_seconds=60,
             ),
         )

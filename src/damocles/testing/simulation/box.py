@@ -1,0 +1,108 @@
+"""The manager of a simulated world."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+from damocles.manager import (
+    claims,
+    commitments,
+    deals,
+    fleet_watch,
+    holders,
+    rebuild,
+    sealer_api,
+    sectors,
+    snapup,
+    stores,
+    unseal,
+    wdpost,
+    workers,
+)
+from damocles.manager.chain import mock
+from damocles.manager.db import engine
+from damocles.rpc import core, dialects
+from damocles.testing.simulation import fleet, sham, virtual
+from damocles.wire.sectors import SealProof, SectorID
+
+if TYPE_CHECKING:
+    from damocles.testing.simulation.world import Options
+
+MINER = 10000
+PROOF = SealProof(5)
+PERSIST = "persist"
+
+
+class CarelessClaims(claims.Claims):
+    """A planted bug: calls are taken under whatever attempt."""
+
+    async def call_as(
+        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
+    ) -> msgspec.Raw:
+        """Run the method as if the attempt were the latest."""
+        return await super().call_as(call, sector, 1 << 62, method, params)
+
+
+class ManagerBox:
+    """The manager, which can be killed and started again on the same database."""
+
+    def __init__(self, home: Path, options: "Options", market: deals.Deals) -> None:
+        self._home = home
+        self._options = options
+        self._market = market
+        self.generation = 0
+        self.service: core.Service | None = None
+        self.database: engine.Database | None = None
+        self.watch: fleet_watch.Watch
+        self._restart = anyio.Event()
+
+    async def run(self) -> None:
+        """Be up; when killed, come back after a while."""
+        while True:
+            async with engine.open_sqlite(self._home / "manager.db") as database:
+                self.database = database
+                self.service, upgrades = await self._made(database)
+                self._restart = anyio.Event()
+                async with snapup.open_upgrades(upgrades):
+                    await self._restart.wait()
+                self.service = None
+                self.generation += 1
+                await anyio.sleep(5)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._restart.set()
+
+    async def _made(self, database: engine.Database) -> tuple[core.Service, snapup.Upgrades]:
+        clock, verifier = virtual.wall_clock, sham.ShamVerifier()
+        chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
+        self.watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock)
+        miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
+        persist = stores.Stores({PERSIST: self._home / PERSIST})
+        held = holders.Holders(database)
+        service = core.Service(dialects.MANAGER, holders=held)
+        commits = commitments.Commitments(database, chain, clock)
+        sealer_api.SealerAPI(
+            miners=[miner],
+            database=database,
+            commits=commits,
+            persist=persist,
+            market=deals.Deals(None),
+            watch=self.watch,
+            clock=clock,
+        ).register(service)
+        kind = CarelessClaims if self._options.stale_ok else claims.Claims
+        kind(database, [miner], service, commits, clock, held=held).register()
+        upgrades = snapup.Upgrades(
+            database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
+        )
+        upgrades.register(service)
+        rebuild.Rebuilds(database, [miner], chain, clock).register(service)
+        unseal.Unsealing(database, [miner], clock).register(service)
+        posts = wdpost.WdPoSt(database, chain, verifier, miner, clock)
+        if self._options.forgetful:
+            posts._askers = fleet.Forgetful()  # noqa: SLF001 (planted)
+        posts.register(service)
+        return service, upgrades
