@@ -49,7 +49,7 @@ def known(farm, util):
 
     yield know
     for name in names:
-        assert (0, f"'{name}' removed\n", "") == util("remove", name)
+        assert (0, f"'{name}' removed\n", "") == util("remove", name, "--yes")
 
 
 @pytest.fixture
@@ -81,6 +81,7 @@ def hanging(known):
         (("logs", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
         (("drain", "nobody"), 6, r"no worker is named 'nobody', .*"),
         (("info", "1:2:3"), 6, r"no worker is named '1:2:3', .*"),
+        (("remove", "ours"), 2, r"ours is live: its next ping would bring it back, .*; stop it first, or say --yes"),
         (("remove", "nobody"), 6, r"worker info not found. please make sure the instance name is correct: nobody"),
         (("info", "127.0.0.1:1"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: Connection refused; .*"),
         (("resume", "127.0.0.1:1", "0"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: .*"),
@@ -234,7 +235,7 @@ def test_top_and_remove_have_json(util, farm):
     assert 0 == code
     assert {"ours", "gone"} == {worker["info"]["Name"] for worker in told["workers"]}
     assert (["ours"], ["gone"]) == ([t["worker"] for t in told["threads"]], [s["worker"] for s in told["silent"]])
-    code, out, _ = util("remove", "gone", "--json")
+    code, out, _ = util("remove", "gone", "--yes", "--json")
     assert (0, {"name": "gone", "removed": True}) == (code, json.loads(out))
 
 

@@ -143,7 +143,7 @@ def test_work_of_a_machine_that_is_gone_is_freed_by_hand(tmp_path, sealed):
         assert f.worker is not None
         assert "use `util worker abort --sector s-t010000-1`" in cli(*abort, check=False).stderr
         farm.stop(f.worker, kill=True)
-        cli("damocles-manager", "util", "worker", "remove", f.name, *at[:-1])
+        cli("damocles-manager", "util", "worker", "remove", f.name, *at)
         assert f"{f.name} had it" in cli(*abort, "--reason", "the machine burnt").stdout
         assert not plan_farms.record(f).unsealing
         gone = tmp_path / "store-of-the-gone"

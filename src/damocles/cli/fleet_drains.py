@@ -24,7 +24,7 @@ def show(drain: control.Drain, *, as_json: bool) -> int:
 def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: bool) -> int:
     """Show what is left whenever it changes, on a terminal each second, until nothing is.
 
-    Returns 1 if the deadline came first, or if somebody ended the drain.
+    It fails if the deadline came first, if somebody ended the drain, or if what is left is paused and will not end.
     """
     deadline = drain.deadline
     shown = ""
@@ -37,7 +37,8 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
             line = f"\r\x1b[K{terminal.cut(text, shutil.get_terminal_size().columns - 1)}" if live else text
             print(line, end="" if live else "\n", flush=True)
             shown = text
-        over = not drain.on or not drain.busy or (deadline is not None and drain.deadline is None)
+        stuck = bool(drain.busy) and set(drain.paused) == set(drain.busy)
+        over = not drain.on or not drain.busy or stuck or (deadline is not None and drain.deadline is None)
         if over:
             break
         time.sleep(_POLL_SECONDS)
@@ -48,6 +49,10 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
         common.print_json(codec.to_builtins(drain))
     if not drain.on:
         raise common.Failed("the drain was ended by somebody else")
+    if stuck:
+        raise common.Failed(
+            f"paused, and will not end by themselves: {', '.join(drain.busy)}; resume or abort them (--paused)"
+        )
     if drain.busy:
         raise common.Failed(f"the deadline came first; paused at their next boundary: {', '.join(drain.busy)}")
     if not as_json:
@@ -57,6 +62,8 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
 
 def _text(drain: control.Drain) -> str:
     busy = f"{len(drain.busy)} in work" + (f": {', '.join(drain.busy)}" if drain.busy else "")
+    if drain.paused:
+        busy += f" ({len(drain.paused)} of them paused)"
     if not drain.on:
         return f"takes new sectors; {busy}"
     left = ""

@@ -292,6 +292,7 @@ def remove(
     name: Annotated[str, Parameter(help="As in the list.")],
     /,
     *,
+    yes: Annotated[bool, fleet_options.Flag(name="--yes", help="Also if it is live.")] = False,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -299,6 +300,13 @@ def remove(
     with at.call() as found:
         if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
             raise common.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
+        listed = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
+        if not yes and any(one.info.name == name and one.status == "live" for one in listed):
+            common.error(
+                f"{name} is live: its next ping would bring it back, with its alerts told as resolved and again as new;"
+                " stop it first, or say --yes"
+            )
+            return common.USAGE
         found.call("Venus.WorkerPingInfoRemove", [name])
     common.tell(f"'{name}' removed", {"name": name, "removed": True}, as_json=json)
     return common.OK

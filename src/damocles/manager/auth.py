@@ -62,6 +62,7 @@ def guard(
             f"this manager's own is in {home / tokens.FILE_NAME} (found by --home, else --token-file or DAMOCLES_TOKEN),"
             f" that for workers in {home / WORKER_FILE_NAME} (sector_manager.token_file of their configuration)"
         ),
+        create="damocles-manager auth create",
         admission=access.Admission(admit, option="--admit {}"),
         open_routes=access.OPEN | {"GET /metrics"} if open_metrics else access.OPEN,
     )

@@ -18,7 +18,7 @@ from msgspec import structs
 from sqlalchemy import Connection, select
 
 from damocles import beside
-from damocles.manager import errors, fleet_peers, fleet_watch, workers
+from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, workers
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.workers import Row
@@ -149,15 +149,13 @@ class Fleet:
             timeout_seconds,
         )
         entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
-        journals = {(entry.worker, entry.location) for entry in entries}
         reported = await self._database.read(lambda tx: _reported(tx, identity))
-        entries += [entry for entry in reported if (entry.worker, entry.location) not in journals]
         silent += [
             control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
             for target in targets
             if target.name in lost
         ]
-        return control.SectorHistory(entries=sorted(entries, key=lambda entry: entry.at), silent=silent)
+        return control.SectorHistory(entries=fleet_history.merged(entries, reported), silent=silent)
 
     # One worker -----------------------------------------------------------------------------------------------------
 

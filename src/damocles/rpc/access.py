@@ -314,7 +314,8 @@ def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 class Guard:
     """Lets calls through, or says why not.
 
-    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people where tokens are.
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people on this machine where
+    tokens are, `create` is the command that makes others.
     """
 
     def __init__(
@@ -322,11 +323,13 @@ class Guard:
         identify: Callable[[str], Awaitable[Principal]],
         *,
         help_text: str,
+        create: str = "auth create",
         admission: Admission | None = None,
         open_routes: frozenset[str] = OPEN,
     ) -> None:
         self._identify = identify
         self._help = help_text
+        self._create = create
         self._admission = admission or Admission()
         self._open_routes = open_routes
         self._refused: set[tuple[str, str, str]] = set()
@@ -359,7 +362,7 @@ class Guard:
         except Unidentified as error:
             self._tell(name, peer, str(error))
             needed = f" with scope {rule.needs()}" if rule else ""
-            text = f"{error}: {name[:100]} needs a token{needed}; {self._help}"
+            text = f"{error}: {name[:100]} needs a token{needed}; {self._help_for(peer, rule)}"
             if token is None:
                 text += self._admission.hint()
             raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
@@ -368,10 +371,18 @@ class Guard:
         if not rule.allows(principal.scopes):
             has = _listed(principal.scopes, " and ") or "none"
             self._tell(name, peer, f"{principal.name} has scope {has}")
-            way = self._admission.more(principal, rule) if principal.address else self._help
+            way = self._admission.more(principal, rule) if principal.address else self._help_for(peer, rule)
             text = f"{principal.name} has scope {has}, {name} needs {rule.needs()}; {way}"
             raise errors.RpcError(errors.Code.FORBIDDEN, text)
         return principal
+
+    def _help_for(self, peer: str, rule: Rule | None) -> str:
+        """Say where to get a token; only people on this machine have any use for the place of a file."""
+        ip = ip_of(peer)
+        if peer == "" or (ip is not None and ip.is_loopback):
+            return self._help
+        scope = f" --scope {Scope.WORKER if rule.worker else rule.least}" if rule else ""
+        return f"ask whoever runs it for one ({self._create} NAME{scope})"
 
     def _tell(self, name: str, peer: str, why: str) -> None:
         """Log a refusal, once for each host, method and reason: a worker without a token asks again and again."""

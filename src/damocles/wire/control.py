@@ -173,7 +173,8 @@ class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker takes new sectors, and how far it has come in finishing those it has.
 
-    At `deadline` the threads that still hold a sector are paused at their next boundary. `was_on` tells, in the answer to
+    At `deadline` the threads that still hold a sector are paused at their next boundary. Of the sectors in work `paused`
+    are those that will not end before somebody resumes or aborts them. `was_on` tells, in the answer to
     a change, how it was before.
     """
 
@@ -182,6 +183,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float | None = None
     reason: str = ""
     busy: list[str] = []  # sectors still in work
+    paused: list[str] = []
     was_on: bool | None = None
 
 

@@ -61,6 +61,7 @@ def guard(home: Path, ring: keyring.Keyring, settings: config_model.RpcServer) -
             f"this worker's own is in {home / tokens.FILE_NAME}"
             " (found by --config, else --token-file or DAMOCLES_WORKER_TOKEN)"
         ),
+        create="damocles-worker auth create",
         admission=access.Admission(admitted, option='worker.rpc_server.admit = ["{}"]'),
     )
 

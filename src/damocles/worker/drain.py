@@ -47,21 +47,33 @@ class Drain:
         self._gate.overdue = self._state.deadline is not None and self._state.deadline <= self._clock()
 
     def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
-        """Begin or end a drain and return it."""
-        now = self._clock()
+        """Begin or end a drain and return it; one that goes on keeps the deadline and the reason that are not given."""
+        now, before = self._clock(), self._state
+        goes_on = on and before.on
         deadline = now + deadline_seconds if on and deadline_seconds is not None else None
-        was_on = self._state.on
-        self._state = control.Drain(on=on, since=now if on else None, deadline=deadline, reason=reason)
+        if goes_on and deadline is None:
+            deadline = before.deadline
+        since = before.since if goes_on else now if on else None
+        kept = reason or (before.reason if goes_on else "")
+        was_on, was_overdue = before.on, self._gate.overdue
+        self._state = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
         self._save()
         self._apply()
+        if goes_on and was_overdue and deadline_seconds is None:
+            self._gate.overdue = True  # what it paused is paused
         log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
         return msgspec.structs.replace(self.state(), was_on=was_on)
 
     def state(self) -> control.Drain:
         """Return the drain and the sectors still in work; a deadline that has come is not shown any more."""
-        busy = [thread.sector.job_id for thread in self._threads if thread.sector.job_id is not None]
+        busy = [(thread.sector.job_id, thread.paused) for thread in self._threads if thread.sector.job_id is not None]
         deadline = None if self._gate.overdue else self._state.deadline
-        return msgspec.structs.replace(self._state, busy=busy, deadline=deadline)
+        return msgspec.structs.replace(
+            self._state,
+            busy=[sector for sector, _ in busy],
+            paused=[sector for sector, is_paused in busy if is_paused],
+            deadline=deadline,
+        )
 
     async def run(self) -> None:
         """Pause what is still in work when the deadline comes."""

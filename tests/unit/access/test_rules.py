@@ -31,6 +31,24 @@ def guard_for(*scopes: Scope, admit: tuple[str, ...] = (), open_routes: frozense
     )
 
 
+@pytest.mark.parametrize(
+    ("peer", "method", "told"),
+    [
+        ("127.0.0.1:1", "Venus.WorkerPing", "see the manual"),
+        ("[::1]:1", "Venus.WorkerPing", "see the manual"),
+        (PEER, "Venus.WorkerPing", "ask whoever runs it for one (auth create NAME --scope worker)"),
+        (PEER, "Damocles.FleetAct", "ask whoever runs it for one (auth create NAME --scope operate)"),
+        (PEER, "No.Such", "ask whoever runs it for one (auth create NAME)"),
+    ],
+)
+async def test_where_tokens_lie_is_said_on_the_same_machine_alone(peer: str, method: str, told: str) -> None:
+    """Strangers from elsewhere learn neither folders nor the name of a user, but whom to ask for what."""
+    with pytest.raises(errors.RpcError) as refused:
+        await guard_for().authorize(method, "dmc_token", peer)
+    assert refused.value.message.endswith(f"; {told}")
+    assert ("see the manual" in refused.value.message) is (told == "see the manual")
+
+
 class TestScopes:
     @pytest.mark.parametrize(
         ("least", "allowed"),
@@ -82,7 +100,7 @@ class TestGuard:
     async def test_without_a_token_it_says_what_is_needed(self) -> None:
         """The text names the scope, where tokens are, and how programs without tokens are let in."""
         with pytest.raises(errors.RpcError) as raised:
-            await guard_for().authorize("Venus.AllocateSector", None, PEER)
+            await guard_for().authorize("Venus.AllocateSector", None, "127.0.0.1:40112")
         assert errors.Code.UNAUTHORIZED == raised.value.code
         expected = (
             "no token: Venus.AllocateSector needs a token with scope admin or worker; see the manual; programs of the"
@@ -93,7 +111,7 @@ class TestGuard:
     async def test_a_wrong_scope_is_named(self) -> None:
         """Who the token belongs to, what it is for and what is needed is in the text."""
         with pytest.raises(errors.RpcError) as raised:
-            await guard_for(Scope.READ).authorize("Damocles.FleetAct", "dmc_x", PEER)
+            await guard_for(Scope.READ).authorize("Damocles.FleetAct", "dmc_x", "127.0.0.1:40112")
         assert errors.Code.FORBIDDEN == raised.value.code
         assert "somebody has scope read, Damocles.FleetAct needs operate; see the manual" == raised.value.message
 

@@ -174,3 +174,16 @@ async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) ->
         assert None is thread.sector.job_id
         tasks.cancel_scope.cancel()
     assert [] == scene.asked("AllocateSector")
+
+
+def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
+    """Deadline and reason of a drain that goes on stay, unless others are given; a new drain has neither."""
+    draining = drain.Drain(tmp_path, threads.Gate(), [], lambda: 1000.0)
+    draining.set(on=True, deadline_seconds=600, reason="new disks")
+    again = draining.set(on=True)
+    assert (1600.0, "new disks", 1000.0, True) == (again.deadline, again.reason, again.since, again.was_on)
+    changed = draining.set(on=True, deadline_seconds=60, reason="sooner")
+    assert (1060.0, "sooner") == (changed.deadline, changed.reason)
+    draining.set(on=False)
+    anew = draining.set(on=True)
+    assert (None, "") == (anew.deadline, anew.reason)

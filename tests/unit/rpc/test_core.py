@@ -183,6 +183,9 @@ class TestHandlers:
             assert (-32601, True) == (code, message.endswith("(no out channel support)"))
 
 
+ASK = "ask whoever runs it for one (auth create NAME --scope operate)"
+
+
 class TestAuthorization:
     @staticmethod
     def guarded(identify: Callable[[str], Awaitable[access.Principal]]) -> core.Service:
@@ -199,7 +202,7 @@ class TestAuthorization:
         service.add("VenusWorker.WorkerResume", resume)
 
         for name in ("VenusWorker.WorkerResume", "VenusWorker.WorkerPause"):
-            refusal = (401, f"unknown token: {name} needs a token with scope operate; see the manual")
+            refusal = (401, f"unknown token: {name} needs a token with scope operate; {ASK}")
             assert refusal == await error_of(service, name, "not an index")
 
     async def test_handlers_learn_who_is_behind_a_token(self) -> None:

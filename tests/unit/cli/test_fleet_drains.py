@@ -1,0 +1,24 @@
+"""Waiting for the end of a drain."""
+
+import pytest
+
+from damocles.cli import common, fleet_drains
+from damocles.wire import control
+
+DRAINING = control.Drain(on=True, busy=["s-t010000-1", "s-t010000-2"], paused=["s-t010000-2"])
+STUCK = control.Drain(on=True, busy=["s-t010000-2"], paused=["s-t010000-2"])
+
+
+def test_a_drain_that_waits_for_paused_threads_alone_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is left will not end by itself: the command says so, and how to go on, with an exit code for scripts."""
+    with pytest.raises(
+        common.Failed, match="paused, and will not end by themselves: s-t010000-2; resume or abort them"
+    ):
+        fleet_drains.wait(DRAINING, lambda: STUCK, as_json=False)
+    assert "draining, still in work: s-t010000-1, s-t010000-2" in capsys.readouterr().out
+
+
+def test_how_many_are_paused_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside what is in work."""
+    fleet_drains.show(DRAINING, as_json=False)
+    assert "draining; 2 in work: s-t010000-1, s-t010000-2 (1 of them paused)\n" == capsys.readouterr().out
