@@ -228,7 +228,7 @@ def terminal(
     command = [sys.executable, "-c", _CHILD, json.dumps(commands)]
     stdin = follower if keys else subprocess.DEVNULL
     try:
-        subprocess.run(command, stdin=stdin, stdout=follower, stderr=follower, env=env, check=True, timeout=60)
+        subprocess.run(command, stdin=stdin, stdout=follower, stderr=follower, env=env, check=True, timeout=240)
     finally:
         os.close(follower)
         reader.join()
