@@ -40,7 +40,7 @@ def filled(text: str, columns: int) -> str:
 
 def wants_colour() -> bool:
     """Return whether people who look at a terminal want colours there."""
-    return "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _start(text: str, columns: int) -> str:

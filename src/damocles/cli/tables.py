@@ -6,6 +6,7 @@ leaves nothing out. Elsewhere a table is as it always was, in the originals' col
 A table is data (`Table`), and how a column gives way goes by its name, so that one thing has one name in all tables.
 """
 
+import functools
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -207,9 +208,16 @@ class _Cell:
         if not self.whole:
             cell = (terminal.cut_middle if self.ends else terminal.cut)(cell, self.width)
         text = cell.ljust(self.width) if cell.isascii() else terminal.filled(cell, self.width)
-        if colour and self.coloured and (style := _COLOURS.get(cell.partition(" ")[0].rstrip(","))):
+        if colour and self.coloured and (style := _colour(cell)):
             return f"{style}{text}{_PLAIN}"
         return text
+
+
+@functools.lru_cache(maxsize=256)
+def _colour(cell: str) -> str | None:
+    """Return the colour of a state; of several words (`live, draining`) the last one that has one counts."""
+    words = reversed(cell.replace(",", " ").split())
+    return next((_COLOURS[word] for word in words if word in _COLOURS), None)
 
 
 def _fitted(columns: Sequence[Column], natural: Sequence[int], least: Sequence[int], width: int) -> dict[int, int]:

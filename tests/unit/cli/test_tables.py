@@ -101,6 +101,10 @@ def test_states_are_coloured(shown, monkeypatch):
     assert "\x1b[31mPaused \x1b[0m" in first
     assert "\x1b[32mRunning\x1b[0m" in second
     assert header.startswith("\x1b[1m")
+    rows = [("live, draining",), ("firing, muted",), ("a\u00e9",)]
+    assert ["\x1b[33mlive, draining\x1b[0m", "\x1b[31mfiring, muted \x1b[0m"] == shown(
+        120, rows, ("State",), colour=True
+    )[1:3]
     monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in "".join(shown(120, colour=True))
 
