@@ -565,7 +565,8 @@ def generate_window_post_with_vanilla(
 ) -> bytes:
     """Turn the vanilla proofs of a window PoSt into its proof.
 
-    They have to be in the order of the sectors' numbers: in another one the proof never verifies, without an error.
+    They are taken in the order of the sectors' numbers. The library's own prover (``DAMOCLES_PROVER=bellperson``) does
+    not sort them: in another order its proof never verifies, without an error.
     """
 
 def generate_window_post(
