@@ -172,7 +172,8 @@ def test_a_drain_begins_no_sector_and_stops_at_its_deadline(tmp_path: Path) -> N
 def test_a_job_of_a_lost_worker_is_seen_and_freed_within_its_lease(tmp_path: Path) -> None:
     """A listing names who has a window PoSt and since when it was heard of; after a kill another worker gets the job."""
     hand = Hand(tmp_path / "hand")
-    processors = hand.processors("check_replicas")
+    # The proof too is a program of somebody else: the worker does not ask itself which parameters that needs.
+    processors = hand.processors("check_replicas", "window_post")
     sealing = 'wdpost_heartbeat_interval = "500ms"'
     with ExitStack() as stack:
         f = stack.enter_context(
