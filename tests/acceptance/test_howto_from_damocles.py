@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,10 @@ def test_the_page_changes_a_machine_over(tmp_path: Path) -> None:
             text = text.replace(here, new.replace("{port}", str(farm.manager_port)), 1)
         (tmp_path / "original.toml").write_text(text)
         farm.config.unlink()
+        for store in farm.stores:
+            shutil.rmtree(store)
+            (store / "meta").mkdir(parents=True)
+            (store / "meta" / "CURRENT").touch()  # as the original's database has it
         for folder in ("nvme1", "nvme2"):
             (tmp_path / folder).mkdir()
 
@@ -70,8 +75,10 @@ def test_the_page_changes_a_machine_over(tmp_path: Path) -> None:
         checked, written, _, good = [run(command) for command in commands("2.")]
         for key in ("worker.rpc_server.host", "processors.limitation.staggered.pc1", "processors.pc2[0].locks", "/ws"):
             assert key in checked
+        assert 2 == checked.count("is a sealing store of the original")
         assert "worker.toml: written, a worker can use it" in written
         assert "worker.toml: ok" in good
+        assert 2 == good.count("is a sealing store of the original")
         changed = farm.config.read_text()
         for store, new in zip(farm.stores, ("nvme1/new", "nvme2/new"), strict=True):
             changed = changed.replace(str(store), str(tmp_path / new))
