@@ -1,7 +1,7 @@
 """Tell live workers from late and lost ones by their pings.
 
 A worker is *late* when two pings that were due have not come, and *lost* when none has come for the expiration time.
-Its interval is estimated from its pings. One timer, set to the next moment at which a status may change, is all that
+Its interval is what it tells, or is estimated from its pings. One timer, set to the next moment at which a status may change, is all that
 runs: pings only move that moment away, so that an idle manager wakes up about once in two ping intervals.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
+from msgspec import UnsetType
 
 from damocles.manager import fleet_names, workers
 from damocles.wire import control
@@ -27,6 +28,7 @@ _PAST_SECONDS = 0.001  # a status holds up to and including its last moment
 _GAPS = 5
 _ENOUGH_GAPS = 3
 _TRANSITIONS = 20
+_LEAST_SECONDS, _MOST_SECONDS = 0.05, 86400.0  # of an interval that is believed
 
 
 @dataclass(slots=True)
@@ -36,12 +38,15 @@ class _Known:
     last_ping: float
     counted_from: float
     status: str = LIVE
+    told_seconds: float | None = None  # the interval that the worker tells; those of the original tell none
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=_GAPS))
     transitions: deque[control.Transition] = field(default_factory=lambda: deque(maxlen=_TRANSITIONS))
 
     @property
     def interval_seconds(self) -> float:
-        """The median: neither an outage nor a restart, which pings at once, changes it."""
+        """What the worker tells, or the median: neither an outage nor a restart, which pings at once, changes it."""
+        if self.told_seconds is not None:
+            return self.told_seconds
         if len(self.gaps) < _ENOUGH_GAPS:
             return max(DEFAULT_INTERVAL_SECONDS, *self.gaps, 0.0)
         return statistics.median(self.gaps)
@@ -52,6 +57,12 @@ def status_of(silence_seconds: float, interval_seconds: float, expiration_second
     if silence_seconds > expiration_seconds:
         return LOST
     return LATE if silence_seconds > LATE_AFTER_INTERVALS * interval_seconds else LIVE
+
+
+def _told_by(row: workers.Row) -> float | None:
+    """Return the interval that a ping tells, if it is one."""
+    told = row.info.ping_seconds
+    return told if not isinstance(told, UnsetType) and _LEAST_SECONDS <= told <= _MOST_SECONDS else None
 
 
 class Watch:
@@ -81,16 +92,16 @@ class Watch:
         latest = max((row.last_ping for row in rows), default=0.0)
         now = self._clock()
         for row in rows:
-            known = _Known(row.last_ping, now - (latest - row.last_ping))
+            known = _Known(row.last_ping, now - (latest - row.last_ping), told_seconds=_told_by(row))
             known.status = self._status(known, now)
             self._known[row.info.name] = known
 
-    def heard(self, name: str, at: float | None = None) -> None:
-        """Take note of a ping."""
+    def heard(self, name: str, at: float | None = None, told_seconds: float | None = None) -> None:
+        """Take note of a ping, and of the interval that it tells."""
         at = self._clock() if at is None else at
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = _Known(at, at)
+            known = self._known[name] = _Known(at, at, told_seconds=told_seconds)
             known.transitions.append(control.Transition(at, LIVE))
             log.info("worker joined", worker=name)
         else:
@@ -98,6 +109,7 @@ class Watch:
             if 0 < gap <= self._expiration_seconds:
                 known.gaps.append(gap)
             known.last_ping = known.counted_from = at
+            known.told_seconds = told_seconds
             self._move(name, known, LIVE)
         due = self._due(known)
         if due is not None and (self._timer is None or due < self._timer):
@@ -105,7 +117,7 @@ class Watch:
 
     def pinged(self, row: workers.Row) -> None:
         """Take note of a ping, and of where it came from."""
-        self.heard(row.info.name, row.last_ping)
+        self.heard(row.info.name, row.last_ping, _told_by(row))
         self._namesakes.heard(row, self._patience_seconds(row.info.name))
 
     def sharing(self, name: str) -> list[workers.Row]:
@@ -161,7 +173,7 @@ class Watch:
                 self.forget(name)
             for name, row in rows.items():
                 if name not in self._known or row.last_ping > self._known[name].last_ping:
-                    self.heard(name, row.last_ping)
+                    self.heard(name, row.last_ping, _told_by(row))
         now = self._clock()
         for name, known in self._known.items():
             self._move(name, known, self._status(known, now))

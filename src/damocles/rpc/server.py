@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import os
 import socket
 import ssl
@@ -36,11 +37,24 @@ UNACKNOWLEDGED_SECONDS = 60
 PING_SECONDS = 5  # WebSocket pings, as the manager of v0.13; a peer that is silent for PONG_SECONDS is dropped
 PONG_SECONDS = 25
 HANDSHAKE_SECONDS = 10
+GOODBYE_SECONDS = 0.5
 CONNECTIONS = 1000
 STRANGERS_OF_A_HOST = 100
 _SPARE = 4
 _PAUSE_SECONDS = 1.0  # when no connection can be accepted; also what limits its warnings
 GRACE_SECONDS = 10
+
+
+class _Ending(logging.Filter):
+    """Makes a warning of what uvicorn calls an error: at the end of the grace connections are closed, as they shall be."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Cancel %s running task"):
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        return True
+
+
+logging.getLogger("uvicorn.error").addFilter(_Ending())
 
 
 class _Protocol(H11Protocol):
@@ -138,7 +152,12 @@ class _Server(uvicorn.Server):
         tls = self.config.ssl
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                protocol, connected, ssl=tls, ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None
+                protocol,
+                connected,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+                # A peer whose connection is idle does not read, and so does not see that we say goodbye.
+                ssl_shutdown_timeout=GOODBYE_SECONDS if tls else None,
             )
         except OSError as exc:
             log.debug("connection refused", peer=place.host, error=errors.reason_of(exc))

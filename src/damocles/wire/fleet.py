@@ -43,13 +43,17 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """A ping: who and where a worker is."""
+    """A ping: who and where a worker is. The last two are ours, left out if there is nothing to say.
+
+    `ping_seconds` is the time to the next ping, if nothing happens before.
+    """
 
     name: str = field(name="Name")
     dest: str = field(name="Dest")
     version: str = field(name="Version", default="")
     summary: Summary = field(name="Summary", default=Summary(0, 0, 0))
-    draining: bool | msgspec.UnsetType = field(name="Draining", default=msgspec.UNSET)  # ours; left out if it does not
+    draining: bool | msgspec.UnsetType = field(name="Draining", default=msgspec.UNSET)
+    ping_seconds: float | msgspec.UnsetType = field(name="PingSeconds", default=msgspec.UNSET)
 
 
 class PingInfo(msgspec.Struct, frozen=True):

@@ -164,6 +164,10 @@ class Control:
         """Whether the worker drains, for a ping."""
         return self._drain.state().on
 
+    async def news(self) -> None:
+        """Return when something may have changed that listings show."""
+        await self._drain.news()
+
     def summary(self) -> fleet.Summary:
         """Count the threads for a ping."""
         listed = [thread.info() for thread in self._threads.values()]

@@ -75,6 +75,10 @@ class Drain:
             deadline=deadline,
         )
 
+    async def news(self) -> None:
+        """Return when a thread, or the drain, has changed."""
+        await self._gate.news.wait()
+
     async def run(self) -> None:
         """Pause what is still in work when the deadline comes."""
         while True:
@@ -100,6 +104,7 @@ class Drain:
         for thread in self._threads:
             thread.wake()
         self._changed.set()
+        self._gate.changed()
 
     def _save(self) -> None:
         if self._state.on:

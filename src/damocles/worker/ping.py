@@ -14,6 +14,7 @@ from damocles.worker import control, upstream
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 10.0
+LEAST_SECONDS = 1.0  # between two pings, however much happens
 
 
 def local_ip(manager_url: str) -> str:
@@ -29,13 +30,17 @@ def local_ip(manager_url: str) -> str:
         return str(probe.getsockname()[0])
 
 
-async def run(
-    manager: upstream.Manager, threads: control.Control, name: str, dest: str, interval_seconds: float
-) -> None:
-    """Ping at once and then every `interval_seconds`; a manager that is away is told about in the log once."""
+async def run(manager: upstream.Manager, ours: control.Control, name: str, dest: str, interval_seconds: float) -> None:
+    """Ping at once, then every `interval_seconds`, and when something changes that listings show.
+
+    A manager that is away is told about in the log once.
+    """
     away = False
     while True:
-        info = fleet.WorkerInfo(name, dest, control.VERSION, threads.summary(), threads.draining or msgspec.UNSET)
+        shown = _shown(ours)
+        info = fleet.WorkerInfo(
+            name, dest, control.VERSION, ours.summary(), ours.draining or msgspec.UNSET, interval_seconds
+        )
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
                 await manager.ping(info)
@@ -48,4 +53,13 @@ async def run(
             away = True
         except Exception:
             log.exception("ping not sent")  # a defect of ours costs this one, and not the worker
-        await anyio.sleep(interval_seconds)
+        with anyio.move_on_after(interval_seconds):
+            await anyio.sleep(LEAST_SECONDS)
+            while away or _shown(ours) == shown:
+                await ours.news()
+
+
+def _shown(ours: control.Control) -> object:
+    """Return what people look for in a list; what runs and what waits changes all the time."""
+    summary = ours.summary()
+    return summary.empty, summary.paused, summary.errors, ours.draining

@@ -59,6 +59,12 @@ class Gate:
     why: str = ""
     overdue: bool = False  # a drain's deadline has come: a sector found in the journal pauses before it goes on
     unready: str | None = None  # what everything waits for: journals are read, and nothing is done
+    news: anyio.Event = field(default_factory=anyio.Event)  # set, and replaced, when listings change
+
+    def changed(self) -> None:
+        """Let whoever reports on the worker look again."""
+        self.news.set()
+        self.news = anyio.Event()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +359,7 @@ class SealingThread:
             self._claimed = after.id
         self._moved.set()
         self._moved = anyio.Event()
+        self.around.gate.changed()
         *news, action = instructions
         for report in news:
             assert isinstance(report, planner.Report)
@@ -511,6 +518,7 @@ class SealingThread:
     async def _hold(self) -> events.Event:
         self._display.show_paused(self.sector.paused_at)
         self._holding = True
+        self.around.gate.changed()
         try:
             await self._nudged(lambda: self._resume_wanted is not None or self._asked is not None)
         finally:

@@ -238,3 +238,19 @@ async def test_tls(call: Caller, manager: core.Service, certificate: tuple[Path,
             await call(url, "Venus.Version")
         with pytest.raises(errors.CallError):
             await call(bound.url("/rpc/v0"), "Venus.Version")
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+async def test_idle_clients_do_not_hold_up_the_end_of_a_server(
+    manager: core.Service, certificate: tuple[Path, Path], with_tls: bool
+) -> None:
+    """A client that keeps its connection and does not read from it is not waited for, with TLS neither."""
+    context = tls.server_context(*certificate) if with_tls else None
+    async with contextlib.AsyncExitStack() as clients:
+        with anyio.fail_after(20):
+            async with server.serve(site.manager_app(manager), "127.0.0.1", 0, tls=context, grace_seconds=60) as bound:
+                url = bound.url("/rpc/v0", "https" if with_tls else "http")
+                peer = await clients.enter_async_context(
+                    client.connect(url, trust=certificate[0] if with_tls else None)
+                )
+                assert "v0.13.1" == await peer.call("Venus.Version", returns=str)

@@ -76,6 +76,21 @@ async def test_the_interval_is_learnt_from_the_pings(registry, interval):
     assert LATE == registry.status()
 
 
+async def test_an_interval_that_is_told_counts(registry):
+    """A worker pings whenever something changes; late it is by the interval that it tells, if that is one."""
+    for _ in range(6):
+        registry.now += 1.0
+        registry.watch.pinged(workers.Row(WorkerInfo("w", "w:1", ping_seconds=30.0), registry.now))
+    registry.pings["w"] = registry.now
+    registry.now += 74
+    assert LIVE == registry.status()
+    registry.now += 2
+    assert LATE == registry.status()
+    for nonsense in (0.0, -1.0, 1e300, float("nan")):
+        registry.watch.pinged(workers.Row(WorkerInfo("w", "w:1", ping_seconds=nonsense), registry.now))
+        assert 0 < registry.watch.describe(workers.Row(WorkerInfo("w", ""), registry.now)).interval_seconds < 100
+
+
 async def test_an_outage_and_a_restart_do_not_change_the_interval(registry):
     """One long and one short gap between pings are not taken for the interval."""
     for gap in (10, 10, 10, 300, 2, 0):

@@ -1,10 +1,13 @@
 """A manager that is away, or hangs, or says odd things, stops no worker."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
 from damocles.sealing.states import State
 from damocles.stores import journal
+from damocles.wire import fleet
 from damocles.worker import control as worker_control
 from damocles.worker import drain, logbook, ping, threads, upstream
 
@@ -31,6 +34,38 @@ async def test_a_ping_that_is_not_answered_is_followed_by_the_next(monkeypatch: 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 0.001)  # type: ignore[arg-type]
         await until(lambda: manager.calls >= 3)
+        tasks.cancel_scope.cancel()
+
+
+class Pinged:
+    """Fake: a manager that keeps the pings."""
+
+    def __init__(self) -> None:
+        self.pings: list[fleet.WorkerInfo] = []
+
+    async def call(self, _: str, params: list[fleet.WorkerInfo], **__: object) -> None:
+        """Take a ping."""
+        self.pings += params
+
+
+async def test_what_changes_is_pinged_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Lists of the manager do not contradict those of the worker for the length of a ping interval."""
+    monkeypatch.setattr(ping, "LEAST_SECONDS", 0.01)
+    manager = Pinged()
+    scene.holds(sector_in(State.PC2Done))
+    async with scene.running() as thread, anyio.create_task_group() as tasks:
+        draining = drain.Drain(tmp_path, scene.gate, [thread])
+        ours = worker_control.Control([thread], draining, logbook.Logbook())
+        tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 3600.0)  # type: ignore[arg-type]
+        await until(lambda: manager.pings and not manager.pings[-1].summary.empty)
+        thread.pause(now=True)
+        await until(lambda: manager.pings[-1].summary.paused == 1)
+        draining.set(on=True)
+        await until(lambda: manager.pings[-1].draining is True)
+        thread.resume(None)
+        draining.set(on=False)
+        await until(lambda: manager.pings[-1].summary.paused == 0 and manager.pings[-1].draining is not True)
+        assert {3600.0} == {told.ping_seconds for told in manager.pings}
         tasks.cancel_scope.cancel()
 
 
