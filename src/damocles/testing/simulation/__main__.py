@@ -1,8 +1,9 @@
 """Run seeds: `python -m damocles.testing.simulation --seeds 200`; exit code 1 if an invariant broke.
 
-`--seed N` runs one and tells its story. `--plant lazy-disk` forgets to sync every third record, `--plant lazy-copies` to
-sync the names of copies, `--plant stale-ok` lets the manager take calls under old attempts, `--plant forgetful` lets
-it give up window PoSts that a fit worker has not tried: all have to be found.
+`--seed N` runs one and tells its story. Disks are away for a while in each. `--plant lazy-disk` forgets to sync every
+third record, `--plant lazy-copies` to sync the names of copies, `--plant stale-ok` lets the manager take calls under old
+attempts, `--plant forgetful` lets it give up window PoSts that a fit worker has not tried, `--plant any-store` takes for a
+store whatever is in its place: all have to be found.
 """
 
 import argparse
@@ -22,11 +23,12 @@ import structlog
 from damocles.testing.simulation import disks, world
 
 PLANTS = {
-    "nothing": world.Options(),
+    "nothing": world.Options(mounts=2),
     "lazy-disk": world.Options(lazy_disk=True),
     "lazy-copies": world.Options(lazy_copies=True),
     "stale-ok": world.Options(stale_ok=True),
     "forgetful": world.Options(forgetful=True),
+    "any-store": world.Options(mounts=2, any_store=True),
 }
 
 

@@ -24,6 +24,7 @@ from damocles.manager import (
 from damocles.manager.chain import mock
 from damocles.manager.db import engine
 from damocles.rpc import core, dialects
+from damocles.stores import identity
 from damocles.testing.simulation import fleet, sham, virtual
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -80,7 +81,9 @@ class ManagerBox:
         chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
         self.watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock)
         miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
-        persist = stores.Stores({PERSIST: self._home / PERSIST})
+        memory = identity.NOTHING if self._options.any_store else identity.Memory(self._home / "home of the manager")
+        persist = stores.Stores({PERSIST: self._home / PERSIST}, memory)
+        persist.look()
         held = holders.Holders(database)
         service = core.Service(dialects.MANAGER, holders=held)
         commits = commitments.Commitments(database, chain, clock)

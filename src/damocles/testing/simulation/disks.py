@@ -10,7 +10,7 @@ from pathlib import Path
 from damocles.sealing import events, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stores import journal, sealing
+from damocles.stores import identity, journal, sealing
 
 
 class Violation(BaseException):
@@ -98,6 +98,8 @@ class Disk:
     lazy: bool = False
     journals: dict[str, SimJournal] = field(default_factory=dict)
     users: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)  # that have been opened
+    away: dict[str, SimJournal] = field(default_factory=dict)  # of stores that are not mounted
 
     def make(self, name: str) -> Path:
         """Make a store."""
@@ -115,9 +117,28 @@ class Disk:
         self.journals[new] = twin
         return self.base / new
 
+    def unmount(self, location: Path) -> None:
+        """Take a store away; what is made in its place is another one."""
+        location.rename(self.base / f"{location.name} away")
+        name = location.name
+        self.away[name] = self.journals[name]
+        self.journals[name] = SimJournal(identity=f"{name} below the mount point", gate=lambda: None, lazy=self.lazy)
+
+    def mount(self, location: Path) -> None:
+        """Bring it back, over whatever is there."""
+        shutil.rmtree(location, ignore_errors=True)
+        (self.base / f"{location.name} away").rename(location)
+        self.journals[location.name] = self.away.pop(location.name)
+
     @contextmanager
-    def opened(self, location: Path, gate: Callable[[], None]) -> Iterator[sealing.SealingStore]:
-        """Open a store for one thread."""
+    def opened(
+        self, location: Path, gate: Callable[[], None], memory: identity.Memory
+    ) -> Iterator[sealing.SealingStore]:
+        """Open a store for one thread, as `worker.threads.opened` does."""
+        memory.check(location)
+        (location / "data").mkdir(parents=True, exist_ok=True)
+        memory.admit(location)
+        self.seen.add(location.name)
         if location.name in self.users:
             msg = f"{location} is in use by another worker"
             raise sealing.StoreError(msg)

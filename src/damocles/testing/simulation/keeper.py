@@ -11,6 +11,7 @@ import anyio
 from damocles.manager import deals, sectors
 from damocles.manager.db import engine
 from damocles.rpc import core, errors, messages
+from damocles.stores import identity
 from damocles.testing.simulation import disks, sham
 from damocles.wire import codec, commitments, records, wdpost
 from damocles.wire.sectors import SectorID
@@ -63,6 +64,8 @@ class Keeper:
         """Look after things until cancelled."""
         while True:
             await anyio.sleep(self.dice.uniform(30, 120))
+            if identity.mark_of(self.persist) is None:
+                continue  # its disk is away: nobody can tell what is in it
             for plan in self.plans:
                 await {
                     "snapup": self._upgrade,

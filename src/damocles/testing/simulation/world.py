@@ -1,7 +1,9 @@
 """One simulated world: a manager, machines with workers, a network, and what goes wrong in them."""
 
 import random
+import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from damocles.manager.chain import mock
 from damocles.manager.db import tables
 from damocles.rpc import core, errors, messages
 from damocles.sealing import planner
-from damocles.stores import nowhere
+from damocles.stores import identity, nowhere, persist, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -55,10 +57,14 @@ class Options:
     patience_seconds: float = 4 * 3600.0
     faults: int = 18
     loss: float = 0.03  # of a request, of an answer, of a single delivery
+    mounts: int = (
+        0  # how often a disk is not there for a while; its dice are its own, and leave older seeds as they are
+    )
     lazy_disk: bool = False
     lazy_copies: bool = False
     stale_ok: bool = False
     forgetful: bool = False
+    any_store: bool = False
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Machine:
 
     name: str
     stores: list[Path]
+    memory: identity.Memory
     instance: str = ""  # what its worker calls itself
     life: anyio.CancelScope | None = None
     thawed: anyio.Event = field(default_factory=anyio.Event)
@@ -130,7 +137,10 @@ class World:
         self.box = ManagerBox(base, options, market)
         self.disk = disks.Disk(base, lazy=options.lazy_disk)
         self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
-        self.persist.path.mkdir()
+        persist.init(self.persist.path)
+        self.mount_dice = random.Random(f"mounts of {seed}")  # noqa: S311, has to be repeatable
+        self.mounted = anyio.Event()  # for good
+        self.base = base
         self.plans: dict[str, str] = {}  # of stores, by their first names
         self.posts = fleet.Posts()
         self.shared = seed % 5 == 4  # all machines have one configuration, with the name in it
@@ -156,10 +166,13 @@ class World:
                 names = [f"store{number}{'abcdef'[index]}" for index in range(len(plans))]
                 self.plans |= dict(zip(names, plans, strict=True))
                 name = f"machine{number}"
-                made = Machine(name, [self.disk.make(name) for name in names], "twin" if self.shared else name)
-                self.machines.append(made)
+                memory = identity.NOTHING if options.any_store else identity.Memory(self.base / "homes" / name)
+                memory.admit(self.persist.path)
+                places = [self.disk.make(store) for store in names]
+                self.machines.append(Machine(name, places, memory, "twin" if self.shared else name))
             if self.others:
                 self.tasks.start_soon(self.keeper.run)
+            self.tasks.start_soon(self._disks)
             for machine in self.machines:
                 machine.thawed.set()
                 self.tasks.start_soon(self._live, machine)
@@ -200,6 +213,7 @@ class World:
                     static_tree_d={},
                     pieces=PieceStores(origin="sim://manager"),
                     trash_retention_seconds=1e9,
+                    memory=machine.memory,
                 )
                 async with anyio.create_task_group() as working:
                     machine.workers = [
@@ -209,7 +223,7 @@ class World:
                             around,
                             partial(self._settings, location.name),
                             virtual.wall_clock,
-                            lambda where: self.disk.opened(where, self._gate(machine, generation)),  # noqa: B023
+                            partial(self._opened, machine, generation),
                         )
                         for index, location in enumerate(machine.stores)
                     ]
@@ -220,7 +234,7 @@ class World:
 
     async def _live_in_vain(self, name: str) -> None:
         """Run a worker that cannot prove, and may know it; nothing else goes wrong there."""
-        machine = Machine(name, [], name)
+        machine = Machine(name, [], identity.NOTHING, name)
         machine.thawed.set()
         around = threads.Surroundings(
             instance=name,
@@ -251,6 +265,11 @@ class World:
             found = self.box.watch.sharing(machine.instance)
             if found and not self.shared:
                 raise disks.Violation(f"{machine.name} is alone, and is taken for {[row.info.dest for row in found]}")
+
+    def _opened(
+        self, machine: Machine, generation: int, location: Path
+    ) -> AbstractContextManager[sealing.SealingStore]:
+        return self.disk.opened(location, self._gate(machine, generation), machine.memory)
 
     def _gate(self, machine: Machine, generation: int) -> Callable[[], None]:
         def check() -> None:
@@ -336,6 +355,46 @@ class World:
         await anyio.sleep(self.dice.uniform(5, 300))
         switch(False)
 
+    async def _disks(self) -> None:
+        """Let disks be away for a while: the persist store's, or a sealing store's over a restart of its worker."""
+        dice, options = self.mount_dice, self.options
+        for when in sorted(dice.uniform(60, options.trouble_seconds) for _ in range(options.mounts)):
+            await anyio.sleep(max(0.0, when - anyio.current_time()))
+            seconds = dice.uniform(60, 600)
+            if dice.random() < 0.3:
+                await self._without_persist_store(seconds)
+            else:
+                await self._without_sealing_store(dice.choice(self.machines), seconds)
+        self.mounted.set()
+
+    async def _without_persist_store(self, seconds: float) -> None:
+        self._tell("the persist store is away")
+        path, away = self.persist.path, self.persist.path.with_name("persist away")
+        path.rename(away)
+        path.mkdir()
+        await anyio.sleep(seconds)
+        shutil.rmtree(path)
+        away.rename(path)
+        self._tell("the persist store is back")
+
+    async def _without_sealing_store(self, machine: Machine, seconds: float) -> None:
+        known = [store for store in machine.stores if store.name in self.disk.seen]
+        if not known:
+            return
+        store = self.mount_dice.choice(known)
+        self._tell(f"{store.name} is away")
+        await self._stopped(machine)
+        self.disk.unmount(store)
+        await anyio.sleep(seconds)
+        await self._stopped(machine)
+        self.disk.mount(store)
+        self._tell(f"{store.name} is back")
+
+    async def _stopped(self, machine: Machine) -> None:
+        self._kill(machine, power=False)
+        while machine.workers:  # noqa: ASYNC110 - virtual time, and nobody tells
+            await anyio.sleep(0.1)
+
     def _resume(self, thread: threads.SealingThread) -> None:
         if not thread.paused:
             return
@@ -351,6 +410,7 @@ class World:
     async def _heal(self) -> None:
         """Mend everything."""
         await anyio.sleep(700)  # every passing fault is over by then
+        await self.mounted.wait()
         self._tell("all troubles are over")
         self.loss = 0.0
         self.keeper.restless = False
