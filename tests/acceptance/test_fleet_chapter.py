@@ -177,14 +177,14 @@ def aborting(f: Farm, util) -> None:
 
 
 def draining(f: Farm, util) -> None:
-    """A drain names the sectors left; waiting for it ends with the deadline, or when nothing is left."""
+    """A drain names the sectors left; waiting for it ends where only paused ones are left."""
     left = {str(thread.job_id) for thread in f.all_threads() if thread.job_id}
     code, out, _ = util(f, "drain", "127.0.0.1", "--reason", "new disks")
     assert (0, True) == (code, out.startswith("draining (new disks); 2 in work: "))
     assert left == set(re.findall(r"s-t010000-\d", out))
     wait_until(lambda: "live, draining" in util(f, "list", "--wide")[1], "the list tells of the drain", 60)
     code, out, err = util(f, "drain", "127.0.0.1", "--deadline", "300ms", "--wait")
-    assert (1, True) == (code, "the deadline came first" in err)
+    assert (1, True) == (code, "paused, and will not end by themselves" in err)
     assert 0 == util(f, "abort", "127.0.0.1", "1", "--yes")[0]
     own = cli("damocles-worker", "worker", "-c", str(f.config), "undrain")
     assert own.stdout.startswith("takes new sectors; 1 in work: ")

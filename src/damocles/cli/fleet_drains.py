@@ -49,7 +49,7 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
         common.print_json(codec.to_builtins(drain))
     if not drain.on:
         raise common.Failed("the drain was ended by somebody else")
-    if stuck:
+    if stuck and not (deadline is not None and drain.deadline is None):
         raise common.Failed(
             f"paused, and will not end by themselves: {', '.join(drain.busy)}; resume or abort them (--paused)"
         )

@@ -18,6 +18,15 @@ def test_a_drain_that_waits_for_paused_threads_alone_is_not_waited_for(capsys: p
     assert "draining, still in work: s-t010000-1, s-t010000-2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("paused", [[], ["s-t010000-1"]])
+def test_a_deadline_that_came_first_is_said(paused: list[str]) -> None:
+    """What the deadline has paused is named as that."""
+    begun = control.Drain(on=True, busy=["s-t010000-1"], deadline=2e9)
+    over = control.Drain(on=True, busy=["s-t010000-1"], paused=paused)
+    with pytest.raises(common.Failed, match="the deadline came first; paused at their next boundary: s-t010000-1"):
+        fleet_drains.wait(begun, lambda: over, as_json=False)
+
+
 def test_how_many_are_paused_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """Beside what is in work."""
     fleet_drains.show(DRAINING, as_json=False)
