@@ -1,9 +1,16 @@
 """Window PoSt by real processes: real sectors, real proofs, damaged files, hanging disks, a manager that goes away."""
 
+import contextlib
+import json
 import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from damocles.stores import identity
 from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import wdpost
@@ -105,6 +112,80 @@ def test_a_result_waits_for_the_manager(tmp_path, wdpost_parameters):
         f.start_manager()
         done = finished(f, *ids)
         assert [("", 1)] * 2 == [(done[i].error, done[i].tries) for i in ids]
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_unfit_workers_cost_no_window_post(tmp_path, wdpost_parameters):
+    """One that lost its mount asks for nothing and shows why; one that does not know leaves its jobs to a healthy one."""
+    sealing = 'wdpost_heartbeat_interval = "200ms"'
+    with (
+        Farm(tmp_path, threads=SECTORS, parameters=wdpost_parameters, sealing=sealing, max_sectors=SECTORS) as f,
+        contextlib.ExitStack() as stack,
+    ):
+        start(f)
+        (tmp_path / "nothing").mkdir()
+        mount = tmp_path / "mount"
+        mount.mkdir()
+        identity.Memory(tmp_path / "lost").admit(mount)
+        shutil.rmtree(mount)
+        mount.mkdir()
+        blind = f"""
+            [[processors.window_post]]
+            bin = "{farm.program("damocles-worker")}"
+            args = ["processor", "window_post"]
+            envs = {{ FIL_PROOFS_PARAMETER_CACHE = "{tmp_path}/nothing" }}
+            """
+        for name, persist, more in (("lost", "mount", ""), ("blind", "persist", blind)):
+            stack.callback(farm.stop, start_prover(f, name, tmp_path / persist, more))
+
+        for _ in range(3):
+            ids = make(f)
+            done = finished(f, *ids)
+            assert [("", 0, "test-worker")] * 2 == [(done[i].error, done[i].faults, done[i].worker) for i in ids]
+        tried = {failure.worker for job in jobs(f).values() for failure in job.failures or ()}
+        assert {"blind"} == tried
+
+        errors = {thread["worker"]: thread["info"]["last_error"] for thread in provers(f)}
+        assert "is not the store that was there before" in errors["lost"]
+        assert "No cached parameters found" in errors["blind"]
+
+
+def start_prover(f: Farm, name: str, persist: Path, more: str) -> "subprocess.Popen[bytes]":
+    """Start another worker of the farm that makes window PoSts, with further lines in its configuration."""
+    file = f.base / f"{name}.toml"
+    file.write_text(
+        f"""
+        [worker]
+        name = "{name}"
+        home = "{f.base}/{name}"
+        ping_interval = "1s"
+        rpc_server.port = {farm.free_port()}
+        [sector_manager]
+        rpc_client.addr = "/ip4/127.0.0.1/tcp/{f.manager_port}"
+        token_file = "{f.base}/manager/worker-token"
+        [sealing]
+        allowed_sizes = ["2KiB"]
+        recover_interval = "500ms"
+        seal_interval = "500ms"
+        [[sealing_thread]]
+        plan = "wdpost"
+        [[attached]]
+        name = "persist"
+        location = "{persist}"
+        {more}
+        """
+    )
+    return f.start(f"{name}.log", {}, "damocles-worker", "daemon", "-c", str(file))
+
+
+def provers(f: Farm) -> list[dict[str, Any]]:
+    """Return the threads for window PoSts, as the manager's command line shows them."""
+    at = ("--listen", f"127.0.0.1:{f.manager_port}", "--json")
+    shown = cli("damocles-manager", "util", "worker", "info", "--all", "--plan", "wdpost", *at, check=False)
+    found: list[dict[str, Any]] = json.loads(shown.stdout)["threads"]
+    return found
 
 
 def test_an_idle_thread_changes_its_plan(tmp_path):

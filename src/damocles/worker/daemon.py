@@ -230,7 +230,7 @@ def _threads(
         gate=gate,
         pauses=pauses.Pauses(settings.worker.home.expanduser() / pauses.FILE_NAME),
         observe=observe,
-        lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores),
+        lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores, memory),
     )
     result = []
     for index, entry in enumerate(settings.sealing_thread):
