@@ -80,7 +80,9 @@ def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], s
         except access.UnknownMethod:
             await respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
         except errors.RpcError as error:
-            await respond(send, error.code, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
+            # What keeps tokens from being looked up is no status of HTTP.
+            status = error.code if error.code in {errors.Code.UNAUTHORIZED, errors.Code.FORBIDDEN} else 503
+            await respond(send, status, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
         else:
             _tell(scope, known=True)
             await app(scope, receive, send)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from damocles.rpc import access, address, asgi, core
+from damocles.rpc import access, address, asgi, core, errors
 
 
 async def _health(_: Request) -> Response:
@@ -19,6 +19,10 @@ async def _health(_: Request) -> Response:
 
 async def _not_found(_: Request, _exc: Exception) -> Response:
     return PlainTextResponse("404 page not found\n", 404)
+
+
+async def _disk_fails(_: Request, exc: Exception) -> Response:
+    return PlainTextResponse(f"{exc}\n", 503)
 
 
 def manager_app(
@@ -30,7 +34,8 @@ def manager_app(
     `routes` are Starlette's: metrics, dashboard.
     """
     rpc = asgi.endpoint(service, websocket=True, body_seconds=body_seconds)
-    rest = Starlette(routes=[Route("/healthcheck", _health), *routes], exception_handlers={404: _not_found})
+    handlers = {404: _not_found, errors.DiskFails: _disk_fails}
+    rest = Starlette(routes=[Route("/healthcheck", _health), *routes], exception_handlers=handlers)
     rest.router.redirect_slashes = False
     admitted = asgi.guarded(rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]))
 

@@ -56,8 +56,9 @@ class Drain:
         since = before.since if goes_on else now if on else None
         kept = reason or (before.reason if goes_on else "")
         was_on, was_overdue = before.on, self._gate.overdue
-        self._state = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
-        self._save()
+        wanted = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
+        self._save(wanted)  # first: on a disk that is full nothing has changed
+        self._state = wanted
         self._apply()
         if goes_on and was_overdue and deadline_seconds is None:
             self._gate.overdue = True  # what it paused is paused
@@ -106,8 +107,8 @@ class Drain:
         self._changed.set()
         self._gate.changed()
 
-    def _save(self) -> None:
-        if self._state.on:
-            write_durably(self._file, codec.encode(self._state))
+    def _save(self, wanted: control.Drain) -> None:
+        if wanted.on:
+            write_durably(self._file, codec.encode(wanted))
         else:
             self._file.unlink(missing_ok=True)

@@ -54,9 +54,16 @@ async def run(manager: upstream.Manager, ours: control.Control, name: str, dest:
         except Exception:
             log.exception("ping not sent")  # a defect of ours costs this one, and not the worker
         with anyio.move_on_after(interval_seconds):
-            await anyio.sleep(LEAST_SECONDS)
-            while away or _shown(ours) == shown:
-                await ours.news()
+            await _differs(ours, shown, away=away)
+
+
+async def _differs(ours: control.Control, shown: object, *, away: bool) -> None:
+    """Return when lists would show something else, a moment later: a machine of many threads changes all the time."""
+    while True:
+        await anyio.sleep(LEAST_SECONDS)
+        if not away and _shown(ours) != shown:
+            return
+        await ours.news()
 
 
 def _shown(ours: control.Control) -> object:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 import structlog.testing
 from sqlalchemy import Connection, exc
@@ -163,3 +164,20 @@ async def test_other_files_of_a_daemon_are_named_likewise(manager: Manager, monk
     with pytest.raises(errors.RpcError, match=r"^/home/sp/file: No space left on device; mend that") as refused:
         await manager.call("WorkerPingInfoList")
     assert errors.Code.DISK_FAILS == refused.value.code
+
+
+async def test_metrics_and_pieces_are_http_503(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scraper, and whoever fetches a piece, hears why as well, whether the data or their token cannot be read."""
+    headers = {"authorization": f"Bearer {manager.token}"}
+
+    def fail(*_: object) -> None:
+        raise errors.DiskFails("/home/sp/manager.db", "disk I/O error")
+
+    async with httpx2.AsyncClient() as web:
+        url = manager.url.replace("/rpc/v0", "/metrics")
+        for broken in ("damocles.manager.metrics._read", "damocles.rpc.keyring.tokens.id_of"):
+            with monkeypatch.context() as patch:
+                patch.setattr(broken, fail)
+                answer = await web.get(url, headers=headers)
+            assert (503, True) == (answer.status_code, "disk I/O error" in answer.text)
+        assert 200 == (await web.get(url, headers=headers)).status_code

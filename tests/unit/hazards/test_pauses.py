@@ -1,5 +1,6 @@
 """A pause is what was asked for: once, soon, and until somebody resumes."""
 
+import errno
 from pathlib import Path
 
 import anyio
@@ -187,3 +188,18 @@ def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
     draining.set(on=False)
     anew = draining.set(on=True)
     assert (None, "") == (anew.deadline, anew.reason)
+
+
+def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
+    """On a disk that is full the drain is refused, and the worker goes on as before."""
+    gate = threads.Gate()
+    draining = drain.Drain(tmp_path, gate, [])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drain, "write_durably", full)
+        with pytest.raises(OSError, match="No space left"):
+            draining.set(on=True)
+    assert (False, False) == (draining.state().on, gate.closed)
