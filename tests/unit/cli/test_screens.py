@@ -163,7 +163,7 @@ async def farm() -> AsyncIterator[Farm]:
     answers = {
         "Damocles.Workers": WORKERS,
         "Damocles.SectorHistory": control.SectorHistory(entries=HISTORY),
-        "Damocles.Alerts": alerts.Board(alerts=[ALERT], looked_at=NOW),
+        "Damocles.Alerts": alerts.Board(alerts=[structs.replace(ALERT, since=time.time() - 78)], looked_at=NOW),
         "Damocles.AuditList": AUDIT,
         "Damocles.Threads": THREADS,
         "VenusWorker.WorkerList": [one.info for one in THREADS],
