@@ -176,6 +176,16 @@ def _cells(entry: control.AuditEntry) -> list[str]:
     ]
 
 
+def _spoken(value: Any) -> Any:
+    """Return JSON with its lists of words and numbers as people write them: `w1,w2`."""
+    if isinstance(value, dict):
+        return {name: _spoken(item) for name, item in value.items()}
+    if isinstance(value, list):
+        are_plain = all(isinstance(item, str | int) for item in value)
+        return ",".join(map(str, value)) if value and are_plain else [_spoken(item) for item in value]
+    return value
+
+
 def _called(entry: control.AuditEntry) -> str:
     """Return the command by which people know what was done; without one the method's name."""
     params = entry.params if isinstance(entry.params, list) else []
@@ -191,7 +201,7 @@ def _brief_cells(entry: control.AuditEntry) -> list[str]:
     """Return a row for people: an act on threads is called by its verb."""
     _, who, address, _, asked, reason, outcome = _cells(entry)
     if entry.what in _ACTS:
-        asked = _asked(entry, untold={*_UNTOLD, "verb"})
+        asked = _asked(structs.replace(entry, params=_spoken(entry.params)), untold={*_UNTOLD, "verb"})
     return [units.brief_moment(entry.at, time.time()), who, address, _called(entry), asked or "-", reason, outcome]
 
 

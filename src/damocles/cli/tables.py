@@ -127,7 +127,7 @@ COLUMNS: Mapping[str, Column] = {
     "What": Column(rank=4, least=13, wish=20),
     "Who": Column(rank=3, least=8, wish=16),
     "Why": _TEXT,
-    "With": Column(rank=2, least=10, wish=24, spare=3),
+    "With": Column(rank=2, least=14, wish=30),
     "Worker": _NAME,
     "Before": Column(rank=4, least=10),
     "After": Column(rank=4, least=10),

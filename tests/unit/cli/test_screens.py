@@ -87,7 +87,7 @@ AUDIT = [
         address="10.0.0.99:51234",
         what="Damocles.FleetAct",
         names=["selection", "act", "timeout_seconds"],
-        params=[{"error": "No cached parameters"}, {"verb": "resume", "reason": "x"}, 3.5],
+        params=[{"workers": ["w1", "w2"], "error": "No cached parameters"}, {"verb": "resume", "reason": "x"}, 3.5],
         reason="parameters are in place on all machines of the second row",
         ok=True,
         outcome=[{"ok": True, "text": "goes on from C1Done"}] * 3,
@@ -318,6 +318,7 @@ async def test_the_audit_speaks_the_commands_words(screens):
     """What was done is called as the command is."""
     _, first, second = screens["audit"][:3]
     assert "resume" in first.split()
+    assert "workers=w1,w2" in first or "workers=w1,w…" in first
     assert "worker remove" in second
 
 
