@@ -1,13 +1,18 @@
 //! Points of the two groups in affine coordinates, and many additions at the price of one inversion.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use blst::{blst_fp, blst_fp2};
 use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective, Scalar};
 use group::prime::{PrimeCurve, PrimeCurveAffine};
 
 use crate::field::Field;
+#[cfg(target_arch = "x86_64")]
+use crate::wide;
 
 /// A point in affine coordinates; the point at infinity is (0, 0), which is on neither curve.
 #[derive(Clone, Copy, Default)]
+#[repr(C)]
 pub struct Affine<F> {
     pub x: F,
     pub y: F,
@@ -127,11 +132,15 @@ impl<F: Field> Default for Adder<F> {
 }
 
 /// Adds many pairs of points with one inversion for all (Montgomery's trick): six multiplications a pair.
-pub struct Adder<F> {
+///
+/// Eight pairs at a time where the machine can (see `wide`).
+pub struct Adder<F: Field> {
     /// What is to be inverted for each pair; zero where nothing is.
     denominators: Vec<F>,
     /// The product of the denominators before it.
     products: Vec<F>,
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<wide::Scratch<F::Lanes>>,
 }
 
 impl<F: Field> Adder<F> {
@@ -139,6 +148,8 @@ impl<F: Field> Adder<F> {
         Self {
             denominators: Vec::with_capacity(BATCH),
             products: Vec::with_capacity(BATCH),
+            #[cfg(target_arch = "x86_64")]
+            wide: is_wide().then(wide::Scratch::new),
         }
     }
 
@@ -151,6 +162,12 @@ impl<F: Field> Adder<F> {
         get: impl Fn(usize) -> (Affine<F>, Affine<F>),
         mut put: impl FnMut(usize, Affine<F>),
     ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = &mut self.wide {
+            // SAFETY: there is a scratch only where the machine has the instructions.
+            unsafe { wide.add(count, get, put) };
+            return;
+        }
         self.denominators.clear();
         self.products.clear();
         let mut product = F::ONE;
@@ -175,6 +192,30 @@ impl<F: Field> Adder<F> {
             inverse = inverse.mul(denominator);
             put(k, sum(&p, &q, &this));
         }
+    }
+}
+
+/// Whether wide instructions are used where the machine has them.
+static WIDE: AtomicBool = AtomicBool::new(true);
+
+/// Use the instructions that every machine has, or the widest: for tests and comparisons.
+pub fn set_wide(wide: bool) {
+    WIDE.store(wide, Ordering::Relaxed);
+}
+
+/// Whether wide instructions are to be used, and are there.
+#[cfg(target_arch = "x86_64")]
+pub fn is_wide() -> bool {
+    WIDE.load(Ordering::Relaxed) && wide::possible()
+}
+
+/// The sum of two points, by an inversion of its own.
+pub fn slow_sum<F: Field>(p: &Affine<F>, q: &Affine<F>) -> Affine<F> {
+    let denominator = denominator(p, q);
+    if denominator.is_zero() {
+        simple_sum(p, q)
+    } else {
+        sum(p, q, &denominator.invert())
     }
 }
 
@@ -247,4 +288,17 @@ pub fn sum_up<F: Field>(points: &mut [Affine<F>], adder: &mut Adder<F>) -> Affin
     } else {
         points[0]
     }
+}
+
+/// Ask for what will be read soon: points lie all over the memory.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of::<T>()).step_by(64) {
+        let place = std::ptr::from_ref(value).cast::<i8>().wrapping_add(line);
+        // SAFETY: a prefetch reads nothing that the program could see, whatever the address.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
 }

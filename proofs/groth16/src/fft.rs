@@ -8,6 +8,9 @@ use blstrs::Scalar;
 use ff::{Field, PrimeField};
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use crate::{curve::is_wide, wide};
+
 /// Below this length a transform is one task: 4,096 scalars are 128 KiB.
 const ALONE: usize = 1 << 12;
 
@@ -186,14 +189,17 @@ fn decimate_in_frequency(values: &mut [Scalar], levels: &[Vec<Scalar>]) {
     let (roots, below) = (&levels[0], &levels[1..]);
     let (low, high) = values.split_at_mut(half);
     let butterflies = |first: usize, low: &mut [Scalar], high: &mut [Scalar]| {
-        for (j, (x, y)) in (first..).zip(low.iter_mut().zip(high)) {
-            let sum = *x + *y;
-            *y = if j == 0 {
-                *x - *y
-            } else {
-                (*y - *x) * roots[half - j]
-            };
-            *x = sum;
+        let done = usize::from(first == 0);
+        if first == 0 {
+            (low[0], high[0]) = (low[0] + high[0], low[0] - high[0]);
+        }
+        let (low, high) = (&mut low[done..], &mut high[done..]);
+        let from = half - first - done + 1;
+        let roots = &roots[from - low.len()..from];
+        let done = wide_butterflies_in_frequency(low, high, roots);
+        let pairs = low.iter_mut().zip(high).skip(done);
+        for ((x, y), root) in pairs.zip(roots.iter().rev().skip(done)) {
+            (*x, *y) = (*x + *y, (*y - *x) * root);
         }
     };
     if values_alone(half) {
@@ -221,10 +227,12 @@ fn decimate_in_time(values: &mut [Scalar], levels: &[Vec<Scalar>]) {
     let (roots, below) = (&levels[0], &levels[1..]);
     let (low, high) = values.split_at_mut(half);
     let butterflies = |first: usize, low: &mut [Scalar], high: &mut [Scalar]| {
-        for (root, (x, y)) in roots[first..].iter().zip(low.iter_mut().zip(high)) {
+        let roots = &roots[first..first + low.len()];
+        let done = wide_butterflies_in_time(low, high, roots);
+        let pairs = low.iter_mut().zip(high).skip(done);
+        for ((x, y), root) in pairs.zip(&roots[done..]) {
             let product = *y * root;
-            *y = *x - product;
-            *x += product;
+            (*x, *y) = (*x + product, *x - product);
         }
     };
     if values_alone(half) {
@@ -241,6 +249,32 @@ fn decimate_in_time(values: &mut [Scalar], levels: &[Vec<Scalar>]) {
             .enumerate()
             .for_each(|(chunk, (low, high))| butterflies(chunk * CHUNK, low, high));
     }
+}
+
+/// Do what the machine's wide instructions can, and return how many that were.
+fn wide_butterflies_in_frequency(
+    low: &mut [Scalar],
+    high: &mut [Scalar],
+    roots: &[Scalar],
+) -> usize {
+    assert!(low.len() == high.len() && low.len() == roots.len());
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the machine has the instructions, and the slices are equally long.
+        return unsafe { wide::butterflies_in_frequency(low, high, roots) };
+    }
+    0
+}
+
+/// Do what the machine's wide instructions can, and return how many that were.
+fn wide_butterflies_in_time(low: &mut [Scalar], high: &mut [Scalar], roots: &[Scalar]) -> usize {
+    assert!(low.len() == high.len() && low.len() == roots.len());
+    #[cfg(target_arch = "x86_64")]
+    if is_wide() {
+        // SAFETY: the machine has the instructions, and the slices are equally long.
+        return unsafe { wide::butterflies_in_time(low, high, roots) };
+    }
+    0
 }
 
 const fn values_alone(half: usize) -> bool {

@@ -6,6 +6,10 @@ use blst::{blst_fp, blst_fp2};
 pub trait Field: Copy + Default + Send + Sync + 'static {
     const ONE: Self;
 
+    /// Eight elements for wide instructions.
+    #[cfg(target_arch = "x86_64")]
+    type Lanes: crate::wide::Lanes<Element = Self> + Send;
+
     fn add(&self, other: &Self) -> Self;
     fn sub(&self, other: &Self) -> Self;
     fn mul(&self, other: &Self) -> Self;
@@ -13,6 +17,11 @@ pub trait Field: Copy + Default + Send + Sync + 'static {
     fn negate(&self) -> Self;
     /// The inverse; that of zero is zero.
     fn invert(&self) -> Self;
+
+    /// 2^48 times the element.
+    fn times_2_to_48(&self) -> Self {
+        (0..48).fold(*self, |sum, _| sum.add(&sum))
+    }
 
     fn equals(&self, other: &Self) -> bool;
     fn is_zero(&self) -> bool;
@@ -113,6 +122,9 @@ macro_rules! operations {
 impl Field for blst_fp {
     const ONE: Self = FP_ONE;
 
+    #[cfg(target_arch = "x86_64")]
+    type Lanes = crate::wide::Fp8;
+
     operations!(
         blst_fp_add,
         blst_fp_sub,
@@ -143,6 +155,9 @@ impl Field for blst_fp2 {
     const ONE: Self = blst_fp2 {
         fp: [FP_ONE, blst_fp { l: [0; 6] }],
     };
+
+    #[cfg(target_arch = "x86_64")]
+    type Lanes = crate::wide::Fp2x8;
 
     operations!(
         blst_fp2_add,

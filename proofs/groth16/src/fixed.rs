@@ -4,7 +4,7 @@ use blstrs::Scalar;
 use group::Curve as _;
 use rayon::prelude::*;
 
-use crate::curve::{Adder, Affine, BATCH, Curve};
+use crate::curve::{Adder, Affine, BATCH, Curve, prefetch};
 
 /// Bits of a digit: the tables have 2^15 points for each of 16 digits, 48 MiB in G1 and 96 MiB in G2.
 const BITS: usize = 16;
@@ -57,6 +57,9 @@ impl<C: Curve> Table<C> {
         let digits: Vec<_> = scalars.iter().map(signed_digits).collect();
         let mut sums = vec![Affine::default(); products.len()];
         for (place, table) in self.places.iter().enumerate() {
+            for digits in &digits {
+                prefetch(&table[(digits[place].unsigned_abs() as usize).saturating_sub(1)]);
+            }
             let term = |k: usize| {
                 let digit = digits[k][place];
                 if digit == 0 {

@@ -11,3 +11,5 @@ pub mod msm;
 pub mod parameters;
 pub mod prover;
 pub mod synthesis;
+#[cfg(target_arch = "x86_64")]
+mod wide;

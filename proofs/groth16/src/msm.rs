@@ -6,11 +6,12 @@
 //! points of ones are only added up.
 
 use blstrs::Scalar;
-use ff::Field as _;
+use ff::Field;
 use group::{Group, prime::PrimeCurveAffine};
 use rayon::prelude::*;
 
-use crate::curve::{Adder, Affine, BATCH, Curve, sum_up};
+use crate::curve::{Adder, Affine, BATCH, Curve, prefetch, sum_up};
+use crate::field;
 
 /// Points whose digits are sorted at a time: so many that each bucket gets several, and few enough for the caches.
 const SLICE: usize = 1 << 18;
@@ -29,9 +30,9 @@ struct Windows {
 }
 
 impl Windows {
-    /// The cheapest cut for a number of points: a point costs an addition for each window, and a bucket about four.
+    /// The cheapest cut for a number of points: a point costs an addition for each window, and a bucket about three.
     fn best(points: usize) -> Self {
-        let cost = |bits: usize| 256_usize.div_ceil(bits) * (points + (4 << (bits - 1)));
+        let cost = |bits: usize| 256_usize.div_ceil(bits) * (points + (3 << (bits - 1)));
         let bits = (2..=20).min_by_key(|&bits| cost(bits)).unwrap_or(2);
         Self {
             bits,
@@ -142,7 +143,7 @@ fn pippenger<C: Curve>(
         .with_max_len(1)
         .map(|&(window, (points, words))| {
             let buckets = fill::<C>(windows, window, points, words);
-            weigh::<C>(&buckets)
+            weigh::<C>(buckets)
         })
         .collect();
     for ((window, _), sum) in tasks.iter().zip(of_tasks) {
@@ -174,11 +175,70 @@ fn fill<C: Curve>(
 }
 
 /// The sum of all buckets, each as often as its number says.
-fn weigh<C: Curve>(buckets: &[Affine<C::Field>]) -> C::Projective {
+///
+/// With the buckets in rows, bucket b = row * width + column + 1, so that the sums of rows and those of columns are
+/// enough, and only these few need additions that wait for each other.
+fn weigh<C: Curve>(mut buckets: Vec<Affine<C::Field>>) -> C::Projective {
+    let width = 1 << (buckets.len().ilog2() / 2);
+    let mut adder = Adder::new();
+    let columns = sum_columns(buckets.clone(), width, &mut adder);
+    // Each round adds the right half of each row to its left half.
+    let mut half = width / 2;
+    while half > 0 {
+        let count = buckets.len() / 2;
+        let left = |k: usize| 2 * half * (k / half) + k % half;
+        add_in_place(
+            &mut buckets,
+            count,
+            |k| (left(k), left(k) + half),
+            &mut adder,
+        );
+        buckets.truncate(count);
+        half /= 2;
+    }
+    let rows = running::<C>(&buckets[1..]);
+    (0..width.ilog2()).fold(rows, |sum, _| sum.double()) + running::<C>(&columns)
+}
+
+/// Sums of columns: each round adds the lower half of the rows to the upper half.
+fn sum_columns<F: field::Field>(
+    mut cells: Vec<Affine<F>>,
+    width: usize,
+    adder: &mut Adder<F>,
+) -> Vec<Affine<F>> {
+    while cells.len() > width {
+        let half = cells.len() / 2;
+        add_in_place(&mut cells, half, |k| (k, k + half), adder);
+        cells.truncate(half);
+    }
+    cells
+}
+
+/// cells[k] = the sum of the two cells that `pair(k)` names, neither of which is before k.
+fn add_in_place<F: field::Field>(
+    cells: &mut [Affine<F>],
+    count: usize,
+    pair: impl Fn(usize) -> (usize, usize),
+    adder: &mut Adder<F>,
+) {
+    let mut sums = vec![Affine::default(); BATCH.min(count)];
+    for first in (0..count).step_by(BATCH) {
+        let size = BATCH.min(count - first);
+        let get = |k: usize| {
+            let (one, other) = pair(first + k);
+            (cells[one], cells[other])
+        };
+        adder.add(size, get, |k, sum| sums[k] = sum);
+        cells[first..first + size].copy_from_slice(&sums[..size]);
+    }
+}
+
+/// The sum of points, the first once, the second twice and so on.
+fn running<C: Curve>(points: &[Affine<C::Field>]) -> C::Projective {
     let (mut above, mut total) = (C::Projective::identity(), C::Projective::identity());
-    for bucket in buckets.iter().rev() {
-        if !bucket.is_infinity() {
-            above += C::give(bucket);
+    for point in points.iter().rev() {
+        if !point.is_infinity() {
+            above += C::give(point);
         }
         total += above;
     }
@@ -383,19 +443,6 @@ impl<C: Curve> Rounds<C> {
             }
         }
     }
-}
-
-/// Ask for what will be read when the batch is full: points lie all over the memory.
-#[inline]
-fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
-    for line in (0..size_of::<T>()).step_by(64) {
-        let place = std::ptr::from_ref(value).cast::<i8>().wrapping_add(line);
-        // SAFETY: a prefetch reads nothing that the program could see, whatever the address.
-        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
 }
 
 #[cfg(test)]

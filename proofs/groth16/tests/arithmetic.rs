@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellperson::domain::EvaluationDomain;
 use blstrs::{G1Affine, G1Projective, G2Affine, G2Projective, Scalar};
-use damocles_groth16::curve::{Curve, G1, G2};
+use damocles_groth16::curve::{Curve, G1, G2, set_wide};
 use damocles_groth16::fft::Domain;
 use damocles_groth16::msm;
 use ec_gpu_gen::multiexp_cpu::{FullDensity, multiexp_cpu};
@@ -14,6 +14,11 @@ use group::prime::PrimeCurveAffine;
 use group::{Curve as _, Group};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+/// This file is two test programs: `portable.rs` includes it, and does without wide instructions.
+fn setup() {
+    set_wide(!module_path!().starts_with("portable"));
+}
 
 /// Lengths where something could be off by one, up to several slices of points.
 fn lengths() -> Vec<usize> {
@@ -98,18 +103,21 @@ fn compare<C: Curve>(most: usize) {
 /// or infinite.
 #[test]
 fn sums_in_g1_are_those_of_single_products() {
+    setup();
     compare::<G1>(1025);
 }
 
 /// The same in G2.
 #[test]
 fn sums_in_g2_are_those_of_single_products() {
+    setup();
     compare::<G2>(129);
 }
 
 /// Large sums, with more points than are sorted at a time, equal those of the crate that the library uses.
 #[test]
 fn large_sums_are_those_of_the_librarys_crate() {
+    setup();
     let mut rng = StdRng::seed_from_u64(2);
     let worker = Worker::new();
     for (count, kind) in [(8191, 0), (8193, 5), (1 << 14, 3), ((1 << 18) + 1, 0)] {
@@ -149,6 +157,7 @@ fn points_g2(count: usize, rng: &mut StdRng) -> Vec<G2Affine> {
 /// A sum is the same with one thread and with more threads than windows.
 #[test]
 fn the_number_of_threads_changes_no_sum() {
+    setup();
     let mut rng = StdRng::seed_from_u64(3);
     let (scalars, points) = (
         scalars(5, 3000, &mut rng),
@@ -170,6 +179,7 @@ fn the_number_of_threads_changes_no_sum() {
 /// The quotient equals the one that the crate computes with seven transforms.
 #[test]
 fn the_quotient_is_that_of_the_librarys_crate() {
+    setup();
     let mut rng = StdRng::seed_from_u64(4);
     let worker = Worker::new();
     for count in [1, 2, 3, 4, 5, 7, 8, 9, 1000, 4096, 4097, 40_000] {
@@ -200,6 +210,7 @@ fn the_quotient_is_that_of_the_librarys_crate() {
 /// Values that break the constraints have another quotient: the highest coefficient need not be zero any more.
 #[test]
 fn a_broken_constraint_shows_in_the_quotient() {
+    setup();
     let mut rng = StdRng::seed_from_u64(5);
     let random = |rng: &mut StdRng| {
         (0..8)
@@ -218,6 +229,7 @@ fn a_broken_constraint_shows_in_the_quotient() {
 /// Lagrange polynomials at a point add up values as the polynomial through them does.
 #[test]
 fn lagrange_polynomials_interpolate() {
+    setup();
     let mut rng = StdRng::seed_from_u64(6);
     let worker = Worker::new();
     for count in [1, 2, 8, 64, 8192] {

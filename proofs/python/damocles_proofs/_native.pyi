@@ -358,8 +358,8 @@ def c1(
 def c2(c1_output: C1Output, prover_id: bytes, sector_id: int) -> bytes:
     """Prove a sector: 192 bytes per partition, verified before it is returned.
 
-    The SNARK is made by our own prover, or by the crate's (bellperson) in builds for GPUs; ``DAMOCLES_PROVER``, which is
-    ``damocles`` or ``bellperson``, chooses. This goes for window and winning PoSts and for updates, too.
+    The SNARK is made by our own prover, or by the crate's in builds for GPUs. ``DAMOCLES_PROVER`` chooses: ``damocles``,
+    ``portable`` (ours, without AVX-512) or ``bellperson`` (the crate's). Window and winning PoSts and updates follow it.
 
     Non-interactive proof types give the aggregated proof, and need the SRS file besides the parameters.
     Raises `ProofsError` ``No cached parameters found for … [failure finding …]`` without parameters.

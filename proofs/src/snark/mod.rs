@@ -19,6 +19,7 @@ use bellperson::groth16::{
     PreparedVerifyingKey, Proof, prepare_verifying_key, verify_proofs_batch,
 };
 use blstrs::{Bls12, Scalar as Fr};
+use damocles_groth16::curve;
 use damocles_groth16::parameters::Parameters;
 use damocles_groth16::prover;
 use rand::rngs::OsRng;
@@ -32,24 +33,29 @@ pub use post::{Claim, generate_post, generate_post_with_vanilla, generate_single
 pub use seal::{commit_phase2, commit_phase2_circuit_proofs};
 pub use update::{Commitments, UpdateFiles, prove_update, prove_update_with_vanilla};
 
-/// Names the prover: `damocles` or `bellperson`.
+/// Names the prover: `damocles`, `portable` or `bellperson`.
 const PROVER_VARIABLE: &str = "DAMOCLES_PROVER";
 
 /// Whether our own prover is to be used. It is the default unless the build is one for GPUs, which it knows nothing of.
+///
+/// `portable` is our prover without the widest instructions, for comparisons and for machines that lie about theirs.
 pub fn own_prover() -> Result<bool> {
-    match env::var(PROVER_VARIABLE).as_deref() {
-        Ok("damocles") => Ok(true),
-        Ok("bellperson") => Ok(false),
-        Err(env::VarError::NotPresent) | Ok("") => Ok(!cfg!(any(
+    let name = env::var_os(PROVER_VARIABLE).unwrap_or_default();
+    let own = match name.to_str() {
+        Some("") => !cfg!(any(
             feature = "cuda",
             feature = "cuda-supraseal",
             feature = "opencl"
-        ))),
-        other => bail!(
-            "{PROVER_VARIABLE}: unknown prover {:?}, expected damocles or bellperson",
-            other.unwrap_or("that is not UTF-8")
+        )),
+        Some("damocles" | "portable") => true,
+        Some("bellperson") => false,
+        _ => bail!(
+            "{PROVER_VARIABLE}: unknown prover {}, expected damocles, portable or bellperson",
+            name.display()
         ),
-    }
+    };
+    curve::set_wide(name != "portable");
+    Ok(own)
 }
 
 /// A mapped file with its key, ready to verify.
