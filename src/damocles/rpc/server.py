@@ -11,6 +11,7 @@ holds one connection and its write buffer; a handler has no time limit.
 
 import asyncio
 import contextlib
+import email.utils
 import errno
 import ipaddress
 import logging
@@ -41,7 +42,7 @@ GOODBYE_SECONDS = 0.5
 CONNECTIONS = 1000
 STRANGERS_OF_A_HOST = 100
 _SPARE = 4
-_PAUSE_SECONDS = 1.0  # when no connection can be accepted; also what limits its warnings
+_PAUSE_SECONDS = 1.0  # when no connection can be accepted or no descriptor kept; also what limits the warnings
 GRACE_SECONDS = 10
 
 
@@ -85,6 +86,11 @@ class _Protocol(H11Protocol):
     def _should_upgrade_to_ws(self) -> bool:
         return not self.refused and super()._should_upgrade_to_ws()
 
+    def handle_events(self) -> None:
+        # Written when somebody asks; uvicorn keeps it fresh with a tick that never lets an idle daemon sleep.
+        self.server_state.default_headers = [(b"date", email.utils.formatdate(usegmt=True).encode())]
+        super().handle_events()
+
     def _stop_watching(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -92,11 +98,11 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers, which are the daemon's, and with one tick a second instead of ten."""
+    """uvicorn without its signal handlers, which are the daemon's, and without its ten ticks a second: it waits."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, taken: places.Places) -> None:
         super().__init__(config)
-        self._stopping = anyio.Event()
+        self._nudge = asyncio.Event()  # to stop, or a spare descriptor has been given away
         self._listener = listener
         self._places = taken
         self._spare: list[int] = []  # descriptors for connections when the process has no other ones
@@ -108,20 +114,25 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._accept, tasks)
-            while not await self.on_tick(0):  # writes the Date header
-                self._keep_spare()
-                with anyio.move_on_after(1):
-                    await self._stopping.wait()
+            while not self.should_exit:
+                self._nudge.clear()
+                is_full = self._keep_spare()
+                with anyio.move_on_after(None if is_full else _PAUSE_SECONDS):
+                    await self._nudge.wait()
             tasks.cancel_scope.cancel("no more connections")
         self._listener.close()
         while self._spare:
             os.close(self._spare.pop())
 
-    def _keep_spare(self) -> None:
-        """Hold some descriptors back, so that people can look at a process that has opened all files it may."""
+    def _keep_spare(self) -> bool:
+        """Hold some descriptors back, so that people can look at a process that has opened all files it may.
+
+        Return whether all of them are there.
+        """
         with contextlib.suppress(OSError):
             while len(self._spare) < _SPARE:
                 self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        return len(self._spare) == _SPARE
 
     async def _accept(self, tasks: anyio.abc.TaskGroup) -> None:
         """Accept connections for ever; here and not by asyncio, which counts nothing and logs each that it cannot."""
@@ -134,6 +145,7 @@ class _Server(uvicorn.Server):
             except OSError as exc:  # of descriptors or memory there is no more
                 if self._spare:
                     os.close(self._spare.pop())
+                    self._nudge.set()
                     continue
                 log.warning("no connection can be accepted; trying again", error=errors.reason_of(exc))
                 await anyio.sleep(_PAUSE_SECONDS)
@@ -164,7 +176,7 @@ class _Server(uvicorn.Server):
 
     def stop(self) -> None:
         self.should_exit = True
-        self._stopping.set()
+        self._nudge.set()
 
     async def run_until_stopped(self) -> None:
         """Serve until `stop`; return when no connection and no handler is left."""

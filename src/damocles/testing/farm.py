@@ -273,6 +273,12 @@ c2 = 1
 """
 
 
+def wakes(pid: int) -> int:
+    """Return how often the threads of a process that live have slept and been woken so far."""
+    statuses = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for status in statuses)
+
+
 def stop(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> int:
     """End a daemon: politely, or with SIGKILL."""
     if process.poll() is None:

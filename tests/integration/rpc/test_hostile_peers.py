@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import errno
+import os
 import resource
 import socket
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -170,7 +172,7 @@ async def test_a_host_has_few_places_for_strangers(manager: core.Service, monkey
 async def test_missing_descriptors_are_waited_for(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that cannot accept gives what it has held back, then says so once in a while, and goes on when it can."""
     loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")] * (server._SPARE + 3)
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")] * (server._SPARE + 1) * 3
 
     async def scarce(listener: socket.socket) -> Any:
         if failures:
@@ -183,6 +185,28 @@ async def test_missing_descriptors_are_waited_for(manager: core.Service, monkeyp
         async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
             assert await healthy(where)
     assert ["Too many open files"] * 3 == [entry["error"] for entry in logs if "error" in entry]
+
+
+async def test_spare_descriptors_are_kept_again(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been held back and given to a connection is held back once more as soon as there is one to have."""
+    loop = asyncio.get_running_loop()
+    accept, failures = loop.sock_accept, [OSError(errno.EMFILE, "no more")]
+
+    async def scarce(listener: socket.socket) -> Any:
+        if failures:
+            assert kept() == before + server._SPARE
+            raise failures.pop()
+        return await accept(listener)
+
+    def kept() -> int:
+        return sum(Path(entry.path).is_char_device() for entry in os.scandir("/proc/self/fd"))
+
+    before = kept()
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
+        assert await healthy(where)
+        assert not failures
+        assert kept() == before + server._SPARE
 
 
 @pytest.mark.parametrize(("limits", "places_left"), [((256, 1200), 1000), ((1024, 1024), 824), ((64, 64), 8)])

@@ -1,6 +1,8 @@
 """The two servers over HTTP, seen by a plain HTTP client."""
 
+import contextlib
 import dataclasses
+import email.utils
 import http.client
 import time
 
@@ -45,6 +47,19 @@ async def ask(
 
 
 class TestManager:
+    async def test_answers_bear_the_date(self, manager_at: address.Endpoint) -> None:
+        """The Date of each answer is that of its request, however long nobody has asked."""
+
+        def date() -> float:
+            with contextlib.closing(http.client.HTTPConnection(manager_at.host, manager_at.port, timeout=10)) as peer:
+                peer.request("POST", "/rpc/v0", VERSION)
+                return email.utils.parsedate_to_datetime(peer.getresponse().headers["date"]).timestamp()
+
+        for pause_seconds in (0, 1.2):
+            await anyio.sleep(pause_seconds)
+            asked = time.time()
+            assert int(asked) <= await anyio.to_thread.run_sync(date) <= time.time()
+
     @pytest.mark.parametrize("verb", ["POST", "PUT"])
     async def test_rpc_takes_any_verb_and_content_type(self, manager_at: address.Endpoint, verb: str) -> None:
         """`/rpc/v0` looks at the body only, and answers as text."""
