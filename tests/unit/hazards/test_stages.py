@@ -1,8 +1,13 @@
 """A stage that is run again, after a kill or a lost result, gives what the first run would have given."""
 
 import functools
+import json
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -10,9 +15,9 @@ import pytest
 
 from damocles.sealing import events
 from damocles.sealing.states import State
-from damocles.stages import builtin, child, descriptors, job, processes
+from damocles.stages import builtin, child, descriptors, job, processes, protocol
 from damocles.testing import farm
-from damocles.wire import codec, tasks
+from damocles.wire import codec, seal, tasks
 from damocles.worker import handlers, jobs
 
 from ..worker.conftest import Bench
@@ -75,6 +80,95 @@ async def test_pc1_that_is_run_again_trusts_no_layer_from_before(before_pc1: job
     for layer in before_pc1.place.cache_dir.glob("sc-02-data-layer-*"):
         layer.write_bytes(os.urandom(layer.stat().st_size))
     assert first == await pc2(await pc1(before_pc1))
+
+
+def by_hand(stage: str) -> Any:
+    """Return what does a stage as somebody would by hand: a processor of its own, one request, one answer."""
+
+    def run(task: Any) -> Any:
+        command = [farm.program("damocles-worker"), "processor", stage]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as here:
+            assert here.stdin is not None
+            assert here.stdout is not None
+            assert protocol.is_ready(here.stdout.readline(), stage)
+            here.stdin.write(protocol.request(1, codec.encode(task)))
+            here.stdin.flush()
+            answer = json.loads(here.stdout.readline())
+        assert answer["err_msg"] is None
+        return codec.decode(codec.encode(answer["output"]), descriptors.STAGES[stage].output)
+
+    return run
+
+
+def as_it_is(job_here: jobs.Job, bench: Bench) -> jobs.Job:
+    """Stay where it is."""
+    return job_here
+
+
+def by_processors(job_here: jobs.Job, bench: Bench) -> jobs.Job:
+    """Let processors of their own do what comes."""
+    bench.stages |= {stage: by_hand(stage) for stage in ("pc1", "pc2")}
+    return job_here
+
+
+def moved(job_here: jobs.Job, bench: Bench) -> jobs.Job:
+    """Go on with the store under another path; nothing is left under the old one."""
+    new = bench.data.with_name("data elsewhere")
+    shutil.copytree(bench.data, new, symlinks=True)
+    shutil.rmtree(bench.data)
+    return replace(job_here, data=new)
+
+
+AGAIN = pytest.mark.parametrize("go_on", [as_it_is, by_processors, moved])
+
+
+@AGAIN
+@pytest.mark.parametrize("is_through_pc2", [False, True])
+async def test_layers_of_another_ticket_are_not_taken_over(
+    before_pc1: jobs.Job, bench: Bench, tmp_path: Path, go_on: Callable[..., jobs.Job], is_through_pc2: bool
+) -> None:
+    """PC1 under a new ticket gives what it gives in an empty folder, and not a replica that no proof fits."""
+    shutil.copytree(before_pc1.data, tmp_path / "fresh", symlinks=True)
+    old = await pc1(before_pc1)
+    if is_through_pc2:
+        await pc2(old)
+    ticket = seal.Ticket(bytes([2]) * 32, 200)
+    fresh = await pc2(await pc1(replace(before_pc1, data=tmp_path / "fresh").having(ticket=ticket)))
+    assert fresh == await pc2(await pc1(go_on(old, bench).having(ticket=ticket)))
+
+
+@AGAIN
+async def test_pc2_does_not_encode_what_is_encoded(
+    before_pc1: jobs.Job, bench: Bench, go_on: Callable[..., jobs.Job]
+) -> None:
+    """Run again, by whomever and wherever the store is, PC2 gives the commitment and the replica of its first run."""
+    ready = await pc1(before_pc1)
+    first, replica = await pc2(ready), ready.place.sealed_file.read_bytes()
+    again = go_on(ready, bench)
+    assert first == await pc2(again) == await pc2(again)
+    assert replica == again.place.sealed_file.read_bytes()
+
+
+async def test_the_library_takes_over_what_the_handlers_clear(before_pc1: jobs.Job) -> None:
+    """Why they do: without them the layers of the old ticket are taken for the new one's, with success."""
+    ready = await pc1(before_pc1)
+    first = await pc2(ready)
+    place, sector = ready.place, ready.sector
+    task = tasks.PC1(
+        sector.proof_type.proof_name,
+        str(place.cache_dir),
+        str(place.staged_file),
+        str(place.sealed_file),
+        handlers.prover(ready),
+        ready.id.number,
+        codec.Bytes32(bytes([2]) * 32),
+        sector.pieces or [],
+    )
+    shutil.copyfile(place.staged_file, place.sealed_file)
+    output = really("pc2")(tasks.PC2(really("pc1")(task), str(place.cache_dir), str(place.sealed_file)))
+    assert first.comm_r == output.comm_r
 
 
 async def test_what_a_child_writes_with_its_ready_line_is_kept() -> None:
