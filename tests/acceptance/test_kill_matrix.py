@@ -27,7 +27,9 @@ _NOTHING = {
     *(
         ("giving up", family)
         for family in storm.FAMILIES
-        if family in _CHILDS_FILES or family.startswith("child ") or "handler" in family
+        if family in _CHILDS_FILES
+        or family.startswith(("child ", "sealing store ", "persist store "))
+        or "handler" in family
     ),
     *(
         (f"{plan} from its proof on", family)
@@ -43,6 +45,9 @@ _SLICE = {
     ("rebuild", "child dies before a sync"),
     ("sealer to C1", "power cut tears a file"),
     ("giving up", "worker dies while it moves files"),
+    ("sealer to C1", "sealing store is away after a death"),
+    ("sealer with deals to C1", "persist store is away after a death"),
+    ("niporep to C1", "manager's store is away after a death"),
 }
 
 

@@ -3,31 +3,40 @@
 cells = storm.ride(farm, storm.FAMILIES["answers lost"], done=lambda: ..., seconds=120)
 """
 
+import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from damocles import failpoints
 from damocles.rpc import errors
+from damocles.stores import identity
 from damocles.testing import farm
 from damocles.testing.farm import Farm
 
 _DISK = {"eio", "enospc"}
 _POLL_SECONDS = 0.03
 _LOOK_SECONDS = 0.5
+_AWAY_SECONDS = 0.7
 
 
 @dataclass(frozen=True)
 class Family:
-    """Points that belong together, what happens at each of them, and which daemon they are in (children: the worker)."""
+    """Points that belong together, what happens at each of them, and which daemon they are in (children: the worker).
+
+    With `away` a daemon that died is started while the disk of the sealing store, or of the persist store, is not mounted.
+    """
 
     points: Sequence[str]
     daemon: Literal["worker", "manager"] = "worker"
     action: str = "kill"
+    away: Literal["sealing", "persist"] | None = None
 
 
 FAMILIES = {
@@ -53,6 +62,9 @@ FAMILIES = {
     "manager's disk breaks": Family(["database.*"], "manager", action="eio"),
     "handlers break": Family(["handler.*"], action="raise"),
     "child hangs": Family(["stage.*"], action="hang"),
+    "sealing store is away after a death": Family(["handler.after:*"], away="sealing"),
+    "persist store is away after a death": Family(["handler.before:*"], away="persist"),
+    "manager's store is away after a death": Family(["answer.before:*"], "manager", away="persist"),
 }
 
 
@@ -63,6 +75,7 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
     pause. At the end the worker is stopped and the manager runs without failpoints. `marks` is a folder to be made.
     """
     marks.mkdir()
+    _know_stores(f)
     armed = {
         failpoints.VARIABLE: ";".join(f"{point}={family.action}" for point in family.points),
         failpoints.ONCE_VARIABLE: str(marks),
@@ -79,9 +92,11 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
             msg = f"not at the end within {seconds:g} s; struck so far:\n{struck}\n{f.logs()}"
             raise AssertionError(msg)
         if _died(f, f.manager, family):
-            f.launch_manager(**env["manager"])
+            with _away(f, family, "manager"):
+                f.launch_manager(**env["manager"])
         if _died(f, f.worker, family):
-            f.start_worker(wait=False, **env["worker"])
+            with _away(f, family, "worker"):
+                f.start_worker(wait=False, **env["worker"])
         if time.monotonic() > look:
             if family.action == "hang" and len(list(marks.iterdir())) > hung:
                 hung += _pause(f)
@@ -94,6 +109,48 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
     f.worker = None
     f.start_manager(*f.manager_options)
     return sorted(path.name for path in marks.iterdir())
+
+
+def _know_stores(f: Farm) -> None:
+    """Let the daemons have seen the stores before anything strikes: a place that was never seen is taken as it is."""
+    for home in (f.base / "worker", f.base / "manager"):
+        home.mkdir(mode=0o700, exist_ok=True)
+        for store in (f.stores[0], f.base / "persist"):
+            identity.Memory(home).admit(store)
+
+
+@contextmanager
+def _away(f: Farm, family: Family, daemon: str) -> Iterator[None]:
+    """Let the store of a family be away while the block starts a daemon, and until it has had the time to miss it."""
+    if family.away is None or daemon != family.daemon:
+        yield
+        return
+    folder = f.stores[0] if family.away == "sealing" else f.base / "persist"
+    away = folder.rename(folder.with_name(f"{folder.name} away"))
+    if family.away == "persist":
+        folder.mkdir()
+    yield
+    _wait_for_listening(f, daemon)
+    time.sleep(_AWAY_SECONDS)
+    # Folders, and a half-made copy that was under way, may be left behind; nothing that somebody takes for a sector's file.
+    left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    taken = [str(path) for path in left if not any(part.startswith(".") for part in path.parts)]
+    if taken:
+        msg = f"the bare mount point {folder} was taken for a store: {', '.join(taken)}"
+        raise AssertionError(msg)
+    shutil.rmtree(folder, ignore_errors=True)
+    away.rename(folder)
+
+
+def _wait_for_listening(f: Farm, daemon: str) -> None:
+    """Wait until a daemon that was started can do something, or has died anew."""
+    process, port = (f.worker, f.worker_port) if daemon == "worker" else (f.manager, f.manager_port)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process is not None and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(_POLL_SECONDS)
 
 
 def _died(f: Farm, process: "subprocess.Popen[bytes] | None", family: Family) -> bool:
