@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damocles.stages import copies, job, strangers
+from damocles.stages import copies, fences, job, strangers
 from damocles.stores import holding, identity, layout, persist, sealing
 from damocles.wire import sectors, tasks
 
@@ -142,7 +142,7 @@ def test_a_sector_s_files_are_never_mixed_with_another_one_s(runs):
                 copies.run(tasks.Transfer({}, routes[:done], fence, keep), job.Job())
             except strangers.Stranger:
                 assert first[upgraded] != seed
-            except copies.fences.Overtaken:
+            except fences.Overtaken:
                 assert attempt is not None
             else:
                 assert first.get(upgraded, seed) == seed or not done
