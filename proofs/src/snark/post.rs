@@ -187,7 +187,7 @@ fn read<Tree: MerkleTreeTrait>(vanilla: &[Vec<u8>]) -> Result<Vec<FallbackPoStSe
         ensure!(
             pair[0].sector_id != pair[1].sector_id,
             "the vanilla proof of sector {} comes twice",
-            pair[0].sector_id
+            u64::from(pair[0].sector_id)
         );
     }
     Ok(proofs)

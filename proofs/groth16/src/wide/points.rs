@@ -115,6 +115,10 @@ impl<L: Lanes> Pairs<L> {
     }
 
     /// Take the pairs from `first` on; behind the last one there is infinity.
+    #[allow(
+        clippy::inline_always,
+        reason = "what it copies would go through the stack"
+    )]
     #[inline(always)]
     fn fill(
         &mut self,
