@@ -179,6 +179,7 @@ class Alerts:
 
     async def board(self, all_of_them: bool = False) -> alerts.Board:
         """Return the alerts that fire; with `all_of_them` those that are pending, and the last that were resolved."""
+        looked_at = self.looked_at  # by the look that `found` is from: the next one may end while the database is read
         found = [alert for alert in self._open.values() if all_of_them or alert.state == alerts.FIRING]
         if all_of_them:
             found += await self._database.read(lambda tx: alerts_table.resolved(tx, MOST_RESOLVED))
@@ -187,7 +188,7 @@ class Alerts:
         return alerts.Board(
             alerts=[self._as_muted_now(alert) for alert in sorted(found, key=lambda alert: alert.id)],
             mutes=mutes,
-            looked_at=self.looked_at,
+            looked_at=looked_at,
         )
 
     async def acknowledge(self, call: core.Call, alert_id: int, reason: str = "") -> alerts.Alert:
