@@ -63,7 +63,7 @@ def adapt(value: Any, ticket: Any) -> Any:
 async def replay(manager: Manager, entries: list[dict[str, Any]], store: Path, clock: Clock) -> None:
     """Send the recorded requests in order and compare the answers."""
     ticket: Any = {"Ticket": "", "Epoch": 0}
-    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {manager.token}"}) as http:
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {manager.token}"}, timeout=60) as http:
         for entry in entries:
             if "skip" in entry:
                 continue

@@ -24,7 +24,6 @@ def sector(tmp_path: Path) -> Sector:
     return made
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "environment",
     [

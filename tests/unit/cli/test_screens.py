@@ -196,7 +196,9 @@ async def farm() -> AsyncIterator[Farm]:
 
 
 _CHILD = """
-import json, sys
+import json, sys, time
+now = float(sys.argv[2])
+time.time = lambda: now  # the tests of all modules are read long before these ones run
 from damocles.cli import manager, worker
 for module, *arguments in json.loads(sys.argv[1]):
     print(end="\\x1e", flush=True)
@@ -225,7 +227,7 @@ def terminal(
 
     reader = threading.Thread(target=read)
     reader.start()
-    command = [sys.executable, "-c", _CHILD, json.dumps(commands)]
+    command = [sys.executable, "-c", _CHILD, json.dumps(commands), str(NOW)]
     stdin = follower if keys else subprocess.DEVNULL
     try:
         subprocess.run(command, stdin=stdin, stdout=follower, stderr=follower, env=env, check=True, timeout=240)
@@ -336,7 +338,7 @@ async def test_piped_it_is_as_it_always_was():
         commands = served.commands()
 
         def printed(name: str) -> list[str]:
-            command = [sys.executable, "-c", _CHILD, json.dumps([commands[name]])]
+            command = [sys.executable, "-c", _CHILD, json.dumps([commands[name]]), str(NOW)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             return done.stdout.removeprefix("\x1e").splitlines()
 

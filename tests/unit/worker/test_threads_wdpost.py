@@ -104,13 +104,19 @@ async def scene() -> AsyncIterator[Scene]:
     thread = scene.thread = threads.SealingThread(
         0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened
     )
+    has_ended = anyio.Event()
+
+    async def run() -> None:
+        await thread.run()
+        has_ended.set()
+
     async with anyio.create_task_group() as running:
-        running.start_soon(thread.run)
+        running.start_soon(run)
         yield scene
         thread.stop()
         stages.may_go.set()
         with anyio.move_on_after(5):
-            while thread.activity.state == "Running":
+            while thread.activity.state == "Running" and not has_ended.is_set():
                 await anyio.sleep(0.001)
         running.cancel_scope.cancel()
 
