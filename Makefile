@@ -8,6 +8,12 @@ UV := $(shell command -v uv || echo $(OWN_UV))
 RUN := $(UV) run --frozen --no-sync
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# Processes of tests: more than cores, since many tests wait for daemons more than they compute.
+JOBS ?= 3
+SIDE_BY_SIDE = -n $(JOBS) --dist loadgroup
+# Compiled before all tests rather than by the one that runs them, which has proofs beside it.
+RUST_TESTS = --release --locked --package damocles-groth16
+
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
@@ -28,11 +34,12 @@ $(OWN_UV):
 demo: setup ## Seal three 2KiB sectors with real proofs and watch (ARGS="--sectors 5 --keep")
 	$(RUN) python demo/demo.py $(ARGS)
 
-test: setup ## Run the tests (ARGS="-k planner")
-	$(RUN) pytest $(ARGS)
+test: setup ## Run the tests, side by side (ARGS="-k planner", JOBS=1)
+	$(if $(ARGS),,cargo test $(RUST_TESTS) --manifest-path proofs/Cargo.toml --no-run)
+	$(RUN) pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-kill: setup ## Kill everything at every durable step of every plan, and count
-	$(RUN) pytest -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
+	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
 
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about 30 minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs

@@ -1,6 +1,7 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, the order of tests side by side, and the count of the kill matrix."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import hypothesis
@@ -32,3 +33,39 @@ def porep_parameters() -> list[Path]:
     if missing:
         pytest.skip(f"{folder} lacks {', '.join(missing)}: run `make params`")
     return files
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests where several processes share the work, so that none is left alone with one at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+_cells: Counter[str] = Counter()
+_lost: list[str] = []
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what became of a run of the kill matrix."""
+    if "test_kill_matrix" not in report.nodeid:
+        return
+    found = dict(report.user_properties)
+    if report.skipped:
+        _skipped.append(report.nodeid)
+    elif report.failed:
+        _lost.append(f"{report.nodeid} ({report.when})")
+    elif report.when == "call":
+        _cells[str(found["action"])] += int(str(found["cells"]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the count of the kill matrix, and which runs were lost."""
+    if _cells or _lost or _skipped:
+        terminalreporter.section("kill matrix")
+        kinds = ", ".join(f"{count} {action}" for action, count in sorted(_cells.items()))
+        terminalreporter.line(f"{_cells.total()} cells ({kinds}), {len(_lost)} runs lost, {len(_skipped)} skipped")
+        for what, names in (("lost", _lost), ("skipped", _skipped)):
+            for name in names:
+                terminalreporter.line(f"{what}: {name}")

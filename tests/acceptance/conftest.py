@@ -1,8 +1,7 @@
-"""Sectors that many tests begin with, sealed once each; the count of the kill matrix."""
+"""Sectors that many tests begin with, sealed once each."""
 
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import damocles_proofs as native
@@ -12,32 +11,38 @@ from damocles import proofs
 from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm
 
 from . import plan_farms
+from .once import made_once
 
 
 @pytest.fixture(scope="session")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a farm's folder whose sector 1 has deals and is persisted, as if it were proven: C2 is left out."""
-    base = tmp_path_factory.mktemp("sealed")
-    plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
-    nothing = base / "no-parameters"
-    nothing.mkdir()
-    with Farm(base, threads=1, parameters=nothing, max_sectors=1, sealing="enable_deals = true") as f:
-        plan_farms.start_manager(f)
-        f.start_worker()
-        plan_farms.paused_with(f, "No cached parameters")
-        plan_farms.stop_worker(f)
-        f.ask_manager("ReportFinalized", [plan_farms.SECTOR], None)
-    return base
+
+    def fill(base: Path) -> None:
+        plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
+        nothing = base / "no-parameters"
+        nothing.mkdir()
+        with Farm(base, threads=1, parameters=nothing, max_sectors=1, sealing="enable_deals = true") as f:
+            plan_farms.start_manager(f)
+            f.start_worker()
+            plan_farms.paused_with(f, "No cached parameters")
+            plan_farms.stop_worker(f)
+            f.ask_manager("ReportFinalized", [plan_farms.SECTOR], None)
+
+    return made_once(tmp_path_factory, "sealed", fill)
 
 
 @pytest.fixture(scope="session")
 def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path]) -> Path:
-    """Return a farm's folder whose worker was killed when it had proven sector 1, which has no deals."""
-    base = tmp_path_factory.mktemp("proof-made")
-    with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
-        plan_farms.start_manager(f)
-        plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.PROVING_SECONDS)
-    return base
+    """Return a farm's folder whose worker was killed before and behind the C2 of sector 1, which has no deals."""
+
+    def fill(base: Path) -> None:
+        with Farm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
+            plan_farms.start_manager(f)
+            for point in ("handler.before:C1Done", "journal.after:C2Done", "handler.before:C2Done"):
+                plan_farms.killed_at(f, point, plan_farms.PROVING_SECONDS)
+
+    return made_once(tmp_path_factory, "proof-made", fill)
 
 
 @pytest.fixture(scope="session")
@@ -51,21 +56,25 @@ def aggregation_parameters(porep_parameters: list[Path]) -> None:
 @pytest.fixture(scope="session")
 def aggregate_made(tmp_path_factory: pytest.TempPathFactory, aggregation_parameters: None) -> Path:
     """Return a farm's folder whose worker was killed when it had proven sector 1 without an interactive seed."""
-    base = tmp_path_factory.mktemp("aggregate-made")
-    with Farm(base, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
-        plan_farms.start_manager(f, "--non-interactive")
-        plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.AGGREGATING_SECONDS)
-    return base
+
+    def fill(base: Path) -> None:
+        with Farm(base, threads=1, plans=("niporep",), max_sectors=1, seal_interval="1h") as f:
+            plan_farms.start_manager(f, "--non-interactive")
+            plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.AGGREGATING_SECONDS)
+
+    return made_once(tmp_path_factory, "aggregate-made", fill)
 
 
 @pytest.fixture(scope="session")
 def proven(tmp_path_factory: pytest.TempPathFactory, proof_made: Path) -> Path:
     """Return a farm's folder whose sector 1 is proven and without deals."""
-    base = tmp_path_factory.mktemp("proven")
-    with plan_farms.going_on(proof_made, base, "sealer", with_store=True, max_sectors=1, seal_interval="1h") as f:
-        f.start_worker()
-        plan_farms.finished(f)
-    return base
+
+    def fill(base: Path) -> None:
+        with plan_farms.going_on(proof_made, base, "sealer", with_store=True, max_sectors=1, seal_interval="1h") as f:
+            f.start_worker()
+            plan_farms.finished(f)
+
+    return made_once(tmp_path_factory, "proven", fill)
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +89,14 @@ def update_parameters() -> None:
 @pytest.fixture(scope="session")
 def upgrade_proven(tmp_path_factory: pytest.TempPathFactory, proven: Path, update_parameters: None) -> Path:
     """Return a farm's folder whose worker was killed when it had proven an upgrade of sector 1 with two deals."""
-    base = tmp_path_factory.mktemp("upgrade-proven")
-    plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
-    with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
-        plan_farms.ask(f, "snap", "fetch", str(MINER))
-        plan_farms.killed_at(f, "handler.before:SnapProved", plan_farms.PROVING_SECONDS)
-    return base
+
+    def fill(base: Path) -> None:
+        plan_farms.make_deals(base, {"a": os.urandom(900), "b": os.urandom(400)})
+        with plan_farms.going_on(proven, base, "snapup", seal_interval="1h") as f:
+            plan_farms.ask(f, "snap", "fetch", str(MINER))
+            plan_farms.killed_at(f, "handler.before:SnapProved", plan_farms.PROVING_SECONDS)
+
+    return made_once(tmp_path_factory, "upgrade-proven", fill)
 
 
 @pytest.fixture(scope="session")
@@ -94,16 +105,18 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory, upgrade_proven: Path) -> 
 
     On the way its worker was killed, and one of the files that it had persisted was lost.
     """
-    base = tmp_path_factory.mktemp("upgraded")
-    with plan_farms.going_on(upgrade_proven, base, "snapup", with_store=True, seal_interval="1h") as f:
-        for name in ("a", "b"):
-            shutil.copy(upgrade_proven / name, base / name)
-        plan_farms.killed_at(f, "handler.before:Persisted")
-        (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
-        f.start_worker()
-        plan_farms.finished(f)
-        shutil.copytree(f.stores[0], base / "store-of-upgrade", symlinks=True)
-    return base
+
+    def fill(base: Path) -> None:
+        with plan_farms.going_on(upgrade_proven, base, "snapup", with_store=True, seal_interval="1h") as f:
+            for name in ("a", "b"):
+                shutil.copy(upgrade_proven / name, base / name)
+            plan_farms.killed_at(f, "handler.before:Persisted")
+            (base / "persist" / "update" / str(plan_farms.SECTOR)).unlink()
+            f.start_worker()
+            plan_farms.finished(f)
+            shutil.copytree(f.stores[0], base / "store-of-upgrade", symlinks=True)
+
+    return made_once(tmp_path_factory, "upgraded", fill)
 
 
 @pytest.fixture
@@ -125,32 +138,3 @@ def no_parameters(tmp_path: Path) -> Path:
     folder = tmp_path / "no-parameters"
     folder.mkdir()
     return folder
-
-
-_cells: Counter[str] = Counter()
-_lost: list[str] = []
-_skipped: list[str] = []
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Note what became of a run."""
-    if "test_kill_matrix" not in report.nodeid:
-        return
-    found = dict(report.user_properties)
-    if report.skipped:
-        _skipped.append(report.nodeid)
-    elif report.failed:
-        _lost.append(f"{report.nodeid} ({report.when})")
-    elif report.when == "call":
-        _cells[str(found["action"])] += int(str(found["cells"]))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the count, and which runs were lost."""
-    if _cells or _lost or _skipped:
-        terminalreporter.section("kill matrix")
-        kinds = ", ".join(f"{count} {action}" for action, count in sorted(_cells.items()))
-        terminalreporter.line(f"{_cells.total()} cells ({kinds}), {len(_lost)} runs lost, {len(_skipped)} skipped")
-        for what, names in (("lost", _lost), ("skipped", _skipped)):
-            for name in names:
-                terminalreporter.line(f"{what}: {name}")

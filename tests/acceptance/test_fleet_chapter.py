@@ -14,6 +14,8 @@ from damocles.cli import manager as manager_cli
 from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, wait_until
 
+pytestmark = pytest.mark.xdist_group("fleet chapter")
+
 CHAPTER = Path(__file__).parents[1] / "golden" / "fleet" / "chapter.txt"
 LOG_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 

@@ -13,6 +13,8 @@ from damocles.wire import control
 
 from . import fleet_peers
 
+pytestmark = pytest.mark.xdist_group("fleet errors")
+
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):

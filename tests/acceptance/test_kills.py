@@ -15,20 +15,20 @@ from . import plan_farms
 @pytest.mark.params
 @pytest.mark.slow
 @pytest.mark.timeout(2500)
-def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, porep_parameters):
-    """Kills around C2, the submission of its proof and the end cost one C2 in all, and one proof lands."""
+def test_a_worker_killed_in_each_state_from_c2_on_ends_with_one_proof(tmp_path, proof_made):
+    """Kills around C2 (three, when the proof was made), its submission and the end cost one C2 in all; one proof lands."""
     points = (
-        *("handler.before:C1Done", "journal.after:C2Done", "handler.before:C2Done", "handler.after:C2Done"),
+        "handler.after:C2Done",
         *("journal.after:ProofSubmitted", "handler.before:ProofSubmitted", "handler.after:ProofSubmitted"),
         "journal.after:Finished",
     )
-    with Farm(tmp_path, threads=1, max_sectors=1, seal_interval="1h") as f:
-        f.start_manager()
+    with plan_farms.going_on(proof_made, tmp_path, "sealer", with_store=True, max_sectors=1, seal_interval="1h") as f:
         for point in points:
-            plan_farms.killed_at(f, point, plan_farms.PROVING_SECONDS)
+            plan_farms.killed_at(f, point)
         f.start_worker()
         wait_until(lambda: "Finalized" in f.events(0), "the sector is finished")
         assert f.events(0).count("C2") == 1
+        assert f.events(0).count("Restart") == 3 + len(points)
         (row,) = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
         assert row["Proof"] is not None
         assert row["AbortReason"] == ""

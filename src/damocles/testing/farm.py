@@ -1,5 +1,6 @@
 """A small farm of real processes, for tests, benches and the demo: one manager with a mock chain, one worker."""
 
+import atexit
 import itertools
 import os
 import secrets
@@ -9,19 +10,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 from damocles.rpc import sync, tokens
-from damocles.stores import journal
+from damocles.stores import journal, persist, sealing
 from damocles.wire import fleet
 
 MINER = 10000
 HOME_VARIABLE = "DAMOCLES_PATH"
 _FIRST_EPHEMERAL = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+_PORTS_OF_A_PROCESS = 100
 PARAMETER_CACHE = Path(os.environ.get("FIL_PROOFS_PARAMETER_CACHE", "/var/tmp/filecoin-proof-parameters"))
 
 
@@ -48,15 +51,38 @@ def cli(*command: str, check: bool = True, env: dict[str, str] | None = None) ->
 
 
 def free_port() -> int:
-    """Return a TCP port that is free now, and that the system gives to no outgoing connection.
+    """Return a TCP port that is free now, and that neither the system nor tests in other processes give to anyone.
 
-    Otherwise a daemon that is started again could find its port taken, by the very peer that tries to reach it.
+    An outgoing connection never has one of these ports. Otherwise a daemon that is started again could find its port taken,
+    by the very peer that tries to reach it.
     """
-    while True:
-        port = 10_000 + secrets.randbelow(_FIRST_EPHEMERAL - 10_000)  # not `random`, which tests seed alike
-        with socket.socket() as probe, suppress(OSError):
+    return next(filter(_is_free, _own_ports()))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
             probe.bind(("127.0.0.1", port))
-            return port
+        except OSError:
+            return False
+    return True
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Return an endless round through a block of ports that this process claims as long as it lives, by a socket's name."""
+    blocks = list(range(10_000, _FIRST_EPHEMERAL - _PORTS_OF_A_PROCESS, _PORTS_OF_A_PROCESS))
+    secrets.SystemRandom().shuffle(blocks)  # not `random`, which tests seed alike
+    for first in blocks:
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0damocles-testing-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        atexit.register(claim.close)
+        return itertools.cycle(range(first, first + _PORTS_OF_A_PROCESS))
+    raise AssertionError("other processes have claimed all ports")
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 90.0, every: float = 0.05) -> Any:
@@ -104,8 +130,9 @@ class Farm:
     def __enter__(self) -> Self:
         self._path_before = os.environ.get(HOME_VARIABLE)
         os.environ[HOME_VARIABLE] = str(self.base / "manager")
-        cli("damocles-worker", "store", "sealing-init", "--loc", *map(str, self.stores))
-        cli("damocles-worker", "store", "file-init", "--loc", str(self.base / "persist"))
+        for store in self.stores:
+            sealing.init(store)
+        persist.init(self.base / "persist")
         self.config.write_text(self._config())
         return self
 
