@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from damocles.manager import daemon
+from damocles.parameters import catalog, generation
 from damocles.sealing import planner
 from damocles.sealing.states import State
 from damocles.stores import sealing
@@ -25,6 +26,7 @@ from damocles.testing import farm
 from damocles.wire import fleet, sectors, units
 
 THREADS = 3
+MAKING_EVERY_SECONDS = 10
 MISSING_PARAMETERS = "No cached parameters found"
 
 
@@ -54,7 +56,7 @@ def main() -> int:
         if not _parameters_there():
             _say(
                 console,
-                "Proof parameters of 2KiB are missing: making a set for test networks (about 15 minutes on two cores,"
+                "Proof parameters of 2KiB are missing: making a set for test networks (about a minute on two cores,"
                 " once; log: parameters.log). Sectors seal up to C1Done meanwhile, and wait there to be looked at:\n"
                 + _commands(demo),
             )
@@ -119,6 +121,7 @@ def _watch(console: Console, wanted: int, demo: farm.Farm, parameters: "subproce
     """Show the threads until all sectors are finished; resume what waits for parameters once they are there."""
     began = time.monotonic()
     told: dict[int, str] = {}
+    next_word = began + MAKING_EVERY_SECONDS
     with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
         while True:
             threads = demo.all_threads()
@@ -136,18 +139,29 @@ def _watch(console: Console, wanted: int, demo: farm.Farm, parameters: "subproce
                     return False
                 if parameters is None:
                     demo.resume(thread.index)
+            making = "" if parameters is None else _making(began)
             if live is not None:
-                live.update(_table(threads, len(finished), wanted, began, making=parameters is not None))
+                live.update(_table(threads, len(finished), wanted, began, making))
             else:
                 _tell_changes(console, threads, told, began)
+                if making and time.monotonic() >= next_word:
+                    _say(console, f"[{_since(began)}] {making}")
+                    next_word += MAKING_EVERY_SECONDS
             if len(finished) >= wanted:
                 break
             time.sleep(0.25)
     return _summary(console, demo, sorted(entry.sector or "" for entry in finished), began)
 
 
-def _table(threads: list[fleet.ThreadInfo], finished: int, wanted: int, began: float, *, making: bool) -> Table:
-    title = f"{finished} of {wanted} sectors finished, {_since(began)}" + (", making parameters" if making else "")
+def _making(began: float) -> str:
+    """Say how far the making of parameters is."""
+    (porep,) = catalog.sets([sectors.SectorSize.KIB2], [catalog.Kind.POREP])
+    done = generation.progress(generation.part_of(porep, catalog.folder()), time.monotonic() - began)
+    return f"making parameters: {done or 'laying out the circuit'}"
+
+
+def _table(threads: list[fleet.ThreadInfo], finished: int, wanted: int, began: float, making: str) -> Table:
+    title = f"{finished} of {wanted} sectors finished, {_since(began)}" + (f", {making}" if making else "")
     table = Table(title=title, expand=False)
     for column in ("#", "sector", "state", "stage", "thread", "for", "last error"):
         table.add_column(column, overflow="ellipsis", no_wrap=True)

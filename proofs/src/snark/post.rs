@@ -111,6 +111,19 @@ impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
         }
     }
 
+    /// How often each sector stands in the public inputs: a winning `PoSt` proves its one once for each challenge.
+    fn rounds(&self, sectors: usize) -> Result<usize> {
+        if self.config.typ == PoStType::Window {
+            return Ok(1);
+        }
+        ensure!(
+            sectors == self.config.sector_count,
+            "a winning PoSt is about {} sectors, not {sectors}",
+            self.config.sector_count
+        );
+        Ok(self.params.sector_count)
+    }
+
     fn prove(
         &self,
         public: &PublicInputs<TreeDomain<Tree>>,
@@ -138,17 +151,7 @@ fn from_replicas<Tree: 'static + MerkleTreeTrait>(
             .with_context(|| format!("merkle_tree failed: {id:?}"))?;
         sectors.push((id, replica, tree));
     }
-    // A winning PoSt proves its one sector once for each challenge.
-    let rounds = match setting.config.typ {
-        PoStType::Window => 1,
-        PoStType::Winning => {
-            ensure!(
-                sectors.len() == setting.config.sector_count,
-                "invalid amount of replicas"
-            );
-            setting.params.sector_count
-        }
-    };
+    let rounds = setting.rounds(sectors.len())?;
     let (mut public, mut private) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         for (id, replica, tree) in &sectors {
@@ -209,13 +212,9 @@ fn from_vanilla<Tree: 'static + MerkleTreeTrait>(
 ) -> Result<Vec<u8>> {
     let setting = Setting::<Tree>::of(claim)?;
     let vanilla = read::<Tree>(vanilla)?;
-    if setting.config.typ == PoStType::Winning {
-        ensure!(
-            vanilla.len() == setting.config.sector_count,
-            "invalid amount of vanilla proofs"
-        );
-    }
-    let public = setting.public(public_sectors(&vanilla));
+    let rounds = setting.rounds(vanilla.len())?;
+    let sectors = (0..rounds).flat_map(|_| public_sectors(&vanilla));
+    let public = setting.public(sectors.collect());
     let partitions = setting.partitions(vanilla.len());
     let parts = partition_vanilla_proofs(
         &setting.config,

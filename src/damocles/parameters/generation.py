@@ -25,12 +25,12 @@ from damocles.wire import sectors, units
 
 WARNING = "sets made on this machine are for test networks only: no real network accepts their proofs"
 
-# Measured with two cores, idle to half busy.
+# Measured with two cores, from idle ones with wide instructions to busy ones without.
 _KNOWN = {
-    (Kind.POREP, 2048): "10 to 20min, 5GiB of memory",
-    (Kind.UPDATE, 2048): "6 to 11min, 3.2GiB of memory",
-    (Kind.WINNING, 2048): "half a minute",
-    (Kind.WDPOST, 2048): "a quarter of a minute",
+    (Kind.POREP, 2048): "half a minute to 3min, 0.8GiB of memory",
+    (Kind.UPDATE, 2048): "half a minute to 2min, 0.8GiB of memory",
+    (Kind.WINNING, 2048): "a few seconds",
+    (Kind.WDPOST, 2048): "a few seconds",
     (Kind.SRS, 0): "a few seconds",
 }
 # From here on, sectors are sealed on real networks only.
@@ -135,7 +135,7 @@ async def _run_child(wanted: catalog.FileSet, folder: Path, watcher: Watcher, ev
 async def _watch(
     process: anyio.abc.Process, wanted: catalog.FileSet, folder: Path, watcher: Watcher, every_seconds: float
 ) -> None:
-    part = folder / f"{wanted.files[0].name}.part"
+    part = part_of(wanted, folder)
     started = time.monotonic()
     while process.returncode is None:
         with anyio.move_on_after(every_seconds):
@@ -143,7 +143,7 @@ async def _watch(
         so_far = [f"{units.brief_duration(time.monotonic() - started)} so far"]
         if memory_bytes := _memory_of(process.pid):
             so_far.append(f"memory {units.human_size(memory_bytes)}")
-        if (share := _share_of(part)) > 0:
+        if (share := share_of(part)) > 0:
             left_seconds = (time.monotonic() - started) * (1 / share - 1)
             so_far.append(f"{share:.0%} written, about {units.brief_duration(left_seconds)} left")
         watcher.pulse(f"{wanted.kind} {wanted.size_label}", ", ".join(so_far))
@@ -157,8 +157,21 @@ def _memory_of(pid: int) -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _share_of(path: Path) -> float:
-    """Return how much of a file is there that has its final length from the beginning: the share of its blocks."""
+def part_of(wanted: catalog.FileSet, folder: Path) -> Path:
+    """Return where the large file of a set is while it is being made."""
+    return folder / f"{wanted.files[0].name}.part"
+
+
+def progress(part: Path, seconds: float) -> str:
+    """Say how much of a file is made after so many seconds, and when the rest will be; nothing before it is begun."""
+    share = share_of(part)
+    if share == 0:
+        return ""
+    return f"{share:.0%} written, about {units.human_duration(round(seconds * (1 / share - 1)))} left"
+
+
+def share_of(path: Path) -> float:
+    """Return how much of a file is written that has its final length from the beginning: the share of its blocks."""
     try:
         status = path.stat()
     except OSError:
