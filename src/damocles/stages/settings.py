@@ -20,6 +20,9 @@ PARENT_CACHE = "FIL_PROOFS_PARENT_CACHE"
 CACHE_BASE = "FIL_PROOFS_CACHE_DIR"
 FILE = Path("rust-fil-proofs.config.toml")
 
+PROVER = "DAMOCLES_PROVER"  # ours, of `damocles_proofs`; the file of the library does not have it
+_PROVERS = ("damocles", "portable", "bellperson")
+
 _STRIDE = "FIL_PROOFS_MULTICORE_SDR_PRODUCER_STRIDE"
 _LOOKAHEAD = "FIL_PROOFS_MULTICORE_SDR_LOOKAHEAD"
 _WINDOW = "FIL_PROOFS_SDR_PARENTS_CACHE_SIZE"
@@ -93,6 +96,8 @@ def _unreadable(environment: Mapping[str, str]) -> Iterator[Problem]:
         text = value(name, environment)
         if text is not None and not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
             yield Problem(name, text, f"expected a whole number from {least} to {most}; leave it out for the default")
+    if (prover := environment.get(PROVER, "")) and prover not in _PROVERS:
+        yield Problem(PROVER, prover, f"expected one of {', '.join(_PROVERS)}; leave it out for the default")
     for name in _FOLDERS:
         if value(name, environment) == "":
             yield Problem(name, "", "expected a folder; leave it out for the default")

@@ -25,6 +25,7 @@ def told(**environment: str) -> list[str]:
         (LOOKAHEAD, ["128", "1000000"]),
         (WINDOW, ["128", "1000000"]),
         ("FIL_PROOFS_PARENT_CACHE", ["/p"]),
+        ("DAMOCLES_PROVER", ["", "damocles", "portable", "bellperson"]),
         ("FIL_PROOFS_MAXIMIZE_CACHING", ["", "anything: not a setting any more"]),
     ],
 )
@@ -51,6 +52,7 @@ def test_what_the_library_can_work_with_is_no_problem(name: str, values: list[st
         (STRIDE, "-1", "expected a whole number from 1 to 1000000; leave it out for the default"),
         ("FIL_PROOFS_PARENT_CACHE", "", "expected a folder; leave it out for the default"),
         ("FIL_PROOFS_PARAMETER_CACHE", "", "expected a folder; leave it out for the default"),
+        ("DAMOCLES_PROVER", "gpu", "expected one of damocles, portable, bellperson; leave it out for the default"),
     ],
 )
 def test_what_would_be_a_panic_in_each_stage_is_named(name: str, value: str, expected: str) -> None:
