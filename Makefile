@@ -61,7 +61,7 @@ format: ## Format the code
 	$(RUN) ruff check --fix-only -q; $(RUN) ruff format
 	cargo fmt --all --manifest-path proofs/Cargo.toml
 
-bench: setup ## Measure speed and memory against bounds and bare calls
+bench: setup ## Measure speed and memory against bounds and bare calls (ARGS=--help lists the groups)
 	$(RUN) python -m bench $(ARGS)
 
 docs: setup ## Build the documentation into site/
