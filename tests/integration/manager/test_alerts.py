@@ -1,6 +1,7 @@
 """Alerts of a running manager: what it sees, tells, keeps over a restart, and lets people do."""
 
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from damocles.manager import alerts_config, alerts_rules, daemon, sectors
+from damocles.manager import alerts_config, alerts_rules, alerts_table, daemon, sectors
 from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
@@ -84,6 +85,25 @@ def started(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Callabl
                 yield Manager(rpc, clock)
 
     return run
+
+
+async def test_a_board_is_of_one_look(started: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts that a look finds while the database is read for a board are not on it, and the time of that look is not either."""
+    resolved = alerts_table.resolved
+
+    def slowly(*arguments: Any) -> list[alerts.Alert]:
+        clock.now += 76
+        time.sleep(10 * INTERVAL_SECONDS)
+        return resolved(*arguments)
+
+    with receiving() as receiver:
+        async with started(receiver) as manager:
+            await manager.ping()
+            await manager.seen()
+            before = clock.now
+            monkeypatch.setattr(alerts_table, "resolved", slowly)
+            board = await manager.board(everything=True)
+            assert (before, set()) == (board.looked_at, {a.rule for a in board.alerts} - {"worker-unreachable"})
 
 
 async def test_a_silent_worker_is_late_then_lost_then_back(started: Any, clock: Clock) -> None:
