@@ -226,6 +226,14 @@ impl Job for Generate {
         let identifier = Q::cache_identifier(public);
         let path = parameter_cache::parameter_cache_params_path(&identifier);
         write_once(&path, |file| {
+            // The key of a set that was here before would belong to no parameters any more.
+            let key = parameter_cache::parameter_cache_verifying_key_path(&identifier);
+            match fs::remove_file(&key) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", key.display()));
+                }
+                _ => {}
+            }
             if self.own {
                 // The length comes first: whoever looks at the file sees how much of it is there.
                 let announce = |bytes| Ok(file.set_len(bytes)?);

@@ -246,8 +246,9 @@ pub fn generate_winning_post_with_vanilla<'py>(
     let proof = post_proof(registered_proof, Some(PoStType::Winning))?;
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
-        if snark::own_prover()? {
+        if own? {
             let claim = Claim {
                 proof,
                 randomness: &randomness,
@@ -278,9 +279,10 @@ pub fn generate_winning_post<'py>(
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
     let map = by_sector(&replicas, |one| (one.sector_id, one))?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
         check_all(&replicas)?;
-        if snark::own_prover()? {
+        if own? {
             let claim = Claim {
                 proof,
                 randomness: &randomness,
@@ -310,8 +312,9 @@ pub fn generate_window_post_with_vanilla<'py>(
     let proof = post_proof(registered_proof, Some(PoStType::Window))?;
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
-        if snark::own_prover()? {
+        if own? {
             let claim = Claim {
                 proof,
                 randomness: &randomness,
@@ -342,9 +345,10 @@ pub fn generate_window_post<'py>(
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
     let map = by_sector(&replicas, |one| (one.sector_id, one))?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
         check_all(&replicas)?;
-        if snark::own_prover()? {
+        if own? {
             let claim = Claim {
                 proof,
                 randomness: &randomness,
@@ -375,8 +379,9 @@ pub fn generate_single_window_post_with_vanilla<'py>(
     let proof = post_proof(registered_proof, Some(PoStType::Window))?;
     let randomness = array("randomness", randomness)?;
     let prover_id = array("prover_id", prover_id)?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
-        if snark::own_prover()? {
+        if own? && snark::proves_single_partition(proof, partition_index) {
             let claim = Claim {
                 proof,
                 randomness: &randomness,

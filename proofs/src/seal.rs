@@ -225,9 +225,10 @@ pub fn c2<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let prover_id = array("prover_id", prover_id)?;
     let phase1 = c1_output.get();
+    let own = snark::own_prover();
     let proof = guarded(py, || {
         let (phase1, sector) = (phase1.0.clone(), SectorId::from(sector_id));
-        if snark::own_prover()? {
+        if own? {
             return snark::commit_phase2(phase1, prover_id, sector);
         }
         Ok(seal::seal_commit_phase2(phase1, prover_id, sector)?.proof)
@@ -243,9 +244,10 @@ pub fn c2_circuit_proofs<'py>(
     sector_id: u64,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let phase1 = c1_output.get();
+    let own = snark::own_prover();
     let proof = guarded(py, || {
         let phase1 = phase1.0.clone();
-        if snark::own_prover()? {
+        if own? {
             return snark::commit_phase2_circuit_proofs(phase1);
         }
         let sector = SectorId::from(sector_id);

@@ -271,8 +271,9 @@ pub fn update_prove_with_vanilla<'py>(
     let proof = update_proof(registered_proof)?;
     let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
     let proofs = partitions(vanilla_proofs);
+    let own = snark::own_prover();
     let snark = guarded(py, || {
-        if snark::own_prover()? {
+        if own? {
             return snark::prove_update_with_vanilla(proof, proofs, comm);
         }
         let snark = update::generate_empty_sector_update_proof_with_vanilla(
@@ -298,12 +299,13 @@ pub fn update_prove<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let proof = update_proof(registered_proof)?;
     let comm = commitments(comm_r_old, comm_r_new, comm_d_new)?;
+    let own = snark::own_prover();
     let snark = guarded(py, || {
         input(proof, &sector_key_path)?;
         files::folder_with(&sector_key_cache_dir, &["p_aux", "t_aux"])?;
         input(proof, &replica_path)?;
         files::folder_with(&replica_cache_dir, &[files::TREE_D])?;
-        if snark::own_prover()? {
+        if own? {
             let files = snark::UpdateFiles {
                 sector_key: &sector_key_path,
                 sector_key_cache: &sector_key_cache_dir,

@@ -221,3 +221,38 @@ def test_two_threads_prove_at_once(new_sector):
     for runner in runners:
         runner.join()
     assert results == [True] * 3
+
+
+@pytest.mark.params("wdpost")
+@pytest.mark.parametrize("name", ["StackedDrgWindow2KiBV1", "StackedDrgWindow2KiBV1_2"])
+def test_partitions_that_are_proved_one_by_one_make_the_whole(new_sector, name: str):
+    """A later partition verifies on its own, also where challenges depend on a sector's position among all."""
+    who, randomness = bytes(32), bytes([9]) * 32
+    replicas = []
+    for number in (3, 5, 8):
+        made = new_sector(number=number)
+        replicas.append(made.private(made.pc2(made.pc1()).comm_r))
+    challenges = proofs.generate_fallback_sector_challenges(name, randomness, [3, 5, 8], who)
+    vanilla = [proofs.generate_single_vanilla_proof(name, one, challenges[one.sector_id]) for one in replicas]
+
+    parts = [
+        proofs.generate_single_window_post_with_vanilla(name, randomness, who, vanilla[:2], 0),
+        proofs.generate_single_window_post_with_vanilla(name, randomness, who, vanilla[2:], 1),
+    ]
+
+    whole = proofs.merge_window_post_partition_proofs(name, parts)
+    public = [proofs.PublicReplica(one.sector_id, one.comm_r) for one in replicas]
+    assert proofs.verify_window_post(name, randomness, whole, public, who)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_set_that_is_made_anew_has_a_key_of_its_own(sector, tmp_path: Path):
+    """The verifying key of a set whose large file was removed goes with it: what is proved then verifies."""
+    cache = {"FIL_PROOFS_PARAMETER_CACHE": str(tmp_path)}
+    program = "import damocles_proofs as p; print(p.generate_params('wdpost', 2048).params)"
+    for _ in range(2):
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env={**os.environ, **cache}, check=True, capture_output=True, text=True)
+        assert prove("wdpost", sector, **cache) == "True"
+        (tmp_path / done.stdout.strip()).unlink()

@@ -48,7 +48,7 @@ pub trait Curve: Copy + Send + Sync + 'static {
 
     fn on_curve(point: &Affine<Self::Field>) -> bool;
 
-    /// Read an uncompressed point of a parameter file. Whether it is on the curve is not checked.
+    /// Read an uncompressed point of a parameter file, where none is at infinity. Whether it is on the curve is not checked.
     #[inline]
     fn read(bytes: &[u8]) -> Affine<Self::Field> {
         let (x, y) = bytes.split_at(Self::BYTES / 2);
@@ -162,6 +162,9 @@ impl<F: Field> Adder<F> {
         get: impl Fn(usize) -> (Affine<F>, Affine<F>),
         mut put: impl FnMut(usize, Affine<F>),
     ) {
+        if count == 0 {
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(wide) = &mut self.wide {
             // SAFETY: there is a scratch only where the machine has the instructions.

@@ -17,7 +17,7 @@ const ALONE: usize = 1 << 12;
 /// Elements that one task of an element-wise step handles.
 const CHUNK: usize = 1 << 14;
 
-/// The roots of unity of a size: 2^k-th roots, for powers of two up to 2^32.
+/// The roots of unity of a size: 2^k-th roots, for powers of two up to 2^31.
 pub struct Domain {
     size: usize,
     /// Powers of the primitive root: those of the whole size, then those of each half size.

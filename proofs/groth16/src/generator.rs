@@ -64,8 +64,9 @@ pub fn generate<C: Circuit<Scalar>>(
     let over_delta = domain.vanishing(&waste.tau) * inverse(&waste.delta, "delta")?;
     drop(domain);
     synthesize(circuit(), &mut sums)?;
+    let second = (sums.constraint, sums.inputs_allocated, sums.aux_allocated);
     ensure!(
-        sums.constraint == count.constraints,
+        second == (count.constraints, count.inputs, count.aux),
         "the circuit was another one the second time"
     );
     let Sums { inputs, aux, .. } = sums;
@@ -235,7 +236,10 @@ impl Sums {
         combination: &LinearCombination<Scalar>,
         part: fn(&mut Terms) -> &mut Scalar,
     ) {
-        let at = self.lagrange[self.constraint];
+        // A circuit that has grown is an error afterwards.
+        let Some(&at) = self.lagrange.get(self.constraint) else {
+            return;
+        };
         let product = |factor: &Scalar| {
             if *factor == Scalar::ONE {
                 at
@@ -244,10 +248,14 @@ impl Sums {
             }
         };
         for (&i, factor) in combination.iter_inputs() {
-            *part(&mut self.inputs[i]) += product(factor);
+            if let Some(terms) = self.inputs.get_mut(i) {
+                *part(terms) += product(factor);
+            }
         }
         for (&i, factor) in combination.iter_aux() {
-            *part(&mut self.aux[i]) += product(factor);
+            if let Some(terms) = self.aux.get_mut(i) {
+                *part(terms) += product(factor);
+            }
         }
     }
 }

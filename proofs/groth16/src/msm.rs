@@ -250,7 +250,7 @@ const MINUS: u32 = 1 << 31;
 
 /// Adds slices of points to buckets, in rounds of independent additions.
 struct Rounds<C: Curve> {
-    /// How many terms each bucket has left, and one place more, in which nothing is left.
+    /// How many terms each bucket has left.
     counts: Vec<u32>,
     /// The indices of the slice's points, sorted by bucket.
     sorted: Vec<u32>,

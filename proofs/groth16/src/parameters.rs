@@ -4,7 +4,7 @@
 //! each with its length as a big-endian 32-bit number: h, l, a, b in G1, b in G2.
 //!
 //! Points are converted when they are used. That costs two multiplications for a point that is then added some sixteen
-//! times, and saves as much memory as the file has bytes.
+//! times; no more of the file is held than the points of one list that are used.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -156,9 +156,11 @@ impl Parameters {
 
 fn check<C: Curve>(points: Points<'_, C>, name: &str) -> Result<()> {
     use rayon::prelude::*;
-    let bad = (0..points.len())
-        .into_par_iter()
-        .find_first(|&i| !C::on_curve(&points.get(i)));
+    let bad = (0..points.len()).into_par_iter().find_first(|&i| {
+        let point = points.get(i);
+        // Lists hold no point at infinity, which passes for one on the curve.
+        point.is_infinity() || !C::on_curve(&point)
+    });
     match bad {
         Some(i) => bail!("point {i} of list {name} is not on the curve"),
         None => Ok(()),

@@ -17,7 +17,7 @@ use crate::synthesis::Assignment;
 /// Prove circuits one after another; the next one is synthesized while one is proved.
 ///
 /// `rng` is asked for two scalars a proof, which hide the values: it has to be the operating system's, or as good.
-/// The proofs are not verified here.
+/// The proofs are not verified here. A circuit that cannot be synthesized is an error once the one before it is proved.
 pub fn prove<C: Circuit<Scalar> + Send>(
     circuits: Vec<C>,
     parameters: &Parameters,

@@ -160,6 +160,37 @@ fn a_file_of_the_wrong_length_is_refused() {
     assert!(Parameters::open(Path::new("/nonexistent/file")).is_err());
 }
 
+/// A point that was overwritten with zeros is found, though infinity passes for a point of the curve elsewhere.
+#[test]
+fn a_point_of_zeros_is_found() {
+    let mut bytes = ours(2, 3, &Waste::random(OsRng));
+    let length = bytes.len();
+    bytes[length - 192..].fill(0);
+    let file = Temporary::with("zeros", &bytes);
+    let error = Parameters::open(file.path())
+        .unwrap()
+        .check_points()
+        .unwrap_err();
+    assert!(error.to_string().contains("list b in G2"), "{error}");
+}
+
+/// A circuit that is another one the second time is an error.
+#[test]
+fn a_circuit_that_changes_is_an_error() {
+    for sizes in [[(2, 3), (2, 4)], [(2, 3), (40, 3)], [(40, 3), (2, 3)]] {
+        let calls = std::cell::Cell::new(0);
+        let circuit = || {
+            let (bits, squares) = sizes[calls.replace(1)];
+            Toy::blank(bits, squares)
+        };
+        let error = generate(circuit, &Waste::random(OsRng), Vec::new(), |_| Ok(())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the circuit was another one the second time"
+        );
+    }
+}
+
 /// A flipped bit in any list gives a proof that does not verify, or none, and the file's check names the list.
 #[test]
 fn a_flipped_bit_never_makes_a_proof_that_passes_for_another() {

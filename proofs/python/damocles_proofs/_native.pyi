@@ -368,7 +368,7 @@ def c2(c1_output: C1Output, prover_id: bytes, sector_id: int) -> bytes:
 def c2_circuit_proofs(c1_output: C1Output, sector_id: int) -> bytes:
     """Prove a sector without aggregation; input of `aggregate_seal_proofs`.
 
-    Our prover verifies the partitions one by one; the crate's verifies nothing here.
+    Our prover verifies the partitions, in one batch; the crate's verifies nothing here.
     """
 
 def aggregate_seal_proofs(

@@ -9,8 +9,10 @@ mod update;
 
 use std::collections::HashMap;
 use std::env;
+use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -29,7 +31,10 @@ use storage_proofs_core::parameter_cache::{self, ParameterSetMetadata};
 use storage_proofs_core::proof::ProofScheme;
 use storage_proofs_core::settings::SETTINGS;
 
-pub use post::{Claim, generate_post, generate_post_with_vanilla, generate_single_partition};
+pub use post::{
+    Claim, generate_post, generate_post_with_vanilla, generate_single_partition,
+    proves_single_partition,
+};
 pub use seal::{commit_phase2, commit_phase2_circuit_proofs};
 pub use update::{Commitments, UpdateFiles, prove_update, prove_update_with_vanilla};
 
@@ -69,10 +74,9 @@ struct Set {
 /// Device, inode, length and time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = path.metadata().ok()?;
+fn stamp(meta: &Metadata) -> Stamp {
     let (seconds, nanoseconds) = (meta.mtime(), meta.mtime_nsec());
-    Some((meta.dev(), meta.ino(), meta.len(), seconds, nanoseconds))
+    (meta.dev(), meta.ino(), meta.len(), seconds, nanoseconds)
 }
 
 /// The mapped files of this process. Mappings stay, so that a child that lives on proves from what is in memory.
@@ -81,25 +85,33 @@ static SETS: Mutex<Option<HashMap<PathBuf, Arc<Set>>>> = Mutex::new(None);
 /// Map the parameters of a circuit, once for this process.
 fn parameters(identifier: &str) -> Result<Arc<Set>> {
     let path = parameter_cache::parameter_cache_params_path(identifier);
-    let Some(stamp) = stamp(&path) else {
-        // The crate's own words: people search for them.
-        bail!(
-            "No cached parameters found for {identifier} [failure finding {}]",
-            path.display()
-        );
+    let meta = match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The crate's own words: people search for them.
+            bail!(
+                "No cached parameters found for {identifier} [failure finding {}]",
+                path.display()
+            );
+        }
+        other => other.with_context(|| format!("cannot look at {}", path.display()))?,
     };
+    let stamp = stamp(&meta);
     let mut sets = SETS.lock().unwrap_or_else(PoisonError::into_inner);
     let sets = sets.get_or_insert_default();
-    if let Some(set) = sets.get(&path).filter(|set| set.stamp == stamp) {
+    let known = sets.get(&path);
+    if let Some(set) = known.filter(|set| set.stamp == stamp) {
         return Ok(Arc::clone(set));
     }
     if SETTINGS.verify_production_params {
+        // The library reads each file once in a process, and takes one of the same name for verified from then on.
+        ensure!(
+            known.is_none(),
+            "{} was replaced since it was verified: start this process anew",
+            path.display()
+        );
         let name = parameter_cache::parameter_id(identifier);
-        parameter_cache::verify_production_entry(
-            &path,
-            name,
-            parameter_cache::get_parameter_data_from_id,
-        )?;
+        let published = parameter_cache::get_parameter_data_from_id;
+        parameter_cache::verify_production_entry(&path, name, published)?;
     }
     let parameters = Parameters::open(&path)?;
     let key = prepare_verifying_key(parameters.key());
@@ -112,12 +124,27 @@ fn parameters(identifier: &str) -> Result<Arc<Set>> {
     Ok(set)
 }
 
+/// Look for the parameters of a circuit: without them all else is in vain.
+fn require<'a, Q, S, C>(public_params: &S::PublicParams) -> Result<Arc<Set>>
+where
+    S: ProofScheme<'a>,
+    S::Proof: Sync + Send,
+    S::PublicParams: ParameterSetMetadata + Sync + Send,
+    S::PublicInputs: Clone + Sync,
+    C: Circuit<Fr> + CircuitComponent + Send,
+    Q: CompoundProof<'a, S, C>,
+{
+    parameters(&Q::cache_identifier(public_params))
+}
+
 /// Make the circuits of vanilla proofs, prove them and verify the proofs: partition k for the k-th vanilla proof.
+///
+/// Returns the proofs as they go to the chain: compressed, one behind the other. What is verified is what these bytes say.
 fn circuit_proofs<'a, Q, S, C>(
     public_inputs: &S::PublicInputs,
     vanilla_proofs: Vec<S::Proof>,
     public_params: &S::PublicParams,
-) -> Result<Vec<Proof<Bls12>>>
+) -> Result<Vec<u8>>
 where
     S: ProofScheme<'a>,
     S::Proof: Sync + Send,
@@ -127,8 +154,8 @@ where
     Q: CompoundProof<'a, S, C>,
 {
     ensure!(!vanilla_proofs.is_empty(), "no vanilla proofs");
-    // First: without parameters all else is in vain.
-    let set = parameters(&Q::cache_identifier(public_params))?;
+    let set = require::<Q, S, C>(public_params)?;
+    let path = set.parameters.path().display();
     let inputs = (0..vanilla_proofs.len())
         .map(|k| Q::generate_public_inputs(public_inputs, public_params, Some(k)))
         .collect::<Result<Vec<_>>>()?;
@@ -140,25 +167,23 @@ where
             Q::circuit(public_inputs, inner, &vanilla, public_params, Some(k))
         })
         .collect::<Result<Vec<_>>>()?;
-    let proofs = prover::prove(circuits, &set.parameters, &mut OsRng)?;
-    let references: Vec<_> = proofs.iter().collect();
-    if !verify_proofs_batch(&set.key, &mut OsRng, &references, &inputs)? {
-        let path = set.parameters.path().display();
+    let made = prover::prove(circuits, &set.parameters, &mut OsRng)?;
+    let mut bytes = Vec::with_capacity(made.len() * Proof::<Bls12>::size());
+    for proof in &made {
+        proof.write(&mut bytes)?;
+    }
+    let read = Proof::<Bls12>::read_many(&bytes, made.len());
+    let valid = read.is_ok_and(|proofs| {
+        let references: Vec<_> = proofs.iter().collect();
+        verify_proofs_batch(&set.key, &mut OsRng, &references, &inputs).unwrap_or(false)
+    });
+    if !valid {
         set.parameters.check_points().with_context(|| {
             format!("the SNARK does not verify: {path} is damaged, fetch or generate it again")
         })?;
         bail!(
             "the SNARK does not verify: the vanilla proofs are wrong, or {path} is another circuit's or damaged"
         );
-    }
-    Ok(proofs)
-}
-
-/// Proofs as they go to the chain: compressed, one behind the other.
-fn to_bytes(proofs: &[Proof<Bls12>]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(proofs.len() * Proof::<Bls12>::size());
-    for proof in proofs {
-        proof.write(&mut bytes)?;
     }
     Ok(bytes)
 }

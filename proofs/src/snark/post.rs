@@ -10,15 +10,16 @@ use filecoin_proofs::{
     single_partition_vanilla_proofs, with_shape,
 };
 use filecoin_proofs_api::{
-    ChallengeSeed, MerkleTreeTrait, PoStType, ProverId, RegisteredPoStProof, SectorId,
+    ApiVersion, ChallengeSeed, MerkleTreeTrait, PoStType, ProverId, RegisteredPoStProof, SectorId,
 };
+use rayon::prelude::*;
 use storage_proofs_core::proof::ProofScheme;
 use storage_proofs_post::fallback::{
     self, FallbackPoSt, FallbackPoStCircuit, FallbackPoStCompound, PrivateInputs, PrivateSector,
     PublicInputs, PublicSector,
 };
 
-use super::{circuit_proofs, to_bytes};
+use super::{circuit_proofs, require};
 
 type TreeDomain<Tree> = <<Tree as MerkleTreeTrait>::Hasher as Hasher>::Domain;
 
@@ -53,6 +54,12 @@ pub fn generate_post_with_vanilla(claim: Claim<'_>, vanilla: &[Vec<u8>]) -> Resu
     )
 }
 
+/// Whether this prover can prove a partition on its own: in the oldest version challenges depend on the position of a
+/// sector among those of all partitions, which only the library's own function goes by.
+pub fn proves_single_partition(proof: RegisteredPoStProof, partition: usize) -> bool {
+    partition == 0 || proof.as_v1_config().api_version != ApiVersion::V1_0_0
+}
+
 /// Prove one partition of a window `PoSt` from the vanilla proofs of its sectors.
 pub fn generate_single_partition(
     claim: Claim<'_>,
@@ -83,6 +90,9 @@ impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
             PoStType::Window => window_post_public_params::<Tree>(&config)?,
             PoStType::Winning => winning_post_public_params::<Tree>(&config)?,
         };
+        require::<FallbackPoStCompound<Tree>, FallbackPoSt<'_, Tree>, FallbackPoStCircuit<Tree>>(
+            &params,
+        )?;
         Ok(Self {
             params,
             randomness: as_safe_commitment(claim.randomness, "randomness")?,
@@ -129,12 +139,11 @@ impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
         public: &PublicInputs<TreeDomain<Tree>>,
         vanilla: Vec<fallback::Proof<Tree::Proof>>,
     ) -> Result<Vec<u8>> {
-        let proofs = circuit_proofs::<
+        circuit_proofs::<
             FallbackPoStCompound<Tree>,
             FallbackPoSt<'_, Tree>,
             FallbackPoStCircuit<Tree>,
-        >(public, vanilla, &self.params)?;
-        to_bytes(&proofs)
+        >(public, vanilla, &self.params)
     }
 }
 
@@ -143,14 +152,17 @@ fn from_replicas<Tree: 'static + MerkleTreeTrait>(
     replicas: Replicas<'_>,
 ) -> Result<Vec<u8>> {
     let setting = Setting::<Tree>::of(claim)?;
-    let mut sectors = Vec::with_capacity(replicas.len());
-    for (id, replica) in replicas {
-        let replica = replica.with_tree::<Tree>()?;
-        let tree = replica
-            .merkle_tree(setting.config.sector_size)
-            .with_context(|| format!("merkle_tree failed: {id:?}"))?;
-        sectors.push((id, replica, tree));
-    }
+    // Thousands of trees, maybe on a store far away: together.
+    let sectors = replicas
+        .into_par_iter()
+        .map(|(id, replica)| {
+            let replica = replica.with_tree::<Tree>()?;
+            let tree = replica
+                .merkle_tree(setting.config.sector_size)
+                .with_context(|| format!("merkle_tree failed: {id:?}"))?;
+            Ok((id, replica, tree))
+        })
+        .collect::<Result<Vec<_>>>()?;
     let rounds = setting.rounds(sectors.len())?;
     let (mut public, mut private) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

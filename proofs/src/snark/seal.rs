@@ -13,7 +13,7 @@ use filecoin_proofs_api::seal::SealCommitPhase1Output;
 use filecoin_proofs_api::{ApiFeature, MerkleTreeTrait, ProverId, SectorId};
 use storage_proofs_porep::stacked::{self, StackedCircuit, StackedCompound, StackedDrg};
 
-use super::{circuit_proofs, to_bytes};
+use super::circuit_proofs;
 
 /// Prove a sector, and verify the proof.
 pub fn commit_phase2(
@@ -65,7 +65,8 @@ fn commit_with_shape<Tree: 'static + MerkleTreeTrait>(
     .context("the proof cannot be verified")?;
     ensure!(
         valid,
-        "the proof does not verify: the C1 output is of another prover id, sector, ticket or seed than it says"
+        "the proof does not verify, though its SNARK does: the C1 output is of another prover id, sector, ticket or seed, \
+         or the .vk file beside the parameters is another set's"
     );
     Ok(proof)
 }
@@ -89,6 +90,12 @@ fn partitions_with_shape<Tree: 'static + MerkleTreeTrait>(
         !vanilla.is_empty() && vanilla.iter().all(|partition| !partition.is_empty()),
         "C1 output contains no vanilla proofs"
     );
+    ensure!(
+        vanilla.len() == usize::from(config.partitions),
+        "C1 output has {} partitions of {}",
+        vanilla.len(),
+        usize::from(config.partitions)
+    );
     let replica_id: blstrs::Scalar = phase1.replica_id.into();
     let public_inputs = stacked::PublicInputs {
         replica_id: replica_id.into(),
@@ -100,10 +107,9 @@ fn partitions_with_shape<Tree: 'static + MerkleTreeTrait>(
         seed: Some(phase1.seed),
     };
     let public_params = public_params::<Tree>(config)?;
-    let proofs = circuit_proofs::<
+    circuit_proofs::<
         StackedCompound<Tree, DefaultPieceHasher>,
         StackedDrg<'_, Tree, DefaultPieceHasher>,
         StackedCircuit<Tree, DefaultPieceHasher>,
-    >(&public_inputs, vanilla, &public_params)?;
-    to_bytes(&proofs)
+    >(&public_inputs, vanilla, &public_params)
 }

@@ -8,13 +8,14 @@ use filecoin_proofs::{
     DefaultPieceDomain, SectorUpdateConfig, TreeRHasher, generate_partition_proofs, with_shape,
 };
 use filecoin_proofs_api::{MerkleTreeTrait, PartitionProofBytes, RegisteredUpdateProof};
+use storage_proofs_core::proof::ProofScheme;
 use storage_proofs_update::constants::TreeRDomain;
 use storage_proofs_update::{
     EmptySectorUpdate, EmptySectorUpdateCircuit, EmptySectorUpdateCompound, PartitionProof,
     PublicInputs, PublicParams,
 };
 
-use super::{circuit_proofs, to_bytes};
+use super::{circuit_proofs, require};
 
 /// The three commitments that an update proof is about.
 #[derive(Clone, Copy)]
@@ -79,6 +80,12 @@ fn from_files<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     commitments: Commitments,
     files: UpdateFiles<'_>,
 ) -> Result<Vec<u8>> {
+    let (public, params) = setting(proof, commitments)?;
+    require::<
+        EmptySectorUpdateCompound<Tree>,
+        EmptySectorUpdate<Tree>,
+        EmptySectorUpdateCircuit<Tree>,
+    >(&params)?;
     let vanilla = generate_partition_proofs::<Tree>(
         SectorUpdateConfig::from_porep_config(&proof.as_v1_config()),
         commitments.r_old,
@@ -89,7 +96,28 @@ fn from_files<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
         files.replica,
         files.replica_cache,
     )?;
+    ensure!(
+        EmptySectorUpdate::<Tree>::verify_all_partitions(&params, &public, &vanilla)?,
+        "the vanilla proofs do not verify: the files and the commitments differ"
+    );
     prove::<Tree>(proof, vanilla, commitments)
+}
+
+/// What is proved, and for which size of sectors.
+fn setting(
+    proof: RegisteredUpdateProof,
+    commitments: Commitments,
+) -> Result<(PublicInputs, PublicParams)> {
+    let config = SectorUpdateConfig::from_porep_config(&proof.as_v1_config());
+    let public = PublicInputs {
+        k: usize::from(config.update_partitions),
+        comm_r_old: TreeRDomain::try_from_bytes(&commitments.r_old)?,
+        comm_d_new: DefaultPieceDomain::try_from_bytes(&commitments.d_new)?,
+        comm_r_new: TreeRDomain::try_from_bytes(&commitments.r_new)?,
+        h: config.h,
+    };
+    let params = PublicParams::from_sector_size(u64::from(config.sector_size));
+    Ok((public, params))
 }
 
 fn prove<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
@@ -97,25 +125,16 @@ fn prove<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     vanilla: Vec<PartitionProof<Tree>>,
     commitments: Commitments,
 ) -> Result<Vec<u8>> {
-    let config = SectorUpdateConfig::from_porep_config(&proof.as_v1_config());
-    let partitions = usize::from(config.update_partitions);
+    let (public, params) = setting(proof, commitments)?;
     ensure!(
-        vanilla.len() == partitions,
-        "expected vanilla proofs of {partitions} partitions, got {}",
+        vanilla.len() == public.k,
+        "expected vanilla proofs of {} partitions, got {}",
+        public.k,
         vanilla.len()
     );
-    let public_inputs = PublicInputs {
-        k: partitions,
-        comm_r_old: TreeRDomain::try_from_bytes(&commitments.r_old)?,
-        comm_d_new: DefaultPieceDomain::try_from_bytes(&commitments.d_new)?,
-        comm_r_new: TreeRDomain::try_from_bytes(&commitments.r_new)?,
-        h: config.h,
-    };
-    let public_params = PublicParams::from_sector_size(u64::from(config.sector_size));
-    let proofs = circuit_proofs::<
+    circuit_proofs::<
         EmptySectorUpdateCompound<Tree>,
         EmptySectorUpdate<Tree>,
         EmptySectorUpdateCircuit<Tree>,
-    >(&public_inputs, vanilla, &public_params)?;
-    to_bytes(&proofs)
+    >(&public, vanilla, &params)
 }

@@ -76,7 +76,7 @@ pub trait Lanes: Copy + Send {
     /// # Safety
     /// See `zeros`.
     unsafe fn replace(&self, which: __mmask8, other: &Self) -> Self;
-    /// A product over 2^416 of values up to 5: Fp gives up to 1.1, Fp2 up to 4.2.
+    /// A product over 2^416 of values whose own product is up to 2^31 primes squared: Fp gives up to 1.1, Fp2 up to 5.1.
     ///
     /// # Safety
     /// See `zeros`.

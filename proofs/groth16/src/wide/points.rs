@@ -2,6 +2,8 @@
 
 use std::arch::x86_64::__mmask8;
 
+use blst::{blst_fp, blst_fp2};
+
 use super::{LANES, Lanes};
 use crate::curve::{Affine, BATCH, slow_sum};
 use crate::field::Field;
@@ -97,6 +99,9 @@ impl<L: Lanes> Scratch<L> {
     }
 }
 
+// What the strides and the loads of whole points rest on.
+const _: () = assert!(size_of::<Affine<blst_fp>>() == 96 && size_of::<Affine<blst_fp2>>() == 192);
+
 /// Eight pairs of points, side by side.
 struct Pairs<L: Lanes> {
     p: [Affine<L::Element>; LANES],
@@ -164,7 +169,7 @@ unsafe fn invert<L: Lanes>(product: &L) -> L {
             .canonical()
             .store(elements.as_mut_ptr().cast(), stride)
     };
-    // One inversion for all eight. None of them is zero, unless points of a damaged file are no points.
+    // One inversion for all eight. None of them is zero: pairs with equal x have a harmless denominator.
     let mut before = [L::Element::ONE; LANES];
     let mut total = L::Element::ONE;
     for (element, before) in elements.iter().zip(&mut before) {

@@ -29,6 +29,8 @@ const PRIME_LIMBS: [u64; LIMBS] = limbs_of(&PRIME, 1);
 
 const MINUS_INVERSE: u64 = minus_inverse(PRIME[0]);
 
+const _: () = assert!(size_of::<Scalar>() == 32);
+
 /// Eight scalars. Lanes are in no natural order, but always in the same.
 #[derive(Clone, Copy)]
 struct Fr8([__m512i; LIMBS]);
