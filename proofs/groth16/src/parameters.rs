@@ -146,15 +146,15 @@ impl Parameters {
 
     /// Look at each point, and name the first that is on no curve: what a proof that does not verify may come from.
     pub fn check_points(&self) -> Result<()> {
-        check(self.h(), "h")?;
-        check(self.l(), "l")?;
-        check(self.a(), "a")?;
-        check(self.b_g1(), "b in G1")?;
-        check(self.b_g2(), "b in G2")
+        check(&self.h(), "h")?;
+        check(&self.l(), "l")?;
+        check(&self.a(), "a")?;
+        check(&self.b_g1(), "b in G1")?;
+        check(&self.b_g2(), "b in G2")
     }
 }
 
-fn check<C: Curve>(points: Points<'_, C>, name: &str) -> Result<()> {
+fn check<C: Curve>(points: &Points<'_, C>, name: &str) -> Result<()> {
     use rayon::prelude::*;
     let bad = (0..points.len()).into_par_iter().find_first(|&i| {
         let point = points.get(i);

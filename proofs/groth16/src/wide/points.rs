@@ -167,7 +167,7 @@ unsafe fn invert<L: Lanes>(product: &L) -> L {
     unsafe {
         product
             .canonical()
-            .store(elements.as_mut_ptr().cast(), stride)
+            .store(elements.as_mut_ptr().cast(), stride);
     };
     // One inversion for all eight. None of them is zero: pairs with equal x have a harmless denominator.
     let mut before = [L::Element::ONE; LANES];
