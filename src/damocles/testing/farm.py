@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -302,8 +302,11 @@ c2 = 1
 
 def wakes(pid: int) -> int:
     """Return how often the threads of a process that live have slept and been woken so far."""
-    statuses = [(task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return sum(int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for status in statuses)
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            total += int((task / "status").read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return total
 
 
 def stop(process: "subprocess.Popen[bytes]", *, kill: bool = False) -> int:
