@@ -147,8 +147,10 @@ def test_work_of_a_machine_that_is_gone_is_freed_by_hand(tmp_path, sealed):
         assert f"{f.name} had it" in cli(*abort, "--reason", "the machine burnt").stdout
         assert not plan_farms.record(f).unsealing
         gone = tmp_path / "store-of-the-gone"
+        accept = ("damocles-worker", "store", "accept", str(f.stores[0]), "-c", str(f.config))
         f.stores[0].rename(gone)
         cli("damocles-worker", "store", "sealing-init", "--loc", str(f.stores[0]))
+        cli(*accept)
         want(f, piece, f"file://{tmp_path}/out")
         f.start_worker()
         plan_farms.finished(f)
@@ -156,6 +158,7 @@ def test_work_of_a_machine_that_is_gone_is_freed_by_hand(tmp_path, sealed):
         plan_farms.stop_worker(f)
         shutil.rmtree(f.stores[0])
         gone.rename(f.stores[0])
+        cli(*accept)
         f.start_worker()
         plan_farms.wait_for_event(f, "Discarded")
         assert list((f.stores[0] / "trash").iterdir())
