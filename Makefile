@@ -41,7 +41,7 @@ test: setup ## Run the tests, side by side (ARGS="-k planner", JOBS=1)
 test-kill: setup ## Kill everything at every durable step of every plan, and count
 	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
 
-params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about 30 minutes)
+params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about two minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs
 
 check: lint types layers ## Lint, types, layers

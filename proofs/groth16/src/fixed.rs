@@ -5,35 +5,34 @@ use group::Curve as _;
 use rayon::prelude::*;
 
 use crate::curve::{Adder, Affine, BATCH, Curve, prefetch};
+use crate::digits::Windows;
 
-/// Bits of a digit: the tables have 2^15 points for each of 16 digits, 48 MiB in G1 and 96 MiB in G2.
-const BITS: usize = 16;
+/// Bits of the largest digits: tables of 2^15 points for each of 16 digits take 48 MiB in G1 and 96 MiB in G2.
+const MOST_BITS: usize = 16;
 
-/// 256 bits.
-const DIGITS: usize = 256 / BITS;
-
-/// Multiples of a point: for each digit d and place w, d * 2^(16 w) times the point.
-///
-/// Digits are signed, so a table ends at 2^15.
+/// Multiples of a point: for each digit d and window w of b bits, d * 2^(b w) times the point.
 pub struct Table<C: Curve> {
-    places: Vec<Vec<Affine<C::Field>>>,
+    windows: Windows,
+    multiples: Vec<Vec<Affine<C::Field>>>,
 }
 
 impl<C: Curve> Table<C> {
-    pub fn of(base: &C::Projective) -> Self {
-        let mut bases = Vec::with_capacity(DIGITS);
+    /// Make the tables that are cheapest for a number of products: an entry costs as much as a digit of a product.
+    pub fn of(base: &C::Projective, products: usize) -> Self {
+        let windows = Windows::cheapest(MOST_BITS, |bits| products + (1 << (bits - 1)));
+        let mut bases = Vec::with_capacity(windows.count);
         let mut power = *base;
-        for _ in 0..DIGITS {
+        for _ in 0..windows.count {
             bases.push(C::take(&power.to_affine()));
-            for _ in 0..BITS {
+            for _ in 0..windows.bits {
                 power = power + power;
             }
         }
-        let places = bases
+        let multiples = bases
             .into_par_iter()
-            .map(|base| multiples::<C>(base))
+            .map(|base| multiples::<C>(base, windows.largest()))
             .collect();
-        Self { places }
+        Self { windows, multiples }
     }
 
     /// Multiply the point by each scalar; a multiple of zero is infinity.
@@ -54,37 +53,38 @@ impl<C: Curve> Table<C> {
         products: &mut [Affine<C::Field>],
         adder: &mut Adder<C::Field>,
     ) {
-        let digits: Vec<_> = scalars.iter().map(signed_digits).collect();
+        let words: Vec<_> = scalars
+            .iter()
+            .map(|scalar| self.windows.words(scalar))
+            .collect();
         let mut sums = vec![Affine::default(); products.len()];
-        for (place, table) in self.places.iter().enumerate() {
-            for digits in &digits {
-                prefetch(&table[(digits[place].unsigned_abs() as usize).saturating_sub(1)]);
+        let mut digits = vec![0; products.len()];
+        for (window, multiples) in self.multiples.iter().enumerate() {
+            for (digit, words) in digits.iter_mut().zip(&words) {
+                *digit = self.windows.digit(words, window);
+                prefetch(&multiples[(digit.unsigned_abs() as usize).saturating_sub(1)]);
             }
             let term = |k: usize| {
-                let digit = digits[k][place];
+                let digit = digits[k];
                 if digit == 0 {
                     return Affine::default();
                 }
-                let multiple = table[digit.unsigned_abs() as usize - 1];
+                let multiple = multiples[digit.unsigned_abs() as usize - 1];
                 if digit < 0 {
                     multiple.negate()
                 } else {
                     multiple
                 }
             };
-            adder.add(
-                products.len(),
-                |k| (products[k], term(k)),
-                |k, sum| sums[k] = sum,
-            );
+            let get = |k: usize| (products[k], term(k));
+            adder.add(products.len(), get, |k, sum| sums[k] = sum);
             products.copy_from_slice(&sums);
         }
     }
 }
 
-/// base, 2 base, ... 2^15 base.
-fn multiples<C: Curve>(base: Affine<C::Field>) -> Vec<Affine<C::Field>> {
-    let count = 1 << (BITS - 1);
+/// base, 2 base, ... count base.
+fn multiples<C: Curve>(base: Affine<C::Field>, count: usize) -> Vec<Affine<C::Field>> {
     let mut table = Vec::with_capacity(count);
     table.push(base);
     let mut adder = Adder::new();
@@ -100,17 +100,6 @@ fn multiples<C: Curve>(base: Affine<C::Field>) -> Vec<Affine<C::Field>> {
         }
     }
     table
-}
-
-/// Digits from -2^15 to 2^15, the lowest first. Scalars are below 2^255, so nothing is carried out of the last.
-fn signed_digits(scalar: &Scalar) -> [i32; DIGITS] {
-    let bytes = scalar.to_bytes_le();
-    let mut carry = 0;
-    std::array::from_fn(|place| {
-        let digit = i32::from(bytes[2 * place]) + 256 * i32::from(bytes[2 * place + 1]) + carry;
-        carry = i32::from(digit > 1 << (BITS - 1));
-        digit - (carry << BITS)
-    })
 }
 
 #[cfg(test)]
@@ -133,11 +122,13 @@ mod tests {
         ];
         let mut rng = rand::thread_rng();
         scalars.extend((0..1500).map(|_| Scalar::random(&mut rng)));
-        let table = Table::<C>::of(&base);
-        for (scalar, product) in scalars.iter().zip(table.multiply(&scalars)) {
-            assert_eq!(C::give(&product), (base * scalar).to_affine());
+        for products in [0, 1, 100, 5000, 10_000_000] {
+            let table = Table::<C>::of(&base, products);
+            for (scalar, product) in scalars.iter().zip(table.multiply(&scalars)) {
+                assert_eq!(C::give(&product), (base * scalar).to_affine());
+            }
+            assert!(table.multiply(&[]).is_empty());
         }
-        assert!(table.multiply(&[]).is_empty());
     }
 
     #[test]

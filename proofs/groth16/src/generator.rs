@@ -71,10 +71,6 @@ pub fn generate<C: Circuit<Scalar>>(
     );
     let Sums { inputs, aux, .. } = sums;
 
-    let tables = Tables {
-        g1: Table::of(&waste.g1),
-        g2: Table::of(&waste.g2),
-    };
     let (over_gamma, inverse_delta) = (
         inverse(&waste.gamma, "gamma")?,
         inverse(&waste.delta, "delta")?,
@@ -97,6 +93,10 @@ pub fn generate<C: Circuit<Scalar>>(
     };
     let (a, b) = (nonzero(|term| term.a), nonzero(|term| term.b));
     drop((inputs, aux));
+    let tables = Tables {
+        g1: Table::of(&waste.g1, size + ic.len() + l.len() + a.len() + b.len()),
+        g2: Table::of(&waste.g2, b.len()),
+    };
 
     let mut key_bytes = Vec::new();
     key(waste, &tables, &ic).write(&mut key_bytes)?;

@@ -3,6 +3,7 @@
 //! Both speak `bellperson`'s formats: a proof of one verifies with the other's keys, and parameter files are the same.
 
 pub mod curve;
+mod digits;
 pub mod fft;
 pub mod field;
 pub mod fixed;

@@ -11,6 +11,7 @@ use group::{Group, prime::PrimeCurveAffine};
 use rayon::prelude::*;
 
 use crate::curve::{Adder, Affine, BATCH, Curve, prefetch, sum_up};
+use crate::digits::{Windows, Words};
 use crate::field;
 
 /// Points whose digits are sorted at a time: so many that each bucket gets several, and few enough for the caches.
@@ -18,65 +19,6 @@ const SLICE: usize = 1 << 18;
 
 /// Points that one task adds up.
 const SUM: usize = 1 << 13;
-
-/// A scalar with what makes its digits signed added, as little-endian words.
-type Words = [u64; 4];
-
-/// How scalars are cut into digits: `count` windows of `bits` bits.
-#[derive(Clone, Copy)]
-struct Windows {
-    bits: usize,
-    count: usize,
-}
-
-impl Windows {
-    /// The cheapest cut for a number of points: a point costs an addition for each window, and a bucket about three.
-    fn best(points: usize) -> Self {
-        let cost = |bits: usize| 256_usize.div_ceil(bits) * (points + (3 << (bits - 1)));
-        let bits = (2..=20).min_by_key(|&bits| cost(bits)).unwrap_or(2);
-        Self {
-            bits,
-            count: 256_usize.div_ceil(bits),
-        }
-    }
-
-    /// Add 2^(bits-1) to each digit but the highest, so that digits can be taken one by one without carry.
-    ///
-    /// Scalars are below 2^255 and there are 256 bits in all, so the highest digit stays within 2^(bits-1).
-    fn words(self, scalar: &Scalar) -> Words {
-        let bytes = scalar.to_bytes_le();
-        let mut words: Words =
-            std::array::from_fn(|i| u64::from_le_bytes(std::array::from_fn(|j| bytes[8 * i + j])));
-        for window in 0..self.count - 1 {
-            let bit = self.bits * window + self.bits - 1;
-            let (mut word, mut carry) = (bit / 64, 1_u64 << (bit % 64));
-            while carry != 0 {
-                let (sum, over) = words[word].overflowing_add(carry);
-                words[word] = sum;
-                carry = u64::from(over);
-                word += 1;
-            }
-        }
-        words
-    }
-
-    /// The digit of a window, from -2^(bits-1) to 2^(bits-1).
-    #[inline]
-    fn digit(self, words: &Words, window: usize) -> i32 {
-        let first = self.bits * window;
-        let (word, shift) = (first / 64, first % 64);
-        let mut value = words[word] >> shift;
-        if shift + self.bits > 64 && word + 1 < words.len() {
-            value |= words[word + 1] << (64 - shift);
-        }
-        let digit = i32::try_from(value & ((1 << self.bits) - 1)).expect("20 bits at the most");
-        if window == self.count - 1 {
-            digit
-        } else {
-            digit - (1 << (self.bits - 1))
-        }
-    }
-}
 
 /// Sum up `scalars[i] * point(i)`.
 ///
@@ -88,7 +30,8 @@ pub fn multiply<C: Curve>(
     let (ones, others) = sort_out(scalars);
     let ones = sum_of::<C>(&ones, &point);
     let points: Vec<_> = others.par_iter().map(|&i| point(i as usize)).collect();
-    let windows = Windows::best(points.len());
+    // A point costs an addition for each window, and a bucket about three.
+    let windows = Windows::cheapest(20, |bits| points.len() + (3 << (bits - 1)));
     let words: Vec<_> = others
         .par_iter()
         .map(|&i| windows.words(&scalars[i as usize]))
@@ -440,41 +383,6 @@ impl<C: Curve> Rounds<C> {
             );
             for (target, sum) in targets.iter().zip(&self.sums) {
                 buckets[*target] = *sum;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digits_make_the_scalar_again() {
-        let scalars = [
-            Scalar::ZERO,
-            Scalar::ONE,
-            -Scalar::ONE,
-            Scalar::from(u64::MAX),
-            -Scalar::from(1 << 40),
-            Scalar::ONE.double().invert().unwrap(),
-        ];
-        for bits in 2..=20 {
-            let windows = Windows {
-                bits,
-                count: 256_usize.div_ceil(bits),
-            };
-            for scalar in scalars {
-                let words = windows.words(&scalar);
-                let base = Scalar::from(1 << bits);
-                let mut back = Scalar::ZERO;
-                for window in (0..windows.count).rev() {
-                    let digit = windows.digit(&words, window);
-                    assert!(digit.unsigned_abs() <= 1 << (bits - 1));
-                    let size = Scalar::from(u64::from(digit.unsigned_abs()));
-                    back = back * base + if digit < 0 { -size } else { size };
-                }
-                assert_eq!(back, scalar, "{bits} bits");
             }
         }
     }
