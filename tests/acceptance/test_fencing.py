@@ -38,6 +38,11 @@ def wake(f: Farm) -> None:
             process.send_signal(signal.SIGCONT)
 
 
+def _told(farm_: Farm) -> list[dict[str, Any]] | None:
+    rows = farm_.ask_manager("ListSectors", ["online", 0], list[dict[str, Any]])
+    return rows if "No cached" in str(rows) else None
+
+
 @pytest.mark.parametrize(
     "point",
     [
@@ -64,7 +69,8 @@ def test_a_worker_that_was_frozen_changes_nothing_when_it_comes_back(tmp_path: P
             )
             theirs = persisted(first)
             assert theirs
-            row = first.ask_manager("ListSectors", ["online", 0], list[dict[str, Any]])
+            # Its last report goes beside its work: the record is whole once it says why the thread stands still.
+            row = wait_until(lambda: _told(first), "the manager hears why the second one waits")
             wake(first)
             wait_until(
                 lambda: "is over: attempt" in (first.thread(0).last_error or ""), "the first one hears that it is late"

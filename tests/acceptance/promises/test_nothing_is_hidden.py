@@ -224,30 +224,30 @@ def test_a_failed_stage_tells_why_how_often_and_what_to_do(tmp_path: Path) -> No
     processors = hand.processors("pc2")
     with Farm(tmp_path, threads=1, parameters=tmp_path, max_sectors=1, processors=processors) as f:
         f.start_manager()
-        hand.fail("pc2", "No space left on device: /mnt/nvme1")
+        hand.fail("pc2", "Read error on /mnt/nvme1")
         f.start_worker()
-        stages.wait_for(f, 0, "Paused", "PC1Done", "No space left")
+        stages.wait_for(f, 0, "Paused", "PC1Done", "Read error")
         assert f.resume(0)
         wait_until(lambda: f.events(0).count("Failed") == 2, "it fails again", PATIENCE_SECONDS)
-        stages.wait_for(f, 0, "Paused", "PC1Done", "No space left")
+        stages.wait_for(f, 0, "Paused", "PC1Done", "Read error")
         at = ("--listen", f"127.0.0.1:{f.manager_port}")
         (row,) = table(cli(*stages.util(f, "info", "test-worker", "--all", "--wide")).stdout)
         assert ("PC1Done", "PC2", "2") == (row["JobState"], row["JobStage"], row["Attempt"])
-        assert "permanent: No space left on device: /mnt/nvme1" == row["LastErr"]
+        assert "permanent: Read error on /mnt/nvme1" == row["LastErr"]
         assert re.match("resume since ", row["WaitsFor"])
         pid = hand.pids("pc2", "begun")[-1]
         last = cli(*stages.util(f, "logs", "test-worker", "0")).stdout.splitlines()[-2:]
         assert any(f"pc2[{pid}] pc2 looks at its disk" in line for line in last)
-        assert any(f"pc2[{pid}] " in line and "No space left on device" in line for line in last)
+        assert any(f"pc2[{pid}] " in line and "Read error" in line for line in last)
         history = cli(*stages.util(f, "history", str(f.thread(0).job_id))).stdout
-        assert 2 <= history.count("No space left on device: /mnt/nvme1")
+        assert 2 <= history.count("Read error on /mnt/nvme1")
 
         def told() -> str:
             found = json.loads(cli("damocles-manager", "alerts", "list", "--json", *at).stdout)["alerts"]
             return next((str(alert["text"]) for alert in found if alert["rule"] == "thread-paused"), "")
 
         text = wait_until(told, "the alert", PATIENCE_SECONDS)
-        assert "No space left on device: /mnt/nvme1" in text
+        assert "Read error on /mnt/nvme1" in text
         (step,) = re.findall(r"damocles-manager (util worker resume test-worker 0)\b", text)
         hand.mend("pc2")
         cli("damocles-manager", *step.split(), *at)
