@@ -141,6 +141,20 @@ fn post_proof(name: &str, expected: Option<PoStType>) -> PyResult<RegisteredPoSt
     }
 }
 
+/// What a proof of this kind is to be about.
+fn claim(
+    kind: PoStType,
+    registered_proof: &str,
+    randomness: &[u8],
+    prover_id: &[u8],
+) -> PyResult<Claim> {
+    Ok(Claim {
+        proof: post_proof(registered_proof, Some(kind))?,
+        randomness: array("randomness", randomness)?,
+        prover: array("prover_id", prover_id)?,
+    })
+}
+
 /// Replicas by sector number; a number that comes twice is a `ValueError`.
 fn by_sector<'a, R, T>(
     replicas: &'a [R],
@@ -243,23 +257,16 @@ pub fn generate_winning_post_with_vanilla<'py>(
     prover_id: &[u8],
     vanilla_proofs: Vec<Vec<u8>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let proof = post_proof(registered_proof, Some(PoStType::Winning))?;
-    let randomness = array("randomness", randomness)?;
-    let prover_id = array("prover_id", prover_id)?;
+    let claim = claim(PoStType::Winning, registered_proof, randomness, prover_id)?;
     let own = snark::own_prover();
     let snark = guarded(py, || {
         if own? {
-            let claim = Claim {
-                proof,
-                randomness: &randomness,
-                prover: prover_id,
-            };
             return snark::generate_post_with_vanilla(claim, &vanilla_proofs);
         }
         only(post::generate_winning_post_with_vanilla(
-            proof,
-            &randomness,
-            prover_id,
+            claim.proof,
+            &claim.randomness,
+            claim.prover,
             &vanilla_proofs,
         )?)
     })?;
@@ -275,26 +282,19 @@ pub fn generate_winning_post<'py>(
     replicas: Vec<PrivateReplica>,
     prover_id: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let proof = post_proof(registered_proof, Some(PoStType::Winning))?;
-    let randomness = array("randomness", randomness)?;
-    let prover_id = array("prover_id", prover_id)?;
+    let claim = claim(PoStType::Winning, registered_proof, randomness, prover_id)?;
     let map = by_sector(&replicas, |one| (one.sector_id, one))?;
     let own = snark::own_prover();
     let snark = guarded(py, || {
         check_all(&replicas)?;
         if own? {
-            let claim = Claim {
-                proof,
-                randomness: &randomness,
-                prover: prover_id,
-            };
             return snark::generate_post(claim, map);
         }
-        let map = map.into_iter().map(|(id, one)| (id, one.api(proof)));
+        let map = map.into_iter().map(|(id, one)| (id, one.api(claim.proof)));
         only(post::generate_winning_post(
-            &randomness,
+            &claim.randomness,
             &map.collect(),
-            prover_id,
+            claim.prover,
         )?)
     })?;
     Ok(PyBytes::new(py, &snark))
@@ -309,23 +309,16 @@ pub fn generate_window_post_with_vanilla<'py>(
     prover_id: &[u8],
     vanilla_proofs: Vec<Vec<u8>>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let proof = post_proof(registered_proof, Some(PoStType::Window))?;
-    let randomness = array("randomness", randomness)?;
-    let prover_id = array("prover_id", prover_id)?;
+    let claim = claim(PoStType::Window, registered_proof, randomness, prover_id)?;
     let own = snark::own_prover();
     let snark = guarded(py, || {
         if own? {
-            let claim = Claim {
-                proof,
-                randomness: &randomness,
-                prover: prover_id,
-            };
             return snark::generate_post_with_vanilla(claim, &vanilla_proofs);
         }
         only(post::generate_window_post_with_vanilla(
-            proof,
-            &randomness,
-            prover_id,
+            claim.proof,
+            &claim.randomness,
+            claim.prover,
             &vanilla_proofs,
         )?)
     })?;
@@ -341,26 +334,19 @@ pub fn generate_window_post<'py>(
     replicas: Vec<PrivateReplica>,
     prover_id: &[u8],
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let proof = post_proof(registered_proof, Some(PoStType::Window))?;
-    let randomness = array("randomness", randomness)?;
-    let prover_id = array("prover_id", prover_id)?;
+    let claim = claim(PoStType::Window, registered_proof, randomness, prover_id)?;
     let map = by_sector(&replicas, |one| (one.sector_id, one))?;
     let own = snark::own_prover();
     let snark = guarded(py, || {
         check_all(&replicas)?;
         if own? {
-            let claim = Claim {
-                proof,
-                randomness: &randomness,
-                prover: prover_id,
-            };
             return snark::generate_post(claim, map);
         }
-        let map = map.into_iter().map(|(id, one)| (id, one.api(proof)));
+        let map = map.into_iter().map(|(id, one)| (id, one.api(claim.proof)));
         only(post::generate_window_post(
-            &randomness,
+            &claim.randomness,
             &map.collect(),
-            prover_id,
+            claim.prover,
         )?)
     })?;
     Ok(PyBytes::new(py, &snark))
@@ -376,23 +362,16 @@ pub fn generate_single_window_post_with_vanilla<'py>(
     vanilla_proofs: Vec<Vec<u8>>,
     partition_index: usize,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let proof = post_proof(registered_proof, Some(PoStType::Window))?;
-    let randomness = array("randomness", randomness)?;
-    let prover_id = array("prover_id", prover_id)?;
+    let claim = claim(PoStType::Window, registered_proof, randomness, prover_id)?;
     let own = snark::own_prover();
     let snark = guarded(py, || {
-        if own? && snark::proves_single_partition(proof, partition_index) {
-            let claim = Claim {
-                proof,
-                randomness: &randomness,
-                prover: prover_id,
-            };
+        if own? && snark::proves_single_partition(claim.proof, partition_index) {
             return snark::generate_single_partition(claim, &vanilla_proofs, partition_index);
         }
         let snark = post::generate_single_window_post_with_vanilla(
-            proof,
-            &randomness,
-            prover_id,
+            claim.proof,
+            &claim.randomness,
+            claim.prover,
             &vanilla_proofs,
             partition_index,
         )?;

@@ -351,7 +351,7 @@ impl<C: Curve> Rounds<C> {
         true
     }
 
-    /// Sums land behind what is still to be read, since two terms make one.
+    /// Sums land before what is still to be read, since two terms make one.
     fn flush_terms(&mut self, to: usize) -> usize {
         let count = self.pairs.len();
         let (pairs, terms, sums) = (&self.pairs, &self.terms, &mut self.sums);

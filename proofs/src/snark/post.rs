@@ -25,9 +25,9 @@ type TreeDomain<Tree> = <<Tree as MerkleTreeTrait>::Hasher as Hasher>::Domain;
 
 /// What a `PoSt` is about.
 #[derive(Clone, Copy)]
-pub struct Claim<'a> {
+pub struct Claim {
     pub proof: RegisteredPoStProof,
-    pub randomness: &'a ChallengeSeed,
+    pub randomness: ChallengeSeed,
     pub prover: ProverId,
 }
 
@@ -35,7 +35,7 @@ pub struct Claim<'a> {
 pub type Replicas<'a> = BTreeMap<SectorId, &'a crate::post::PrivateReplica>;
 
 /// Prove a `PoSt` from the sectors on disk.
-pub fn generate_post(claim: Claim<'_>, replicas: Replicas<'_>) -> Result<Vec<u8>> {
+pub fn generate_post(claim: Claim, replicas: Replicas<'_>) -> Result<Vec<u8>> {
     with_shape!(
         u64::from(claim.proof.sector_size()),
         from_replicas,
@@ -45,7 +45,7 @@ pub fn generate_post(claim: Claim<'_>, replicas: Replicas<'_>) -> Result<Vec<u8>
 }
 
 /// Prove a `PoSt` from the vanilla proofs of its sectors.
-pub fn generate_post_with_vanilla(claim: Claim<'_>, vanilla: &[Vec<u8>]) -> Result<Vec<u8>> {
+pub fn generate_post_with_vanilla(claim: Claim, vanilla: &[Vec<u8>]) -> Result<Vec<u8>> {
     with_shape!(
         u64::from(claim.proof.sector_size()),
         from_vanilla,
@@ -62,7 +62,7 @@ pub fn proves_single_partition(proof: RegisteredPoStProof, partition: usize) -> 
 
 /// Prove one partition of a window `PoSt` from the vanilla proofs of its sectors.
 pub fn generate_single_partition(
-    claim: Claim<'_>,
+    claim: Claim,
     vanilla: &[Vec<u8>],
     partition: usize,
 ) -> Result<Vec<u8>> {
@@ -84,7 +84,7 @@ struct Setting<Tree: MerkleTreeTrait> {
 }
 
 impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
-    fn of(claim: Claim<'_>) -> Result<Self> {
+    fn of(claim: Claim) -> Result<Self> {
         let config = claim.proof.as_v1_config();
         let params = match config.typ {
             PoStType::Window => window_post_public_params::<Tree>(&config)?,
@@ -95,7 +95,7 @@ impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
         )?;
         Ok(Self {
             params,
-            randomness: as_safe_commitment(claim.randomness, "randomness")?,
+            randomness: as_safe_commitment(&claim.randomness, "randomness")?,
             prover: as_safe_commitment(&claim.prover, "prover_id")?,
             config,
         })
@@ -148,7 +148,7 @@ impl<Tree: 'static + MerkleTreeTrait> Setting<Tree> {
 }
 
 fn from_replicas<Tree: 'static + MerkleTreeTrait>(
-    claim: Claim<'_>,
+    claim: Claim,
     replicas: Replicas<'_>,
 ) -> Result<Vec<u8>> {
     let setting = Setting::<Tree>::of(claim)?;
@@ -219,7 +219,7 @@ fn public_sectors<Tree: MerkleTreeTrait>(
 }
 
 fn from_vanilla<Tree: 'static + MerkleTreeTrait>(
-    claim: Claim<'_>,
+    claim: Claim,
     vanilla: &[Vec<u8>],
 ) -> Result<Vec<u8>> {
     let setting = Setting::<Tree>::of(claim)?;
@@ -239,7 +239,7 @@ fn from_vanilla<Tree: 'static + MerkleTreeTrait>(
 }
 
 fn one_partition<Tree: 'static + MerkleTreeTrait>(
-    claim: Claim<'_>,
+    claim: Claim,
     vanilla: &[Vec<u8>],
     partition: usize,
 ) -> Result<Vec<u8>> {
