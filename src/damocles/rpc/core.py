@@ -303,14 +303,12 @@ class Service:
             async with self._held(method, call, arguments) as by:
                 with self._measured(method, arguments) as count:
                     async with self._audited(method, request, by, arguments) as tell:
-                        if failpoints.on:
-                            failpoints.reach(f"answer.before:{method.name}")
+                        failpoints.reach(f"answer.before:{method.name}")
                         outcome = await _begin(method, by, arguments)
                         result = codec.encode(outcome)
                         tell(result)
                     count(outcome)
-            if failpoints.on:
-                failpoints.reach(f"answer.after:{method.name}")
+            failpoints.reach(f"answer.after:{method.name}")
             return result
 
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:

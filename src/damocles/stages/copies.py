@@ -73,14 +73,12 @@ def follow(
             with _turn(fence, keep, around):  # another one removes what was copied under its name: say so
                 raise
     with _turn(fence, keep, around):
-        if failpoints.on:
-            failpoints.reach(f"rename.before:{destination.name}")
+        failpoints.reach(f"rename.before:{destination.name}")
         if destination.is_dir() or part.is_dir():
             _remove(destination)  # a folder is replaced in two steps; a kill between them loses nothing but the copy
         part.replace(destination)
         durable.sync_entry(destination.parent)
-        if failpoints.on:
-            failpoints.reach(f"rename.after:{destination.name}")
+        failpoints.reach(f"rename.after:{destination.name}")
         if fence is not None:
             for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part"):
                 _remove(left)  # of attempts that are over

@@ -49,8 +49,7 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
             os.pwrite(descriptor, f"{fence.attempt:<20}\n".encode(), 0)
             os.fsync(descriptor)
             durable.sync_entry(path.parent)
-        if failpoints.on:
-            failpoints.reach(f"fence:{path.name}")
+        failpoints.reach(f"fence:{path.name}")
         yield
     finally:
         os.close(descriptor)  # which unlocks

@@ -108,11 +108,9 @@ class Runner:
         except msgspec.DecodeError as error:
             msg = f"task of {name}: {error}"
             raise ValueError(msg) from error
-        if failpoints.on:
-            failpoints.reach(f"stage.before:{name}")
+        failpoints.reach(f"stage.before:{name}")
         output = self._processors[name](task, around)
-        if failpoints.on:
-            failpoints.reach(f"stage.after:{name}")
+        failpoints.reach(f"stage.after:{name}")
         return output
 
     def _write(self, line: bytes) -> None:

@@ -157,8 +157,7 @@ class Journal:
             _detail(event),
         )
         try:
-            if failpoints.on:
-                failpoints.reach(f"journal.before:{after.state}")
+            failpoints.reach(f"journal.before:{after.state}")
             self._db.execute("BEGIN IMMEDIATE")
             if not self._is_recorded(attempt, before.state, after.state, event.name):
                 self._db.execute(
@@ -179,11 +178,9 @@ class Journal:
                         "INSERT INTO outputs VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                         (name, bytes(body)),
                     )
-            if failpoints.on:
-                failpoints.reach(f"journal.commit:{after.state}")
+            failpoints.reach(f"journal.commit:{after.state}")
             self._db.execute("COMMIT")
-            if failpoints.on:
-                failpoints.reach(f"journal.after:{after.state}")
+            failpoints.reach(f"journal.after:{after.state}")
         except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

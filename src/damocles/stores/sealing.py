@@ -46,8 +46,7 @@ class SealingStore:
         """Delete the working files; only for a sector whose files are persisted and whose proof is on chain."""
         data = self.location / "data"
         for child in data.iterdir():
-            if failpoints.on:
-                failpoints.reach(f"clear:{child.name}")
+            failpoints.reach(f"clear:{child.name}")
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
 
     def discard(self, name: str) -> Path | None:
@@ -65,8 +64,7 @@ class SealingStore:
         target.mkdir()
         # One by one, since `data` itself is what makes the folder a store. Cut short, the rest follows with the next try.
         for child in sorted(data.iterdir()):
-            if failpoints.on:
-                failpoints.reach(f"discard:{child.name}")
+            failpoints.reach(f"discard:{child.name}")
             child.rename(target / child.name)
         for folder in (target, trash, data, self.location):
             sync_dir(folder)

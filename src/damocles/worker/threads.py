@@ -483,11 +483,9 @@ class SealingThread:
         )
         try:
             with anyio.CancelScope() as self._handler:
-                if failpoints.on:
-                    failpoints.reach(f"handler.before:{self.sector.state}")
+                failpoints.reach(f"handler.before:{self.sector.state}")
                 event = await repertoire.HANDLERS[does](job)
-                if failpoints.on:
-                    failpoints.reach(f"handler.after:{self.sector.state}")
+                failpoints.reach(f"handler.after:{self.sector.state}")
                 return event
             # Cancelled by what was asked for: there is no result, and nothing half-done that the next run would trust.
             return events.Wake()

@@ -134,11 +134,9 @@ class Manager:
         name, tell = shown.removeprefix("Damocles."), CALLING.get()
         tell(name)
         try:
-            if failpoints.on:
-                failpoints.reach(f"rpc.before:{shown}")
+            failpoints.reach(f"rpc.before:{shown}")
             result = await self._caller.call(method, params, returns=returns)
-            if failpoints.on:
-                failpoints.reach(f"rpc.after:{shown}")
+            failpoints.reach(f"rpc.after:{shown}")
         except errors.RpcError:
             raise
         except errors.CallError as error:

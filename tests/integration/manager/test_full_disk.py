@@ -75,7 +75,6 @@ async def test_what_the_system_says_is_told_too(
             error = OSError(getattr(errno, name.upper()), text)
             raise exc.OperationalError("COMMIT", None, error) from error
 
-    monkeypatch.setattr(failpoints, "on", True)
     monkeypatch.setattr(engine, "_reach", fail)
     async with engine.open_sqlite(tmp_path / "m.db") as database:
         with pytest.raises(errors.DiskFails, match=text):

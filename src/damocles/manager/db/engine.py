@@ -70,10 +70,8 @@ class Database:
         def run() -> T:
             with self._watched(_OF_DISKS), _begin(self._writer, durable=durable) as tx:
                 result = transaction(tx)
-                if failpoints.on:
-                    _reach("database.before", transaction)
-            if failpoints.on:
-                _reach("database.after", transaction)
+                _reach("database.before", transaction)
+            _reach("database.after", transaction)
             return result
 
         return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
@@ -150,7 +148,8 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
 def _reach(point: str, transaction: Callable[[Connection], object]) -> None:
     """Fail as the driver does when the disk fails."""
     try:
-        failpoints.reach(f"{point}:{transaction.__qualname__.replace('.<locals>', '')}")
+        name = getattr(transaction, "__qualname__", type(transaction).__name__)  # a partial has none
+        failpoints.reach(f"{point}:{name.replace('.<locals>', '')}")
     except OSError as error:
         raise sql_errors.OperationalError("COMMIT", None, error) from error
 
