@@ -5,7 +5,7 @@ record of the sector; if it does not tell, the results are only checked among th
 """
 
 from damocles.sealing import events, failures
-from damocles.worker import handlers, handlers_snapup
+from damocles.worker import handlers, handlers_snapup, local_files, persisting
 from damocles.worker.jobs import Job
 
 
@@ -40,7 +40,7 @@ async def check_sealed(job: Job) -> events.Event:
         known = await job.manager.known(job.id)
         expected = known.comm_r_sealed() if known is not None else None
     handlers.check_comm_r(job, sector.pc2out.comm_r, expected)
-    await handlers.in_thread(handlers.relink, job)
+    await local_files.in_thread(local_files.relink, job)
     await job.run("c1", handlers.c1_task(job, sector.ticket.ticket, sector.pc2out))
     return events.CheckSealed()
 
@@ -88,12 +88,12 @@ async def persist_rebuilt(job: Job) -> events.Event:
     else:
         assert sector.pc2out is not None
         made, expected = sector.pc2out.comm_r, known.comm_r_sealed() if known is not None else None
-    return await handlers.persist_files(job, upgraded=sector.upgrade_from is not None, is_proven=made == expected)
+    return await persisting.persist_files(job, upgraded=sector.upgrade_from is not None, is_proven=made == expected)
 
 
 async def submit_rebuilt(job: Job) -> events.Event:
     """Tell the manager where the files are now; it may be told twice."""
-    return await handlers.submit_files(job, is_upgrade=job.sector.upgrade_from is not None)
+    return await persisting.submit_files(job, is_upgrade=job.sector.upgrade_from is not None)
 
 
 HANDLERS = {

@@ -8,7 +8,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.wire import codec, seal, tasks
-from damocles.worker import handlers
+from damocles.worker import handlers, local_files, persisting, submissions
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
@@ -54,8 +54,8 @@ async def fetch_and_encode(job: Job) -> events.Event:
     new replica, which is made anew.
     """
     place, instance = job.place, job.sector.access_instance or ""
-    store = await handlers.in_order(job, handlers.attached(job, instance, f"the manager says that {job.id} is in"))
-    info = await handlers.known_store(job, instance)
+    store = await persisting.in_order(job, persisting.attached(job, instance, f"the manager says that {job.id} is in"))
+    info = await persisting.known_store(job, instance)
     routes = [
         tasks.Route(
             src={"store_name": store.name, "uri": str(store.path / name)},
@@ -81,7 +81,7 @@ async def snap_prove(job: Job) -> events.Event:
 
 async def persist_update(job: Job) -> events.Event:
     """Copy the new replica and its cache to a persist store, as `persist` does with a sector's first ones."""
-    return await handlers.persist_files(job, upgraded=True)
+    return await persisting.persist_files(job, upgraded=True)
 
 
 async def submit_snapup(job: Job) -> events.Event:
@@ -122,7 +122,7 @@ async def submit_snapup(job: Job) -> events.Event:
             log.warning("the manager misses files, persisting again", sector=str(job.id), reason=reason)
             return events.RePersist()
         case seal.SubmitResult.MISMATCHED | seal.SubmitResult.REJECTED:
-            raise handlers.rejected("upgrade", reason)
+            raise submissions.rejected("upgrade", reason)
         case _:
             msg = f"submit upgrade: the manager answered {answer.res}, which is none of the known results"
             raise failures.Temporary(msg)
@@ -138,7 +138,7 @@ async def encode(job: Job) -> tasks.SnapEncodeOutput:
     """Encode the staged data into the sealed sector as a new replica; one that is there is replaced."""
     place, sector = job.place, job.sector
     assert sector.pieces is not None
-    await handlers.in_thread(_prepare_encode, job)
+    await local_files.in_thread(_prepare_encode, job)
     task = tasks.SnapEncode(
         registered_proof=sector.proof_type.update_name,
         new_replica_path=str(place.update_file),
@@ -155,7 +155,7 @@ async def encode(job: Job) -> tasks.SnapEncodeOutput:
 async def vanilla_proofs(job: Job) -> list[codec.NumberList]:
     """Collect and check the vanilla proofs of the upgrade; reads files only."""
     place = job.place
-    await handlers.in_thread(handlers.relink, job)
+    await local_files.in_thread(local_files.relink, job)
     task = tasks.SnapVanilla(
         job.sector.proof_type.update_name,
         *commitments_of(job),
@@ -178,11 +178,11 @@ def commitments_of(job: Job) -> tuple[codec.Bytes32, codec.Bytes32, codec.Bytes3
 
 def _prepare_encode(job: Job) -> None:
     place, cache = job.place, job.place.update_cache_dir
-    handlers.relink(job)
+    local_files.relink(job)
     if cache.exists():
         shutil.rmtree(cache)
     cache.mkdir(parents=True)
-    handlers.link_to_tree_d(place, cache)
-    handlers.make_empty_file(place.update_file)
+    local_files.link_to_tree_d(place, cache)
+    local_files.make_empty_file(place.update_file)
     with place.update_file.open("r+b") as file:
         file.truncate(place.size)

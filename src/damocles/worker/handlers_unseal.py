@@ -12,7 +12,7 @@ from damocles.sealing.sectors import UnsealPiece
 from damocles.stages import uploads
 from damocles.stores import layout, pieces
 from damocles.wire import codec, commitments, records, tasks
-from damocles.worker import handlers
+from damocles.worker import handlers, local_files, persisting
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ async def unseal(job: Job) -> events.Event:
     place, piece = job.place, job.sector.unseal_piece
     assert piece is not None
     output = place.piece_file(_cid(piece.cid, f"the piece that is wanted of {job.id}"))
-    await handlers.in_thread(handlers.make_empty_file, output)
+    await local_files.in_thread(local_files.make_empty_file, output)
     known = await job.manager.known(job.id)
     if known is not None and (known.upgraded or known.upgraded_info is not None):
         written = await job.run("snap_decode", await _decoding(job, piece, output, known))
@@ -101,7 +101,7 @@ async def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal
 
 async def _source(job: Job, name: str | None, what: str) -> Path:
     """Return the folder of a persist store that the manager names."""
-    return (await handlers.in_order(job, handlers.attached(job, name or "", f"the manager says that {what}"))).path
+    return (await persisting.in_order(job, persisting.attached(job, name or "", f"the manager says that {what}"))).path
 
 
 async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector) -> tasks.SnapDecode:
@@ -127,9 +127,9 @@ async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, P
     """Return sealed file and cache folder from before the upgrade, made anew here if the store has them no more."""
     source = job.persist_stores.get(job.sector.access_instance or "")
     if source is not None:
-        await handlers.in_order(job, source)  # or a sector would be sealed for want of a mount
+        await persisting.in_order(job, source)  # or a sector would be sealed for want of a mount
         sealed, cache = source.path / "sealed" / str(job.id), source.path / "cache" / str(job.id)
-        if await handlers.in_thread(lambda: sealed.exists() and (cache / "p_aux").exists()):
+        if await local_files.in_thread(lambda: sealed.exists() and (cache / "p_aux").exists()):
             return sealed, cache
     log.info("the replica from before the upgrade is gone: sealing it anew", sector=str(job.id))
     place = job.place
@@ -160,10 +160,10 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             await _copy(job, file, target, None)
         case "store" if parts.hostname:
             # The name as it is written: `hostname` would make it lower case.
-            store = await handlers.in_order(
-                job, handlers.attached(job, unquote(parts.netloc), "the piece is wanted in")
+            store = await persisting.in_order(
+                job, persisting.attached(job, unquote(parts.netloc), "the piece is wanted in")
             )
-            info = await handlers.known_store(job, store.name)
+            info = await persisting.known_store(job, store.name)
             inside = Path(unquote(parts.path.lstrip("/")))
             if not inside.parts or ".." in inside.parts:
                 msg = f"destination {shown} names no file in the store {store.name}"
@@ -172,7 +172,7 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
                 msg = f"destination {shown} is in a store that is readonly here ([[attached]])"
                 raise failures.Permanent(msg)
             _spare_sectors(job, store.path / inside, shown)
-            with handlers.no_room_in(store):
+            with persisting.no_room_in(store):
                 await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
         case "store":
             token = job.pieces.token()

@@ -13,7 +13,7 @@ import structlog
 from damocles.sealing import events, failures
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors, tasks, units, wdpost
-from damocles.worker import handlers
+from damocles.worker import persisting
 from damocles.worker.handlers import Handler, no_work
 from damocles.worker.jobs import Job
 
@@ -141,7 +141,7 @@ async def _lost(job: Job, wanted: Sequence[wdpost.Sector]) -> dict[int, str]:
     async def look(store: PersistStore) -> None:
         try:
             with anyio.fail_after(job.options.post_sector_seconds):
-                await handlers.in_order(job, store)
+                await persisting.in_order(job, store)
         except failures.Failure as error:
             reasons[store.name] = str(error)
         except TimeoutError:

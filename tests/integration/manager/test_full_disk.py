@@ -13,7 +13,6 @@ import pytest
 import structlog.testing
 from sqlalchemy import Connection, exc
 
-from damocles import failpoints
 from damocles.manager import alerts_config
 from damocles.manager.db import engine
 from damocles.rpc import errors
