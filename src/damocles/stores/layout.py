@@ -6,6 +6,7 @@
   .damocles-store                         its mark (see `stores.identity`); persist stores have one too
   config.toml                             optional options of this thread
   meta/journal.db                         what happened to the sectors
+  meta/CURRENT                            keeps workers of the original out (see `stores.original`)
   data/prepared/s-t0<miner>-<n>/          tree-d
   data/unsealed/s-t0<miner>-<n>           staged file: the padded pieces
   data/cache/s-t0<miner>-<n>/             layers, trees, p_aux, t_aux

@@ -6,19 +6,18 @@ It can be moved to another machine with everything in it and goes on there.
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from damocles import failpoints
-from damocles.stores import holding, identity, journal
+from damocles.stores import holding, identity, journal, original
 from damocles.stores.durably import sync_dir
 from damocles.stores.layout import Layout
 from damocles.wire import sectors
 
 HOLDER = ".holder"
-_ORIGINAL = "CURRENT"  # of the RocksDB in which the original keeps what a thread does
 # A new file system's own folder, options for the store's thread, and the beginnings of a store.
 _BEFOREHAND = frozenset({"lost+found", "config.toml", "data", "meta"})
 
@@ -140,6 +139,7 @@ def init(location: Path) -> None:
         data.mkdir(parents=True, exist_ok=True)
         meta.mkdir(exist_ok=True)
         journal.create(meta / journal.FILE_NAME)
+        original.keep_out(meta)
         identity.mark(location)
         # Last, since it is what makes the folder a store.
         (location / HOLDER).touch(exist_ok=False)
@@ -161,8 +161,12 @@ def _foreign(location: Path) -> bool:
         )
         or data.is_symlink()
         or (data.exists() and any(data.iterdir()))
-        or (meta.exists() and any(not child.name.startswith(journal.FILE_NAME) for child in meta.iterdir()))
+        or (meta.exists() and (original.is_in(meta) or not all(map(_is_of_beginning, meta.iterdir()))))
     )
+
+
+def _is_of_beginning(child: Path) -> bool:
+    return child.name.startswith((journal.FILE_NAME, original.FILE_NAME))
 
 
 @contextmanager
@@ -188,6 +192,8 @@ def opened(location: Path) -> Iterator[SealingStore]:
         except journal.JournalError as error:
             raise StoreError(str(error)) from error
         stack.callback(book.close)
+        with suppress(OSError):  # a full disk: the next time, then
+            original.keep_out(location / "meta")
         yield SealingStore(location, book)
 
 
@@ -197,22 +203,30 @@ def not_ours(location: Path) -> str | None:
     Another sector begun beside them would end with the files of both cleared away.
     """
     try:
-        if (location / "meta" / journal.FILE_NAME).exists():
+        is_known = (location / "meta" / journal.FILE_NAME).exists()
+        is_of_original = original.is_in(location / "meta")
+        if is_known and not is_of_original:
             return None
-        files = sorted(path.name for path in (location / "data").glob("*/s-t0*"))
-        holds = f", with files of {files[0]}" if files else ""
-        if (location / "meta" / _ORIGINAL).exists():
-            return (
-                f"{location} is a sealing store of the original{holds}: let the original's worker finish its sector there,"
-                " and give this thread a store of its own (`damocles-worker store sealing-init` in another folder)"
-            )
-        if files:
-            return (
-                f"{location} has files of {files[0]}, and no journal that knows them: bring meta/{journal.FILE_NAME} back"
-                f" from a backup, or move {location}/data away and make the store anew"
-            )
+        files = sorted({path.name for path in (location / "data").glob("*/s-t0*")})
     except OSError:
-        pass  # a broken disk is told by whoever opens the store
+        return None  # a broken disk is told by whoever opens the store
+    if is_known:
+        return (
+            f"{location} has been used by the original's worker as well as by ours, and whoever ends a sector there clears"
+            f" away the files of all ({', '.join(files) or 'none now'}): stop the original's worker, move what is of its"
+            f" sector out of {location}/data, then delete {location}/meta/{original.FILE_NAME}"
+        )
+    holds = f", with files of {files[0]}" if files else ""
+    if is_of_original:
+        return (
+            f"{location} is a sealing store of the original{holds}: let the original's worker finish its sector there,"
+            " and give this thread a store of its own (`damocles-worker store sealing-init` in another folder)"
+        )
+    if files:
+        return (
+            f"{location} has files of {files[0]}, and no journal that knows them: bring meta/{journal.FILE_NAME} back"
+            f" from a backup, or move {location}/data away and make the store anew"
+        )
     return None
 
 
