@@ -20,7 +20,6 @@ All of it may be left out. What is wrong in it is told all at once.
 """
 
 import dataclasses
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,16 +65,10 @@ def read(file: Path) -> Config:
         ConfigError: With everything that is wrong.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} is not a text file in UTF-8") from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line, message = toml.in_words(error, text)
-        raise ConfigError(f"{file}:{line}: {message}") from error
+        data = toml.parse(toml.read(file))
+    except toml.Unusable as error:
+        place = f"{file}:{error.line}" if error.line else str(file)
+        raise ConfigError(f"{place}: {error}") from error
     try:
         checked = _File.model_validate(data)
     except pydantic.ValidationError as error:

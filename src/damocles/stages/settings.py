@@ -6,13 +6,12 @@ ending.
 """
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from damocles.stores import layout
-from damocles.wire import sectors
+from damocles.wire import sectors, toml
 
 PREFIX = "FIL_PROOFS_"
 ROWS_TO_DISCARD = "FIL_PROOFS_ROWS_TO_DISCARD"
@@ -77,12 +76,8 @@ def problems(environment: Mapping[str, str] = os.environ) -> list[Problem]:
     """Return what would make each stage panic in this environment, or keep PC1 from ending."""
     try:
         _file()
-    except tomllib.TOMLDecodeError as error:
-        return [
-            Problem(
-                str(FILE), "", f"this file in {Path.cwd()} is not TOML, and the library of proofs reads it: {error}"
-            )
-        ]
+    except toml.Unusable as error:
+        return [Problem(str(FILE), "", f"this file in {Path.cwd()} {error}; the library of proofs reads it")]
     found = list(_unreadable(environment))
     return found or list(_endless(environment))
 
@@ -122,16 +117,13 @@ def value(name: str, environment: Mapping[str, str] = os.environ) -> str | None:
         return environment[name]
     try:
         found = _file().get(name.removeprefix(PREFIX).lower())
-    except tomllib.TOMLDecodeError:
+    except toml.Unusable:
         return None  # see `problems`
     return None if found is None else str(found)
 
 
 def _file() -> dict[str, object]:
-    try:
-        return tomllib.loads(FILE.read_text())
-    except (OSError, UnicodeDecodeError):
-        return {}
+    return toml.parse(toml.read(FILE)) if FILE.is_file() else {}
 
 
 def rows_to_discard(environment: Mapping[str, str] = os.environ) -> int:

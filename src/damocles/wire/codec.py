@@ -83,12 +83,15 @@ def decode(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
 
     Raises:
         msgspec.ValidationError: The JSON has another shape; the message holds the path.
-        msgspec.DecodeError: It is not JSON.
+        msgspec.DecodeError: It is not JSON, or nested too deeply for the stack.
     """
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=_decode_special)
-    return decoder.decode(data)  # type: ignore[no-any-return]
+    try:
+        return decoder.decode(data)  # type: ignore[no-any-return]
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON is nested too deeply") from error
 
 
 def to_builtins(value: Any) -> Any:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from damocles.rpc import access, keyring, tokens
+from damocles.wire import codec
 from damocles.worker import config_model
 
 log = structlog.get_logger(__name__)
@@ -151,7 +152,7 @@ class Shelf:
         except FileNotFoundError:
             return []
         try:
-            return msgspec.json.decode(content, type=list[keyring.Kept])
+            return codec.decode(content, list[keyring.Kept])
         except msgspec.MsgspecError as error:
             raise ValueError(f"{self._file} is damaged: {error}") from error
 

@@ -4,7 +4,6 @@ Nothing here knows the worker's keys, and nothing heavy is imported: the short c
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,21 +83,18 @@ def read(file: Path) -> Document:
         ConfigError: It cannot be read, or is not TOML.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
-    except OSError as error:
-        raise ConfigError([Problem(file=file, message=f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([Problem(file=file, message="is not a text file in UTF-8")]) from error
+        text = toml.read(file)
+    except toml.Unusable as error:
+        raise ConfigError([Problem(file=file, message=error.message)]) from error
     return parse(text, file)
 
 
 def parse(text: str, file: Path) -> Document:
     """Parse the text of a TOML file (see `read`)."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line, message = toml.in_words(error, text)
-        raise ConfigError([Problem(file=file, line=line, message=message)]) from error
+        data = toml.parse(text)
+    except toml.Unusable as error:
+        raise ConfigError([Problem(file=file, line=error.line, message=error.message)]) from error
     return Document(file, data, _key_lines(text))
 
 

@@ -106,7 +106,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[rules", ":1: is not TOML: the ] of a table"),
-        (None, "cannot be read: No such file or directory"),
+        (None, ": cannot be read: No such file or directory"),
         ("rules = 1", "rules: Input"),
     ],
 )

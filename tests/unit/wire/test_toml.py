@@ -1,7 +1,5 @@
 """What is wrong with a text that is not TOML, in plain words."""
 
-import tomllib
-
 import pytest
 
 from damocles.wire import toml
@@ -33,6 +31,6 @@ from damocles.wire import toml
 )
 def test_an_error_is_told_in_plain_words(text, line, words):
     """The line, and what to look for there; what has no plain words is told as the parser says it."""
-    with pytest.raises(tomllib.TOMLDecodeError) as raised:
-        tomllib.loads(text)
-    assert (line, f"is not TOML: {words}") == toml.in_words(raised.value, text)
+    with pytest.raises(toml.Unusable) as raised:
+        toml.parse(text)
+    assert (line, f"is not TOML: {words}") == (raised.value.line, raised.value.message)
