@@ -62,7 +62,8 @@ def test_deals_are_sealed_from_the_manager_s_piece_store(tmp_path, market):
         f.start_manager("--deals", str(market))
         f.start_worker()
         idle = wait_until(
-            lambda: [i for i in range(3) if waits_for(f, i) == "deals (disable_cc)"], "a thread waits for deals"
+            lambda: [i for i in range(3) if waits_for(f, i) == "deals (disable_cc): none is free"],
+            "a thread waits for deals",
         )[0]
         busy = [index for index in range(3) if index != idle]
         given = {}

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from damocles.manager import errors
 from damocles.manager.db import tables
+from damocles.manager.db.engine import Database
 from damocles.stores import pieces
 from damocles.wire import commitments, seal, units
 from damocles.wire.codec import CID
@@ -30,6 +31,7 @@ FILE_NAME = "deals.json"
 
 _deals = tables.deals
 _LEAST_PIECE_BYTES = 128
+_MOST_NAMED = 3
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -71,6 +73,13 @@ class Deals:
         offers = await anyio.to_thread.run_sync(read, self._folder)
         self._tell_too_large(offers)
         return offers
+
+    async def why_none(self, database: Database, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
+        """Say why no sector can be made of deals; empty if one can."""
+        if not self.is_open:
+            return "this manager has no market (--deals)"
+        offers = await self.offers()
+        return why_none(await database.read(lambda tx: free(tx, offers)), sector_bytes, spec)
 
     def _tell_too_large(self, offers: Sequence[Offer]) -> None:
         """Log once each deal that fits in no sector: it would wait for ever, and the sectors with it."""
@@ -131,13 +140,17 @@ def assign(
 ) -> list[seal.SectorPiece]:
     """Give free offers to a sector and return what fills it, fillers included; none if there is too little."""
     sector, sector_bytes = allocated.id, int(SealProof(allocated.proof).size)
-    rows = tx.execute(select(_deals.c.kind, _deals.c.id))
-    taken = {(row.kind, row.id) for row in rows}
-    chosen = choose([offer for offer in offers if offer.key not in taken], sector_bytes, spec)
+    chosen = choose(free(tx, offers), sector_bytes, spec)
     for offer in chosen:
         kind, number = offer.key
         tx.execute(insert(_deals).values(kind=kind, id=number, miner=sector.miner, number=sector.number, at=now))
     return layout(chosen, sector_bytes) if chosen else []
+
+
+def free(tx: Connection, offers: Sequence[Offer]) -> list[Offer]:
+    """Return the offers that no sector has."""
+    taken = {(row.kind, row.id) for row in tx.execute(select(_deals.c.kind, _deals.c.id))}
+    return [offer for offer in offers if offer.key not in taken]
 
 
 def release(tx: Connection, sector: SectorID) -> int:
@@ -162,17 +175,42 @@ def _of(sector: SectorID) -> Any:
     return and_(_deals.c.miner == sector.miner, _deals.c.number == sector.number)
 
 
-def choose(free: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> list[Offer]:
+def why_none(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> str:
+    """Say why no sector is made of these free offers; empty if one is."""
+    if choose(offers, sector_bytes, spec):
+        return ""
+    large = [offer for offer in offers if offer.size_bytes > sector_bytes]
+    told = []
+    if large:
+        names = [f"{' '.join(map(str, offer.key))} of {units.human_size(offer.size_bytes)}" for offer in large]
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        size = units.human_size(sector_bytes)
+        told.append(f"{', '.join(names[:_MOST_NAMED])}{more} cannot be in a sector of {size}")
+    if len(large) == len(offers):
+        return "; ".join(["no other is free" if large else "none is free", *told])
+    if spec.max_deals == 0:
+        return "max_deals is 0"
+    used = units.human_size(sum(offer.size_bytes for offer in _first_fitting(offers, sector_bytes, spec)))
+    wanted = units.human_size(spec.min_used_bytes or 0)
+    return "; ".join([f"those that are free fill {used} of {wanted} (min_deal_space)", *told])
+
+
+def choose(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> list[Offer]:
     """Return the first offers that fit in a sector together; none if they use less of it than wanted."""
+    chosen = _first_fitting(offers, sector_bytes, spec)
+    return chosen if sum(offer.size_bytes for offer in chosen) >= (spec.min_used_bytes or 0) else []
+
+
+def _first_fitting(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> list[Offer]:
     chosen: list[Offer] = []
     used_bytes = 0
-    for offer in free:
+    for offer in offers:
         if spec.max_deals is not None and len(chosen) >= spec.max_deals:
             break
         if used_bytes + offer.size_bytes <= sector_bytes:
             chosen.append(offer)
             used_bytes += offer.size_bytes
-    return chosen if used_bytes >= (spec.min_used_bytes or 0) else []
+    return chosen
 
 
 def layout(chosen: Sequence[Offer], sector_bytes: int) -> list[seal.SectorPiece]:

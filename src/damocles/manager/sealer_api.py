@@ -79,6 +79,7 @@ class SealerAPI:
         }
         for name, handler in handlers.items():
             service.add(f"Venus.{name}", handler)
+        service.add("Damocles.WhyNoDeals", self.why_no_deals)
         service.add("Venus.WorkerPingInfoRemove", self.worker_ping_info_remove, has_result=False)
 
     # A sector's life ------------------------------------------------------------------------------------------------
@@ -117,6 +118,10 @@ class SealerAPI:
         given = await self._database.write(acquire)
         log.info("deals acquired", sector=str(sector), deals=sum(not piece.is_filler for piece in given))
         return given
+
+    async def why_no_deals(self, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
+        """Say why there are no deals for a sector, to be shown where it waits for some; empty if there are."""
+        return await self._market.why_none(self._database, spec, sector_bytes)
 
     async def wait_seed(self, sector: SectorID, proof: int) -> seal.WaitSeedResp:
         """Return the seed, or how long to wait for it."""

@@ -11,12 +11,11 @@ import anyio
 import anyio.to_thread
 import msgspec
 import structlog
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection
 
 from damocles import beside
-from damocles.manager import deals, errors, handouts, sectors, stores, unseal
+from damocles.manager import candidates, deals, errors, handouts, sectors, stores, unseal
 from damocles.manager.chain import interface
-from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
@@ -26,8 +25,6 @@ from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID
 
 log = structlog.get_logger(__name__)
-
-_candidates = tables.snapup_candidates
 
 _DEADLINES = 48
 
@@ -59,6 +56,7 @@ class Upgrades:
         service.add("Venus.SnapUpPreFetch", self.fetch)
         service.add("Venus.SnapUpCandidates", self.candidates)
         handouts.add(service, "AllocateSanpUpSector", seal.AllocateSnapUpSpec, self._allocate)
+        service.add("Damocles.WhyNoUpgrade", self.why_no_upgrade)
         service.add("Venus.SubmitSnapUpProof", self.submit)
 
     async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
@@ -66,17 +64,13 @@ class Upgrades:
 
         The mock chain knows no deadlines of sectors: the given one, or the first, gets them all.
         """
-        found = await self._database.write(lambda tx: _fetch(tx, miner, deadline or 0))
+        found = await self._database.write(lambda tx: candidates.fetch(tx, miner, deadline or 0))
         log.info("candidates for upgrades", miner=miner, total=found.total, new=found.diff)
         return found
 
     async def candidates(self, miner: int) -> list[list[int] | None]:
         """Return the candidates of each deadline as a bitfield, null where there are none."""
-        chosen = select(_candidates).where(_candidates.c.miner == miner)
-        rows = await self._database.read(lambda tx: tx.execute(chosen).all())
-        by_deadline: dict[int, list[int]] = {}
-        for row in rows:
-            by_deadline.setdefault(row.deadline, []).append(row.number)
+        by_deadline = await self._database.read(lambda tx: candidates.by_deadline(tx, miner))
         return [bitfield.runs(by_deadline[i]) if i in by_deadline else None for i in range(_DEADLINES)]
 
     async def _allocate(
@@ -86,6 +80,13 @@ class Upgrades:
         return await self._database.write(
             lambda tx: allocate(tx, self._miners, spec, holder, offers=offers, now=self._clock())
         )
+
+    async def why_no_upgrade(self, spec: seal.AllocateSnapUpSpec) -> str:
+        """Say why there is no sector to upgrade, to be shown where one is waited for; empty if there is."""
+        first = await self._database.write(lambda tx: next(candidates.allowed(tx, self._miners, spec.sector), None))
+        if first is None:
+            return "no sector is a candidate: `damocles-manager util sealer snap fetch` makes some"
+        return await self._market.why_none(self._database, spec.deals, int(SealProof(first.proof).size))
 
     async def submit(self, sector: SectorID, content: seal.SnapUpProof) -> seal.Submitted:
         """Check and verify an upgrade, and hand it to the chain.
@@ -236,24 +237,18 @@ def allocate(
     """
     for record in handouts.lost(tx, holder, sectors.Job.SNAPUP):
         return _given(tx, record), sectors.reopen(tx, record, holder, now)
-    for row in tx.execute(select(_candidates).order_by(_candidates.c.miner, _candidates.c.number)).all():
-        sector = SectorID(row.miner, row.number)
-        found = sectors.find(tx, sector)
-        if found is None or not _is_candidate(tx, found):
-            _drop(tx, sector)
-            continue
-        if not handouts.allows(spec.sector, miners, found):
-            continue
-        pieces = deals.assign(tx, seal.AllocatedSector(sector, found.proof), spec.deals, offers, now)
-        if not pieces:
-            return None
-        assert found.pre_commit is not None
-        cid = found.pre_commit.comm_r
-        public = seal.SectorPublic(commitments.commitment_of(cid), cid)
-        upgraded = msgspec.structs.replace(found, pieces=pieces, upgraded=True, upgrade_public=public)
-        _drop(tx, sector)
-        return _given(tx, upgraded), sectors.reopen(tx, upgraded, holder, now)
-    return None
+    found = next(candidates.allowed(tx, miners, spec.sector), None)
+    if found is None:
+        return None
+    pieces = deals.assign(tx, seal.AllocatedSector(found.id, found.proof), spec.deals, offers, now)
+    if not pieces:
+        return None
+    assert found.pre_commit is not None
+    cid = found.pre_commit.comm_r
+    public = seal.SectorPublic(commitments.commitment_of(cid), cid)
+    upgraded = msgspec.structs.replace(found, pieces=pieces, upgraded=True, upgrade_public=public)
+    candidates.drop(tx, found.id)
+    return _given(tx, upgraded), sectors.reopen(tx, upgraded, holder, now)
 
 
 def land(tx: Connection, sector: SectorID, epoch: int, now: float) -> None:
@@ -325,37 +320,6 @@ def abandoned(
 
 def _is_handed_in(record: records.SectorState) -> bool:
     return sectors.job_of(record) is sectors.Job.SNAPUP and record.upgraded_info is not None
-
-
-def _fetch(tx: Connection, miner: int, deadline: int) -> seal.SnapUpFetchResult:
-    known = set(tx.execute(select(_candidates.c.number).where(_candidates.c.miner == miner)).scalars())
-    good = [
-        record.id.number
-        for record in sectors.select_all(tx, online=False)
-        if record.id.miner == miner and _is_candidate(tx, record)
-    ]
-    new = [number for number in good if number not in known]
-    for number in new:
-        tx.execute(insert(_candidates).values(miner=miner, number=number, deadline=deadline))
-    return seal.SnapUpFetchResult(len(good), len(new))
-
-
-def _is_candidate(tx: Connection, record: records.SectorState) -> bool:
-    return (
-        record.finalized
-        and not record.removed
-        and not record.abort_reason
-        and not record.upgraded
-        and not record.pieces
-        and not record.deals
-        and record.pre_commit is not None
-        and record.submitted_proof is not None
-        and sectors.files(tx, record.id, upgrade=False) is not None
-    )
-
-
-def _drop(tx: Connection, sector: SectorID) -> None:
-    tx.execute(delete(_candidates).where(_candidates.c.miner == sector.miner, _candidates.c.number == sector.number))
 
 
 def _given(tx: Connection, record: records.SectorState) -> seal.AllocatedSnapUpSector:

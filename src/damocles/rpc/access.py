@@ -140,6 +140,8 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Damocles.AllocateRebuildSector": _SEALING,
         "Damocles.AllocateUnsealSector": _SEALING,
         "Damocles.Claim": _SEALING,
+        "Damocles.WhyNoDeals": _ASKED,
+        "Damocles.WhyNoUpgrade": _ASKED,
         "Damocles.SectorAbort": _OPERATE,
         "Damocles.As": Rule(Scope.ADMIN, worker=True),
         # The fleet.

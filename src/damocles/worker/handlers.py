@@ -51,16 +51,14 @@ async def acquire_deals(job: Job) -> events.Event:
     The manager gives a sector the same deals again. Pieces that do not fit are refused by the next handler.
     """
     options = job.options
-    deals = None
-    if options.enable_deals:
-        deals = await job.manager.acquire_deals(
-            job.id, seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
-        )
-    if not deals and options.disable_cc:
-        return events.Idle(
-            "deals (disable_cc)" if options.enable_deals else "deals, which are not enabled (disable_cc)"
-        )
-    return events.AcquireDeals(deals or None)
+    spec = seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
+    deals = await job.manager.acquire_deals(job.id, spec) if options.enable_deals else None
+    if deals or not options.disable_cc:
+        return events.AcquireDeals(deals or None)
+    if not options.enable_deals:
+        return events.Idle("deals, which are not enabled (disable_cc)")
+    why = await job.manager.why_none("Deals", spec, int(job.sector.proof_type.size))
+    return events.Idle(f"deals (disable_cc): {why}" if why else "deals (disable_cc)")
 
 
 async def add_pieces(job: Job) -> events.Event:

@@ -23,12 +23,14 @@ async def allocate_snapup(job: Job) -> events.Event:
     """
     options = job.options
     deals = seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
+    spec = seal.AllocateSnapUpSpec(handlers.sector_spec(job), deals)
     try:
-        handed = await job.manager.allocate_snapup(seal.AllocateSnapUpSpec(handlers.sector_spec(job), deals), job.store)
+        handed = await job.manager.allocate_snapup(spec, job.store)
     except failures.Failure as failure:
         return handlers.no_work(failure)
     if handed is None:
-        return events.Idle()
+        why = await job.manager.why_none("Upgrade", spec)
+        return events.Idle(f"a sector to upgrade with deals: {why}") if why else events.Idle()
     given, attempt = handed
     return events.AllocatedSnapUpSector(
         given.sector, given.pieces, given.public, given.private.access_instance, attempt

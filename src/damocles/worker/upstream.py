@@ -218,6 +218,15 @@ class Manager:
         """Ask for deals to put into the sector."""
         return await self._call("AcquireDeals", sector, spec, returns=list[seal.SectorPiece] | None)  # type: ignore[no-any-return]
 
+    async def why_none(self, what: str, *params: Any) -> str:
+        """Ask why there was none of something (`Deals`, `Upgrade`); nothing from a manager that does not say."""
+        if not self._knows_claims:
+            return ""
+        try:
+            return await self._send(f"Damocles.WhyNo{what}", [*params], str)  # type: ignore[no-any-return]
+        except (errors.RpcError, failures.Failure):
+            return ""  # of another release, or away: it is asked again when the next question comes to nothing
+
     async def assign_ticket(self, sector: sectors.SectorID) -> seal.Ticket:
         """Fetch a fresh ticket."""
         return await self._call("AssignTicket", sector, returns=seal.Ticket)  # type: ignore[no-any-return]

@@ -87,6 +87,53 @@ async def test_a_deal_that_fits_in_no_sector_is_named(start: Start, market: Path
     assert ("deal 9", "4KiB", "2KiB") == (line["deal"], line["piece_size"], line["sector_size"])
 
 
+LARGE = [(9, 4096), (10, 8192), (11, 4096), (12, 4096), (13, 4096)]
+
+
+@pytest.mark.parametrize(
+    ("offers", "spec", "told"),
+    [
+        ([], {}, "none is free"),
+        (LARGE[:1], {}, "no other is free; deal 9 of 4KiB cannot be in a sector of 2KiB"),
+        (
+            LARGE,
+            {},
+            "no other is free; deal 9 of 4KiB, deal 10 of 8KiB, deal 11 of 4KiB and 2 more cannot be in a sector of 2KiB",
+        ),
+        ([(7, 512)], {"min_used_bytes": 1024}, "those that are free fill 512B of 1KiB (min_deal_space)"),
+        (
+            [(7, 512), (8, 1024), *LARGE[:1]],
+            {"min_used_bytes": 2048, "max_deals": 1},
+            "those that are free fill 512B of 2KiB (min_deal_space); deal 9 of 4KiB cannot be in a sector of 2KiB",
+        ),
+        ([(7, 512)], {"max_deals": 0}, "max_deals is 0"),
+        ([(7, 512)], {}, ""),
+    ],
+)
+async def test_it_is_told_why_there_are_no_deals(
+    start: Start, tmp_path: Path, offers: list[tuple[int, int]], spec: dict[str, int], told: str
+) -> None:
+    """What a sector waits for is said with the deals that can never be in it, by name; empty where deals are given."""
+    texts = [{"PieceCID": cid(n), "PieceSize": size, "PayloadSize": 100, "DealID": n} for n, size in offers]
+    (tmp_path / "deals.json").write_text(json.dumps(texts))
+    async with start(deals=tmp_path) as manager:
+        await allocate(manager)
+        asked = seal.AcquireDealsSpec(**spec)
+        assert told == await manager.rpc.call("Damocles.WhyNoDeals", [asked, 2048], returns=str)
+        assert bool(told) == (not await acquire(manager, FIRST, **spec)), "and it is so"
+
+
+async def test_it_is_told_that_there_is_no_market(start: Start) -> None:
+    """A manager without deals says so, and why nothing is upgraded."""
+    async with start() as manager:
+        asked = seal.AcquireDealsSpec()
+        told = await manager.rpc.call("Damocles.WhyNoDeals", [asked, 2048], returns=str)
+        assert told == "this manager has no market (--deals)"
+        wanted = seal.AllocateSnapUpSpec(seal.AllocateSectorSpec(), asked)
+        told = await manager.rpc.call("Damocles.WhyNoUpgrade", [wanted], returns=str)
+        assert told.startswith("no sector is a candidate: ")
+
+
 def named(logged: Sequence[Any]) -> list[Any]:
     """Return the lines about deals that fit in no sector."""
     return [line for line in logged if "fits in no sector" in line["event"]]

@@ -261,6 +261,7 @@ async def test_without_deals_a_candidate_stays_one(start: Start, tmp_path: Path)
     async with start(deals=tmp_path) as manager:
         await candidate(manager)
         assert await manager.call("AllocateSanpUpSector", SPEC) is None
+        assert await manager.rpc.call("Damocles.WhyNoUpgrade", [SPEC], returns=str) == "none is free"
         assert [1, 1] == (await manager.call("SnapUpCandidates", 10000))[0]
         assert (await record(manager)).finalized
 

@@ -156,7 +156,19 @@ async def test_deals_are_asked_for_if_enabled(
     )
     assert becomes == await handlers.acquire_deals(bench.job(sector()))
     wanted = [("Venus.AcquireDeals", [SECTOR, seal.AcquireDealsSpec(3, 512)])] if enable_deals else []
-    assert wanted == bench.caller.asked
+    assert wanted == [ask for ask in bench.caller.asked if ask[0].startswith("Venus.")]
+
+
+async def test_a_thread_that_waits_for_deals_says_why_there_are_none(bench: Bench, sector: Make) -> None:
+    """The manager is asked when there are none; one that does not say, or fails to, costs the reason alone."""
+    bench.options = replace(bench.options, enable_deals=True, disable_cc=True)
+    bench.caller.answers["AcquireDeals"] = [[]]
+    why = "no other is free; deal 9 of 4KiB cannot be in a sector of 2KiB"
+    for answer in (why, "", errors.TimedOut("http://m", 5.0), errors.RpcError(errors.Code.FORBIDDEN, "no")):
+        bench.caller.answers["Damocles.WhyNoDeals"] = [answer]
+        told = f"deals (disable_cc): {why}" if answer == why else "deals (disable_cc)"
+        assert events.Idle(told) == await handlers.acquire_deals(bench.job(sector()))
+    assert ("Damocles.WhyNoDeals", [seal.AcquireDealsSpec(), 2048]) == bench.caller.asked[-1]
 
 
 async def test_staged_pieces_are_checked(bench: Bench, sector: Make) -> None:

@@ -58,6 +58,16 @@ async def test_a_sector_that_cannot_be_upgraded_is_given_up_after_it_was_recorde
         await handlers_snapup.add_deal_pieces(job)
 
 
+async def test_a_thread_that_waits_for_an_upgrade_says_why_there_is_none(bench: Bench) -> None:
+    """The manager knows whether it is deals or candidates that are missing; one that does not say is waited for as it is."""
+    bench.caller.answers["AllocateSanpUpSector"] = [None]
+    bench.caller.answers["Damocles.AllocateSanpUpSector"] = [None]
+    assert events.Idle() == await handlers_snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
+    bench.caller.answers["Damocles.WhyNoUpgrade"] = ["no sector is a candidate"]
+    told = events.Idle("a sector to upgrade with deals: no sector is a candidate")
+    assert told == await handlers_snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
+
+
 async def test_the_sealed_files_are_linked_and_the_new_replica_is_made_anew(bench: Bench, upgrade: Sector) -> None:
     """Files of the persist store may be linked; what an earlier run has left of the new replica is replaced."""
     bench.persist_stores["persist"] = PersistStore(name="persist", path=bench.data / "persist")
