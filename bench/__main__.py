@@ -36,7 +36,7 @@ BENCHES = {
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
     "params": Bench(
         provers.figures_of_porep,
-        "the parameters of PoRep by us and by the library, into temporary folders; half an hour",
+        "the parameters of PoRep by us and by the library, into temporary folders; a quarter of an hour",
         is_usual=False,
     ),
     "demo": Bench(

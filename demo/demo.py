@@ -156,7 +156,10 @@ def _watch(console: Console, wanted: int, demo: farm.Farm, parameters: "subproce
 def _making(began: float) -> str:
     """Say how far the making of parameters is."""
     (porep,) = catalog.sets([sectors.SectorSize.KIB2], [catalog.Kind.POREP])
-    done = generation.progress(generation.part_of(porep, catalog.folder()), time.monotonic() - began)
+    part = generation.part_of(porep, catalog.folder())
+    if part.with_suffix("").exists():  # under its own name: the process that made it is about to end
+        return "making parameters: written"
+    done = generation.progress(part, time.monotonic() - began)
     return f"making parameters: {done or 'laying out the circuit'}"
 
 
