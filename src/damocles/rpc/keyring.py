@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from damocles.rpc import access, core, errors, tokens
+from damocles.rpc import access, core, errors, token_names, tokens
 from damocles.wire import control
 
 log = structlog.get_logger(__name__)
@@ -191,13 +191,11 @@ class TokenAPI:
         self, call: core.Call, name: str, scope: access.Scope, expires_seconds: control.Seconds | None = None
     ) -> control.NewToken:
         """Make a token; the answer is the only place that ever shows its text."""
-        if not name.strip() or not name.isprintable():
-            raise _invalid("a token needs a name, by which it is listed and revoked")
+        if refusal := token_names.refusal(name):
+            raise _invalid(refusal)
         if expires_seconds is not None and expires_seconds <= 0:
             raise _invalid("a token must be good for some time: give a positive number of seconds")
         await self._keyring.load()
-        if self._keyring.is_own(name):
-            raise _invalid(f"{name!r} is the name of the daemon's own token: choose another one")
         if self._keyring.named(name):
             raise _invalid(f"there is a token {name!r} already: revoke it first, or choose another name")
         kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer)

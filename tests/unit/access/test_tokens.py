@@ -157,11 +157,11 @@ class TestAPI:
         [
             ("", None, "needs a name"),
             (" ", None, "needs a name"),
-            ("a\nb", None, "needs a name"),
+            ("a\nb", None, "cannot be the name of a token"),
             ("alice", 0.0, "good for some time"),
             ("alice", -1.0, "good for some time"),
             ("bob", None, "there is a token 'bob' already"),
-            ("local", None, "is the name of the daemon's own token"),
+            ("local", None, "would look like somebody else"),
         ],
     )
     async def test_what_makes_no_sense_is_refused(
