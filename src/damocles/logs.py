@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from damocles import terminal
+from damocles.wire import redaction
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
@@ -47,5 +49,13 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
 
 
 def _shown(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape what others have put into an event; a traceback keeps its lines."""
-    return {name: terminal.shown(value, "\n\t") if isinstance(value, str) else value for name, value in event.items()}
+    """Escape what others have put into an event, and hide secrets in it; a traceback keeps its lines."""
+    return {name: _escaped(redaction.value(value)) for name, value in event.items()}
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return terminal.shown(value, "\n\t")
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, list) else value

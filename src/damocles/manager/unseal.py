@@ -16,7 +16,7 @@ from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.stages import uploads
-from damocles.wire import commitments, records, seal
+from damocles.wire import commitments, records, redaction, seal
 from damocles.wire.codec import CID
 from damocles.wire.seal import UnsealState
 from damocles.wire.sectors import SealProof, SectorID
@@ -99,7 +99,7 @@ class Unsealing:
             if _find(tx, sector, piece) is None:
                 raise errors.ManagerError(f"achieve unseal info({_name(sector, piece)}): task not found")
             state = UnsealState.FAILED if error else UnsealState.FINISHED
-            _set(tx, sector, piece, state=state.value, error=error, at=self._clock())
+            _set(tx, sector, piece, state=state.value, error=redaction.text(error), at=self._clock())
 
         await self._database.write(end)
         if error:

@@ -12,7 +12,7 @@ Failure
 
 import enum
 
-from damocles.wire import codec
+from damocles.wire import codec, redaction
 
 
 class Level(enum.Enum):
@@ -30,7 +30,7 @@ class Failure(Exception):
     level = Level.CRITICAL
 
     def __init__(self, message: str) -> None:
-        super().__init__(codec.plain(message))  # to be recorded and sent
+        super().__init__(redaction.text(codec.plain(message)))  # to be recorded, sent and shown
 
     @property
     def text(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import field
 
+from damocles.wire import redaction
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SectorID
 
@@ -139,10 +140,14 @@ class StateChange(msgspec.Struct, frozen=True):
 
 
 class FailureReport(msgspec.Struct, frozen=True):
-    """Level (`Temporary`, `Permanent`, `Critical`, `Abort`) and text of a failure."""
+    """Level (`Temporary`, `Permanent`, `Critical`, `Abort`) and text of a failure, without the secrets in it."""
 
     level: str = field(name="Level")
     desc: str = field(name="Desc")
+
+    def __post_init__(self) -> None:
+        """Hide them, whoever reports: the text is kept in the sector's history, and shown to all who may look."""
+        msgspec.structs.force_setattr(self, "desc", redaction.text(self.desc))
 
 
 class ReportStateReq(msgspec.Struct, frozen=True):

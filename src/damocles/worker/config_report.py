@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from damocles.wire import toml
+from damocles.wire import redaction, toml
 
 KeyPath = tuple[str | int, ...]
 
@@ -18,7 +18,6 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
-_SECRET_KEY = re.compile("token|secret|password|authorization", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +119,7 @@ def value_text(path: KeyPath, value: object) -> str:
 
 def is_secret(path: KeyPath) -> bool:
     """Tell by its name whether a key holds what nobody may read in a log: tokens, passwords, all HTTP headers."""
-    name = str(path[-1]) if path else ""
-    return "headers" in path[:-1] or (bool(_SECRET_KEY.search(name)) and not name.endswith("_file"))
+    return "headers" in path[:-1] or redaction.is_secret(str(path[-1]) if path else "")
 
 
 def toml_text(value: object) -> str:

@@ -19,7 +19,7 @@ import structlog
 
 from damocles.rpc import messages
 from damocles.sealing.sectors import Sector
-from damocles.wire import codec, control
+from damocles.wire import codec, control, redaction
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Logbook:
 
     def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:
         """Keep one line; what no thread can be named for is only logged."""
-        text = line[:LONGEST_LINE]
+        text = redaction.text(line)[:LONGEST_LINE]
         tell = log.error if _FAILED.match(text) else log.info
         tell(text, stage=stage, pid=pid, thread=lane)
         if lane is None:
