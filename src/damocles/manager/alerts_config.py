@@ -22,11 +22,13 @@ All of it may be left out. What is wrong in it is told all at once.
 import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import pydantic
 from pydantic import BeforeValidator, Field, StrictBool
 
 from damocles.manager import alerts_rules, fleet_watch
+from damocles.rpc import access
 from damocles.wire import spelling, toml, units
 
 FILE_NAME = "alerts.toml"
@@ -160,9 +162,19 @@ class _Rules(_Model):
         return rule if given is None else dataclasses.replace(rule, **given.model_dump(exclude_unset=True))
 
 
+def _not_in_the_clear(hook: "_Webhook") -> "_Webhook":
+    """Refuse to send what lets us in to where it can be read on the way."""
+    if access.in_the_clear(hook.url) and (hook.headers or urlsplit(hook.url).username is not None):
+        raise ValueError(
+            "headers, or a name and password, would go there in the clear: write https:// or leave them out"
+        )
+    return hook
+
+
 class _Webhook(_Model):
     url: Annotated[str, BeforeValidator(_url)]
     headers: dict[str, str] = {}
+    _checked = pydantic.model_validator(mode="after")(_not_in_the_clear)
 
 
 class _Apprise(_Model):

@@ -75,6 +75,10 @@ class Webhook:
             answer = await self._client.post(self._target.url, content=codec.encode(message), headers=headers)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise Undelivered(errors.reason_of(error)) from error
+        if answer.has_redirect_location:
+            raise Undelivered(
+                f"HTTP status {answer.status_code} leads elsewhere, where nothing is sent: write that URL"
+            )
         if not answer.is_success:
             refused = 400 <= answer.status_code < 500 and answer.status_code not in _NOW_AND_THEN
             raise Undelivered(f"HTTP status {answer.status_code}: {answer.text[:200]}", for_good=refused)
@@ -203,7 +207,9 @@ async def open_notifier(config: alerts_config.Config) -> AsyncIterator[Notifier]
     async with contextlib.AsyncExitStack() as stack:
         sinks: list[Sink] = [Apprise(url) for url in config.apprise]
         if config.webhooks:
-            client = await stack.enter_async_context(httpx2.AsyncClient(timeout=SEND_SECONDS))
+            # No redirect is followed, and without TLS no proxy of the environment used: it would read the headers.
+            client = httpx2.AsyncClient(timeout=SEND_SECONDS, mounts={"http://": None})
+            await stack.enter_async_context(client)
             sinks += [Webhook(hook, client) for hook in config.webhooks]
         notifier = Notifier(sinks)
         stack.callback(notifier.close)

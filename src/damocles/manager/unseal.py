@@ -15,8 +15,7 @@ from damocles.manager import errors, handouts, sectors
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
-from damocles.stages import uploads
-from damocles.wire import commitments, records, redaction, seal
+from damocles.wire import commitments, records, redaction, seal, urls
 from damocles.wire.codec import CID
 from damocles.wire.seal import UnsealState
 from damocles.wire.sectors import SealProof, SectorID
@@ -61,7 +60,7 @@ class Unsealing:
         await self._database.write(
             lambda tx: ask(tx, sector, piece, span=(offset_bytes, size_bytes), dest=dest, now=now)
         )
-        log.info("piece wanted", sector=str(sector), piece=piece, dest=uploads.shown_url(dest))
+        log.info("piece wanted", sector=str(sector), piece=piece, dest=urls.shown(dest))
 
     async def tasks(self) -> list[seal.SectorUnsealInfo]:
         """Return all tasks, the oldest first, destinations without their secrets."""
@@ -69,10 +68,7 @@ class Unsealing:
         def read(tx: Connection) -> list[seal.SectorUnsealInfo]:
             rows = tx.execute(select(_tasks).order_by(_tasks.c.at))
             infos = [_info(tx, row, sectors.find(tx, SectorID(row.miner, row.number))) for row in rows]
-            return [
-                msgspec.structs.replace(info, dest=[uploads.shown_url(url) for url in info.dest or ()])
-                for info in infos
-            ]
+            return [msgspec.structs.replace(info, dest=[urls.shown(url) for url in info.dest or ()]) for info in infos]
 
         return await self._database.read(read)
 
@@ -116,7 +112,7 @@ def check_destination(url: str) -> None:
     """
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:
-        msg = f"invalid dest url: {uploads.shown_url(url)} (unsupported scheme {scheme}, use {', '.join(_SCHEMES)})"
+        msg = f"invalid dest url: {urls.shown(url)} (unsupported scheme {scheme}, use {', '.join(_SCHEMES)})"
         raise errors.ManagerError(msg)
 
 

@@ -20,7 +20,7 @@ import httpx2
 
 from damocles.parameters import arrivals, catalog, inspection, locks, mirrors
 from damocles.parameters.watching import Watcher
-from damocles.wire import units
+from damocles.wire import units, urls
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 # Answers that a later try may improve; any other refusal is final for this file.
@@ -160,7 +160,7 @@ class _Fetch:
             except MirrorError as error:
                 if complaints.get(source) != str(error):
                     complaints[source] = str(error)
-                    self.means.watcher.say(f"{self.file.name}: {source}: {error}")
+                    self.means.watcher.say(f"{self.file.name}: {urls.shown(source)}: {error}")
                 absent = isinstance(error, MirrorAbsent)
                 (self.means.absent.add if absent else self.means.absent.discard)(source)
                 if isinstance(error, MirrorUseless) or (absent and source in absent_before):
@@ -176,7 +176,7 @@ class _Fetch:
             if not able or idle_tries >= self.means.manner.tries * len(able):
                 break
             await self._pause(*divmod(idle_tries, len(able)))
-        told = "; ".join(f"{source}: {text}" for source, text in complaints.items())
+        told = "; ".join(f"{urls.shown(source)}: {text}" for source, text in complaints.items())
         tries = f"; {self.means.manner.tries} tries in a row brought nothing (see --tries)" if able else ""
         raise FetchError(f"cannot be fetched: {told}{tries}")
 
@@ -307,6 +307,7 @@ async def _digest(path: Path, file: catalog.File, watcher: Watcher) -> str:
 
 def _client(manner: Manner) -> httpx2.AsyncClient:
     # The files are compressed as they are, and a digest needs the bytes as they were sent.
+    # A name and password of a mirror go to its origin alone; redirects to others are followed without.
     return httpx2.AsyncClient(
         headers={"Accept-Encoding": "identity"}, follow_redirects=True, timeout=httpx2.Timeout(manner.silence_seconds)
     )

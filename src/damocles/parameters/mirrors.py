@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from damocles.parameters import catalog
+from damocles.rpc import access
+from damocles.wire import urls
 
 VARIABLE = "DAMOCLES_PARAMETER_MIRRORS"
 GATEWAY_VARIABLE = "IPFS_GATEWAY"  # what the field's own tools read
@@ -38,7 +40,9 @@ def chosen(
         raise NoMirror
     for mirror in mirrors:
         if urlsplit(mirror).scheme not in {"http", "https"} or not urlsplit(mirror).hostname:
-            raise ValueError(f"{mirror} is not the address of a mirror: expected http:// or https://")
+            raise ValueError(f"{urls.shown(mirror)} is not the address of a mirror: expected http:// or https://")
+        if urlsplit(mirror).username is not None and access.in_the_clear(mirror):
+            raise ValueError(f"{urls.shown(mirror)} would get name and password in the clear: write https://")
     return mirrors
 
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -408,3 +409,12 @@ def is_loopback(host: str) -> bool:
 def exposed(host: str, *, tls: bool) -> bool:
     """Return whether a server on `host` would send tokens through a network in the clear."""
     return not (tls or is_loopback(host))
+
+
+def in_the_clear(url: str) -> bool:
+    """Return whether what is sent to a URL can be read on the way; so can it where that cannot be told."""
+    try:
+        parts = urlsplit(url)
+        return exposed(parts.hostname or "", tls=parts.scheme == "https")
+    except ValueError:
+        return True

@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 from damocles.stages import job
-from damocles.stores import pieces
-from damocles.wire import tasks
+from damocles.wire import tasks, urls
 
 if TYPE_CHECKING:
     import httpx2
 
-TOKEN_VARIABLE = "PIECE_FETCHER_TOKEN"  # noqa: S105 - the name of a variable
-_NAMESPACE = "v1.IMarket"
+_NAMESPACE = "v1.IMarket"  # what a market wants to hear beside its token
 _CONNECT_SECONDS = 5
 _SILENCE_SECONDS = 300
 _PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # between attempts that bring nothing
 _PIPE_BYTES = 1 << 20
 _PARTIAL_CONTENT = 206
+_UNAUTHORIZED = frozenset({401, 403})
+_MOST_REDIRECTS = 10
 
 
 class PieceUnavailable(Exception):
@@ -57,8 +56,7 @@ def source(
         case {"local": str(path)}:
             yield from _local(path, piece.payload_size)
         case {"url": str(url)}:
-            token = (tokens or {}).get(pieces.origin_of(url))
-            server = _Server(url, token, authorities or {})
+            server = _Server(url, tokens or {}, authorities or {})
             with _download(server, piece.payload_size, around) as descriptor:
                 yield descriptor
         case other:
@@ -133,7 +131,7 @@ def _feed(pipe: FileIO, server: "_Server", payload_bytes: int, around: job.Job) 
                     around.progress(done, payload_bytes)
                     if done == payload_bytes:
                         return
-            msg = f"piece {server.url} ended after {done} bytes, its deal says {payload_bytes}"
+            msg = f"{server.name} ended after {done} bytes, its deal says {payload_bytes}"
             raise PieceUnavailable(msg)
         except _Interrupted as interrupted:
             pauses = list(_PAUSES_SECONDS) if done > began_at else pauses
@@ -154,20 +152,39 @@ def _sleep(seconds: float, around: job.Job) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """Where a piece comes from, the token to show there, and whom to trust, by origin."""
+    """Where a piece comes from; tokens to show and authorities to trust, each for one origin and no other."""
 
     url: str
-    token: str | None
+    tokens: Mapping[str, str]
     authorities: Mapping[str, str]
 
-    def client(self, url: str) -> "httpx2.Client":
-        """Return a client for this URL, or for where it leads."""
+    @property
+    def name(self) -> str:
+        """The piece, for messages."""
+        return f"piece {urls.shown(self.url)}"
+
+    def client(self, origin: str) -> "httpx2.Client":
+        """Return a client for the server there."""
         import httpx2  # noqa: PLC0415 - see `_fetch`
 
         from damocles.rpc import tls  # noqa: PLC0415 - likewise
 
         timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
-        return httpx2.Client(timeout=timeout, verify=tls.client_context(self.authorities.get(pieces.origin_of(url))))
+        # Without TLS no proxy of the environment: it would read what is sent.
+        return httpx2.Client(
+            timeout=timeout, verify=tls.client_context(self.authorities.get(origin)), mounts={"http://": None}
+        )
+
+    def headers(self, origin: str, offset: int, *, is_first: bool) -> dict[str, str]:
+        """Return what to send to an origin; the first one is the manager, those it sends on to are markets."""
+        headers = {"Accept-Encoding": "identity"}
+        if offset:
+            headers["Range"] = f"bytes={offset}-"
+        if (token := self.tokens.get(origin)) is not None:
+            headers["Authorization"] = f"Bearer {token}"
+            if not is_first:
+                headers["X-VENUS-API-NAMESPACE"] = _NAMESPACE
+        return headers
 
 
 class _Interrupted(Exception):
@@ -177,57 +194,65 @@ class _Interrupted(Exception):
 def _fetch(server: "_Server", offset: int) -> Generator[bytes]:
     """Get a piece in chunks, from an offset on.
 
-    The first request shows the token for the manager, if there is one. Where it is redirected to (the manager's piece
-    store sends on to the market) gets that of `PIECE_FETCHER_TOKEN`; further redirects are followed as usual, without
-    the token on another host. There is no limit to how long it takes, only to how long no byte comes.
+    Redirects are followed: the manager's piece store sends on to the market, and that perhaps to an object store. Each
+    server is shown the token that belongs to its origin, if there is one. There is no limit to how long it takes, only
+    to how long no byte comes.
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only pieces by URL need
 
     from damocles.rpc import tls  # noqa: PLC0415 - likewise
 
-    url, token = server.url, server.token
-    span = {"Accept-Encoding": "identity", **({"Range": f"bytes={offset}-"} if offset else {})}
-    first = {"Authorization": f"Bearer {token}"} if token is not None else {}
     try:
         with contextlib.ExitStack() as stack:
-            client = stack.enter_context(server.client(url))
-            response = stack.enter_context(client.stream("GET", url, headers={**span, **first}))
-            if response.has_redirect_location:
-                target = urljoin(url, response.headers["Location"])
-                stack.pop_all().close()
-                client = stack.enter_context(server.client(target))
-                response = stack.enter_context(
-                    client.stream("GET", target, headers={**span, **_market_headers()}, follow_redirects=True)
-                )
-            skipped = _check_answer(url, response, offset)
+            response = _answer(server, offset, stack)
+            skipped = _check_answer(server, response, offset)
             for chunk in response.iter_bytes():
                 fresh = chunk[skipped:]
                 skipped -= len(chunk) - len(fresh)
                 if fresh:
                     yield fresh
             if "Content-Length" not in response.headers:
-                msg = f"piece {url}: the connection ended"
-                raise _Interrupted(msg)  # nobody can tell whether that was all
+                raise _Interrupted(f"{server.name}: the connection ended")  # nobody can tell whether that was all
     except tls.Unusable as error:
-        raise PieceUnavailable(f"piece {url}: {error}") from error
+        raise PieceUnavailable(f"{server.name}: {error}") from error
     except httpx2.TransportError as error:
         if text := tls.untrusted(error):
-            raise PieceUnavailable(f"piece {url}: {text}") from error
-        msg = f"piece {url}: {str(error) or type(error).__name__}"
-        raise _Interrupted(msg) from error
-    except httpx2.HTTPError as error:
-        msg = f"piece {url}: {str(error) or type(error).__name__}"
-        raise PieceUnavailable(msg) from error
-    except httpx2.InvalidURL as error:
-        msg = f"piece {url}: {error}"
-        raise PieceUnavailable(msg) from error
+            raise PieceUnavailable(f"{server.name}: {text}") from error
+        raise _Interrupted(f"{server.name}: {str(error) or type(error).__name__}") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        raise PieceUnavailable(f"{server.name}: {str(error) or type(error).__name__}") from error
 
 
-def _check_answer(url: str, response: "httpx2.Response", offset: int) -> int:
+def _answer(server: "_Server", offset: int, stack: contextlib.ExitStack) -> "httpx2.Response":
+    """Return the answer of the last server of a chain of redirects, its body unread."""
+    import httpx2  # noqa: PLC0415 - see `_fetch`
+
+    target = httpx2.URL(server.url)
+    for hop in range(_MOST_REDIRECTS + 1):
+        origin = urls.origin(str(target))
+        client = stack.enter_context(server.client(origin))
+        headers = server.headers(origin, offset, is_first=hop == 0)
+        response = stack.enter_context(client.stream("GET", target, headers=headers))
+        if not response.has_redirect_location:
+            return response
+        target = target.join(response.headers["Location"])
+        stack.pop_all().close()
+    raise PieceUnavailable(
+        f"{server.name}: more than {_MOST_REDIRECTS} redirects, the last to {urls.shown(str(target))}"
+    )
+
+
+def _check_answer(server: "_Server", response: "httpx2.Response", offset: int) -> int:
     """Return how many bytes of the body we have already: all up to the offset, where a server does not know ranges."""
-    answered = f"piece {url}: {response.url} answered {response.status_code} {response.reason_phrase}"
+    url = str(response.url)
+    answered = f"{server.name}: {urls.shown(url)} answered {response.status_code} {response.reason_phrase}"
     if response.is_server_error:
         raise _Interrupted(answered)
+    if response.status_code in _UNAUTHORIZED and (origin := urls.origin(url)) not in server.tokens:
+        raise PieceUnavailable(
+            f"{answered}; it was shown no token: if it is the market, name it in sector_manager.piece_origins"
+            f" ({origin})"
+        )
     if not response.is_success:
         raise PieceUnavailable(answered)
     if response.status_code != _PARTIAL_CONTENT:
@@ -237,8 +262,3 @@ def _check_answer(url: str, response: "httpx2.Response", offset: int) -> int:
         msg = f"{answered} and {told or 'no Content-Range'}, asked for the bytes from {offset} on"
         raise PieceUnavailable(msg)
     return 0
-
-
-def _market_headers() -> dict[str, str]:
-    token = os.environ.get(TOKEN_VARIABLE)
-    return {"Authorization": f"Bearer {token}", "X-VENUS-API-NAMESPACE": _NAMESPACE} if token else {}

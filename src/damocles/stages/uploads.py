@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from damocles.stages import job
-from damocles.wire import tasks
+from damocles.wire import tasks, urls
 
 _CONNECT_SECONDS = 10
 # Without a byte going out, or without an answer after the last one: a slow upload is none that stands still.
@@ -30,7 +29,7 @@ def run(task: tasks.Upload, around: job.Job) -> int:
 
     from damocles.rpc import tls  # noqa: PLC0415 - likewise
 
-    shown = shown_url(task.url)
+    shown = urls.shown(task.url)
     timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
     with Path(task.file).open("rb") as file:
         total = os.fstat(file.fileno()).st_size
@@ -46,7 +45,9 @@ def run(task: tasks.Upload, around: job.Job) -> int:
         headers = {"content-length": str(total), "content-type": "application/octet-stream", **task.headers}
         try:
             trust = tls.client_context(task.authority)
-            response = httpx2.put(task.url, content=chunks(), headers=headers, timeout=timeout, verify=trust)
+            # No redirect is followed, and without TLS no proxy of the environment used: it would read what is sent.
+            with httpx2.Client(timeout=timeout, verify=trust, mounts={"http://": None}) as client:
+                response = client.put(task.url, content=chunks(), headers=headers)
         except tls.Unusable as error:
             raise UploadFailed(f"upload to {shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -57,9 +58,3 @@ def run(task: tasks.Upload, around: job.Job) -> int:
         msg = f"upload to {shown}: {response.status_code} {response.reason_phrase} {reason}".rstrip()
         raise UploadFailed(msg)
     return total
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without what must not get into logs: name, password and query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

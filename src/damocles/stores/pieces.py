@@ -4,10 +4,9 @@ A piece is a file named by the CID of its commitment, with or without `.car`. Wh
 known when it is asked; it may also send us on to the market.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 PATH = "/piecestore/"
 
@@ -20,13 +19,15 @@ def _no_token() -> str | None:
 class PieceStores:
     """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`).
 
-    `token` is that for the manager, `authority` the file with whom to trust for its certificate.
+    `token` is that for the manager, `authority` the file with whom to trust for its certificate; `market_tokens` are for
+    the origins that the manager may send us on to.
     """
 
     folders: tuple[Path, ...] = ()
     origin: str
     token: Callable[[], str | None] = _no_token
     authority: Path | None = None
+    market_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def find(self, cid: str) -> dict[str, str]:
         """Return the source of a piece, as a task of `add_pieces` names it. Looks at the disk.
@@ -40,11 +41,10 @@ class PieceStores:
                     return {"local": str(folder / name)}
         return {"url": f"{self.origin}{PATH}{cid}"}
 
-
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of a URL."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    def tokens(self) -> dict[str, str]:
+        """Return what to show to the servers of pieces, by origin."""
+        token = self.token()
+        return {**self.market_tokens, **({self.origin: token} if token is not None else {})}
 
 
 def names(cid: str) -> tuple[str, str]:

@@ -138,6 +138,9 @@ def _manager(data: Mapping[str, Any]) -> Iterator[Difference]:
     if "token_file" not in table(data, "sector_manager") and not (host is not None and access.is_loopback(host)):
         text = "a manager of ours wants its worker-token, copied here and named by this key; the original's needs none"
         yield Difference(("sector_manager", "token_file"), "needed", text)
+    if "piece_token" in table(data, "sector_manager") and not table(data, "sector_manager").get("piece_origins"):
+        text = "the original shows piece_token to whichever server a piece comes from, here it is that of these markets alone"
+        yield Difference(("sector_manager", "piece_origins"), "needed", text)
     if client.get("headers"):
         text = "the original reads them and sends none, here they are sent with every call"
         yield Difference((*here, "headers"), "differs", text)

@@ -73,6 +73,10 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
         ):
             told = "lets this thread seal nothing: without deals (enable_deals) there is only committed capacity"
             yield ("sealing_thread", index, "sealing", "disable_cc"), True, told
+    manager = table(data, "sector_manager")
+    if "piece_token" in manager and not manager.get("piece_origins"):
+        told = 'is shown to nobody: name the market that may see it, piece_origins = ["https://market.example:41235"]'
+        yield ("sector_manager", "piece_token"), None, told
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
 

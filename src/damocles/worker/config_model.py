@@ -253,12 +253,19 @@ class RpcClient(Model):
 
 
 class SectorManager(Model):
-    """`[sector_manager]`. The two files are not the original's."""
+    """`[sector_manager]`. The two files are not the original's, nor are the origins: it shows the token to everybody."""
 
     rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
     piece_token: pydantic.SecretStr | None = None
+    piece_origins: tuple[Annotated[StrictStr, pydantic.AfterValidator(config_rpc.check_origin)], ...] = ()
     token_file: Path | None = None
     ca_file: Path | None = None
+
+    @property
+    def market_tokens(self) -> dict[str, str]:
+        """The token for pieces, by the origins that may see it."""
+        token = self.piece_token
+        return {origin: token.get_secret_value() for origin in self.piece_origins} if token else {}
 
 
 class Sealing(Model):

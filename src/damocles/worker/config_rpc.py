@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from damocles.rpc import address
+from damocles.rpc import access, address
+from damocles.wire import urls
 from damocles.worker import config_report
 
 T = TypeVar("T")
@@ -93,6 +94,23 @@ def check_port(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 16:
         raise ValueError("expected a port from 0 to 65535, without quotes")
     return value
+
+
+def check_origin(value: str) -> str:
+    """Return the origin of a server that a credential may go to: nobody on the way must be able to read it.
+
+    Raises:
+        ValueError: It is none, or without TLS on another machine.
+    """
+    try:
+        origin = urls.origin(value)
+    except ValueError:
+        origin = ""
+    if access.in_the_clear(origin):
+        raise ValueError(
+            'expected the address of a server, like "https://market.example:41235"; http:// on loopback only'
+        )
+    return origin
 
 
 def _table(document: config_report.Document, data: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from damocles.rpc import access as rpc_access
 from damocles.rpc import address, asgi, client, core, dialects, keyring, reloading, server, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.stores import pieces
+from damocles.wire import urls
 from damocles.worker import access, audit, config, control, drain, environment
 
 log = structlog.get_logger(__name__)
@@ -52,10 +53,11 @@ def piece_stores(settings: config.Config) -> pieces.PieceStores:
     host = urllib.parse.urlsplit(url).hostname or ""
     return pieces.PieceStores(
         folders=settings.worker.pieces_dirs,
-        origin=pieces.origin_of(url),
+        origin=urls.origin(url),
         token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
         # Absolute, for processes that may have another working folder.
         authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
+        market_tokens=settings.sector_manager.market_tokens,
     )
 
 

@@ -9,9 +9,8 @@ import structlog
 
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import UnsealPiece
-from damocles.stages import uploads
 from damocles.stores import layout, pieces
-from damocles.wire import codec, commitments, records, tasks
+from damocles.wire import codec, commitments, records, tasks, urls
 from damocles.worker import handlers, local_files, persisting
 from damocles.worker.jobs import Job
 
@@ -78,7 +77,7 @@ HANDLERS = {handler.__name__: handler for handler in (allocate_unseal, unseal, u
 
 def destination_name(url: str) -> str:
     """Return a destination without its secrets, for records; where secrets were, a digest tells two of them apart."""
-    shown = uploads.shown_url(url)
+    shown = urls.shown(url)
     return shown if shown == url else f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 

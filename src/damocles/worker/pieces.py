@@ -27,9 +27,8 @@ def add_pieces(
     if deals:
         check(sector, proof.size, deals)
     sources = [_source(piece, stores.find) for piece in deals]
-    token = stores.token()
     from_manager = any(isinstance(s.piece_file, dict) and "url" in s.piece_file for s in sources)
-    tokens = {stores.origin: token} if token is not None and from_manager else {}
+    tokens = stores.tokens() if from_manager else {}
     authorities = {stores.origin: str(stores.authority)} if stores.authority is not None and from_manager else {}
     return tasks.AddPieces(proof.proof_name, sources, str(staged_file), tokens, authorities)
 

@@ -9,9 +9,13 @@ def stages(config: Config, log: pool.LogSink) -> executor.Stages:
     """Return the stages as configured; enter it to start the configured children. `log` takes their stderr."""
     processors = config.processors
     token = config.sector_manager.piece_token
+    # For processors of others, which know no other way; ours get it with the task, for the origins that may see it.
     secret = {"PIECE_FETCHER_TOKEN": token.get_secret_value()} if token else {}
     groups = {
-        stage: [_group(group, secret if stage == "add_pieces" else {}) for group in processors.groups(stage)]
+        stage: [
+            _group(group, secret if stage == "add_pieces" and group.bin is not None else {})
+            for group in processors.groups(stage)
+        ]
         for stage in (*config_model.GROUP_STAGES, pool.DAEMONS)
         if processors.groups(stage)
     }
@@ -20,7 +24,6 @@ def stages(config: Config, log: pool.LogSink) -> executor.Stages:
         concurrent=processors.concurrent,
         staggered=processors.limitation.staggered,
         locks=processors.ext_locks,
-        envs=secret,
         log=log,
     )
 

@@ -30,7 +30,7 @@ from damocles.rpc.access import Scope
 from damocles.stages import job, uploads
 from damocles.stages import pieces as stage_pieces
 from damocles.stores import pieces
-from damocles.wire import commitments, control, fleet, tasks
+from damocles.wire import commitments, control, fleet, tasks, urls
 from damocles.wire.sectors import SealProof, SectorSize
 from damocles.worker import access as worker_access
 
@@ -270,7 +270,7 @@ class TestTLS:
         store.mkdir()
         (store / cid).write_bytes(b"payload")
         async with start_manager(certificate=self.certificate(farm), deals=store) as manager:
-            origin = pieces.origin_of(manager.url)
+            origin = urls.origin(manager.url)
             source = tasks.PieceSource({"url": f"{origin}{pieces.PATH}{cid}"}, 7, 127)
 
             def fetch(authorities: dict[str, str], log: list[Any]) -> bytes:

@@ -161,26 +161,6 @@ def test_download_is_cut_at_the_payload(origin: str) -> None:
     assert PAYLOAD[:1000] == read(piece({"url": origin + "/piece"}, 1000))
 
 
-def test_token_goes_only_where_the_manager_sends_us(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The manager's piece store gets no token, the market behind its redirection does."""
-    monkeypatch.setenv(pieces.TOKEN_VARIABLE, "secret")
-    read(piece({"url": origin + "/moved"}))
-    (_, first), (_, second) = Server.seen
-    assert "Authorization" not in first
-    lower = {name.lower(): value for name, value in second.items()}
-    assert ("Bearer secret", "v1.IMarket") == (lower["authorization"], lower["x-venus-api-namespace"])
-
-
-def test_the_manager_s_token_goes_to_the_manager_only(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token for an origin is shown there, and not where the redirection leads, nor at other origins."""
-    monkeypatch.setenv(pieces.TOKEN_VARIABLE, "market")
-    read(piece({"url": origin + "/moved"}), {origin: "manager", "http://127.0.0.1:1": "other"})
-    assert ["Bearer manager", "Bearer market"] == [headers["Authorization"] for _, headers in Server.seen]
-    Server.seen.clear()
-    read(piece({"url": origin + "/piece"}), {"http://127.0.0.1:1": "other"})
-    assert "Authorization" not in Server.seen[0][1]
-
-
 @pytest.mark.parametrize("path", ["/ranges", "/ranges-moved", "/piece"])
 def test_a_cut_download_goes_on_where_it_was(origin: str, path: str) -> None:
     """After each cut the rest is asked for; a server that sends all again is no trouble either."""

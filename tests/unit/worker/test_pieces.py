@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from damocles.manager import deals as market
 from damocles.sealing import failures
-from damocles.stores.pieces import PieceStores, origin_of
+from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, commitments, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
 from damocles.worker import pieces
@@ -154,16 +154,3 @@ def test_what_the_market_lays_out_fits(sizes, most):
     given = market.layout(chosen, 2048)
     pieces.check(SECTOR, SectorSize.KIB2, given)
     assert sorted(offer.deal_id for offer in chosen) == sorted(p.deal.deal_id for p in given if not p.is_filler)
-
-
-@pytest.mark.parametrize(
-    ("url", "origin"),
-    [
-        ("http://10.0.0.2:1789/rpc/v0", "http://10.0.0.2:1789"),
-        ("https://user:secret@manager/rpc/v0", "https://manager"),
-        ("http://[::1]:1789/rpc/v0?x=1", "http://[::1]:1789"),
-    ],
-)
-def test_the_origin_of_a_url(url, origin):
-    """Scheme, host and port, without what lets us in."""
-    assert origin == origin_of(url)

@@ -76,6 +76,7 @@ http_listen = "0.0.0.0:9100"
 [sector_manager]
 rpc_client.addr = "/ip4/10.0.0.1/tcp/1789"
 piece_token = "x"
+piece_origins = ["https://10.0.0.1:41235"]
 
 [sealing]
 allowed_sizes = ["32GiB"]
@@ -146,6 +147,7 @@ def test_everything_that_differs_is_listed() -> None:
         "metrics.http_listen": ("refused", True),
         "sector_manager.rpc_client.addr": ("refused", "/ip4/10.0.0.1/tcp/1789"),
         "sector_manager.token_file": ("needed", None),
+        "sector_manager.piece_origins": ("needed", None),
         "sealing.allowed_sizes": ("refused", ["32GiB", "2KiB"]),
         "sealing.max_retries": ("differs", None),
         "processors.limitation.concurrent.pc2": ("refused", 1),

@@ -45,6 +45,7 @@ open = true
 rpc_client.addr = "/ip4/10.0.0.1/tcp/1790"
 rpc_client.headers = { X = "y" }
 piece_token = "very secret"
+piece_origins = ["https://market:41235"]
 
 [sealing]
 allowed_sizes = ["2KiB", "32 GiB"]

@@ -1,0 +1,320 @@
+"""What lets us in elsewhere is shown to one origin alone, never to where a redirect leads, and to nobody on the way."""
+
+import contextlib
+import http.server
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from damocles.manager import alerts_config, alerts_notify
+from damocles.parameters import download, mirrors
+from damocles.stages import job, pieces, uploads
+from damocles.stores.pieces import PieceStores
+from damocles.wire import alerts, tasks, urls
+from damocles.worker import config_model, config_rpc, processors
+
+PAYLOAD = b"payload" * 100
+SECRET = "S3CRET"
+Headers = Mapping[str, str]
+
+
+class Server:
+    """A server on loopback that redirects, or gives the payload, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Headers]] = []
+        self.leads_to: dict[str, str] = {}
+        self.refuses = False
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                if (location := server.leads_to.get(self.path)) is not None:
+                    self.answer(302, b"", location)
+                else:
+                    self.answer(401 if server.refuses else 200, PAYLOAD)
+
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                self.do_GET()
+
+            do_POST = do_PUT  # noqa: N815 - so named by the library
+
+            def answer(self, status: int, body: bytes, location: str | None = None) -> None:
+                self.send_response(status)
+                if location is not None:
+                    self.send_header("Location", location)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Be quiet."""
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.origin = f"http://127.0.0.1:{self.http.server_port}"
+
+    @property
+    def shown(self) -> list[str | None]:
+        """What each request showed."""
+        return [headers.get("authorization") for _, headers in self.seen]
+
+
+Start = Callable[[], Server]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return what starts servers."""
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> Server:
+            server = Server()
+            stack.callback(server.http.server_close)
+            thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.http.shutdown)
+            return server
+
+        yield begin
+
+
+def fetch(url: str, tokens: Mapping[str, str]) -> bytes:
+    """Fetch a piece as the stage does."""
+    source = tasks.PieceSource({"url": url}, len(PAYLOAD), 1 << 20)
+    with pieces.source(source, job.Job(), tokens) as descriptor:
+        assert descriptor is not None
+        data = b""
+        while len(data) < len(PAYLOAD) and (more := os.read(descriptor, len(PAYLOAD))):
+            data += more
+    return data
+
+
+def test_each_server_of_a_piece_sees_its_own_token(start: Start) -> None:
+    """The manager, the market that it sends on to, and the store behind that: each sees what belongs to it, or nothing."""
+    manager, market, store = start(), start(), start()
+    manager.leads_to["/piece"] = f"{market.origin}/resource?id=1"
+    market.leads_to["/resource?id=1"] = f"{store.origin}/signed?sig=1"
+    assert PAYLOAD == fetch(f"{manager.origin}/piece", {manager.origin: "m", market.origin: "s"})
+    assert (["Bearer m"], ["Bearer s"], [None]) == (manager.shown, market.shown, store.shown)
+    assert ["v1.IMarket"] == [headers["x-venus-api-namespace"] for _, headers in market.seen]
+    assert "x-venus-api-namespace" not in {**manager.seen[0][1], **store.seen[0][1]}
+
+
+def test_whoever_a_redirect_leads_to_sees_no_token(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another port of the same host, and another name of it, are other servers."""
+    monkeypatch.setenv("PIECE_FETCHER_TOKEN", "s")
+    manager, stranger = start(), start()
+    for target in (
+        stranger.origin,
+        stranger.origin.replace("127.0.0.1", "localhost"),
+        f"http://m@{stranger.origin[7:]}",
+    ):
+        manager.leads_to["/piece"] = f"{target}/x"
+        assert PAYLOAD == fetch(f"{manager.origin}/piece", {manager.origin: "m", "https://market": "s"})
+    assert "Bearer" not in str(stranger.seen)
+
+
+def test_the_market_s_way_back_shows_the_manager_no_market_token(start: Start) -> None:
+    """Who is redirected to a server that was asked before is shown that server's token, whoever sent it there."""
+    manager, market = start(), start()
+    manager.leads_to["/piece"] = f"{market.origin}/x"
+    market.leads_to["/x"] = f"{manager.origin}/end"
+    assert PAYLOAD == fetch(f"{manager.origin}/piece", {market.origin: "s"})
+    assert [None, None] == manager.shown
+
+
+def test_an_endless_chain_of_redirects_ends(start: Start) -> None:
+    """A server that leads to itself is left, and named without what is behind its question mark."""
+    loop = start()
+    loop.leads_to["/piece?sig=SECRET"] = "/piece?sig=SECRET"
+    with pytest.raises(pieces.PieceUnavailable, match="more than 10 redirects") as caught:
+        fetch(f"{loop.origin}/piece?sig=SECRET", {})
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location", ["file:///etc/passwd", "ftp://host/x?sig=SECRET", "http://[::1", "http://u:SECRET@"]
+)
+def test_a_redirect_to_no_server_is_refused(start: Start, location: str) -> None:
+    """Only servers are followed to; the error shows no secret."""
+    manager = start()
+    manager.leads_to["/piece"] = location
+    with pytest.raises(pieces.PieceUnavailable) as caught:
+        fetch(f"{manager.origin}/piece", {manager.origin: "m"})
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_market_that_wants_a_token_is_named_with_the_key_of_the_configuration(start: Start) -> None:
+    """The error shows the origin to configure, and not the signed query."""
+    manager, market = start(), start()
+    manager.leads_to["/piece"] = f"{market.origin}/resource?sig=SECRET"
+    market.refuses = True
+    with pytest.raises(pieces.PieceUnavailable, match=r"sector_manager\.piece_origins") as caught:
+        fetch(f"{manager.origin}/piece", {})
+    assert market.origin in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_no_proxy_reads_what_goes_in_the_clear(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A proxy of the environment is passed by without TLS: it would see tokens and pieces."""
+    proxy, manager = start(), start()
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.origin)
+    assert PAYLOAD == fetch(f"{manager.origin}/piece", {manager.origin: "m"})
+    (tmp_path / "piece").write_bytes(b"piece")
+    uploads.run(tasks.Upload(str(tmp_path / "piece"), f"{manager.origin}/up", {"authorization": "Bearer m"}), job.Job())
+    assert [] == proxy.seen
+    assert ["Bearer m"] * 2 == manager.shown
+
+
+def test_an_upload_follows_no_redirect(start: Start, tmp_path: Path) -> None:
+    """Neither the piece nor the token goes where an answer leads."""
+    server, other = start(), start()
+    server.leads_to["/up"] = f"{other.origin}/up"
+    (tmp_path / "piece").write_bytes(b"piece")
+    with pytest.raises(uploads.UploadFailed, match="302"):
+        uploads.run(tasks.Upload(str(tmp_path / "piece"), f"{server.origin}/up", {"authorization": "m"}), job.Job())
+    assert [] == other.seen
+
+
+def test_the_market_s_token_is_only_along_for_the_configured_origins() -> None:
+    """The task has it beside the manager's; without an origin it has none."""
+    manager = {"rpc_client": {"addr": "/ip4/127.0.0.1/tcp/1789"}, "piece_token": "s"}
+    named = config_model.SectorManager.model_validate({**manager, "piece_origins": ["HTTPS://Market.Example:443/x"]})
+    assert {"https://market.example": "s"} == named.market_tokens
+    assert {} == config_model.SectorManager.model_validate(manager).market_tokens
+    stores = PieceStores(origin="http://m", token=lambda: "m", market_tokens=named.market_tokens)
+    assert {"http://m": "m", "https://market.example": "s"} == stores.tokens()
+    assert "'s'" not in repr(stores)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://market:41235", "http://10.0.0.2", "market", "ftp://127.0.0.1", "https://", ""]
+)
+def test_a_token_goes_over_tls_or_stays_here(origin: str) -> None:
+    """What others could read on the way is no origin for a token."""
+    with pytest.raises(ValueError, match="expected the address of a server"):
+        config_rpc.check_origin(origin)
+    assert "http://[::1]:41235" == config_rpc.check_origin("http://[::1]:41235/resource")
+
+
+def test_our_processors_find_no_token_in_their_environment(tmp_path: Path) -> None:
+    """Those of others get it there, as they know no other way; they show it where they like."""
+    raw = {
+        "sector_manager": {"rpc_client": {"addr": "/ip4/127.0.0.1/tcp/1789"}, "piece_token": "s"},
+        "sealing_thread": [{"location": str(tmp_path)}],
+        "processors": {"add_pieces": [{}, {"bin": "/bin/cat"}]},
+    }
+    stages = processors.stages(config_model.Config.model_validate(raw), lambda *_: None)
+    ours, foreign = stages._groups["add_pieces"]
+    assert "PIECE_FETCHER_TOKEN" not in ours.envs
+    assert "s" == foreign.envs["PIECE_FETCHER_TOKEN"]
+
+
+async def test_a_webhook_follows_no_redirect_and_uses_no_proxy(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its headers and the alerts go to the URL of the file alone; where that leads elsewhere, the log says so."""
+    hook, other, proxy = start(), start(), start()
+    hook.leads_to["/hook"] = f"{other.origin}/hook"
+    monkeypatch.setenv("http_proxy", proxy.origin)
+    target = alerts_config.Webhook(url=f"{hook.origin}/hook", headers={"Authorization": "Bearer h"})
+    message = alerts.Message(manager="m", at=0.0, notifications=[])
+    async with alerts_notify.open_notifier(alerts_config.Config(webhooks=(target,))) as notifier:
+        with pytest.raises(alerts_notify.Undelivered, match="302 leads elsewhere"):
+            await notifier.sinks[0].send(message)
+    assert (["Bearer h"], [], []) == (hook.shown, other.shown, proxy.shown)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_good"),
+    [
+        ('url = "http://hooks.example/x"\nheaders.Authorization = "Bearer S3CRET"', False),
+        ('url = "http://me:S3CRET@hooks.example/x"', False),
+        ('url = "http://hooks.example/x"', True),
+        ('url = "http://127.0.0.1:8080/x"\nheaders.Authorization = "Bearer S3CRET"', True),
+        ('url = "https://hooks.example/x"\nheaders.Authorization = "Bearer S3CRET"', True),
+    ],
+)
+def test_headers_of_a_webhook_go_over_tls_or_stay_here(tmp_path: Path, entry: str, is_good: bool) -> None:
+    """A file that would send them in the clear is refused by a line that shows none of them."""
+    file = tmp_path / "alerts.toml"
+    file.write_text(f"[[webhook]]\n{entry}\n")
+    if is_good:
+        assert 1 == len(alerts_config.read(file).webhooks)
+        return
+    with pytest.raises(
+        alerts_config.ConfigError, match=r"webhook\.0: headers, or a name and password, would"
+    ) as caught:
+        alerts_config.read(file)
+    assert SECRET not in str(caught.value)
+
+
+async def test_the_password_of_a_mirror_goes_to_its_origin_alone(start: Start) -> None:
+    """Where a mirror sends us on to, nothing is shown; requests to the mirror itself have name and password."""
+    mirror, other = start(), start()
+    mirror.leads_to["/file"] = f"{other.origin}/file"
+    url = mirror.origin.replace("//", f"//me:{SECRET}@") + "/file"
+    async with download._client(download.Manner()) as client:
+        await client.get(url)
+    assert ([True], [None]) == ([str(shown).startswith("Basic ") for shown in mirror.shown], other.shown)
+
+
+@pytest.mark.parametrize("mirror", [f"http://me:{SECRET}@mirror.example/x", f"ftp://me:{SECRET}@x/?{SECRET}"])
+def test_the_password_of_a_mirror_is_neither_shown_nor_sent_in_the_clear(mirror: str) -> None:
+    """Such a mirror is refused; over TLS, or on this machine, it is taken."""
+    with pytest.raises(ValueError, match="mirror") as caught:
+        mirrors.chosen([mirror], (), {})
+    assert SECRET not in str(caught.value)
+    for good in (f"https://me:{SECRET}@mirror.example/x", f"http://me:{SECRET}@[::1]/x"):
+        assert [good] == mirrors.chosen([good], (), {})
+
+
+@given(
+    scheme=st.sampled_from(["http", "https", "market", "store", "HTTPS", "x"]),
+    user=st.sampled_from([SECRET, f"u:{SECRET}", f"u:{SECRET}:{SECRET}", f"{SECRET}@{SECRET}", f"u:/{SECRET}"]),
+    host=st.sampled_from(["host", "[::1]", "host:80", "", "[::1"]),
+    path=st.text("ab/.%", max_size=8),
+    rest=st.sampled_from([f"?a={SECRET}", f"#{SECRET}", f"?{SECRET}#{SECRET}", f"?a=http://{SECRET}@h"]),
+)
+def test_no_secret_of_a_url_is_shown(scheme: str, user: str, host: str, path: str, rest: str) -> None:
+    """Whatever a URL looks like, what stands before its host or behind its path is not shown, and nothing raises."""
+    plain = f"{scheme}://{user}@{host}/{path}{rest}"
+    if not user.startswith("u:/"):  # of which nobody can tell whether it is a path
+        assert SECRET not in urls.shown(plain)
+    assert f"{scheme}://{host}/x" == urls.shown(f"{scheme}://{host}/x") or host == "[::1"
+    assert SECRET not in urls.shown(f"{scheme}://h/{path}{rest}")
+
+
+@given(st.text())
+def test_any_text_can_be_shown(text: str) -> None:
+    """What is no URL at all is no error."""
+    assert "?" not in urls.shown(text)
+
+
+@given(
+    host=st.sampled_from(
+        ["market.example", "MARKET.example", "\uff4darket.example", "evil.example", "market.example.evil"]
+    ),
+    before=st.sampled_from(["", "market.example@", "market.example:443@", "market.example\\@", "a:b@"]),
+    port=st.sampled_from(["", ":443", ":0443", ":444", ":80"]),
+    scheme=st.sampled_from(["https", "HTTPS", "http"]),
+    after=st.sampled_from(["", "/", "/@market.example", "?@market.example", "#@market.example/", "\\@market.example"]),
+)
+def test_an_origin_is_where_a_request_really_goes(host: str, before: str, port: str, scheme: str, after: str) -> None:
+    """No spelling of a URL has the origin of the market and leads elsewhere."""
+    try:
+        target = httpx2.URL(f"{scheme}://{before}{host}{port}{after}")
+        origin = urls.origin(str(target))
+    except (httpx2.InvalidURL, ValueError):
+        return
+    leads_to = (target.scheme, target.host, target.port or {"https": 443, "http": 80}[target.scheme])
+    assert (origin == "https://market.example") is (leads_to == ("https", "market.example", 443))
