@@ -1,8 +1,6 @@
 """What a command shows to a daemon, and what it trusts: found by itself on the daemon's own machine, else as given."""
 
 import os
-import socket
-import urllib.parse
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from damocles.cli import common
-from damocles.rpc import sync, tls, tokens
+from damocles.rpc import handshake, sync, tls, tokens
 
 TokenFile = Annotated[
     Path | None,
@@ -27,22 +25,39 @@ CaFile = Annotated[
 ]
 
 
-def token(url: str, *, given: Path | None, variable: str, home: Path) -> str | None:
+Insecure = Annotated[
+    bool,
+    Parameter(
+        name="--insecure",
+        env_var="DAMOCLES_INSECURE",
+        help="Send the token over http to another machine, or to whoever answers on this one.",
+        show_default=False,
+    ),
+]
+
+
+def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: bool = False) -> str | None:
     """Return the token for the daemon at `url`: from the given file, the variable, or the daemon's home.
 
     That of a home goes to this machine only: whoever answers at another address must not get it.
 
     Raises:
-        common.Failed: A file cannot be read; it or the variable holds no token.
+        common.Failed: A file cannot be read; it or the variable holds no token; or it would go through a network in the
+            clear, and is not said to be `insecure`.
     """
     own = home.expanduser() / tokens.FILE_NAME
     file = given or own
+    text = "" if given is not None else os.environ.get(variable, "").strip()
+    is_here = handshake.is_here(url)
+    if given is None and not text and not (own.exists() and is_here):
+        return None
+    if handshake.wanted(url, insecure=insecure) and not is_here:
+        raise common.Failed(
+            f"the token in {variable if text else file} would go to {url} through a network in the clear: write https://,"
+            " or say --insecure"
+        )
     try:
-        if given is None and (text := os.environ.get(variable, "").strip()):
-            return tokens.checked(text, variable)
-        if given is None and not (own.exists() and _is_here(url)):
-            return None
-        return tokens.read_file(file.expanduser())
+        return tokens.checked(text, variable) if text else tokens.read_file(file.expanduser())
     except OSError as error:
         raise common.Failed(f"the token file {file} cannot be read: {error.strerror}; see --token-file") from error
     except ValueError as error:
@@ -50,9 +65,9 @@ def token(url: str, *, given: Path | None, variable: str, home: Path) -> str | N
 
 
 def connect(
-    url: str, *, token: str | None, ca_file: Path | None, timeout_seconds: float
+    url: str, *, token: str | None, ca_file: Path | None, timeout_seconds: float, insecure: bool = False
 ) -> AbstractContextManager[sync.Client]:
-    """Return a client, to be entered.
+    """Return a client, to be entered. Over http its token goes to none but the daemon that knows it.
 
     Raises:
         common.Failed: The file with the authority cannot be used.
@@ -61,16 +76,12 @@ def connect(
         trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
     except tls.Unusable as error:
         raise common.Failed(str(error)) from error
-    return sync.connect(url, token=token, trust=trust, timeout_seconds=timeout_seconds)
+    must_know = handshake.wanted(url, insecure=insecure)
+    return sync.connect(url, token=token, trust=trust, timeout_seconds=timeout_seconds, must_know=must_know)
 
 
-def _is_here(url: str) -> bool:
-    """Return whether the host of a URL is this machine: one can bind to its own addresses only."""
-    host = urllib.parse.urlsplit(url).hostname or ""
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.bind(where)
-    except OSError:
-        return False
-    return True
+def hint(client: sync.Client, home: Path) -> str:
+    """Return why a call that was refused went without a token, as the end of a sentence; empty if it had one."""
+    if client.kept_back:
+        return f"; our token was not sent: {client.kept_back}"
+    return "" if client.has_token else f"; no token was found in {home.expanduser() / tokens.FILE_NAME}"

@@ -1,11 +1,11 @@
 """Calls of the command lines: to the manager, and dialogues with one worker. Failures become a line and an exit code."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from damocles.cli import common
 from damocles.rpc import errors, messages, sync
@@ -21,6 +21,12 @@ T = TypeVar("T")
 # what came of ten thousand threads and who hangs.
 WORKERS_PART = 0.7
 
+Hint: TypeAlias = Callable[[sync.Client], str]
+
+
+def _no_hint(_: sync.Client) -> str:
+    return ""
+
 
 class Manager:
     """A manager to call; made by `manager_at`.
@@ -28,9 +34,19 @@ class Manager:
     Behind one of the original, what concerns the fleet is asked of its workers.
     """
 
-    def __init__(self, client: sync.Client, timeout_seconds: float, ca_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        client: sync.Client,
+        timeout_seconds: float,
+        ca_file: Path | None = None,
+        *,
+        insecure: bool = False,
+        hint: Hint = _no_hint,
+    ) -> None:
         self._client = client
         self._ca_file = ca_file
+        self._insecure = insecure
+        self._hint = hint
         self._is_ours = True
         self.worker_seconds = timeout_seconds * WORKERS_PART
 
@@ -52,7 +68,8 @@ class Manager:
             return self._client.call(method, params, returns=returns)
         except errors.RpcError as error:
             if error.code != errors.Code.METHOD_NOT_FOUND:
-                raise failed(error.code, str(error)) from error
+                hint = self._hint(self._client) if error.code == errors.Code.UNAUTHORIZED else ""
+                raise failed(error.code, f"{error}{hint}") from error
             lacking = error
         except errors.CallError as error:
             raise common.ManagerUnreachable(f"manager: {error}") from error
@@ -68,7 +85,7 @@ class Manager:
         from damocles.cli import fleet_direct
 
         pings = self.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
-        return fleet_direct.Fleet(pings or (), url=self._client.url, ca_file=self._ca_file)
+        return fleet_direct.Fleet(pings or (), url=self._client.url, ca_file=self._ca_file, insecure=self._insecure)
 
 
 def failed(code: int | None, text: str) -> common.Failed:
@@ -88,11 +105,19 @@ _FAILURES: dict[int | None, type[common.Failed]] = {
 
 @contextmanager
 def manager_at(
-    connection: AbstractContextManager[sync.Client], timeout_seconds: float, ca_file: Path | None = None
+    connection: AbstractContextManager[sync.Client],
+    timeout_seconds: float,
+    ca_file: Path | None = None,
+    *,
+    insecure: bool = False,
+    hint: Hint = _no_hint,
 ) -> Iterator[Manager]:
-    """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer."""
+    """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer.
+
+    `hint` says why a call that was refused went without a token.
+    """
     with connection as client:
-        yield Manager(client, timeout_seconds, ca_file)
+        yield Manager(client, timeout_seconds, ca_file, insecure=insecure, hint=hint)
 
 
 def hold(client: sync.Client, dialogue: operations.Dialogue[T]) -> T:

@@ -32,13 +32,16 @@ class Fleet:
     `url` is that manager's; each worker has `seconds` for its answer.
     """
 
-    def __init__(self, pings: Sequence[fleet.PingInfo], *, url: str, ca_file: Path | None) -> None:
+    def __init__(
+        self, pings: Sequence[fleet.PingInfo], *, url: str, ca_file: Path | None, insecure: bool = False
+    ) -> None:
         # A worker that got another name leaves the old one behind, and must not be asked twice.
         newest = {ping.info.dest: ping for ping in sorted(pings, key=lambda ping: ping.last_ping)}
         self._all = {ping.info.name: ping for ping in pings}
         self._known = [ping for ping in pings if newest[ping.info.dest] is ping]
         self._url = url
         self._ca_file = ca_file
+        self._insecure = insecure
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         """Return what can be asked, by the names and with the parameters of our manager."""
@@ -192,8 +195,11 @@ class Fleet:
             url = address.worker_url(target.info.dest)
         except ValueError as error:
             raise common.WorkerUnreachable(f"{error}; {self._source(target)}") from error
-        token = credentials.token(url, given=None, variable=worker_at.VARIABLE, home=config_rpc.DEFAULT_HOME)
-        with credentials.connect(url, token=token, ca_file=self._ca_file, timeout_seconds=seconds) as worker:
+        home, insecure = config_rpc.DEFAULT_HOME, self._insecure
+        token = credentials.token(url, given=None, variable=worker_at.VARIABLE, home=home, insecure=insecure)
+        with credentials.connect(
+            url, token=token, ca_file=self._ca_file, timeout_seconds=seconds, insecure=insecure
+        ) as worker:
             try:
                 return fleet_calls.hold(worker, dialogue)
             except common.WorkerUnreachable as failure:

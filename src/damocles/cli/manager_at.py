@@ -27,6 +27,7 @@ class At:
     home: Home = DEFAULT_HOME
     token_file: credentials.TokenFile = None
     ca_file: credentials.CaFile = None
+    insecure: credentials.Insecure = False
     timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
 
     def call(self, more_seconds: float = 0.0) -> AbstractContextManager[fleet_calls.Manager]:
@@ -36,11 +37,21 @@ class At:
             url = address.manager_url(self.listen)
         except ValueError as error:
             raise common.WrongUsage(f"--listen: {error}") from error
-        token = credentials.token(url, given=self.token_file, variable=VARIABLE, home=self.home)
+        token = credentials.token(url, given=self.token_file, variable=VARIABLE, home=self.home, insecure=self.insecure)
         connection = credentials.connect(
-            url, token=token, ca_file=self.ca_file, timeout_seconds=timeout_seconds + more_seconds
+            url,
+            token=token,
+            ca_file=self.ca_file,
+            timeout_seconds=timeout_seconds + more_seconds,
+            insecure=self.insecure,
         )
-        return fleet_calls.manager_at(connection, timeout_seconds, self.ca_file)
+        return fleet_calls.manager_at(
+            connection,
+            timeout_seconds,
+            self.ca_file,
+            insecure=self.insecure,
+            hint=lambda client: credentials.hint(client, self.home),
+        )
 
 
 USUAL = At()

@@ -41,6 +41,7 @@ def mock(
     tls_key: Path | None = None,
     ca_file: Path | None = None,
     admit: list[str] | None = None,
+    known_as: list[str] | None = None,
     open_metrics: bool = False,
     alerts: Path | None = None,
     insecure: bool = False,
@@ -72,6 +73,8 @@ def mock(
         admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
             workers and command line: they may do what workers do, and read. For more, say what for, like
             10.0.0.2=read,worker,operate: the closest of several networks counts.
+        known_as: Name by which programs that are let in by address call this machine, if it is not its host name;
+            repeatable. Another name could be that of a web page.
         open_metrics: Let everybody read /metrics.
         alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
         insecure: Listen on an address that other machines reach without TLS.
@@ -97,6 +100,7 @@ def mock(
             deals=_deals(deals),
             wdpost_every_seconds=_positive(wdpost_every, "--wdpost-every") if wdpost_every else None,
             admit=access.admitted(admit or (), auth.ADMITTED),
+            known_as=known_as or (),
             certificate=_certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,

@@ -39,6 +39,7 @@ class At:
     host: Host = None
     token_file: credentials.TokenFile = None
     ca_file: credentials.CaFile = None
+    insecure: credentials.Insecure = False
     timeout: fleet_options.Timeout = fleet_options.DEFAULT_TIMEOUT
 
     @contextmanager
@@ -46,15 +47,21 @@ class At:
         """Yield a client with the time-out and `more_seconds` for each answer; what goes wrong is told in a line."""
         timeout_seconds = fleet_options.seconds(self.timeout) + more_seconds
         place = self.place()
-        token = credentials.token(place.url, given=self.token_file, variable=VARIABLE, home=place.home)
+        insecure = self.insecure or place.insecure
+        token = credentials.token(
+            place.url, given=self.token_file, variable=VARIABLE, home=place.home, insecure=insecure
+        )
         ca_file = self.ca_file or place.ca_file
-        with credentials.connect(place.url, token=token, ca_file=ca_file, timeout_seconds=timeout_seconds) as client:
+        with credentials.connect(
+            place.url, token=token, ca_file=ca_file, timeout_seconds=timeout_seconds, insecure=insecure
+        ) as client:
             try:
                 yield client
             except errors.RpcError as error:
                 if error.code == errors.Code.METHOD_NOT_FOUND:
                     raise common.Failed(f"the worker at {place.url} {operations.lacks()}") from error
-                hint = self._of_another_user(place) if error.code == errors.Code.UNAUTHORIZED else ""
+                is_unknown = error.code == errors.Code.UNAUTHORIZED
+                hint = (self._of_another_user(place) or credentials.hint(client, place.home)) if is_unknown else ""
                 raise fleet_calls.failed(error.code, f"{error}{hint}") from error
             except errors.CallError as error:
                 raise common.WorkerUnreachable(str(error)) from error

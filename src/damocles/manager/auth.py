@@ -50,17 +50,15 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     return ring
 
 
-def guard(
-    home: Path, ring: keyring.Keyring, *, admit: Sequence[access.Admitted] = (), open_metrics: bool = False
-) -> access.Guard:
+def guard(ring: keyring.Keyring, *, admit: Sequence[access.Admitted] = (), open_metrics: bool = False) -> access.Guard:
     """Return what lets calls to this manager through."""
     if admit:
         log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admit])
     return access.Guard(
         ring.identify,
         help_text=(
-            f"this manager's own is in {home / tokens.FILE_NAME} (found by --home, else --token-file or DAMOCLES_TOKEN),"
-            f" that for workers in {home / WORKER_FILE_NAME} (sector_manager.token_file of their configuration)"
+            "this manager's own is in its home (found by --home, else --token-file or DAMOCLES_TOKEN),"
+            f" that for workers beside it in {WORKER_FILE_NAME} (sector_manager.token_file of their configuration)"
         ),
         create="damocles-manager auth create",
         admission=access.Admission(admit, option="--admit {}"),

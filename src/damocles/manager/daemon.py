@@ -48,7 +48,7 @@ from damocles.manager import (
 )
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import access, address, core, dialects, keyring, places, reloading, server, site, tls
+from damocles.rpc import access, address, core, dialects, doorstep, keyring, places, reloading, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import holding, identity, space
@@ -75,6 +75,7 @@ class Settings:
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
     admit: Sequence[access.Admitted] = ()
+    known_as: Sequence[str] = ()  # names by which programs that are let in by address call this machine
     certificate: tls.Files | None = None
     ca_file: Path | None = None  # of the authorities that workers' certificates come from
     insecure: bool = False
@@ -128,8 +129,9 @@ async def _open(
         workers = await stack.enter_async_context(registered)
         room = space.Space(settings.stores)
         tally = metrics.Tally()
+        guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics)
         service, posts = await _service(
-            stack, settings, database, verifier, clock, ring=ring, workers=workers, tally=tally
+            stack, settings, database, verifier, clock, guard=guard, ring=ring, workers=workers, tally=tally
         )
         opening = alerts.open_alerts(
             name=str(settings.listen),
@@ -152,7 +154,8 @@ async def _open(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
         )
         payloads = piecestore.PieceStore(settings.deals or settings.home / PIECES_NAME)
-        app = site.manager_app(service, routes=[scraped.route(), *payloads.routes()])
+        door = doorstep.door(ring.digest_of, guard, settings.known_as)
+        app = doorstep.watched(site.manager_app(service, routes=[scraped.route(), *payloads.routes()]), door)
         return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context))
     except rpc_errors.ListenError as error:
         raise errors.StartError(str(error)) from error
@@ -192,6 +195,7 @@ async def _service(
     verifier: interface.Verifier,
     clock: Callable[[], float],
     *,
+    guard: access.Guard,
     ring: keyring.Keyring,
     workers: fleet.Fleet,
     tally: metrics.Tally,
@@ -223,7 +227,7 @@ async def _service(
     ledger, held = audit.Ledger(database), holders.Holders(database)
     service = core.Service(
         dialects.MANAGER,
-        guard=auth.guard(settings.home, ring, admit=settings.admit, open_metrics=settings.open_metrics),
+        guard=guard,
         auditor=rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock),
         meter=tally,
         holders=held,

@@ -337,6 +337,10 @@ class Guard:
         self._open_routes = open_routes
         self._refused: set[tuple[str, str, str]] = set()
 
+    def admits(self, name: str, peer: str) -> bool:
+        """Return whether a peer is let in by its address where others are not."""
+        return name not in self._open_routes and self._admission.principal(peer) is not None
+
     async def identify(self, token: str | None, peer: str) -> Principal:
         """Return who calls.
 

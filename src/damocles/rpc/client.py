@@ -11,13 +11,14 @@ import contextlib
 import itertools
 import ssl
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import UnionType
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import anyio
 import httpx2
 
-from damocles.rpc import errors, messages, tls
+from damocles.rpc import address, errors, handshake, messages, tls
 
 T = TypeVar("T")
 
@@ -40,6 +41,8 @@ class Client:
         headers: dict[str, str] | None,
         token: Token,
         timeout_seconds: float,
+        *,
+        must_know: bool,
     ) -> None:
         self.url = url
         try:
@@ -51,6 +54,7 @@ class Client:
         self._further = headers
         self._token = token
         self._timeout_seconds = timeout_seconds
+        self._must_know = must_know
         self._numbers = itertools.count(1)
 
     @overload
@@ -106,6 +110,8 @@ class Client:
                 status, answer = await self._exchange(body, token)
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, seconds) from exc
+        except handshake.Stranger as exc:
+            raise errors.Unknowing(self.url, str(exc)) from exc
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:
             raise errors.unreachable(self.url, exc) from exc
         except httpx2.RemoteProtocolError as exc:
@@ -121,13 +127,14 @@ class Client:
     async def _exchange(self, body: bytes, token: str | None) -> tuple[int, bytes]:
         if token is None:
             token = self._token() if callable(self._token) else self._token
-        request = httpx2.Request(
-            "POST",
-            self._url,
-            headers=messages.headers(token, self._further),
-            content=body,
-            extensions={"timeout": {"connect": CONNECT_SECONDS}},
-        )
+        headers = messages.headers(token, self._further)
+        extensions: dict[str, Any] = {"timeout": {"connect": CONNECT_SECONDS}}
+        if self._must_know:
+            if token is None:
+                headers["connection"] = "close"  # none that has seen no question may serve for a call with a token
+            else:
+                extensions["trace"] = partial(_meet, token)
+        request = httpx2.Request("POST", self._url, headers=headers, content=body, extensions=extensions)
         response = await self._transport.handle_async_request(request)
         answer = bytearray()
         try:
@@ -148,8 +155,11 @@ async def connect(
     token: Token = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     trust: tls.Trust = None,
+    must_know: bool = False,
 ) -> AsyncIterator[Client]:
     """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects. `trust`: see `rpc.tls`.
+
+    A peer that `must_know` the token and does not (see `handshake`) gets no call: `errors.Unknowing`.
 
     Raises:
         ValueError: `url` is no URL.
@@ -158,4 +168,25 @@ async def connect(
     context = tls.client_context(trust) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)
     async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) as transport:
-        yield Client(url, transport, headers, token, timeout_seconds)
+        yield Client(url, transport, headers, token, timeout_seconds, must_know=must_know)
+
+
+async def _meet(token: str, event: str, info: dict[str, Any]) -> None:
+    """Have the peer of each new connection show that it knows the token.
+
+    Raises:
+        handshake.Stranger: It does not.
+    """
+    if event != "connection.connect_tcp.complete":
+        return
+    stream = info["return_value"]
+    try:
+        here, there = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+        question = handshake.Question(token, here[0], address.Endpoint(*there[:2]))
+        await stream.write(question.text)
+        while not question.hear(await stream.read(handshake.ANSWER_LIMIT_BYTES)):
+            pass
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+        raise

@@ -5,7 +5,8 @@
     │   ├── ProtocolError  …because the request itself is wrong, or its handler crashed
     │   └── DiskFails      …because its own disk is full or fails: repeat after a pause, for as long as it takes
     ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
-    │   └── Untrusted      …or its certificate is not accepted: tell a person
+    │   ├── Untrusted      …or its certificate is not accepted: tell a person
+    │   └── Unknowing      …or it does not know our token, which it therefore did not get: tell a person
     ├── Disconnected       the connection broke: the peer may have done the work; repeat what is idempotent
     ├── TimedOut           no answer in time: as Disconnected
     └── BadAnswer          what came back is no answer to this call: wrong address, or another version; tell a person
@@ -100,6 +101,15 @@ class Untrusted(Unreachable):
 
     def __init__(self, url: str, reason: str) -> None:
         CallError.__init__(self, f"{url}: its certificate is not accepted: {reason}")
+        self.url = url
+        self.reason = reason
+
+
+class Unknowing(Unreachable):
+    """The peer did not show that it knows our token; neither that nor a call was sent."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        CallError.__init__(self, f"{url} gets no token: {reason}")
         self.url = url
         self.reason = reason
 

@@ -142,6 +142,11 @@ class Keyring:
                 log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
         return access.Principal(kept.name, frozenset({kept.scope}))
 
+    def digest_of(self, token_id: str) -> str | None:
+        """Return what is kept of the token with this id, also if it is good for nothing any more: its holder is told."""
+        kept = self._lent.get(token_id) or self._kept.get(token_id)
+        return None if kept is None else kept.digest
+
     def all(self) -> list[Kept]:
         """Return the tokens on the shelf as they are known here."""
         return list(self._kept.values())

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Any, TypeVar, overload
 
-from damocles.rpc import errors, messages, tls
+from damocles.rpc import address, errors, handshake, messages, tls
 
 T = TypeVar("T")
 
@@ -53,6 +53,7 @@ class _Socket:
     def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
         self._connected = connected
         self._left = left
+        self.here, self.there = connected.getsockname(), connected.getpeername()
         self.fileno = connected.fileno
         self.close = connected.close
 
@@ -71,10 +72,33 @@ class _Connection(http.client.HTTPConnection):
 
     deadline = 0.0  # by the monotonic clock
 
-    def __init__(self, host: str, port: int | None, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int | None, context: ssl.SSLContext | None, known_token: str | None) -> None:
         self.default_port = http.client.HTTP_PORT if context is None else http.client.HTTPS_PORT
         super().__init__(host, port)
         self._context = context
+        self.known_token = known_token
+
+    def meet(self) -> None:
+        """Have the peer show that it knows the token that it is to know, if there is one.
+
+        Raises:
+            handshake.Stranger: It does not.
+            TimeoutError: It says nothing.
+        """
+        if self.known_token is None:
+            return
+        question = handshake.Question(self.known_token, self.sock.here[0], address.Endpoint(*self.sock.there[:2]))
+        try:
+            self.sock.sendall(question.text)
+            with self.sock.makefile("rb") as answer:
+                while not question.hear(answer.read1(handshake.ANSWER_LIMIT_BYTES)):
+                    pass
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise handshake.Stranger(
+                f"whoever answers there ended the connection: {errors.reason_of(error)}"
+            ) from error
 
     def left(self) -> float:
         """Return the seconds until the deadline.
@@ -104,14 +128,24 @@ class _Connection(http.client.HTTPConnection):
 class Client:
     """One kept-alive connection to one peer; made by `connect`. Not for several threads at once."""
 
-    def __init__(self, url: str, connection: _Connection, headers: dict[str, str], timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        connection: _Connection,
+        token: str | None,
+        further: dict[str, str] | None,
+        timeout_seconds: float,
+    ) -> None:
         self.url = url
         self._connection = connection
-        self._headers = headers
+        self._further = further
+        self._headers = messages.headers(token, further)
         self.timeout_seconds = timeout_seconds
         self._path = urllib.parse.urlsplit(url).path or "/"
         self._numbers = itertools.count(1)
         self._answered = False
+        self.has_token = token is not None
+        self.kept_back = ""  # why the token was not sent
 
     @overload
     def call(
@@ -138,7 +172,7 @@ class Client:
         body = messages.encode_call(next(self._numbers), method, params)
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         self._connection.deadline = time.monotonic() + seconds
-        self._connect()
+        self._connect(seconds)
         try:
             status, answer = self._exchange(body, seconds)
         except Exception:
@@ -146,16 +180,31 @@ class Client:
             raise
         return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
 
-    def _connect(self) -> None:
+    def _connect(self, seconds: float) -> None:
         connected = self._connection.sock
         if connected is not None and select.select([connected], [], [], 0)[0]:
             self._connection.close()  # readable before a request: the peer has closed it
         if self._connection.sock is None:
+            self._open()
             try:
-                self._connection.connect()
-            except OSError as exc:
+                self._connection.meet()
+            except TimeoutError as exc:
                 self._connection.close()
-                raise errors.unreachable(self.url, exc) from exc
+                raise errors.TimedOut(self.url, seconds) from exc
+            except handshake.Stranger as exc:
+                # The original needs no token; it is called without, on a connection that bears no half of an answer.
+                self._connection.close()
+                self._connection.known_token = None
+                self._headers = messages.headers(None, self._further)
+                self.kept_back = str(exc)
+                self._open()
+
+    def _open(self) -> None:
+        try:
+            self._connection.connect()
+        except OSError as exc:
+            self._connection.close()
+            raise errors.unreachable(self.url, exc) from exc
 
     def _exchange(self, body: bytes, seconds: float) -> tuple[int, bytes]:
         try:
@@ -187,15 +236,18 @@ def connect(
     token: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     trust: tls.Trust = None,
+    must_know: bool = False,
 ) -> Iterator[Client]:
     """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects.
 
-    `timeout_seconds` limits each call as a whole. `trust`: see `damocles.rpc.tls`.
+    `timeout_seconds` limits each call as a whole. `trust`: see `damocles.rpc.tls`. A peer that `must_know` the token and
+    does not (see `handshake`) is called without it; `Client.kept_back` says why.
     """
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""
-    connection = _Connection(host, parts.port, tls.client_context(trust) if parts.scheme == "https" else None)
+    context = tls.client_context(trust) if parts.scheme == "https" else None
+    connection = _Connection(host, parts.port, context, token if must_know else None)
     try:
-        yield Client(url, connection, messages.headers(token, headers), timeout_seconds)
+        yield Client(url, connection, token, headers, timeout_seconds)
     finally:
         connection.close()

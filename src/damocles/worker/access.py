@@ -51,17 +51,14 @@ async def open_keyring(home: Path) -> keyring.Keyring:
     return ring
 
 
-def guard(home: Path, ring: keyring.Keyring, settings: config_model.RpcServer) -> access.Guard:
+def guard(ring: keyring.Keyring, settings: config_model.RpcServer) -> access.Guard:
     """Return what lets calls to this worker through."""
     admitted = access.admitted(settings.admit, ADMITTED)
     if admitted:
         log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admitted])
     return access.Guard(
         ring.identify,
-        help_text=(
-            f"this worker's own is in {home / tokens.FILE_NAME}"
-            " (found by --config, else --token-file or DAMOCLES_WORKER_TOKEN)"
-        ),
+        help_text=("this worker's own is in its home (found by --config, else --token-file or DAMOCLES_WORKER_TOKEN)"),
         create="damocles-worker auth create",
         admission=access.Admission(admitted, option='worker.rpc_server.admit = ["{}"]'),
     )

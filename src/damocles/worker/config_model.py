@@ -179,7 +179,7 @@ class Model(pydantic.BaseModel):
 
 
 class RpcServer(Model):
-    """Where the control API listens, and whom it lets in. The last four keys are not the original's.
+    """Where the control API listens, and whom it lets in. The last five keys are not the original's.
 
     The original listens on every interface; here that has to be asked for, with a certificate or as `insecure`.
     """
@@ -192,6 +192,7 @@ class RpcServer(Model):
     admit: Annotated[
         tuple[Annotated[StrictStr, pydantic.AfterValidator(_admitted)], ...], pydantic.AfterValidator(_admitted_once)
     ] = ()
+    known_as: tuple[StrictStr, ...] = ()
 
     @property
     def certificate(self) -> tls.Files | None:

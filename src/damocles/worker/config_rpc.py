@@ -21,11 +21,15 @@ DEFAULT_HOME = Path("~/.damocles-worker")
 
 
 class Place(NamedTuple):
-    """How a worker is reached from its own machine: its URL, its home, and the file of its authority if it has one."""
+    """How a worker is reached from its own machine: its URL, its home, and the file of its authority if it has one.
+
+    Of one that is `insecure` the tokens may go through a network in the clear.
+    """
 
     url: str
     home: Path
     ca_file: Path | None
+    insecure: bool = False
 
 
 def place_in(file: Path) -> Place:
@@ -43,7 +47,8 @@ def place_in(file: Path) -> Place:
         if not isinstance(value, str | Path | None):
             raise config_report.ConfigError([document.problem(path, "expected a path in quotes", value=value)])
     url = _address(document, server).url(scheme="https" if "tls_cert" in server else "http")
-    return Place(url, Path(home), Path(ca_file) if ca_file is not None else None)
+    insecure = document.data.get("insecure") is True or server.get("insecure") is True
+    return Place(url, Path(home), Path(ca_file) if ca_file is not None else None, insecure)
 
 
 def address_in(file: Path) -> address.Endpoint:

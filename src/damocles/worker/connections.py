@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from damocles.rpc import access as rpc_access
-from damocles.rpc import address, asgi, client, core, dialects, keyring, reloading, server, tls
+from damocles.rpc import address, asgi, client, core, dialects, doorstep, handshake, keyring, reloading, server, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.stores import pieces
 from damocles.wire import urls
@@ -24,14 +24,20 @@ def manager(settings: config.Config, ring: keyring.Keyring) -> AbstractAsyncCont
     """Return the manager to call, to be entered: it is shown our token for it, and handed one to call us back with.
 
     Raises:
-        access.Unusable: The file with its authorities cannot be used.
+        access.Unusable: The file with its authorities cannot be used, or the token would go through a network in the clear.
     """
     rpc_client = settings.sector_manager.rpc_client
     host = urllib.parse.urlsplit(rpc_client.url).hostname or ""
     token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
+    must_know = handshake.wanted(rpc_client.url, insecure=settings.worker.rpc_server.insecure)
     if token() is None:
         log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
-    elif rpc_access.exposed(host, tls=rpc_client.url.startswith("https:")):
+    elif not rpc_client.url.startswith("https:") and not handshake.is_here(rpc_client.url):
+        if must_know:
+            raise access.Unusable(
+                f"tokens would go to the manager at {rpc_client.url} through a network in the clear: write https:// and"
+                " set sector_manager.ca_file, or say insecure = true on the first line of the file"
+            )
         log.warning("tokens go to the manager through a network without TLS", manager=rpc_client.url)
     ca_file = settings.sector_manager.ca_file
     try:
@@ -44,6 +50,7 @@ def manager(settings: config.Config, ring: keyring.Keyring) -> AbstractAsyncCont
         token=token,
         timeout_seconds=CALL_TIMEOUT_SECONDS,
         trust=trust,
+        must_know=must_know,
     )
 
 
@@ -92,7 +99,8 @@ def served(
             reloads.add("the certificate", partial(tls.renew, context, listen.certificate))
     except tls.Unusable as error:
         raise access.Unusable(str(error)) from error
-    return server.serve(asgi.worker_app(service), listen.host, listen.port, tls=context)
+    app = doorstep.watched(asgi.worker_app(service), doorstep.door(ring.digest_of, guard, listen.known_as))
+    return server.serve(app, listen.host, listen.port, tls=context)
 
 
 def dest(settings: config.Config, ip: str, port: int) -> str:

@@ -20,7 +20,7 @@ import structlog
 from damocles import logs
 from damocles.parameters import catalog, preflight
 from damocles.rpc import access as rpc_access
-from damocles.rpc import asgi, errors, places, reloading, server
+from damocles.rpc import asgi, doorstep, errors, places, reloading, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
 from damocles.stages import executor
@@ -109,7 +109,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         logs_of_stages.know(all_threads)
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
-        guard = access.guard(settings.worker.home.expanduser(), ring, settings.worker.rpc_server)
+        guard = access.guard(ring, settings.worker.rpc_server)
         serving = connections.served(settings, ours, draining, ring=ring, guard=guard, reloads=reloads)
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
@@ -197,8 +197,11 @@ async def _scraped(
         stores=space.Space(folders),
     )
     app = metrics.app(source.text)
+    door = doorstep.Door()
     if not loaded.config.metrics.open:
         app = asgi.guarded(app, guard, lambda _: "GET /metrics")
+        door = doorstep.door(doorstep.unknown, guard, loaded.config.worker.rpc_server.known_as)
+    app = doorstep.watched(app, door)
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(server.serve(app, *loaded.config.metrics.endpoint))

@@ -123,7 +123,7 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartWorker
         ring = await worker_access.open_keyring(home)
         draining = drain.Drain(home, threads.Gate(), [])
         ours = worker_control.Control([], draining, logbook.Logbook())
-        guard = worker_access.guard(home, ring, settings.worker.rpc_server)
+        guard = worker_access.guard(ring, settings.worker.rpc_server)
         scheme = "https" if settings.worker.rpc_server.certificate else "http"
         async with connections.served(
             settings, ours, draining, ring=ring, guard=guard, reloads=reloading.Reloads()

@@ -147,7 +147,8 @@ def test_commands_of_another_home_are_refused(tmp_path: Path) -> None:
         refused = cli(*command, check=False, env=other)
         assert (7, "") == (refused.returncode, refused.stdout)
         (line,) = refused.stderr.splitlines()
-        assert str(tmp_path / "manager" / "token") in line
+        assert line.endswith(f"; no token was found in {tmp_path / 'other' / 'token'}")
+        assert str(tmp_path / "manager") not in line
         text = tokens.read_file(tmp_path / "manager" / "token")
         cli(*command, env=other | {"DAMOCLES_TOKEN": text})
         cli(*command, "--token-file", str(tmp_path / "manager" / "token"), env=other)

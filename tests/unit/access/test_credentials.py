@@ -1,5 +1,6 @@
 """Which token a command shows to a daemon, and which it keeps to itself."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def found(url: str, home: Path, given: Path | None = None) -> str | None:
+def found(url: str, home: Path, given: Path | None = None, *, insecure: bool = False) -> str | None:
     """Find the token for a URL."""
-    return credentials.token(url, given=given, variable=VARIABLE, home=home)
+    return credentials.token(url, given=given, variable=VARIABLE, home=home, insecure=insecure)
 
 
 def test_the_token_of_this_machine_is_found(home: Path) -> None:
@@ -42,9 +43,29 @@ def test_what_is_given_goes_anywhere(home: Path, tmp_path: Path, monkeypatch: py
     given = tmp_path / "given"
     tokens.ensure_file(given)
     monkeypatch.setenv(VARIABLE, "dmc_variable\n")
-    for url in (HERE, ELSEWHERE):
+    for url in (HERE, ELSEWHERE.replace("http:", "https:")):
         assert "dmc_variable" == found(url, home)
         assert tokens.read_file(given) == found(url, home, given)
+
+
+def test_what_is_given_goes_through_no_network_in_the_clear(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over http a token leaves the machine only where somebody says that the network is not listened in on."""
+    given = tmp_path / "given"
+    tokens.ensure_file(given)
+    with pytest.raises(common.Failed, match=rf"^the token in {given} would go to {ELSEWHERE} .* or say --insecure$"):
+        found(ELSEWHERE, home, given)
+    assert tokens.read_file(given) == found(ELSEWHERE, home, given, insecure=True)
+    monkeypatch.setenv(VARIABLE, "dmc_variable")
+    with pytest.raises(common.Failed, match=rf"^the token in {VARIABLE} would go "):
+        found(ELSEWHERE, home)
+
+
+def test_an_address_that_can_be_bound_to_is_not_this_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system lets programs bind to addresses that it does not have, the token still stays here."""
+    monkeypatch.setattr(socket.socket, "bind", lambda *_: None)  # as with net.ipv4.ip_nonlocal_bind
+    assert None is found(ELSEWHERE, home)
 
 
 @pytest.mark.parametrize("text", ["a\nb", "dmc_a\ndmc_b", "dmc_\u00e9", "dmc_\udcff", "secret"])

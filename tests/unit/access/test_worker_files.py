@@ -187,7 +187,7 @@ async def test_an_admitted_manager_may_operate(tmp_path: Path) -> None:
     ring = keyring.Keyring(access.Shelf(tmp_path / "tokens.json"))
     settings = config_model.RpcServer(admit=("10.0.0.2",))
     with structlog.testing.capture_logs() as logs:
-        guard = access.guard(tmp_path, ring, settings)
+        guard = access.guard(ring, settings)
     assert [["10.0.0.2=operate"]] == [entry["addresses"] for entry in logs]
     await guard.authorize("VenusWorker.WorkerResume", None, "10.0.0.2:1")
     with pytest.raises(errors.RpcError):

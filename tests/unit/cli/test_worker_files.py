@@ -89,7 +89,7 @@ def test_show_prints_what_is_in_force(run, config):
     assert (9, "1m", ["2KiB"]) == tuple(
         shown["sealing_thread"][0]["sealing"][key] for key in ("max_retries", "recover_interval", "allowed_sizes")
     )
-    rpc_server = {"host": "127.0.0.1", "port": 17890, "insecure": False, "admit": []}
+    rpc_server = {"host": "127.0.0.1", "port": 17890, "insecure": False, "admit": [], "known_as": []}
     assert rpc_server == shown["worker"]["rpc_server"]
     assert [
         {"name": str(config.parent / "persist"), "location": str(config.parent / "persist"), "readonly": False}
