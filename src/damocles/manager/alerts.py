@@ -161,6 +161,7 @@ class Alerts:
                 for name, used in usage.items()
             ],
             silent_stores=self._stores.names - usage.keys(),
+            missing_stores=self._stores.missing,
             posts=await self._posts(),
             typical=self._durations.typical(),
         )

@@ -148,6 +148,7 @@ class _Rules(_Model):
     worker_unreachable: _Rule | None = Field(default=None, alias="worker-unreachable")
     worker_name_shared: _Rule | None = Field(default=None, alias="worker-name-shared")
     store_full: _StoreFull | None = Field(default=None, alias="store-full")
+    store_missing: _Rule | None = Field(default=None, alias="store-missing")
     manager_disk: _Rule | None = Field(default=None, alias="manager-disk")
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
     window_post_late: _Rule | None = Field(default=None, alias="window-post-late")

@@ -46,6 +46,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="worker-unreachable", for_seconds=120.0),
     Rule(name="worker-name-shared", severity=CRITICAL),
     Rule(name="store-full", severity=CRITICAL),
+    Rule(name="store-missing", severity=CRITICAL),
     Rule(name="manager-disk", severity=CRITICAL),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
@@ -84,8 +85,9 @@ class Typical:
 class Snapshot:
     """What is seen at one moment.
 
-    `silent` names the workers that did not tell their threads, and why; `silent_stores` those whose disk did not
-    answer. `typical` is by miner and state of a sector. `disk` says what is wrong with the manager's own.
+    `silent` names the workers that did not tell their threads, and why; `silent_stores` those whose disk did not answer,
+    `missing_stores` what is wrong with those that are not there. `typical` is by miner and state of a sector. `disk` says
+    what is wrong with the manager's own.
     """
 
     workers: Sequence[control.WorkerStatus] = ()
@@ -93,6 +95,7 @@ class Snapshot:
     silent: Mapping[str, str] = field(default_factory=dict)
     stores: Sequence[Store] = ()
     silent_stores: frozenset[str] = frozenset()
+    missing_stores: Mapping[str, str] = field(default_factory=dict)
     posts: Sequence[alerts_posts.Outline] = ()
     disk: str = ""
     typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
@@ -277,17 +280,13 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
 
 
 def _worker_late(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    for worker in _still_there(snapshot):
-        if worker.status != _LATE:
-            continue
+    for worker in _still_there(snapshot, _LATE):
         text = f"two pings are missing, the last one came at {units.moment(worker.last_ping)} from {worker.info.dest}"
         yield Finding(subject=worker.info.name, text=text, since=worker.last_ping, worker=worker.info.name)
 
 
 def _worker_lost(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    for worker in _still_there(snapshot):
-        if worker.status != _LOST:
-            continue
+    for worker in _still_there(snapshot, _LOST):
         name = worker.info.name
         text = (
             f"no ping since {units.moment(worker.last_ping)} from {worker.info.dest}; if it is gone for good:"
@@ -324,6 +323,11 @@ def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             )
 
 
+def _store_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
+    for name, why in snapshot.missing_stores.items():
+        yield Finding(subject=name, text=f"nothing is reserved in it, and its files cannot be looked at: {why}")
+
+
 def _manager_disk(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     if snapshot.disk:
         text = f"{snapshot.disk}; make room, or mend the disk: until then workers ask again, and nothing is lost"
@@ -348,6 +352,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "worker-unreachable": _worker_unreachable,
     "worker-name-shared": _worker_name_shared,
     "store-full": _store_full,
+    "store-missing": _store_missing,
     "manager-disk": _manager_disk,
     "window-post-failed": _of_posts(alerts_posts.failed),
     "window-post-late": _of_posts(alerts_posts.late),
@@ -355,14 +360,14 @@ _CONDITIONS: Mapping[str, Condition] = {
 }
 
 
-def _still_there(snapshot: Snapshot) -> Iterator[control.WorkerStatus]:
-    """Yield the workers without those that ping under another name by now."""
+def _still_there(snapshot: Snapshot, status: str | None = None) -> Iterator[control.WorkerStatus]:
+    """Yield the workers (of one status) without those that ping under another name by now."""
     last_pings: dict[str, float] = {}
     for worker in snapshot.workers:
         dest = worker.info.dest
         last_pings[dest] = max(worker.last_ping, last_pings.get(dest, worker.last_ping))
     for worker in snapshot.workers:
-        if worker.last_ping == last_pings[worker.info.dest]:
+        if worker.last_ping == last_pings[worker.info.dest] and status in {None, worker.status}:
             yield worker
 
 

@@ -127,7 +127,7 @@ async def _open(
             database, clock, connect=connect, expiration_seconds=settings.alerts.lost_after_seconds
         )
         workers = await stack.enter_async_context(registered)
-        room = space.Space(settings.stores)
+        room = space.Space(settings.stores, memory=identity.Memory(settings.home))
         tally = metrics.Tally()
         guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics)
         service, posts = await _service(

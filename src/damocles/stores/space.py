@@ -1,4 +1,4 @@
-"""How much room is left in folders, asked so that a disk that hangs holds up nobody."""
+"""How much room is left in stores, and which are not there, asked so that a disk that hangs holds up nobody."""
 
 import shutil
 from collections.abc import Mapping
@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
+
+from damocles.stores import identity
 
 PATIENCE_SECONDS = 1.0
 
@@ -23,9 +25,16 @@ class Usage(NamedTuple):
 class Space:
     """The folders of stores by name."""
 
-    def __init__(self, folders: Mapping[str, Path], patience_seconds: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        patience_seconds: float = PATIENCE_SECONDS,
+        memory: identity.Memory = identity.NOTHING,
+    ) -> None:
         self._folders = dict(folders)
         self._patience_seconds = patience_seconds
+        self._memory = memory
+        self._missing: dict[str, str] = {}  # changed by the threads that ask
         self._asked: set[str] = set()  # and not answered yet; changed by the threads that ask
         self._limiter = anyio.CapacityLimiter(max(1, len(self._folders)))
 
@@ -34,22 +43,38 @@ class Space:
         """All names."""
         return frozenset(self._folders)
 
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why those are missing that were, when they answered last: a disk that is not mounted, or another one."""
+        return dict(self._missing)
+
     async def ask(self) -> dict[str, Usage]:
-        """Return the space of those that answer within the patience.
+        """Return the space of those that are there, and answer within the patience.
 
         One that hung the last time is not asked again before it has answered: it would only take another thread.
         """
         found: dict[str, Usage] = {}
 
         def look(name: str) -> Usage:
+            folder = self._folders[name]
             self._asked.add(name)
             try:
-                return Usage(*shutil.disk_usage(self._folders[name]))
+                self._memory.check(folder)
+                usage = Usage(*shutil.disk_usage(folder))
+            except identity.NotTheStore as error:
+                self._missing[name] = str(error)
+                raise
+            except OSError as error:
+                self._missing[name] = f"{folder} cannot be looked at ({error.strerror}): is the disk mounted?"
+                raise
+            else:
+                self._missing.pop(name, None)
+                return usage
             finally:
                 self._asked.discard(name)
 
         async def ask(name: str) -> None:
-            with suppress(OSError):
+            with suppress(OSError, identity.NotTheStore):
                 found[name] = await anyio.to_thread.run_sync(look, name, abandon_on_cancel=True, limiter=self._limiter)
 
         with anyio.move_on_after(self._patience_seconds):

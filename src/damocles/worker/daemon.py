@@ -194,7 +194,7 @@ async def _scraped(
         tally=tally,
         threads=lambda: [thread.detail() for thread in all_threads],
         slots=stages.occupancy,
-        stores=space.Space(folders),
+        stores=space.Space(folders, memory=identity.Memory(loaded.config.worker.home.expanduser())),
     )
     app = metrics.app(source.text)
     door = doorstep.Door()

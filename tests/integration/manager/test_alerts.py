@@ -12,6 +12,7 @@ import pytest
 
 from damocles.manager import alerts_config, alerts_rules, alerts_table, daemon, sectors
 from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
+from damocles.stores import persist
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
 from damocles.wire import alerts, control, fleet
@@ -224,6 +225,26 @@ async def test_a_store_without_room_for_a_sector_is_told(started: Any, tmp_path:
         async with started(receiver, everything, disk=tmp_path) as manager:
             await manager.seen()
             assert {"firing store-full disk"} == await manager.states()
+
+
+async def test_a_store_that_is_not_mounted_is_told_until_it_is_back(started: Any, tmp_path: Path) -> None:
+    """A bare mount point in a store's place is an alert, with what helps; it is resolved by the mount."""
+    mount, away = tmp_path / "mount", tmp_path / "away"
+    persist.init(mount)
+    with receiving() as receiver:
+        async with started(receiver, alerts_rules.Rule(name="store-missing"), disk=mount) as manager:
+            await manager.seen()
+            assert set() == await manager.states()
+            mount.rename(away)
+            mount.mkdir()
+            await manager.seen()
+            (alert,) = (await manager.board()).alerts
+            assert ("store-missing", "disk") == (alert.rule, alert.subject)
+            assert "is the disk mounted? If it was replaced on purpose: damocles-worker store accept" in alert.text
+            mount.rmdir()
+            away.rename(mount)
+            await manager.seen()
+            assert set() == await manager.states()
 
 
 async def test_what_people_do_is_in_the_audit_with_its_reason(started: Any) -> None:

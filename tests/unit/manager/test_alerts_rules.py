@@ -116,6 +116,7 @@ PAUSED = Snapshot(threads=[thread("Paused", paused_at=NOW)])
         ({"stores": [Store(name="s", total_bytes=1000, free_bytes=49, sector_bytes=10)]}, ["store-full s"]),
         ({"stores": [Store(name="s", total_bytes=1000, free_bytes=500, sector_bytes=501)]}, ["store-full s"]),
         ({"stores": [Store(name="s", total_bytes=0, free_bytes=0, sector_bytes=1)]}, ["store-full s"]),
+        ({"missing_stores": {"s": "is the disk mounted?"}, "silent_stores": frozenset({"s"})}, ["store-missing s"]),
     ],
 )
 def test_what_fires_at_once(snapshot: dict[str, Any], expected: list[str]) -> None:
@@ -287,6 +288,14 @@ def test_a_store_that_hangs_stays_as_it_was() -> None:
     assert ["firing store-full s"] == story.look(Snapshot(stores=[full]))
     assert [] == story.look(Snapshot(silent_stores=frozenset({"s"})), 1)
     assert ["firing store-full s"] == story.states()
+
+
+def test_a_store_that_is_missing_and_then_hangs_is_missing_until_it_is_seen() -> None:
+    """What was seen last holds while the disk does not answer."""
+    story, missing = Story(), {"s": "is the disk mounted?"}
+    assert ["firing store-missing s"] == story.look(Snapshot(missing_stores=missing, silent_stores=frozenset({"s"})))
+    assert [] == story.look(Snapshot(missing_stores=missing, silent_stores=frozenset({"s"})), 1)
+    assert ["resolved store-missing s"] == story.look(Snapshot(), 2)
 
 
 def test_a_rule_that_is_off_finds_nothing_and_ends_what_it_found() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stores import space
+from damocles.stores import identity, persist, space
 
 
 async def test_the_room_of_each_folder_is_told(tmp_path: Path) -> None:
@@ -15,6 +15,24 @@ async def test_the_room_of_each_folder_is_told(tmp_path: Path) -> None:
     assert ["here"] == list(found)
     assert shutil.disk_usage(tmp_path).total == found["here"].total
     assert 0 < found["here"].free <= found["here"].total
+
+
+async def test_a_store_that_is_not_mounted_is_told_with_no_room(tmp_path: Path) -> None:
+    """The disk below a mount point is not measured in its place; what is back is told again."""
+    memory, mount = identity.Memory(tmp_path / "home"), tmp_path / "mount"
+    persist.init(mount)
+    memory.admit(mount)
+    stores = space.Space({"s": mount, "unseen": tmp_path / "unseen"}, memory=memory)
+    assert (["s"], ["unseen"]) == (list(await stores.ask()), list(stores.missing))
+    assert "cannot be looked at (No such file or directory): is the disk mounted?" in stores.missing["unseen"]
+    mount.rename(tmp_path / "away")
+    for make in (lambda: None, mount.mkdir, lambda: persist.init(mount)):
+        make()
+        assert [] == list(await stores.ask())
+        assert "is the disk mounted?" in stores.missing["s"]
+    shutil.rmtree(mount)
+    (tmp_path / "away").rename(mount)
+    assert (["s"], ["unseen"]) == (list(await stores.ask()), list(stores.missing))
 
 
 async def test_a_disk_that_hangs_is_left_out_and_not_asked_again(
