@@ -119,6 +119,11 @@ def selected(
         raise common.WrongUsage(str(error)) from error
 
 
+def sector(text: str) -> str:
+    """Return a sector's name as records have it; a wrong one is wrong usage."""
+    return selected(Which(sector=(text,))).sectors[0]
+
+
 def check_stage(name: str | None) -> None:
     """Refuse a stage that there is not."""
     from damocles.stages import descriptors

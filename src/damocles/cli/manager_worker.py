@@ -7,8 +7,19 @@ there the workers of its list are called from here.
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from msgspec import structs
 
-from damocles.cli import common, fleet_acts, fleet_drains, fleet_options, fleet_views, manager_at, tables
+from damocles.cli import (
+    common,
+    fleet_acts,
+    fleet_calls,
+    fleet_drains,
+    fleet_logs,
+    fleet_options,
+    fleet_views,
+    manager_at,
+    tables,
+)
 from damocles.sealing import selection
 from damocles.wire import codec, control, fleet
 
@@ -238,12 +249,13 @@ def undrain(
 
 @app.command(
     help_epilogue=fleet_options.examples(
-        "damocles-manager util worker logs gpu-1 0 --follow", "damocles-manager util worker logs gpu-1 0 --stage pc1"
+        "damocles-manager util worker logs gpu-1 0 --follow",
+        "damocles-manager util worker logs --sector s-t010000-2 --stage pc1",
     )
 )
 def logs(
-    worker: Name,
-    index: Annotated[int, Parameter(help="The thread's number in its worker's list.")],
+    worker: Annotated[str | None, Parameter(help="The worker's name or address.")] = None,
+    index: Annotated[int | None, Parameter(help="The thread's number in its worker's list.")] = None,
     /,
     *,
     sector: fleet_options.LogSector = None,
@@ -252,12 +264,18 @@ def logs(
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Print what the stages of a thread wrote last; as JSON, one object a line."""
+    """Print what the stages of a thread wrote last; as JSON, one object a line. A sector is found without its thread."""
+    if sector is None and (worker is None or index is None):
+        raise common.WrongUsage(
+            "which thread? give its worker and its number in the list, like: logs gpu-1 0, or --sector"
+        )
+    sector = None if sector is None else fleet_options.sector(sector)
     fleet_options.check_stage(stage)
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as found:
+        place = (worker, index) if sector is None or index is not None else _place_of(found, sector, worker)
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
-            params = [worker, index, after, wait_seconds, found.worker_seconds]
+            params = [*place, after, wait_seconds, found.worker_seconds]
             return found.call("Damocles.WorkerLogs", params, returns=list[control.LogLine])
 
         return fleet_views.print_log(fleet_views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
@@ -273,7 +291,7 @@ def history(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Show every step of a sector, on whichever workers it was."""
-    (name,) = fleet_options.selected(fleet_options.Which(sector=(sector,))).sectors
+    name = fleet_options.sector(sector)
     with at.call() as found:
         told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
     if json:
@@ -333,6 +351,24 @@ def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list
     fleet_acts.check(chosen)
     with at.call() as found:
         return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])
+
+
+def _place_of(found: fleet_calls.Manager, sector: str, worker: str | None) -> tuple[str, int]:
+    """Return the worker (the given one, or any) and the index of the thread that has a sector, or had it last."""
+
+    def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
+        asked = chosen if worker is None else structs.replace(chosen, workers=[worker])
+        told = found.call("Damocles.FleetThreads", [asked, found.worker_seconds], returns=control.FleetThreads)
+        for silence in told.silent:
+            common.warning(f"{silence.worker}: {silence.reason}")
+        return told.threads
+
+    def history(name: str) -> list[control.HistoryEntry]:
+        told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
+        return told.entries
+
+    thread = fleet_logs.thread_of(sector, threads, history)
+    return thread.dest or thread.worker, thread.info.index
 
 
 def _which_worker(at: manager_at.At) -> common.WrongUsage:

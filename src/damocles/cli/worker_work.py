@@ -1,11 +1,13 @@
 """`damocles-worker worker` drain, undrain, logs and history: what a worker has in work, and what it did."""
 
+import time
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from damocles.cli import common, fleet_drains, fleet_options, fleet_views, worker_at
+from damocles.cli import common, fleet_calls, fleet_drains, fleet_logs, fleet_options, fleet_views, worker_at
 from damocles.rpc import sync
+from damocles.sealing import operations, selection
 from damocles.wire import codec, control
 
 Index = Annotated[int | None, Parameter(name=["--index", "-i"], help="The thread's number in the list.")]
@@ -52,12 +54,14 @@ def logs(
     json: fleet_options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Print what the stages of a thread wrote last; as JSON, one object a line."""
-    number = index if thread is None else thread
-    if number is None or (index is not None and thread is not None):
-        raise common.WrongUsage("which thread? give its number in the list, like: logs 0")
+    """Print what the stages of a thread wrote last; as JSON, one object a line. A sector is found without its thread."""
+    given = index if thread is None else thread
+    if (given is None and sector is None) or (index is not None and thread is not None):
+        raise common.WrongUsage("which thread? give its number in the list, like: logs 0, or --sector")
+    sector = None if sector is None else fleet_options.sector(sector)
     fleet_options.check_stage(stage)
     with at.call(fleet_views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
+        number = _index_of(worker, sector) if given is None and sector is not None else given
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
             return worker.call("Damocles.Logs", [number, after, wait_seconds], returns=list[control.LogLine])
@@ -74,7 +78,7 @@ def history(
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Show every step of a sector on this worker, from the journals of its stores."""
-    (name,) = fleet_options.selected(fleet_options.Which(sector=(sector,))).sectors
+    name = fleet_options.sector(sector)
     with at.call() as worker:
         entries = worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
     if json:
@@ -84,6 +88,17 @@ def history(
     if not entries:
         raise common.NothingSelected(f"{name} was never on this worker")
     return common.OK
+
+
+def _index_of(worker: sync.Client, sector: str) -> int:
+    def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
+        told = fleet_calls.hold(worker, operations.threads(time.time()))
+        return [thread for thread in told if selection.holds(chosen, thread)]
+
+    def history(name: str) -> list[control.HistoryEntry]:
+        return worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+
+    return fleet_logs.thread_of(sector, threads, history).info.index
 
 
 def _state(worker: sync.Client) -> control.Drain:

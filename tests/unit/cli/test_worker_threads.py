@@ -244,7 +244,7 @@ async def test_a_stage_that_there_is_not_is_wrong_usage(run):
         err.startswith("error: --stage: there is no stage precommit (add_pieces, tree_d, pc1, pc2, "),
     )
     code, _, err = run("worker", "logs", "-H", "127.0.0.1:9")
-    assert (2, "error: which thread? give its number in the list, like: logs 0\n") == (code, err)
+    assert (2, "error: which thread? give its number in the list, like: logs 0, or --sector\n") == (code, err)
 
 
 async def test_a_dry_run_as_json_says_that_it_is_one(serving, run_async):
