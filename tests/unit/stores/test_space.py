@@ -26,10 +26,13 @@ async def test_a_store_that_is_not_mounted_is_told_with_no_room(tmp_path: Path) 
     assert (["s"], ["unseen"]) == (list(await stores.ask()), list(stores.missing))
     assert "cannot be looked at (No such file or directory): is the disk mounted?" in stores.missing["unseen"]
     mount.rename(tmp_path / "away")
-    for make in (lambda: None, mount.mkdir, lambda: persist.init(mount)):
-        make()
+    for what in ("nothing", "a bare mount point", "another store"):
+        if what == "a bare mount point":
+            mount.mkdir()
+        elif what == "another store":
+            persist.init(mount)
         assert [] == list(await stores.ask())
-        assert "is the disk mounted?" in stores.missing["s"]
+        assert "is the disk mounted?" in stores.missing["s"], what
     shutil.rmtree(mount)
     (tmp_path / "away").rename(mount)
     assert (["s"], ["unseen"]) == (list(await stores.ask()), list(stores.missing))
