@@ -146,7 +146,7 @@ class Alerts:
 
     async def _snapshot(self) -> alerts_rules.Snapshot:
         seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
-        told = await self._workers.threads(control.Selection(all=True), seconds)
+        told = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
         workers = await self._workers.workers()
         usage = await self._stores.ask()
         self._durations.feed(await self._database.read(self._durations.read))

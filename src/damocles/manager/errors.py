@@ -4,6 +4,7 @@
     └── ManagerError              code 1: the text tells what is wrong; a worker tries again
         ├── SectorNotFound        code 11001: no such sector is being worked on; a worker gives its sector up
         ├── UnknownWorker         code 12001: no such worker
+        ├── NotRegistered         code 12001: likewise, and with scope read no other address is asked
         ├── WorkerSilent          code 12002: a worker gave the manager no answer; it may have done the work
         ├── UnknownThread         code 12003: the worker has no such thread
         └── Unverifiable          code 1: the proof cannot be checked now; nothing is said about the proof
@@ -14,6 +15,8 @@ Texts of the first group are the original's where it has one, because people's s
 """
 
 from damocles.rpc import errors
+
+_SHOWN = 100  # characters of what is no worker's name
 
 
 class ManagerError(errors.RpcError):
@@ -34,8 +37,20 @@ class UnknownWorker(ManagerError):
     """No worker has that name, and it is no address."""
 
     def __init__(self, text: str, known: str, *, pattern: bool = False) -> None:
-        what = f"no worker fits {text!r}" if pattern else f"no worker is named {text!r}, and it is no address"
+        shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        what = f"no worker fits {shown!r}" if pattern else f"no worker is named {shown!r}, and it is no address"
         super().__init__(f"{what}; known workers: {known}", errors.Code.UNKNOWN_WORKER)
+
+
+class NotRegistered(ManagerError):
+    """No worker has that name, and the caller may not have the manager call an address."""
+
+    def __init__(self, text: str, known: str) -> None:
+        super().__init__(
+            f"no worker is registered as {text[:_SHOWN]!r}; known workers: {known}; to ask at an address where none is registered"
+            " takes scope operate",
+            errors.Code.UNKNOWN_WORKER,
+        )
 
 
 class WorkerSilent(ManagerError):

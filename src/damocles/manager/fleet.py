@@ -22,7 +22,7 @@ from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, wo
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.workers import Row
-from damocles.rpc import address, core
+from damocles.rpc import access, address, core, limits
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import operations, selection
 from damocles.wire import control
@@ -40,6 +40,7 @@ TIMEOUT_SECONDS = fleet_peers.TIMEOUT_SECONDS
 LONGEST_LOG_WAIT_SECONDS = 30.0
 _RESOLVE_SECONDS = 2.0
 _NAMES_TOLD = 10
+_SHOWN = 100  # characters of what should name a worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +81,12 @@ class Fleet:
         return [self.watch.describe(row, expiration_seconds) for row in rows]
 
     async def threads(
-        self, chosen: control.Selection, timeout_seconds: Seconds = TIMEOUT_SECONDS
+        self, call: core.Call, chosen: control.Selection, timeout_seconds: Seconds = TIMEOUT_SECONDS
     ) -> control.FleetThreads:
         """Return the selected threads by worker and index; naming workers selects all of theirs."""
         if not chosen.workers:
             _check(chosen)
-        targets = await self._targets(chosen.workers)
+        targets = await self._targets(call, chosen.workers)
         told, silent = await self._gather(targets, lambda _: operations.threads(self._clock()), timeout_seconds)
         return control.FleetThreads(
             threads=[
@@ -106,7 +107,7 @@ class Fleet:
     ) -> list[control.Outcome]:
         """Do something to the selected threads; return what came of it, for each thread and each silent worker."""
         _check(chosen)
-        found = await self._targets(chosen.workers)
+        found = await self._targets(call, chosen.workers)
         refused = [outcome for target in found for outcome in _ambiguous(chosen, target, found)]
         targets = [target for target in found if target.name not in {outcome.worker for outcome in refused}]
         told, silent = await self._gather(
@@ -170,16 +171,19 @@ class Fleet:
     ) -> control.Drain:
         """Begin or end a drain of a worker."""
         params = (on, deadline_seconds, reason, call.who)
-        state = await self._ask(worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
+        state = await self._ask(call, worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
         log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.who, reason=reason)
         return state
 
-    async def drain_state(self, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.Drain:
+    async def drain_state(
+        self, call: core.Call, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> control.Drain:
         """Return whether a worker drains, and what is left to do."""
-        return await self._ask(worker, "Damocles.DrainState", (), control.Drain, timeout_seconds)
+        return await self._ask(call, worker, "Damocles.DrainState", (), control.Drain, timeout_seconds)
 
-    async def logs(
+    async def logs(  # noqa: PLR0917 (parameters of the wire are positional)
         self,
+        call: core.Call,
         worker: str,
         index: int,
         after: int = 0,
@@ -189,7 +193,7 @@ class Fleet:
         """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
         wait = min(wait_seconds, LONGEST_LOG_WAIT_SECONDS)
         params = (index, after, wait)
-        return await self._ask(worker, "Damocles.Logs", params, list[control.LogLine], timeout_seconds + wait)
+        return await self._ask(call, worker, "Damocles.Logs", params, list[control.LogLine], timeout_seconds + wait)
 
     # How ------------------------------------------------------------------------------------------------------------
 
@@ -216,13 +220,17 @@ class Fleet:
             [silent[target] for target in targets if target in silent],
         )
 
-    async def _ask(self, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float) -> T:
-        targets = await self._targets([worker])
+    async def _ask(  # noqa: PLR0917
+        self, call: core.Call, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float
+    ) -> T:
+        targets = await self._targets(call, [worker])
         if len(targets) > 1 and len({target.name for target in targets}) == 1:
             raise errors.ManagerError(f"{worker}: {_shared(targets)}", rpc_errors.Code.INVALID_PARAMS)
         if len(targets) != 1:
-            names = ", ".join(target.name for target in targets) or "no worker"
-            raise errors.ManagerError(f"{worker!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS)
+            names = _names(targets)
+            raise errors.ManagerError(
+                f"{worker[:_SHOWN]!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS
+            )
         (target,) = targets
         try:
             return await self._peers.hold(
@@ -236,22 +244,29 @@ class Fleet:
             )
             raise failure(f"{target.name}: {error}") from error
 
-    async def _targets(self, texts: Sequence[str]) -> list[Target]:
+    async def _targets(self, call: core.Call, texts: Sequence[str]) -> list[Target]:
         """Find the workers that names, patterns and addresses stand for; nothing given means all.
 
         Raises:
             errors.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
+            errors.ManagerError: There are too many addresses.
         """
         rows = await self._database.read(workers.select_rows)
         known = self._current(rows)
         if not texts:
             return known
+        by_name = {row.info.name: row for row in rows}
         found: dict[Target, None] = {}  # in order
+        strange = 0
         for text in texts:
-            exact = [target for row in rows if row.info.name == text for target in self._of(row)]
+            exact = self._of(by_name[text]) if text in by_name else []
             matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
             if not matched and not selection.is_pattern(text):
-                matched = [await _by_address(text, known)]
+                matched = [target] if (target := _registered(text, known)) else [await _elsewhere(call, text, known)]
+                strange += target is None
+            if strange > limits.ADDRESSES:
+                refusal = f"more than {limits.ADDRESSES} addresses of no registered worker: ask for fewer at once"
+                raise errors.ManagerError(refusal, rpc_errors.Code.INVALID_PARAMS)
             found |= dict.fromkeys(matched)
         if not found:
             raise errors.UnknownWorker(" ".join(texts), _names(known), pattern=True)
@@ -314,22 +329,34 @@ def _names(known: Sequence[Target]) -> str:
     return names + (", …" if len(known) > _NAMES_TOLD else "")
 
 
-async def _by_address(text: str, known: Sequence[Target]) -> Target:
-    """Return the worker at an address: a registered one, or whoever answers there.
+def _registered(text: str, known: Sequence[Target]) -> Target | None:
+    """Return the registered worker at an address."""
+    with contextlib.suppress(ValueError):
+        url = address.worker_url(text)
+        for target in known:
+            with contextlib.suppress(ValueError):
+                if address.worker_url(target.dest) == url:
+                    return target
+    return None
+
+
+async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Target:
+    """Return whoever answers at an address, where no registered worker is.
+
+    Who may only read does not choose where the manager calls, or looks up a name: that would be a way to machines that
+    only the manager reaches.
 
     Raises:
-        errors.UnknownWorker: It is no address of anything.
+        errors.UnknownWorker: It is no address of anything, or the caller may not choose one.
     """
+    if call.principal is not None and not access.Rule(access.Scope.OPERATE).allows(call.scopes):
+        raise errors.NotRegistered(text, _names(known))
     unknown = errors.UnknownWorker(text, _names(known))
     try:
-        url = address.worker_url(text)
+        address.worker_url(text)
         endpoint = address.host_port(text, address.WORKER_PORT) if "://" not in text else None
     except ValueError as error:
         raise unknown from error
-    for target in known:
-        with contextlib.suppress(ValueError):
-            if address.worker_url(target.dest) == url:
-                return target
     if endpoint is not None:
         with anyio.move_on_after(_RESOLVE_SECONDS) as scope:
             try:

@@ -1,57 +1,96 @@
 """Connections to workers, and dialogues with them."""
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import structlog
 
-from damocles.rpc import address, client, errors, tls
+from damocles.rpc import address, client, errors, limits, tls
 from damocles.sealing import operations
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[client.Client]]
+Connect: TypeAlias = Callable[[str, client.Answers], AbstractAsyncContextManager[client.Client]]
 
 TIMEOUT_SECONDS = 5.0
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
 
 
-def connect(dest: str, *, trust: tls.Trust = None) -> AbstractAsyncContextManager[client.Client]:
-    """Return a client of the worker at `dest`, to be entered.
+def connect(
+    dest: str, answers: client.Answers, *, trust: tls.Trust = None
+) -> AbstractAsyncContextManager[client.Client]:
+    """Return a client of the worker at `dest`, to be entered; `answers` limits what it reads.
 
     Raises:
         ValueError: `dest` is no address.
     """
-    return client.connect(address.worker_url(dest), timeout_seconds=TIMEOUT_SECONDS, trust=trust)
+    return client.connect(address.worker_url(dest), timeout_seconds=TIMEOUT_SECONDS, trust=trust, answers=answers)
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    client: client.Client
+    stack: contextlib.AsyncExitStack
+    calls: int = 0  # under way
 
 
 class Peers:
-    """One client for each destination, made when first needed and kept until `open_peers` ends."""
+    """One client for each destination, made when first needed.
 
-    def __init__(self, stack: contextlib.AsyncExitStack, connect: Connect) -> None:
-        self._stack = stack
+    Of too many, those go that have not been called for the longest time.
+    """
+
+    def __init__(self, connect: Connect, most: int) -> None:
         self._connect = connect
+        self._most = most
         self._turn = anyio.Lock()
-        self._clients: dict[str, client.Client] = {}
+        self.answers = client.Answers(limits.WORKER_ANSWER_BYTES, limits.WORKER_ANSWERS_BYTES)
+        self._known: OrderedDict[str, _Peer] = OrderedDict()  # the one called last at the end
 
-    async def client(self, dest: str) -> client.Client:
-        """Return the client of a destination; nothing is sent.
+    def __len__(self) -> int:
+        """Return how many clients there are."""
+        return len(self._known)
+
+    @contextlib.asynccontextmanager
+    async def client(self, dest: str) -> AsyncIterator[client.Client]:
+        """Yield the client of a destination; nothing is sent.
 
         Raises:
             errors.Unreachable: `dest` is no address.
         """
         async with self._turn:  # nothing is waited for inside: connections are made by calls
-            if dest not in self._clients:
-                try:
-                    self._clients[dest] = await self._stack.enter_async_context(self._connect(dest))
-                except ValueError as error:
-                    raise errors.Unreachable(dest, str(error)) from error
-            return self._clients[dest]
+            peer = self._known.get(dest) or await self._open(dest)
+            self._known.move_to_end(dest)
+            peer.calls += 1
+        try:
+            yield peer.client
+        finally:
+            peer.calls -= 1
+
+    async def _open(self, dest: str) -> _Peer:
+        idle = [known for known, peer in self._known.items() if not peer.calls]
+        for known in idle[: len(self._known) + 1 - self._most]:
+            await self._known.pop(known).stack.aclose()
+        stack = contextlib.AsyncExitStack()
+        try:
+            peer = _Peer(await stack.enter_async_context(self._connect(dest, self.answers)), stack)
+        except ValueError as error:
+            raise errors.Unreachable(dest, str(error)) from error
+        self._known[dest] = peer
+        return peer
+
+    async def close(self) -> None:
+        """Close all of them."""
+        while self._known:
+            _, peer = self._known.popitem()
+            await peer.stack.aclose()
 
     async def hold(
         self, dest: str, dialogue: operations.Dialogue[T], timeout_seconds: float, *, token: str | None = None
@@ -66,14 +105,19 @@ class Peers:
         async def answer(place: int, ask: operations.Ask, answers: list[Any]) -> None:
             left = max(_LEAST_SECONDS, deadline - anyio.current_time())
             try:
-                peer = await self.client(dest)
-                answers[place] = await peer.call(
-                    ask.method, ask.params, returns=ask.returns, timeout_seconds=left, token=token
-                )
+                async with self.client(dest) as peer:
+                    answers[place] = await peer.call(
+                        ask.method, ask.params, returns=ask.returns, timeout_seconds=left, token=token
+                    )
             except errors.RpcError as refusal:
-                answers[place] = operations.Refused(refusal.message, refusal.code)
+                text = refusal.message
+                cut = text[: limits.REFUSAL_CHARACTERS] + "…" * (len(text) > limits.REFUSAL_CHARACTERS)
+                answers[place] = operations.Refused(cut, refusal.code)
             except errors.CallError as failure:
-                answers[place] = operations.Refused(str(failure))
+                # Whoever asks may read what workers tell, but not what anything else says at an address.
+                if failure.bare != str(failure):
+                    log.info("no answer of a worker", dest=dest, error=str(failure))
+                answers[place] = operations.Refused(failure.bare)
 
         try:
             asks = next(dialogue)
@@ -96,7 +140,10 @@ class Peers:
 
 
 @contextlib.asynccontextmanager
-async def open_peers(connect: Connect = connect) -> AsyncIterator[Peers]:
+async def open_peers(connect: Connect = connect, most: int = limits.WORKER_CLIENTS) -> AsyncIterator[Peers]:
     """Yield connections; they are closed at the end of the block."""
-    async with contextlib.AsyncExitStack() as stack:
-        yield Peers(stack, connect)
+    peers = Peers(connect, most)
+    try:
+        yield peers
+    finally:
+        await peers.close()

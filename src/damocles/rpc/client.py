@@ -8,9 +8,11 @@ Any number of tasks may call at once. This is the only module that knows the HTT
 """
 
 import contextlib
+import functools
 import itertools
+import math
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from types import UnionType
 from typing import Any, TypeAlias, TypeVar, cast, overload
@@ -31,6 +33,71 @@ CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 5.0
 
 
+class _Answer:
+    """An answer as far as it has come; one that was `dropped` gave its room to others."""
+
+    __slots__ = ("data", "dropped")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.dropped = False
+
+
+class Answers:
+    """How many bytes of answers are held until they are decoded: of each, and of all clients that share this together.
+
+    Where all are too many the largest goes, so that nobody can crowd out the small ones of others.
+    """
+
+    def __init__(self, each_bytes: int | None = None, together_bytes: float = math.inf) -> None:
+        self._each_bytes = each_bytes
+        self._together_bytes = together_bytes
+        self._coming: set[_Answer] = set()
+        self.held_bytes = 0
+        self.largest_bytes = 0
+        self.refused = 0
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[_Answer]:
+        """Hold one answer while the block runs."""
+        answer = _Answer()
+        self._coming.add(answer)
+        try:
+            yield answer
+        finally:
+            self._let_go(answer)
+
+    def add(self, answer: _Answer, chunk: bytes, url: str) -> None:
+        """Take more of an answer.
+
+        Raises:
+            errors.BadAnswer: It, or all together, are too large.
+        """
+        each = messages.ANSWER_LIMIT_BYTES if self._each_bytes is None else self._each_bytes
+        if not answer.dropped:
+            answer.data += chunk
+            self.held_bytes += len(chunk)
+            self.largest_bytes = max(self.largest_bytes, len(answer.data))
+            if len(answer.data) > each:
+                self.refused += 1
+                raise errors.BadAnswer(url, f"more than {each} bytes")
+            while self.held_bytes > self._together_bytes:
+                largest = max(self._coming, key=lambda one: len(one.data))
+                self._let_go(largest)
+                largest.dropped = True
+                largest.data = bytearray()
+                self.refused += 1
+        if answer.dropped:
+            raise errors.BadAnswer(
+                url, f"the answers that come in are larger than {self._together_bytes} bytes together"
+            )
+
+    def _let_go(self, answer: _Answer) -> None:
+        if answer in self._coming:
+            self._coming.remove(answer)
+            self.held_bytes -= len(answer.data)
+
+
 class Client:
     """Calls to one peer; made by `connect`."""
 
@@ -43,6 +110,7 @@ class Client:
         timeout_seconds: float,
         *,
         must_know: bool,
+        answers: Answers,
     ) -> None:
         self.url = url
         try:
@@ -55,6 +123,7 @@ class Client:
         self._token = token
         self._timeout_seconds = timeout_seconds
         self._must_know = must_know
+        self._answers = answers
         self._numbers = itertools.count(1)
 
     @overload
@@ -105,9 +174,14 @@ class Client:
         """
         body = messages.encode_call(next(self._numbers), method, params)
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        with self._answers.one() as answer:
+            status = await self._exchange(body, token, answer, seconds)
+            return messages.decode_answer(answer.data, returns, url=self.url, method=method, status=status)
+
+    async def _exchange(self, body: bytes, token: str | None, answer: _Answer, seconds: float) -> int:
         try:
             with anyio.fail_after(seconds):
-                status, answer = await self._exchange(body, token)
+                return await self._send(body, token, answer)
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, seconds) from exc
         except handshake.Stranger as exc:
@@ -117,14 +191,13 @@ class Client:
         except httpx2.RemoteProtocolError as exc:
             if str(exc).startswith(("Server disconnected", "peer closed")):
                 raise errors.Disconnected(self.url, str(exc)) from exc
-            raise errors.BadAnswer(self.url, f"no HTTP, {messages.excerpt(str(exc).encode())}") from exc
+            raise errors.BadAnswer(self.url, "no HTTP", f", {messages.excerpt(str(exc).encode())}") from exc
         except httpx2.TransportError as exc:
             raise errors.Disconnected(self.url, errors.reason_of(exc)) from exc
         except ValueError as exc:  # a host or a header that cannot be written as bytes
             raise errors.Unreachable(self.url, str(exc)) from exc
-        return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
 
-    async def _exchange(self, body: bytes, token: str | None) -> tuple[int, bytes]:
+    async def _send(self, body: bytes, token: str | None, answer: _Answer) -> int:
         if token is None:
             token = self._token() if callable(self._token) else self._token
         headers = messages.headers(token, self._further)
@@ -136,15 +209,12 @@ class Client:
                 extensions["trace"] = partial(_meet, token)
         request = httpx2.Request("POST", self._url, headers=headers, content=body, extensions=extensions)
         response = await self._transport.handle_async_request(request)
-        answer = bytearray()
         try:
             async for chunk in cast("httpx2.AsyncByteStream", response.stream):
-                answer += chunk
-                if len(answer) > messages.ANSWER_LIMIT_BYTES:
-                    raise errors.BadAnswer(self.url, f"more than {messages.ANSWER_LIMIT_BYTES} bytes")
+                self._answers.add(answer, chunk, self.url)
         finally:
             await response.aclose()
-        return response.status_code, bytes(answer)
+        return response.status_code
 
 
 @contextlib.asynccontextmanager
@@ -156,19 +226,20 @@ async def connect(
     timeout_seconds: float = TIMEOUT_SECONDS,
     trust: tls.Trust = None,
     must_know: bool = False,
+    answers: Answers | None = None,
 ) -> AsyncIterator[Client]:
     """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects. `trust`: see `rpc.tls`.
 
-    A peer that `must_know` the token and does not (see `handshake`) gets no call: `errors.Unknowing`.
+    A peer that `must_know` the token and does not (see `handshake`) gets no call: `errors.Unknowing`. `answers` limits what is read of the peer's answers.
 
     Raises:
         ValueError: `url` is no URL.
     """
     # Without TLS the authorities of the system need not be loaded: 20 ms and some MB.
-    context = tls.client_context(trust) if url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = tls.client_context(trust) if url.startswith("https:") else _no_context()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8, keepalive_expiry=IDLE_SECONDS)
     async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) as transport:
-        yield Client(url, transport, headers, token, timeout_seconds, must_know=must_know)
+        yield Client(url, transport, headers, token, timeout_seconds, must_know=must_know, answers=answers or Answers())
 
 
 async def _meet(token: str, event: str, info: dict[str, Any]) -> None:
@@ -190,3 +261,8 @@ async def _meet(token: str, event: str, info: dict[str, Any]) -> None:
         with anyio.CancelScope(shield=True):
             await stream.aclose()
         raise
+
+
+@functools.cache
+def _no_context() -> ssl.SSLContext:
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -44,7 +44,12 @@ class Code(enum.IntEnum):
 
 
 class CallError(Exception):
-    """A call gave no result."""
+    """A call gave no result; `bare` is the message without anything that the peer has sent."""
+
+    @property
+    def bare(self) -> str:
+        """The message for those who may not read what the peer sends."""
+        return str(self)
 
 
 class RpcError(CallError):
@@ -88,12 +93,21 @@ def disk_fails(error: OSError, where: str) -> DiskFails | None:
 
 
 class Unreachable(CallError):
-    """No connection to the peer; nothing was sent."""
+    """No connection to the peer; nothing was sent, unless it has `said` that it is too busy."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} cannot be reached: {reason}; is it running, and is the address right?")
+    def __init__(self, url: str, reason: str, said: str = "") -> None:
+        super().__init__(_unreachable(url, f"{reason}{said}"))
         self.url = url
         self.reason = reason
+
+    @property
+    def bare(self) -> str:
+        """The message without what the peer said."""
+        return _unreachable(self.url, self.reason)
+
+
+def _unreachable(url: str, reason: str) -> str:
+    return f"{url} cannot be reached: {reason}; is it running, and is the address right?"
 
 
 class Untrusted(Unreachable):
@@ -103,6 +117,11 @@ class Untrusted(Unreachable):
         CallError.__init__(self, f"{url}: its certificate is not accepted: {reason}")
         self.url = url
         self.reason = reason
+
+    @property
+    def bare(self) -> str:
+        """The message, which has nothing of the peer's."""
+        return str(self)
 
 
 class Unknowing(Unreachable):
@@ -151,12 +170,22 @@ class TimedOut(CallError):
 
 
 class BadAnswer(CallError):
-    """What came back is no answer to this call."""
+    """What came back is no answer to this call; `said` is the beginning of it."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"{url} gave no JSON-RPC answer that fits: {reason}; is this the right address and version?")
+    def __init__(self, url: str, reason: str, said: str = "") -> None:
+        super().__init__(_bad_answer(url, f"{reason}{said}"))
         self.url = url
         self.reason = reason
+        self.said = said
+
+    @property
+    def bare(self) -> str:
+        """The message without what the peer said."""
+        return _bad_answer(self.url, self.reason)
+
+
+def _bad_answer(url: str, reason: str) -> str:
+    return f"{url} gave no JSON-RPC answer that fits: {reason}; is this the right address and version?"
 
 
 class ListenError(Exception):

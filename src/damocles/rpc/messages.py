@@ -82,7 +82,7 @@ def encode_call(number: int, method: str, params: Params) -> bytes:
     )
 
 
-def decode_answer(body: bytes, returns: Any, *, url: str, method: str, status: int) -> Any:
+def decode_answer(body: bytes | bytearray, returns: Any, *, url: str, method: str, status: int) -> Any:
     """Return the result of a call as `returns` (`None`: whatever it is, drop it). The HTTP status decides nothing.
 
     Raises:
@@ -93,10 +93,11 @@ def decode_answer(body: bytes, returns: Any, *, url: str, method: str, status: i
     try:
         answer = _answer.decode(body)
     except UNREADABLE as exc:
-        what = f"HTTP {status}, {excerpt(body)!r}" if body else f"HTTP {status} with an empty body"
+        what = f"HTTP {status}" if body else f"HTTP {status} with an empty body"
+        said = f", {excerpt(body)!r}" if body else ""
         if status == HTTPStatus.SERVICE_UNAVAILABLE:  # a server that has too many connections
-            raise errors.Unreachable(url, what) from exc
-        raise errors.BadAnswer(url, what) from exc
+            raise errors.Unreachable(url, what, said) from exc
+        raise errors.BadAnswer(url, what, said) from exc
     if answer.error is not None:
         raise errors.RpcError(answer.error.code, answer.error.message, answer.error.data)
     if returns is None:
@@ -107,7 +108,7 @@ def decode_answer(body: bytes, returns: Any, *, url: str, method: str, status: i
         raise errors.BadAnswer(url, f"result of {method}: {exc}") from exc
 
 
-def excerpt(body: bytes) -> str:
+def excerpt(body: bytes | bytearray) -> str:
     """Return the first characters of a body, for a message to people."""
     text = body[: _EXCERPT_CHARACTERS + 1].decode(errors="replace").strip()
     return text if len(text) <= _EXCERPT_CHARACTERS else text[:_EXCERPT_CHARACTERS] + "…"

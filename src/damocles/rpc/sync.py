@@ -219,7 +219,7 @@ class Client:
             )
             raise errors.Disconnected(self.url, f"{errors.reason_of(exc)}{hint}") from exc
         except http.client.HTTPException as exc:
-            raise errors.BadAnswer(self.url, f"no HTTP, {messages.excerpt(repr(exc).encode())}") from exc
+            raise errors.BadAnswer(self.url, "no HTTP", f", {messages.excerpt(repr(exc).encode())}") from exc
         self._answered = True
         if len(answer) > messages.ANSWER_LIMIT_BYTES:
             raise errors.BadAnswer(self.url, f"more than {messages.ANSWER_LIMIT_BYTES} bytes")

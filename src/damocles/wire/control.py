@@ -13,6 +13,11 @@ from damocles.wire import fleet, seal, units
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=units.LONGEST_SECONDS)]
 
 
+MOST_WORKERS = 256  # that one call can name
+MOST_OTHERS = 1000  # sectors, threads, states or plans
+Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=MOST_OTHERS)]
+
+
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a thread waits for and since when; `until` if that is known."""
 
@@ -57,11 +62,11 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """
 
     all: bool = False
-    workers: list[str] = []
-    indexes: list[int] = []
-    sectors: list[str] = []
-    states: list[str] = []
-    plans: list[str] = []
+    workers: Annotated[list[str], msgspec.Meta(max_length=MOST_WORKERS)] = []
+    indexes: Annotated[list[int], msgspec.Meta(max_length=MOST_OTHERS)] = []
+    sectors: Names = []
+    states: Names = []
+    plans: Names = []
     error: str | None = None
     paused: bool | None = None
 

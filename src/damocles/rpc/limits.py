@@ -1,0 +1,50 @@
+"""How much of a daemon others may use, and how much of it they use now.
+
+The limits hold for the whole as well as for each: a token has so many connections, however many it tries to have.
+`docs/reference/limits.md` lists them for people, from `TABLE`; the metrics of both daemons show how full each is.
+"""
+
+from damocles.wire import control
+
+_KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+
+# Connections, see `places`.
+CONNECTIONS = 1000
+KEPT_FOR_LOOPBACK = 8  # of them, so that an admin on this machine finds a place
+CONNECTIONS_OF_A_HOST = 400
+CONNECTIONS_OF_A_TOKEN = 200
+STRANGERS_OF_A_HOST = 100
+WEBSOCKETS_OF_A_TOKEN = 32
+
+# Calls that run at once.
+CALLS_OF_A_TOKEN = 64
+CALLS_OF_A_WORKER = 256  # its threads may all call at once
+CALLS_OF_A_WEBSOCKET = 64
+
+# What comes in.
+STRANGER_BYTES = 64 * _KIB  # of a peer whose call will be refused: enough to read its id
+BODIES_OF_A_TOKEN_BYTES = 32 * _MIB  # all that are held at once
+FRAME_BYTES = 1 * _MIB
+FRAGMENTS_OF_A_FRAME = 1000
+ID_CHARACTERS = 256
+NAMES_OF_WORKERS = control.MOST_WORKERS  # in one call
+OTHER_NAMES = control.MOST_OTHERS  # of sectors, states or threads in one call
+ADDRESSES = 16  # of workers that are not registered, in one call
+
+# What goes out, see `outbox`.
+UNREAD_BYTES = 64 * _MIB
+UNREAD_OF_A_CONNECTION_BYTES = 8 * _MIB  # with which it may ask for more
+UNREAD_SECONDS = 30.0
+AUDIT_ANSWER_BYTES = 1 * _MIB
+
+# What workers answer to the manager.
+WORKER_ANSWER_BYTES = 4 * _MIB
+WORKER_ANSWERS_BYTES = 32 * _MIB
+WORKER_CLIENTS = 1024
+REFUSAL_CHARACTERS = 2000
+
+# What the manager keeps of workers.
+WORKERS = 2000
+REPORT_CHARACTERS = 4000
+REPORTS_OF_A_SECTOR = 10_000
+ROOM_KEPT_BYTES = 1 * _GIB
