@@ -2,9 +2,13 @@
 
 Byte strings come in two encodings there: base64 (`bytes`, Go's `[]byte`) and arrays of numbers (`Bytes32`, Go's
 `[32]byte` and Rust's `[u8; 32]`). CIDs are `{"/": "bagboea…"}` (`CID`).
+
+A class with a JSON of its own, here or elsewhere, has a method `to_json`, which returns dicts, lists, strings and
+numbers, and a class method `from_json`, which reads them; its `ValueError` becomes msgspec's, with the path.
 """
 
-from typing import Any, Self, TypeVar
+import base64
+from typing import Any, Self, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -16,7 +20,26 @@ def plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class Bytes32(bytes):
+class NumberList(bytes):
+    """Bytes of any length that JSON writes as an array of numbers: proofs in the line protocol."""
+
+    __slots__ = ()
+
+    def to_json(self) -> list[int]:
+        """Return the numbers."""
+        return list(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read the numbers."""
+        # `bytes(5)` would be five zeros: a peer's number must not become that many bytes.
+        if not isinstance(value, list):
+            msg = "expected an array of numbers"
+            raise ValueError(msg)  # noqa: TRY004, msgspec turns it into a ValidationError with the path
+        return cls(bytes(value))
+
+
+class Bytes32(NumberList):
     """32 bytes that JSON writes as an array of 32 numbers: CommR, CommD, prover id, window PoSt seed."""
 
     __slots__ = ()
@@ -32,41 +55,66 @@ class Bytes32(bytes):
         return f"Bytes32({self.hex()})"
 
 
-class NumberList(bytes):
-    """Bytes of any length that JSON writes as an array of numbers: proofs in the line protocol."""
-
-    __slots__ = ()
-
-
 class CID(str):
     """A content identifier in its string form, on the wire `{"/": "…"}`."""
 
     __slots__ = ()
 
+    def to_json(self) -> dict[str, str]:
+        """Return the link."""
+        return {"/": str(self)}
 
-def _encode_special(value: Any) -> Any:
-    if isinstance(value, CID):
-        return {"/": str(value)}
-    if isinstance(value, (Bytes32, NumberList)):
-        return list(value)
-    msg = f"{type(value).__name__} has no JSON form"
-    raise NotImplementedError(msg)
-
-
-def _decode_special(kind: type, value: Any) -> Any:
-    if kind is CID:
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read the link."""
         if isinstance(value, dict) and isinstance(value.get("/"), str):
-            return CID(value["/"])
+            return cls(value["/"])
         msg = 'expected {"/": "<cid>"}'
         raise ValueError(msg)
-    if issubclass(kind, (Bytes32, NumberList)):
-        # `bytes(5)` would be five zeros: a peer's number must not become that many bytes.
-        if not isinstance(value, list):
-            msg = "expected an array of numbers"
-            raise ValueError(msg)  # noqa: TRY004, msgspec turns it into a ValidationError with the path
-        return kind(bytes(value))
-    msg = f"{kind.__name__} has no JSON form"
-    raise NotImplementedError(msg)
+
+
+class Blob(bytes):
+    """Bytes in base64, null for none at all, as Go's `[]byte` that was never set."""
+
+    __slots__ = ()
+
+    def to_json(self) -> str | None:
+        """Return the base64."""
+        return base64.b64encode(self).decode() if self else None
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self:
+        """Read the base64."""
+        return cls(b"" if value is None else msgspec.convert(value, bytes))
+
+
+class Rows(tuple[T, ...]):
+    """A list of Go's, which is null where nothing was ever put into it: `Rows[CID]`."""
+
+    __slots__ = ()
+
+    def to_json(self) -> list[T]:
+        """Return the list."""
+        return list(self)
+
+
+def _encode_special(value: Any) -> Any:
+    to_json = getattr(value, "to_json", None)
+    if to_json is None:
+        msg = f"{type(value).__name__} has no JSON form"
+        raise NotImplementedError(msg)
+    return to_json()
+
+
+def _decode_special(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is Rows:
+        (of,) = get_args(kind)
+        return Rows(msgspec.convert(() if value is None else value, tuple[of, ...], dec_hook=_decode_special))  # type: ignore[valid-type]
+    from_json = getattr(kind, "from_json", None)
+    if from_json is None:
+        msg = f"{kind.__name__} has no JSON form"
+        raise NotImplementedError(msg)
+    return from_json(value)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_special)
