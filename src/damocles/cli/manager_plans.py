@@ -4,9 +4,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from damocles.chain.bitfields import Bitfield
 from damocles.cli import common, fleet_options, manager_at, tables
 from damocles.sealing.states import State
-from damocles.wire import bitfield, codec, control, records, seal
+from damocles.wire import codec, control, records, seal
 from damocles.wire.sectors import SectorID
 
 snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
@@ -51,8 +52,8 @@ def candidates(
 ) -> int:
     """List how many sectors of each deadline wait to be upgraded."""
     with at.call() as found:
-        runs = found.call("Venus.SnapUpCandidates", [miner], returns=list[list[int] | None])
-    numbers = {deadline: bitfield.members(lengths or ()) for deadline, lengths in enumerate(runs)}
+        runs = found.call("Venus.SnapUpCandidates", [miner], returns=list[Bitfield | None])
+    numbers = {deadline: list(members or ()) for deadline, members in enumerate(runs)}
     shown = {deadline: members for deadline, members in numbers.items() if members or show_all}
     if json:
         common.print_json([{"deadline": deadline, "numbers": members} for deadline, members in shown.items()])

@@ -14,13 +14,14 @@ import structlog
 from sqlalchemy import Connection
 
 from damocles import beside
+from damocles.chain.bitfields import Bitfield
 from damocles.manager import candidates, deals, errors, handouts, sectors, stores, unseal
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing.states import State
-from damocles.wire import bitfield, commitments, records, seal
+from damocles.wire import commitments, records, seal
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -71,7 +72,7 @@ class Upgrades:
     async def candidates(self, miner: int) -> list[list[int] | None]:
         """Return the candidates of each deadline as a bitfield, null where there are none."""
         by_deadline = await self._database.read(lambda tx: candidates.by_deadline(tx, miner))
-        return [bitfield.runs(by_deadline[i]) if i in by_deadline else None for i in range(_DEADLINES)]
+        return [Bitfield(by_deadline[i]).runs() if i in by_deadline else None for i in range(_DEADLINES)]
 
     async def _allocate(
         self, spec: seal.AllocateSnapUpSpec, holder: str
