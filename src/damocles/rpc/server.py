@@ -86,6 +86,13 @@ class _Protocol(H11Protocol):
     def _should_upgrade_to_ws(self) -> bool:
         return not self.refused and super()._should_upgrade_to_ws()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        super().handle_websocket_upgrade(event)
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            # Its parser is stricter (bodies, long lines, many headers), and silent: the peer would wait without end.
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
     def handle_events(self) -> None:
         # Written when somebody asks; uvicorn keeps it fresh with a tick that never lets an idle daemon sleep.
         self.server_state.default_headers = [(b"date", email.utils.formatdate(usegmt=True).encode())]
