@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from damocles.manager import errors, moves, sectors, snapup, stores, unseal
+from damocles.manager import deals, errors, miner_config, moves, sectors, snapup, stores, unseal
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
@@ -27,10 +27,7 @@ IndexType = Literal["normal", "upgrade"]
 
 # Wire name without `Venus.` to why. Whoever may read is told.
 UNSUPPORTED: Mapping[str, str] = {
-    "GetMinerConfig": "it has a mock chain, and no configuration of miners",
     "SimulateWdPoSt": "`damocles-manager util worker wdpost make` lets the workers prove what is in the stores",
-    "SnapUpCancelCommitment": "a message on its way cannot be called back; `sectors abort` ends an upgrade whose message"
-    " is lost",
     "TerminateSector": "the mock chain terminates no sectors",
 }
 
@@ -45,8 +42,12 @@ class CliAPI:
         chain: interface.Chain,
         persist: stores.Stores,
         imports: moves.Moves,
+        miners: Sequence[sectors.Miner],
+        market: deals.Deals,
         clock: Callable[[], float],
     ) -> None:
+        self._miners = miners
+        self._market = market
         self._database = database
         self._chain = chain
         self._persist = persist
@@ -65,6 +66,7 @@ class CliAPI:
             "SectorIndexerFind": self.sector_indexer_find,
             "ProvingSectorInfo": self.proving_sector_info,
             "CheckProvable": self.check_provable,
+            "GetMinerConfig": self.get_miner_config,
             "PollTerminateSectorState": self.poll_terminate_sector_state,
             "ImportSector": self._imports.import_sector,
             "RestoreSector": self.restore_sector,
@@ -164,6 +166,14 @@ class CliAPI:
             if reason is not None:
                 bad[str(info.number)] = reason
         return bad
+
+    async def get_miner_config(self, miner: int) -> dict[str, Any]:
+        """Return what the configuration of a miner would be."""
+        for known in self._miners:
+            if known.id == miner:
+                seconds = self._chain.network.block_seconds
+                return miner_config.of(known, has_deals=self._market.is_open, block_seconds=seconds)
+        raise errors.ManagerError(f"config for miner actor {miner} not found")
 
     async def poll_terminate_sector_state(self, sector: SectorID) -> records.TerminateInfo:
         """Return how a termination stands; zeros if there is none."""

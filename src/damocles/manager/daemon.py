@@ -242,7 +242,15 @@ async def _service(
     unseal.Unsealing(database, [settings.miner], clock).register(service)
     imports = moves.Moves(database, [settings.miner], clock)
     imports.register(service)
-    cli_api.CliAPI(database=database, chain=chain, persist=persist, imports=imports, clock=clock).register(service)
+    cli_api.CliAPI(
+        database=database,
+        chain=chain,
+        persist=persist,
+        imports=imports,
+        miners=[settings.miner],
+        market=market,
+        clock=clock,
+    ).register(service)
     posts = wdpost.WdPoSt(database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds)
     posts.register(service)
     workers.register(service)

@@ -50,7 +50,7 @@ class Upgrades:
         self._market = market
         self._clock = clock
         self._sent = anyio.Event()
-        self._hopeless: set[str] = set()  # messages that will never land
+        self._unfollowed: set[str] = set()  # messages that will never land, or that nobody wants to be followed
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
@@ -59,6 +59,7 @@ class Upgrades:
         handouts.add(service, "AllocateSanpUpSector", seal.AllocateSnapUpSpec, self._allocate)
         service.add("Damocles.WhyNoUpgrade", self.why_no_upgrade)
         service.add("Venus.SubmitSnapUpProof", self.submit)
+        service.add("Venus.SnapUpCancelCommitment", self.cancel, has_result=False)
 
     async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
         """Make candidates of all sectors of a miner that are proven, hold no deals and are not at work.
@@ -103,11 +104,26 @@ class Upgrades:
         answer = _known(record, content) or await self._check(record, content)
         if answer is None:
             answer = await self._database.write(lambda tx: self._send(tx, sector, content))
+        is_good = answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE}
+        if is_good:
+            self._unfollowed.discard(record.upgrade_message_id or "")
             self._sent.set()
-        say = log.info if answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE} else log.warning
+        say = log.info if is_good else log.warning
         result = seal.SubmitResult(answer.res).name.lower()
         say("upgrade submitted", sector=str(sector), result=result, reason=answer.desc)
         return answer
+
+    async def cancel(self, sector: SectorID) -> None:
+        """Follow the message of an upgrade no more, until the manager is started again or the proof handed in again.
+
+        It cannot be called back: if it lands, the sector is upgraded, which the manager notes once it follows it again.
+        """
+        record = await self._database.read(lambda tx: sectors.load(tx, sector))
+        if not _is_handed_in(record):
+            raise errors.ManagerError(f"no upgrade of {sector} has been handed in: `sectors abort` ends one at work")
+        if record.upgrade_landed_epoch is None and record.upgrade_message_id:
+            self._unfollowed.add(record.upgrade_message_id)
+            log.warning("message of an upgrade is not followed any more", sector=str(sector))
 
     async def _check(self, record: records.SectorState, content: seal.SnapUpProof) -> seal.Submitted | None:
         proof = SealProof(record.proof)
@@ -134,7 +150,7 @@ class Upgrades:
             cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
         except interface.Refused as error:
             return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
-        self._hopeless.discard(str(cid))  # its id may follow from its content, and be that of one that was lost
+        self._unfollowed.discard(str(cid))  # its id may follow from its content, and be that of one that was lost
         info = records.UpgradedInfo(
             access_instance=content.access_instance,
             sealed_cid=commitments.sealed_cid(content.comm_r),
@@ -166,7 +182,7 @@ class Upgrades:
     async def _follow_all(self) -> bool:
         """Look once at each message; tell whether there was one."""
         under_way = await self._database.read(_under_way)
-        waiting = [record for record in under_way if record.upgrade_message_id not in self._hopeless]
+        waiting = [record for record in under_way if record.upgrade_message_id not in self._unfollowed]
         for record in waiting:
             try:
                 await self._follow(record)
@@ -190,7 +206,7 @@ class Upgrades:
             case seal.OnChainState.PENDING | seal.OnChainState.PACKED:
                 pass
             case state:
-                self._hopeless.add(record.upgrade_message_id)
+                self._unfollowed.add(record.upgrade_message_id)
                 log.error(
                     "message of an upgrade is lost; the sector waits for an operator",
                     sector=str(record.id),

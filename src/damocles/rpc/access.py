@@ -109,7 +109,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.SimulateWdPoSt": _NOT_THERE,
         "Venus.SnapUpPreFetch": _OPERATE,
         "Venus.SnapUpCandidates": _READ,
-        "Venus.SnapUpCancelCommitment": _NOT_THERE,
+        "Venus.SnapUpCancelCommitment": _OPERATE,
         "Venus.ProvingSectorInfo": _READ,
         "Venus.WorkerGetPingInfo": _READ,
         "Venus.WorkerPingInfoList": _READ,
@@ -133,7 +133,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "Venus.GetWindowPoStChanlleengeRand": _READ,
         "Venus.GetWindowPoStCommitRand": _READ,
         "Venus.GetInfo": _READ,
-        "Venus.GetMinerConfig": _NOT_THERE,
+        "Venus.GetMinerConfig": _READ,
         "Venus.Version": _ASKED,
         # The manager for our own workers. What is called under an attempt is audited by its own name.
         "Damocles.Allocate": _SEALING,

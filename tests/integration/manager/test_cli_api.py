@@ -76,6 +76,21 @@ async def test_what_cannot_be_answered_honestly_is_said(start: Start) -> None:
             await manager.rpc.call("VenusWorker.WorkerPause", [0], token=reader)
 
 
+async def test_the_configuration_of_a_miner_is_what_the_manager_does(start: Start, tmp_path: Path) -> None:
+    """It has the sections and keys of the original's; what the mock chain has not is zero or absent."""
+    async with start(deals=tmp_path) as manager:
+        told = await manager.call("GetMinerConfig", 10000)
+        assert "config for miner actor 10001 not found" == await refused(manager, "GetMinerConfig", 10001)
+    assert ["Actor", "Sector", "SnapUp", "Commitment", "PoSt", "Proof", "Sealing"] == list(told)
+    assert (10000, True, None) == (told["Actor"], told["Sector"]["EnableDeals"], told["Sector"]["MaxNumber"])
+    for sends in (told["SnapUp"], told["PoSt"], *(told["Commitment"][kind] for kind in ("Pre", "Prove", "Terminate"))):
+        assert ("<empty>", None, None) == (sends["Sender"], sends["Senders"], sends["GasFeeCap"])
+    assert "4s" == told["SnapUp"]["Retry"]["PollInterval"], "a block of the mock chain"
+    assert not told["Sealing"]["UseSyntheticPoRep"]
+    async with start() as manager:
+        assert not (await manager.call("GetMinerConfig", 10000))["Sector"]["EnableDeals"]
+
+
 async def test_randomness_is_that_of_the_chain(start: Start, clock: Clock) -> None:
     """A ticket is the one that a worker is given, a seed likewise; the epoch asked for is echoed, a future one refused."""
     async with start(challenge_delay=10) as manager:

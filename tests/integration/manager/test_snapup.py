@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from damocles.cli import manager as cli
 from damocles.manager import deals, errors, snapup
+from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments, control, exports, fleet, records, seal, wdpost
 from damocles.wire.codec import Bytes32, decode
 from damocles.wire.sectors import SectorID
@@ -237,6 +238,47 @@ async def test_an_upgrade_that_cannot_be_followed_holds_up_no_other(
 
         await becomes(landed)
         assert (await record(manager)).upgrade_landed_epoch is None
+
+
+async def test_an_upgrade_whose_commitment_is_cancelled_is_not_followed_until_it_is_handed_in_again(
+    start: Start, market: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message cannot be called back; the manager looks at it no more, and takes it up when the proof comes again."""
+    real, looks, is_late = snapup.land, [], [True]
+
+    def land(tx: Any, sector: SectorID, *arguments: Any) -> None:
+        looks.append(sector)
+        if sector == SECTOR and is_late:
+            raise ValueError("not yet")
+        real(tx, sector, *arguments)
+
+    monkeypatch.setattr(snapup, "land", land)
+    for number in (3, 4, 5):
+        cid = str(commitments.unsealed_cid(bytes([number]) * 32))
+        deals.add(market, deals.Offer(cid=cid, size_bytes=2048, payload_bytes=1000, deal_id=number))
+    async with start(deals=market) as manager:
+        for number in (1, 2, 3):
+            await proven.prove(manager, number)
+        await manager.call("SnapUpPreFetch", 10000, None)
+        handed = [await hand_out(manager, store) for store in ("a", "b", "c")]
+        given = [one[0] for one in handed if one is not None]
+        with pytest.raises(rpc_errors.RpcError, match="no upgrade of s-t010000-1 has been handed in"):
+            await manager.call("SnapUpCancelCommitment", SECTOR)
+
+        async def has_landed(number: int) -> bool:
+            return (await record(manager, SectorID(10000, number))).upgrade_landed_epoch is not None
+
+        await submit(manager, given[0])
+        await manager.call("SnapUpCancelCommitment", SECTOR)
+        await submit(manager, given[1])
+        await becomes(lambda: has_landed(2))  # in a look that began after the cancellation
+        before = looks.count(SECTOR)
+        await submit(manager, given[2])
+        await becomes(lambda: has_landed(3))
+        assert (before, False) == (looks.count(SECTOR), await has_landed(1))
+        is_late.clear()
+        assert seal.SubmitResult.DUPLICATE == (await submit(manager, given[0])).res
+        await becomes(lambda: has_landed(1))
 
 
 async def test_the_last_word_on_the_sealing_does_not_end_the_upgrade(start: Start, market: Path) -> None:
