@@ -20,6 +20,7 @@ from pathlib import Path
 
 from damocles import proofs
 from damocles.stages import durable, job, settings
+from damocles.stores import exhausted
 from damocles.wire import sectors
 
 _NODE_BYTES = 32
@@ -96,6 +97,8 @@ def mend(cache: Cache, around: job.Job) -> None:
             os.ftruncate(marker, 0)
             os.fsync(marker)
     except OSError as error:
+        if exhausted.is_lacking(error):
+            raise
         # Where we may not write, nobody makes a cache: then there is one to read, or this has to be known.
         if (problem := cut(cache)) is not None:
             raise proofs.FileUnusable(
@@ -142,7 +145,11 @@ def examine(cache: Cache, advance: Callable[[int], None]) -> str | None:
 
 
 def verify(cache: Cache, advance: Callable[[int], None] = lambda _: None) -> str | None:
-    """Return what is wrong with the cache, having read all of it; None if it is whole, or its digest is not known."""
+    """Return what is wrong with the cache, having read all of it; None if it is whole, or its digest is not known.
+
+    Raises:
+        OSError: This process cannot read anything now.
+    """
     if (problem := cut(cache)) is not None or cache.digest is None:
         return problem
     found = hashlib.sha256()
@@ -154,6 +161,8 @@ def verify(cache: Cache, advance: Callable[[int], None] = lambda _: None) -> str
                 left -= len(block)
                 advance(len(block))
     except OSError as error:
+        if exhausted.is_lacking(error):
+            raise
         return f"cannot be read ({error.strerror})"
     return None if found.hexdigest() == cache.digest else "is damaged: its digest is not the published one"
 

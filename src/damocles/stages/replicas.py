@@ -19,7 +19,7 @@ from pathlib import Path
 
 from damocles import proofs
 from damocles.stages import job, settings
-from damocles.stores import layout
+from damocles.stores import exhausted, layout
 from damocles.wire import sectors, tasks
 
 READERS = 8  # of a folder at a time: more would get in each other's way on one disk
@@ -126,7 +126,7 @@ def check(
 
 def reason_of(error: Exception, replica: tasks.Replica) -> str:
     """Return why a sector cannot be proved; raise what is not the sector's trouble."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not exhausted.is_lacking(error):
         return f"{error.filename or replica.sealed_file}: {error.strerror or error}"
     if isinstance(error, proofs.ProofsError) and not isinstance(error, proofs.ProofsPanic):
         return f"{replica.sealed_file} or its cache is damaged: {error}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from damocles.stores import exhausted
 from damocles.stores.durably import sync_dir, write_durably, write_synced
 from damocles.wire import codec
 
@@ -86,12 +87,7 @@ class Memory:
         expected = self.expected(location)
         if expected is None:
             return
-        try:
-            found = mark_of(location)
-        except OSError as error:
-            raise NotTheStore(
-                f"the store {location} cannot be read ({error.strerror}): is the disk mounted?"
-            ) from error
+        found = _mark_there(location)
         if found != expected:
             there = "an unmarked folder" if found is None else f"another store ({found})"
             msg = (
@@ -111,12 +107,7 @@ class Memory:
         self.check(location)
         if self.home is None or self.expected(location) is not None:
             return
-        try:
-            found = mark_of(location)
-        except OSError as error:
-            raise NotTheStore(
-                f"the store {location} cannot be read ({error.strerror}): is the disk mounted?"
-            ) from error
+        found = _mark_there(location)
         try:
             if found is None and may_mark:
                 found = mark(location)
@@ -127,21 +118,30 @@ class Memory:
             _warn_once(str(location), str(error))
 
     def expected(self, location: Path) -> str | None:
-        """Return the mark that was seen in a place, `None` if it has not been seen."""
+        """Return the mark that was seen in a place, `None` if it has not been seen, or what was kept of it is damaged.
+
+        Raises:
+            NotTheStore: It cannot be looked up now.
+        """
         if self.home is None:
             return None
+        file = self._file(location)
         try:
-            seen = codec.decode(self._file(location).read_bytes(), _Seen)
+            return codec.decode(file.read_bytes(), _Seen).mark
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except OSError as error:
+            msg = f"whether {location} is the store that was there before cannot be told: {file}: {error.strerror}"
+            raise NotTheStore(msg) from error
+        except msgspec.MsgspecError as error:
             log.warning("memory of a store is damaged and not used", location=str(location), error=str(error))
             return None
-        return seen.mark
 
     def forget(self, location: Path) -> str | None:
         """Take whatever is in a place from now on; return the mark that was remembered."""
-        expected = self.expected(location)
+        expected = None
+        with suppress(NotTheStore):
+            expected = self.expected(location)
         if self.home is not None:
             self._file(location).unlink(missing_ok=True)
         return expected
@@ -149,6 +149,19 @@ class Memory:
     def _file(self, location: Path) -> Path:
         assert self.home is not None
         return self.home / FOLDER / f"{hashlib.sha256(os.fsencode(location)).hexdigest()[:16]}.json"
+
+
+def _mark_there(location: Path) -> str | None:
+    """Return the mark of the folder in a place.
+
+    Raises:
+        NotTheStore: There is no folder, or it cannot be read.
+    """
+    try:
+        return mark_of(location)
+    except OSError as error:
+        question = "" if exhausted.is_lacking(error) else ": is the disk mounted?"
+        raise NotTheStore(f"the store {location} cannot be read ({error.strerror}){question}") from error
 
 
 @functools.cache

@@ -176,7 +176,11 @@ def opened(location: Path) -> Iterator[SealingStore]:
     Raises:
         StoreError: It is not a store, or another worker uses it.
     """
-    if (problem := not_ours(location)) is not None:
+    try:
+        problem = not_ours(location)
+    except OSError as error:
+        raise StoreError(f"{error.filename or location} cannot be read: {error.strerror}") from error
+    if problem is not None:
         raise StoreError(problem)
     holder = location / HOLDER
     if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
@@ -201,15 +205,15 @@ def not_ours(location: Path) -> str | None:
     """Say that a folder is a store of the original, or has files of a sector that no journal of ours knows.
 
     Another sector begun beside them would end with the files of both cleared away.
+
+    Raises:
+        OSError: It cannot be told.
     """
-    try:
-        is_known = (location / "meta" / journal.FILE_NAME).exists()
-        is_of_original = original.is_in(location / "meta")
-        if is_known and not is_of_original:
-            return None
-        files = sorted({path.name for path in (location / "data").glob("*/s-t0*")})
-    except OSError:
-        return None  # a broken disk is told by whoever opens the store
+    is_known = (location / "meta" / journal.FILE_NAME).exists()
+    is_of_original = original.is_in(location / "meta")
+    if is_known and not is_of_original:
+        return None
+    files = sorted({path.name for path in (location / "data").glob("*/s-t0*")})
     if is_known:
         return (
             f"{location} has been used by the original's worker as well as by ours, and whoever ends a sector there clears"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from damocles.stores import identity
+from damocles.stores import exhausted, identity
 
 PATIENCE_SECONDS = 1.0
 
@@ -62,10 +62,12 @@ class Space:
                 self._memory.check(folder)
                 usage = Usage(*shutil.disk_usage(folder))
             except identity.NotTheStore as error:
-                self._missing[name] = str(error)
+                if not exhausted.is_lacking(error):
+                    self._missing[name] = str(error)
                 raise
             except OSError as error:
-                self._missing[name] = f"{folder} cannot be looked at ({error.strerror}): is the disk mounted?"
+                if not exhausted.is_lacking(error):
+                    self._missing[name] = f"{folder} cannot be looked at ({error.strerror}): is the disk mounted?"
                 raise
             else:
                 self._missing.pop(name, None)

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from damocles.rpc import access, keyring, tokens
+from damocles.stores import exhausted
 from damocles.wire import codec
 from damocles.worker import config_model
 
@@ -82,6 +83,8 @@ class ManagerToken:
                 self._text = tokens.read_file(self._file)
                 self._seen = seen
         except (OSError, ValueError) as error:
+            if exhausted.is_lacking(error):
+                return self._text  # the file may be as it was
             if self._seen is not None or self._text is not None:
                 log.warning("the token for the manager cannot be read any more", file=str(self._file), error=str(error))
             self._text = self._seen = None

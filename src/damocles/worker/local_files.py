@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from damocles import failpoints
 from damocles.sealing import failures
-from damocles.stores import full, layout
+from damocles.stores import exhausted, full, layout
 from damocles.stores.durably import sync_dir
 from damocles.worker.jobs import Job
 
@@ -33,6 +33,8 @@ async def _done(work: Callable[..., T], *args: object, abandon_on_cancel: bool) 
         if full.is_full(error):
             raise failures.Full(str(error.filename or "a store"), error.strerror or "") from error
         msg = f"{error.strerror}: {error.filename}"
+        if exhausted.is_lacking(error):
+            raise failures.Temporary(msg) from error
         raise failures.Critical(msg) from error
 
 

@@ -25,7 +25,7 @@ from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import executor
-from damocles.stores import full, identity, journal, nowhere, sealing
+from damocles.stores import exhausted, full, identity, journal, nowhere, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
@@ -352,7 +352,7 @@ class SealingThread:
                 break
             except Exception as error:  # noqa: BLE001 - JournalError or worse, of this one thread
                 # The result is still in our hands: once the cause is mended, `resume` tries to record it again.
-                await self._out_of_order(_defect(error), heals=full.is_full(error))
+                await self._out_of_order(_defect(error), heals=full.is_full(error) or exhausted.is_lacking(error))
         self.sector = after
         if before.id is None and after.id is not None and after.claim is not None:
             self._manager.hold(after.id, after.claim)
@@ -629,6 +629,8 @@ class SealingThread:
         except OSError as error:
             if full.is_full(error):
                 raise failures.Full(f"the sealing store {self.location}", str(error)) from error
+            if exhausted.is_lacking(error):
+                raise failures.Temporary(str(error)) from error
             msg = f"cannot clear {self.location}/data: {error.strerror}: {error.filename}"
             raise failures.Critical(msg) from error
         return done
