@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from blockbuster import blockbuster_ctx
 
 # On a busy machine the time of one example says nothing.
 hypothesis.settings.register_profile("damocles", deadline=None)
@@ -16,6 +18,37 @@ hypothesis.settings.load_profile("damocles")
 def anyio_backend() -> str:
     """Run async tests on asyncio, as the daemons do."""
     return "asyncio"
+
+
+class _AnyName(frozenset[str]):
+    """The names of all functions of a file."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where a task of ours blocks the event loop: by the disk, a lock, a socket or sleep.
+
+    What a test calls itself, or its fixtures, may block: nobody else waits then.
+    """
+    if "anyio_backend" not in request.fixturenames:
+        yield
+        return
+    allowed = (
+        str(request.path),
+        "conftest.py",
+        "damocles/testing/fleet.py",
+        "damocles/worker/pauses.py",  # one sync of a small file
+        "subprocess.py",  # waits for the fork's exec
+        "structlog/dev.py",  # tracebacks with lines of the source; daemons have plain ones
+    )
+    with blockbuster_ctx("damocles") as guards:
+        for guard in guards.functions.values():
+            for file in allowed:
+                guard.can_block_in(file, _AnyName())
+        yield
 
 
 POREP_2KIB = (

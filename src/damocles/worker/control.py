@@ -122,7 +122,7 @@ class Control:
         asked_by: str = "",
     ) -> control.Drain:
         """Begin or end a drain."""
-        return self._drain.set(on=on, deadline_seconds=deadline_seconds, reason=reason)
+        return await self._drain.set(on=on, deadline_seconds=deadline_seconds, reason=reason)
 
     async def drain_state(self) -> control.Drain:
         """Return whether the worker drains, and what is left to do."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import msgspec
 import structlog
 
@@ -36,6 +37,7 @@ class Drain:
         self._threads = all_threads
         self._clock = clock
         self._changed = anyio.Event()
+        self._turn = anyio.Lock()
         self._state = control.Drain(on=False)
         if self._file.exists():
             try:
@@ -46,24 +48,25 @@ class Drain:
         # Threads that have not read their journals yet cannot be paused from here.
         self._gate.overdue = self._state.deadline is not None and self._state.deadline <= self._clock()
 
-    def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
+    async def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
         """Begin or end a drain and return it; one that goes on keeps the deadline and the reason that are not given."""
-        now, before = self._clock(), self._state
-        goes_on = on and before.on
-        deadline = now + deadline_seconds if on and deadline_seconds is not None else None
-        if goes_on and deadline is None:
-            deadline = before.deadline
-        since = before.since if goes_on else now if on else None
-        kept = reason or (before.reason if goes_on else "")
-        was_on, was_overdue = before.on, self._gate.overdue
-        wanted = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
-        self._save(wanted)  # first: on a disk that is full nothing has changed
-        self._state = wanted
-        self._apply()
-        if goes_on and was_overdue and deadline_seconds is None:
-            self._gate.overdue = True  # what it paused is paused
-        log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
-        return msgspec.structs.replace(self.state(), was_on=was_on)
+        async with self._turn:
+            now, before = self._clock(), self._state
+            goes_on = on and before.on
+            deadline = now + deadline_seconds if on and deadline_seconds is not None else None
+            if goes_on and deadline is None:
+                deadline = before.deadline
+            since = before.since if goes_on else now if on else None
+            kept = reason or (before.reason if goes_on else "")
+            was_on, was_overdue = before.on, self._gate.overdue
+            wanted = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
+            await anyio.to_thread.run_sync(self._save, wanted)  # first: on a disk that is full nothing has changed
+            self._state = wanted
+            self._apply()
+            if goes_on and was_overdue and deadline_seconds is None:
+                self._gate.overdue = True  # what it paused is paused
+            log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
+            return msgspec.structs.replace(self.state(), was_on=was_on)
 
     def state(self) -> control.Drain:
         """Return the drain and the sectors still in work; a deadline that has come is not shown any more."""

@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import anyio.to_thread
+
 from damocles.rpc import core, errors
 from damocles.stages import settings
 
@@ -36,7 +38,7 @@ class Environment:
         if not _is_name(name) or "\0" in value:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, "invalid environment variable name or value")
         self._check(name)
-        for problem in settings.problems({**os.environ, name: value}):
+        for problem in await anyio.to_thread.run_sync(settings.problems, {**os.environ, name: value}):
             if name in problem.names:
                 raise errors.RpcError(errors.Code.INVALID_PARAMS, str(problem))
         os.environ[name] = value

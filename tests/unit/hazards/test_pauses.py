@@ -101,7 +101,7 @@ async def test_a_deadline_that_came_before_a_restart_still_pauses(scene: Scene, 
         tasks.start_soon(thread.run)
         tasks.start_soon(draining.run)
         await until(lambda: scene.stages.began)
-        draining.set(on=True, deadline_seconds=0.001, reason="new disks")
+        await draining.set(on=True, deadline_seconds=0.001, reason="new disks")
         await until(lambda: thread.pausing)
         assert (True, None) == (draining.state().on, draining.state().deadline)
         tasks.cancel_scope.cancel()
@@ -177,20 +177,20 @@ async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) ->
     assert [] == scene.asked("AllocateSector")
 
 
-def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
+async def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
     """Deadline and reason of a drain that goes on stay, unless others are given; a new drain has neither."""
     draining = drain.Drain(tmp_path, threads.Gate(), [], lambda: 1000.0)
-    draining.set(on=True, deadline_seconds=600, reason="new disks")
-    again = draining.set(on=True)
+    await draining.set(on=True, deadline_seconds=600, reason="new disks")
+    again = await draining.set(on=True)
     assert (1600.0, "new disks", 1000.0, True) == (again.deadline, again.reason, again.since, again.was_on)
-    changed = draining.set(on=True, deadline_seconds=60, reason="sooner")
+    changed = await draining.set(on=True, deadline_seconds=60, reason="sooner")
     assert (1060.0, "sooner") == (changed.deadline, changed.reason)
-    draining.set(on=False)
-    anew = draining.set(on=True)
+    await draining.set(on=False)
+    anew = await draining.set(on=True)
     assert (None, "") == (anew.deadline, anew.reason)
 
 
-def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
+async def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
     """On a disk that is full the drain is refused, and the worker goes on as before."""
     gate = threads.Gate()
     draining = drain.Drain(tmp_path, gate, [])
@@ -201,5 +201,5 @@ def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(drain, "write_durably", full)
         with pytest.raises(OSError, match="No space left"):
-            draining.set(on=True)
+            await draining.set(on=True)
     assert (False, False) == (draining.state().on, gate.closed)

@@ -60,10 +60,10 @@ async def test_what_changes_is_pinged_at_once(scene: Scene, monkeypatch: pytest.
         await until(lambda: manager.pings and not manager.pings[-1].summary.empty)
         thread.pause(now=True)
         await until(lambda: manager.pings[-1].summary.paused == 1)
-        draining.set(on=True)
+        await draining.set(on=True)
         await until(lambda: manager.pings[-1].draining is True)
         thread.resume(None)
-        draining.set(on=False)
+        await draining.set(on=False)
         await until(lambda: manager.pings[-1].summary.paused == 0 and manager.pings[-1].draining is not True)
         assert {3600.0} == {told.ping_seconds for told in manager.pings}
         tasks.cancel_scope.cancel()
