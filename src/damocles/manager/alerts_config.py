@@ -58,6 +58,12 @@ class Config:
     rules: tuple[alerts_rules.Rule, ...] = alerts_rules.DEFAULTS
     webhooks: tuple[Webhook, ...] = ()
     apprise: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    file: Path | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether the file holds what lets somebody tell people things: URLs are mostly as good as passwords."""
+        return bool(self.webhooks or self.apprise)
 
 
 def read(file: Path) -> Config:
@@ -76,7 +82,7 @@ def read(file: Path) -> Config:
     except pydantic.ValidationError as error:
         lines = [f"{file}: {_problem(problem)}" for problem in error.errors(include_url=False, include_context=False)]
         raise ConfigError("\n".join(lines)) from error
-    return checked.config()
+    return dataclasses.replace(checked.config(), file=file)
 
 
 def of_home(home: Path) -> Config:

@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
+from damocles import privacy
 from damocles.manager import (
     alerts,
     alerts_config,
@@ -105,10 +106,19 @@ async def serve(
         errors.StartError: The home or the address cannot be used; the message says why.
     """
     with _claim(settings.home):
+        for path in (settings.home, *_secrets(settings)):
+            if privacy.is_open(path):
+                log.warning("secrets lie open", path=str(path), problem=privacy.advice(path))
         if (few := places.too_few(0)) is not None:
             log.warning("too few open files", problem=few)
         async with contextlib.AsyncExitStack() as stack:
             yield await _open(stack, settings, verifier, clock, reloads or reloading.Reloads())
+
+
+def _secrets(settings: Settings) -> list[Path]:
+    """Return the files that hold what lets somebody in, here or elsewhere."""
+    keys = [Path(settings.certificate.key)] if settings.certificate else []
+    return keys + ([settings.alerts.file] if settings.alerts.file and settings.alerts.has_secrets else [])
 
 
 async def _open(
@@ -295,7 +305,7 @@ def _claim(home: Path) -> Iterator[None]:
     """Make the home and keep other managers off it: two writers on one SQLite file would each believe in its own."""
     with contextlib.ExitStack() as stack:
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
             (home / LOCK_NAME).touch()
             stack.enter_context(holding.held(home / LOCK_NAME))
         except OSError as error:

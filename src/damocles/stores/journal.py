@@ -4,6 +4,7 @@ Every change of a sector is one transaction, synced to the disk before the threa
 in a table of their own, so that they are written once. The file can be read while a worker uses it.
 """
 
+import contextlib
 import sqlite3
 import urllib.parse
 import uuid
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from damocles import failpoints
+from damocles import failpoints, privacy
 from damocles.sealing import events, planner, sectors
 from damocles.stores import full
 from damocles.wire import codec
@@ -80,6 +81,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with contextlib.suppress(OSError):  # sqlite3 says it better
+            path.touch(mode=privacy.GROUP_READS)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
             self._db.execute("PRAGMA journal_mode = WAL")

@@ -21,6 +21,7 @@ from damocles.worker import (
     config_model,
     config_report,
     config_rpc,
+    config_secrets,
     config_stores,
 )
 from damocles.worker.config_model import Config, Group, HotConfig, Sealing
@@ -115,6 +116,7 @@ def check(document: config_report.Document, *, strict: bool = False) -> Loaded:
         *config_checks.oddities(document.data),
         *config_stores.oddities(document.data),
         *config_machine.oddities(document.data),
+        *config_secrets.oddities(document.file, document.data),
     )
     warnings += [document.problem(path, text, value=value) for path, value, text in odd]
     config = _settle(config, errors, warnings, strict=strict)

@@ -17,7 +17,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from damocles import logs
+from damocles import logs, privacy
 from damocles.parameters import catalog, preflight
 from damocles.rpc import access as rpc_access
 from damocles.rpc import asgi, doorstep, errors, places, reloading, server
@@ -150,6 +150,8 @@ def _claimed(home: Path) -> Iterator[None]:
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
             (home / LOCK_NAME).touch()
             stack.enter_context(holding.held(home / LOCK_NAME))
+            if privacy.is_open(home):
+                log.warning("secrets lie open", path=str(home), problem=privacy.advice(home))
         except OSError as error:
             raise StartError(f"the home {home} cannot be used: {error.strerror}") from error
         except holding.InUse as error:

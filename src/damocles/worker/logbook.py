@@ -5,6 +5,7 @@ The newest are in memory; all of them, up to a size, lie in each sealing store t
 
 import collections
 import contextlib
+import os
 import queue
 import re
 import threading
@@ -17,6 +18,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from damocles import privacy
 from damocles.rpc import messages
 from damocles.sealing.sectors import Sector
 from damocles.wire import codec, control, redaction
@@ -139,7 +141,8 @@ class _Keeper:
         try:
             if not self._file.parent.is_dir():
                 return  # no store, or not one yet
-            with self._file.open("ab") as opened:
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, privacy.GROUP_READS)
+            with os.fdopen(descriptor, "ab") as opened:
                 opened.write(codec.encode(line) + b"\n")
                 is_full = opened.tell() >= FILE_BYTES
             if is_full:

@@ -18,6 +18,7 @@ CONFIG = """
 [sector_manager]
 rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"
 rpc_client.headers = { Authorization = "Bearer topsecret" }
+piece_origins = ["https://market.example"]
 piece_token = "topsecret"
 
 [sealing]
@@ -41,6 +42,7 @@ def config(tmp_path, monkeypatch):
     (tmp_path / "persist").mkdir()
     (tmp_path / "store1").mkdir()
     (tmp_path / "worker.toml").write_text(CONFIG)
+    (tmp_path / "worker.toml").chmod(0o600)  # there are secrets in it
     return tmp_path / "worker.toml"
 
 
@@ -62,7 +64,7 @@ def test_check_passes_a_good_file(run, config):
 def test_check_shows_errors_and_warnings(run, config):
     """Everything wrong is listed; an oddity alone fails only with `--strict`."""
     config.write_text(CONFIG + "[worker]\nnam = 'x'\n")
-    odd = 'worker.toml:19: worker.nam: unknown key, it has no effect; did you mean "name"?'
+    odd = 'worker.toml:20: worker.nam: unknown key, it has no effect; did you mean "name"?'
     assert (0, "worker.toml: ok\n", f"warning: {odd}\n") == run("config", "check", "worker.toml")
     assert (1, "", f"error: {odd}\n") == run("config", "check", "worker.toml", "--strict")
     config.write_text(CONFIG + "[worker]\nnam = 'x'\nping_interval = 3\n")
@@ -71,7 +73,7 @@ def test_check_shows_errors_and_warnings(run, config):
     code, out, err = run("config", "check", "worker.toml", "--json")
     told = json.loads(out)
     assert (1, "", False) == (code, err, told["ok"])
-    assert ("worker.ping_interval", "3", 20) == tuple(told["errors"][0][key] for key in ("key", "value", "line"))
+    assert ("worker.ping_interval", "3", 21) == tuple(told["errors"][0][key] for key in ("key", "value", "line"))
 
 
 def test_check_wants_a_file(run):
@@ -110,12 +112,12 @@ def test_daemon_refuses_a_bad_file(run, config):
     config.write_text(CONFIG.replace("store1", ""))
     code, out, err = run("daemon", "-c", config)
     assert (1, "") == (code, out)
-    assert f'error: {config}:11: sealing_thread[0].location = "": expected a folder\n' == err
+    assert f'error: {config}:12: sealing_thread[0].location = "": expected a folder\n' == err
     config.write_text(CONFIG + "[workr]\n")
     code, _, err = run("daemon", "-c", config, "--strict")
-    assert (1, f"error: {config}:18: workr: unknown key") == (
+    assert (1, f"error: {config}:19: workr: unknown key") == (
         code,
-        err[: len(f"error: {config}:18: workr: unknown key")],
+        err[: len(f"error: {config}:19: workr: unknown key")],
     )
     assert 2 == run("daemon")[0]
 

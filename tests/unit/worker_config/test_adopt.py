@@ -279,6 +279,7 @@ def test_cores_and_memory_that_the_machine_lacks_are_told(tmp_path: Path, monkey
     file = tmp_path / "worker.toml"
     text = "insecure = true\n" + EXAMPLE.format(folder=tmp_path)
     file.write_text(text)
+    file.chmod(0o600)  # there are secrets in it
     assert () == config.load(file).warnings
     changed = text.replace("numa_preferred = 0", "numa_preferred = 7").replace('cpuset = "0"', 'cpuset = "0-7,16"')
     file.write_text(changed.replace("CUDA_VISIBLE_DEVICES", "X") + 'cgroup.cpuset = "8"\n')

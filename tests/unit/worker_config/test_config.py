@@ -132,6 +132,7 @@ def write(tmp_path, monkeypatch):
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        path.chmod(0o600)  # there are secrets in it
         return path
 
     return to

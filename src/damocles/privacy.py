@@ -1,0 +1,23 @@
+"""Files and folders that other users of this machine can read, and should not.
+
+A group is given rights on purpose; what everybody may do is mostly an oversight. So only the latter is warned of.
+"""
+
+import stat
+from pathlib import Path
+
+GROUP_READS = 0o640  # what tells of sectors, and holds nothing to get in with
+
+
+def is_open(path: Path) -> bool:
+    """Return whether every user of this machine may read a file, or look into a folder; not if nobody can tell."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & (stat.S_IXOTH | stat.S_IROTH if stat.S_ISDIR(mode) else stat.S_IROTH))
+
+
+def advice(path: Path) -> str:
+    """Return what is wrong with a file or folder that `is_open`, and how to mend it."""
+    return f"every user of this machine can read it: chmod o= {path}"
