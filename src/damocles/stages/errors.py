@@ -20,6 +20,7 @@ class StageError(Exception):
         self.message = message
         self.pid = pid
         self.detail = detail  # more than a listing should show: a traceback, or the last lines of stderr
+        self.scratch: str | None = None  # where the process had its temporary files
 
 
 class StageFailed(StageError):

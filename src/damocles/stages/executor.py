@@ -186,7 +186,11 @@ class Stages:
                 self._log(lane, stage, worker.pid, line)
 
         on_status(Status(state="running", what=f"ext(pid: {worker.pid})", pid=worker.pid))
-        output = await worker.run(stage, body, settled=settled, on_progress=on_progress, on_log=on_log)
+        try:
+            output = await worker.run(stage, body, settled=settled, on_progress=on_progress, on_log=on_log)
+        except errors.StageError as error:
+            error.scratch = seat.command().scratch
+            raise
         if facts.output is msgspec.Raw:
             return output
         try:

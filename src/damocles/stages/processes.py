@@ -32,6 +32,11 @@ class Command:
     ready_seconds: float = 5.0
     grace_seconds: float = 3.0  # between SIGTERM and SIGKILL
 
+    @property
+    def scratch(self) -> str:
+        """Where the process has its temporary files."""
+        return self.env.get("TMPDIR") or "/tmp"  # noqa: S108  # the C library's choice, and Rust's
+
 
 class Process:
     """A started process with pipes, whose ends here do not block."""

@@ -52,8 +52,8 @@ class StageRuns:
             )
         except errors.StageError as error:
             ended(failed=True)
-            if full.says_full(str(error)) or await anyio.to_thread.run_sync(full.has_no_room, self._location):
-                raise failures.Full(f"the sealing store {self._location}", str(error)) from error
+            if (place := await anyio.to_thread.run_sync(self._without_room, error)) is not None:
+                raise failures.Full(place, str(error)) from error
             if isinstance(error, errors.StageFailed):
                 raise failures.Permanent(str(error)) from error
             # Every stage can be run again from the start, so a killed process costs a retry and not an operator.
@@ -64,6 +64,16 @@ class StageRuns:
         finally:
             self._wait_began = None
             self._display.show("Running")
+
+    def _without_room(self, error: errors.StageError) -> str | None:
+        """Return where a failed stage has found no room, `None` if that is not why it failed."""
+        says_so = full.says_full(str(error))
+        if full.has_no_room(self._location):
+            return f"the sealing store {self._location}"
+        may_be_scratch = error.scratch is not None and (says_so or isinstance(error, errors.StageDied))
+        if may_be_scratch and full.has_no_room(Path(error.scratch or "")):
+            return f"{error.scratch}, where the stage has its temporary files (TMPDIR)"
+        return f"the sealing store {self._location}" if says_so else None
 
     def _on_status(self, status: executor.Status) -> None:
         if status.state == "waiting":

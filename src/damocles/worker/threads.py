@@ -539,7 +539,7 @@ class SealingThread:
             except (identity.NotTheStore, sealing.InUse) as error:
                 await self._out_of_order(failures.Critical(str(error)), heals=True)
             except Exception as error:  # noqa: BLE001 - StoreError, JournalError or worse, of this one thread
-                await self._out_of_order(_defect(error), heals=full.is_full(error))
+                await self._out_of_order(_defect(error), heals=full.is_full(error) or exhausted.is_lacking(error))
             else:
                 self._in_order()
                 return done

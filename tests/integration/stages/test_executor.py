@@ -65,6 +65,17 @@ async def test_outputs_have_the_types_of_their_stage(foreign: Group, deed: Any) 
             await stages.run("pc2", deed(do="echo", value={"registered_proof": "P"}), lane=0, on_status=ignore)
 
 
+async def test_a_failure_names_where_the_process_has_its_temporary_files(foreign: Group, deed: Any) -> None:
+    """It is what the processor's own environment says, and the system's folder where it says nothing."""
+    envs = {"TMPDIR": "/mnt/scratch"}
+    groups = {"pc1": [foreign("pc1", envs=envs)], "pc2": [foreign("pc2", inherit_envs=False)]}
+    async with executor.Stages(groups=groups) as stages:
+        for stage, scratch in (("pc1", "/mnt/scratch"), ("pc2", "/tmp")):
+            with pytest.raises(errors.StageFailed) as caught:
+                await stages.run(stage, deed(do="fail", text="no"), lane=0, on_status=ignore)
+            assert scratch == caught.value.scratch
+
+
 async def test_lane_keeps_its_child(tmp_path: Path) -> None:
     """Each lane has a child of its own, which lives on between tasks."""
     async with executor.Stages() as stages:

@@ -209,6 +209,37 @@ async def test_a_process_that_dies_on_a_full_disk_says_so(encoding: Scene, monke
         await until(lambda: encoding.asked("PollPreCommitState"))
 
 
+@pytest.mark.parametrize("died", [True, False])
+async def test_a_full_folder_for_temporary_files_is_named(
+    encoding: Scene, monkeypatch: pytest.MonkeyPatch, died: bool
+) -> None:
+    """Where the store has room and TMPDIR has none, that is what is waited for, and what the error names."""
+    encoding.stages.held.clear()
+    failed: errors.StageError = (
+        errors.StageDied("pc2", "child process exited: pc2 (pid 1, SIGBUS)")
+        if died
+        else errors.StageFailed("pc2", "No space left on device (os error 28)")
+    )
+    failed.scratch = "/mnt/scratch"
+    encoding.stages.outputs["pc2"] = [failed] * 6 + [PC2OUT]
+    usage = shutil.disk_usage(encoding.location)
+
+    def disk_usage(folder: Path) -> object:
+        return usage._replace(free=4096) if str(folder) == "/mnt/scratch" else usage
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    shown = set()
+    async with encoding.running() as thread:
+
+        def is_past() -> bool:
+            shown.add(thread.info().last_error)
+            return bool(encoding.asked("PollPreCommitState"))
+
+        await until(is_past)
+    told = f"no room in /mnt/scratch, where the stage has its temporary files (TMPDIR): {failed}"
+    assert {f"temporary: {told}; it goes on once there is room", None} == shown
+
+
 async def test_a_stage_whose_process_dies_costs_a_retry_and_not_the_worker(encoding: Scene) -> None:
     """Every stage has a process of its own: its crash is a temporary failure, after which the stage runs again."""
     encoding.stages.held.clear()
