@@ -80,6 +80,8 @@ class ManagerBox:
         clock, verifier = virtual.wall_clock, sham.ShamVerifier()
         chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
         self.watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock)
+        if self._options.one_name:
+            self.watch._namesakes = fleet.Credulous()  # noqa: SLF001 (planted)
         miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
         memory = identity.NOTHING if self._options.any_store else identity.Memory(self._home / "home of the manager")
         persist = stores.Stores({PERSIST: self._home / PERSIST}, memory)

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from damocles.manager import wdpost_turns
+from damocles.manager import fleet_names, wdpost_turns, workers
 from damocles.stages import errors, executor
 from damocles.testing.simulation import disks, virtual
 from damocles.wire import wdpost
@@ -36,6 +36,14 @@ class Forgetful(wdpost_turns.Askers):
     def of(self, *_: Any) -> set[str]:
         """Know nobody."""
         return set()
+
+
+class Credulous(fleet_names.Namesakes):
+    """A planted bug: whoever pings under a name is the one worker of that name."""
+
+    def of(self, *_: Any) -> list[workers.Row]:
+        """Notice nobody."""
+        return []
 
 
 @dataclass

@@ -46,7 +46,7 @@ LANDED_OTHERWISE = "on chain already, with other content"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a world is made of; the last four plant bugs that the invariants have to find."""
+    """What a world is made of; the last six plant bugs that the invariants have to find."""
 
     machines: int = 2
     threads: int = 2
@@ -65,6 +65,7 @@ class Options:
     stale_ok: bool = False
     forgetful: bool = False
     any_store: bool = False
+    one_name: bool = False
 
 
 @dataclass
