@@ -1,6 +1,8 @@
 """Who answers on a port of this machine has to know a token before it gets it."""
 
 import contextlib
+import os
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -8,15 +10,19 @@ from pathlib import Path
 
 import anyio.to_thread
 import pytest
+from tests.integration.access.conftest import StartManager
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.rpc import access, address, asgi, client, core, dialects, doorstep, errors, handshake, server, site, sync
 from damocles.rpc import tokens as token_files
+from damocles.stages import job, pieces, uploads
+from damocles.wire import commitments, tasks
 from damocles.worker import access as worker_access
 from damocles.worker import config_model, connections
 
 TOKEN = "dmc_0123456789abAn0therTextThatIsLongEnough"
+CID = commitments.unsealed_cid(commitments.zero_comm_d(128))
 DIGESTS = {token_files.id_of(TOKEN): token_files.digest(TOKEN)}
 # As the original's manager answers to a path that it does not have.
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\r\n404 page not found\n"
@@ -51,9 +57,21 @@ class Impostor:
 
     def _converse(self, connected: socket.socket) -> None:
         with connected, contextlib.suppress(OSError):
-            while said := connected.recv(1 << 16):
+            while said := _request(connected):
                 self.heard += said
                 connected.sendall(self._first(said) if said.startswith(b"GET ") else OK)
+
+
+def _request(connected: socket.socket) -> bytes:
+    """Receive a request with its body."""
+    said = b""
+    while more := connected.recv(1 << 16):
+        said += more
+        head, end, body = said.partition(b"\r\n\r\n")
+        length = re.search(rb"\ncontent-length: (\d+)", head.lower())
+        if end and len(body) >= (int(length[1]) if length else 0):
+            break
+    return said
 
 
 @contextlib.contextmanager
@@ -279,6 +297,57 @@ async def test_a_worker_s_token_goes_through_no_network_in_the_clear(tmp_path: P
         connections.manager(settings_for(elsewhere, file), ring)
     insecure = config_model.Worker(rpc_server=config_model.RpcServer(insecure=True))
     connections.manager(settings_for(elsewhere, file).model_copy(update={"worker": insecure}), ring)
+
+
+@contextlib.contextmanager
+def piece_from(server: address.Endpoint, token: str, name: str) -> Iterator[bytes]:
+    """Yield the payload of a piece that a worker with this token gets from a manager there."""
+    origin = server.url("")
+    source = tasks.PieceSource({"url": f"{origin}/piecestore/{name}"}, 3, 127)
+    around = job.Job(lambda _: None)
+    with pieces.source(source, around, {origin: token}, {}, [origin]) as descriptor:
+        assert descriptor is not None
+        yield os.read(descriptor, 3)
+
+
+async def test_pieces_are_got_and_given_from_who_knows_the_token_alone(
+    start_manager: StartManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token goes with a piece to the manager that knows it, and to nobody on its port, in either direction."""
+    monkeypatch.setattr(pieces, "_PAUSES_SECONDS", ())
+    file = tmp_path / "piece"
+    file.write_bytes(b"abc")
+
+    def get(server: address.Endpoint, token: str) -> bytes:
+        with piece_from(server, token, CID) as payload:
+            return payload
+
+    def put(server: address.Endpoint, token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        task = tasks.Upload(str(file), server.url(f"/piecestore/{CID}"), headers, known_token=token)
+        return uploads.run(task, job.Job(lambda _: None))
+
+    async with start_manager() as manager:
+        token = token_files.read_file(manager.home / "worker-token")
+        there = address.Endpoint("127.0.0.1", int(manager.url.split(":")[2].partition("/")[0]))
+        assert 3 == await anyio.to_thread.run_sync(put, there, token)
+        assert b"abc" == await anyio.to_thread.run_sync(get, there, token)
+    with impostor() as other:
+        with pytest.raises(pieces.PieceUnavailable, match=r"whoever answers there does not know our token$"):
+            await anyio.to_thread.run_sync(get, other.at, token)
+        with pytest.raises(uploads.UploadFailed, match=r"whoever answers there does not know our token$"):
+            await anyio.to_thread.run_sync(put, other.at, token)
+        assert b"dmc_" not in other.heard
+        assert b"abc" not in other.heard.replace(CID.encode(), b"")
+
+
+def test_a_worker_s_tasks_say_who_must_know_its_token(tmp_path: Path) -> None:
+    """Over http it is the manager, and nobody over https or where the network is said to be trusted."""
+    file = tmp_path / "worker-token"
+    here = settings_for(address.Endpoint("127.0.0.1", 1), file)
+    assert connections.piece_stores(here).must_know
+    insecure = config_model.Worker(rpc_server=config_model.RpcServer(insecure=True))
+    assert not connections.piece_stores(here.model_copy(update={"worker": insecure})).must_know
 
 
 def settings_for(manager_at: address.Endpoint, token_file: Path) -> config_model.Config:

@@ -14,13 +14,14 @@ import secrets
 import socket
 import urllib.parse
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from damocles.rpc import tokens
 from damocles.rpc.address import Endpoint
 
 PATH = "/knows/"
 ANSWER_LIMIT_BYTES = 4096
+ANSWER_SECONDS = 10.0
 _UNKNOWN = "whoever answers there does not know our token"
 
 # From the id of a token to its digest, None if a daemon has no such token.
@@ -82,6 +83,29 @@ class Question:
         if not hmac.compare_digest(body, self._expected):
             raise Stranger(_UNKNOWN)
         return True
+
+
+def tracer(token: str) -> Callable[[str, dict[str, Any]], None]:
+    """Return the `trace` of a blocking request of httpx2: it asks on each new connection, before anything is sent there.
+
+    It raises `Stranger` where the answer is not right; the connection is closed then.
+    """
+
+    def meet(event: str, info: dict[str, Any]) -> None:
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        try:
+            here, there = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+            question = Question(token, here[0], Endpoint(*there[:2]))
+            stream.write(question.text, ANSWER_SECONDS)
+            while not question.hear(stream.read(ANSWER_LIMIT_BYTES, ANSWER_SECONDS)):
+                pass
+        except BaseException:
+            stream.close()
+            raise
+
+    return meet
 
 
 def same_machine(here: str, there: str) -> bool:

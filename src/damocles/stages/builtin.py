@@ -48,7 +48,7 @@ def add_pieces(task: tasks.AddPieces, around: job.Job) -> list[tasks.PieceInfo]:
             infos.append(proofs.zero_piece(size_bytes // 128 * 127))
     for piece in task.pieces:
         around.check()
-        with pieces.source(piece, around, task.tokens, task.authorities) as descriptor:
+        with pieces.source(piece, around, task.tokens, task.authorities, task.must_know) as descriptor:
             payload_bytes = 0 if descriptor is None else piece.payload_size
             infos.append(proofs.add_piece(proof, descriptor, payload_bytes, piece.piece_size, staged))
     durable.sync(staged)

@@ -5,11 +5,11 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from damocles.stages import job
 from damocles.wire import tasks, urls
@@ -37,10 +37,11 @@ def source(
     around: job.Job,
     tokens: Mapping[str, str] | None = None,
     authorities: Mapping[str, str] | None = None,
+    must_know: Collection[str] = (),
 ) -> Iterator[int | None]:
     """Open the payload of a piece as a descriptor; `None` means that the whole piece is zeros.
 
-    `tokens` and `authorities` are those of `tasks.AddPieces`.
+    `tokens`, `authorities` and `must_know` are those of `tasks.AddPieces`.
 
     Raises:
         PieceUnavailable: The payload cannot be had, or is not what the task says.
@@ -56,7 +57,7 @@ def source(
         case {"local": str(path)}:
             yield from _local(path, piece.payload_size)
         case {"url": str(url)}:
-            server = _Server(url, tokens or {}, authorities or {})
+            server = _Server(url, tokens or {}, authorities or {}, must_know)
             with _download(server, piece.payload_size, around) as descriptor:
                 yield descriptor
         case other:
@@ -157,6 +158,7 @@ class _Server:
     url: str
     tokens: Mapping[str, str]
     authorities: Mapping[str, str]
+    must_know: Collection[str]
 
     @property
     def name(self) -> str:
@@ -174,6 +176,12 @@ class _Server:
         return httpx2.Client(
             timeout=timeout, verify=tls.client_context(self.authorities.get(origin)), mounts={"http://": None}
         )
+
+    def extensions(self, origin: str) -> dict[str, Any]:
+        """Return what has the server there show that it knows its token, where it has to."""
+        from damocles.rpc import handshake  # noqa: PLC0415 - see `_fetch`
+
+        return {"trace": handshake.tracer(self.tokens[origin])} if origin in self.must_know else {}
 
     def headers(self, origin: str, offset: int, *, is_first: bool) -> dict[str, str]:
         """Return what to send to an origin; the first one is the manager, those it sends on to are markets."""
@@ -200,7 +208,7 @@ def _fetch(server: "_Server", offset: int) -> Generator[bytes]:
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only pieces by URL need
 
-    from damocles.rpc import tls  # noqa: PLC0415 - likewise
+    from damocles.rpc import handshake, tls  # noqa: PLC0415 - likewise
 
     try:
         with contextlib.ExitStack() as stack:
@@ -215,6 +223,8 @@ def _fetch(server: "_Server", offset: int) -> Generator[bytes]:
                 raise _Interrupted(f"{server.name}: the connection ended")  # nobody can tell whether that was all
     except tls.Unusable as error:
         raise PieceUnavailable(f"{server.name}: {error}") from error
+    except handshake.Stranger as error:
+        raise _Interrupted(f"{server.name}: {error}") from error
     except httpx2.TransportError as error:
         if text := tls.untrusted(error):
             raise PieceUnavailable(f"{server.name}: {text}") from error
@@ -232,7 +242,8 @@ def _answer(server: "_Server", offset: int, stack: contextlib.ExitStack) -> "htt
         origin = urls.origin(str(target))
         client = stack.enter_context(server.client(origin))
         headers = server.headers(origin, offset, is_first=hop == 0)
-        response = stack.enter_context(client.stream("GET", target, headers=headers))
+        extensions = server.extensions(origin)
+        response = stack.enter_context(client.stream("GET", target, headers=headers, extensions=extensions))
         if not response.has_redirect_location:
             return response
         target = target.join(response.headers["Location"])

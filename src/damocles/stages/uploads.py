@@ -27,8 +27,9 @@ def run(task: tasks.Upload, around: job.Job) -> int:
     """
     import httpx2  # noqa: PLC0415 - 15 MB that only downloads and uploads need
 
-    from damocles.rpc import tls  # noqa: PLC0415 - likewise
+    from damocles.rpc import handshake, tls  # noqa: PLC0415 - likewise
 
+    extensions = {"trace": handshake.tracer(task.known_token)} if task.known_token is not None else {}
     shown = urls.shown(task.url)
     timeout = httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS)
     with Path(task.file).open("rb") as file:
@@ -47,8 +48,10 @@ def run(task: tasks.Upload, around: job.Job) -> int:
             trust = tls.client_context(task.authority)
             # No redirect is followed, and without TLS no proxy of the environment used: it would read what is sent.
             with httpx2.Client(timeout=timeout, verify=trust, mounts={"http://": None}) as client:
-                response = client.put(task.url, content=chunks(), headers=headers)
+                response = client.put(task.url, content=chunks(), headers=headers, extensions=extensions)
         except tls.Unusable as error:
+            raise UploadFailed(f"upload to {shown}: {error}") from error
+        except handshake.Stranger as error:
             raise UploadFailed(f"upload to {shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             msg = f"upload to {shown}: {tls.untrusted(error) or str(error) or type(error).__name__}"

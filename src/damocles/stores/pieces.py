@@ -19,14 +19,15 @@ def _no_token() -> str | None:
 class PieceStores:
     """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`).
 
-    `token` is that for the manager, `authority` the file with whom to trust for its certificate; `market_tokens` are for
-    the origins that the manager may send us on to.
+    `token` is that for the manager, which `must_know` it before it gets it (see `rpc.handshake`), `authority` the file
+    with whom to trust for its certificate; `market_tokens` are for the origins that the manager may send us on to.
     """
 
     folders: tuple[Path, ...] = ()
     origin: str
     token: Callable[[], str | None] = _no_token
     authority: Path | None = None
+    must_know: bool = False
     market_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def find(self, cid: str) -> dict[str, str]:

@@ -30,7 +30,8 @@ class AddPieces(msgspec.Struct, frozen=True, omit_defaults=True):
     """Write the pieces into the staged file; output `list[PieceInfo]`.
 
     `tokens` are bearer tokens by origin (`http://10.0.0.2:1789`), for the first request to it, and `authorities` files
-    with the authorities to trust there. Neither is in the original's protocol; its processor asks without.
+    with the authorities to trust there; whoever answers at the origins of `must_know` has to show that it knows the
+    token before it gets it. None is in the original's protocol; its processor asks without.
     """
 
     seal_proof_type: str
@@ -38,6 +39,7 @@ class AddPieces(msgspec.Struct, frozen=True, omit_defaults=True):
     staged_filepath: str
     tokens: dict[str, str] = {}
     authorities: dict[str, str] = {}
+    must_know: list[str] = []
 
 
 class TreeD(msgspec.Struct, frozen=True):
@@ -338,10 +340,12 @@ class VerifySeal(msgspec.Struct, frozen=True):
 class Upload(msgspec.Struct, frozen=True):
     """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol.
 
-    `authority` is a file with the authorities to trust, instead of those of the system.
+    `authority` is a file with the authorities to trust, instead of those of the system. Of a `known_token` among the
+    headers, whoever answers has to show that it knows it before it gets it.
     """
 
     file: str
     url: str
     headers: dict[str, str] = {}
     authority: str | None = None
+    known_token: str | None = None

@@ -64,6 +64,7 @@ def piece_stores(settings: config.Config) -> pieces.PieceStores:
         token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
         # Absolute, for processes that may have another working folder.
         authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
+        must_know=handshake.wanted(url, insecure=settings.worker.rpc_server.insecure),
         market_tokens=settings.sector_manager.market_tokens,
     )
 

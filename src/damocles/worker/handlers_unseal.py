@@ -178,7 +178,9 @@ async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             cid = _cid(parts.path.strip("/"), f"destination {shown}")
             address = f"{job.pieces.origin}{pieces.PATH}{cid}"
-            await _upload(job, file, address, headers, str(job.pieces.authority) if job.pieces.authority else None)
+            authority = str(job.pieces.authority) if job.pieces.authority else None
+            known_token = token if job.pieces.must_know else None
+            await _upload(job, file, address, headers, authority=authority, known_token=known_token)
         case _:
             msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
             raise failures.Permanent(msg)
@@ -215,9 +217,17 @@ def _cid(text: str, what: str) -> str:
     return text
 
 
-async def _upload(job: Job, file: Path, url: str, headers: dict[str, str], authority: str | None = None) -> None:
+async def _upload(
+    job: Job,
+    file: Path,
+    url: str,
+    headers: dict[str, str],
+    *,
+    authority: str | None = None,
+    known_token: str | None = None,
+) -> None:
     with handlers.try_again():
-        await job.run("upload", tasks.Upload(str(file), url, headers, authority))
+        await job.run("upload", tasks.Upload(str(file), url, headers, authority, known_token))
 
 
 async def _copy(job: Job, file: Path, target: Path, store: tasks.StoreInfo | None) -> None:

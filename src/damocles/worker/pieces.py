@@ -30,7 +30,8 @@ def add_pieces(
     from_manager = any(isinstance(s.piece_file, dict) and "url" in s.piece_file for s in sources)
     tokens = stores.tokens() if from_manager else {}
     authorities = {stores.origin: str(stores.authority)} if stores.authority is not None and from_manager else {}
-    return tasks.AddPieces(proof.proof_name, sources, str(staged_file), tokens, authorities)
+    must_know = [stores.origin] if stores.must_know and stores.origin in tokens else []
+    return tasks.AddPieces(proof.proof_name, sources, str(staged_file), tokens, authorities, must_know)
 
 
 def check(sector: SectorID, size: SectorSize, deals: Sequence[seal.SectorPiece]) -> None:
