@@ -3,6 +3,7 @@
 A group is given rights on purpose; what everybody may do is mostly an oversight. So only the latter is warned of.
 """
 
+import os
 import stat
 from pathlib import Path
 
@@ -16,6 +17,15 @@ def is_open(path: Path) -> bool:
     except OSError:
         return False
     return bool(mode & (stat.S_IXOTH | stat.S_IROTH if stat.S_ISDIR(mode) else stat.S_IROTH))
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return whether another user, but root, decides what is in a folder: owns it, or may write to it like everybody."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return found.st_uid not in {0, os.geteuid()} or bool(found.st_mode & stat.S_IWOTH)
 
 
 def advice(path: Path) -> str:

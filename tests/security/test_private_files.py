@@ -13,6 +13,7 @@ from damocles import privacy
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.manager import alerts_config
+from damocles.parameters import preflight
 from damocles.rpc import tls
 from damocles.stores import journal, sealing
 from damocles.wire import control
@@ -97,6 +98,20 @@ def test_what_everybody_may_read_is_open(tmp_path: Path, is_folder: bool, bits: 
     path.mkdir() if is_folder else path.touch()
     path.chmod(bits)
     assert is_open == privacy.is_open(path)
+
+
+def test_parameters_that_others_can_change_are_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of parameters is often below /var/tmp, where the first to come makes it."""
+    assert [] == preflight.warnings({}, tmp_path)
+    assert [] == preflight.warnings({}, tmp_path / "none")
+    tmp_path.chmod(0o1777)
+    (line,) = preflight.warnings({}, tmp_path)
+    assert f"other users can write to {tmp_path}" in line
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    assert [] == preflight.warnings({}, Path("/"))  # root's
+    if tmp_path.stat().st_uid:
+        assert [line] == preflight.warnings({}, tmp_path)
 
 
 class TestWorkerConfiguration:

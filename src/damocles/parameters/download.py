@@ -22,7 +22,9 @@ from damocles.parameters import arrivals, catalog, inspection, locks, mirrors
 from damocles.parameters.watching import Watcher
 from damocles.wire import units, urls
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+# No file has more than these digits, and Python takes no number with very many.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 # Answers that a later try may improve; any other refusal is final for this file.
 _PASSING = frozenset({408, 425, 429})
 
@@ -203,8 +205,9 @@ class _Fetch:
         size_bytes, in_pieces = await self._ask(url)
         if self.part.arrived_bytes and size_bytes != self.part.size_bytes and not resize:
             raise MirrorError(f"has a file of {size_bytes} bytes, another mirror one of {self.part.size_bytes}")
+        arrived_bytes = self.part.arrived_bytes if size_bytes == self.part.size_bytes else 0
+        self._check_space(size_bytes - arrived_bytes)
         self.part.begin(size_bytes, self.means.manner.pieces_of(size_bytes) if in_pieces else 1)
-        self._check_space(size_bytes - self.part.arrived_bytes)
         self.means.watcher.begin(self.file.name, "fetching", size_bytes, self.part.arrived_bytes)
         if not in_pieces:
             await self._whole(url, source)
@@ -223,8 +226,8 @@ class _Fetch:
             if response.status_code == httpx2.codes.PARTIAL_CONTENT:
                 if found := _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")):
                     return int(found[3]), True
-            elif (length := response.headers.get("Content-Length", "")).isdecimal():
-                return int(length), False
+            elif length := _LENGTH.fullmatch(response.headers.get("Content-Length", "")):
+                return int(length[0]), False
             raise MirrorError("does not say how large the file is")
 
     async def _piece(self, url: str, source: str, piece: arrivals.Piece, failures: list[MirrorError]) -> None:
@@ -251,6 +254,8 @@ class _Fetch:
                     if position <= piece.position < position + len(data):
                         self._write(piece, data[piece.position - position :], source)
                 position += len(data)
+                if not self.part.open_pieces:
+                    break  # a mirror may go on without end
         if self.part.open_pieces:
             raise MirrorError(f"sent only {units.human_size(position)}")
 
@@ -263,7 +268,8 @@ class _Fetch:
         folder = self.part.target.parent
         free_bytes = shutil.disk_usage(folder).free
         if needed_bytes > free_bytes:
-            raise FetchError(
+            # Only this mirror says so: another one may have the file as it is.
+            raise MirrorUseless(
                 f"{folder} has {units.human_size(free_bytes)} free, {units.human_size(needed_bytes)} are needed"
             )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from damocles import privacy
 from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
 from damocles.wire import sectors
@@ -25,6 +26,11 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
     parameters for every size is worth a line, since the manager decides on the size.
     """
     lines = []
+    if privacy.is_foreign(folder):
+        lines.append(
+            f"other users can write to {folder}, and so decide what is proven: make it yours (chown, chmod o-w), and look"
+            " at its files: damocles-worker params check"
+        )
     for plan, sizes in plans.items():
         kinds = KINDS_OF_PLAN.get(plan, ())
         if sizes is None:

@@ -255,7 +255,8 @@ async def test_refuses_what_the_disk_cannot_hold(serving, cache, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     with serving({NAME: CONTENT}) as good:
         (failure,) = await cache.fetch(good.url)
-    assert f"{NAME}: {cache.folder} has 976.6KiB free, 976.6KiB are needed" == failure
+    why = f"{cache.folder} has 976.6KiB free, 976.6KiB are needed"
+    assert f"{NAME}: cannot be fetched: {good.url}: {why}" == failure
 
 
 async def test_tells_of_a_folder_that_cannot_be_made(cache):
