@@ -5,6 +5,7 @@ A handler, a daemon and a command line each need one module only:
 - `core`, `dialects`: a service, its methods, what it answers to which bytes;
 - `asgi`, `site`, `server`: serve it over HTTP and WebSocket inside our own task group;
 - `client`: call another daemon from a daemon;
+- `subscription`: subscribe to a stream of another daemon;
 - `sync`: call a daemon from a command line, with few imports;
 - `errors`, `address`, `tls`: what may go wrong, where peers are, certificates.
 

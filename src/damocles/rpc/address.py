@@ -3,6 +3,7 @@
     endpoint = address.host_port("[fd00::7]", 17890)      # Endpoint("fd00::7", 17890)
     address.manager_url("/ip4/10.0.0.1/tcp/1789")         # http://10.0.0.1:1789/rpc/v0
     address.worker_url("10.0.0.7")                        # http://10.0.0.7:17890/
+    address.node_url("/ip4/10.0.0.1/tcp/1234/http")       # http://10.0.0.1:1234/rpc/v1
 
 Every malformed address is a `ValueError` that shows the forms that would do.
 """
@@ -15,6 +16,8 @@ from typing import NamedTuple
 MANAGER_PORT = 1789
 MANAGER_PATH = "/rpc/v0"
 WORKER_PORT = 17890
+NODE_PORT = 1234
+NODE_PATH = "/rpc/v1"
 
 _HOST_PROTOCOLS = {"ip4": socket.AF_INET, "ip6": socket.AF_INET6, "dns": None, "dns4": None, "dns6": None}
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -90,6 +93,24 @@ def worker_url(text: str) -> str:
     """Return the URL of a worker's control API from `host:port`, a host alone, or a URL."""
     scheme, endpoint = _url(text) if "://" in text else ("http", host_port(text, WORKER_PORT))
     return _dialled(endpoint).url("/", scheme)
+
+
+def node_url(text: str) -> str:
+    """Return the URL of a chain node's JSON-RPC from a multiaddr, a URL or `host:port`.
+
+    The path of a URL is kept if there is one, since nodes stand behind proxies; `/rpc/v0` is another API.
+    """
+    text = text.strip()
+    path = urllib.parse.urlsplit(text).path.rstrip("/") if "://" in text else ""
+    if path.endswith("/rpc/v0"):
+        raise ValueError(f"{text!r} is the old API of a node: write {NODE_PATH} instead of /rpc/v0")
+    if text.startswith("/"):
+        scheme, endpoint = _multiaddr(text)
+    elif "://" in text:
+        scheme, endpoint = _url(text)
+    else:
+        scheme, endpoint = "http", host_port(text, NODE_PORT)
+    return _dialled(endpoint).url(path or NODE_PATH, scheme)
 
 
 def _dialled(endpoint: Endpoint) -> Endpoint:

@@ -170,13 +170,14 @@ class TimedOut(CallError):
 
 
 class BadAnswer(CallError):
-    """What came back is no answer to this call; `said` is the beginning of it."""
+    """What came back is no answer to this call; `said` is the beginning of it, `status` that of HTTP if there is one."""
 
-    def __init__(self, url: str, reason: str, said: str = "") -> None:
+    def __init__(self, url: str, reason: str, said: str = "", status: int | None = None) -> None:
         super().__init__(_bad_answer(url, f"{reason}{said}"))
         self.url = url
         self.reason = reason
         self.said = said
+        self.status = status
 
     @property
     def bare(self) -> str:

@@ -97,7 +97,7 @@ def decode_answer(body: bytes | bytearray, returns: Any, *, url: str, method: st
         said = f", {excerpt(body)!r}" if body else ""
         if status == HTTPStatus.SERVICE_UNAVAILABLE:  # a server that has too many connections
             raise errors.Unreachable(url, what, said) from exc
-        raise errors.BadAnswer(url, what, said) from exc
+        raise errors.BadAnswer(url, what, said, status) from exc
     if answer.error is not None:
         raise errors.RpcError(answer.error.code, answer.error.message, answer.error.data)
     if returns is None:

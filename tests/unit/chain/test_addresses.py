@@ -3,10 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.golden.chain import recordings as golden
 
 from damocles.chain.addresses import TESTNET, Address, MaybeAddress, Protocol
-
-from . import golden
 
 # Text and bytes as go-address and Lotus have them.
 KNOWN = [

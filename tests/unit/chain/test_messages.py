@@ -2,14 +2,13 @@
 
 import msgspec
 import pytest
+from tests.golden.chain import recordings as golden
 
 from damocles.chain import cbor, cids, exits, messages, tuples
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.wire import codec
 from damocles.wire.codec import Blob
-
-from . import golden
 
 BLS = Address.parse("f3rbeb2fanu6qitbgfrckijcudsrxghrlfscfuj6wx7lgy7pmhezwokvoz7uljznwb22ou3pddxycbgbak5l7q")
 SECP = Address.parse("f134buwikwmjplvsoy67d26ypp6q5ekhu7qap6hwq")

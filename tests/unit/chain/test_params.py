@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.golden.chain import recordings as golden
 
 from damocles.chain import cbor, methods, sealing, tuples, upkeep, versions
 from damocles.chain.addresses import Address
@@ -14,8 +15,6 @@ from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
 from damocles.wire import codec, commitments
 from damocles.wire.codec import Blob, Rows
-
-from . import golden
 
 EXAMPLES = golden.rows("params")
 KNOWN = [(case["case"], case) for case in EXAMPLES]

@@ -50,6 +50,29 @@ def test_worker_addresses(text: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("/ip4/127.0.0.1/tcp/1234/http", "http://127.0.0.1:1234/rpc/v1"),
+        ("/dns/node.example/tcp/443/https", "https://node.example:443/rpc/v1"),
+        ("10.0.0.1", "http://10.0.0.1:1234/rpc/v1"),
+        ("ws://10.0.0.1:1234/rpc/v1", "http://10.0.0.1:1234/rpc/v1"),
+        ("https://node.example", "https://node.example:443/rpc/v1"),
+        ("https://node.example/lotus/rpc/v1/", "https://node.example:443/lotus/rpc/v1"),
+        ("0.0.0.0:1234", "http://127.0.0.1:1234/rpc/v1"),
+    ],
+)
+def test_node_addresses(text: str, url: str) -> None:
+    """A chain node is found likewise, and may have a path of its own behind a proxy."""
+    assert url == address.node_url(text)
+
+
+def test_the_old_api_of_a_node_is_refused() -> None:
+    """The two APIs take other parameters."""
+    with pytest.raises(ValueError, match="write /rpc/v1 instead"):
+        address.node_url("http://10.0.0.1:1234/rpc/v0")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

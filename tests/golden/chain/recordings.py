@@ -1,11 +1,11 @@
-"""The recordings in `tests/golden/chain`."""
+"""The recordings of this folder, for tests."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_FOLDER = Path(__file__).parents[2] / "golden" / "chain"
+_FOLDER = Path(__file__).parent
 
 
 def rows(name: str) -> list[Any]:
