@@ -15,6 +15,7 @@ from damocles.manager import errors, handouts, sectors
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
+from damocles.stores import outlets
 from damocles.wire import commitments, records, redaction, seal, urls
 from damocles.wire.codec import CID
 from damocles.wire.seal import UnsealState
@@ -105,14 +106,20 @@ class Unsealing:
 
 
 def check_destination(url: str) -> None:
-    """Refuse a URL that no worker knows what to do with.
+    """Refuse a URL that no worker knows what to do with, or no worker lets others choose.
 
     Raises:
-        errors.ManagerError: Its scheme is unknown.
+        errors.ManagerError: Its scheme is unknown, or its path is not one to be chosen from elsewhere.
     """
-    scheme = urlsplit(url).scheme
+    shown = urls.shown(url)
+    try:
+        scheme = urlsplit(url).scheme
+        if scheme in {"file", "store"}:
+            outlets.parts(url)
+    except ValueError as error:
+        raise errors.ManagerError(f"invalid dest url: {shown} ({error})") from error
     if scheme not in _SCHEMES:
-        msg = f"invalid dest url: {urls.shown(url)} (unsupported scheme {scheme}, use {', '.join(_SCHEMES)})"
+        msg = f"invalid dest url: {shown} (unsupported scheme {scheme}, use {', '.join(_SCHEMES)})"
         raise errors.ManagerError(msg)
 
 

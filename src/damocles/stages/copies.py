@@ -1,4 +1,4 @@
-"""Copy or link files between stores: the transfer stage.
+"""Copy or link files between stores, and pieces to where others want them: the transfer stage.
 
 A destination appears under its name only when it is whole and on the disk. Until then its bytes are in
 `.<name>.part` beside it (`.<name>.<attempt>.part` under a fence), which the next try overwrites or removes, so a kill at
@@ -6,17 +6,22 @@ any point needs no cleaning up.
 """
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from damocles import failpoints
 from damocles.stages import durable, fences, job, strangers
 from damocles.wire import tasks
 
 _CHUNK_BYTES = 64 << 20
+_COMPARED_BYTES = 1 << 20
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})  # on FAT, for example
 
 
 class TransferRefused(Exception):
@@ -29,6 +34,9 @@ def run(task: tasks.Transfer, around: job.Job, *, disable_link: bool = False) ->
         strangers.check(task.keep)  # rather than after hours of copying
     for route in task.routes:
         around.check()
+        if task.fresh:
+            put(_absolute("src", route.src), _absolute("dest", route.dest), around)
+            continue
         follow(route, around, disable_link=disable_link, fence=task.fence, keep=task.keep)
     return True
 
@@ -61,7 +69,7 @@ def follow(
     durable.make_folder(destination.parent)
     # Two attempts must not write to one file.
     attempt = f".{fence.attempt}" if fence is not None else ""
-    part = destination.with_name(f".{destination.name}{attempt}.part")
+    part = _part_of(destination, attempt)
     _remove(part)
     if route.opt is not None and route.opt.get("allow_link", False) and not disable_link:
         part.symlink_to(source)
@@ -82,6 +90,100 @@ def follow(
         if fence is not None:
             for left in destination.parent.glob(f".{glob.escape(destination.name)}.*part"):
                 _remove(left)  # of attempts that are over
+
+
+def put(source: Path, destination: Path, around: job.Job) -> None:
+    """Copy a file to a place that somebody else chose: nothing is replaced, and only its owner may read it.
+
+    Of what is there already, our own part file alone is removed.
+
+    Raises:
+        TransferRefused: Something is there, or a link on the way has changed since the place was checked.
+        OSError: The file system refused.
+    """
+    durable.make_folder(destination.parent, mode=0o700)
+    if destination.parent.resolve() != destination.parent:
+        raise TransferRefused(
+            f"dest {destination} leads to {destination.parent.resolve()} meanwhile: nothing is put there"
+        )
+    if is_there(source, destination):
+        return
+    part = _part_of(destination)
+    _remove_own(part)
+    with source.open("rb") as reader, open(part, "xb", opener=_private) as writer:
+        _send(reader, writer, source, part, around)
+    durable.sync(part)
+    failpoints.reach(f"rename.before:{destination.name}")
+    try:
+        os.link(part, destination)  # which replaces nothing, other than a rename
+    except FileExistsError:
+        raise _taken(destination) from None
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(destination):
+            raise _taken(destination) from None
+        part.replace(destination)
+    part.unlink(missing_ok=True)
+    durable.sync_entry(destination.parent)
+    failpoints.reach(f"rename.after:{destination.name}")
+
+
+def is_there(source: Path, destination: Path) -> bool:
+    """Return whether a file was put to its place before, perhaps by a run that was killed right after.
+
+    Raises:
+        TransferRefused: Something else is there.
+        OSError: It cannot be read.
+    """
+    try:
+        found = destination.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(found.st_mode) or found.st_size != source.stat().st_size or not _same(source, destination):
+        raise _taken(destination)
+    part = _part_of(destination)
+    if not part.is_symlink() and part.exists() and part.samefile(destination):
+        part.unlink()
+    return True
+
+
+def _same(source: Path, destination: Path) -> bool:
+    with source.open("rb") as one, open(destination, "rb", opener=_as_it_is) as other:
+        while True:
+            block = one.read(_COMPARED_BYTES)
+            if block != other.read(_COMPARED_BYTES):
+                return False
+            if not block:
+                return True
+
+
+def _taken(destination: Path) -> TransferRefused:
+    return TransferRefused(
+        f"dest {destination} is there already, and is not this piece: nothing is replaced, remove it"
+    )
+
+
+def _part_of(destination: Path, attempt: str = "") -> Path:
+    return destination.with_name(f".{destination.name}{attempt}.part")
+
+
+def _remove_own(part: Path) -> None:
+    try:
+        found = part.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise TransferRefused(f"{part} is in the way, and no part file of ours: remove it")
+    part.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _as_it_is(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 @contextlib.contextmanager
@@ -126,14 +228,18 @@ def _copy_folder(source: Path, destination: Path, around: job.Job) -> None:
 
 def _copy_file(source: Path, destination: Path, around: job.Job) -> None:
     with source.open("rb") as reader, destination.open("wb") as writer:
-        total, done = os.fstat(reader.fileno()).st_size, 0
-        try:
-            while sent := os.sendfile(writer.fileno(), reader.fileno(), done, _CHUNK_BYTES):
-                done += sent
-                around.progress(done, total)
-        except OSError as error:  # which names no file
-            told = f"{error.strerror}: {source} to {destination}"
-            raise OSError(error.errno, told) from error
+        _send(reader, writer, source, destination, around)
+
+
+def _send(reader: BinaryIO, writer: BinaryIO, source: Path, destination: Path, around: job.Job) -> None:
+    total, done = os.fstat(reader.fileno()).st_size, 0
+    try:
+        while sent := os.sendfile(writer.fileno(), reader.fileno(), done, _CHUNK_BYTES):
+            done += sent
+            around.progress(done, total)
+    except OSError as error:  # which names no file
+        told = f"{error.strerror}: {source} to {destination}"
+        raise OSError(error.errno, told) from error
     if done != total:
         msg = f"{source} changed while it was copied: {total} bytes at first, {done} at the end"
         raise TransferRefused(msg)

@@ -30,10 +30,11 @@ def sync(*paths: str | Path) -> None:
         sync_entry(path.parent)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, mode: int = 0o777) -> None:
     """Make a folder with its parents, if they are not there, so that they last."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        folder.mkdir(mode, exist_ok=True)
     for folder in missing:
         sync_entry(folder.parent)
 

@@ -273,6 +273,7 @@ class Farm:
 [worker]
 name = "{self.name}"
 home = "{self.base}/worker"
+unseal_dirs = ["{self.base}"]
 rpc_server.port = {self.worker_port}
 ping_interval = "{self.ping_interval}"
 shutdown_grace = "5s"

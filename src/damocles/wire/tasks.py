@@ -157,12 +157,17 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 class Transfer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Run the routes in order; output `true`. The original's processors know neither `fence` nor `keep`."""
+    """Run the routes in order; output `true`.
+
+    With `fresh` nothing that is there is replaced, and the files are for their owner alone. The original's processors know
+    neither `fence` nor `keep` nor `fresh`.
+    """
 
     stores: dict[str, StoreInfo]
     routes: list[Route]
     fence: Fence | None = None
     keep: Keep | None = None
+    fresh: bool = False
 
 
 class SnapEncode(msgspec.Struct, frozen=True):

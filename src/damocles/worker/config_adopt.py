@@ -213,6 +213,10 @@ def _plans(data: Mapping[str, Any]) -> Iterator[Difference]:
         if thread.get("plan") == "niporep":
             text = "pauses its thread in the original (unknown planner), here it seals"
             yield Difference(("sealing_thread", index, "plan"), "differs", text, "niporep")
+    plans = {thread.get("plan") for _, thread in tables(data, "sealing_thread")}
+    if "unseal" in plans and "unseal_dirs" not in table(data, "worker"):
+        text = "the original puts a piece wherever a file:// destination says, here it is below these folders alone"
+        yield Difference(("worker", "unseal_dirs"), "needed", text)
     for retired, instead in (("remote_store", "[[attached]]"), ("attached_selection", "the choice of the manager")):
         if retired in data:
             text = f"neither the original nor this worker reads it any more; its place has {instead}"

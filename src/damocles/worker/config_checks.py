@@ -15,7 +15,7 @@ import msgspec
 
 from damocles.rpc import access
 from damocles.stages import descriptors
-from damocles.stores import persist
+from damocles.stores import outlets, persist
 from damocles.wire import sectors, spelling, units
 from damocles.worker import config_model, config_rpc
 from damocles.worker.config_report import KeyPath
@@ -23,7 +23,6 @@ from damocles.worker.config_report import KeyPath
 Finding = tuple[KeyPath, object, str]
 
 _STAGES = config_model.GROUP_STAGES
-_DESCRIPTION_NAME = "sectorstore.json"
 
 
 class _Description(msgspec.Struct):
@@ -147,7 +146,7 @@ def _unusable(location: Path) -> str | None:
         return _unreadable(error)
 
 
-def _no_folder(path: Path) -> str | None:
+def no_folder(path: Path) -> str | None:
     """Say why there is no folder in this place."""
     try:
         if path.is_dir():
@@ -168,7 +167,7 @@ def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
         if not isinstance(location, str):
             continue
         path = Path(location).resolve()
-        if (problem := _no_folder(path)) is not None:
+        if (problem := no_folder(path)) is not None:
             yield ("attached", index, "location"), location, problem
         if not isinstance(name, str | None):
             continue
@@ -180,7 +179,7 @@ def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield ("worker", "scan_persist_stores"), None, str(error)
         scanned = []
     for found in scanned:
-        yield from _named(names, found.name, ("worker", "scan_persist_stores"), str(found.path / _DESCRIPTION_NAME))
+        yield from _named(names, found.name, ("worker", "scan_persist_stores"), str(found.path / outlets.DESCRIPTION))
     if not names and not data.get("attached") and any(tables(data, "sealing_thread")):
         yield (
             ("attached",),
@@ -236,7 +235,7 @@ def _scan(patterns: tuple[str, ...]) -> Iterator[persist.PersistStore]:
     """Yield the stores that describe themselves in a `sectorstore.json`."""
     for pattern in patterns:
         for folder in sorted(glob.glob(pattern)):  # noqa: PTH207  # the patterns are absolute
-            file = Path(folder, _DESCRIPTION_NAME)
+            file = Path(folder, outlets.DESCRIPTION)
             try:
                 if not file.is_file():
                     continue

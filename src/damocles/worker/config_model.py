@@ -117,6 +117,12 @@ def _admitted_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute() or value == Path("/"):
+        raise ValueError('expected a folder with its whole path, like "/srv/unsealed"')
+    return value
+
+
 def _socket(value: str) -> str:
     host, _, port = value.rpartition(":")
     try:
@@ -203,13 +209,14 @@ class RpcServer(Model):
 
 
 class Worker(Model):
-    """`[worker]`. `home` (the worker's own small files) and the keys behind it are not the original's."""
+    """`[worker]`. `unseal_dirs`, `home` (the worker's own small files) and the keys behind it are not the original's."""
 
     name: StrictStr | None = Field(default=None, min_length=1)
     rpc_server: RpcServer = RpcServer()
     ping_interval: PingInterval = 30.0
     local_pieces_dir: Path | None = None
     local_pieces_dirs: tuple[Path, ...] | None = None
+    unseal_dirs: tuple[Annotated[Path, pydantic.AfterValidator(_absolute)], ...] = ()
     scan_persist_stores: tuple[StrictStr, ...] = Field(
         default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
     )

@@ -9,9 +9,10 @@ from typing import Any
 from damocles.sealing import planner
 from damocles.stores import identity, layout, sealing
 from damocles.worker import config_rpc
-from damocles.worker.config_checks import Finding, scan_globs, table, tables
+from damocles.worker.config_checks import Finding, no_folder, scan_globs, strings, table, tables
 from damocles.worker.config_report import KeyPath
 
+_SCANNED: KeyPath = ("worker", "scan_persist_stores")
 _CLEARED = frozenset({"data", "meta", "trash"})  # of a sealing store
 
 
@@ -28,6 +29,16 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
             if inner is not None and other != path:
                 what = "a sealing store clears away" if is_sealing else "a persist store keeps its sectors in"
                 yield path, location, f"is in {outer}/{inner}, which {what}: choose a folder outside of it"
+    for path, location, folder in _outlets(data):
+        for other, outer, root in places:
+            is_persist = other[0] == "attached" or other == _SCANNED
+            for inner in layout.OF_SECTORS if is_persist else ("",):
+                if folder.is_relative_to(root / inner):
+                    yield (
+                        path,
+                        location,
+                        f"is in {root / inner}, where no piece is put: choose a folder outside of {outer}",
+                    )
 
 
 def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -35,6 +46,9 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _foreign(data)
     yield from _all_readonly(data)
     yield from _not_mounted(data)
+    for path, location, folder in _outlets(data):
+        if (problem := no_folder(folder)) is not None:
+            yield path, location, problem
 
 
 def _foreign(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -68,6 +82,12 @@ def _not_mounted(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield path, location, str(error)
 
 
+def _outlets(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, Path]]:
+    """Yield the folders that take pieces."""
+    for index, location in enumerate(strings(table(data, "worker").get("unseal_dirs"))):
+        yield ("worker", "unseal_dirs", index), location, Path(location).resolve()
+
+
 def _locations(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     for kind in ("sealing_thread", "attached"):
         for index, entry in tables(data, kind):
@@ -75,4 +95,4 @@ def _locations(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 yield (kind, index, "location"), location
     for pattern in scan_globs(data):
         for folder in sorted(glob.glob(pattern)):  # noqa: PTH207  # the patterns are absolute
-            yield ("worker", "scan_persist_stores"), folder
+            yield _SCANNED, folder

@@ -11,7 +11,7 @@ import structlog
 from damocles.rpc import access as rpc_access
 from damocles.rpc import address, asgi, client, core, dialects, doorstep, handshake, keyring, reloading, server, tls
 from damocles.rpc import audit as rpc_audit
-from damocles.stores import pieces
+from damocles.stores import outlets, pieces
 from damocles.wire import urls
 from damocles.worker import access, audit, config, control, drain, environment
 
@@ -67,6 +67,12 @@ def piece_stores(settings: config.Config) -> pieces.PieceStores:
         must_know=handshake.wanted(url, insecure=settings.worker.rpc_server.insecure),
         market_tokens=settings.sector_manager.market_tokens,
     )
+
+
+def outlets_of(settings: config.Config) -> outlets.Outlets:
+    """Return where pieces may be put: in no sealing store, and not among the worker's own files."""
+    stores = [entry.location for entry in settings.sealing_thread if entry.location is not None]
+    return outlets.Outlets(folders=settings.worker.unseal_dirs, spared=(settings.worker.home.expanduser(), *stores))
 
 
 def served(

@@ -230,6 +230,7 @@ def _threads(
         persist_stores={store.name: store for store in loaded.persist_stores},
         static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
         pieces=connections.piece_stores(settings),
+        outlets=connections.outlets_of(settings),
         trash_retention_seconds=settings.worker.trash_retention,
         memory=memory,
         gate=gate,

@@ -1,17 +1,13 @@
 """Handlers of the plan `unseal`: a piece comes out of a sealed sector and goes where it is wanted."""
 
-import hashlib
-import os
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import structlog
 
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import UnsealPiece
-from damocles.stores import layout, pieces
-from damocles.wire import codec, commitments, records, tasks, urls
-from damocles.worker import handlers, local_files, persisting
+from damocles.wire import codec, commitments, records, tasks
+from damocles.worker import deliveries, handlers, local_files, persisting
 from damocles.worker.jobs import Job
 
 log = structlog.get_logger(__name__)
@@ -24,6 +20,8 @@ async def allocate_unseal(job: Job) -> events.Event:
     """
     try:
         handed = await job.manager.allocate_unseal(handlers.sector_spec(job), job.store)
+        if handed is not None:
+            deliveries.checked_cid(handed[0].piece_cid, "the manager wants a piece")
     except failures.Failure as failure:
         return handlers.no_work(failure)
     if handed is None:
@@ -41,7 +39,7 @@ async def unseal(job: Job) -> events.Event:
     """
     place, piece = job.place, job.sector.unseal_piece
     assert piece is not None
-    output = place.piece_file(_cid(piece.cid, f"the piece that is wanted of {job.id}"))
+    output = place.piece_file(deliveries.checked_cid(piece.cid, f"the piece that is wanted of {job.id}"))
     await local_files.in_thread(local_files.make_empty_file, output)
     known = await job.manager.known(job.id)
     if known is not None and (known.upgraded or known.upgraded_info is not None):
@@ -63,9 +61,9 @@ async def upload_piece(job: Job) -> events.Event:
     piece = sector.unseal_piece
     assert piece is not None
     for url in await job.manager.unseal_destinations(job.id, piece.cid):
-        name = destination_name(url)
+        name = deliveries.name_of(url)
         if name not in sector.uploaded:
-            await _deliver(job, piece, url)
+            await deliveries.bring(job, piece.cid, url)
             log.info("piece uploaded", sector=str(job.id), piece=piece.cid, to=name)
             return events.Uploaded((*sector.uploaded, name))
     await job.manager.achieve_unseal(job.id, piece.cid)
@@ -73,12 +71,6 @@ async def upload_piece(job: Job) -> events.Event:
 
 
 HANDLERS = {handler.__name__: handler for handler in (allocate_unseal, unseal, upload_piece)}
-
-
-def destination_name(url: str) -> str:
-    """Return a destination without its secrets, for records; where secrets were, a digest tells two of them apart."""
-    shown = urls.shown(url)
-    return shown if shown == url else f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
 async def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal:
@@ -141,96 +133,3 @@ async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, P
     assert isinstance(sealed_anew, events.PC2 | events.PC2NeedSyntheticProof)
     handlers.check_comm_r(job, sealed_anew.pc2out.comm_r, known.comm_r_sealed())
     return place.sealed_file, place.cache_dir
-
-
-async def _deliver(job: Job, piece: UnsealPiece, url: str) -> None:
-    """Bring the piece to one destination; see the wire document for what each scheme means."""
-    parts, shown = urlsplit(url), destination_name(url)
-    file = job.place.piece_file(piece.cid)
-    match parts.scheme:
-        case "http" | "https":
-            await _upload(job, file, url, {})
-        case "market":
-            address, headers = _market(url, parts.path.strip("/"))
-            await _upload(job, file, address, headers)
-        case "file" if parts.path.startswith("/"):
-            target = Path(unquote(parts.path))
-            _spare_sectors(job, target, shown)
-            await _copy(job, file, target, None)
-        case "store" if parts.hostname:
-            # The name as it is written: `hostname` would make it lower case.
-            store = await persisting.in_order(
-                job, persisting.attached(job, unquote(parts.netloc), "the piece is wanted in")
-            )
-            info = await persisting.known_store(job, store.name)
-            inside = Path(unquote(parts.path.lstrip("/")))
-            if not inside.parts or ".." in inside.parts:
-                msg = f"destination {shown} names no file in the store {store.name}"
-                raise failures.Permanent(msg)
-            if store.read_only:
-                msg = f"destination {shown} is in a store that is readonly here ([[attached]])"
-                raise failures.Permanent(msg)
-            _spare_sectors(job, store.path / inside, shown)
-            with persisting.no_room_in(store):
-                await _copy(job, file, store.path / inside, tasks.StoreInfo(store.name, info.meta))
-        case "store":
-            token = job.pieces.token()
-            headers = {"Authorization": f"Bearer {token}"} if token else {}
-            cid = _cid(parts.path.strip("/"), f"destination {shown}")
-            address = f"{job.pieces.origin}{pieces.PATH}{cid}"
-            authority = str(job.pieces.authority) if job.pieces.authority else None
-            known_token = token if job.pieces.must_know else None
-            await _upload(job, file, address, headers, authority=authority, known_token=known_token)
-        case _:
-            msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
-            raise failures.Permanent(msg)
-
-
-def _spare_sectors(job: Job, target: Path, shown: str) -> None:
-    """Refuse a destination among the files of sectors, one of which the piece would replace."""
-    path = Path(os.path.normpath(target))
-    for store in job.persist_stores.values():
-        if any(path.is_relative_to(store.path / folder) for folder in layout.OF_SECTORS):
-            msg = f"destination {shown} is among the sectors in the persist store {store.name}: choose another folder"
-            raise failures.Permanent(msg)
-
-
-def _market(url: str, cid: str) -> tuple[str, dict[str, str]]:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    missing = [name for name in ("host", "scheme", "token") if name not in query]
-    if missing:
-        msg = f"destination {destination_name(url)} lacks {', '.join(missing)} in its query"
-        raise failures.Permanent(msg)
-    wanted = urlencode({"resource-id": cid, "store": unquote(parts.netloc)})
-    address = f"{query['scheme'][0]}://{query['host'][0]}/resource?{wanted}"
-    return address, {"Authorization": f"Bearer {query['token'][0]}"}
-
-
-def _cid(text: str, what: str) -> str:
-    """Check what becomes the name of a file."""
-    try:
-        commitments.commitment_of(text)
-    except ValueError as error:
-        msg = f"{what}: {error}"
-        raise failures.Permanent(msg) from error
-    return text
-
-
-async def _upload(
-    job: Job,
-    file: Path,
-    url: str,
-    headers: dict[str, str],
-    *,
-    authority: str | None = None,
-    known_token: str | None = None,
-) -> None:
-    with handlers.try_again():
-        await job.run("upload", tasks.Upload(str(file), url, headers, authority, known_token))
-
-
-async def _copy(job: Job, file: Path, target: Path, store: tasks.StoreInfo | None) -> None:
-    name = store.name if store is not None else None
-    route = tasks.Route({"store_name": None, "uri": str(file)}, {"store_name": name, "uri": str(target)})
-    await job.run("transfer", tasks.Transfer({store.name: store} if store else {}, [route]))

@@ -11,6 +11,7 @@ from damocles.sealing.sectors import Sector
 from damocles.stages import executor
 from damocles.stores import identity
 from damocles.stores.layout import Layout
+from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import seal, sectors
@@ -43,6 +44,7 @@ class Job:
         place: The sector's working files; only once a sector is allocated.
         static_tree_d: Ready-made tree-d of an empty sector, by sector size.
         pieces: Where the payloads of deals are.
+        outlets: Where pieces may be put that others want.
         lacking_for_post: Says why this machine cannot make window PoSts of some sizes, `None` for one that it can.
     """
 
@@ -57,6 +59,7 @@ class Job:
     memory: identity.Memory
     static_tree_d: Mapping[sectors.SectorSize, Path]
     pieces: PieceStores
+    outlets: Outlets
     lacking_for_post: Callable[[Iterable[sectors.SectorSize]], Awaitable[dict[sectors.SectorSize, str | None]]]
 
     @property

@@ -27,6 +27,7 @@ from damocles.sealing.states import State
 from damocles.stages import executor
 from damocles.stores import exhausted, full, identity, journal, nowhere, sealing
 from damocles.stores.layout import Layout
+from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, fleet, seal
@@ -78,6 +79,7 @@ class Surroundings:
     static_tree_d: Mapping[wire_sectors.SectorSize, Path]
     pieces: PieceStores
     trash_retention_seconds: float
+    outlets: Outlets = Outlets()  # noqa: RUF009 - frozen
     memory: identity.Memory = identity.NOTHING
     gate: Gate = field(default_factory=Gate)
     pauses: Pauses = field(default_factory=Pauses)
@@ -479,6 +481,7 @@ class SealingThread:
             memory=self.around.memory,
             static_tree_d=self.around.static_tree_d,
             pieces=self.around.pieces,
+            outlets=self.around.outlets,
             lacking_for_post=self._lacking_for_post,
         )
         try:

@@ -12,6 +12,7 @@ from damocles.rpc import errors
 from damocles.sealing.sectors import Sector
 from damocles.stages import executor
 from damocles.stores import identity
+from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
@@ -57,6 +58,7 @@ class Bench:
     static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
     unprovable: dict[sectors.SectorSize, str] = field(default_factory=dict)
     pieces: PieceStores = field(default_factory=lambda: PieceStores(origin="http://manager"))
+    outlets: Outlets = field(default_factory=Outlets)
 
     async def run(self, stage: str, task: executor.Task) -> Any:
         """Give a stage's prepared output."""
@@ -85,6 +87,7 @@ class Bench:
             memory=self.memory,
             static_tree_d=self.static_tree_d,
             pieces=self.pieces,
+            outlets=self.outlets,
             lacking_for_post=self.lacking_for_post,
         )
 

@@ -8,6 +8,7 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector, UnsealPiece
+from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
 from damocles.worker import handlers_unseal, repertoire, upstream
@@ -34,8 +35,12 @@ UPGRADED = records.KnownSector(
 
 @pytest.fixture
 def unsealing(bench: Bench, sector: Make, tmp_path: Path) -> Sector:
-    """Return a sector whose piece is wanted; its persist store is attached."""
+    """Return a sector whose piece is wanted, and unsealed already; its persist store is attached, a folder takes pieces."""
     bench.persist_stores["persist"] = PersistStore(name="persist", path=tmp_path / "persist")
+    bench.outlets = Outlets(folders=(tmp_path / "out",))
+    for folder in ("persist", "out", "unsealed"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "unsealed" / CID).write_bytes(b"piece")
     return sector(plan="unseal", pieces=None, unseal_piece=PIECE, access_instance="persist")
 
 
@@ -110,13 +115,14 @@ async def test_an_upgrade_that_the_manager_does_not_know_is_no_plain_sector(benc
         await handlers_unseal.unseal(bench.job(unsealing))
 
 
-async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector) -> None:
+async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
     """The next destination that does not have the piece gets it; when all have it, the manager is told."""
-    bench.caller.answers["AcquireUnsealDest"] = [["file:///a", "http://user:pw@host/b?sign=x"]]
+    file = f"file://{tmp_path}/out/a"
+    bench.caller.answers["AcquireUnsealDest"] = [[file, "http://user:pw@host/b?sign=x"]]
     bench.caller.answers["AchieveUnsealSector"] = [None]
     bench.stages.update(transfer=True, upload=254)
     first = await handlers_unseal.upload_piece(bench.job(unsealing))
-    assert events.Uploaded(("file:///a",)) == first
+    assert events.Uploaded((file,)) == first
     job = bench.job(unsealing).having(uploaded=first.uploaded)
     second = await handlers_unseal.upload_piece(job)
     assert isinstance(second, events.Uploaded)
@@ -130,17 +136,19 @@ async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector) -> 
     ("url", "message"),
     [
         ("ftp://host/x", "unsupported url scheme 'ftp' of the destination ftp://host/x"),
-        ("file://host", "unsupported url scheme"),
+        ("file://host", "it names a host"),
+        ("http://[::1", "is no URL"),
         ("market://store/x?host=h&scheme=http", "lacks token in its query"),
         ("store:///nonsense", "'nonsense' is not the CID"),
         ("store://elsewhere/x", "the piece is wanted in the persist store 'elsewhere', which is not attached"),
-        ("store://persist/../x", "names no file in the store persist"),
-        ("store://persist/", "names no file in the store persist"),
-        ("store://old/x", "is in a store that is readonly here"),
+        ("store://persist/../x", r"an empty name, a \. or a \.\."),
+        ("store://persist/", r"an empty name, a \. or a \.\."),
+        ("store://old/x", "which is readonly here"),
         ("store://persist/sealed/s-t010000-2", "is among the sectors in the persist store persist"),
-        ("store://persist/./update-cache/s-t010000-2/p_aux", "is among the sectors in the persist store persist"),
-        ("store://persist/.fences/s-t010000-2", "is among the sectors in the persist store persist"),
-        ("file://{tmp}/x/../persist/cache/s-t010000-2/p_aux", "is among the sectors in the persist store persist"),
+        ("store://persist/update-cache/s-t010000-2/p_aux", "is among the sectors in the persist store persist"),
+        ("store://persist/.fences/s-t010000-2", "names that begin with a dot"),
+        ("file://{tmp}/x/../persist/cache/s-t010000-2/p_aux", r"an empty name, a \. or a \.\."),
+        ("file://{tmp}/elsewhere", r"below none of the folders of worker\.unseal_dirs"),
     ],
 )
 async def test_destinations_that_cannot_be(

@@ -23,6 +23,7 @@ from damocles.rpc import core, errors, messages
 from damocles.sealing import planner
 from damocles.stores import identity, nowhere, persist, sealing
 from damocles.stores.layout import Layout
+from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.testing.simulation import disks, fleet, keeper, sham, virtual
@@ -213,6 +214,7 @@ class World:
                     persist_stores={"persist": self.persist},
                     static_tree_d={},
                     pieces=PieceStores(origin="sim://manager"),
+                    outlets=Outlets(folders=(self.keeper.outputs.parent,)),
                     trash_retention_seconds=1e9,
                     memory=machine.memory,
                 )
