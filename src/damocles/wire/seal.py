@@ -12,7 +12,7 @@ from msgspec import field
 
 from damocles.wire import redaction
 from damocles.wire.codec import CID, Bytes32
-from damocles.wire.sectors import SectorID
+from damocles.wire.sectors import Epoch, Natural, SealProof, SectorID
 
 
 class SubmitResult(enum.IntEnum):
@@ -52,6 +52,14 @@ class AllocatedSector(msgspec.Struct, frozen=True):
     id: SectorID = field(name="ID")
     proof: int = field(name="ProofType")
 
+    def __post_init__(self) -> None:
+        """Refuse what nobody can seal, wherever it comes from."""
+        self.id.check()
+        try:
+            SealProof(self.proof)
+        except ValueError as error:
+            raise ValueError(f"ProofType {error}") from error
+
 
 def sector_in(params: Sequence[Any]) -> SectorID | None:
     """Return the sector that a call is about, which is its first parameter."""
@@ -73,14 +81,14 @@ class Ticket(msgspec.Struct, frozen=True):
     """Randomness for the replica id: 32 bytes and the epoch they are from."""
 
     ticket: bytes = field(name="Ticket")
-    epoch: int = field(name="Epoch")
+    epoch: Epoch = field(name="Epoch")
 
 
 class Seed(msgspec.Struct, frozen=True):
     """Interactive randomness for the challenges: 32 bytes and their epoch."""
 
     seed: bytes = field(name="Seed")
-    epoch: int = field(name="Epoch")
+    epoch: Epoch = field(name="Epoch")
 
 
 class PreCommit(msgspec.Struct, frozen=True):
@@ -120,7 +128,7 @@ class WaitSeedResp(msgspec.Struct, frozen=True):
     """The seed, or how many seconds to wait before asking again."""
 
     should_wait: bool = field(name="ShouldWait")
-    delay_seconds: int = field(name="Delay")
+    delay_seconds: Natural = field(name="Delay")
     seed: Seed | None = field(name="Seed", default=None)
 
 
@@ -169,16 +177,16 @@ class SectorStateResp(msgspec.Struct, frozen=True):
 class Piece(msgspec.Struct, frozen=True):
     """A piece: padded bytes and piece commitment."""
 
-    size_bytes: int = field(name="Size")
+    size_bytes: Natural = field(name="Size")
     cid: CID = field(name="PieceCID")
 
 
 class DealInfo(msgspec.Struct, frozen=True):
     """The parts of a deal that sealing needs; what else the original's manager knows of it is carried unread."""
 
-    deal_id: int = field(name="DealID", default=0)
-    allocation_id: int = field(name="AllocationID", default=0)
-    payload_bytes: int = field(name="PayloadSize", default=0)
+    deal_id: Natural = field(name="DealID", default=0)
+    allocation_id: Natural = field(name="AllocationID", default=0)
+    payload_bytes: Natural = field(name="PayloadSize", default=0)
     is_builtin_market: bool = field(name="IsBuiltinMarket", default=True)
     publish_cid: Any = field(name="PublishCid", default=msgspec.UNSET)
     piece_cid: Any = field(name="PieceCID", default=msgspec.UNSET)
@@ -217,8 +225,8 @@ class SectorPublic(msgspec.Struct, frozen=True):
 
     comm_r: Bytes32 = field(name="CommR")
     sealed_cid: CID | None = field(name="SealedCID", default=None)
-    activation_epoch: int = field(name="Activation", default=0)
-    expiration_epoch: int = field(name="Expiration", default=0)
+    activation_epoch: Epoch = field(name="Activation", default=0)
+    expiration_epoch: Epoch = field(name="Expiration", default=0)
 
 
 class SectorPrivate(msgspec.Struct, frozen=True):
@@ -249,16 +257,16 @@ class SnapUpProof(msgspec.Struct, frozen=True):
 class LegacyPiece(msgspec.Struct, frozen=True):
     """A piece as older managers tell it: padded bytes, where it begins in the sector, and its commitment."""
 
-    size_bytes: int = field(name="Size")
-    offset_bytes: int = field(name="Offset")
+    size_bytes: Natural = field(name="Size")
+    offset_bytes: Natural = field(name="Offset")
     cid: CID = field(name="Cid")
 
 
 class LegacyDeal(msgspec.Struct, frozen=True):
     """A deal as older managers tell it (`LegacyDealInfo`); without an id it is filler."""
 
-    id: int = field(name="ID")
-    payload_bytes: int = field(name="PayloadSize")
+    id: Natural = field(name="ID")
+    payload_bytes: Natural = field(name="PayloadSize")
     piece: LegacyPiece = field(name="Piece")
 
     def as_piece(self) -> SectorPiece:
@@ -307,8 +315,8 @@ class SectorUnsealInfo(msgspec.Struct, frozen=True):
 
     sector: AllocatedSector = field(name="Sector")
     piece_cid: CID = field(name="PieceCid")
-    offset_bytes: int = field(name="Offset")
-    size_bytes: int = field(name="Size")
+    offset_bytes: Natural = field(name="Offset")
+    size_bytes: Natural = field(name="Size")
     private: SectorPrivate = field(name="PrivateInfo")
     ticket: Ticket = field(name="Ticket")
     comm_d: Bytes32 = field(name="CommD")

@@ -10,14 +10,29 @@ from typing import Annotated, Self
 
 import msgspec
 
+# What a number can be on the chain, and in a journal or database; anything else is refused where it is decoded.
+MOST = 2**63 - 1
+Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Epoch = Annotated[int, msgspec.Meta(ge=-(2**63), le=MOST)]
+
 _SECTOR_NAME = re.compile(r"s-[tf]0(\d+)-(\d+)")
 
 
 class SectorID(msgspec.Struct, frozen=True, order=True):
-    """A sector: the actor id of its miner and its number."""
+    """A sector: the actor id of its miner and its number. One may be asked for by any number; see `check` of what is taken."""
 
     miner: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="Miner")
     number: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="Number")
+
+    def check(self) -> None:
+        """Refuse what the chain cannot have.
+
+        Raises:
+            ValueError: A number is too large.
+        """
+        for name, number in (("Miner", self.miner), ("Number", self.number)):
+            if number > MOST:
+                raise ValueError(f"{name} {number} is more than the chain can count")
 
     def __str__(self) -> str:
         """The name in files, logs and listings; the prefix is `t0` on every network."""

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import field
 
 from damocles.wire.codec import Bytes32
+from damocles.wire.sectors import Natural
 
 
 class State(enum.StrEnum):
@@ -38,7 +39,7 @@ class Accesses(msgspec.Struct, frozen=True):
 class Sector(msgspec.Struct, frozen=True):
     """A sector to prove; the files of an upgraded one are in `update/` and `update-cache/`."""
 
-    number: int = field(name="SectorId")
+    number: Natural = field(name="SectorId")
     comm_r: Bytes32 = field(name="CommR")
     upgraded: bool = field(name="Upgrade")
     accesses: Accesses = field(name="Accesses")
@@ -48,7 +49,7 @@ class Input(msgspec.Struct, frozen=True):
     """What to prove; in lists of jobs there are no sectors and no proof name."""
 
     sectors: list[Sector] | None = field(name="Sectors")
-    miner: int = field(name="MinerId")
+    miner: Natural = field(name="MinerId")
     proof_name: str = field(name="ProofType")
     seed: Bytes32 = field(name="Seed")
 

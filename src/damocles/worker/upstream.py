@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from types import UnionType
 from typing import Any, Protocol, TypeVar, overload
 
+import msgspec
 import structlog
 
 from damocles import failpoints
@@ -60,6 +61,14 @@ def _no_answer(method: str, error: errors.CallError) -> failures.Temporary:
 def _disk_fails(method: str, error: errors.RpcError) -> failures.Away:
     """Return the failure of a call that the manager can keep nothing of now: as good as away, and pausing nobody."""
     return failures.Away(f"rpc error: {method}: the manager's disk fails: {error.message}")
+
+
+def _given(method: str, given: msgspec.Raw, kind: type[Given]) -> Given:
+    """Read the work that was handed out; what cannot be done is refused here, before anything of it is kept."""
+    try:
+        return codec.decode(given, kind)
+    except msgspec.MsgspecError as error:
+        raise failures.Temporary(f"rpc error: {method}: the manager handed out what is no work: {error}") from error
 
 
 class Manager:
@@ -290,7 +299,7 @@ class Manager:
             except errors.RpcError:
                 self._knows_claims = False
             else:
-                return (codec.decode(handed.given, kind), handed.attempt) if handed is not None else None
+                return (_given(method, handed.given, kind), handed.attempt) if handed is not None else None
         given = await self._call(method, spec, returns=kind | None)
         return (given, None) if given is not None else None
 
