@@ -179,8 +179,12 @@ class Stores:
             relative = f"{_UPGRADED[folder] if is_upgrade else folder}/{rest}"
             try:
                 (root / relative).stat()
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
+            except (OSError, ValueError) as error:
+                reason = ((error.strerror if isinstance(error, OSError) else None) or str(error)).lower()
+                if name not in self._declared:
+                    # The worker chose the folder: it hears that the file is missing, and nothing of what else is there.
+                    log.warning("sector file not found", file=str(root / relative), reason=reason)
+                    reason = "no such file or directory"
                 msg = f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
                 raise errors.ManagerError(msg) from error
 
