@@ -228,7 +228,7 @@ async def test_who_is_evil_costs_its_own_answer(start_manager: StartManager) -> 
         evil = {"redirecting": redirecting, "deep": deep, "typed": typed, "drips": drips}
         for name, dest in {**evil, "good": str(good)}.items():
             await manager.call("Venus.WorkerPing", fleet.WorkerInfo(name, dest))
-        told = await manager.call("Damocles.FleetThreads", {"all": True}, 2.0)
+        told = await manager.call("Damocles.FleetThreads", {"all": True}, 5.0)
         assert sorted(evil) == [silent["worker"] for silent in told["silent"]]
         assert [] == heard
 

@@ -9,14 +9,14 @@ What a name is not in the table for, nobody may do: a method that was forgotten 
 import enum
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import structlog
 
-from damocles.rpc import address, errors
+from damocles.rpc import address, errors, leases
 
 log = structlog.get_logger(__name__)
 
@@ -206,11 +206,12 @@ def rule_of(name: str) -> Rule | None:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom the guard found behind a call; `address` of one who was let in by it."""
+    """Whom the guard found behind a call; `address` of one who was let in by it, `lease` of one who has a token."""
 
     name: str
     scopes: frozenset[Scope]
     address: str = ""
+    lease: leases.Lease | None = field(default=None, compare=False, repr=False)
 
 
 class Unidentified(Exception):

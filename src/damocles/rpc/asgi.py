@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from damocles.rpc import access, core, dialects, duplex, errors
+from damocles.rpc import access, core, dialects, duplex, errors, limits, places
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -21,14 +21,13 @@ App: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
 
 BODY_SECONDS = 30.0
 STRANGER_SECONDS = 5.0  # for the first frame of a peer whose call will be refused
-STRANGER_BODY_BYTES = 64 << 10  # of a peer whose call will be refused: enough to read its id
 # How much of a body beyond the limit is read and dropped, so that its sender gets to read why it is refused.
 _DRAIN_FACTOR = 4
 HEALTHY = b'{"status":"OK"}\n'
-_POLICY_VIOLATION = 1008
+_POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
+_REASON_CHARACTERS = 100  # the protocol has room for 123 bytes
 
 _FOUR_IN_SIX = re.compile(r"^::ffff:([\d.]+)$")
-TELL = "damocles.tell"  # in the state of a scope: takes whether the peer is `known`, see `places`
 
 
 class _Refused(Exception):
@@ -74,18 +73,24 @@ def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], s
         if scope["type"] != "http":
             await send({"type": "websocket.close"})  # refuses the handshake
             return
-        call = call_of(scope, "http")
+        call, place = call_of(scope, "http"), place_of(scope)
+        running = contextlib.ExitStack()
         try:
-            await guard.authorize(name_of(scope), call.token, call.peer)
+            principal = await guard.authorize(name_of(scope), call.token, call.peer)
+            if principal.scopes:  # not of what is open to everybody
+                place.enter(principal)
+            running.enter_context(place.call())
         except access.UnknownMethod:
             await respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
         except errors.RpcError as error:
             # What keeps tokens from being looked up is no status of HTTP.
             status = error.code if error.code in {errors.Code.UNAUTHORIZED, errors.Code.FORBIDDEN} else 503
             await respond(send, status, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
+        except places.Full as full:
+            await _turn_away(send, full)
         else:
-            _tell(scope, known=True)
-            await app(scope, receive, send)
+            with running:
+                await app(scope, receive, send)
 
     return answer
 
@@ -103,20 +108,31 @@ async def respond(send: Send, status: int, body: bytes, content_type: str, *, cl
 
 async def _answer(service: core.Service, body_seconds: float, scope: Message, receive: Receive, send: Send) -> None:
     headers = dict(scope["headers"])
-    call = call_of(scope, "http")
+    call, place = call_of(scope, "http"), place_of(scope)
     try:
         _admit(service.dialect, scope["method"], headers)
-        strange = await service.is_stranger(call)
-        _tell(scope, known=not strange)
-        limit = STRANGER_BODY_BYTES if strange else service.dialect.body_limit_bytes
-        body = await _body(receive, limit, body_seconds, ", which is the limit without a valid token" * strange)
+        principal = await service.identify(call)
+        if principal is None:
+            place.leave()
+            limit, why = limits.STRANGER_BYTES, ", which is the limit without a valid token"
+        else:
+            place.enter(principal)
+            limit, why = service.dialect.body_limit_bytes, ""
+        with place.call(), place.body() as grow:
+            body = await _body(receive, limit, body_seconds, why, grow)
+            if body is not None:
+                reply = await service.answer(body, call)
+                await respond(send, reply.status, reply.body, service.dialect.content_type)
     except _Refused as refused:
         error = service.dialect.fault(dialects.Fault.INVALID, reason=refused.reason)
         await respond(send, refused.status, service.error(None, error), service.dialect.content_type, close=True)
-        return
-    if body is not None:
-        reply = await service.answer(body, call)
-        await respond(send, reply.status, reply.body, service.dialect.content_type)
+    except places.Full as full:
+        await _turn_away(send, full)
+
+
+async def _turn_away(send: Send, full: places.Full) -> None:
+    """Answer as a server does that has too many connections: clients of ours try again after a while."""
+    await respond(send, 503, f"{full}: try again later\n".encode(), "text/plain; charset=utf-8", close=True)
 
 
 def call_of(scope: Message, transport: Literal["http", "websocket"]) -> core.Call:
@@ -134,10 +150,10 @@ def call_of(scope: Message, transport: Literal["http", "websocket"]) -> core.Cal
     )
 
 
-def _tell(scope: Message, *, known: bool) -> None:
-    """Tell the server, if it wants to know, whether calls of this peer are answered."""
-    if tell := scope.get("state", {}).get(TELL):
-        tell(known=known)
+def place_of(scope: Message) -> places.Place:
+    """Return the place of a connection; outside of our server one of its own."""
+    place = scope.get("state", {}).get(places.STATE)
+    return place if isinstance(place, places.Place) else places.alone()
 
 
 def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) -> None:
@@ -148,8 +164,8 @@ def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) ->
         raise _Refused(415, f"content type {kind or '(none)'} is not served, send {' or '.join(dialect.accepts)}")
 
 
-async def _body(receive: Receive, limit: int, seconds: float, why: str) -> bytes | None:
-    """Return the whole body; None if the peer hung up."""
+async def _body(receive: Receive, limit: int, seconds: float, why: str, grow: Callable[[int], None]) -> bytes | None:
+    """Return the whole body; None if the peer hung up. `grow` hears how much of it is held."""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -161,6 +177,7 @@ async def _body(receive: Receive, limit: int, seconds: float, why: str) -> bytes
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size <= limit:
+                    grow(len(chunk))
                     chunks.append(chunk)
                 if not message.get("more_body", False) or size > limit * _DRAIN_FACTOR:
                     break
@@ -190,15 +207,25 @@ async def _converse(service: core.Service, scope: Message, receive: Receive, sen
         with contextlib.suppress(OSError, RuntimeError):
             await send({"type": "websocket.send", "text": frame.decode()})
 
-    strange = await service.is_stranger(call)
-    _tell(scope, known=not strange)
-    if strange:
+    principal = await service.identify(call)
+    place = place_of(scope)
+    if principal is None:
         # Told why, on the first frame, because the original's command line shows only that; and then sent away.
         with anyio.move_on_after(STRANGER_SECONDS):
             async for frame in frames():
                 await send_frame((await service.answer(frame, call)).body)
                 break
-        with contextlib.suppress(OSError, RuntimeError):
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        await _hang_up(send, _POLICY_VIOLATION)
         return
-    await duplex.serve(service, call, frames(), send_frame)
+    try:
+        place.enter(principal)
+        with place.websocket():
+            place.allow(limits.FRAME_BYTES)
+            await duplex.serve(service, call, frames(), send_frame, place.call)
+    except places.Full as full:
+        await _hang_up(send, _TRY_AGAIN_LATER, str(full))
+
+
+async def _hang_up(send: Send, code: int, reason: str = "") -> None:
+    with contextlib.suppress(OSError, RuntimeError):
+        await send({"type": "websocket.close", "code": code, "reason": reason[:_REASON_CHARACTERS]})

@@ -279,17 +279,16 @@ class Service:
             raise unknown
         return method, call
 
-    async def is_stranger(self, call: Call) -> bool:
-        """Return whether nothing that this peer calls can be answered but with a refusal."""
+    async def identify(self, call: Call) -> access.Principal | None:
+        """Return who calls; None of a stranger, to whom nothing can be answered but a refusal."""
         if self.guard is None:
-            return False
+            return access.Principal("", frozenset(access.Scope))
         try:
-            await self.guard.identify(call.token, call.peer)
+            return await self.guard.identify(call.token, call.peer)
         except access.Unidentified:
-            return True
+            return None
         except Exception:  # noqa: BLE001 (`admit` will meet it again, log it and refuse)
-            return True
-        return False
+            return None
 
     async def run(self, method: Method, request: messages.Request, call: Call) -> bytes:
         """Decode, call, encode; return the JSON of the result. A change is audited.

@@ -10,6 +10,7 @@ One JSON object per frame, calls run side by side. Beyond JSON-RPC there are thr
 import contextlib
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import anyio
@@ -17,21 +18,28 @@ import anyio.abc
 import msgspec
 import structlog
 
-from damocles.rpc import core, errors, messages
+from damocles.rpc import core, errors, limits, messages, places
 from damocles.wire import codec
 
 log = structlog.get_logger(__name__)
-
-CALLS_AT_ONCE = 64
 
 Send = Callable[[bytes], Awaitable[None]]
 
 _cancelled_ids = msgspec.json.Decoder(tuple[messages.ID])
 
 
-async def serve(service: core.Service, call: core.Call, frames: AsyncIterable[bytes], send: Send) -> None:
-    """Answer `frames` until they end, then cancel what still runs. `send` must take frames from several tasks."""
-    conversation = _Conversation(service, call, send)
+async def serve(
+    service: core.Service,
+    call: core.Call,
+    frames: AsyncIterable[bytes],
+    send: Send,
+    running: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+) -> None:
+    """Answer `frames` until they end, then cancel what still runs. `send` must take frames from several tasks.
+
+    A block of `running` is around each call; it may raise `places.Full`.
+    """
+    conversation = _Conversation(service, call, send, running)
     async with anyio.create_task_group() as tasks:
         async for frame in frames:
             await conversation.take(frame, tasks)
@@ -39,7 +47,14 @@ async def serve(service: core.Service, call: core.Call, frames: AsyncIterable[by
 
 
 class _Conversation:
-    def __init__(self, service: core.Service, call: core.Call, send: Send) -> None:
+    def __init__(
+        self,
+        service: core.Service,
+        call: core.Call,
+        send: Send,
+        counted: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._counted = counted
         self._service = service
         self._call = call
         self._send = send
@@ -56,9 +71,10 @@ class _Conversation:
             return
         if request.method == "xrpc.cancel":
             self._cancel(request)
-        elif self._running >= CALLS_AT_ONCE:
+        elif self._running >= limits.CALLS_OF_A_WEBSOCKET:
             # Refused, not queued: a full queue would also hold up the frames that cancel calls.
-            busy = errors.RpcError(errors.Code.OVERLOADED, f"{CALLS_AT_ONCE} calls are running on this connection")
+            text = f"{limits.CALLS_OF_A_WEBSOCKET} calls are running on this connection"
+            busy = errors.RpcError(errors.Code.OVERLOADED, text)
             await self._answer(request, self._service.error(self._service.id_of(request), busy))
         else:
             self._running += 1
@@ -75,6 +91,19 @@ class _Conversation:
                 scope.cancel("cancelled by the caller")
 
     async def _run(self, request: messages.Request, scope: anyio.CancelScope) -> None:
+        number = self._service.id_of(request)
+        try:
+            with self._counted():
+                await self._hold(request, scope)
+        except places.Full as full:
+            error = errors.RpcError(errors.Code.OVERLOADED, str(full))
+            await self._answer(request, self._service.error(number, error))
+        finally:
+            self._running -= 1
+            if self._scopes.get(number) is scope:
+                del self._scopes[number]
+
+    async def _hold(self, request: messages.Request, scope: anyio.CancelScope) -> None:
         number = self._service.id_of(request)
         answered = False
         try:
@@ -93,10 +122,6 @@ class _Conversation:
             answer = self._service.result(method, request, result)
         except errors.RpcError as error:
             answer = self._service.error(number, error)
-        finally:
-            self._running -= 1
-            if self._scopes.get(number) is scope:
-                del self._scopes[number]
         await self._answer(request, answer)
 
     async def _pump(self, method: core.Method, request: messages.Request, values: AsyncGenerator[Any, None]) -> None:

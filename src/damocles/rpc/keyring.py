@@ -1,5 +1,6 @@
 """The tokens of a daemon: those it knows, whom they stand for, and the API that makes and revokes them."""
 
+import asyncio
 import hmac
 import time
 from collections.abc import Callable, Sequence
@@ -8,12 +9,13 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from damocles.rpc import access, core, errors, token_names, tokens
+from damocles.rpc import access, core, errors, leases, token_names, tokens
 from damocles.wire import control
 
 log = structlog.get_logger(__name__)
 
 OWN_NAME = "local"  # of the token that a daemon makes for the command line on its own machine
+_LONGEST_TIMER_SECONDS = 3600.0  # so that a clock that is set is noticed
 USED_SECONDS = 60.0  # how exactly the last use is kept
 
 
@@ -93,11 +95,16 @@ class Keyring:
         self._kept: dict[str, Kept] = {}
         self._lent: dict[str, Kept] = {}
         self._own_names: set[str] = set()
+        self._leases: dict[str, leases.Lease] = {}  # by the ids of tokens
 
     async def load(self) -> None:
         """Take up what is on the shelf."""
         self._loaded_at = self._clock()
         self._kept = {token.id: token for token in await self._shelf.load()}
+        for token_id in [*self._leases]:
+            kept = self._lent.get(token_id) or self._kept.get(token_id)
+            if kept is None or kept.revoked is not None:
+                self._end(token_id)
 
     async def adopt(self, text: str, name: str, scope: access.Scope) -> None:
         """Make the token of a file valid instead of those it had before; one that was revoked stays so."""
@@ -140,7 +147,7 @@ class Keyring:
                 pass  # told already, and it keeps nobody out
             except Exception as error:  # noqa: BLE001 (a disk that is full, whatever the shelf calls it, keeps nobody out)
                 log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
-        return access.Principal(kept.name, frozenset({kept.scope}))
+        return access.Principal(kept.name, frozenset({kept.scope}), lease=self._lease(kept))
 
     def digest_of(self, token_id: str) -> str | None:
         """Return what is kept of the token with this id, also if it is good for nothing any more: its holder is told."""
@@ -173,7 +180,28 @@ class Keyring:
         await self._shelf.revoke(ids, now)
         for token_id in ids:
             self._kept[token_id] = msgspec.structs.replace(self._kept[token_id], revoked=now)
+            self._end(token_id)
         return [self._kept[token_id] for token_id in ids]
+
+    def _lease(self, token: Kept) -> leases.Lease:
+        lease = self._leases.get(token.id)
+        if lease is None:
+            lease = self._leases[token.id] = leases.Lease()
+            if token.expires is not None:
+                self._end_in_time(token.id, token.expires)
+        return lease
+
+    def _end_in_time(self, token_id: str, expires: float) -> None:
+        """End a lease when its token expires, and not before, whatever becomes of the clock meanwhile."""
+        if (left := expires - self._clock()) <= 0:
+            self._end(token_id)
+        else:
+            later = min(left, _LONGEST_TIMER_SECONDS)
+            asyncio.get_running_loop().call_later(later, self._end_in_time, token_id, expires)
+
+    def _end(self, token_id: str) -> None:
+        if (lease := self._leases.pop(token_id, None)) is not None:
+            lease.end()
 
     async def _add(self, token: Kept) -> None:
         await self._shelf.add(token)

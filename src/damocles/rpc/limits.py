@@ -4,6 +4,9 @@ The limits hold for the whole as well as for each: a token has so many connectio
 `docs/reference/limits.md` lists them for people, from `TABLE`; the metrics of both daemons show how full each is.
 """
 
+from collections.abc import Callable, Mapping
+
+from damocles.rpc import messages
 from damocles.wire import control
 
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
@@ -26,14 +29,14 @@ STRANGER_BYTES = 64 * _KIB  # of a peer whose call will be refused: enough to re
 BODIES_OF_A_TOKEN_BYTES = 32 * _MIB  # all that are held at once
 FRAME_BYTES = 1 * _MIB
 FRAGMENTS_OF_A_FRAME = 1000
-ID_CHARACTERS = 256
+ID_CHARACTERS = messages.ID_CHARACTERS
 NAMES_OF_WORKERS = control.MOST_WORKERS  # in one call
 OTHER_NAMES = control.MOST_OTHERS  # of sectors, states or threads in one call
 ADDRESSES = 16  # of workers that are not registered, in one call
 
 # What goes out, see `outbox`.
 UNREAD_BYTES = 64 * _MIB
-UNREAD_OF_A_CONNECTION_BYTES = 8 * _MIB  # with which it may ask for more
+UNREAD_OF_A_CONNECTION_BYTES = 32 * _MIB  # with which it may ask for more
 UNREAD_SECONDS = 30.0
 AUDIT_ANSWER_BYTES = 1 * _MIB
 
@@ -48,3 +51,24 @@ WORKERS = 2000
 REPORT_CHARACTERS = 4000
 REPORTS_OF_A_SECTOR = 10_000
 ROOM_KEPT_BYTES = 1 * _GIB
+
+
+class Gauges:
+    """How full the limits of one daemon are, and how often each has been met, for its metrics."""
+
+    def __init__(self) -> None:
+        self._levels: list[Callable[[], Mapping[str, float]]] = []
+        self._refusals: list[Mapping[str, int]] = []
+
+    def watch(self, levels: Callable[[], Mapping[str, float]], refusals: Mapping[str, int]) -> None:
+        """Show what `levels` returns, and the counts in `refusals`."""
+        self._levels.append(levels)
+        self._refusals.append(refusals)
+
+    def levels(self) -> dict[str, float]:
+        """Return how full each limit is."""
+        return {name: level for levels in self._levels for name, level in levels().items()}
+
+    def refusals(self) -> dict[str, int]:
+        """Return how often each limit has been met."""
+        return {name: count for counts in self._refusals for name, count in counts.items()}

@@ -5,7 +5,7 @@ No I/O, and imports only msgspec, so that command lines start fast. Members may 
 """
 
 from http import HTTPStatus
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -13,7 +13,9 @@ from msgspec import UNSET, Raw, UnsetType
 from damocles.rpc import errors
 from damocles.wire import codec
 
-ID: TypeAlias = int | float | str | None
+ID_CHARACTERS = 256  # it is sent back, and so must not be large
+_Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=ID_CHARACTERS)]
+ID: TypeAlias = int | float | _Text | None
 Params: TypeAlias = tuple[Any, ...] | list[Any]  # positional
 
 ANSWER_LIMIT_BYTES = 100 << 20
@@ -39,7 +41,7 @@ class StrictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
     jsonrpc: Literal["2.0"] | None = None
     params: Raw = NULL
-    id: int | str | UnsetType | None = UNSET
+    id: int | _Text | UnsetType | None = UNSET
 
 
 Request: TypeAlias = LooseRequest | StrictRequest

@@ -5,13 +5,11 @@
 
 What holds off slow and malformed peers: time-outs for the head of a request (here), its body (`asgi`), the pause
 between requests, a TLS handshake and the acknowledgement of what we send; limits on connections (`places`), bodies,
-frames and calls at once on a WebSocket. Not covered: a WebSocket peer with a token that answers pings but never reads
-holds one connection and its write buffer; a handler has no time limit.
+frames and calls at once on a WebSocket; and on what is unread (`outbox`). Not covered: a handler has no time limit.
 """
 
 import asyncio
 import contextlib
-import email.utils
 import errno
 import ipaddress
 import logging
@@ -23,24 +21,19 @@ from collections.abc import AsyncIterator, Generator
 import anyio
 import anyio.abc
 import anyio.lowlevel
-import h11
 import structlog
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from damocles.rpc import address, asgi, dialects, errors, listeners, places
+from damocles.rpc import address, asgi, errors, limits, listeners, outbox, places, protocols
 
 log = structlog.get_logger(__name__)
 
-HEAD_SECONDS = 10  # as the manager of v0.13
 KEEP_ALIVE_SECONDS = 120  # longer than the 90 s after which Go's and Rust's clients drop an idle connection themselves
 UNACKNOWLEDGED_SECONDS = 60
 PING_SECONDS = 5  # WebSocket pings, as the manager of v0.13; a peer that is silent for PONG_SECONDS is dropped
 PONG_SECONDS = 25
 HANDSHAKE_SECONDS = 10
 GOODBYE_SECONDS = 0.5
-CONNECTIONS = 1000
-STRANGERS_OF_A_HOST = 100
 _SPARE = 4
 _PAUSE_SECONDS = 1.0  # when no connection can be accepted or no descriptor kept; also what limits the warnings
 GRACE_SECONDS = 10
@@ -56,52 +49,6 @@ class _Ending(logging.Filter):
 
 
 logging.getLogger("uvicorn.error").addFilter(_Ending())
-
-
-class _Protocol(H11Protocol):
-    """uvicorn's HTTP/1.1, plus a time limit for the head of each request, which uvicorn lacks."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-    refused = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watch_head()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._watch_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_watching()
-        super().connection_lost(exc)
-
-    def _watch_head(self) -> None:
-        # h11's peer is IDLE until the head of a request is complete; a WebSocket takes the connection over.
-        if self.conn.their_state is not h11.IDLE or self.transport.get_protocol() is not self:
-            self._stop_watching()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
-
-    def _should_upgrade_to_ws(self) -> bool:
-        return not self.refused and super()._should_upgrade_to_ws()
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        super().handle_websocket_upgrade(event)
-        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
-            # Its parser is stricter (bodies, long lines, many headers), and silent: the peer would wait without end.
-            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-            self.transport.close()
-
-    def handle_events(self) -> None:
-        # Written when somebody asks; uvicorn keeps it fresh with a tick that never lets an idle daemon sleep.
-        self.server_state.default_headers = [(b"date", email.utils.formatdate(usegmt=True).encode())]
-        super().handle_events()
-
-    def _stop_watching(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
 
 class _Server(uvicorn.Server):
@@ -161,9 +108,9 @@ class _Server(uvicorn.Server):
             await anyio.lowlevel.checkpoint()  # a crowd at the door must not hold up those who are inside
 
     async def _take(self, connected: socket.socket, place: places.Place) -> None:
-        def protocol() -> _Protocol:
-            state = {**self.lifespan.state, asgi.TELL: place.tell}
-            made = _Protocol(config=self.config, server_state=self.server_state, app_state=state)
+        def protocol() -> protocols.Http:
+            state = {**self.lifespan.state, places.STATE: place}
+            made = protocols.Http(config=self.config, server_state=self.server_state, app_state=state)
             if place.refused:
                 made.refused, made.limit_concurrency = True, 0  # so that it answers HTTP 503
             return made
@@ -206,26 +153,32 @@ async def serve(
     port: int,
     *,
     tls: ssl.SSLContext | None = None,
-    connections: int = CONNECTIONS,
+    connections: int | None = None,
     grace_seconds: int = GRACE_SECONDS,
+    gauges: limits.Gauges | None = None,
 ) -> AsyncIterator[address.Endpoint]:
     """Serve `app` while the block runs; yield the address it listens on.
 
     An empty host means all interfaces, port 0 a free port. Beyond `connections`, strangers must leave, and then requests
-    are answered with HTTP 503 (see `places`). Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
+    are answered with HTTP 503 (see `places`). `gauges` show how full that is. Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
 
     Raises:
         errors.ListenError: The port is in use, or the host is not one of this machine.
     """
     listener = await _listen(host, port)
     bound = address.Endpoint(*listener.getsockname()[:2])
+    taken = places.Places(places.affordable(limits.CONNECTIONS if connections is None else connections))
+    leaving = outbox.Outbox()
+    if gauges is not None:
+        gauges.watch(taken.levels, taken.refusals)
+        gauges.watch(lambda: {"unread_bytes": leaving.bytes}, leaving.refusals)
     server = _Server(
         uvicorn.Config(
-            app,
+            leaving.watching(app),
             interface="asgi3",
-            http=_Protocol,
-            ws="websockets-sansio",
-            ws_max_size=dialects.MANAGER.body_limit_bytes,
+            http=protocols.Http,
+            ws=protocols.WebSocket,
+            ws_max_size=limits.STRANGER_BYTES,  # until it is known who asks
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PONG_SECONDS,
             ws_per_message_deflate=False,  # memory for each connection, and room for bombs
@@ -240,7 +193,7 @@ async def serve(
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         ),
         listener,
-        places.Places(places.affordable(connections), STRANGERS_OF_A_HOST),
+        taken,
     )
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:

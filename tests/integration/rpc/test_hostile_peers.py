@@ -14,7 +14,7 @@ import pytest
 import structlog.testing
 from anyio.abc import SocketStream
 
-from damocles.rpc import address, client, core, errors, places, server, site
+from damocles.rpc import address, client, core, errors, limits, places, protocols, server, site
 
 HEAD = b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\n"
 
@@ -46,7 +46,7 @@ async def healthy(where: address.Endpoint) -> bool:
 @pytest.mark.parametrize("head", [b"", b"POST /rpc", HEAD])
 async def test_slow_heads_are_cut_off(manager: core.Service, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     """A connection that does not complete the head of its first request in time is closed."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 1.0)
     async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
         async with await anyio.connect_tcp(where.host, where.port) as peer:
             await peer.send(head)
@@ -56,7 +56,7 @@ async def test_slow_heads_are_cut_off(manager: core.Service, monkeypatch: pytest
 
 async def test_dripping_heads_are_cut_off(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sending a byte now and then does not extend the time, neither on the first request nor on a later one."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 1.0)
     request = b'{"id":1,"method":"Venus.Version"}'
     async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as where:
         for first in (b"", HEAD + b"Content-Length: %d\r\n\r\n" % len(request) + request):
@@ -80,7 +80,7 @@ async def test_slow_bodies_are_cut_off(manager: core.Service) -> None:
 
 async def test_a_kept_connection_outlives_the_limits(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit on heads does not touch a connection that rests between requests, nor a long call."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(protocols, "HEAD_SECONDS", 1.0)
     async with (
         server.serve(site.manager_app(manager, body_seconds=1.0), "127.0.0.1", 0) as where,
         client.connect(address.manager_url(str(where))) as peer,
@@ -125,19 +125,33 @@ async def test_vanishing_peers_do_not_harm(manager_at: address.Endpoint) -> None
 
 
 async def test_too_many_connections_are_turned_away(manager: core.Service) -> None:
-    """Beyond the limit requests get HTTP 503; when others leave, they are served again."""
-    async with server.serve(site.manager_app(manager), "127.0.0.1", 0, connections=3) as where:
-        async with contextlib.AsyncExitStack() as crowd:
+    """When calls run on all connections, further requests get HTTP 503; when others leave, they are served again."""
+    running = anyio.Semaphore(0)
+
+    async def hang() -> None:
+        running.release()
+        await anyio.sleep_forever()
+
+    manager.add("Venus.Hang", hang)
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0, connections=3, grace_seconds=1) as where:
+        async with anyio.create_task_group() as crowd:
             for _ in range(3):
-                known = await crowd.enter_async_context(client.connect(address.manager_url(str(where))))
-                assert "x" == await known.call("Venus.Echo", ["x"], returns=str)
+                crowd.start_soon(hanging, where)
+                await running.acquire()
             for upgrade in (b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"):
                 async with await anyio.connect_tcp(where.host, where.port) as peer:
                     await peer.send(HEAD + upgrade + b"Content-Length: 0\r\n\r\n")
                     assert (await rest(peer)).startswith(b"HTTP/1.1 503 ")
+            crowd.cancel_scope.cancel()
         with anyio.fail_after(10):
             while not await served(where):
                 await anyio.sleep(0.01)
+
+
+async def hanging(where: address.Endpoint) -> None:
+    """Make a call that does not end."""
+    async with client.connect(address.manager_url(str(where)), timeout_seconds=600) as peer:
+        await peer.call("Venus.Hang")
 
 
 async def test_silent_connections_make_room(manager: core.Service) -> None:
@@ -158,7 +172,7 @@ async def test_silent_connections_make_room(manager: core.Service) -> None:
 
 async def test_a_host_has_few_places_for_strangers(manager: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent connections from one address push out each other, long before all places are taken."""
-    monkeypatch.setattr(server, "STRANGERS_OF_A_HOST", 2)
+    monkeypatch.setattr(limits, "STRANGERS_OF_A_HOST", 2)
     async with (
         server.serve(site.manager_app(manager), "127.0.0.1", 0) as where,
         await anyio.connect_tcp(where.host, where.port) as first,

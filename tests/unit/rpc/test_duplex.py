@@ -11,7 +11,7 @@ import pytest
 import structlog.testing
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from damocles.rpc import core, dialects, duplex, errors
+from damocles.rpc import core, dialects, duplex, errors, limits
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID
 
@@ -204,7 +204,7 @@ async def test_a_stream_that_breaks_off_is_logged_and_closed(service: core.Servi
 
 async def test_too_many_calls_are_refused(service: core.Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit a call is refused at once, while cancelling still works and frees a place."""
-    monkeypatch.setattr(duplex, "CALLS_AT_ONCE", 2)
+    monkeypatch.setattr(limits, "CALLS_OF_A_WEBSOCKET", 2)
 
     async def hang() -> None:
         await anyio.sleep_forever()
