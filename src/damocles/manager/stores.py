@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
 
 from damocles.manager import errors
 from damocles.manager.db import tables
-from damocles.rpc.errors import DiskFails
+from damocles.rpc.errors import DiskFails, reason_of
 from damocles.stores import identity, layout
 from damocles.wire import proving, records, seal, wdpost
 from damocles.wire.sectors import SectorID, SectorSize
@@ -108,7 +108,7 @@ class Stores:
                 shutil.rmtree(cache)
             sealed.unlink(missing_ok=True)
         except OSError as error:
-            raise errors.ManagerError(f"{error.filename or sealed} cannot be deleted: {error.strerror}") from error
+            raise errors.ManagerError(f"{error.filename or sealed} cannot be deleted: {reason_of(error)}") from error
 
     def usage(self) -> dict[str, Usage]:
         """Ask the disks of the declared stores for their space. Not for the event loop, nor in a transaction.

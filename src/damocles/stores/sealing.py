@@ -112,7 +112,8 @@ def trash(location: Path) -> Trash | None:
 
 def _in_trash(location: Path) -> list[Path]:
     folder = location / "trash"
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    # What a link leads to is somebody's, and not ours to empty.
+    return sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
 
 
 def _put_at(child: Path) -> float:

@@ -41,8 +41,7 @@ async def _done(work: Callable[..., T], *args: object, abandon_on_cancel: bool) 
 def make_empty_file(path: Path) -> None:
     """Make an empty file in place of one that may be there, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink():
-        path.unlink()  # what it points to belongs to a persist store
+    path.unlink(missing_ok=True)  # a link's target belongs to a persist store, or to a copy of this one
     path.write_bytes(b"")
 
 
