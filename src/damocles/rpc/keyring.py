@@ -128,7 +128,8 @@ class Keyring:
             access.Unidentified: It is unknown, revoked or expired.
         """
         now = self._clock()
-        if self._fresh_seconds is not None and now - self._loaded_at > self._fresh_seconds:
+        # Either way: a clock that was set back would leave the memory young for as long as it was set back.
+        if self._fresh_seconds is not None and abs(now - self._loaded_at) > self._fresh_seconds:
             await self.load()
         token_id = tokens.id_of(text)
         kept = self._lent.get(token_id) or self._kept.get(token_id)
@@ -139,7 +140,7 @@ class Keyring:
             raise access.Unidentified(f"token {kept.name!r} was revoked{back}")
         if not kept.lives(now):
             raise access.Unidentified(f"token {kept.name!r} has expired")
-        if token_id in self._kept and (kept.used is None or now - kept.used >= USED_SECONDS):
+        if token_id in self._kept and (kept.used is None or abs(now - kept.used) >= USED_SECONDS):
             self._kept[token_id] = msgspec.structs.replace(kept, used=now)  # before the wait, lest others write too
             try:
                 await self._shelf.used(token_id, now)
