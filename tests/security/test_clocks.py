@@ -64,7 +64,7 @@ async def test_the_audit_keeps_its_order(start_manager: StartManager, monkeypatc
             return found
 
         for name, jump in zip(names, (0.0, -DAY, DAY), strict=True):
-            monkeypatch.setattr(manager.service._auditor, "_clock", lambda jump=jump: began + jump)
+            monkeypatch.setattr(manager.service.auditor, "_clock", lambda jump=jump: began + jump)
             await manager.create(name, Scope.READ)
         assert names == [entry.params[0] for entry in await entries()]
         assert [began, began - DAY, began + DAY] == [entry.at for entry in await entries()]

@@ -68,7 +68,7 @@ async def test_a_worker_s_home_is_its_user_s(tmp_path: Path) -> None:
     home = tmp_path / "new" / "home"
     with worker_daemon._claimed(home):
         assert 0o700 == mode(home)
-    await audit.Ledger(home).append(control.AuditEntry(at=0.0, who="a", address="", what="b", ok=True))
+    await audit.Ledger(home).begin(control.AuditEntry(at=0.0, who="a", address="", what="b", ok=True))
     assert 0o600 == mode(home / audit.FILE_NAME)
 
 

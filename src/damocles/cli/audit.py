@@ -119,7 +119,7 @@ def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.Aud
         while True:
             page = manager.call("Damocles.AuditList", [query], returns=list[control.AuditEntry])
             yield from page
-            if len(page) < PAGE:
+            if not page:
                 return
             query = structs.replace(query, after_id=page[-1].id)
 
@@ -215,6 +215,8 @@ _TABLE = tables.Table(
 
 def _outcome(entry: control.AuditEntry) -> str:
     """Say what came of it; acts on many threads are counted."""
+    if not entry.ended:
+        return "not known: it goes on, or its daemon was stopped meanwhile"
     if not entry.ok:
         return f"failed: {_brief(entry.outcome)}"
     match entry.outcome:

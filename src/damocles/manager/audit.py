@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import structs
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, insert, or_, select
 
 from damocles.manager import sectors, stores, workers
 from damocles.manager.db import engine, tables
-from damocles.rpc import audit, core, keyring
+from damocles.rpc import audit, audit_rows, core, keyring
 from damocles.wire import codec, control, records
 from damocles.wire.sectors import SectorID
 
 MOST_ENTRIES = 10_000  # in one answer
+ANSWER_BYTES = 4 << 20  # likewise, but for the last of them
 
-_audit = tables.audit
+_audit, _ends = tables.audit, tables.audit_ends
 
 
 class Ledger:
@@ -27,31 +27,44 @@ class Ledger:
         """Serve the API."""
         service.add("Damocles.AuditList", self.select)
 
-    async def append(self, entry: control.AuditEntry) -> None:
-        """Keep one more entry."""
-        await self._database.write(lambda tx: keep(tx, entry))
+    async def begin(self, entry: control.AuditEntry) -> int:
+        """Keep one more entry; return its id."""
+        return await self._database.write(lambda tx: keep(tx, entry))
+
+    async def end(self, key: int, end: control.AuditEnd) -> None:
+        """Keep what became of the entry with this id."""
+        values = {"id": key, "sectors": _spaced(end.sectors), "entry_end": codec.encode(end).decode()}
+        await self._database.write(lambda tx: tx.execute(insert(_ends).values(values)))
 
     async def select(self, query: control.AuditQuery) -> list[control.AuditEntry]:
-        """Return the first entries that the query asks for, the oldest first."""
+        """Return the first entries that the query asks for, the oldest first, and none only if there are no more."""
 
         def load(tx: Connection) -> list[control.AuditEntry]:
-            wanted = select(_audit.c.id, _audit.c.entry).where(*_conditions(query)).order_by(_audit.c.id)
-            rows = tx.execute(wanted.limit(max(0, min(query.limit, MOST_ENTRIES))))
-            return [structs.replace(codec.decode(entry, control.AuditEntry), id=number) for number, entry in rows]
+            columns = (_audit.c.id, _audit.c.at, _audit.c.entry, _ends.c.entry_end)
+            wanted = select(*columns).outerjoin(_ends, _ends.c.id == _audit.c.id).where(*_conditions(query))
+            rows = tx.execute(wanted.order_by(_audit.c.id).limit(max(0, min(query.limit, MOST_ENTRIES))))
+            found, size = list[control.AuditEntry](), 0
+            for number, at, entry, end in rows:
+                found.append(audit_rows.read(entry, number, end, at=at))
+                size += len(entry) + len(end or "")
+                if size > ANSWER_BYTES:
+                    break
+            return found
 
         return await self._database.read(load)
 
 
-def keep(tx: Connection, entry: control.AuditEntry) -> None:
-    """Add an entry in the transaction of the change that it tells of."""
+def keep(tx: Connection, entry: control.AuditEntry) -> int:
+    """Add an entry in the transaction of the change that it tells of; return its id."""
     values = {
         "at": entry.at,
         "who": entry.who,
         "what": entry.what,
-        "sectors": f" {' '.join(entry.sectors)} ",
+        "sectors": _spaced(entry.sectors),
         "entry": codec.encode(entry).decode(),
     }
-    tx.execute(insert(_audit).values(values))
+    (number,) = tx.execute(insert(_audit).values(values)).inserted_primary_key or (0,)
+    return int(number)
 
 
 def observers(database: engine.Database, ring: keyring.Keyring) -> Mapping[str, audit.Observe]:
@@ -92,5 +105,12 @@ def _conditions(query: control.AuditQuery) -> list[ColumnElement[bool]]:
     if query.what is not None:
         conditions.append(_audit.c.what.icontains(query.what, autoescape=True))
     if query.sector is not None:
-        conditions.append(_audit.c.sectors.contains(f" {query.sector} ", autoescape=True))
+        named = _spaced([query.sector])
+        conditions.append(
+            or_(*(column.contains(named, autoescape=True) for column in (_audit.c.sectors, _ends.c.sectors)))
+        )
     return conditions
+
+
+def _spaced(sectors: Sequence[str]) -> str:
+    return f" {' '.join(sectors)} "

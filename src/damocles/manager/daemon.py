@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
-from damocles import privacy
+from damocles import beside, privacy
 from damocles.manager import (
     alerts,
     alerts_config,
@@ -235,10 +235,12 @@ async def _service(
         clock=clock,
     )
     ledger, held = audit.Ledger(database), holders.Holders(database)
+    auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
+    await stack.enter_async_context(beside.running(auditor.run))
     service = core.Service(
         dialects.MANAGER,
         guard=guard,
-        auditor=rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock),
+        auditor=auditor,
         meter=tally,
         holders=held,
     )

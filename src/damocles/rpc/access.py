@@ -55,6 +55,10 @@ class Rule:
         steps = _LADDER[_LADDER.index(self.least) :]
         return any(step in scopes for step in steps) or (self.worker and Scope.WORKER in scopes)
 
+    def is_audited(self, scopes: Collection[Scope]) -> bool:
+        """Return whether the audit has an entry of it when a caller with these scopes does it."""
+        return self.changes and not (self.worker and Scope.WORKER in scopes)
+
     def needs(self) -> str:
         """Return what is needed, in words."""
         return f"{self.least} or {Scope.WORKER}" if self.worker else str(self.least)
@@ -197,11 +201,15 @@ def route(verb: str, path: str) -> str:
 
 def rule_of(name: str) -> Rule | None:
     """Return the rule of a wire method or of a `route`; None if there is none."""
-    rule = RULES.get(name)
-    if rule is None and "/" in name:
-        above = [known for known in RULES if known.endswith("/") and name.startswith(known)]
-        rule = RULES[max(above, key=len)] if above else None
-    return rule
+    return RULES.get(known_as(name))
+
+
+def known_as(name: str) -> str:
+    """Return by what the table knows a method or route: what stands for all below a path, if it stands there alone."""
+    if name in RULES or "/" not in name:
+        return name
+    above = [known for known in RULES if known.endswith("/") and name.startswith(known)]
+    return max(above, key=len, default=name)
 
 
 @dataclass(frozen=True, slots=True)

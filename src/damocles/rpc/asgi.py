@@ -6,6 +6,7 @@ status the original uses and a JSON-RPC error as the body.
 """
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Literal, TypeAlias
@@ -64,8 +65,17 @@ def worker_app(service: core.Service, *, body_seconds: float = BODY_SECONDS) -> 
     return app
 
 
-def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], str]) -> App:
-    """Return `app` behind a guard, which knows a request by the name that `name_of` gives to its scope."""
+def guarded(
+    app: App,
+    guard: access.Guard | None,
+    name_of: Callable[[Message], str],
+    *,
+    auditor: core.Auditor | None = None,
+) -> App:
+    """Return `app` behind a guard, which knows a request by the name that `name_of` gives to its scope.
+
+    Of what changes something, the auditor makes an entry.
+    """
     if guard is None:
         return app
 
@@ -73,10 +83,10 @@ def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], s
         if scope["type"] != "http":
             await send({"type": "websocket.close"})  # refuses the handshake
             return
-        call, place = call_of(scope, "http"), place_of(scope)
+        call, name, place = call_of(scope, "http"), name_of(scope), place_of(scope)
         running = contextlib.ExitStack()
         try:
-            principal = await guard.authorize(name_of(scope), call.token, call.peer)
+            principal = await guard.authorize(name, call.token, call.peer)
             if principal.scopes:  # not of what is open to everybody
                 place.enter(principal)
             running.enter_context(place.call())
@@ -89,10 +99,42 @@ def guarded(app: App, guard: access.Guard | None, name_of: Callable[[Message], s
         except places.Full as full:
             await _turn_away(send, full)
         else:
+            call = dataclasses.replace(call, principal=principal.name, scopes=principal.scopes)
             with running:
-                await app(scope, receive, send)
+                await _audited(app, auditor, call, name, scope, receive, send)
 
     return answer
+
+
+async def _audited(  # noqa: PLR0917 (the last three are those of an application)
+    app: App,
+    auditor: core.Auditor | None,
+    call: core.Call,
+    name: str,
+    scope: Message,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Answer a request; if it changes something, the answer waits until its entry is complete."""
+    rule = access.rule_of(name)
+    if auditor is None or rule is None or not rule.is_audited(call.scopes):
+        await app(scope, receive, send)
+        return
+    held: list[Message] = []
+
+    async def hold(message: Message) -> None:
+        held.append(message)
+
+    try:
+        async with auditor.request(call, access.known_as(name), scope["path"]) as tell:
+            await app(scope, receive, hold)
+            body = b"".join(message.get("body", b"") for message in held)
+            tell(next((message["status"] for message in held if "status" in message), 0), body)
+    except errors.DiskFails as error:
+        await respond(send, 503, f"{error.message}\n".encode(), "text/plain; charset=utf-8", close=True)
+        return
+    for message in held:
+        await send(message)
 
 
 async def respond(send: Send, status: int, body: bytes, content_type: str, *, close: bool = False) -> None:

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 HANDED = "damocles-call-back"  # the header with a token by which the caller may be called back
 
+MOST_LEVELS = 64  # of arrays and objects in a request: what is written down of it has room on any stack
 _NAME_CHARACTERS = 200  # of a method's name repeated in an error
 
 # How Go names the JSON values that are not an array, by their first byte.
@@ -92,6 +93,9 @@ class Auditor(Protocol):
         self, call: Call, method: Method, arguments: Sequence[Any], params: bytes
     ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
         """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
+
+    def request(self, call: Call, name: str, path: str) -> AbstractAsyncContextManager[Callable[[int, bytes], None]]:
+        """Return a block around a request of HTTP that its rule is about; it yields what takes status and body."""
 
 
 class Meter(Protocol):
@@ -154,7 +158,7 @@ class Service:
     ) -> None:
         self.dialect = dialect
         self.guard = guard
-        self._auditor = auditor
+        self.auditor = auditor
         self._meter = meter
         self._holders = holders
         self._methods: dict[str, Method] = {}
@@ -230,6 +234,8 @@ class Service:
         Raises:
             errors.ProtocolError: It is no request.
         """
+        if codec.levels(bytes(body)) > MOST_LEVELS:
+            raise self.dialect.fault(Fault.INVALID, reason=f"it is nested more than {MOST_LEVELS} deep")
         try:
             request = self.dialect.request.decode(body)
         except msgspec.ValidationError as exc:
@@ -328,9 +334,9 @@ class Service:
     def _audited(
         self, method: Method, request: messages.Request, call: Call, arguments: list[Any]
     ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
-        if self._auditor is None:
+        if self.auditor is None:
             return contextlib.nullcontext(lambda _: None)
-        return self._auditor.change(call, method, arguments, bytes(request.params).strip())
+        return self.auditor.change(call, method, arguments, bytes(request.params).strip())
 
     def _held(self, method: Method, call: Call, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
         return contextlib.nullcontext(call) if self._holders is None else self._holders.step(call, method, arguments)

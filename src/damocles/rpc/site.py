@@ -37,7 +37,9 @@ def manager_app(
     handlers = {404: _not_found, errors.DiskFails: _disk_fails}
     rest = Starlette(routes=[Route("/healthcheck", _health), *routes], exception_handlers=handlers)
     rest.router.redirect_slashes = False
-    admitted = asgi.guarded(rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]))
+    admitted = asgi.guarded(
+        rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]), auditor=service.auditor
+    )
 
     async def app(scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["path"] == address.MANAGER_PATH:

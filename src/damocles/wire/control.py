@@ -216,8 +216,10 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A change that somebody asked for; `who` is like `alice via manager` if the manager passed it on.
 
     `names` are those of the parameters, as far as `params` has them.
-    `params` are as they came, `before` and `after` what is known of the thing that was changed, `outcome` is the result
-    (left out if it is secret) or the error's text. What is too long is cut, and then a text instead of a value.
+    `params` are as they came, but for secrets, `before` and `after` what is known of the thing that was changed, `outcome`
+    is the result (left out if it is secret) or the error's text. What is too long or too deep is cut, and then a text
+    instead of a value. Of a change that has not `ended`, and of one that was cut off with its daemon, nobody knows what
+    came of it.
     """
 
     id: int = 0
@@ -233,6 +235,17 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     after: Any = None
     ok: bool
     outcome: Any = None
+    ended: bool = True
+
+
+class AuditEnd(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What becomes known of an entry when its change has ended."""
+
+    ok: bool
+    outcome: Any = None
+    before: Any = None
+    after: Any = None
+    sectors: list[str] = []
 
 
 class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -3,11 +3,13 @@
 import ipaddress
 import socket
 import urllib.parse
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import structlog
 
+from damocles import beside
 from damocles.rpc import access as rpc_access
 from damocles.rpc import address, asgi, client, core, dialects, doorstep, handshake, keyring, reloading, server, tls
 from damocles.rpc import audit as rpc_audit
@@ -75,7 +77,8 @@ def outlets_of(settings: config.Config) -> outlets.Outlets:
     return outlets.Outlets(folders=settings.worker.unseal_dirs, spared=(settings.worker.home.expanduser(), *stores))
 
 
-def served(
+@asynccontextmanager
+async def served(
     settings: config.Config,
     ours: control.Control,
     draining: drain.Drain,
@@ -83,18 +86,15 @@ def served(
     ring: keyring.Keyring,
     guard: rpc_access.Guard,
     reloads: reloading.Reloads,
-) -> AbstractAsyncContextManager[address.Endpoint]:
-    """Return the server of the control API, to be entered; `reloads` gets its certificate.
+) -> AsyncIterator[address.Endpoint]:
+    """Serve the control API while the block runs; yield where. `reloads` gets its certificate.
 
     Raises:
         access.Unusable: The certificate cannot be used.
     """
     home, listen = settings.worker.home.expanduser(), settings.worker.rpc_server
-    service = core.Service(
-        dialects.WORKER,
-        guard=guard,
-        auditor=rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring)),
-    )
+    auditor = rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring))
+    service = core.Service(dialects.WORKER, guard=guard, auditor=auditor)
     ours.register(service)
     environment.Environment(settings.worker.allow_env).register(service)
     keyring.TokenAPI(ring).register(service)
@@ -107,7 +107,9 @@ def served(
     except tls.Unusable as error:
         raise access.Unusable(str(error)) from error
     app = doorstep.watched(asgi.worker_app(service), doorstep.door(ring.digest_of, guard, listen.known_as))
-    return server.serve(app, listen.host, listen.port, tls=context)
+    serving = server.serve(app, listen.host, listen.port, tls=context)
+    async with beside.running(auditor.run), serving as bound:
+        yield bound
 
 
 def dest(settings: config.Config, ip: str, port: int) -> str:

@@ -1,5 +1,6 @@
 """What is written down of a change, and what is no change."""
 
+import errno
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 import structlog.testing
 
-from damocles.rpc import access, audit, core, dialects, errors
+from damocles.rpc import access, audit, audit_rows, core, dialects, errors
 from damocles.rpc.access import Scope
 from damocles.wire import control
 from damocles.wire.sectors import SectorID
@@ -25,18 +26,32 @@ class MemoryLedger:
         self.entries: list[control.AuditEntry] = []
         self.broken = False
 
-    async def append(self, entry: control.AuditEntry) -> None:
+    async def begin(self, entry: control.AuditEntry) -> int:
         """Keep one more."""
         await anyio.sleep(0)
         if self.broken:
-            raise OSError("no space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device", "audit.jsonl")
         self.entries.append(entry)
+        return len(self.entries) - 1
+
+    async def end(self, key: int, end: control.AuditEnd) -> None:
+        """Complete one."""
+        await anyio.sleep(0)
+        if self.broken:
+            raise OSError(errno.ENOSPC, "No space left on device", "audit.jsonl")
+        self.entries[key] = audit_rows.finished(self.entries[key], end)
 
 
 class Thing:
     """What the methods of the test change."""
 
     state = "old"
+
+
+async def until_begun(ledger: MemoryLedger) -> None:
+    """Wait until there is an entry."""
+    while not ledger.entries:
+        await anyio.sleep(0)
 
 
 @pytest.fixture
@@ -100,6 +115,7 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
     guard = access.Guard(identify, help_text="")
     service = core.Service(dialects.MANAGER, guard=guard, auditor=recorder)
     service.add("VenusWorker.WorkerResume", resume)
+    service.add("VenusWorker.WorkerPause", resume)
     service.add("VenusWorker.WorkerRemoveEnv", resume)
     service.add("Damocles.ActOn", act)
     service.add("Damocles.Drain", drain)
@@ -212,15 +228,73 @@ async def test_a_stream_is_written_down_when_it_begins(service: core.Service, le
     await values.aclose()
 
 
-async def test_a_full_disk_does_not_stop_operators(service: core.Service, ledger: MemoryLedger) -> None:
-    """An entry that cannot be written is in the log, and the change is made and answered."""
+async def test_a_full_disk_refuses_a_change(service: core.Service, ledger: MemoryLedger) -> None:
+    """A change whose entry cannot be written does not happen, and the refusal names the file and says what to do."""
+    ledger.broken = True
+    answer = await call(service, "VenusWorker.WorkerResume", 3)
+    assert errors.Code.DISK_FAILS == answer["error"]["code"]
+    assert answer["error"]["message"].startswith("audit.jsonl: No space left on device; mend that")
+    ledger.broken = False
+    await call(service, "VenusWorker.WorkerResume", 4)
+    assert [[4]] == [entry.params for entry in ledger.entries]
+    assert {"state": "old"} == ledger.entries[0].before
+
+
+async def test_a_full_disk_keeps_nobody_from_pausing(service: core.Service, ledger: MemoryLedger) -> None:
+    """A pause is made and answered; its entry is in the log at once, and written before the next one when there is room."""
     ledger.broken = True
     with structlog.testing.capture_logs() as logs:
-        answer = await call(service, "VenusWorker.WorkerResume", 3)
-    assert True is answer["result"]
-    (entry,) = logs
-    assert "audit: entry cannot be written" == entry["event"]
-    assert '"what":"VenusWorker.WorkerResume","names":["index"],"params":[3]' in entry["entry"]
+        answer = await call(service, "Damocles.ActOn", {"all": True}, {"verb": "pause", "reason": "disk full"})
+    assert answer["result"]
+    (line,) = logs
+    assert "audit: entry cannot be written yet" == line["event"]
+    assert '"what":"Damocles.ActOn","names":["chosen","act"]' in line["entry"]
+    ledger.broken = False
+    await call(service, "VenusWorker.WorkerResume", 3)
+    assert [("Damocles.ActOn", "disk full", True), ("VenusWorker.WorkerResume", "", True)] == [
+        (entry.what, entry.reason, entry.ok) for entry in ledger.entries
+    ]
+    assert all(entry.ended for entry in ledger.entries)
+
+
+async def test_a_disk_that_fails_meanwhile_loses_no_outcome(service: core.Service, ledger: MemoryLedger) -> None:
+    """What was begun on a good disk is answered, and completed when the disk is good again."""
+    with anyio.move_on_after(0.01):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, service, "Venus.StoreReleaseReserved", {"Miner": 10000, "Number": 7})
+            await until_begun(ledger)
+            ledger.broken = True
+    assert [(False, False)] == [(entry.ok, entry.ended) for entry in ledger.entries]
+    ledger.broken = False
+    await call(service, "VenusWorker.WorkerResume", 3)
+    assert [("cancelled", True), (True, True)] == [(entry.outcome, entry.ended) for entry in ledger.entries]
+
+
+async def test_what_is_owed_is_written_although_nothing_else_happens(
+    service: core.Service, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit itself tries again, every so often and at the daemon's end."""
+    auditor = service.auditor
+    assert isinstance(auditor, audit.Audit)
+    ledger.broken = True
+    with structlog.testing.capture_logs():
+        await call(service, "VenusWorker.WorkerPause", 3)
+    ledger.broken = False
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(auditor.run)
+        await anyio.sleep(0)
+        tasks.cancel_scope.cancel()
+    assert ["VenusWorker.WorkerPause"] == [entry.what for entry in ledger.entries]
+
+
+async def test_an_entry_is_there_before_its_change(service: core.Service, ledger: MemoryLedger) -> None:
+    """Whoever kills the daemon in the middle finds the change in the audit, as one whose outcome nobody knows."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call, service, "Venus.StoreReleaseReserved", {"Miner": 10000, "Number": 7})
+        await until_begun(ledger)
+        (entry,) = ledger.entries
+        assert (False, "Venus.StoreReleaseReserved", [str(SECTOR)]) == (entry.ended, entry.what, entry.sectors)
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_blind_observer_does_not_stop_operators(service: core.Service, ledger: MemoryLedger) -> None:
@@ -235,5 +309,5 @@ async def test_what_is_too_long_is_cut(service: core.Service, ledger: MemoryLedg
     """Nobody can fill the disk with one call."""
     await call(service, "Damocles.Drain", True, None, "x" * 1_000_000)
     (entry,) = ledger.entries
-    assert audit.FIELD_BYTES + 1 == len(entry.params)
+    assert audit_rows.FIELD_BYTES + 1 == len(entry.params)
     assert "x" * audit.REASON_CHARACTERS == entry.reason

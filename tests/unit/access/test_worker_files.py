@@ -120,21 +120,21 @@ class TestAuditFile:
     async def test_one_line_for_each_change(self, tmp_path: Path) -> None:
         """Entries are added in order, numbered by their lines, for the owner's eyes."""
         ledger = audit.Ledger(tmp_path / "home")
-        await ledger.append(self.ENTRY)
-        await ledger.append(self.ENTRY)
+        await ledger.begin(self.ENTRY)
+        await ledger.begin(self.ENTRY)
         assert [1, 2] == [entry.id for entry in audit.read(tmp_path / "home")]
         assert 0o600 == mode(tmp_path / "home" / "audit.jsonl")
 
     async def test_half_a_line_harms_only_itself(self, tmp_path: Path) -> None:
-        """After a power cut the next entry begins a new line, and what cannot be read is told."""
+        """After a power cut the next entry begins a new line, and what cannot be read is listed as it is."""
         ledger = audit.Ledger(tmp_path)
-        await ledger.append(self.ENTRY)
+        await ledger.begin(self.ENTRY)
         with (tmp_path / "audit.jsonl").open("ab") as file:
             file.write(b'{"at":2.0,"who":"al')
-        await ledger.append(self.ENTRY)
-        with structlog.testing.capture_logs() as logs:
-            assert [1, 3] == [entry.id for entry in audit.read(tmp_path)]
-        assert [2] == [entry["line"] for entry in logs]
+        await ledger.begin(self.ENTRY)
+        found = list(audit.read(tmp_path))
+        assert [1, 2, 3] == [entry.id for entry in found]
+        assert ("(unreadable)", '{"at":2.0,"who":"al\n', False) == (found[1].what, found[1].params, found[1].ok)
 
     def test_no_file_is_no_entry(self, tmp_path: Path) -> None:
         """A worker through which nothing was changed has no audit yet."""

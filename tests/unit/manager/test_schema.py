@@ -88,6 +88,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "snapup_candidates",
             "unseal_tasks",
             "sector_imports",
+            "audit_ends",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))

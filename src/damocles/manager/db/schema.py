@@ -98,18 +98,27 @@ STEPS: Mapping[int, Sequence[str]] = {
         """,
     ),
     8: ("ALTER TABLE sectors ADD COLUMN last_used INTEGER",),
+    9: (
+        """
+        CREATE TABLE audit_ends (
+            id INTEGER NOT NULL, sectors TEXT NOT NULL, entry_end TEXT NOT NULL,
+            CONSTRAINT pk_audit_ends PRIMARY KEY (id)
+        )
+        """,
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.
 PROTECTIONS: Mapping[str, Sequence[str]] = {
     "sqlite": tuple(
-        f"CREATE TRIGGER IF NOT EXISTS audit_no_{name} BEFORE {event} ON audit {when}"
+        f"CREATE TRIGGER IF NOT EXISTS {table}_no_{name} BEFORE {event} ON {table} {when.format(table=table)}"
         " BEGIN SELECT RAISE(ABORT, 'the audit can only be added to'); END"
+        for table in ("audit", "audit_ends")
         for name, event, when in (
             ("update", "UPDATE", ""),
             ("delete", "DELETE", ""),
             # What REPLACE deletes fires no trigger for deletions.
-            ("replace", "INSERT", "WHEN NEW.id IN (SELECT id FROM audit)"),
+            ("replace", "INSERT", "WHEN NEW.id IN (SELECT id FROM {table})"),
         )
     ),
 }

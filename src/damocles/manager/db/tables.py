@@ -176,6 +176,15 @@ audit = Table(
     Column("entry", Text, nullable=False),
 )
 
+# Append-only likewise: what became of an entry, by its id, as `control.AuditEnd`.
+audit_ends = Table(
+    "audit_ends",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sectors", Text, nullable=False),
+    Column("entry_end", Text, nullable=False),
+)
+
 # The mock chain: one row of what it is, and its messages. Epochs follow from the time and this anchor.
 chain = Table(
     "chain",
