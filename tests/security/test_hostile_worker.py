@@ -87,7 +87,7 @@ def client(folder: Path) -> httpx2.AsyncClient:
     """Return a client of the routes alone, without tokens before them."""
     from starlette.applications import Starlette
 
-    app = Starlette(routes=PieceStore(folder).routes())
+    app = Starlette(routes=PieceStore(folder, most_bytes=1 << 20).routes())
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://m")
 
 

@@ -163,7 +163,9 @@ async def _open(
         scraped = metrics.Source(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
         )
-        payloads = piecestore.PieceStore(settings.deals or settings.home / PIECES_NAME)
+        payloads = piecestore.PieceStore(
+            settings.deals or settings.home / PIECES_NAME, most_bytes=int(settings.miner.proof.size)
+        )
         door = doorstep.door(ring.digest_of, guard, settings.known_as)
         app = doorstep.watched(site.manager_app(service, routes=[scraped.route(), *payloads.routes()]), door)
         return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context))

@@ -5,9 +5,11 @@ cut; names must be CIDs for writing too; and a piece that is not here is answere
 send to.
 """
 
+import contextlib
 import os
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -18,20 +20,23 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from damocles.manager import intake
 from damocles.stores import pieces
 from damocles.stores.durably import sync_dir
 
 log = structlog.get_logger(__name__)
 
 _SUFFIX = ".car"
+_DROPPED_BYTES, _DROPPED_SECONDS = 1 << 20, 5.0
 _TEXT = re.compile(r"[A-Za-z0-9]+")  # as base64 a CID could hold a slash
 
 
 class PieceStore:
     """The routes over one folder, which is made with the first piece."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, most_bytes: int) -> None:
         self._folder = folder
+        self.intake = intake.Intake(folder, most_bytes)
 
     def routes(self) -> list[Route]:
         """Return what the site adds."""
@@ -56,6 +61,17 @@ class PieceStore:
         return next(filter(pieces.is_file, paths), None)
 
     async def _put(self, name: str, request: Request) -> Response:
+        """Store a piece, if it is not too large."""
+        declared = request.headers.get("content-length")
+        try:
+            async with self.intake.piece(int(declared) if declared else None) as grow:
+                return await self._store(name, request, grow)
+        except intake.Refused as refused:
+            log.warning("piece refused", piece=name, reason=str(refused))
+            await _read_some(request)
+            return PlainTextResponse(f"put piece data: {refused}\n", refused.status, headers={"connection": "close"})
+
+    async def _store(self, name: str, request: Request, grow: Callable[[int], None]) -> Response:
         """Store a piece; it appears under its name when it is whole."""
         folder = anyio.Path(self._folder)
         part = folder / f"{name}.{secrets.token_hex(4)}.part"
@@ -65,6 +81,7 @@ class PieceStore:
             async with await anyio.open_file(part, "wb") as file:
                 async for chunk in request.stream():
                     size += len(chunk)
+                    grow(len(chunk))
                     await file.write(chunk)
                 await file.flush()
                 await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
@@ -79,6 +96,16 @@ class PieceStore:
                 await part.unlink(missing_ok=True)
         log.info("piece stored", piece=name, size_bytes=size)
         return Response()
+
+
+async def _read_some(request: Request) -> None:
+    """Read a little of what is not wanted: most senders read why it is refused only after they have sent it."""
+    dropped = 0
+    with anyio.move_on_after(_DROPPED_SECONDS), contextlib.suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            dropped += len(chunk)
+            if dropped > _DROPPED_BYTES:
+                return
 
 
 def check_cid(text: str) -> None:

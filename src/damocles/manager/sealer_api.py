@@ -17,7 +17,7 @@ from damocles.manager import commitments, deals, errors, fleet_watch, sectors, s
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
-from damocles.wire import fleet, records, seal
+from damocles.wire import fleet, records, redaction, seal
 from damocles.wire.sectors import SealProof, SectorID
 
 log = structlog.get_logger(__name__)
@@ -169,7 +169,7 @@ class SealerAPI:
         Raises:
             errors.ManagerError: Its proof is on its way to the chain.
         """
-        proven = await self._commits.is_proven(sector)
+        proven, reason = await self._commits.is_proven(sector), redaction.kept(reason)
         await self._database.write(lambda tx: snapup.abandoned(tx, sector, reason, self._clock(), proven=proven))
         log.warning("sector aborted", sector=str(sector), reason=reason, proven=proven)
 

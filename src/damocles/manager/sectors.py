@@ -9,12 +9,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, bindparam, delete, insert, select, update
+import structlog
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
 
 from damocles.manager import deals, errors
 from damocles.manager.db import tables
+from damocles.rpc import limits
 from damocles.wire import codec, records, seal
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
+
+log = structlog.get_logger(__name__)
 
 _sectors = tables.sectors
 
@@ -39,6 +43,13 @@ _SELECT_STORE = select(tables.sector_files.c.sealed_store).where(
 _INSERT = insert(_sectors)
 _UPDATE = update(_sectors).where(_IS_SECTOR)
 _INSERT_EVENT = insert(tables.sector_events)
+_COUNT_EVENTS = (
+    select(func.count())
+    .select_from(tables.sector_events)
+    .where(
+        tables.sector_events.c.miner == bindparam("of_miner"), tables.sector_events.c.number == bindparam("of_number")
+    )
+)
 _SELECT_LAST_NUMBER = select(tables.numbers.c.last_number).where(tables.numbers.c.miner == bindparam("of_miner"))
 _INSERT_LAST_NUMBER = insert(tables.numbers)
 _UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bindparam("of_miner"))
@@ -187,11 +198,19 @@ def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: f
     if row is None:
         raise errors.SectorNotFound
     record = _decoded(row.record)
-    _append_event(tx, sector, row.attempt, report, now)
+    if reports(tx, sector) < limits.REPORTS_OF_A_SECTOR:
+        _append_event(tx, sector, row.attempt, report, now)
+    else:
+        log.warning("a report is not kept in the sector's history, which has too many", sector=str(sector))
     if row.online:
         record = msgspec.structs.replace(record, latest_state=report)
         save(tx, record, now)
     return seal.SectorStateResp(sector, record.finalized, record.abort_reason)
+
+
+def reports(tx: Connection, sector: SectorID) -> int:
+    """Return how many reports of a sector are kept."""
+    return int(tx.execute(_COUNT_EVENTS, {"of_miner": sector.miner, "of_number": sector.number}).scalar_one())
 
 
 def finalize(tx: Connection, sector: SectorID, now: float) -> None:

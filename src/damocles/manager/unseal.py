@@ -96,7 +96,7 @@ class Unsealing:
             if _find(tx, sector, piece) is None:
                 raise errors.ManagerError(f"achieve unseal info({_name(sector, piece)}): task not found")
             state = UnsealState.FAILED if error else UnsealState.FINISHED
-            _set(tx, sector, piece, state=state.value, error=redaction.text(error), at=self._clock())
+            _set(tx, sector, piece, state=state.value, error=redaction.kept(error), at=self._clock())
 
         await self._database.write(end)
         if error:

@@ -160,6 +160,8 @@ async def _answer(service: core.Service, body_seconds: float, scope: Message, re
         else:
             place.enter(principal)
             limit, why = service.dialect.body_limit_bytes, ""
+            if not access.Rule(access.Scope.OPERATE).allows(principal.scopes):
+                limit, why = min(limit, limits.SMALL_BODY_BYTES), ", which is the limit with its scope"
         with place.call(), place.body() as grow:
             body = await _body(receive, limit, body_seconds, why, grow)
             if body is not None:

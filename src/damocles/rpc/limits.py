@@ -7,7 +7,7 @@ The limits hold for the whole as well as for each: a token has so many connectio
 from collections.abc import Callable, Mapping
 
 from damocles.rpc import messages
-from damocles.wire import control
+from damocles.wire import control, redaction
 
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -26,6 +26,7 @@ CALLS_OF_A_WEBSOCKET = 64
 
 # What comes in.
 STRANGER_BYTES = 64 * _KIB  # of a peer whose call will be refused: enough to read its id
+SMALL_BODY_BYTES = 1 * _MIB  # of workers and readers: only what operators and admins bring is larger
 BODIES_OF_A_TOKEN_BYTES = 32 * _MIB  # all that are held at once
 FRAME_BYTES = 1 * _MIB
 FRAGMENTS_OF_A_FRAME = 1000
@@ -47,8 +48,7 @@ WORKER_CLIENTS = 1024
 REFUSAL_CHARACTERS = 2000
 
 # What the manager keeps of workers.
-WORKERS = 2000
-REPORT_CHARACTERS = 4000
+REPORT_CHARACTERS = redaction.KEPT_CHARACTERS
 REPORTS_OF_A_SECTOR = 10_000
 ROOM_KEPT_BYTES = 1 * _GIB
 

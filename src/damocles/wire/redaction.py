@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MASK = "***"
+KEPT_CHARACTERS = 4000  # of a text that somebody else tells and that is kept
 
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,30}:(?:\\?/){2})([^\s\"'<>`]*)")
 _HOST = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::\d*)?")
@@ -31,6 +32,12 @@ def text(value: str) -> str:
         value = _TOKEN.sub(f"dmc_{MASK}", value)
     value = _BEARER.sub(rf"\1\2{MASK}", value)
     return _NAMED.sub(rf"\1{MASK}", value) if "=" in value else value
+
+
+def kept(value: str) -> str:
+    """Return a text that somebody else tells as it may be kept: without secrets, and cut."""
+    hidden = text(value[: 2 * KEPT_CHARACTERS])  # not all of it: it may be megabytes
+    return hidden if len(hidden) <= KEPT_CHARACTERS else hidden[:KEPT_CHARACTERS] + "…"
 
 
 def json_text(value: str) -> str:

@@ -5,7 +5,7 @@ Shapes as in damocles v0.13; keys are Go's field names. `None` stands for JSON n
 
 import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import field
@@ -13,6 +13,10 @@ from msgspec import field
 from damocles.wire import redaction
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import Epoch, Natural, SealProof, SectorID
+
+# Parts of a report, each of which becomes a row: what is longer is refused.
+Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
+Place: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class SubmitResult(enum.IntEnum):
@@ -135,27 +139,27 @@ class WaitSeedResp(msgspec.Struct, frozen=True):
 class WorkerIdentifier(msgspec.Struct, frozen=True):
     """Which worker, and which of its stores."""
 
-    instance: str = field(name="Instance")
-    location: str = field(name="Location")
+    instance: Place = field(name="Instance")
+    location: Place = field(name="Location")
 
 
 class StateChange(msgspec.Struct, frozen=True):
     """States by name, and the event between them."""
 
-    prev: str = field(name="Prev")
-    next: str = field(name="Next")
-    event: str = field(name="Event")
+    prev: Word = field(name="Prev")
+    next: Word = field(name="Next")
+    event: Word = field(name="Event")
 
 
 class FailureReport(msgspec.Struct, frozen=True):
     """Level (`Temporary`, `Permanent`, `Critical`, `Abort`) and text of a failure, without the secrets in it."""
 
-    level: str = field(name="Level")
+    level: Word = field(name="Level")
     desc: str = field(name="Desc")
 
     def __post_init__(self) -> None:
         """Hide them, whoever reports: the text is kept in the sector's history, and shown to all who may look."""
-        msgspec.structs.force_setattr(self, "desc", redaction.text(self.desc))
+        msgspec.structs.force_setattr(self, "desc", redaction.kept(self.desc))
 
 
 class ReportStateReq(msgspec.Struct, frozen=True):
