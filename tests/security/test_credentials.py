@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import httpx2
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from damocles.manager import alerts_config, alerts_notify
 from damocles.parameters import download, mirrors
+from damocles.rpc import client, errors, sync
 from damocles.stages import job, pieces, uploads
 from damocles.stores.pieces import PieceStores
 from damocles.wire import alerts, tasks, urls
@@ -32,13 +34,14 @@ class Server:
         self.seen: list[tuple[str, Headers]] = []
         self.leads_to: dict[str, str] = {}
         self.refuses = False
+        self.status = 302
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 if (location := server.leads_to.get(self.path)) is not None:
-                    self.answer(302, b"", location)
+                    self.answer(server.status, b"", location)
                 else:
                     self.answer(401 if server.refuses else 200, PAYLOAD)
 
@@ -318,3 +321,37 @@ def test_an_origin_is_where_a_request_really_goes(host: str, before: str, port: 
         return
     leads_to = (target.scheme, target.host, target.port or {"https": 443, "http": 80}[target.scheme])
     assert (origin == "https://market.example") is (leads_to == ("https", "market.example", 443))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_call_follows_no_redirect(start: Start, status: int) -> None:
+    """Neither daemon, nor a command line, shows a token to where an answer of its peer leads."""
+    peer, other = start(), start()
+    peer.leads_to["/"], peer.status = f"{other.origin}/", status
+    headers = {"damocles-call-back": "handed"}
+    async with client.connect(f"{peer.origin}/", token="t", headers=headers, timeout_seconds=10) as calls:
+        with pytest.raises(errors.CallError):
+            await calls.call("Venus.Version", returns=str)
+
+    def call() -> None:
+        with sync.connect(f"{peer.origin}/", token="t", timeout_seconds=10) as calls:
+            calls.call("Venus.Version", returns=str)
+
+    with pytest.raises(errors.CallError):
+        await anyio.to_thread.run_sync(call)
+    assert (["Bearer t"] * 2, []) == (peer.shown, other.shown)
+
+
+async def test_whoever_cannot_be_asked_gets_no_other_credential_either(start: Start) -> None:
+    """A worker without a token for its manager hands no token to whoever answers there in the clear."""
+    manager = start()
+    headers = {"damocles-call-back": "handed", "X-Gateway": "secret"}
+    for must_know in (True, False):
+        async with client.connect(
+            f"{manager.origin}/", headers=headers, timeout_seconds=10, must_know=must_know
+        ) as calls:
+            with pytest.raises(errors.CallError):
+                await calls.call("Venus.WorkerPing", [])
+    (_, unasked), (_, insecure) = manager.seen
+    assert {"damocles-call-back", "x-gateway"} <= insecure.keys()
+    assert not {"damocles-call-back", "x-gateway"} & unasked.keys()

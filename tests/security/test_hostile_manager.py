@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from damocles.rpc import messages
@@ -15,8 +16,8 @@ from damocles.stores import identity, journal, sealing
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
-from damocles.wire import codec, commitments, seal, sectors, tasks
-from damocles.worker import handlers_snapup, handlers_unseal, jobs, persisting, repertoire, upstream
+from damocles.wire import codec, commitments, seal, sectors, tasks, wdpost
+from damocles.worker import handlers_snapup, handlers_unseal, handlers_wdpost, jobs, persisting, repertoire, upstream
 
 ZERO = codec.Bytes32(bytes(32))
 CID = str(commitments.unsealed_cid(ZERO))
@@ -213,6 +214,27 @@ async def test_a_store_is_found_by_its_name_alone(tmp_path: Path, name: str) -> 
     (tmp_path / "persist").mkdir()
     with pytest.raises(failures.Permanent, match="is not attached here"):
         persisting.attached(at_work(tmp_path, {}, Sector(plan="unseal")), name, "the manager says it is in")
+
+
+@pytest.mark.parametrize("name", STORES)
+@pytest.mark.parametrize("key", ["SealedFile", "CacheDir"])
+async def test_a_window_post_reads_in_attached_stores_alone(tmp_path: Path, name: str, key: str) -> None:
+    """A job that names another store is not begun, and its manager hears why."""
+    (tmp_path / "persist").mkdir()
+    post = codec.decode(json.dumps(changed(POST, key, name)), wdpost.Job)
+    event = await handlers_wdpost.generate_post(at_work(tmp_path, {}, Sector(plan="wdpost", post=post)))
+    assert isinstance(event, events.Generate)
+    assert (None, True) == (event.post_output, "not attached here" in str(event.post_error))
+
+
+@pytest.mark.parametrize("name", STORES)
+async def test_a_sector_is_unsealed_from_an_attached_store_alone(tmp_path: Path, name: str) -> None:
+    """The stage is not run on a path that a name from elsewhere would make, upgraded sector or not."""
+    sector = msgspec.structs.replace(unsealed(tmp_path), ticket=seal.Ticket(bytes(32), 1), access_instance=name)
+    for known in ({}, {"UpgradedInfo": {"AccessInstance": name, "SealedCID": {"/": CID}, "UnsealedCID": {"/": CID}}}):
+        answers = {"Venus.FindSectorInAllStates": known}
+        with pytest.raises(failures.Permanent, match="not attached here"):
+            await handlers_unseal.unseal(at_work(tmp_path, answers, sector))
 
 
 def unsealed(base: Path) -> Sector:

@@ -1,16 +1,20 @@
 """What a worker, or whoever has its token, learns of the manager's files, and which pieces it may name."""
 
+import contextlib
 from pathlib import Path
 from urllib.parse import quote
 
 import anyio
 import httpx2
+import msgspec
 import pytest
+from tests.integration.access.conftest import StartManager
 
-from damocles.manager import errors, stores
+from damocles.manager import errors, stores, unseal
 from damocles.manager.piecestore import PieceStore
+from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
-from damocles.wire import commitments
+from damocles.wire import commitments, fleet
 from damocles.wire.sectors import SectorID, SectorSize
 
 SECTOR, SIZE = SectorID(10000, 1), SectorSize.KIB2
@@ -111,3 +115,51 @@ async def test_thousands_of_ranges_cost_no_more_than_the_piece(pieces: Path) -> 
             answer = await manager.get(f"/piecestore/{CID}", headers={"Range": f"bytes={ranges}"})
     assert answer.status_code in {200, 206, 400, 416}
     assert len(answer.content) < 3 * 4096
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/etc/cron.d/x", "a\0b", "..", "a/b", ".", "%2e%2e%2fx", "a\nb"])
+async def test_a_worker_s_name_is_no_path(start_manager: StartManager, tmp_path: Path, name: str) -> None:
+    """A ping under such a name is refused or kept in the database: it makes and changes no file of that name."""
+    async with start_manager() as manager, manager.client(manager.token) as admin:
+        before = {path for path in tmp_path.rglob("*") if "manager.db" not in path.name}
+        info = fleet.WorkerInfo(name, "127.0.0.1:1")
+        with contextlib.suppress(rpc_errors.RpcError):
+            await admin.call("Venus.WorkerPing", [info])
+        await admin.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None)
+        await admin.call("Damocles.FleetThreads", [{"all": True}], returns=msgspec.Raw)
+        after = {path for path in tmp_path.rglob("*") if "manager.db" not in path.name}
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    "dest",
+    [
+        "file:///srv/../etc/passwd",
+        "file:///srv/%2e%2e/x",
+        "file:///srv/%252e%252e/x",
+        "file:///srv/a%00b",
+        "file:///srv/a%2fb",
+        "file://srv/x",
+        "file:///",
+        "file:relative",
+        "store://persist/%2Fetc%2Fpasswd",
+        "store://persist/..",
+        "store://persist",
+        "http://[::1",
+        "ftp://host/x",
+        "/etc/passwd",
+        "javascript:x",
+    ],
+)
+def test_a_destination_that_no_worker_takes_is_not_queued(dest: str) -> None:
+    """Whoever asks for the piece hears why at once."""
+    with pytest.raises(errors.ManagerError, match="invalid dest url"):
+        unseal.check_destination(dest)
+
+
+@pytest.mark.parametrize(
+    "dest", ["file:///srv/a%20b", "store://persist/a/b", f"store:///{CID}", "https://h/x?y", "market://s/x"]
+)
+def test_other_destinations_are_queued(dest: str) -> None:
+    """Which of them a worker takes is up to its configuration."""
+    unseal.check_destination(dest)

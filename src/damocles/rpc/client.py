@@ -200,7 +200,8 @@ class Client:
     async def _send(self, body: bytes, token: str | None, answer: _Answer) -> int:
         if token is None:
             token = self._token() if callable(self._token) else self._token
-        headers = messages.headers(token, self._further)
+        # Without a token nobody can be asked whether it knows it, and the other headers let somebody in, too.
+        headers = messages.headers(token, self._further if token is not None or not self._must_know else None)
         extensions: dict[str, Any] = {"timeout": {"connect": CONNECT_SECONDS}}
         if self._must_know:
             if token is None:

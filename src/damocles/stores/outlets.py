@@ -94,6 +94,8 @@ def parts(url: str) -> tuple[str, ...]:
         raise Refused("it has a ? or #; in a name they are written %3F and %23")
     if split.scheme == "file" and split.netloc:
         raise Refused(f"it names a host ({split.netloc}): a path begins with a third slash")
+    if not split.path.startswith("/"):
+        raise Refused("it has no path that begins with a slash")
     for name in names:
         _check(name)
     return tuple(names)

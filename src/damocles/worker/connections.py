@@ -34,6 +34,10 @@ def manager(settings: config.Config, ring: keyring.Keyring) -> AbstractAsyncCont
     must_know = handshake.wanted(rpc_client.url, insecure=settings.worker.rpc_server.insecure)
     if token() is None:
         log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
+        if must_know and rpc_client.headers:
+            log.warning(
+                "sector_manager.rpc_client.headers are not sent: nobody can tell who answers; write https:// or insecure = true"
+            )
     elif not rpc_client.url.startswith("https:") and not handshake.is_here(rpc_client.url):
         if must_know:
             raise access.Unusable(

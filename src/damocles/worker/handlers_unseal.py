@@ -100,6 +100,7 @@ async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.K
     if upgraded is None or upgraded.unsealed_cid is None:
         msg = f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
         raise failures.Permanent(msg)
+    unsealed_cid = deliveries.checked_cid(upgraded.unsealed_cid, f"CommD in the manager's record of {job.id}")
     root = await _source(job, upgraded.access_instance, f"the upgrade of {job.id} is in")
     sealed, cache = await _replica_before(job, known)
     return tasks.SnapDecode(
@@ -107,7 +108,7 @@ async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.K
         replica_path=str(root / "update" / str(job.id)),
         sector_path=str(sealed),
         sector_cache_path=str(cache),
-        comm_d_new=commitments.commitment_of(upgraded.unsealed_cid),
+        comm_d_new=commitments.commitment_of(unsealed_cid),
         unsealed_output=str(output),
         offset=piece.offset_bytes,
         num_bytes=piece.size_bytes,
