@@ -55,10 +55,10 @@ class Forbidden(NodeError):
 
 
 class Refused(NodeError):
-    """A node refused a call; `text` is its reason, and `exit_code` the actor's if one is named."""
+    """A node refused a call; `text` is its reason, in lines, and `exit_code` the actor's if one is named."""
 
     def __init__(self, url: str, method: str, text: str) -> None:
-        super().__init__(f"{url} refuses {method}: {text}")
+        super().__init__(f"{url} refuses {method}: {' | '.join(line.strip() for line in text.splitlines())}")
         self.text = text
         self.exit_code = exits.code_in(text)
 

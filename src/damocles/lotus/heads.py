@@ -108,7 +108,7 @@ def _is_next(last: TipSet, change: Change) -> bool:
         if tipset.parents != at:
             return False
         at = tipset.key
-    return at == change.head.key
+    return True
 
 
 async def _bridged(node: Node, last: TipSet, head: TipSet) -> Change:

@@ -106,6 +106,8 @@ class Nodes:
         except errors.NodeError as exc:
             health = Health(url=member.url, problem=str(exc))
         before = self.healths.get(member.url)
+        if health.head is None:
+            self._params.pop(member.url, None)  # when it comes back it may be another one
         if health.problem is not None and (before is None or before.problem is None):
             log.warning("a chain node cannot be asked", node=member.url, problem=health.problem)
         self.healths[member.url] = health

@@ -18,7 +18,7 @@ from damocles.chain.bitfields import Bitfield
 from damocles.chain.messages import Message
 from damocles.chain.methods import Method
 from damocles.chain.sealing import PreCommit
-from damocles.lotus import miners
+from damocles.lotus import errors, miners
 from damocles.lotus.answers import Actor, Invocation, Key, Lookup, TipSet
 from damocles.lotus.node import EXECUTION_SECONDS, Node
 from damocles.wire.codec import CID, Rows
@@ -96,14 +96,19 @@ class View:
         """Return what a read-only method of a miner's actor answers.
 
         Raises:
-            cbor.Malformed: The actor refused, or answers something else.
+            errors.Refused: The actor refused.
         """
+        # Somebody has to ask, who is on the chain.
+        asker = (await self.info(miner)).worker
         answer = await self.simulate(
-            Message(to=miner, sender=miner, method=method.number, params=method.params_of(params))
+            Message(to=miner, sender=asker, method=method.number, params=method.params_of(params))
         )
         if answer.receipt.exit_code:
-            raise cbor.Malformed(f"{method.name}: {answer.error}")
-        return method.read_return(answer.receipt.returned)
+            raise errors.Refused(self.node.url, method.name, answer.error)
+        try:
+            return method.read_return(answer.receipt.returned)
+        except cbor.Malformed as exc:
+            raise errors.NoNode(f"{self.node.url}: {method.name} answers something else: {exc}") from exc
 
     async def search(self, cid: CID, epochs: int) -> Lookup | None:
         """Return where a message, or one that replaced it, was executed within some epochs back from the tipset.

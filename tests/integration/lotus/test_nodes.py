@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.golden.chain import recordings
 
+from damocles.chain import methods
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.lotus import errors, node, nodes
@@ -153,12 +154,43 @@ async def test_an_actor_is_asked_by_a_simulated_message(first: Replay, second: R
     """The most that a termination costs, as a recorded actor said."""
     call = next(result for note, result in recordings.results("StateCall") if note.startswith("MaxTerminationFee"))
     first.answer("StateCall", call)
+    first.answer("StateMinerInfo", next(result for _, result in recordings.results("StateMinerInfo")))
     async with pair(first, second) as lotus, lotus.view() as view:
         fee = await view.max_termination_fee(MINER, 2048, Amount(59604643840))
 
     assert fee == 64264232859
     sent = first.requests[-1][0]["params"][0]
-    assert (call["Msg"]["Method"], call["Msg"]["Params"]) == (sent["Method"], sent["Params"])
+    assert (call["Msg"]["Method"], call["Msg"]["Params"], "f0100") == (sent["Method"], sent["Params"], sent["From"])
+
+
+async def test_what_an_actor_refuses_to_tell_is_an_error(first: Replay, second: Replay) -> None:
+    """With its exit code, in one line."""
+    refused = next(
+        result
+        for note, result in recordings.results("StateCall")
+        if note.startswith("GetNominalSectorExpiration of a sector that")
+    )
+    first.answer("StateCall", refused)
+    first.answer("StateMinerInfo", next(result for _, result in recordings.results("StateMinerInfo")))
+    async with pair(first, second) as lotus, lotus.view() as view:
+        with pytest.raises(errors.Refused) as caught:
+            await view.ask_actor(MINER, methods.NOMINAL_EXPIRATION, 99)
+
+    assert caught.value.exit_code == 17
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_node_that_comes_back_as_another_one_is_not_asked(first: Replay, second: Replay) -> None:
+    """Its network is looked at again."""
+    async with pair(first, second, wanted="localnet") as lotus:
+        one = (await lotus.pick()).url
+        first.faults = [(502, b"")]
+        await lotus.pick()
+        first.answer("StateGetNetworkParams", network("calibrationnet"))
+        second.faults = [(502, b"")]
+        with pytest.raises(nodes.NoneWell):
+            await lotus.pick()
+        assert "is on the network calibrationnet" in (lotus.healths[one].problem or "")
 
 
 async def test_randomness_of_an_epoch_to_come_is_to_be_asked_for_again(first: Replay, second: Replay) -> None:
