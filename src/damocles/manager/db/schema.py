@@ -106,6 +106,26 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
     ),
+    10: (
+        """
+        CREATE TABLE outbox (
+            id INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, miner BIGINT NOT NULL, kind TEXT NOT NULL,
+            receiver BLOB NOT NULL, method BIGINT NOT NULL, params BLOB NOT NULL, value TEXT NOT NULL,
+            urgent_epoch BIGINT, state TEXT NOT NULL, reason TEXT NOT NULL, sender BLOB, nonce BIGINT,
+            landed_epoch BIGINT, exit_code BIGINT, returned BLOB, gas_used BIGINT,
+            CONSTRAINT pk_outbox PRIMARY KEY (id), CONSTRAINT uq_outbox_sender_nonce UNIQUE (sender, nonce)
+        )
+        """,
+        "CREATE INDEX ix_outbox_state ON outbox (state)",
+        """
+        CREATE TABLE outbox_signed (
+            id INTEGER NOT NULL, order_id BIGINT NOT NULL, cid TEXT NOT NULL, message BLOB NOT NULL,
+            fills BOOLEAN NOT NULL, epoch BIGINT NOT NULL, CONSTRAINT pk_outbox_signed PRIMARY KEY (id),
+            CONSTRAINT uq_outbox_signed_cid UNIQUE (cid)
+        )
+        """,
+        "CREATE INDEX ix_outbox_signed_order_id ON outbox_signed (order_id)",
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -289,3 +289,41 @@ alert_mutes = Table(
     Column("record", Text, nullable=False),
     PrimaryKeyConstraint("rule", "subject"),
 )
+
+# What the manager has decided to send to the chain; see `manager.outbox`. Amounts are decimal text, in attoFIL.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("miner", _Number, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("receiver", LargeBinary, nullable=False),
+    Column("method", BigInteger, nullable=False),
+    Column("params", LargeBinary, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("urgent_epoch", BigInteger, nullable=True),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sender", LargeBinary, nullable=True),
+    Column("nonce", BigInteger, nullable=True),
+    Column("landed_epoch", BigInteger, nullable=True),
+    Column("exit_code", BigInteger, nullable=True),
+    Column("returned", LargeBinary, nullable=True),
+    Column("gas_used", BigInteger, nullable=True),
+    UniqueConstraint("sender", "nonce"),
+    Index(None, "state"),
+)
+
+# The messages that have been signed for an order: the first, and what has replaced it, all with the order's nonce.
+outbox_signed = Table(
+    "outbox_signed",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("order_id", BigInteger, nullable=False),
+    Column("cid", Text, nullable=False, unique=True),
+    Column("message", LargeBinary, nullable=False),
+    Column("fills", Boolean, nullable=False),  # uses the nonce up and does nothing else
+    Column("epoch", BigInteger, nullable=False),  # of the head when it was signed
+    Index(None, "order_id"),
+)

@@ -1,0 +1,83 @@
+"""What a message may cost: limits on gas and fees, and by how much a replacement has to be dearer.
+
+All prices are attoFIL for a unit of gas. A message is executed if its fee cap reaches the base fee; the premium goes to
+whoever includes it, as far as the cap leaves room above the base fee.
+"""
+
+import math
+from dataclasses import dataclass
+
+from damocles.chain.amounts import Amount
+from damocles.manager.outbox.node import Estimate
+
+# A base fee rises by an eighth at most with each epoch: a cap of twice the present one lasts five full epochs.
+_HEADROOM = 2
+# Lotus' pool takes a message with a used nonce only for a premium that is higher by a quarter, and one atto.
+_DEARER = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How messages of a kind are paid for and waited for.
+
+    `wait_above` is the base fee above which a message that is not urgent waits; `most` is what one message may cost at
+    most, gas and all. Without them nothing is limited.
+    """
+
+    over_estimation: float = 1.25
+    wait_above: Amount | None = None
+    most: Amount | None = None
+    confidence: int = 10  # epochs on top of the one that executed a message
+    stuck_epochs: int = 20  # after which a signed message is made dearer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fees:
+    """What a message is signed with."""
+
+    gas_limit: int
+    cap: Amount
+    premium: Amount
+
+    @property
+    def most(self) -> Amount:
+        """What it costs at most."""
+        return Amount(self.gas_limit * self.cap)
+
+
+class TooDear(Exception):
+    """The message would cost more than its policy allows; the text has both amounts."""
+
+
+def first(estimate: Estimate, base_fee: Amount, policy: Policy) -> Fees:
+    """Return the fees of a new message.
+
+    Raises:
+        TooDear: Even a cap of the present base fee and the premium is more than the policy allows.
+    """
+    limit = math.ceil(estimate.gas_limit * policy.over_estimation)
+    needed = base_fee + estimate.premium
+    return _capped(limit, Amount(_HEADROOM * base_fee + estimate.premium), estimate.premium, needed, policy)
+
+
+def dearer(before: Fees, estimate: Estimate, base_fee: Amount, policy: Policy) -> Fees:
+    """Return the fees of a message that replaces one with the same nonce.
+
+    Raises:
+        TooDear: As much as the pool asks for is more than the policy allows.
+    """
+    premium = Amount(max(math.floor(before.premium * _DEARER) + 1, estimate.premium))
+    limit = max(before.gas_limit, math.ceil(estimate.gas_limit * policy.over_estimation))
+    needed = max(base_fee + premium, before.cap)
+    return _capped(limit, Amount(max(_HEADROOM * base_fee + premium, before.cap)), premium, needed, policy)
+
+
+def _capped(gas_limit: int, cap: Amount, premium: Amount, needed: int, policy: Policy) -> Fees:
+    if policy.most is not None and gas_limit * cap > policy.most:
+        cap = Amount(policy.most // gas_limit)
+        if cap < needed:
+            raise TooDear(
+                f"it would cost {Amount(gas_limit * needed)} and may cost {policy.most}:"
+                " raise the limit, or wait for a lower base fee"
+            )
+    return Fees(gas_limit=gas_limit, cap=cap, premium=premium)

@@ -1,0 +1,79 @@
+"""What to do about a signed order, from what is seen of it at one head. Pure."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from damocles.manager.outbox.fees import Policy
+from damocles.manager.outbox.node import Receipt
+from damocles.manager.outbox.orders import Order, Signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An order at one head: the one of its messages that was executed, if any, and its sender's settled nonce.
+
+    `settled_nonce` is that of the sender's next message by the state as many epochs below the head as the policy is
+    confident of.
+    """
+
+    epoch: int
+    settled_nonce: int
+    executed: tuple[Signed, Receipt] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Land:
+    """It is executed, and deep enough."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Its nonce was used up by a message of ours that does nothing, since the order's own would fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantAgain:
+    """Its nonce was used up by somebody else's message."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """It waits for too long: make it dearer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """See to it that the node has it."""
+
+    signed: Signed
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It is executed, but may still be abandoned."""
+
+
+Step: TypeAlias = Land | Refuse | WantAgain | Replace | Push | Wait
+
+
+def step(order: Order, seen: Seen, policy: Policy) -> Step:
+    """Return what to do about a signed order."""
+    assert order.nonce is not None
+    newest = order.signed[-1]
+    if seen.executed is not None:
+        signed, receipt = seen.executed
+        if seen.epoch - receipt.epoch < policy.confidence:
+            return Wait()
+        return Refuse() if signed.fills else Land(receipt)
+    if seen.settled_nonce > order.nonce:
+        return WantAgain(
+            f"nonce {order.nonce} of {order.sender} was used by a message that is not ours: does another program send"
+            " with this key?"
+        )
+    if seen.epoch - newest.epoch >= policy.stuck_epochs:
+        return Replace()
+    return Push(newest)

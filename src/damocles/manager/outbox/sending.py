@@ -1,0 +1,170 @@
+"""Carry out what the outbox's records say, again and again, until every order is over."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from damocles.chain import exits
+from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
+from damocles.chain.messages import Message
+from damocles.manager.db.engine import Database
+from damocles.manager.outbox import fees, following, node, orders
+from damocles.manager.outbox.orders import Order, Signed, State
+
+log = structlog.get_logger(__name__)
+
+# A reorganisation may take the head back by so much; a message may then be executed earlier than it was signed.
+FINALITY_EPOCHS = 900
+# That an account has too little is mended by money, not by another message.
+_LACKS_MONEY = frozenset({6, exits.INSUFFICIENT_FUNDS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How orders of a miner and kind are sent; the first sender that has enough money is taken."""
+
+    senders: Sequence[Address]
+    policy: fees.Policy
+
+
+class _Waits(Exception):
+    """An order cannot go on now; the text says what it waits for."""
+
+
+class Outbox:
+    """Sends the orders of one database. Only one may run at a time, since it chooses nonces."""
+
+    def __init__(self, database: Database, chain: node.Node, terms: Callable[[int, str], Terms]) -> None:
+        self._database = database
+        self._node = chain
+        self._terms = terms
+        #: What orders wait for, by their ids, as of the last turn.
+        self.waiting: dict[int, str] = {}
+
+    async def turn(self) -> None:
+        """Take every order one step further, as the chain is seen from the present head.
+
+        Raises:
+            node.Unavailable: The node does not answer; nothing is lost, and the next turn goes on.
+        """
+        view = await self._node.view()
+        unfinished = await self._database.read(orders.unfinished)
+        waited, self.waiting = self.waiting, {}
+        # The lowest nonces first: a pool takes no message that is far ahead of its sender.
+        for order in sorted(unfinished, key=lambda order: (order.nonce is None, order.nonce, order.id)):
+            try:
+                await (self._send if order.state is State.WANTED else self._follow)(order, view)
+            except (_Waits, fees.TooDear, node.NotTaken) as error:
+                self.waiting[order.id] = str(error)
+                if waited.get(order.id) != str(error):
+                    log.warning("message waits", order=order.id, kind=order.wish.kind, why=str(error))
+
+    async def _send(self, order: Order, view: node.View) -> None:
+        """Choose sender, fees and nonce of a new order, and send it; refuse it if it would fail."""
+        terms = self._terms(order.wish.miner, order.wish.kind)
+        _check_base_fee(order.wish, view, terms.policy)
+        try:
+            sender, paid = await self._sender(order, view, terms)
+        except node.WouldFail as error:
+            await self._refuse(order, str(error))
+            return
+        recorded = await self._database.read(lambda tx: orders.last_nonce(tx, sender))
+        # The pool's alone may be one that we have given away: the node may have lost its pool, or know another fork.
+        nonce = max(await self._node.pool_nonce(sender), recorded + 1)
+        await self._sign(order, view, order.trial(sender), nonce, paid)
+
+    async def _sender(self, order: Order, view: node.View, terms: Terms) -> tuple[Address, fees.Fees]:
+        poor = []
+        for sender in terms.senders:
+            try:
+                estimate = await self._node.estimate(order.trial(sender))
+            except node.WouldFail as error:
+                if error.exit_code not in _LACKS_MONEY:
+                    raise
+                poor.append(f"{sender}: {error}")
+                continue
+            paid = fees.first(estimate, view.base_fee, terms.policy)
+            needed = Amount(paid.most + order.wish.value)
+            if (balance := await view.balance(sender)) >= needed:
+                return sender, paid
+            poor.append(f"{sender} has {balance} and needs {needed}")
+        raise _Waits(f"no sender has enough money: {'; '.join(poor) or 'none is configured'}")
+
+    async def _follow(self, order: Order, view: node.View) -> None:
+        """Look what has become of a signed order, and do what follows."""
+        policy = self._terms(order.wish.miner, order.wish.kind).policy
+        match following.step(order, await self._seen(order, view, policy), policy):
+            case following.Land(receipt):
+                await self._database.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
+                log.info("message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code))
+            case following.Refuse():
+                await self._refuse(order, order.reason)
+            case following.WantAgain(reason):
+                await self._database.write(lambda tx: orders.want_again(tx, order, reason))
+                log.error("nonce used by somebody else", order=order.id, why=reason)
+            case following.Replace():
+                try:
+                    await self._replace(order, view, policy)
+                except fees.TooDear:
+                    await self._node.push(order.signed[-1].message)
+                    raise
+            case following.Push(signed):
+                await self._node.push(signed.message)
+            case following.Wait():
+                pass
+
+    async def _seen(self, order: Order, view: node.View, policy: fees.Policy) -> following.Seen:
+        assert order.sender is not None
+        executed = None
+        for signed in order.signed:
+            receipt = await view.receipt(signed.cid, since=order.signed[0].epoch - FINALITY_EPOCHS)
+            if receipt is not None:
+                executed = (signed, receipt)
+        settled = await view.nonce(order.sender, depth=policy.confidence)
+        return following.Seen(epoch=view.epoch, settled_nonce=settled, executed=executed)
+
+    async def _replace(self, order: Order, view: node.View, policy: fees.Policy) -> None:
+        """Sign the order anew, dearer; if it would fail by now, sign what only uses up its nonce."""
+        assert order.sender is not None
+        assert order.nonce is not None
+        newest = order.signed[-1]
+        trial = order.trial(order.sender, fills=newest.fills)
+        try:
+            estimate = await self._node.estimate(trial)
+        except node.WouldFail as error:
+            if newest.fills or error.exit_code in _LACKS_MONEY:
+                raise _Waits(str(error)) from error
+            reason = str(error)
+            order = await self._database.write(lambda tx: orders.blame(tx, order, reason))
+            trial = order.trial(trial.sender, fills=True)
+            estimate = await self._node.estimate(trial)
+        paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
+        log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
+        await self._sign(order, view, trial, newest.message.message.nonce, paid)
+
+    async def _sign(self, order: Order, view: node.View, trial: Message, nonce: int, paid: fees.Fees) -> None:
+        """Have a message signed, record it, and only then push it."""
+        message = msgspec.structs.replace(
+            trial, nonce=nonce, gas_limit=paid.gas_limit, gas_fee_cap=paid.cap, gas_premium=paid.premium
+        )
+        made = await self._node.sign(message)
+        if made.message != message:
+            raise node.NotTaken("the node signed another message than it was asked to: is it the right node?")
+        signed = Signed(message=made, epoch=view.epoch, fills=trial.to == trial.sender)
+        if await self._database.write(lambda tx: orders.sign(tx, order, signed)):
+            await self._node.push(made)
+
+    async def _refuse(self, order: Order, reason: str) -> None:
+        await self._database.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason))
+        log.warning("message refused", order=order.id, kind=order.wish.kind, why=reason)
+
+
+def _check_base_fee(wish: orders.Wish, view: node.View, policy: fees.Policy) -> None:
+    if policy.wait_above is None or view.base_fee <= policy.wait_above:
+        return
+    if wish.urgent_epoch is None or view.epoch < wish.urgent_epoch:
+        until = f", or epoch {wish.urgent_epoch}" if wish.urgent_epoch is not None else ""
+        raise _Waits(f"the base fee is {view.base_fee}: waiting for {policy.wait_above}{until}")
