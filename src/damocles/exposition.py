@@ -178,6 +178,16 @@ def reason_of(detail: control.ThreadDetail) -> str:
             return "-"
 
 
+def limits(prefix: str, levels: Mapping[str, tuple[float, float]], met: Mapping[str, int]) -> Iterator[core.Metric]:
+    """Yield the limits on what others may use: `levels` has what is used of each and the most, `met` how often it was too much."""
+    used = {(name,): level[0] for name, level in levels.items()}
+    most = {(name,): level[1] for name, level in levels.items()}
+    counts = {(name,): count for name, count in met.items()}
+    yield gauge(f"{prefix}_limit", "Limits on what others may use.", most, ("limit",))
+    yield gauge(f"{prefix}_limit_used", "How much of it is used, by whoever uses the most.", used, ("limit",))
+    yield counter(f"{prefix}_limit_met_total", "How often it would have been more.", counts, ("limit",))
+
+
 async def process() -> list[core.Metric]:
     """Return what the system knows of this process: CPU seconds, memory, open files."""
     collector = process_collector.ProcessCollector(registry=None)

@@ -82,7 +82,7 @@ def test_workers_with_one_token_have_a_limit_each(
     house = House(100, sockets)
     workers = [house.comes(f"10.0.0.{number}", WORKERS) for number in range(20)]
     assert all(map(is_there, workers))
-    assert 1 == house.places.levels()["connections_of_a_token"]
+    assert 1 == house.places.levels()["connections_of_a_token"].used
 
 
 def test_a_host_has_so_many_connections(sockets: contextlib.ExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_calls_of_a_token_have_a_limit(sockets: contextlib.ExitStack, monkeypatc
         ):
             pass
         with house.comes(AWAY, ADMIN).call():
-            assert 2 == house.places.levels()["calls_of_a_token"]
+            assert 2 == house.places.levels()["calls_of_a_token"].used
     with house.comes(AWAY, READER).call():
         pass
     assert {} == house.places.calls

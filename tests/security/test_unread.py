@@ -69,7 +69,7 @@ async def asking(bound: address.Endpoint, token: str, count: int = 1) -> AsyncIt
 async def until(gauges: limits.Gauges, name: str, least: float) -> None:
     """Wait until a limit is so full."""
     with anyio.fail_after(10):
-        while gauges.levels()[name] < least:
+        while gauges.levels()[name].used < least:
             await anyio.sleep(0.01)
 
 
@@ -155,13 +155,13 @@ async def test_what_is_unread_has_a_limit(
         for _ in range(8):
             peers.append(await crowd.enter_async_context(asking(bound, "reader")))
             await until(gauges, "unread_bytes", min(len(peers), 2) * 3 * MIB)
-            assert gauges.levels()["unread_bytes"] <= 20 * MIB
+            assert gauges.levels()["unread_bytes"].used <= 20 * MIB
         async with converse(bound, "other") as other:
             await other.send(b'{"id":1,"method":"Venus.Version"}')
             assert "small" == msgspec.json.decode(await other.recv())["result"]
         assert ANSWER_BYTES < await rest_of_answer(peers[-1])
         assert ANSWER_BYTES > await rest(peers[0])
-    assert gauges.refusals()["unread_bytes"] >= 4
+    assert gauges.met()["unread_bytes"] >= 4
 
 
 async def rest_of_answer(peer: SocketStream) -> int:
@@ -180,7 +180,7 @@ async def test_who_takes_nothing_is_dropped(
     monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.2)
     async with asking(bound, "reader"), converse(bound, "worker"):
         with anyio.fail_after(10):
-            while gauges.refusals().get("unread_bytes", 0) < 1 or gauges.levels()["unread_bytes"]:
+            while gauges.met().get("unread_bytes", 0) < 1 or gauges.levels()["unread_bytes"].used:
                 await anyio.sleep(0.01)
 
 
@@ -194,9 +194,9 @@ async def test_who_asks_for_more_without_reading_is_dropped(
         for _ in range(20):
             await peer.send(b'{"id":1,"method":"Venus.Version"}')
         with anyio.fail_after(10):
-            while gauges.refusals().get("unread_bytes", 0) < 1:
+            while gauges.met().get("unread_bytes", 0) < 1:
                 await anyio.sleep(0.01)
-        assert gauges.levels()["unread_bytes"] <= 3 * ANSWER_BYTES
+        assert gauges.levels()["unread_bytes"].used <= 3 * ANSWER_BYTES
 
 
 async def test_half_heads_and_large_bodies_cost_strangers_only(bound: address.Endpoint, gauges: limits.Gauges) -> None:
@@ -211,7 +211,7 @@ async def test_half_heads_and_large_bodies_cost_strangers_only(bound: address.En
         async with converse(bound, "other") as other:
             await other.send(b'{"id":1,"method":"Venus.Version"}')
             assert "small" == msgspec.json.decode(await other.recv())["result"]
-        assert 0 == gauges.levels()["bodies_of_a_token_bytes"]
+        assert 0 == gauges.levels()["bodies_of_a_token_bytes"].used
 
 
 async def test_bodies_of_a_token_are_refused(bound: address.Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ async def test_memory_of_many_requests_is_given_back(bound: address.Endpoint, ga
         for _ in range(10):
             tasks.start_soon(some, 5)
     with anyio.fail_after(10):
-        while any(gauges.levels().values()):
+        while any(level.used for level in gauges.levels().values()):
             await anyio.sleep(0.01)
     assert resident_bytes() - before < 20 * MIB
 

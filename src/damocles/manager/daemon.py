@@ -166,9 +166,11 @@ async def _open(
         payloads = piecestore.PieceStore(
             settings.deals or settings.home / PIECES_NAME, most_bytes=int(settings.miner.proof.size)
         )
+        tally.gauges.watch(workers.levels, workers.met)
+        tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
         door = doorstep.door(ring.digest_of, guard, settings.known_as)
         app = doorstep.watched(site.manager_app(service, routes=[scraped.route(), *payloads.routes()]), door)
-        return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context))
+        return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context, gauges=tally.gauges))
     except rpc_errors.ListenError as error:
         raise errors.StartError(str(error)) from error
     except alerts_notify.SinkError as error:

@@ -62,6 +62,7 @@ class Fleet:
         self._peers = peers
         self._clock = clock
         self.watch = watch
+        self.levels, self.met = peers.levels, peers.answers.met
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""

@@ -86,6 +86,14 @@ class Peers:
         self._known[dest] = peer
         return peer
 
+    def levels(self) -> dict[str, limits.Level]:
+        """Return how full the limits are."""
+        return {
+            "worker_clients": limits.Level(len(self._known), self._most),
+            "worker_answer_bytes": limits.Level(self.answers.largest_bytes, limits.WORKER_ANSWER_BYTES),
+            "worker_answers_bytes": limits.Level(self.answers.held_bytes, limits.WORKER_ANSWERS_BYTES),
+        }
+
     async def close(self) -> None:
         """Close all of them."""
         while self._known:

@@ -33,7 +33,7 @@ class Intake:
         self._most_bytes = most_bytes
         self._expected_bytes = 0  # by all that come in now
         self.largest_bytes = 0
-        self.refusals: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
 
     @asynccontextmanager
     async def piece(self, declared_bytes: int | None) -> AsyncIterator[Callable[[int], None]]:
@@ -61,12 +61,12 @@ class Intake:
         finally:
             self._expected_bytes -= expected
 
-    def levels(self) -> dict[str, float]:
+    def levels(self) -> dict[str, limits.Level]:
         """Return how large the largest piece was."""
-        return {"piece_bytes": self.largest_bytes}
+        return {"piece_bytes": limits.Level(self.largest_bytes, self._most_bytes)}
 
     def _refuse_size(self) -> None:
-        self.refusals["piece_bytes"] += 1
+        self.met["piece_bytes"] += 1
         raise Refused(413, f"a piece has at most {self._most_bytes} bytes, the size of a sector")
 
     async def _look_for_room(self) -> None:
@@ -75,7 +75,7 @@ class Intake:
             return
         kept = min(limits.ROOM_KEPT_BYTES, usage.total // _PART_KEPT)
         if usage.free - self._expected_bytes < kept:
-            self.refusals["room_kept_bytes"] += 1
+            self.met["room_kept_bytes"] += 1
             raise Refused(
                 507,
                 f"{usage.free} bytes are free at {self._folder}, and {kept} have to stay so for the manager's database",

@@ -24,7 +24,7 @@ from damocles.manager import alerts_notify, workers
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import Fleet
-from damocles.rpc import core
+from damocles.rpc import core, limits
 from damocles.stores import space
 from damocles.wire import control
 
@@ -44,6 +44,7 @@ class Tally:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
+        self.gauges = limits.Gauges()
         self._pre_commits: Counter[tuple[str]] = Counter()
         self._commits: Counter[tuple[str]] = Counter()
         self._errors: Counter[tuple[str]] = Counter()
@@ -89,6 +90,7 @@ class Tally:
         yield exposition.counter(
             f"{PREFIX}_api_errors_total", "Requests that were refused or failed.", self._errors, ("endpoint",)
         )
+        yield from exposition.limits(PREFIX, self.gauges.levels(), self.gauges.met())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ import functools
 import itertools
 import math
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from types import UnionType
@@ -55,7 +56,7 @@ class Answers:
         self._coming: set[_Answer] = set()
         self.held_bytes = 0
         self.largest_bytes = 0
-        self.refused = 0
+        self.met: Counter[str] = Counter()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[_Answer]:
@@ -79,14 +80,14 @@ class Answers:
             self.held_bytes += len(chunk)
             self.largest_bytes = max(self.largest_bytes, len(answer.data))
             if len(answer.data) > each:
-                self.refused += 1
+                self.met["worker_answer_bytes"] += 1
                 raise errors.BadAnswer(url, f"more than {each} bytes")
             while self.held_bytes > self._together_bytes:
                 largest = max(self._coming, key=lambda one: len(one.data))
                 self._let_go(largest)
                 largest.dropped = True
                 largest.data = bytearray()
-                self.refused += 1
+                self.met["worker_answers_bytes"] += 1
         if answer.dropped:
             raise errors.BadAnswer(
                 url, f"the answers that come in are larger than {self._together_bytes} bytes together"

@@ -1,10 +1,11 @@
 """How much of a daemon others may use, and how much of it they use now.
 
 The limits hold for the whole as well as for each: a token has so many connections, however many it tries to have.
-`docs/reference/limits.md` lists them for people, from `TABLE`; the metrics of both daemons show how full each is.
+`docs/reference/limits.md` lists them for people; the metrics of both daemons show how full those are that fill.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from damocles.rpc import messages
 from damocles.wire import control, redaction
@@ -53,22 +54,30 @@ REPORTS_OF_A_SECTOR = 10_000
 ROOM_KEPT_BYTES = 1 * _GIB
 
 
+class Level(NamedTuple):
+    """How much of a limit is used, and how much there is."""
+
+    used: float
+    most: float
+
+
 class Gauges:
     """How full the limits of one daemon are, and how often each has been met, for its metrics."""
 
     def __init__(self) -> None:
-        self._levels: list[Callable[[], Mapping[str, float]]] = []
-        self._refusals: list[Mapping[str, int]] = []
+        self._levels: list[Callable[[], Mapping[str, Level]]] = []
+        self._met: list[Mapping[str, int]] = []
 
-    def watch(self, levels: Callable[[], Mapping[str, float]], refusals: Mapping[str, int]) -> None:
-        """Show what `levels` returns, and the counts in `refusals`."""
+    def watch(self, levels: Callable[[], Mapping[str, Level]], met: Mapping[str, int]) -> None:
+        """Show what `levels` returns, and the counts in `met`."""
         self._levels.append(levels)
-        self._refusals.append(refusals)
+        self._met.append(met)
 
-    def levels(self) -> dict[str, float]:
+    def levels(self) -> dict[str, Level]:
         """Return how full each limit is."""
         return {name: level for levels in self._levels for name, level in levels().items()}
 
-    def refusals(self) -> dict[str, int]:
-        """Return how often each limit has been met."""
-        return {name: count for counts in self._refusals for name, count in counts.items()}
+    def met(self) -> dict[str, int]:
+        """Return how often each limit has been met; those that have not yet are 0."""
+        counts = {name: count for met in self._met for name, count in met.items()}
+        return dict.fromkeys(self.levels(), 0) | counts

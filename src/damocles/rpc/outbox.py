@@ -35,7 +35,11 @@ class Outbox:
     def __init__(self) -> None:
         self._parcels: dict[_Parcel, None] = {}  # the one of which nothing was taken for the longest time first
         self.bytes = 0
-        self.refusals: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
+
+    def levels(self) -> dict[str, limits.Level]:
+        """Return how full the limit is."""
+        return {"unread_bytes": limits.Level(self.bytes, limits.UNREAD_BYTES)}
 
     def watching(self, app: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """Return `app` with everything it sends counted."""
@@ -107,7 +111,7 @@ class Outbox:
 
     def _drop(self, place: places.Place, why: str) -> None:
         log.warning("connection dropped: its peer does not read", peer=place.host, who=place.who, reason=why)
-        self.refusals["unread_bytes"] += 1
+        self.met["unread_bytes"] += 1
         for parcel in [parcel for parcel in self._parcels if parcel.place is place]:
             self._forget(parcel)
         place.abort()

@@ -117,7 +117,7 @@ class Place:
                 return
             self.places.bodies[key] += size
             if self.places.bodies[key] > limits.BODIES_OF_A_TOKEN_BYTES:
-                self.places.refusals["bodies_of_a_token_bytes"] += 1
+                self.places.met["bodies_of_a_token_bytes"] += 1
                 raise Full(f"{self.who} sends more than {limits.BODIES_OF_A_TOKEN_BYTES} bytes at once")
 
         try:
@@ -134,7 +134,7 @@ class Place:
         """
         key = self.key or ""
         if self.places.websockets[key] >= limits.WEBSOCKETS_OF_A_TOKEN:
-            self.places.refusals["websockets_of_a_token"] += 1
+            self.places.met["websockets_of_a_token"] += 1
             raise Full(f"{self.who} has {limits.WEBSOCKETS_OF_A_TOKEN} WebSockets already")
         self.places.websockets[key] += 1
         try:
@@ -194,7 +194,7 @@ class Places:
         self.calls: Counter[str] = Counter()
         self.bodies: Counter[str] = Counter()
         self.websockets: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
+        self.met: Counter[str] = Counter()
 
     def take(self, connected: socket.socket, host: str) -> Place:
         """Return a place for a connection, which keeps it until its socket is closed."""
@@ -208,7 +208,7 @@ class Places:
             leaving = next(self._leaving(is_here=is_here), None)
             if leaving is None:
                 place.refused = True
-                self.refusals["connections"] += 1
+                self.met["connections"] += 1
             else:
                 self._send_away(leaving, "connections")
         self._taken.append(place)
@@ -236,23 +236,28 @@ class Places:
             return
         most = limits.CALLS_OF_A_WORKER if access.Scope.WORKER in place.principal.scopes else limits.CALLS_OF_A_TOKEN
         if self.calls[place.key] >= most:
-            self.refusals["calls_of_a_token"] += 1
+            self.met["calls_of_a_token"] += 1
             raise Full(f"{most} calls of {place.who} are running already")
         self.calls[place.key] += 1
 
-    def levels(self) -> dict[str, float]:
-        """Return how full the limits are: for those of tokens and hosts, with whoever has the most."""
+    def levels(self) -> dict[str, limits.Level]:
+        """Return how full the limits are: those of tokens and hosts, with whoever has the most."""
         self._prune()
         known = [place for place in self._taken if place.key is not None]
         strangers = Counter(place.host for place in self._taken if place.key is None)
+        level = limits.Level
         return {
-            "connections": len(self._taken),
-            "connections_of_a_token": _most(Counter(place.key or "" for place in known)),
-            "connections_of_a_host": _most(Counter(place.host for place in known if not place.is_admin)),
-            "strangers_of_a_host": _most(strangers),
-            "websockets_of_a_token": _most(self.websockets),
-            "calls_of_a_token": _most(self.calls),
-            "bodies_of_a_token_bytes": _most(self.bodies),
+            "connections": level(len(self._taken), self._most),
+            "connections_of_a_token": level(
+                _most(Counter(place.key or "" for place in known)), limits.CONNECTIONS_OF_A_TOKEN
+            ),
+            "connections_of_a_host": level(
+                _most(Counter(place.host for place in known if not place.is_admin)), limits.CONNECTIONS_OF_A_HOST
+            ),
+            "strangers_of_a_host": level(_most(strangers), limits.STRANGERS_OF_A_HOST),
+            "websockets_of_a_token": level(_most(self.websockets), limits.WEBSOCKETS_OF_A_TOKEN),
+            "calls_of_a_token": level(_most(self.calls), limits.CALLS_OF_A_TOKEN),
+            "bodies_of_a_token_bytes": level(_most(self.bodies), limits.BODIES_OF_A_TOKEN_BYTES),
         }
 
     def _prune(self) -> None:
@@ -277,12 +282,12 @@ class Places:
             return
         resting = [other for other in others if not other.calls]
         if not resting:
-            self.refusals[limit] += 1
+            self.met[limit] += 1
             raise Full(f"{others[0].who} has {len(others)} connections already, and calls run on all of them")
         self._send_away(min(resting, key=lambda place: place.rests_since), limit)
 
     def _send_away(self, place: Place, limit: str) -> None:
-        self.refusals[limit] += 1
+        self.met[limit] += 1
         self._taken.remove(place)
         place.leave()
         place.abort()

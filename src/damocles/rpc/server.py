@@ -170,8 +170,8 @@ async def serve(
     taken = places.Places(places.affordable(limits.CONNECTIONS if connections is None else connections))
     leaving = outbox.Outbox()
     if gauges is not None:
-        gauges.watch(taken.levels, taken.refusals)
-        gauges.watch(lambda: {"unread_bytes": leaving.bytes}, leaving.refusals)
+        gauges.watch(taken.levels, taken.met)
+        gauges.watch(leaving.levels, leaving.met)
     server = _Server(
         uvicorn.Config(
             leaving.watching(app),

@@ -11,7 +11,20 @@ import structlog
 
 from damocles import beside
 from damocles.rpc import access as rpc_access
-from damocles.rpc import address, asgi, client, core, dialects, doorstep, handshake, keyring, reloading, server, tls
+from damocles.rpc import (
+    address,
+    asgi,
+    client,
+    core,
+    dialects,
+    doorstep,
+    handshake,
+    keyring,
+    limits,
+    reloading,
+    server,
+    tls,
+)
 from damocles.rpc import audit as rpc_audit
 from damocles.stores import outlets, pieces
 from damocles.wire import urls
@@ -90,6 +103,7 @@ async def served(
     ring: keyring.Keyring,
     guard: rpc_access.Guard,
     reloads: reloading.Reloads,
+    gauges: limits.Gauges | None = None,
 ) -> AsyncIterator[address.Endpoint]:
     """Serve the control API while the block runs; yield where. `reloads` gets its certificate.
 
@@ -111,7 +125,7 @@ async def served(
     except tls.Unusable as error:
         raise access.Unusable(str(error)) from error
     app = doorstep.watched(asgi.worker_app(service), doorstep.door(ring.digest_of, guard, listen.known_as))
-    serving = server.serve(app, listen.host, listen.port, tls=context)
+    serving = server.serve(app, listen.host, listen.port, tls=context, gauges=gauges)
     async with beside.running(auditor.run), serving as bound:
         yield bound
 

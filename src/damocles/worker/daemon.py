@@ -110,7 +110,8 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(ring, settings.worker.rpc_server)
-        serving = connections.served(settings, ours, draining, ring=ring, guard=guard, reloads=reloads)
+        gauges = tally.gauges if tally else None
+        serving = connections.served(settings, ours, draining, ring=ring, guard=guard, reloads=reloads, gauges=gauges)
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning(line)

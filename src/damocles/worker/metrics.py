@@ -13,6 +13,7 @@ from prometheus_client import core
 
 from damocles import exposition
 from damocles.rpc import asgi
+from damocles.rpc import limits as rpc_limits
 from damocles.stages import limits
 from damocles.stores import space
 from damocles.wire import control
@@ -39,6 +40,7 @@ class Tally:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
+        self.gauges = rpc_limits.Gauges()
         self._calls: Counter[tuple[str]] = Counter()
         self._errors: Counter[tuple[str]] = Counter()
         self._timing = exposition.Summary("rpc_timing", "Seconds that calls to the manager took.", "method")
@@ -75,6 +77,7 @@ class Tally:
         yield exposition.counter(
             f"{PREFIX}_stage_failures_total", "Runs of stages that failed or died.", self._failures, ("stage",)
         )
+        yield from exposition.limits(PREFIX, self.gauges.levels(), self.gauges.met())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

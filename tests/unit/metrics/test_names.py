@@ -9,6 +9,7 @@ from damocles import exposition
 from damocles.manager import alerts_notify
 from damocles.manager import metrics as manager_metrics
 from damocles.rpc import core as rpc_core
+from damocles.rpc import limits as rpc_limits
 from damocles.stages import limits
 from damocles.wire import control, fleet, seal
 from damocles.wire.sectors import SectorID
@@ -51,6 +52,7 @@ def shapes(families: Iterable[core.Metric]) -> str:
 async def test_the_workers_metrics_are_those_of_the_golden_file() -> None:
     """A worker has the original's metrics, and ours."""
     tally = worker_metrics.Tally()
+    tally.gauges.watch(lambda: {"connections": rpc_limits.Level(1, 1000)}, {})
     tally.call("AssignTicket", 0.1, failed=True)
     tally.stage("pc1", 1.0, failed=False)
     tally.stage("pc1", 1.0, failed=True)
@@ -68,6 +70,7 @@ async def test_the_workers_metrics_are_those_of_the_golden_file() -> None:
 async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
     """A manager has the original's metrics, and ours."""
     tally = manager_metrics.Tally()
+    tally.gauges.watch(lambda: {"connections": rpc_limits.Level(1, 1000)}, {})
     sector = SectorID(10000, 1)
     for name, argument in (("SubmitPreCommit", seal.AllocatedSector(sector, 5)), ("SubmitProof", sector)):
         with tally.measure(method(f"Venus.{name}"), [argument]) as count:
