@@ -89,6 +89,8 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "unseal_tasks",
             "sector_imports",
             "audit_ends",
+            "outbox",
+            "outbox_signed",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
