@@ -1,23 +1,19 @@
 """The worker's configuration as frozen values; names and defaults are the original's unless said otherwise.
 
-Durations are seconds, sizes are bytes. Checks that look at the disk, or at several keys at once, are in
+What a value may be is in `config_values`. Checks that look at the disk, or at several keys at once, are in
 `config_checks`.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
 import pydantic
-from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, StrictBool, StrictInt, StrictStr
+from pydantic import AliasChoices, Field, StrictBool, StrictStr
 
-from damocles.rpc import access, address, tls
-from damocles.wire import sectors, spelling, units
-from damocles.worker import config_rpc
-
-Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
-PLANS: tuple[str, ...] = get_args(Plan)
+from damocles.rpc import address, tls
+from damocles.wire import sectors
+from damocles.worker import config_rpc, config_values
 
 # The stages that may have groups. The original has none for C1, synthetic proofs, the small ones of a snap-up and
 # uploads, which it runs inside its daemon.
@@ -41,142 +37,6 @@ GROUP_STAGES = (
     "window_post",
 )
 
-_CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
-
-
-def _duration(value: object) -> float:
-    try:
-        return units.parse_duration(value) if isinstance(value, str) else _refuse()
-    except ValueError:
-        raise ValueError('expected a duration in quotes, like "30s", "5min" or "1h 30m"') from None
-
-
-def _stagger(value: object) -> float:
-    seconds = _duration(value)
-    if seconds < 1:
-        raise ValueError('expected at least "1s" between two starts')
-    return seconds
-
-
-def _bounded(least: str, most: str) -> BeforeValidator:
-    """Refuse a duration that is less than one or more than the other."""
-    least_seconds, most_seconds = units.parse_duration(least), units.parse_duration(most)
-
-    def check(value: object) -> float:
-        seconds = _duration(value)
-        if not least_seconds <= seconds <= most_seconds:
-            raise ValueError(f'expected from "{least}" to "{most}"')
-        return seconds
-
-    return BeforeValidator(check)
-
-
-def _duration_text(seconds: float) -> str:
-    return units.human_duration(seconds) if seconds == int(seconds) else f"{seconds}s"
-
-
-def _size(value: object) -> int:
-    try:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        return units.parse_size(value) if isinstance(value, str) else int(_refuse())
-    except ValueError:
-        raise ValueError('expected a size in quotes, like "32GiB", or a number of bytes') from None
-
-
-def _sector_size(value: object) -> sectors.SectorSize:
-    try:
-        return sectors.SectorSize(_size(value))
-    except ValueError:
-        valid = ", ".join(f'"{size.label}"' for size in sectors.SectorSize)
-        raise ValueError(f"expected a sector size: one of {valid}") from None
-
-
-def _plan(value: object) -> object:
-    if isinstance(value, str) and value not in PLANS:
-        hint = spelling.did_you_mean(value, PLANS)
-        raise ValueError(f"unknown plan, expected one of {', '.join(PLANS)}{hint}")
-    return value
-
-
-def _host(value: object) -> str:
-    return config_rpc.check_host(value)
-
-
-def _port(value: object) -> int:
-    return config_rpc.check_port(value)
-
-
-def _admitted(value: str) -> str:
-    access.admitted([value], frozenset())
-    return value
-
-
-def _admitted_once(values: tuple[str, ...]) -> tuple[str, ...]:
-    access.admitted(values, frozenset())
-    return values
-
-
-def _absolute(value: Path) -> Path:
-    if not value.is_absolute() or value == Path("/"):
-        raise ValueError('expected a folder with its whole path, like "/srv/unsealed"')
-    return value
-
-
-def _socket(value: str) -> str:
-    host, _, port = value.rpartition(":")
-    try:
-        config_rpc.check_host(host.removeprefix("[").removesuffix("]"))
-        config_rpc.check_port(int(port))
-    except ValueError:
-        raise ValueError('expected an IP address with a port, like "127.0.0.1:9000"') from None
-    return value
-
-
-def _manager(value: str) -> str:
-    address.manager_url(value)
-    return value
-
-
-def _cpuset(value: str) -> str:
-    if not _CPUSET.fullmatch(value):
-        raise ValueError('expected a list of cores, like "0-7,16-23"')
-    return value
-
-
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("expected a whole number from 1 on; 0 would let nothing run, leave the key out for no limit")
-    return value
-
-
-def _environment(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError('expected a string: environment variables are text, write "1" and not 1')  # noqa: TRY004
-    return value
-
-
-def _refuse() -> float:
-    raise ValueError
-
-
-_Written = PlainSerializer(_duration_text, when_used="json")
-Duration = Annotated[float, _bounded("0s", "100years"), _Written]
-# What is done again and again: at 0 it would be done without end, and beyond the other bound never in practice.
-Pause = Annotated[float, _bounded("0s", "30days"), _Written]
-Interval = Annotated[float, _bounded("10ms", "30days"), _Written]
-PingInterval = Annotated[float, _bounded("100ms", "1h"), _Written]
-Heartbeat = Annotated[float, _bounded("100ms", "14s"), _Written]  # the lease of a window PoSt is 15 s
-PostTimeout = Annotated[float, _bounded("100ms", "30min"), _Written]  # a deadline
-Stagger = Annotated[float, BeforeValidator(_stagger), PlainSerializer(_duration_text, when_used="json")]
-Size = Annotated[int, BeforeValidator(_size)]
-SectorSize = Annotated[
-    sectors.SectorSize, BeforeValidator(_sector_size), PlainSerializer(lambda size: size.label, when_used="json")
-]
-Count = Annotated[int, BeforeValidator(_count)]
-Natural = Annotated[StrictInt, Field(ge=0)]
-Environment = Annotated[str, BeforeValidator(_environment)]
-
 
 class Model(pydantic.BaseModel):
     """A table of the file."""
@@ -190,14 +50,12 @@ class RpcServer(Model):
     The original listens on every interface; here that has to be asked for, with a certificate or as `insecure`.
     """
 
-    host: Annotated[str, BeforeValidator(_host)] = config_rpc.LOOPBACK
-    port: Annotated[int, BeforeValidator(_port)] = address.WORKER_PORT
+    host: config_values.Host = config_rpc.LOOPBACK
+    port: config_values.Port = address.WORKER_PORT
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: StrictBool = False
-    admit: Annotated[
-        tuple[Annotated[StrictStr, pydantic.AfterValidator(_admitted)], ...], pydantic.AfterValidator(_admitted_once)
-    ] = ()
+    admit: config_values.Admitted = ()
     known_as: tuple[StrictStr, ...] = ()
 
     @property
@@ -213,16 +71,16 @@ class Worker(Model):
 
     name: StrictStr | None = Field(default=None, min_length=1)
     rpc_server: RpcServer = RpcServer()
-    ping_interval: PingInterval = 30.0
+    ping_interval: config_values.PingInterval = 30.0
     local_pieces_dir: Path | None = None
     local_pieces_dirs: tuple[Path, ...] | None = None
-    unseal_dirs: tuple[Annotated[Path, pydantic.AfterValidator(_absolute)], ...] = ()
+    unseal_dirs: tuple[config_values.Folder, ...] = ()
     scan_persist_stores: tuple[StrictStr, ...] = Field(
         default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
     )
     home: Path = config_rpc.DEFAULT_HOME
-    shutdown_grace: Pause = 30.0
-    trash_retention: Duration = 7 * 86400.0
+    shutdown_grace: config_values.Pause = 30.0
+    trash_retention: config_values.Duration = 7 * 86400.0
     allow_env: tuple[StrictStr, ...] = ()
 
     @property
@@ -237,7 +95,7 @@ class Metrics(Model):
     """`[metrics]`. The original listens on 0.0.0.0:9000, and everybody may read; here `open` lets everybody."""
 
     enable: StrictBool = False
-    http_listen: Annotated[StrictStr, pydantic.AfterValidator(_socket)] = "127.0.0.1:9000"
+    http_listen: config_values.Socket = "127.0.0.1:9000"
     open: StrictBool = False
 
     @property
@@ -249,9 +107,7 @@ class Metrics(Model):
 class RpcClient(Model):
     """The manager's address and headers to send with each call."""
 
-    addr: Annotated[StrictStr, pydantic.AfterValidator(_manager)] = Field(
-        description='the address of the manager, like "/ip4/127.0.0.1/tcp/1789"'
-    )
+    addr: config_values.ManagerAddress = Field(description='the address of the manager, like "/ip4/127.0.0.1/tcp/1789"')
     headers: dict[str, StrictStr] = {}
 
     @property
@@ -265,7 +121,7 @@ class SectorManager(Model):
 
     rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
     piece_token: pydantic.SecretStr | None = None
-    piece_origins: tuple[Annotated[StrictStr, pydantic.AfterValidator(config_rpc.check_origin)], ...] = ()
+    piece_origins: tuple[config_values.Origin, ...] = ()
     token_file: Path | None = None
     ca_file: Path | None = None
 
@@ -282,21 +138,21 @@ class Sealing(Model):
     As a layer (see `layered`), only the keys that stand in the file count.
     """
 
-    allowed_miners: tuple[Natural, ...] | None = None
-    allowed_sizes: tuple[SectorSize, ...] | None = None
+    allowed_miners: tuple[config_values.Natural, ...] | None = None
+    allowed_sizes: tuple[config_values.SectorSize, ...] | None = None
     enable_deals: StrictBool = False
     disable_cc: StrictBool = False
-    max_deals: Natural | None = None
-    min_deal_space: Size | None = None
-    max_retries: Natural = 5
-    seal_interval: Pause = 30.0
-    recover_interval: Interval = 60.0
-    rpc_polling_interval: Interval = 180.0
+    max_deals: config_values.Natural | None = None
+    min_deal_space: config_values.Size | None = None
+    max_retries: config_values.Natural = 5
+    seal_interval: config_values.Pause = 30.0
+    recover_interval: config_values.Interval = 60.0
+    rpc_polling_interval: config_values.Interval = 180.0
     ignore_proof_check: StrictBool = False
-    request_task_max_retries: Natural = 3
+    request_task_max_retries: config_values.Natural = 3
     verify_after_pc2: StrictBool = False
-    wdpost_sector_timeout: PostTimeout = 60.0
-    wdpost_heartbeat_interval: Heartbeat = 3.0
+    wdpost_sector_timeout: config_values.PostTimeout = 60.0
+    wdpost_heartbeat_interval: config_values.Heartbeat = 3.0
 
     def layered(self, over: "Sealing") -> "Sealing":
         """Return these options with the keys that `over` sets."""
@@ -312,14 +168,14 @@ class SealingThread(Model):
     """`[[sealing_thread]]`."""
 
     location: Path | None = None
-    plan: Annotated[StrictStr, BeforeValidator(_plan)] = "sealer"
+    plan: config_values.PlanName = "sealer"
     sealing: Sealing = Sealing()
 
 
 class HotConfig(Model):
     """`<location>/config.toml`: what it sets wins over the thread's entry in the main file."""
 
-    plan: Annotated[StrictStr, BeforeValidator(_plan)] | None = None
+    plan: config_values.PlanName | None = None
     sealing: Sealing = Sealing()
 
 
@@ -335,7 +191,7 @@ class Cgroup(Model):
     """Cores that a child is confined to."""
 
     group_name: StrictStr = "vc-worker"
-    cpuset: Annotated[StrictStr, pydantic.AfterValidator(_cpuset)] | None = None
+    cpuset: config_values.Cpuset | None = None
 
 
 class Group(Model):
@@ -343,11 +199,11 @@ class Group(Model):
 
     bin: StrictStr | None = None
     args: tuple[StrictStr, ...] | None = None
-    stable_wait: Interval = 5.0
+    stable_wait: config_values.Interval = 5.0
     cgroup: Cgroup = Cgroup()
-    envs: dict[str, Environment] = {}
-    numa_preferred: Natural | None = None
-    concurrent: Count | None = None
+    envs: dict[str, config_values.Environment] = {}
+    numa_preferred: config_values.Natural | None = None
+    concurrent: config_values.Count | None = None
     locks: tuple[StrictStr, ...] = ()
     auto_restart: StrictBool = True
     inherit_envs: StrictBool = True
@@ -356,8 +212,8 @@ class Group(Model):
 class Limitation(Model):
     """`[processors.limitation]`: how many at once, and how long between two starts."""
 
-    concurrent: dict[str, Count] | None = None
-    staggered: dict[str, Stagger] = {}
+    concurrent: dict[str, config_values.Count] | None = None
+    staggered: dict[str, config_values.Stagger] = {}
 
 
 Groups = tuple[Group, ...] | None
@@ -366,10 +222,10 @@ Groups = tuple[Group, ...] | None
 class Processors(Model):
     """`[processors]`."""
 
-    limit: dict[str, Count] = {}
+    limit: dict[str, config_values.Count] = {}
     limitation: Limitation = Limitation()
-    ext_locks: dict[str, Count] = {}
-    static_tree_d: dict[SectorSize, Path] = {}
+    ext_locks: dict[str, config_values.Count] = {}
+    static_tree_d: dict[config_values.SectorSize, Path] = {}
     add_pieces: Groups = None
     tree_d: Groups = None
     pc1: Groups = None
