@@ -127,6 +127,7 @@ ATTACKS = [
     "file://{base}/open/persist/UPDATE/s-t010000-78",
     "file://{base}/open/persist/\uff55\uff50\uff44\uff41\uff54\uff45/x",
     "file://{base}/open/persist/sectorstore.json",
+    "file://{base}/open/in/SectorStore.json",
     "file://{base}/open/persist/.damocles-store",
     "file://{base}/open/machine/tokens.json",
     "file://{base}/open/machine/new",
@@ -237,6 +238,24 @@ def test_a_link_that_appears_after_the_check_is_not_followed(ground: Ground) -> 
     with pytest.raises(copies.TransferRefused, match="meanwhile"):
         copies.put(ground.piece, found, job.Job())
     assert ["precious.txt"] == [path.name for path in (ground.base / "victim").rglob("*") if path.is_file()]
+
+
+def test_a_link_that_appears_while_it_is_copied_is_not_followed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The piece goes into the folder that was checked, wherever that is now."""
+    is_there = copies.is_there
+
+    def swapped(source: Path, destination: Path) -> bool:
+        found = is_there(source, destination)
+        (ground.open / "in").rename(ground.open / "moved")
+        (ground.open / "in").symlink_to(ground.base / "victim")
+        return found
+
+    monkeypatch.setattr(copies, "is_there", swapped)
+    with pytest.raises(FileNotFoundError):  # by the sync, which looks at the name once more
+        ground.put(f"file://{ground.open}/in/new")
+    assert ["precious.txt"] == [path.name for path in (ground.base / "victim").iterdir()]
 
 
 def test_a_file_that_appears_after_the_check_is_not_replaced(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

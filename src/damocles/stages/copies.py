@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -102,20 +103,27 @@ def put(source: Path, destination: Path, around: job.Job) -> None:
         OSError: The file system refused.
     """
     durable.make_folder(destination.parent, mode=0o700)
-    if destination.parent.resolve() != destination.parent:
-        raise TransferRefused(
-            f"dest {destination} leads to {destination.parent.resolve()} meanwhile: nothing is put there"
-        )
-    if is_there(source, destination):
-        return
-    part = _part_of(destination)
-    _remove_own(part)
-    with source.open("rb") as reader, open(part, "xb", opener=_private) as writer:
+    # From here on by its descriptor: whoever may write near it could put a link in its place at any time.
+    folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        leads_to = Path(f"/proc/self/fd/{folder}").readlink()
+        if leads_to != destination.parent:
+            raise TransferRefused(f"dest {destination} leads to {leads_to} meanwhile: nothing is put there")
+        if not is_there(source, destination):
+            _put(source, destination, folder, around)
+    finally:
+        os.close(folder)
+
+
+def _put(source: Path, destination: Path, folder: int, around: job.Job) -> None:
+    name, part = destination.name, _part_of(destination)
+    _remove_own(part, folder)
+    with source.open("rb") as reader, open(part.name, "xb", opener=partial(_private, folder)) as writer:
         _send(reader, writer, source, part, around)
     durable.sync(part)
-    failpoints.reach(f"rename.before:{destination.name}")
+    failpoints.reach(f"rename.before:{name}")
     try:
-        os.link(part, destination)  # which replaces nothing, other than a rename
+        os.link(part.name, name, src_dir_fd=folder, dst_dir_fd=folder)  # which replaces nothing, other than a rename
     except FileExistsError:
         raise _taken(destination) from None
     except OSError as error:
@@ -123,10 +131,11 @@ def put(source: Path, destination: Path, around: job.Job) -> None:
             raise
         if os.path.lexists(destination):
             raise _taken(destination) from None
-        part.replace(destination)
-    part.unlink(missing_ok=True)
-    durable.sync_entry(destination.parent)
-    failpoints.reach(f"rename.after:{destination.name}")
+        os.rename(part.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        os.unlink(part.name, dir_fd=folder)
+    os.fsync(folder)
+    failpoints.reach(f"rename.after:{name}")
 
 
 def is_there(source: Path, destination: Path) -> bool:
@@ -168,18 +177,18 @@ def _part_of(destination: Path, attempt: str = "") -> Path:
     return destination.with_name(f".{destination.name}{attempt}.part")
 
 
-def _remove_own(part: Path) -> None:
+def _remove_own(part: Path, folder: int) -> None:
     try:
-        found = part.lstat()
+        found = os.stat(part.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         raise TransferRefused(f"{part} is in the way, and no part file of ours: remove it")
-    part.unlink()
+    os.unlink(part.name, dir_fd=folder)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+def _private(folder: int, name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NOFOLLOW, 0o600, dir_fd=folder)
 
 
 def _as_it_is(path: str, flags: int) -> int:

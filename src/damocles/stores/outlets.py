@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 
-DESCRIPTION = "sectorstore.json"  # gives a store that is scanned for its name
-_RESERVED = layout.OF_SECTORS | {DESCRIPTION}  # at the top of a persist store
+DESCRIPTION = "sectorstore.json"  # where stores are looked for, it makes one of its folder, with the name in it
 _LONGEST_BYTES = 240  # of a name, with room for that of its part file
 
 
@@ -65,12 +64,14 @@ class Outlets:
             raise Refused(f"it leads out of {root}" if found != root else f"it names no file in {root}")
         if any(_plain(part).startswith(".") for part in found.relative_to(root).parts):
             raise Refused("names that begin with a dot are not for others to choose")
+        if _plain(found.name) == DESCRIPTION:
+            raise Refused(f"{DESCRIPTION} makes a persist store of its folder")
         for folder in self.spared:
             if _is_in(found, (_real(folder),)):
                 raise Refused("it is among the worker's own files")
         for store in stores:
-            sectors = [_real(store.path) / name for name in _RESERVED]
-            if _is_in(found, sectors) or _begins(found, _real(store.path)) in _RESERVED:
+            sectors = [_real(store.path) / name for name in layout.OF_SECTORS]
+            if _is_in(found, sectors) or _begins(found, _real(store.path)) in layout.OF_SECTORS:
                 raise Refused(f"it is among the sectors in the persist store {store.name}: choose another folder")
             if store.read_only and found.is_relative_to(_real(store.path)):
                 raise Refused(f"it is in the persist store {store.name}, which is readonly here ([[attached]])")
