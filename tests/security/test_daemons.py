@@ -1,5 +1,6 @@
 """One daemon for a home, and what those who ask see while daemons are killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,8 +25,37 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     base = tmp_path_factory.mktemp("farm")
     with Farm(base, threads=1, parameters=base, max_sectors=0) as farm:
         farm.start_manager()
-        farm.start_worker()
+        farm.start_worker(DAMOCLES_MANAGER_TOKEN=(base / "manager" / "worker-token").read_text())
         yield farm
+
+
+def test_no_token_stands_where_others_look(farm: Farm) -> None:
+    """Neither command lines nor logs have a token, nor has the environment of the processes that a worker starts."""
+    assert farm.worker is not None
+    assert farm.manager is not None
+    parent = str(farm.worker.pid)
+
+    def children() -> list[Path]:
+        return [
+            stat.parent
+            for stat in Path("/proc").glob("[0-9]*/stat")
+            if text_of(stat).rpartition(")")[2].split()[1:2] == [parent]
+        ]
+
+    begun = wait_until(children, "the children")
+    daemons = [Path(f"/proc/{process.pid}") for process in (farm.manager, farm.worker)]
+    lines = [text_of(process / "cmdline") for process in (*daemons, *begun)]
+    environments = [text_of(process / "environ") for process in begun]
+    assert all(lines)
+    assert all(environments)
+    assert [] == [one for one in (*lines, *environments, farm.logs()) if "dmc_" in one]
+
+
+def text_of(file: Path) -> str:
+    """Return what the system says of a process; nothing of one that has gone."""
+    with contextlib.suppress(OSError):
+        return file.read_bytes().decode(errors="replace")
+    return ""
 
 
 def refused(*command: str) -> str:

@@ -175,6 +175,15 @@ async def test_the_question_cannot_be_passed_on() -> None:
                 assert TOKEN.encode() not in other.heard
 
 
+async def test_a_daemon_without_room_is_called_so() -> None:
+    """Whoever has all places taken cannot show what it knows: the token stays here, and the reason is no riddle."""
+    busy = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    with impostor(lambda _: busy) as other:
+        _, why = await asked_blocking(address.manager_url(str(other.at)))
+        assert "has no room for another connection now (HTTP 503)" in why
+        assert TOKEN.encode() not in other.heard
+
+
 async def test_a_token_of_another_daemon_stays_here() -> None:
     """A daemon of ours that does not know the token gets the call without it."""
     async with manager() as bound:

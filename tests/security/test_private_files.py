@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio.to_thread
 import pytest
 import structlog.testing
 from tests.integration.access.conftest import StartManager
@@ -192,3 +193,31 @@ def test_a_worker_warns_of_a_home_that_lies_open(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs, worker_daemon._claimed(tmp_path):
         pass
     assert [f"every user of this machine can read it: chmod o= {tmp_path}"] == [entry["problem"] for entry in logs]
+
+
+async def test_a_new_token_s_file_is_private_and_replaces_nothing(start_manager: StartManager, tmp_path: Path) -> None:
+    """`auth create --output` makes a file for its user alone; what is there stays, and a link is not followed."""
+    precious, link, made = tmp_path / "precious", tmp_path / "link", tmp_path / "made"
+    precious.write_text("precious")
+    link.symlink_to(tmp_path / "not-there")
+    async with start_manager() as manager:
+
+        def create(name: str, output: Path) -> int:
+            at = ["--listen", manager.url, "--home", str(manager.home)]
+            return manager_cli.main(["auth", "create", name, "--scope", "read", "--output", str(output), *at])
+
+        codes = [
+            await anyio.to_thread.run_sync(create, name, output)
+            for name, output in (("a", made), ("b", precious), ("c", link))
+        ]
+    assert [True, False, True] == [code == 0 for code in codes]
+    assert [0o600, 0o600, False] == [mode(made), mode(link), link.is_symlink()]
+    assert "precious" == precious.read_text()
+    assert not (tmp_path / "not-there").exists()
+
+
+def test_an_authority_s_key_is_private(tmp_path: Path) -> None:
+    """The keys that `auth ca` makes, and their folder, are for their user alone."""
+    folder = tmp_path / "ca"
+    assert 0 == manager_cli.main(["auth", "ca", "--dir", str(folder), "--host", "manager"])
+    assert [0o700, 0o600, 0o600] == [mode(path) for path in (folder, folder / "ca.key", folder / "manager.key")]

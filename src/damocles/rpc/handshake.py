@@ -76,6 +76,8 @@ class Question:
         head, end, body = self._heard.partition(b"\r\n\r\n")
         is_long = not data or len(self._heard) > ANSWER_LIMIT_BYTES
         is_other = end and b"\r\ncontent-length: %d\r\n" % len(self._expected) not in head.lower() + b"\r\n"
+        if head.startswith(b"HTTP/1.1 503 "):
+            raise Stranger("whoever answers there has no room for another connection now (HTTP 503)")
         if is_long or is_other or not b"HTTP/1.1 200 ".startswith(head[:13]):
             raise Stranger(_UNKNOWN)
         if not end or len(body) < len(self._expected):

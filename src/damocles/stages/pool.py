@@ -5,6 +5,7 @@ dies; ours are filled when a task comes, and stay warm.
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from damocles.stages import child, errors, host, limits, processes
 DAEMONS = "sealing_daemons"  # section of children that are kept alive and get no tasks
 _DAEMON_STAGE = "EMPTY"  # what they must call themselves, in the original's words
 _LONGEST_PAUSE_SECONDS = 60.0
+_OF_TOKENS = re.compile(r"DAMOCLES_(\w+_)?TOKEN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class ProcessorGroup:
         else:
             msg = f"processors.{stage}: args = {list(args)} needs a bin: without one it must be ['processor', '{name}', …]"
             raise ValueError(msg)
-        env = dict(os.environ) if self.inherit_envs else {}
+        env = inherited() if self.inherit_envs else {}
         if self.numa_preferred is not None:
             env[host.NUMA_VARIABLE] = str(self.numa_preferred)
         if self.cgroup_cpuset is not None:
@@ -172,7 +174,12 @@ class Seat:
 
 def own_command(stage: str, envs: Mapping[str, str]) -> processes.Command:
     """Return the command of our own child for a stage, or for all of them, in the environment of this moment."""
-    return processes.Command(stage=stage, argv=child.own_argv(stage), env={**os.environ, **envs}, ready_seconds=60.0)
+    return processes.Command(stage=stage, argv=child.own_argv(stage), env={**inherited(), **envs}, ready_seconds=60.0)
+
+
+def inherited() -> dict[str, str]:
+    """Return the environment of this process for a child, who has no use for the tokens in it, and may be others' work."""
+    return {name: value for name, value in os.environ.items() if not _OF_TOKENS.fullmatch(name)}
 
 
 def seat_name(stage: str, index: int) -> str:

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 import httpx2
 import msgspec
 import pytest
+from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
-from damocles.rpc import access, core
+from damocles.rpc import access, core, tokens
 from damocles.rpc.access import Scope
-
-from .conftest import Daemon, StartManager, StartWorker
 
 SCOPES = {scope.value: {scope} for scope in Scope}
 GOOD_FOR_NOTHING = ("none", "unknown", "revoked", "expired")
@@ -145,3 +144,17 @@ async def test_another_scheme_or_place_is_no_token(daemon: Daemon) -> None:
                 daemon.url, content=content, headers={**kind, "authorization": f"{scheme} {token}"}
             )
             assert response.status_code != 401
+
+
+async def test_tokens_of_one_daemon_are_good_for_nothing_at_another(
+    start_manager: StartManager, start_worker: StartWorker
+) -> None:
+    """Neither the manager's own tokens nor those that it makes open anything of a worker, and the other way round."""
+    async with start_manager() as manager, start_worker() as worker:
+        of_manager = [manager.token, tokens.read_file(manager.home / "worker-token")]
+        of_manager += [await manager.create(f"for {scope}".replace(" ", "-"), scope) for scope in Scope]
+        of_worker = [worker.token, await worker.create("bob", Scope.ADMIN)]
+        for here, foreign in ((worker, of_manager), (manager, of_worker)):
+            for method in here.service.methods:
+                for token in foreign:
+                    assert (401, 5, 401) == await answer(here, method, token), method
