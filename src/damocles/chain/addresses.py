@@ -132,7 +132,7 @@ class MaybeAddress(Address):
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read the text."""
-        return cls(b"") if value in {_NONE, ""} else super().from_json(value)
+        return cls(b"") if value in (_NONE, "") else super().from_json(value)
 
 
 def _check(raw: bytes) -> None:

@@ -12,12 +12,12 @@ ATTO = 10**18
 
 _EXACT = Context(prec=400)
 
-_DECIMAL = re.compile(r"-?[0-9]{1,307}")
 _FIL = re.compile(r"\s*(-?[0-9]{1,60}(?:\.[0-9]{1,60})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _UNITS = {"": ATTO, "fil": ATTO, "millifil": 10**15, "microfil": 10**12, "nanofil": 10**9, "picofil": 10**6,
           "femtofil": 10**3, "attofil": 1}  # fmt: skip
 # go-state-types' limit, with which actors read.
 _LIMIT_BYTES = 128
+_LIMIT_DIGITS = 306
 
 
 class Amount(int):
@@ -56,11 +56,14 @@ class Amount(int):
     @classmethod
     def from_json(cls, value: Any) -> Self:
         """Read the decimal text. `<nil>` is how Go writes one that was never set, which CBOR has as zero."""
+        digits = value.removeprefix("-") if isinstance(value, str) else ""
+        if (
+            digits.isdigit() and digits.isascii() and len(digits) <= _LIMIT_DIGITS
+        ):  # a regular expression takes twice as long
+            return cls(value)
         if value == "<nil>":
             return cls(0)
-        if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-            raise ValueError("expected a whole number as text")
-        return cls(value)
+        raise ValueError("expected a whole number as text")
 
     def to_cbor(self) -> bytes:
         """Return sign and number."""

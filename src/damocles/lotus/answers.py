@@ -49,6 +49,10 @@ class TipSet(msgspec.Struct, frozen=True):
     blocks: Rows[Block] = field(name="Blocks")
     height: int = field(name="Height")
 
+    def __post_init__(self) -> None:
+        if not self.blocks:
+            raise ValueError("a tipset without blocks")
+
     @property
     def key(self) -> Key:
         """What names it."""

@@ -5,9 +5,11 @@
 A token that is exchanged there is read when the node does not accept the old one any more.
 """
 
+import ipaddress
 import os
 import re
 import stat
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -44,6 +46,12 @@ class Place:
             raise ValueError("the address of a node has no token in it: put that into a file (mode 0600) of its own")
         return cls(url=address.node_url(where), token_file=token_file.expanduser() if token_file else None, trust=trust)
 
+    @property
+    def sends_token_openly(self) -> bool:
+        """Whether those between us and the node can read the token: it leaves this machine without TLS."""
+        url = urllib.parse.urlsplit(self.url)
+        return self.token_file is not None and url.scheme == "http" and not _is_here(url.hostname or "")
+
     def token(self) -> str | None:
         """Return the token that is in the file now.
 
@@ -51,6 +59,13 @@ class Place:
             BadTokenFile: It cannot be read, others may read it, or there is no token in it.
         """
         return None if self.token_file is None else _read(self.token_file)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _read(path: Path) -> str:

@@ -19,6 +19,7 @@ from types import UnionType
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import anyio
+import anyio.to_thread
 import httpx2
 
 from damocles.rpc import address, errors, handshake, messages, tls
@@ -32,6 +33,8 @@ TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 # Shorter than any server of damocles keeps an idle connection, lest a call meets one that is being closed.
 IDLE_SECONDS = 5.0
+# An answer with a hundred thousand sectors takes seconds to read, in which nothing else would happen.
+LARGE_BYTES = 256 << 10
 
 
 class _Answer:
@@ -177,7 +180,8 @@ class Client:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._answers.one() as answer:
             status = await self._exchange(body, token, answer, seconds)
-            return messages.decode_answer(answer.data, returns, url=self.url, method=method, status=status)
+            decode = partial(messages.decode_answer, answer.data, returns, url=self.url, method=method, status=status)
+            return await anyio.to_thread.run_sync(decode) if len(answer.data) > LARGE_BYTES else decode()
 
     async def _exchange(self, body: bytes, token: str | None, answer: _Answer, seconds: float) -> int:
         try:

@@ -108,14 +108,14 @@ def _encode_special(value: Any) -> Any:
 
 
 def _decode_special(kind: Any, value: Any) -> Any:
+    from_json = getattr(kind, "from_json", None)
+    if from_json is not None:
+        return from_json(value)
     if get_origin(kind) is Rows:
         (of,) = get_args(kind)
         return Rows(msgspec.convert(() if value is None else value, tuple[of, ...], dec_hook=_decode_special))  # type: ignore[valid-type]
-    from_json = getattr(kind, "from_json", None)
-    if from_json is None:
-        msg = f"{kind.__name__} has no JSON form"
-        raise NotImplementedError(msg)
-    return from_json(value)
+    msg = f"{kind.__name__} has no JSON form"
+    raise NotImplementedError(msg)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_special)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -129,7 +130,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def serve(replay: Replay) -> AsyncIterator[str]:
+async def serve(replay: Replay, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Yield the URL of a node while the block runs."""
-    async with server.serve(replay, "127.0.0.1", 0, grace_seconds=0) as where:  # type: ignore[arg-type]
-        yield where.url("/rpc/v1")
+    async with server.serve(replay, "127.0.0.1", 0, grace_seconds=0, tls=tls) as where:  # type: ignore[arg-type]
+        yield where.url("/rpc/v1", "https" if tls else "http")

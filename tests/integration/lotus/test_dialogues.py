@@ -25,6 +25,7 @@ _RANDOMNESS = {("StateGetRandomnessFromTickets", 5): "ticket", ("StateGetRandomn
                ("StateGetRandomnessFromBeacon", 4): "window_challenge", ("StateGetRandomnessFromTickets", 9): "chain_commit"}  # fmt: skip
 
 
+HEAD = next(codec.from_builtins(result, TipSet) for _, result in recordings.results("ChainHead"))
 # Two spellings of the empty set that we do not write.
 _OTHER_SPELLINGS = {"a filter with one run: 3 zeros, so empty", "an empty list as filter"}
 
@@ -86,7 +87,7 @@ def _again(row: Any, kind: type, name: str, lotus: Node) -> Callable[[], Awaitab
     target: Any = lotus
     if kind is View:
         key = params.pop()
-        target = View(lotus, TipSet(codec.Rows(), codec.Rows(), 0))
+        target = View(lotus, HEAD)
         target.key = key and tuple(codec.from_builtins(key, codec.Rows[codec.CID]))
     if name in _RANDOMNESS.values():
         entropy = params.pop()
@@ -152,7 +153,7 @@ async def test_a_message_is_searched_back_from_a_tipset(replay: Replay, lotus: N
         if request["method"] != "Filecoin.StateSearchMsg" or len(request["params"]) != 4:
             continue
         key, cid, epochs, _ = request["params"]
-        view = View(lotus, TipSet(codec.Rows(), codec.Rows(), 0))
+        view = View(lotus, HEAD)
         view.key = key and tuple(link["/"] and codec.CID(link["/"]) for link in key)
         replay.requests.clear()
         replay.faults = [(row["status"], json.dumps(answer).encode())]

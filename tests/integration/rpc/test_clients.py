@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,30 @@ async def test_idle_clients_do_not_hold_up_the_end_of_a_server(
                     client.connect(url, trust=certificate[0] if with_tls else None)
                 )
                 assert "v0.13.1" == await peer.call("Venus.Version", returns=str)
+
+
+class WhoReads:
+    """A result that knows in which thread it was read."""
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
+
+    @classmethod
+    def from_json(cls, _: Any) -> "WhoReads":
+        """Note the thread."""
+        return cls(threading.get_ident())
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_a_large_answer_does_not_hold_up_everything_else(manager: core.Service, is_large: bool) -> None:
+    """It is read beside the event loop; a small one is not worth that."""
+    text = "x" * (client.LARGE_BYTES + 1) if is_large else "x"
+
+    async def send() -> str:
+        return text
+
+    manager.add("Venus.Send", send)
+    async with server.serve(site.manager_app(manager), "127.0.0.1", 0) as bound:
+        got = await call_async(bound.url("/rpc/v0"), "Venus.Send", returns=WhoReads)
+
+    assert is_large is (got.thread != threading.get_ident())

@@ -57,3 +57,20 @@ def test_an_address_with_the_token_in_front_is_refused_and_not_shown():
     with pytest.raises(ValueError, match="has no token in it") as caught:
         Place.of(f"{TOKEN}:/ip4/127.0.0.1/tcp/1234/http")
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "openly"),
+    [
+        ("http://127.0.0.1:1234", False),
+        ("http://localhost:1234", False),
+        ("http://[::1]:1234", False),
+        ("https://node.example", False),
+        ("http://node.example", True),
+        ("/ip4/10.0.0.1/tcp/1234/http", True),
+    ],
+)
+def test_a_token_that_leaves_the_machine_without_tls_is_known(file, where, openly):
+    """Without a token there is nothing to read."""
+    assert openly is Place.of(where, token_file=file).sends_token_openly
+    assert not Place.of(where).sends_token_openly
