@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from damocles.chain.addresses import Address
@@ -100,6 +101,40 @@ class View:
                 return node.Receipt(epoch=epoch, exit_code=0, returned=b"", gas_used=1)
         return None
 
+    async def pool_nonce(self, sender: Address) -> int:
+        """Count the pool's messages too, as far as they have no gap."""
+        self.sham.fail()
+        nonce = self.sham.chain.nonce(sender)
+        while (sender, nonce) in self.sham.chain.pool:
+            nonce += 1
+        return nonce
+
+    async def estimate(self, message: Message) -> node.Estimate:
+        """Let doomed messages fail."""
+        self.sham.fail()
+        if bytes(message.params) in self.sham.chain.doomed:
+            raise node.WouldFail("sector is proven already", 16)
+        return node.Estimate(gas_limit=1000, premium=Amount(self.sham.dice.randint(1, 20)))
+
+    async def sign(self, message: Message) -> SignedMessage:
+        """Sign with nothing."""
+        self.sham.fail()
+        data = hashlib.sha256(repr(message).encode()).digest() * 3
+        return SignedMessage(message, Signature(SignatureType.BLS, data))
+
+    async def push(self, message: SignedMessage) -> None:
+        """Take what is not taken already, and what replaces it by the pool's rule."""
+        self.sham.fail()
+        self.sham.pushed.append(message)
+        body = message.message
+        key, known = (body.sender, body.nonce), self.sham.chain.pool.get((body.sender, body.nonce))
+        if body.nonce < self.sham.chain.nonce(body.sender):
+            raise node.NotTaken("nonce too low")
+        if known is not None and known != message and body.gas_premium <= known.message.gas_premium * 1.25:
+            raise node.NotTaken("replace by fee has a too low premium")
+        self.sham.chain.pool[key] = message
+        self.sham.fail()
+
 
 class Node:
     """The one node; `trouble` is how often a call fails or kills the manager."""
@@ -120,41 +155,8 @@ class Node:
         if self.dice.random() < self.trouble:
             raise Crash if self.dice.random() < 0.5 else node.Unavailable("simulated")
 
-    async def view(self) -> View:
-        """Return the head."""
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[View]:
+        """Yield the head."""
         self.fail()
-        return View(self, tuple(map(tuple, self.chain.epochs)), Amount(self.chain.base_fee))
-
-    async def pool_nonce(self, sender: Address) -> int:
-        """Count the pool's messages too, as far as they have no gap."""
-        self.fail()
-        nonce = self.chain.nonce(sender)
-        while (sender, nonce) in self.chain.pool:
-            nonce += 1
-        return nonce
-
-    async def estimate(self, message: Message) -> node.Estimate:
-        """Let doomed messages fail."""
-        self.fail()
-        if bytes(message.params) in self.chain.doomed:
-            raise node.WouldFail("sector is proven already", 16)
-        return node.Estimate(gas_limit=1000, premium=Amount(self.dice.randint(1, 20)))
-
-    async def sign(self, message: Message) -> SignedMessage:
-        """Sign with nothing."""
-        self.fail()
-        data = hashlib.sha256(repr(message).encode()).digest() * 3
-        return SignedMessage(message, Signature(SignatureType.BLS, data))
-
-    async def push(self, message: SignedMessage) -> None:
-        """Take what is not taken already, and what replaces it by the pool's rule."""
-        self.fail()
-        self.pushed.append(message)
-        body = message.message
-        key, known = (body.sender, body.nonce), self.chain.pool.get((body.sender, body.nonce))
-        if body.nonce < self.chain.nonce(body.sender):
-            raise node.NotTaken("nonce too low")
-        if known is not None and known != message and body.gas_premium <= known.message.gas_premium * 1.25:
-            raise node.NotTaken("replace by fee has a too low premium")
-        self.chain.pool[key] = message
-        self.fail()
+        yield View(self, tuple(map(tuple, self.chain.epochs)), Amount(self.chain.base_fee))

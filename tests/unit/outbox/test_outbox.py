@@ -132,15 +132,15 @@ class PushesFirst(sending.Outbox):
     """A plant: a message is pushed before it is recorded."""
 
     async def _sign(self, order, view, trial, nonce, paid):
-        sign = self._node.sign
+        sign = view.sign
 
         async def sign_and_push(message):
             made = await sign(message)
-            await self._node.push(made)
+            await view.push(made)
             return made
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(self._node, "sign", sign_and_push)
+            patch.setattr(view, "sign", sign_and_push)
             await super()._sign(order, view, trial, nonce, paid)
 
 

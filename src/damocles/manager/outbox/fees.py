@@ -24,7 +24,7 @@ class Policy:
     most, gas and all. Without them nothing is limited.
     """
 
-    over_estimation: float = 1.25
+    over_estimation: float = 1.0  # on top of the node's own margin
     wait_above: Amount | None = None
     most: Amount | None = None
     confidence: int = 10  # epochs on top of the one that executed a message

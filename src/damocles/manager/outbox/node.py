@@ -1,5 +1,6 @@
 """What the outbox asks of a chain's node."""
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +28,7 @@ class NotTaken(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a message needs to be executed, and what others pay to be among the next."""
+    """What a message needs to be executed, with a margin, and what others pay to be among the next."""
 
     gas_limit: int
     premium: Amount
@@ -44,7 +45,10 @@ class Receipt:
 
 
 class View(Protocol):
-    """The chain as one node saw it at one head: answers of different heads, or nodes, never meet in one decision."""
+    """The chain as one node sees it from one head: answers of different heads, or nodes, never meet in one decision.
+
+    Every method raises `Unavailable` if the node does not answer.
+    """
 
     @property
     def epoch(self) -> int:
@@ -55,50 +59,22 @@ class View(Protocol):
         """What each unit of gas costs at the head, burnt."""
 
     async def balance(self, sender: Address) -> Amount:
-        """Return what an account has.
-
-        Raises:
-            Unavailable: The node does not answer.
-        """
+        """Return what an account has."""
 
     async def nonce(self, sender: Address, *, depth: int) -> int:
-        """Return the nonce of the account's next message, by the state `depth` epochs below the head.
-
-        Raises:
-            Unavailable: The node does not answer.
-        """
+        """Return the nonce of the account's next message, by the state `depth` epochs below the head."""
 
     async def receipt(self, cid: CID, *, since: int) -> Receipt | None:
-        """Return how a message was executed on the way to this head, from the epoch `since` on; `None` if it was not.
-
-        Raises:
-            Unavailable: The node does not answer.
-        """
-
-
-class Node(Protocol):
-    """A node, or several of which one at a time is asked."""
-
-    async def view(self) -> View:
-        """Return the chain from the present head.
-
-        Raises:
-            Unavailable: The node does not answer.
-        """
+        """Return how a message was executed on the way to this head, from the epoch `since` on; `None` if it was not."""
 
     async def pool_nonce(self, sender: Address) -> int:
-        """Return the nonce of the account's next message, those in the node's pool counted.
-
-        Raises:
-            Unavailable: The node does not answer.
-        """
+        """Return the nonce of the account's next message, those in the node's pool counted."""
 
     async def estimate(self, message: Message) -> Estimate:
         """Execute a message on trial, and return what it needs.
 
         Raises:
             WouldFail: It would end with an error.
-            Unavailable: The node does not answer.
         """
 
     async def sign(self, message: Message) -> SignedMessage:
@@ -106,7 +82,6 @@ class Node(Protocol):
 
         Raises:
             NotTaken: The node has no such key, or the token may not sign.
-            Unavailable: The node does not answer.
         """
 
     async def push(self, message: SignedMessage) -> None:
@@ -115,4 +90,15 @@ class Node(Protocol):
         Raises:
             NotTaken: The pool refuses it.
             Unavailable: The node does not answer, and may have taken it.
+        """
+
+
+class Node(Protocol):
+    """A chain's node, or several of which one at a time is asked."""
+
+    def view(self) -> AbstractAsyncContextManager[View]:
+        """Return the chain from the present head.
+
+        Raises:
+            Unavailable: No node answers.
         """

@@ -50,7 +50,10 @@ class Outbox:
         Raises:
             node.Unavailable: The node does not answer; nothing is lost, and the next turn goes on.
         """
-        view = await self._node.view()
+        async with self._node.view() as view:
+            await self._turn(view)
+
+    async def _turn(self, view: node.View) -> None:
         unfinished = await self._database.read(orders.unfinished)
         waited, self.waiting = self.waiting, {}
         # The lowest nonces first: a pool takes no message that is far ahead of its sender.
@@ -73,14 +76,14 @@ class Outbox:
             return
         recorded = await self._database.read(lambda tx: orders.last_nonce(tx, sender))
         # The pool's alone may be one that we have given away: the node may have lost its pool, or know another fork.
-        nonce = max(await self._node.pool_nonce(sender), recorded + 1)
+        nonce = max(await view.pool_nonce(sender), recorded + 1)
         await self._sign(order, view, order.trial(sender), nonce, paid)
 
     async def _sender(self, order: Order, view: node.View, terms: Terms) -> tuple[Address, fees.Fees]:
         poor = []
         for sender in terms.senders:
             try:
-                estimate = await self._node.estimate(order.trial(sender))
+                estimate = await view.estimate(order.trial(sender))
             except node.WouldFail as error:
                 if error.exit_code not in _LACKS_MONEY:
                     raise
@@ -109,10 +112,10 @@ class Outbox:
                 try:
                     await self._replace(order, view, policy)
                 except fees.TooDear:
-                    await self._node.push(order.signed[-1].message)
+                    await view.push(order.signed[-1].message)
                     raise
             case following.Push(signed):
-                await self._node.push(signed.message)
+                await view.push(signed.message)
             case following.Wait():
                 pass
 
@@ -133,14 +136,14 @@ class Outbox:
         newest = order.signed[-1]
         trial = order.trial(order.sender, fills=newest.fills)
         try:
-            estimate = await self._node.estimate(trial)
+            estimate = await view.estimate(trial)
         except node.WouldFail as error:
             if newest.fills or error.exit_code in _LACKS_MONEY:
                 raise _Waits(str(error)) from error
             reason = str(error)
             order = await self._database.write(lambda tx: orders.blame(tx, order, reason))
             trial = order.trial(trial.sender, fills=True)
-            estimate = await self._node.estimate(trial)
+            estimate = await view.estimate(trial)
         paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
         log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
         await self._sign(order, view, trial, newest.message.message.nonce, paid)
@@ -150,12 +153,12 @@ class Outbox:
         message = msgspec.structs.replace(
             trial, nonce=nonce, gas_limit=paid.gas_limit, gas_fee_cap=paid.cap, gas_premium=paid.premium
         )
-        made = await self._node.sign(message)
+        made = await view.sign(message)
         if made.message != message:
             raise node.NotTaken("the node signed another message than it was asked to: is it the right node?")
         signed = Signed(message=made, epoch=view.epoch, fills=trial.to == trial.sender)
         if await self._database.write(lambda tx: orders.sign(tx, order, signed)):
-            await self._node.push(made)
+            await view.push(made)
 
     async def _refuse(self, order: Order, reason: str) -> None:
         await self._database.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason))
