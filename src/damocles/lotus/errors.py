@@ -1,7 +1,8 @@
 """What can go wrong with a node, by what is to be done.
 
     NodeError                the call gave no result
-    ├── Away                 down, overloaded, too slow, or the connection broke: repeat what may be, or ask another node
+    ├── Away                 down, overloaded, or the connection broke: repeat what may be, or ask another node
+    │   └── TooSlow          …or it did not answer in time: do not add to its work, ask another node
     ├── NoNode               what answers is no Lotus that we know: wrong address, proxy, version: tell a person
     ├── BadToken             the node does not accept the token: tell a person
     ├── Forbidden            the token may not do this: tell a person (`permission`)
@@ -34,6 +35,10 @@ class NodeError(Exception):
 
 class Away(NodeError):
     """A node gives no answer now; the call may have had its effect."""
+
+
+class TooSlow(Away):
+    """A node did not answer in time."""
 
 
 class NoNode(NodeError):
@@ -148,6 +153,8 @@ def of(error: rpc.CallError, url: str, method: str) -> NodeError:
             return BadToken(f"{url} does not accept our token (HTTP 401): put a token of this node into the token file")
         case rpc.BadAnswer(status=status) if status in _OF_PROXIES:
             return Away(f"{url} is not to be had now: HTTP {status}; is Lotus running behind it?")
+        case rpc.TimedOut():
+            return TooSlow(str(error))
         case rpc.BadAnswer():
             return NoNode(f"{error}; expected the JSON-RPC of Lotus, like http://127.0.0.1:1234/rpc/v1")
         case _:

@@ -20,7 +20,9 @@ log = structlog.get_logger(__name__)
 FINALITY_EPOCHS = 900  # nothing older is taken back
 # Without a word from a node for so long, it is looked whether another is better; 10 epochs of 30 seconds.
 QUIET_SECONDS = 300.0
-PAUSE_SECONDS = 1.0  # before another connection
+# Before another connection, twice as long each time that it comes to nothing.
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,7 @@ async def follow(
 
     Close it when it is no longer wanted (`contextlib.aclosing`).
     """
-    last = since
+    last, tries, told = since, 0, ""
     while True:
         try:
             node = await pick()
@@ -61,13 +63,16 @@ async def follow(
                     if changes is None:
                         log.info("the node ended the subscription to its head", node=node.url)
                         break
+                    tries, told = 0, ""
                     change = await _change(node, last, changes)
                     if change is not None:
                         last = change.head
                         yield change
         except errors.NodeError as exc:
-            log.warning("the head cannot be followed; trying again", error=str(exc))
-        await anyio.sleep(pause_seconds)
+            if told != (told := str(exc)):
+                log.warning("the head cannot be followed; trying again", error=told)
+        await anyio.sleep(min(pause_seconds * 2**tries, LONGEST_PAUSE_SECONDS))
+        tries = min(tries + 1, 10)
 
 
 async def _change(node: Node, last: TipSet | None, changes: Sequence[HeadChange]) -> Change | None:

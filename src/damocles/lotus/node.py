@@ -52,8 +52,8 @@ class Node:
         for pause_seconds in (*(self._pauses_seconds if repeats else ()), None):
             try:
                 return await self._with_token(returns, method, params, seconds)
-            except errors.Away:
-                if pause_seconds is None:
+            except errors.Away as exc:
+                if pause_seconds is None or isinstance(exc, errors.TooSlow):
                     raise
                 await anyio.sleep(pause_seconds)
         raise AssertionError

@@ -20,12 +20,12 @@ from damocles.chain.methods import Method
 from damocles.chain.sealing import PreCommit
 from damocles.lotus import errors, miners
 from damocles.lotus.answers import Actor, Invocation, Key, Lookup, TipSet
-from damocles.lotus.node import EXECUTION_SECONDS, Node
+from damocles.lotus.node import EXECUTION_SECONDS, SECONDS, Node
 from damocles.wire.codec import CID, Rows
 
 T = TypeVar("T")
 
-# Lists of all sectors of a large miner.
+# Lists of all sectors of a large miner, and looking back over many epochs.
 LIST_SECONDS = 120.0
 
 # Domains of randomness, as go-state-types numbers them.
@@ -55,7 +55,7 @@ class View:
             return False
         return (await self.node.tipset_at(self.epoch, head.key)).key == self.key
 
-    async def _ask(self, returns: type[T], method: str, *params: Any, seconds: float = LIST_SECONDS) -> T:
+    async def _ask(self, returns: type[T], method: str, *params: Any, seconds: float = SECONDS) -> T:
         return await self.node.call(returns, method, *params, self.key, seconds=seconds)
 
     async def _maybe(self, returns: type[T], method: str, *params: Any) -> T | None:
@@ -118,7 +118,7 @@ class View:
         Raises:
             errors.Unseen: The node has never seen it.
         """
-        return await self.node.maybe(Lookup, "StateSearchMsg", self.key, cid, epochs, True)
+        return await self.node.maybe(Lookup, "StateSearchMsg", self.key, cid, epochs, True, seconds=LIST_SECONDS)
 
     # Randomness, 32 bytes. Epochs from the tipset's on are `errors.NotYet`; a null round has its own.
 
@@ -165,7 +165,7 @@ class View:
 
     async def deadlines(self, miner: Address) -> list[miners.Deadline]:
         """Return its 48 deadlines."""
-        return await self._ask(list[miners.Deadline], "StateMinerDeadlines", miner)
+        return await self._ask(list[miners.Deadline], "StateMinerDeadlines", miner, seconds=LIST_SECONDS)
 
     async def partitions(self, miner: Address, deadline: int) -> Rows[miners.Partition]:
         """Return the partitions of a deadline."""
@@ -191,11 +191,11 @@ class View:
 
     async def sectors(self, miner: Address, which: Bitfield | None = None) -> Rows[miners.Sector]:
         """Return proved sectors, also terminated ones; all, or those named, of which none may be missing."""
-        return await self._ask(Rows[miners.Sector], "StateMinerSectors", miner, which)
+        return await self._ask(Rows[miners.Sector], "StateMinerSectors", miner, which, seconds=LIST_SECONDS)
 
     async def active_sectors(self, miner: Address) -> Rows[miners.Sector]:
         """Return the sectors that have power."""
-        return await self._ask(Rows[miners.Sector], "StateMinerActiveSectors", miner)
+        return await self._ask(Rows[miners.Sector], "StateMinerActiveSectors", miner, seconds=LIST_SECONDS)
 
     async def sector_count(self, miner: Address) -> miners.SectorCount:
         """Return how many sectors there are."""
@@ -247,7 +247,7 @@ class View:
 
     async def allocations(self, client: Address) -> dict[int, miners.Allocation]:
         """Return all allocations of a client."""
-        return await self._ask(dict[int, miners.Allocation], "StateGetAllocations", client)
+        return await self._ask(dict[int, miners.Allocation], "StateGetAllocations", client, seconds=LIST_SECONDS)
 
     async def claim(self, miner: Address, number: int) -> miners.VerifiedClaim | None:
         """Return a claim of a miner."""
@@ -255,4 +255,4 @@ class View:
 
     async def claims(self, miner: Address) -> dict[int, miners.VerifiedClaim]:
         """Return all claims of a miner, also those of terminated sectors."""
-        return await self._ask(dict[int, miners.VerifiedClaim], "StateGetClaims", miner)
+        return await self._ask(dict[int, miners.VerifiedClaim], "StateGetClaims", miner, seconds=LIST_SECONDS)

@@ -8,11 +8,13 @@ module that knows the WebSocket library as a client.
 """
 
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import anyio
 import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
@@ -28,6 +30,10 @@ PING_SECONDS = 10.0
 PONG_SECONDS = 20.0
 # A peer that goes on sending does not hear that we leave.
 GOODBYE_SECONDS = 0.5
+
+# The library writes what it sends into its log, and the token is in that.
+_quiet = logging.getLogger(f"{__name__}.library")
+_quiet.setLevel(logging.WARNING)
 
 _VALUE, _CLOSE = "xrpc.ch.val", "xrpc.ch.close"
 
@@ -70,6 +76,7 @@ async def open_stream(
             proxy=None,
             compression=None,
             user_agent_header=None,
+            logger=_quiet,
             open_timeout=OPEN_SECONDS,
             ping_interval=ping_seconds,
             ping_timeout=PONG_SECONDS,
@@ -85,8 +92,12 @@ async def open_stream(
     except OSError as exc:
         raise errors.unreachable(url, exc) from exc
     async with connection:
-        await connection.send(messages.encode_call(1, method, params).decode())
-        channel = await _channel(connection, url, method)
+        try:
+            with anyio.fail_after(OPEN_SECONDS):
+                await connection.send(messages.encode_call(1, method, params).decode())
+                channel = await _channel(connection, url, method)
+        except TimeoutError as exc:
+            raise errors.TimedOut(url, OPEN_SECONDS) from exc
         async with contextlib.aclosing(_values_of(connection, channel, returns, url, method)) as values:
             yield values
 

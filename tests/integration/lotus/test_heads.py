@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from damocles.lotus.answers import TipSet
 from damocles.lotus.heads import Change
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
+from damocles.rpc import subscription
 from damocles.wire import codec
 
 from .replay import Replay, serve
@@ -210,6 +212,34 @@ async def test_what_is_no_subscription_is_an_error(replay: Replay, lotus: Node, 
             await anext(changes)
 
 
+async def test_a_subscription_that_is_not_answered_is_given_up(
+    replay: Replay, lotus: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection comes about, and no more."""
+    monkeypatch.setattr(subscription, "OPEN_SECONDS", 0.2)
+    replay.dialogues = [[]]
+
+    with pytest.raises(errors.TooSlow):
+        async with lotus.changes():
+            pass
+
+
+async def test_a_node_that_stays_away_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """However often it is tried."""
+    tries = itertools.count()
+
+    async def pick() -> Node:
+        if next(tries) == 5:
+            raise Left
+        raise errors.Away("http://node is down")
+
+    async with contextlib.aclosing(heads.follow(pick, pause_seconds=0)) as changes:
+        with pytest.raises(Left):
+            await anext(changes)
+
+    assert capfd.readouterr().out.count("http://node is down") == 1
+
+
 async def test_the_end_of_a_channel_ends_the_subscription(replay: Replay, lotus: Node) -> None:
     """The node says so."""
     replay.dialogues = [[*opened(("current", made(1, 0))), {"method": "xrpc.ch.close", "params": [7]}]]
@@ -218,8 +248,11 @@ async def test_the_end_of_a_channel_ends_the_subscription(replay: Replay, lotus:
         assert [change[0].tipset.height async for change in changes] == [1]
 
 
-async def test_a_subscription_shows_the_token(replay: Replay, tmp_path: Any) -> None:
-    """Otherwise, and without a WebSocket at all, it is refused."""
+async def test_a_subscription_shows_the_token_to_the_node_alone(
+    replay: Replay, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another one is refused; none is in a log, however much that tells."""
+    caplog.set_level(logging.DEBUG)
     file = tmp_path / "token"
     file.write_text("aaa.bbb.ccc")
     file.chmod(0o600)
@@ -233,3 +266,4 @@ async def test_a_subscription_shows_the_token(replay: Replay, tmp_path: Any) -> 
                 pass
 
     assert replay.requests[0][1] == "aaa.bbb.ccc"
+    assert "aaa.bbb.ccc" not in caplog.text

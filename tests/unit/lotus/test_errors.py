@@ -109,7 +109,7 @@ def test_a_replacement_that_pays_too_little_says_how_much_it_has_to_pay():
     [
         (rpc.Unreachable(URL, "refused"), errors.Away),
         (rpc.Disconnected(URL, "reset"), errors.Away),
-        (rpc.TimedOut(URL, 1), errors.Away),
+        (rpc.TimedOut(URL, 1), errors.TooSlow),
         (rpc.BadAnswer(URL, "HTTP 502", "", 502), errors.Away),
         (rpc.BadAnswer(URL, "HTTP 401 with an empty body", "", 401), errors.BadToken),
         (rpc.BadAnswer(URL, "HTTP 200", ", '<html>'", 200), errors.NoNode),
