@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,36 @@ def test_a_home_has_one_daemon(farm: Farm, tmp_path: Path) -> None:
     assert f"is in use by another manager (pid {farm.manager.pid} on" in said
     with farm.manager_client() as manager:
         assert ["test-worker"] == [ping.info.name for ping in manager.call("Venus.WorkerPingInfoList", returns=Pings)]
+
+
+def test_many_at_once_leave_the_right_state(farm: Farm) -> None:
+    """Pauses, resumes and drains of many callers are each answered, and the last word of one counts."""
+
+    def storm(number: int) -> int:
+        answered = 0
+        with farm.worker_client() as worker:
+            for turn in range(10):
+                match (number + turn) % 4:
+                    case 0:
+                        worker.call("VenusWorker.WorkerPause", [0])
+                    case 1:
+                        worker.call("VenusWorker.WorkerResume", [0, None])
+                    case 2:
+                        worker.call("Damocles.Drain", [turn % 2 == 0, None, ""])
+                    case _:
+                        worker.call("VenusWorker.WorkerList", [])
+                answered += 1
+        return answered
+
+    with ThreadPoolExecutor(24) as pool:
+        assert [10] * 24 == list(pool.map(storm, range(24)))
+    with farm.worker_client() as worker:
+        worker.call("Damocles.Drain", [False, None, ""])
+        worker.call("VenusWorker.WorkerPause", [0])
+        wait_until(lambda: farm.thread(0).thread_state.state == "Paused", "the thread pauses")
+        worker.call("VenusWorker.WorkerResume", [0, None])
+    wait_until(lambda: farm.thread(0).thread_state.state != "Paused", "the thread goes on")
+    assert "Traceback" not in farm.log()
 
 
 class Asks:
