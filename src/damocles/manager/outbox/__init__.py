@@ -14,6 +14,6 @@ It is pushed only once it is recorded as signed, so a crash repeats a push and n
 signed for an order have one nonce, of which the chain executes one: the dearer one that replaces a stuck one, too. What
 landed in a tipset that a reorganisation abandons is looked for from the head again; a receipt counts once it is deep enough.
 
-`orders` has the records, `fees` what may be paid, `node` what is asked of a node, `following` the decision about a
-signed order (pure), `sending` the loop.
+`batching` says which sectors share a message, `orders` has the records, `fees` what may be paid, `node` what is asked of a node
+(`lotus` asks Lotus), `following` the decision about a signed order (pure), `sending` the loop.
 """
