@@ -12,6 +12,7 @@ from damocles.chain.tuples import Int, Tuple, Uint
 from damocles.wire.codec import CID, Blob, Rows
 
 SNARKPACK_V2 = 1  # the only kind of aggregate that actors still take
+BATCH_LIMIT = 819  # sectors of the largest batch, that of an aggregate
 
 
 class PreCommit(Tuple, frozen=True, kw_only=True):
@@ -153,3 +154,18 @@ class BatchReturn(Tuple, frozen=True):
 
     success_count: Uint = field(name="SuccessCount")
     failures: Rows[Failure] = field(name="FailCodes", default=Rows())
+
+    def exit_codes(self) -> list[int]:
+        """Return the exit code of each sector in the order of the batch, 0 for those that were done.
+
+        Raises:
+            ValueError: The failures do not fit into the batch.
+        """
+        size = self.success_count + len(self.failures)
+        places = [failure.index for failure in self.failures]
+        if size > BATCH_LIMIT or places != sorted(set(places)) or any(place >= size for place in places):
+            raise ValueError(f"{self.success_count} done and failures at {places}: that is no batch")
+        codes = [0] * size
+        for failure in self.failures:
+            codes[failure.index] = failure.exit_code
+        return codes

@@ -32,16 +32,16 @@ async def problems(
         if version.api >> 16 != _API_MAJOR:
             return [f"{node.url} has the API {version.api >> 16} of {version.text}: Lotus v1.36 or later is needed"]
         found += await _of_token(node, permissions)
-        look = Nodes([node], network=network, clock=clock)
-        picked = await look.pick()
-        head = look.healths[picked.url].head
-        assert head is not None
-        view = View(node, head)
+        may_sign = not found
+        health = await Nodes([node], network=network, clock=clock).look(node)
+        if health.head is None or health.problem is not None:
+            return [*found, health.problem or ""]
+        view = View(node, health.head)
         versions.network(await view.network_version())
         for miner in miners:
             found += await _of_miner(view, miner)
         for sender in senders:
-            found += await _of_sender(view, sender)
+            found += await _of_sender(view, sender, asks_wallet=may_sign)
     except (errors.NodeError, versions.UnknownNetwork) as exc:
         found.append(str(exc))
     return found
@@ -70,9 +70,10 @@ async def _of_miner(view: View, miner: Address) -> list[str]:
     return []
 
 
-async def _of_sender(view: View, sender: Address) -> list[str]:
+async def _of_sender(view: View, sender: Address, *, asks_wallet: bool) -> list[str]:
     found = []
-    if not await view.node.has_key(sender):
+    # Needs more than a token that may only read, of which there is a line already.
+    if asks_wallet and not await view.node.has_key(sender):
         found.append(f"the wallet of {view.node.url} has no key of {sender}: import it with `lotus wallet import`")
     if not await view.node.balance(sender):
         found.append(f"{sender} has no FIL and cannot pay for messages: send it some")

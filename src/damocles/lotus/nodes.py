@@ -74,11 +74,11 @@ class Nodes:
             NoneWell: There is none.
         """
         async with self._picking:
-            if self._picked is not None and (await self._look(self._picked)).problem is None:
+            if self._picked is not None and (await self.look(self._picked)).problem is None:
                 return self._picked
             was, self._picked = self._picked, None
             for member in self._members:
-                if member is not was and (await self._look(member)).problem is None:
+                if member is not was and (await self.look(member)).problem is None:
                     log.info("asking another chain node", node=member.url, was=was.url if was else None)
                     self._picked = member
                     return member
@@ -96,7 +96,7 @@ class Nodes:
         assert head is not None
         yield View(picked, head)
 
-    async def _look(self, member: Node) -> Health:
+    async def look(self, member: Node) -> Health:
         """Look at a node and remember what was seen."""
         try:
             with anyio.fail_after(LOOK_SECONDS):

@@ -197,9 +197,10 @@ async def test_a_wrong_network_and_a_missing_token_are_both_told(replay: Replay)
     async with serve(replay) as url:
         found = await _started(url, Place(url=url), network="mainnet")
 
-    assert [line.partition(": ")[0] for line in found] == ["URL", "no chain node can be asked now"]
-    assert "there is no token for it" in found[0]
-    assert "is on the network localnet, not on mainnet" in found[1]
+    assert found == [
+        "URL: there is no token for it, and write and sign is needed: make one with `lotus auth create-token --perm sign`",
+        "URL is on the network localnet, not on mainnet",
+    ]
 
 
 async def test_a_miner_that_does_not_exist_is_told(replay: Replay, token_file: Path) -> None:
@@ -211,6 +212,17 @@ async def test_a_miner_that_does_not_exist_is_told(replay: Replay, token_file: P
         found = await _started(url, place, miners=[Address.of_id(999999)])
 
     assert found == ["f0999999 is no miner on this network: failed to load miner actor: actor not found"]
+
+
+async def test_a_token_that_may_only_read_is_one_line(replay: Replay, token_file: Path) -> None:
+    """Its wallet is not asked then, which would be refused with another line."""
+    _able(replay)
+    replay.answer("AuthVerify", ["read"])
+    replay.refuse("WalletHas", "missing permission to invoke 'WalletHas' (need 'write')")
+    async with serve(replay) as url:
+        found = await _started(url, Place(url=url, token_file=token_file), senders=[KEY])
+
+    assert len(found) == 1
 
 
 async def test_html_at_the_address_is_one_problem(replay: Replay) -> None:

@@ -89,6 +89,16 @@ def test_a_failure_in_a_batch_has_its_place():
     returned = methods.PROVE_COMMIT.read_return(bytes.fromhex("820181820010"))
 
     assert sealing.BatchReturn(1, Rows([sealing.Failure(0, 16)])) == returned
+    assert returned.exit_codes() == [16, 0]
+
+
+@pytest.mark.parametrize(("done", "failures"), [(1, [(2, 16)]), (1, [(0, 16), (0, 17)]), (2**60, [])])
+def test_a_batch_that_does_not_add_up_is_no_batch(done, failures):
+    """A place beyond its end, one that fails twice, more sectors than any batch has."""
+    batch = sealing.BatchReturn(done, Rows(sealing.Failure(*failure) for failure in failures))
+
+    with pytest.raises(ValueError, match="that is no batch"):
+        batch.exit_codes()
 
 
 @pytest.mark.parametrize(
