@@ -1,5 +1,6 @@
 """Text of others on a terminal: a worker's name or error must neither colour nor move nor rename anything there."""
 
+import json
 import os
 import unicodedata
 
@@ -13,6 +14,13 @@ def shown(text: str, keep: str = "") -> str:
     return "".join(
         char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def shown_json(text: str) -> str:
+    """Return some JSON, of one line or many, with what is not printable in its texts written as JSON's escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
 
 
 def width(text: str) -> int:

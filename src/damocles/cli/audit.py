@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App
 from msgspec import structs
 
+from damocles import terminal
 from damocles.cli import common, fleet_options, manager_at, tables, worker_at
 from damocles.wire import codec, control, units
 
@@ -119,7 +120,7 @@ def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.Aud
         while True:
             page = manager.call("Damocles.AuditList", [query], returns=list[control.AuditEntry])
             yield from page
-            if not page:
+            if not page or page[-1].id <= query.after_id:
                 return
             query = structs.replace(query, after_id=page[-1].id)
 
@@ -136,7 +137,7 @@ def _read(at: worker_at.At, query: control.AuditQuery) -> Iterator[control.Audit
 
 def _export(entries: Iterable[control.AuditEntry]) -> int:
     for entry in entries:
-        print(codec.encode(entry).decode())
+        print(terminal.shown_json(codec.encode(entry).decode()))
     return common.OK
 
 

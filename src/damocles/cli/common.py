@@ -223,7 +223,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
 
 def print_json(value: Any) -> None:
     """Print `value`, made of dicts, lists, strings, numbers and booleans, as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(terminal.shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def tell(text: str, value: Any, *, as_json: bool) -> None:
@@ -231,7 +231,7 @@ def tell(text: str, value: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(value)
     elif text:
-        print(text)
+        print(terminal.shown(text, "\n"))
 
 
 def _say(label: str, colour: str, text: str) -> None:

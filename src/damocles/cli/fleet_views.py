@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from damocles import terminal
 from damocles.cli import common, fleet_notes, tables
 from damocles.parameters import lacking
 from damocles.wire import codec, control, fleet, units
@@ -312,7 +313,7 @@ def print_log(
             if sector not in {None, each.sector} or (stage or each.stage).lower() != each.stage.lower():
                 continue
             text = f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}"
-            common.say(codec.encode(each).decode() if as_json else text)
+            print(terminal.shown_json(codec.encode(each).decode()) if as_json else terminal.shown(text))
             sys.stdout.flush()
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -78,7 +78,7 @@ def remove_all(
         for job in jobs:
             found.call("Venus.WdPoStRemoveJob", [job])
             if not json:
-                print(f"wdpost job {job} removed")
+                common.say(f"wdpost job {job} removed")
     if json:
         common.print_json(jobs)
     return common.OK
@@ -99,7 +99,7 @@ def make(
         common.print_json([codec.to_builtins(job) for job in made])
     else:
         for job in made:
-            print(f"{job.id}: partitions {job.partitions}, {job.sectors} sectors")
+            common.say(f"{job.id}: partitions {job.partitions}, {job.sectors} sectors")
     return common.OK
 
 
