@@ -40,7 +40,6 @@ def _blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
         str(request.path),
         "conftest.py",
         "damocles/testing/fleet.py",
-        "damocles/worker/pauses.py",  # one sync of a small file
         "subprocess.py",  # waits for the fork's exec
         "structlog/dev.py",  # tracebacks with lines of the source; daemons have plain ones
     )

@@ -30,13 +30,14 @@ def test_every_invariant_holds_in_every_seed(first):
         ("lazy-copies", "its replica is not in the persist store"),
         ("stale-ok", "was taken under attempt"),
         ("forgetful", "had not tried it"),
+        ("deaf", "a restart has forgotten it"),
         ("any-store", "not every sector ended"),
         ("any-store", "its replica is not in the persist store"),
         ("one-name", "the machines share a name, and nobody has noticed"),
     ],
 )
 def test_a_planted_bug_is_found(plant, symptom):
-    """Forgotten syncs, stale calls, window PoSts given up too early, bare mount points, shared names: each is found within 60 seeds."""
+    """Forgotten syncs and wishes, stale calls, early ends, bare mount points, shared names: each is found in 60 seeds."""
     for seed in range(60):
         lines = simulation.violations(seed, simulation.PLANTS[plant])
         if any(symptom in line for line in lines):

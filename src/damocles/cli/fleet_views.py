@@ -189,7 +189,7 @@ def waits_for(thread: control.ThreadDetail) -> str:
         until = f" until {units.moment(waiting.until)}" if waiting.until is not None else ""
         text = f"{waiting.what} since {units.moment(waiting.since)}{until}"
     if thread.pausing:
-        text += ", then pauses"
+        text += f", {_then_pauses(thread)}"
     return text
 
 
@@ -205,8 +205,12 @@ def waits(thread: control.ThreadDetail, now: float) -> str:
         if waiting.until is not None:
             parts.append(f"until {units.brief_moment(waiting.until, now)}")
     if thread.pausing:
-        parts.append("then pauses")
+        parts.append(_then_pauses(thread))
     return ", ".join(parts)
+
+
+def _then_pauses(thread: control.ThreadDetail) -> str:
+    return "then pauses (not recorded yet: a restart would forget it)" if thread.unrecorded else "then pauses"
 
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:

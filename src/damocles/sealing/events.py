@@ -275,8 +275,18 @@ class Failed(ControlEvent, frozen=True):
     away: bool = False
 
 
+class PauseWanted(ControlEvent, frozen=True):
+    """Somebody asked for a pause, which comes at the next boundary; with `now` the running stage is killed for it."""
+
+    now: bool = False
+
+
+class PauseDropped(ControlEvent, frozen=True):
+    """The pause that was wanted is taken back."""
+
+
 class Pause(ControlEvent, frozen=True):
-    """Somebody asked for a pause."""
+    """The pause that somebody asked for has come."""
 
 
 class Resume(ControlEvent, frozen=True):

@@ -62,6 +62,7 @@ class Sector(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None = None
     given_up: str | None = None  # why; failures on the way to its end do not hide it
 
+    pause_wanted: bool = False  # of the thread, which pauses at the next boundary; it outlives the sector
     idles: int = 0  # requests in a row that the manager had nothing for; not worth a journal entry
 
     @property

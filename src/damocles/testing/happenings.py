@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from damocles.sealing import events, failures, planner, plans
+from damocles.sealing import thread as threads
 from damocles.sealing.sectors import Sector, UnsealPiece
 from damocles.sealing.states import State
 from damocles.wire import codec, seal, sectors, tasks, wdpost
@@ -82,3 +83,59 @@ def any_event(
         case _:
             always.append(events.Wake())
     return st.sampled_from(always)
+
+
+def answers(thread: threads.Thread) -> list[threads.Event]:
+    """Return what the hands may answer to what they are at; the first is that all goes well."""
+    plan, sector = planner.PLANS[thread.sector.plan], thread.sector
+    down = threads.Done(events.Failed("Temporary", "manager down", away=True))
+    match thread.doing:
+        case threads.ReadOptions():
+            good: list[threads.Event] = [threads.OptionsRead(thread.plan, thread.limits)]
+            other = [threads.OptionsRead(name, thread.limits) for name in planner.PLANS]
+            good += [*other, threads.Unread("critical: broken", "critical: broken; those from before stay")]
+        case threads.OpenStore():
+            good = [
+                threads.Found(None),
+                *(threads.OutOfOrder("critical: not mounted", heals) for heals in (True, False)),
+            ]
+        case threads.Mend(_, seconds):
+            good = [threads.Waited()] if seconds is not None else []
+        case threads.LookForRoom():
+            good = [threads.Room(None), threads.Room("room")]
+        case threads.Claim():
+            good = [threads.Granted((sector.claim or 0) + 1), threads.Granted(None), threads.NotGranted(), down]
+        case planner.Execute():
+            done: list[events.Event] = [sample(kind) for kind in plan.steps[sector.state].to]
+            done += [events.Failed(level.value, "boom") for level in failures.Level]
+            done += [events.Later(5.0, "something"), events.Idle()]
+            good = [threads.Done(event, 1.0) for event in done]
+        case planner.Wait() | planner.Finalize() | planner.Discard():
+            good = [threads.Done(success(plan, sector, thread.doing))]
+            good += [] if isinstance(thread.doing, planner.Wait) else [down]
+        case _:
+            good = []
+    return [*good, threads.Interrupted()] if thread.halting else good
+
+
+def requests(thread: threads.Thread, at_hand: frozenset[str]) -> list[threads.Event]:
+    """Return what people, the worker or the manager may want of a thread."""
+    sector = thread.sector
+    wanted: list[threads.Event] = [
+        *(events.PauseWanted(now) for now in (True, False)),
+        events.Resume(),
+        *(threads.Orders(closed=closed, why="drain", overdue=closed) for closed in (True, False)),
+        threads.Orders(unready="the manager"),
+        threads.Asked(events.GiveUp("operator"), now=True),
+        threads.Asked(events.Withdrawn("over"), now=False, sector=sector.id),
+        threads.Asked(events.Failed("Permanent", "is over"), now=True, sector=sector.id),
+    ]
+    if isinstance(thread.doing, planner.Hold):
+        plan = planner.PLANS[sector.plan]
+        wanted += [events.Resume(state) for state in plan.targets(sector, at_hand)]
+    if isinstance(thread.doing, planner.Execute):
+        wanted += [
+            threads.StageShown(threads.Stage(waits=waits, what="x", pid=None if waits else 1))
+            for waits in (True, False)
+        ]
+    return wanted

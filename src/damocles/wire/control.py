@@ -50,6 +50,7 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 0
     paused_at: float | None = None
     pausing: bool = False  # a pause is asked for and comes at the next boundary
+    unrecorded: bool = False  # and would be forgotten by a restart, since the store's disk has not taken it yet
     draining: bool = False
     state_since: float | None = None  # when the sector came to its state
 

@@ -12,18 +12,14 @@ import anyio.to_thread
 
 from damocles import WIRE_VERSION, __version__
 from damocles.rpc import core, errors
-from damocles.sealing import planner, selection
-from damocles.sealing.states import State
+from damocles.sealing import selection
 from damocles.stores import journal
 from damocles.wire import control, fleet
-from damocles.worker import drain, logbook, threads
+from damocles.worker import acts, drain, logbook, threads
 
 VERSION = f"{WIRE_VERSION}-damocles-py-{__version__}"
 
 LONGEST_LOG_WAIT_SECONDS = 30.0
-# Less than what the command lines leave to workers, so that an act that takes longer still has its answer.
-ABORT_PATIENCE_SECONDS = 2.5
-SETTLING_SECONDS = 0.5
 # With more threads an act answers what it asked of them: to see how a whole fleet goes on takes longer than people wait.
 SETTLED_THREADS = 10
 
@@ -63,7 +59,7 @@ class Control:
         """Pause a thread at its next boundary."""
         thread = self._find(index)
         asked = thread.pause()
-        await _settled(thread, control.Act(verb="pause"))
+        await acts.settled(thread, control.Act(verb="pause"))
         return asked
 
     async def resume(self, index: int, state: str | None = None) -> bool:
@@ -75,7 +71,7 @@ class Control:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
         resumed = thread.resume(target)
         if resumed:
-            await _settled(thread, control.Act(verb="resume"))
+            await acts.settled(thread, control.Act(verb="resume"))
         return resumed
 
     async def version(self) -> str:
@@ -99,7 +95,7 @@ class Control:
             selection.check(chosen)
         except selection.NothingSelected as error:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(error)) from error
-        if act.verb not in {"pause", "resume", "abort"}:
+        if act.verb not in acts.VERBS:
             text = f"{act.verb!r} cannot be done to a thread: use pause, resume or abort"
             raise errors.RpcError(errors.Code.INVALID_PARAMS, text)
         targets = [thread for thread in self._threads.values() if selection.holds(chosen, thread.detail())]
@@ -107,7 +103,7 @@ class Control:
         settle = len(targets) <= SETTLED_THREADS
 
         async def do(thread: threads.SealingThread) -> None:
-            outcomes[thread.index] = await self._act(thread, act, settle=settle)
+            outcomes[thread.index] = await acts.act(thread, act, settle=settle)
 
         async with anyio.create_task_group() as tasks:
             for thread in targets:
@@ -181,101 +177,8 @@ class Control:
             errors=sum(info.last_error is not None for info in listed),
         )
 
-    async def _act(self, thread: threads.SealingThread, act: control.Act, *, settle: bool) -> control.Outcome:
-        info, before = thread.info(), _look(thread)
-        expected = _expected(thread, act)
-        if act.verb == "abort":
-            ok, text = await self._abort(thread, act)
-        else:
-            ok, text = self._pause(thread, act) if act.verb == "pause" else await self._resume(thread, act)
-            if ok and settle and not act.dry_run:
-                await _settled(thread, act)
-        return control.Outcome(
-            index=thread.index,
-            sector=info.job_id,
-            state=info.job_state,
-            before=before,
-            after=expected if act.dry_run and ok else _look(thread),
-            ok=ok,
-            text=text,
-        )
-
-    def _pause(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
-        if thread.paused:
-            return True, "is paused already"
-        running = thread.activity.state == "Running" and thread.activity.pid is not None
-        if act.now and running:
-            text = f"its running stage (pid {thread.activity.pid}) is killed and will be done again"
-        else:
-            text = "at the end of its running stage" if running else "at once"
-        if not act.dry_run:
-            thread.pause(now=act.now)
-        return True, f"pauses {text}"
-
-    async def _resume(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
-        if thread.pausing and not thread.paused and act.state is None:
-            if not act.dry_run:
-                thread.resume(None)
-            return True, "goes on without the pause that was asked for"
-        if not thread.paused:
-            return False, "is not paused"
-        try:
-            target = await thread.check_target(act.state) if act.state is not None else None
-        except threads.ResumeRefused as refusal:
-            return False, str(refusal)
-        at = (target or thread.sector.state).value
-        if not act.dry_run and not thread.resume(target):
-            return False, "is not paused"
-        return True, f"goes on from {at}"
-
-    async def _abort(self, thread: threads.SealingThread, act: control.Act) -> tuple[bool, str]:
-        sector = thread.sector.job_id
-        if sector is None:
-            return False, "holds no sector"
-        refusal = planner.PLANS[thread.sector.plan].refusal(thread.sector, State.Aborted, frozenset())
-        if refusal is not None:
-            return False, refusal
-        if act.dry_run:
-            return True, f"gives up {sector}: its process is killed, its files go to {thread.location}/trash"
-        thread.give_up(f"aborted by an operator: {act.reason}" if act.reason else "aborted by an operator")
-        with anyio.move_on_after(ABORT_PATIENCE_SECONDS):
-            while thread.sector.job_id == sector:
-                await thread.moved()
-            return True, f"gave up {sector}; the manager knows, its files are in {thread.location}/trash"
-        return True, f"is giving up {sector}; see its state and last error"
-
     def _find(self, index: int) -> threads.SealingThread:
         thread = self._threads.get(index)
         if thread is None:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, f"worker #{index} not found")
         return thread
-
-
-def _look(thread: threads.SealingThread) -> str:
-    """Say what a thread does and where its sector is."""
-    then = ", then pauses" if thread.pausing else ", then goes on" if thread.resuming else ""
-    return f"{thread.activity.state} {thread.sector.state}{then}"
-
-
-def _expected(thread: threads.SealingThread, act: control.Act) -> str:
-    """Say how a thread would look after an act, in the words of `_look`."""
-    doing, state = thread.activity, thread.sector.state
-    if act.verb == "abort":
-        return f"Idle {State.Empty}"
-    if act.verb == "resume":
-        return f"{doing.state} {state}" if thread.pausing and not thread.paused else f"Running {act.state or state}"
-    at_once = act.now or thread.paused or doing.state != "Running" or doing.pid is None
-    return f"Paused {state}" if at_once else f"{doing.state} {state}, then pauses"
-
-
-async def _settled(thread: threads.SealingThread, act: control.Act) -> None:
-    """Wait a moment until what was asked for shows, so that the answer has it; not where a stage must end first."""
-
-    def is_over() -> bool:
-        if act.verb == "pause":
-            return thread.paused or (thread.activity.pid is not None and not act.now)
-        return thread.activity.state != "Paused"
-
-    with anyio.move_on_after(SETTLING_SECONDS):
-        while not is_over():
-            await thread.moved()

@@ -108,6 +108,8 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
         logs_of_stages.know(all_threads)
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
+        earlier = await anyio.to_thread.run_sync(pauses.Earlier, settings.worker.home.expanduser())
+        earlier.take_over(all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(ring, settings.worker.rpc_server)
         gauges = tally.gauges if tally else None
@@ -126,6 +128,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
             tasks.start_soon(signals.obey, received, all_threads, reloads, settings.worker.shutdown_grace, working)
             tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
+            tasks.start_soon(earlier.run, gate)
             tasks.start_soon(remedies.watch, all_threads)
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
             for store in loaded.persist_stores:
@@ -141,7 +144,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
 
 @contextmanager
 def _claimed(home: Path) -> Iterator[None]:
-    """Keep other workers off a home: its drain, its pauses and its token are one worker's.
+    """Keep other workers off a home: its drain and its token are one worker's.
 
     Raises:
         StartError: Another one has it.
@@ -235,7 +238,6 @@ def _threads(
         trash_retention_seconds=settings.worker.trash_retention,
         memory=memory,
         gate=gate,
-        pauses=pauses.Pauses(settings.worker.home.expanduser() / pauses.FILE_NAME),
         observe=observe,
         lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores, memory),
     )

@@ -1,11 +1,12 @@
-"""What a thread does right now, for people: the thread shows it, its stages and its calls do, and listings read it."""
+"""What a thread does right now, for people: drawn from its state, never read by what decides."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from damocles.stages import protocol
+from damocles.sealing import planner, thread
 from damocles.wire import control
+
+OPTIONS = "its options (config.toml)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,42 +25,73 @@ class Activity:
     progress: control.Progress | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """An `Activity` without its beginning; with no state what is done is too short to be seen."""
+
+    state: str | None
+    what: str | None = None
+    pid: int | None = None
+    until: float | None = None
+    progress: control.Progress | None = None
+
+
 class Display:
-    """The latest `Activity` of a thread, and what that waits for: an answer of the manager, or what its stage says."""
+    """The latest `Activity` of a thread. What follows each other alike is one, which began with the first of them."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.now = Activity(state="Idle", since=clock())
-        self.calling: control.Waiting | None = None
-        self.stalled: control.Waiting | None = None
+        self.now = self._lasting = Activity(state="Idle", since=clock())
 
-    def show(self, state: str, what: str | None = None, pid: int | None = None, until: float | None = None) -> None:
-        """Show what begins; polls that follow each other are one wait, which began with the first of them."""
-        same = self.now.state == state and self.now.what == what
-        since = self.now.since if same else self._clock()
-        self.now = Activity(state=state, since=since, what=what, pid=pid, until=until)
-        self.stalled = None
+    def draw(self, mind: thread.Thread) -> None:
+        """Show a thread as it is now."""
+        seen = drawn(mind)
+        if seen.state is None:
+            self.now = self._lasting
+        elif seen.what == OPTIONS:
+            # Mostly over at once; then what was shown before goes on, as if it had never ended.
+            self.now = self._begun(seen, seen.state, self.now)
+        else:
+            self.now = self._lasting = self._begun(seen, seen.state, self._lasting)
+            if _is_held(mind) and mind.trouble is None and mind.sector.paused_at is not None:
+                self.now = self._lasting = replace(self.now, since=mind.sector.paused_at)
 
-    @contextmanager
-    def meanwhile(self, state: str, what: str) -> Iterator[None]:
-        """Show what is mostly over at once; then what was shown before goes on, as if it had never ended."""
-        before = self.now
-        self.show(state, what)
-        try:
-            yield
-        finally:
-            self.now = before
+    def _begun(self, seen: Drawn, state: str, before: Activity) -> Activity:
+        since = before.since if (before.state, before.what) == (state, seen.what) else self._clock()
+        return Activity(
+            state=state, since=since, what=seen.what, pid=seen.pid, until=seen.until, progress=seen.progress
+        )
 
-    def show_paused(self, since: float | None = None) -> None:
-        """Show a pause, perhaps of long ago."""
-        self.now = Activity(state="Paused", since=since if since is not None else self._clock())
 
-    def show_progress(self, progress: protocol.Progress) -> None:
-        """Show how far the running stage is."""
-        self.now = replace(self.now, progress=control.Progress(progress.done, progress.total, progress.unit))
-        waits_for = progress.waiting if isinstance(progress.waiting, str) else None
-        self.stalled = control.Waiting(waits_for, self._clock()) if waits_for is not None else None
+def drawn(mind: thread.Thread) -> Drawn:
+    """Return what is to be seen of a thread."""
+    if mind.trouble is not None or _is_held(mind):
+        return Drawn(state="Paused")
+    match mind.doing:
+        case thread.ReadOptions():
+            return Drawn(state="Waiting", what=OPTIONS)
+        case thread.Await(what, is_idle):
+            return Drawn(state="Idle" if is_idle else "Waiting", what=what)
+        case thread.Claim():
+            return Drawn(state="Running", what="claiming the sector")
+        case planner.Execute() if mind.stage is not None:
+            stage = mind.stage
+            state = "Waiting" if stage.waits else "Running"
+            return Drawn(state=state, what=stage.what, pid=stage.pid, progress=stage.progress)
+        case planner.Execute():
+            return Drawn(state="Running")
+        case planner.Wait(seconds, why):
+            return Drawn(state="Idle", what=why, until=mind.since + seconds)
+        case planner.Finalize():
+            return Drawn(state="Running", what="finalizing")
+        case planner.Discard():
+            return Drawn(state="Running", what="giving up")
+        case _:
+            return Drawn(state=None)
 
-    def show_call(self, method: str | None) -> None:
-        """Show which call to the manager has no answer yet; `None`: it has one."""
-        self.calling = control.Waiting(f"an answer of the manager to {method}", self._clock()) if method else None
+
+def _is_held(mind: thread.Thread) -> bool:
+    """Whether the thread is paused, or was until now and has not gone on yet."""
+    if isinstance(mind.doing, planner.Hold):
+        return True
+    return mind.sector.paused_at is not None and (mind.doing is None or isinstance(mind.doing, thread.ReadOptions))

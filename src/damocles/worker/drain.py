@@ -15,7 +15,7 @@ import structlog
 
 from damocles.stores.durably import write_durably
 from damocles.wire import codec, control
-from damocles.worker import threads
+from damocles.worker import surroundings, threads
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class Drain:
     def __init__(
         self,
         home: Path,
-        gate: threads.Gate,
+        gate: surroundings.Gate,
         all_threads: Sequence[threads.SealingThread],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -44,9 +44,7 @@ class Drain:
                 self._state = codec.decode(self._file.read_bytes(), control.Drain)
             except msgspec.MsgspecError as error:
                 log.warning("drain file is damaged and not used", file=str(self._file), error=str(error))
-        self._apply()
-        # Threads that have not read their journals yet cannot be paused from here.
-        self._gate.overdue = self._state.deadline is not None and self._state.deadline <= self._clock()
+        self._apply(is_overdue=self._state.deadline is not None and self._state.deadline <= self._clock())
 
     async def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
         """Begin or end a drain and return it; one that goes on keeps the deadline and the reason that are not given."""
@@ -62,9 +60,7 @@ class Drain:
             wanted = control.Drain(on=on, since=since, deadline=deadline, reason=kept)
             await anyio.to_thread.run_sync(self._save, wanted)  # first: on a disk that is full nothing has changed
             self._state = wanted
-            self._apply()
-            if goes_on and was_overdue and deadline_seconds is None:
-                self._gate.overdue = True  # what it paused is paused
+            self._apply(is_overdue=goes_on and was_overdue and deadline_seconds is None)  # what it paused is paused
             log.info("drain" if on else "undrain", reason=reason, deadline=deadline)
             return msgspec.structs.replace(self.state(), was_on=was_on)
 
@@ -97,11 +93,10 @@ class Drain:
             for thread in self._threads:
                 if thread.sector.job_id is not None:
                     log.warning("deadline of the drain: pausing", thread=thread.index, sector=thread.sector.job_id)
-                    thread.pause()
-            self._gate.overdue = True
+            self._apply(is_overdue=True)
 
-    def _apply(self) -> None:
-        self._gate.closed, self._gate.overdue = self._state.on, False
+    def _apply(self, *, is_overdue: bool) -> None:
+        self._gate.closed, self._gate.overdue = self._state.on, is_overdue
         self._gate.why = (
             f"the end of the drain ({self._state.reason})" if self._state.reason else "the end of the drain"
         )

@@ -23,7 +23,7 @@ async def run(
     *,
     at_work: Callable[[], str | None],
     moved: Callable[[], Awaitable[None]],
-    lost: Callable[[str], None],
+    lost: Callable[[str], object],
     interval_seconds: Callable[[], float],
 ) -> None:
     """Beat until cancelled.

@@ -38,7 +38,11 @@ class Thread(Protocol):
 
     index: int
     location: Path
-    sector: Sector
+
+    @property
+    def sector(self) -> Sector:
+        """The sector that it works on."""
+        ...
 
 
 _FAILED = re.compile(r"task \d+ failed: ")  # so our processors begin the line that says why

@@ -1,32 +1,42 @@
-"""Run the stages of one thread: show what they wait for, measure them, and say what their failures mean."""
+"""Run the stages of one thread: say what they wait for, measure them, and say what their failures mean."""
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 
-from damocles.sealing import failures
-from damocles.stages import errors, executor
+from damocles.sealing import failures, thread
+from damocles.stages import errors, executor, protocol
 from damocles.stores import full
-from damocles.worker.display import Display
+from damocles.wire import control
 
 #: Hears of a stage's end: its name, its seconds without those it waited, whether it failed.
 Observe = Callable[[str, float, bool], None]
 
 
 class StageRuns:
-    """Runs the stages of the thread `lane`, whose store is at `location`, one at a time."""
+    """Runs the stages of the thread `lane`, whose store is at `location`, one at a time; `show` hears how far one is."""
 
     def __init__(
-        self, stages: executor.Stages, lane: int, location: Path, display: Display, observe: Observe | None
+        self,
+        stages: executor.Stages,
+        lane: int,
+        location: Path,
+        *,
+        show: Callable[[thread.Stage | None], object],
+        clock: Callable[[], float],
+        observe: Observe | None,
     ) -> None:
         self._stages = stages
         self._lane = lane
         self._location = location
-        self._display = display
+        self._show = show
+        self._clock = clock
         self._observe = observe
+        self._stage = thread.Stage(waits=False)
         self._wait_began: float | None = None
         self.waited_seconds = 0.0  # in all: for a slot, for a processor
 
@@ -48,7 +58,7 @@ class StageRuns:
 
         try:
             output = await self._stages.run(
-                stage, task, lane=self._lane, on_status=self._on_status, on_progress=self._display.show_progress
+                stage, task, lane=self._lane, on_status=self._on_status, on_progress=self._on_progress
             )
         except errors.StageError as error:
             ended(failed=True)
@@ -63,7 +73,11 @@ class StageRuns:
             return output
         finally:
             self._wait_began = None
-            self._display.show("Running")
+            self._show(None)
+
+    def has_its_turn(self) -> None:
+        """Show that the stage waits for nothing any more; what its task is made of is shown beside."""
+        self._put(thread.Stage(waits=False))
 
     def _without_room(self, error: errors.StageError) -> str | None:
         """Return where a failed stage has found no room, `None` if that is not why it failed."""
@@ -81,4 +95,14 @@ class StageRuns:
         elif self._wait_began is not None:
             self.waited_seconds += time.monotonic() - self._wait_began
             self._wait_began = None
-        self._display.show(status.state.capitalize(), status.what, status.pid)
+        self._put(thread.Stage(waits=status.state == "waiting", what=status.what, pid=status.pid))
+
+    def _on_progress(self, progress: protocol.Progress) -> None:
+        waits_for = progress.waiting if isinstance(progress.waiting, str) else None
+        stalled = control.Waiting(waits_for, self._clock()) if waits_for is not None else None
+        told = control.Progress(progress.done, progress.total, progress.unit)
+        self._put(replace(self._stage, progress=told, stalled=stalled))
+
+    def _put(self, stage: thread.Stage) -> None:
+        self._stage = stage
+        self._show(stage)

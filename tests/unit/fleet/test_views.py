@@ -3,6 +3,7 @@
 import logging
 import sys
 
+import msgspec
 import pytest
 import structlog
 
@@ -177,12 +178,14 @@ def test_a_drain_ends_well_or_says_how(later, text, capsys, monkeypatch):
 
 
 def test_waits_are_told_with_their_times():
-    """What, since when, until when, and whether a pause follows."""
+    """What, since when, until when, and whether a pause follows, perhaps one that a restart would forget."""
     waiting = control.Waiting("a slot of pc2", NOW - 60, NOW + 60)
     detail = control.ThreadDetail(info=thread("a", 0, "Waiting").info, since=NOW, waiting=waiting, pausing=True)
     assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == fleet_views.waits_for(
         detail
     )
+    unrecorded = msgspec.structs.replace(detail, waiting=None, unrecorded=True)
+    assert "then pauses (not recorded yet: a restart would forget it)" == fleet_views.waits(unrecorded, NOW)
 
 
 def test_a_wide_row_has_a_dash_for_what_is_not_there():

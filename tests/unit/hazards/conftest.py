@@ -17,7 +17,7 @@ from damocles.stages import executor
 from damocles.stores import sealing
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
-from damocles.worker import jobs, pauses, threads, upstream
+from damocles.worker import jobs, threads, upstream
 
 from ..worker.conftest import Bench, ScriptedCaller
 
@@ -119,7 +119,6 @@ class Scene:
             pieces=PieceStores(origin="http://manager"),
             trash_retention_seconds=1e6,
             gate=self.gate,
-            pauses=pauses.Pauses(self.location.parent / pauses.FILE_NAME),
         )
         made = {"settings": lambda: self.settings, "open_store": self.open_store, **arguments}
         return threads.SealingThread(0, self.location, around, **made)

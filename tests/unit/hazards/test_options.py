@@ -74,7 +74,7 @@ async def test_a_broken_file_of_options_keeps_its_thread_from_starting_and_not_t
         file.write_text("[sealing]\nmax_deals = 3\n")
         thread.resume(None)
         await until(lambda: scene.asked("AllocateSector"))
-        assert 3 == thread._now.options.max_deals
+        assert 3 == thread._hands.now.options.max_deals
 
 
 async def test_options_that_cannot_be_read_never_hold_by_half(
@@ -85,11 +85,11 @@ async def test_options_that_cannot_be_read_never_hold_by_half(
     file.write_text("[sealing]\nallowed_miners = [7]\nrecover_interval = '10ms'\nseal_interval = '10ms'\n")
     async with scene.running(settings=settings) as thread:
         await until(lambda: scene.asked("AllocateSector"))
-        before = thread._now
+        before = thread._hands.now
         file.write_text('[sealing]\nallowed_miners = [8]\nallowed_sizes = ["3GiB"]\n')
         await until(lambda: thread.info().last_error)
         assert f"{file}:3: sealing.allowed_sizes[0] = " in (thread.info().last_error or "")
-        assert before == thread._now
+        assert before == thread._hands.now
     assert {(7,)} == {tuple(spec.allowed_miners) for (spec,) in scene.asked("AllocateSector")}
 
 

@@ -1,7 +1,13 @@
 """A pause is what was asked for: once, soon, and until somebody resumes."""
 
 import errno
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -9,9 +15,11 @@ import pytest
 from damocles.parameters import catalog, lacking
 from damocles.parameters.catalog import Kind
 from damocles.sealing.states import State
+from damocles.stores import journal, sealing
 from damocles.wire import codec, control, seal, tasks
 from damocles.wire.sectors import SectorSize
-from damocles.worker import drain, remedies, threads
+from damocles.worker import control as worker_control
+from damocles.worker import drain, pauses, remedies, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -77,6 +85,7 @@ async def test_a_pause_that_was_asked_for_outlives_a_restart(scene: Scene, *, ta
         thread.pause()
         if taken_back:
             thread.resume(None)
+        await until(lambda: not thread.mind.is_unrecorded)
     scene.caller.answers["SubmitProof"] = [seal.Submitted(seal.SubmitResult.ACCEPTED)]
     scene.caller.answers["PollProofState"] = [seal.Polled(seal.OnChainState.PENDING)]
     scene.stages.outputs["c2"] = [tasks.C2Output(codec.NumberList(b"proof"))]
@@ -89,6 +98,112 @@ async def test_a_pause_that_was_asked_for_outlives_a_restart(scene: Scene, *, ta
     async with scene.running() as thread:
         await until(lambda: len(scene.asked("PollProofState")) >= 2)
         assert not thread.pausing
+
+
+class Slow:
+    """Fake: a journal whose disk takes what it is given when the test lets it, or is full, and which knows who writes."""
+
+    def __init__(self, book: journal.Journal) -> None:
+        self._book = book
+        self.free = threading.Event()
+        self.free.set()
+        self.full = False
+        self.writers: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    def record(self, *arguments: Any, **more: Any) -> None:
+        """Record, some time."""
+        self.writers.add(threading.get_ident())
+        assert self.free.wait(10)
+        if self.full:
+            msg = "cannot write the journal"
+            raise journal.JournalError(msg)
+        self._book.record(*arguments, **more)
+
+
+@pytest.fixture
+def slow(scene: Scene) -> list[Slow]:
+    """Return the journals, as they are opened, of a scene whose sector is about to go through C2, which waits."""
+    books: list[Slow] = []
+
+    @contextmanager
+    def kept(location: Path) -> Iterator[Any]:
+        with sealing.opened(location) as store:
+            books.append(Slow(store.journal))
+            yield replace(store, journal=books[-1])  # type: ignore[arg-type]
+
+    scene.open_store = kept
+    scene.stages.held["c2"] = anyio.Event()
+    scene.holds(sector_in(State.C1Done, proof=None))
+    return books
+
+
+async def test_a_pause_while_the_disk_hangs_is_taken_and_recorded_once_it_can_be(
+    scene: Scene, slow: list[Slow]
+) -> None:
+    """The answer comes and says that it is not recorded; the worker serves on; once the disk answers, a restart keeps it."""
+    async with scene.running() as thread:
+        await until(lambda: scene.stages.began)
+        slow[0].free.clear()
+        ours = worker_control.Control([thread], None, None)  # type: ignore[arg-type]
+        (outcome,) = await ours.act_on(control.Selection(all=True), control.Act(verb="pause"))
+        assert (True, "Running C1Done, then pauses (not recorded yet)") == (outcome.ok, outcome.after)
+        assert [True] == [detail.unrecorded for detail in await ours.details()]
+        slow[0].free.set()
+        await until(lambda: not thread.detail().unrecorded)
+        assert thread.detail().pausing
+    assert scene.recorded().pause_wanted
+    async with scene.running() as thread:
+        await until(lambda: thread.paused)
+    assert ["c2"] == scene.stages.began
+    assert not scene.recorded().pause_wanted
+    assert threading.get_ident() not in slow[0].writers, "the event loop waits for no disk"
+
+
+async def test_a_pause_that_a_full_disk_does_not_take_is_tried_again(scene: Scene, slow: list[Slow]) -> None:
+    """The stage goes on meanwhile, and the thread is not out of order for that."""
+    async with scene.running() as thread:
+        await until(lambda: scene.stages.began)
+        slow[0].full = True
+        thread.pause()
+        await until(lambda: thread.mind.wish_failure)
+        assert (False, None, "Running") == (thread.paused, thread.trouble, thread.activity.state)
+        slow[0].full = False
+        await until(lambda: not thread.detail().unrecorded)
+    assert scene.recorded().pause_wanted
+
+
+@pytest.mark.parametrize("is_mounted", [True, False])
+async def test_pauses_that_an_earlier_release_kept_come_once(scene: Scene, *, is_mounted: bool) -> None:
+    """The threads of the file's stores pause, and the file goes; a store that is away keeps its line until it is back."""
+    home = scene.location.parent
+    other = "/another/store"
+    (home / pauses.FILE_NAME).write_text(json.dumps([str(scene.location), other]))
+    scene.holds(sector_in(State.PCSubmitted))
+    if not is_mounted:
+        scene.location.rename(home / "away")
+        scene.open_store = sealing.opened
+    thread, earlier = scene.thread(), pauses.Earlier(home)
+    earlier.take_over([thread])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run)
+        tasks.start_soon(earlier.run, scene.gate)
+        await until(lambda: thread.paused)
+        if not is_mounted:
+            assert 2 == len(json.loads((home / pauses.FILE_NAME).read_text()))
+            (home / "away").rename(scene.location)
+            thread.resume(None)
+            thread.pause()
+        await until(lambda: [other] == json.loads((home / pauses.FILE_NAME).read_text()))
+        await until(lambda: thread.paused and thread.trouble is None)
+        thread.resume(None)
+        await until(lambda: scene.asked("PollPreCommitState"))
+        tasks.cancel_scope.cancel()
+    again = scene.thread()
+    pauses.Earlier(home).take_over([again])
+    assert not again.pausing
 
 
 async def test_a_deadline_that_came_before_a_restart_still_pauses(scene: Scene, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from damocles.testing import fleet
@@ -56,3 +57,28 @@ async def test_a_dry_run_tells_how_a_thread_would_look(tmp_path, act, after):
         (outcome,) = await ours.act_on(wire.Selection(all=True), act)
         assert ("Paused C1Done", after) == (outcome.before, outcome.after)
         assert ["Paused"] == [info.thread_state.state for info in await ours.list_threads()]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        wire.Act(verb="resume"),
+        wire.Act(verb="resume", state="Aborted"),
+        wire.Act(verb="resume", state="Nonsense"),
+        wire.Act(verb="pause"),
+        wire.Act(verb="pause", now=True),
+    ],
+)
+async def test_a_dry_run_says_what_the_act_says(tmp_path, act):
+    """The same words, and the same thread afterwards, of what can be done and of what cannot."""
+    (tmp_path / "store00" / "data").mkdir(parents=True)
+    async with paused_threads(tmp_path, 1) as ours:
+        (would,) = await ours.act_on(wire.Selection(all=True), msgspec.structs.replace(act, dry_run=True))
+        (did,) = await ours.act_on(wire.Selection(all=True), act)
+        assert (did.ok, did.before, did.text) == (would.ok, would.before, would.text)
+        with anyio.fail_after(20):
+            while (
+                would.after
+                != (await ours.act_on(wire.Selection(all=True), wire.Act(verb="pause", dry_run=True)))[0].before
+            ):
+                await anyio.sleep(0.001)

@@ -3,7 +3,8 @@
 `--seed N` runs one and tells its story. Disks are away for a while in each. `--plant lazy-disk` forgets to sync every
 third record, `--plant lazy-copies` to sync the names of copies, `--plant stale-ok` lets the manager take calls under old
 attempts, `--plant forgetful` lets it give up window PoSts that a fit worker has not tried, `--plant any-store` takes for a
-store whatever is in its place, `--plant one-name` lets it take workers that share a name for one: all have to be found.
+store whatever is in its place, `--plant one-name` lets it take workers that share a name for one, `--plant deaf` keeps no
+wish for a pause in a journal: all have to be found.
 """
 
 import argparse
@@ -28,6 +29,7 @@ PLANTS = {
     "lazy-copies": world.Options(lazy_copies=True),
     "stale-ok": world.Options(stale_ok=True),
     "forgetful": world.Options(forgetful=True),
+    "deaf": world.Options(faults=60, deaf=True),
     "any-store": world.Options(mounts=2, any_store=True),
     "one-name": world.Options(one_name=True),
 }

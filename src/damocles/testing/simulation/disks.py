@@ -19,11 +19,15 @@ class Violation(BaseException):
 
 @dataclass
 class SimJournal:
-    """What `stores.journal.Journal` does, for one store; `lazy` forgets to sync every third record (a planted bug)."""
+    """What `stores.journal.Journal` does, for one store.
+
+    Two bugs can be planted: `lazy` forgets to sync every third record, `deaf` keeps no wish and says that it has.
+    """
 
     identity: str
     gate: Callable[[], None]  # raises when the machine is gone
     lazy: bool = False
+    deaf: bool = False
     synced: Sector | None = None
     present: Sector | None = None
     acted_on: Sector | None = None  # what the thread was last told is safe
@@ -47,6 +51,8 @@ class SimJournal:
         if self.full:
             msg = "cannot write the journal: No space left on device (simulated)"
             raise journal.JournalError(msg)
+        if self.deaf and isinstance(event, events.PauseWanted | events.PauseDropped):
+            return
         held = self.present if self.present is not None else Sector(plan=before.plan)
         if held.id is not None and (held.state, held.id) != (before.state, before.id):
             msg = f"{event.name} was applied to {_brief(before)}, but the journal holds {_brief(held)}"
@@ -96,6 +102,7 @@ class Disk:
 
     base: Path
     lazy: bool = False
+    deaf: bool = False
     journals: dict[str, SimJournal] = field(default_factory=dict)
     users: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)  # that have been opened
@@ -105,7 +112,7 @@ class Disk:
         """Make a store."""
         location = self.base / name
         (location / "data").mkdir(parents=True)
-        self.journals[name] = SimJournal(identity=name, gate=lambda: None, lazy=self.lazy)
+        self.journals[name] = SimJournal(identity=name, gate=lambda: None, lazy=self.lazy, deaf=self.deaf)
         return location
 
     def copy(self, name: str, new: str) -> Path:
@@ -122,7 +129,8 @@ class Disk:
         location.rename(self.base / f"{location.name} away")
         name = location.name
         self.away[name] = self.journals[name]
-        self.journals[name] = SimJournal(identity=f"{name} below the mount point", gate=lambda: None, lazy=self.lazy)
+        below = f"{name} below the mount point"
+        self.journals[name] = SimJournal(identity=below, gate=lambda: None, lazy=self.lazy, deaf=self.deaf)
 
     def mount(self, location: Path) -> None:
         """Bring it back, over whatever is there."""

@@ -26,7 +26,7 @@ from damocles.stores.layout import Layout
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
-from damocles.testing.simulation import disks, fleet, keeper, sham, virtual
+from damocles.testing.simulation import disks, fleet, keeper, sham, virtual, wishes
 from damocles.testing.simulation.box import MINER, PERSIST, ManagerBox
 from damocles.wire import seal
 from damocles.wire.fleet import WorkerInfo
@@ -47,7 +47,7 @@ LANDED_OTHERWISE = "on chain already, with other content"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a world is made of; the last six plant bugs that the invariants have to find."""
+    """What a world is made of; the last seven plant bugs that the invariants have to find."""
 
     machines: int = 2
     threads: int = 2
@@ -67,6 +67,7 @@ class Options:
     forgetful: bool = False
     any_store: bool = False
     one_name: bool = False
+    deaf: bool = False
 
 
 @dataclass
@@ -137,7 +138,8 @@ class World:
         self.others = options.others if seed % 2 else 0
         market = keeper.Market(options.sectors + keeper.SPARE_DEALS)
         self.box = ManagerBox(base, options, market)
-        self.disk = disks.Disk(base, lazy=options.lazy_disk)
+        self.disk = disks.Disk(base, lazy=options.lazy_disk, deaf=options.deaf)
+        self.wishes = wishes.Wishes(self.disk)
         self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
         persist.init(self.persist.path)
         self.mount_dice = random.Random(f"mounts of {seed}")  # noqa: S311, has to be repeatable
@@ -220,7 +222,7 @@ class World:
                 )
                 async with anyio.create_task_group() as working:
                     machine.workers = [
-                        threads.SealingThread(
+                        wishes.Watched(
                             index,
                             location,
                             around,
@@ -232,6 +234,7 @@ class World:
                     ]
                     for thread in machine.workers:
                         working.start_soon(thread.run)
+                        working.start_soon(self.wishes.check, thread)
             machine.workers = []
             await anyio.sleep(self.dice.uniform(1, 60))
 
@@ -324,6 +327,7 @@ class World:
                 pass
 
     def _kill(self, machine: Machine, *, power: bool) -> None:
+        self.wishes.note(machine.workers)
         if machine.life is not None:
             machine.life.cancel()
         machine.generation += 1
