@@ -25,14 +25,9 @@ from damocles.wire.codec import CID, Blob, Rows
 T = TypeVar("T")
 
 
-class Signed(NamedTuple):
-    """Marks numbers that may be negative."""
-
-    bits: int = 64
-
-
+_SIGNED = "signed"  # marks numbers that may be negative
 Uint: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
-Int: TypeAlias = Annotated[int, Signed()]
+Int: TypeAlias = Annotated[int, _SIGNED]
 
 _UINT_LIMIT = 1 << 64
 _INT_LIMIT = 1 << 63
@@ -80,7 +75,7 @@ def _guarded(convert: Callable[[Any], Any], value: Any, kind: Any) -> Any:
 def _form(kind: Any) -> _Form:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        low, limit = (-_INT_LIMIT, _INT_LIMIT) if Signed() in args else (0, _UINT_LIMIT)
+        low, limit = (-_INT_LIMIT, _INT_LIMIT) if _SIGNED in args else (0, _UINT_LIMIT)
         number = functools.partial(_number, low, limit)
         return _Form(number, number)
     if origin is Rows:

@@ -12,6 +12,8 @@ from typing import Any, Optional, TypeVar
 import anyio
 import anyio.to_thread
 
+from damocles import signing
+from damocles.chain import messages
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message, Signature, SignedMessage
@@ -187,6 +189,22 @@ class Node:
     async def sign(self, key: Address, data: bytes) -> Signature:
         """Sign bytes with a key of its wallet. For a message these are its binary CID, whatever the key."""
         return await self.call(Signature, "WalletSign", key, data)
+
+    async def sign_message(self, message: Message) -> SignedMessage:
+        """Sign a message with the key of its sender in the node's wallet, and verify that.
+
+        Raises:
+            ValueError: The sender is no key; ask for it (`View.key_of`).
+            errors.NoNode: The signature is not one of this message by this key.
+        """
+        messages.kind_of_signature(message.sender)
+        signature = await self.sign(message.sender, messages.signing_bytes(message))
+        signed = SignedMessage(message, signature)
+        if not await anyio.to_thread.run_sync(signing.is_valid, signed):
+            raise errors.NoNode(
+                f"{self.url} has signed something else than the message of {message.sender}: do not use it"
+            )
+        return signed
 
     # Estimates, at the head.
 

@@ -20,7 +20,7 @@ from damocles.wire import codec
 from .replay import Replay, plain
 
 # Methods of ours that make more than one call, or choose a part of the parameters themselves.
-_OTHERS = {"is_on_chain", "ask_actor", "max_termination_fee", "call", "maybe", "changes", "search"}
+_OTHERS = {"is_on_chain", "ask_actor", "max_termination_fee", "call", "maybe", "changes", "search", "sign_message"}
 _RANDOMNESS = {("StateGetRandomnessFromTickets", 5): "ticket", ("StateGetRandomnessFromBeacon", 6): "seed",
                ("StateGetRandomnessFromBeacon", 4): "window_challenge", ("StateGetRandomnessFromTickets", 9): "chain_commit"}  # fmt: skip
 

@@ -1,17 +1,22 @@
 """One node: time limits, repetition, tokens, and what is no node."""
 
+import base64
 from pathlib import Path
+from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from tests.golden.chain import recordings
 
+from damocles.chain import cids
 from damocles.chain.addresses import Address
 from damocles.chain.messages import Message, Signature, SignatureType, SignedMessage
 from damocles.lotus import checks, errors, node
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 from damocles.rpc import errors as rpc
+from damocles.wire import codec
 
 from .replay import Replay, serve
 
@@ -111,6 +116,32 @@ async def test_the_token_is_shown_and_read_again_when_it_is_no_longer_good(repla
 
     assert [token for _, token in replay.requests][:2] == [OLD, OLD]
     assert [token for _, token in replay.requests][-2:] == [NEW, NEW]
+
+
+def _signed_by_lotus() -> Any:
+    return next(result for _, result in recordings.results("WalletSignMessage"))
+
+
+async def test_a_wallet_signs_what_we_would_have_signed(replay: Replay, lotus: Node) -> None:
+    """The binary CID of the message goes there; message and signature are those that Lotus makes of it itself."""
+    whole = codec.from_builtins(_signed_by_lotus(), SignedMessage)
+    replay.answer("WalletSign", _signed_by_lotus()["Signature"])
+
+    assert whole == await lotus.sign_message(whole.message)
+    (asked, _), *_ = replay.requests
+    assert base64.b64decode(asked["params"][1]) == cids.to_bytes(whole.cid)
+
+
+async def test_a_signature_of_something_else_is_not_taken(replay: Replay, lotus: Node) -> None:
+    """Nor is a sender asked for that has no key."""
+    whole = codec.from_builtins(_signed_by_lotus(), SignedMessage)
+    replay.answer("WalletSign", _signed_by_lotus()["Signature"])
+
+    with pytest.raises(errors.NoNode, match="has signed something else"):
+        await lotus.sign_message(msgspec.structs.replace(whole.message, nonce=99))
+    with pytest.raises(ValueError, match="no key that can sign"):
+        await lotus.sign_message(msgspec.structs.replace(whole.message, sender=MINER))
+    assert len(replay.requests) == 1
 
 
 async def test_without_a_token_none_is_shown(replay: Replay, lotus: Node) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.golden.chain import recordings as golden
 
@@ -204,3 +204,21 @@ def test_any_proof_survives_in_both_notations(value):
 
     assert value == methods.PROVE_COMMIT.read_params(data) == codec.decode(codec.encode(value), type(value))
     assert data == cbor.encode(cbor.decode(data))
+
+
+@pytest.mark.parametrize("case", EXAMPLES, ids=lambda case: case["case"])
+@settings(max_examples=80)
+@given(data=st.data())
+def test_damaged_parameters_are_refused_or_have_one_spelling(case: Any, data: st.DataObject) -> None:
+    """Bytes that are exchanged, left out or put in give another value, which is written with these bytes, or an error."""
+    method = methods.OF_MINER[case["number"]]
+    whole = bytes.fromhex(case["cbor"])
+    start = data.draw(st.integers(0, len(whole) - 1))
+    end = data.draw(st.integers(start, min(len(whole), start + 3)))
+    damaged = whole[:start] + data.draw(st.binary(max_size=3)) + whole[end:]
+
+    try:
+        value = method.read_params(damaged)
+    except cbor.Malformed:
+        return
+    assert damaged == method.params_of(value)
