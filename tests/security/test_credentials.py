@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from damocles.cli import worker as worker_cli
 from damocles.manager import alerts_config, alerts_notify
 from damocles.parameters import download, mirrors
 from damocles.rpc import client, errors, sync
@@ -355,3 +356,28 @@ async def test_whoever_cannot_be_asked_gets_no_other_credential_either(start: St
     (_, unasked), (_, insecure) = manager.seen
     assert {"damocles-call-back", "x-gateway"} <= insecure.keys()
     assert not {"damocles-call-back", "x-gateway"} & unasked.keys()
+
+
+@pytest.mark.parametrize("command", [("show",), ("show", "--json"), ("check",), ("check", "--json")])
+@pytest.mark.parametrize("addr", ["http://10.0.0.1:1789", f"http://me:{SECRET}@10.0.0.1:x", f"ftp://me:{SECRET}@x"])
+def test_a_configuration_is_shown_without_its_secrets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], addr: str
+) -> None:
+    """Tokens, headers and the passwords in URLs stay in the file, whether it is right or wrong."""
+    for name in ("store", "persist"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "worker.toml"
+    file.write_text(
+        f'[sector_manager]\nrpc_client.addr = "{addr}"\nrpc_client.headers = {{ X = "{SECRET}" }}\npiece_token = "{SECRET}"\n'
+        f'piece_origins = ["http://me:{SECRET}@market", "https://me:{SECRET}@[::1"]\n'
+        f'[parameters]\nmirrors = ["https://me:{SECRET}@mirror/x?key={SECRET}"]\n'
+        f'[[sealing_thread]]\nlocation = "{tmp_path}/store"\n[[attached]]\nlocation = "{tmp_path}/persist"\n'
+    )
+    worker_cli.main(["config", command[0], str(file), *command[1:]])
+    file.write_text(
+        file.read_text().replace(f'piece_origins = ["http://me:{SECRET}@market", "https://me:{SECRET}@[::1"]', "")
+    )
+    worker_cli.main(["config", command[0], str(file), *command[1:]])
+    printed = capsys.readouterr()
+    assert "mirror" in printed.out or "rpc_client.addr" in printed.out + printed.err or command[0] == "check"
+    assert SECRET not in printed.out + printed.err

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from damocles.cli import common, fleet_options
+from damocles.wire import redaction
 from damocles.worker import config as configuration
 from damocles.worker import config_environment, config_report
 
@@ -170,4 +171,6 @@ def _shown(value: Any, path: config_report.KeyPath) -> Any:
         return {key: item for key, item in items if item != {}}
     if isinstance(value, list):
         return [_shown(item, (*path, index)) for index, item in enumerate(value)]
-    return "***" if config_report.is_secret(path) else value
+    if config_report.is_secret(path):
+        return redaction.MASK
+    return redaction.text(value) if isinstance(value, str) else value

@@ -67,7 +67,7 @@ class Document:
             line=self.line_of(path),
             key=key_text(path),
             value=None if value is None else value_text(path, value),
-            message=message,
+            message=redaction.text(message),
         )
 
     def line_of(self, path: KeyPath) -> int | None:
@@ -113,7 +113,7 @@ def value_text(path: KeyPath, value: object) -> str:
     """Write a value much as it stands in the file, cut to a line; secrets are masked."""
     if is_secret(path):
         return '"***"'
-    text = toml_text(value)
+    text = redaction.text(toml_text(value))  # URLs may hold passwords, too
     return text if len(text) <= 60 else text[:59] + "…"
 
 
