@@ -1,5 +1,6 @@
 """A store whose worker is killed while it tidies up, or whose record is damaged, loses no sector and mixes up none."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stores import identity, journal, sealing
+from damocles.stores import identity, journal, original, sealing
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
 from damocles.worker import room, threads
@@ -277,6 +278,30 @@ async def test_a_store_that_another_worker_lets_go_is_taken(scene: Scene) -> Non
             await until(lambda: f"is in use by another worker (pid {other.pid} on" in (thread.info().last_error or ""))
             other.kill()
             await until(lambda: scene.asked("PollPreCommitState"))
+
+
+async def test_a_store_that_cannot_be_opened_for_want_of_descriptors_is_opened_later(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has to resume the thread: it looks again, as for a disk that is not mounted."""
+    scene.holds(sector_in(State.PCSubmitted))
+    opened, lacks = original.is_in, [True] * 3
+
+    def is_in(meta: Path) -> bool:
+        if lacks and lacks.pop():
+            raise OSError(errno.EMFILE, "Too many open files", str(meta / "CURRENT"))
+        return opened(meta)
+
+    monkeypatch.setattr(original, "is_in", is_in)
+    shown = set()
+    async with scene.running() as thread:
+
+        def is_past() -> bool:
+            shown.add(thread.info().last_error)
+            return bool(scene.asked("PollPreCommitState"))
+
+        await until(is_past)
+    assert {f"critical: {scene.location}/meta/CURRENT cannot be read: Too many open files", None} == shown
 
 
 async def test_a_sector_that_could_not_be_persisted_is_not_begun(scene: Scene) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from damocles.sealing import failures
 from damocles.stages import job, parents, replicas
-from damocles.stores import exhausted, identity, persist, sealing, space
+from damocles.stores import exhausted, identity, journal, persist, sealing, space
 from damocles.wire import tasks
 from damocles.wire.codec import Bytes32
 from damocles.worker import access, local_files
@@ -122,6 +122,23 @@ def test_the_token_for_the_manager_is_kept(tmp_path: Path) -> None:
     assert "dmc_two" == token()
     file.unlink()
     assert None is token()
+
+
+def test_a_journal_that_cannot_be_opened_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    """SQLite gives one reason for both: with descriptors left it is the file."""
+    sealing.init(tmp_path / "store")
+    with pytest.raises(sealing.StoreError) as missing, sealing.opened(tmp_path / "nowhere"):
+        pass
+    assert not exhausted.is_lacking(missing.value)
+    file = tmp_path / "store" / "meta" / journal.FILE_NAME
+    with descriptors(0):
+        with pytest.raises(journal.JournalError) as lacking:
+            journal.Journal(file)
+        assert exhausted.is_lacking(lacking.value)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(journal.JournalError) as broken:
+        journal.Journal(tmp_path / "folder")
+    assert not exhausted.is_lacking(broken.value)
 
 
 def test_causes_count() -> None:
