@@ -119,10 +119,11 @@ def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.Aud
     with at.call() as manager:
         while True:
             page = manager.call("Damocles.AuditList", [query], returns=list[control.AuditEntry])
-            yield from page
-            if not page or page[-1].id <= query.after_id:
+            fresh = [entry for entry in page if entry.id > query.after_id]
+            if not fresh:
                 return
-            query = structs.replace(query, after_id=page[-1].id)
+            yield from fresh
+            query = structs.replace(query, after_id=fresh[-1].id)
 
 
 def _read(at: worker_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:

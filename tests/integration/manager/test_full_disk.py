@@ -15,7 +15,7 @@ from sqlalchemy import Connection, exc
 
 from damocles.manager import alerts_config
 from damocles.manager.db import engine
-from damocles.rpc import errors
+from damocles.rpc import client, errors
 from damocles.sealing import failures
 from damocles.wire import alerts, control, fleet
 from damocles.worker import upstream
@@ -126,14 +126,16 @@ async def test_it_is_an_alert_although_alerts_cannot_be_written(manager: Manager
 async def test_nobody_is_lost_because_a_ping_cannot_be_kept(
     manager: Manager, full: Callable[[bool], None], clock: Clock
 ) -> None:
-    """Pings are heard although their time cannot be written down."""
+    """A worker's pings are heard although their time cannot be written down."""
     ping = fleet.WorkerInfo("w1", "127.0.0.1:1")
-    await manager.call("WorkerPing", ping)
-    full(True)
-    for _ in range(30):
-        clock.now += 30
-        with pytest.raises(errors.RpcError):
-            await manager.call("WorkerPing", ping)
+    made = await manager.rpc.call("Damocles.AuthCreate", ["w1", "worker"], returns=control.NewToken)
+    async with client.connect(manager.url, token=made.text) as worker:
+        await worker.call("Venus.WorkerPing", [ping], returns=None)
+        full(True)
+        for _ in range(30):
+            clock.now += 30
+            with pytest.raises(errors.RpcError):
+                await worker.call("Venus.WorkerPing", [ping], returns=None)
     (status,) = await manager.rpc.call("Damocles.Workers", [], returns=list[control.WorkerStatus])
     assert "live" == status.status
 

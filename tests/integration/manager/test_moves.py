@@ -144,7 +144,7 @@ async def test_sectors_that_are_here_are_replaced_on_request_only(start: Start, 
         assert ["Finalized", "AbortReason"] == told["replaced"][0]["changed"]
         after = await manager.call("FindSectorInAllStates", SectorID(10000, 2))
         assert {**before, "Finalized": True, "AbortReason": "lost"} == after
-        _, one, whole = await audited(manager)
+        _, whole, one = await audited(manager)
         assert ("the old one lied", ["s-t010000-2"], "replaced") == (one.reason, one.sectors, one.outcome)
         assert (before, after) == (one.before["sector"], one.after["sector"])
         assert ("the old one lied", True) == (whole.reason, whole.ok)
