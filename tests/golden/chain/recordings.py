@@ -1,5 +1,6 @@
 """The recordings of this folder, for tests."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 _FOLDER = Path(__file__).parent
 
 
+@functools.cache
 def rows(name: str) -> list[Any]:
-    """Return the objects of a file, one a line."""
+    """Return the objects of a file, one a line, only to be read: every test gets the same."""
     return [json.loads(line) for line in (_FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
