@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import damocles_proofs as native
 import pytest
@@ -27,7 +28,9 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f.start_worker()
             plan_farms.paused_with(f, "No cached parameters")
             plan_farms.stop_worker(f)
-            f.ask_manager("ReportFinalized", [plan_farms.SECTOR], None)
+            record = f.ask_manager("FindSector", ["online", plan_farms.SECTOR], dict[str, Any])
+            f.ask_manager("ImportSector", ["offline", record | {"Finalized": True}, True], bool)
+            f.ask_manager("StoreReleaseReserved", [plan_farms.SECTOR], bool)
 
     return made_once(tmp_path_factory, "sealed", fill)
 

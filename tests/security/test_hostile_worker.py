@@ -12,6 +12,7 @@ from tests.integration.access.conftest import StartManager
 
 from damocles.manager import errors, stores, unseal
 from damocles.manager.piecestore import PieceStore
+from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
 from damocles.wire import commitments, fleet
@@ -91,7 +92,10 @@ def client(folder: Path) -> httpx2.AsyncClient:
     """Return a client of the routes alone, without tokens before them."""
     from starlette.applications import Starlette
 
-    app = Starlette(routes=PieceStore(folder, most_bytes=1 << 20).routes())
+    async def everybody(call: core.Call, piece: str) -> bool:
+        return True
+
+    app = Starlette(routes=PieceStore(folder, everybody, most_bytes=1 << 20).routes())
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://m")
 
 

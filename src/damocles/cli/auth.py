@@ -24,6 +24,12 @@ Scope = Annotated[
     access.Scope,
     Parameter(name="--scope", help="read; operate: and pause, resume, abort; admin: and tokens; worker: to seal."),
 ]
+Worker = Annotated[
+    str | None, fleet_options.Flag(name="--worker", help="The one worker that a token of scope worker is for.")
+]
+Shared = Annotated[
+    bool, fleet_options.Flag(name="--shared", help="A token of scope worker for all workers without their own.")
+]
 Expires = Annotated[
     str | None, fleet_options.Flag(name="--expires", help="For how long it is good, like 90d; else for ever.")
 ]
@@ -45,6 +51,7 @@ class _Calls(Protocol):
     help_epilogue=fleet_options.examples(
         "damocles-manager auth create alice --scope operate --expires 90d",
         "damocles-manager auth create grafana --scope read --output token",
+        "damocles-manager auth create gpu1 --scope worker --worker gpu1 --output gpu1",
     ),
 )
 def create_for_manager(
@@ -52,13 +59,19 @@ def create_for_manager(
     /,
     *,
     scope: Scope,
+    worker: Worker = None,
+    shared: Shared = False,
     expires: Expires = None,
     output: Output = None,
     json: fleet_options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Make a token for the manager; it is shown this once."""
-    return _create(at.call(), name, scope, expires, output, as_json=json)
+    if scope is access.Scope.WORKER and (worker is None) is not shared:
+        raise common.WrongUsage("--scope worker: say for which worker (--worker NAME), or for all of them (--shared)")
+    if scope is not access.Scope.WORKER and (worker is not None or shared):
+        raise common.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
+    return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
 
 
 @manager_app.command(name="list")
@@ -143,13 +156,15 @@ def _create(
     expires: str | None,
     output: Path | None,
     *,
+    worker: str | None = None,
     as_json: bool,
 ) -> int:
     if output is not None and output.exists():
         raise common.WrongUsage(f"--output: {output} is there already")
     seconds = None if expires is None else fleet_options.seconds(expires, "--expires")
     with connection as daemon:
-        made: control.NewToken = daemon.call("Damocles.AuthCreate", [name, scope, seconds], returns=control.NewToken)
+        params = [name, scope, seconds, *([worker] if worker is not None else [])]
+        made: control.NewToken = daemon.call("Damocles.AuthCreate", params, returns=control.NewToken)
     told = codec.to_builtins(made.token)
     if output is None:
         common.tell(made.text, {**told, "text": made.text}, as_json=as_json)
@@ -186,7 +201,10 @@ def _cells(token: control.Token) -> Sequence[str]:
     now = time.time()
     state = "revoked" if token.revoked else "expired" if token.expires and token.expires <= now else "valid"
     times = [units.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
-    return [token.name, token.scope, token.id, state, times[0], token.created_by, times[1], times[2]]
+    worker = "shared" if token.shared else token.worker or "-"
+    return [token.name, token.scope, worker, token.id, state, times[0], token.created_by, times[1], times[2]]
 
 
-_TABLE = tables.Table(columns=("Name", "Scope", "Id", "State", "Created", "By", "Expires", "Used"), cells=_cells)
+_TABLE = tables.Table(
+    columns=("Name", "Scope", "Worker", "Id", "State", "Created", "By", "Expires", "Used"), cells=_cells
+)

@@ -261,13 +261,14 @@ def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> Non
     now = time.time()
     tables.show(
         tables.Table(
-            columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "Error"),
+            columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "By", "Error"),
             cells=lambda entry: (
                 *(units.brief_moment(entry.at, now), entry.worker or NOTHING, entry.location or NOTHING),
-                *(str(entry.attempt), entry.state, entry.event or NOTHING, took(entry.seconds)),
+                *(str(entry.attempt), entry.state or NOTHING, entry.event or NOTHING, took(entry.seconds)),
+                entry.by or NOTHING,
                 brief_error(entry.error, full=full),
             ),
-            plain_columns=("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "Error"),
+            plain_columns=("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "By", "Error"),
             plain_cells=_history_cells,
         ),
         entries,
@@ -286,9 +287,10 @@ def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:
         entry.worker or "-",
         entry.location or "-",
         str(entry.attempt),
-        entry.state if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
+        entry.state or "-" if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
         entry.event or "-",
         "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
+        entry.by or "-",
         entry.error or "-",
     )
 

@@ -1,7 +1,7 @@
 """Who may call this manager: its tokens, which are in the database, and its own two, which are in files of its home.
 
-`token` is an admin's, for the command line on the same machine; `worker-token` is for workers, and may be copied to
-their machines. Whoever can write to the home can become admin, as anybody who can write to the database can.
+`token` is an admin's, for the command line on the same machine; `worker-token` is shared by the workers that have no
+token of their own. Whoever can write to the home can become admin, as anybody who can write to the database can.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,6 +47,10 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     await ring.load()
     await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, access.Scope.ADMIN)
     await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, access.Scope.WORKER)
+    log.info(
+        "shared worker tokens: whoever has one may call as any worker without a token of its own",
+        tokens=[token.name for token in ring.shared()],
+    )
     return ring
 
 

@@ -1,9 +1,10 @@
 """Who works on a sector: attempts, and calls that only the present attempt may make.
 
 Each time a worker takes a sector up (after its own restart, or because the store was moved to another machine) it claims
-the next attempt number. A call under an older number is refused, so that a worker that was cut off and comes back late
-changes nothing. Workers of the original do not know this; their calls come without a number, and are taken from the
-address that the sector was handed out to (`holders`).
+the next attempt number. A call under another number is refused, so that a worker that was cut off and comes back late
+changes nothing. With both it shows the identity of its store, without which a sector that was handed out to a store is
+nobody's (`holders`). Workers of the original do not know this; their calls come without a number, and are taken from the
+address that the sector was handed out to.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from damocles.manager import commitments, errors, holders, sectors, snapup
+from damocles.manager import commitments, errors, holders, sector_calls, sectors, snapup
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.rpc import core, messages
@@ -54,24 +55,26 @@ class Claims:
         self._service.add("Damocles.As", self.call_as)
         self._service.add("Damocles.SectorAbort", self.abort)
 
-    async def allocate(self, spec: seal.AllocateSectorSpec, store: str) -> control.Claimed | None:
+    async def allocate(
+        self, call: core.Call, spec: seal.AllocateSectorSpec, store: holders.Store
+    ) -> control.Claimed | None:
         """Hand a sector to the sealing store with this identity.
 
         A store works on one sector at a time. If it asks although it was given one that nothing has been heard of
         since, the answer was lost: it gets the same again, under a new attempt, lest a copy of the store has it too.
         """
-        holder = f"{holders.STORE}{store}"
+        receiver = holders.receiver(call, store)
 
         def transaction(tx: Connection) -> control.Claimed | None:
-            for record in sectors.unheard(tx, holder, sectors.Job.SEALING):
+            for record in sectors.unheard(tx, receiver.to, sectors.Job.SEALING):
                 if not spec.allowed_proofs or record.proof in spec.allowed_proofs:
                     return control.Claimed(seal.AllocatedSector(record.id, record.proof), _next_attempt(tx, record.id))
-            allocated = sectors.allocate(tx, self._miners, spec, holder, self._clock())
+            allocated = sectors.allocate(tx, self._miners, spec, receiver, self._clock())
             return control.Claimed(allocated, 1) if allocated is not None else None
 
         claimed = await self._database.write(transaction)
         if claimed is not None:
-            log.info("sector allocated", sector=str(claimed.allocated.id), to=holder, attempt=claimed.attempt)
+            log.info("sector allocated", sector=str(claimed.allocated.id), to=receiver.to, attempt=claimed.attempt)
         return claimed
 
     async def claim(  # noqa: PLR0917 (parameters of the wire are positional)
@@ -82,11 +85,13 @@ class Claims:
         location: str,
         last_known: int | None,
         ticket: seal.Ticket | None,
+        store: holders.Store,
     ) -> int:
         """Give the next attempt at a sector to a worker and return its number.
 
         It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
-        stands in the store's journal (the store was moved). A copy that was left behind knows an older one. Claims
+        stands in the store's journal (the store was moved); to the store, that is, that has the sector from the moment in
+        which it was handed out, or in which it was claimed for the first time. A copy that was left behind knows an older one. Claims
         of a holder that restarts may be missing in its journal, if it dies then: as long as no call was taken under any
         of them, the number from before is as good. Sectors that were handed out without a number go to the first who
         claims them, and those that are bound to an address (`holders`) to nobody else. A copy that is older than the
@@ -101,13 +106,16 @@ class Claims:
             record = sectors.load(tx, sector)
             # Work on a sector that is on the chain already begins with what the chain holds.
             submitted = record.pre_commit if sectors.job_of(record) is sectors.Job.SEALING else None
-            present, holder, place, last_used = self._present(tx, sector)
+            found = self._present(tx, sector)
+            present, holder, last_used = found.attempt, found.holder, found.last_used
+            if found.is_of_a_store and not found.is_of(store):
+                raise _elsewhere(sector)
             if (host := holders.address_of(tx, sector)) not in {None, holders.host_of(call.peer)}:
                 raise rpc_errors.RpcError(
                     rpc_errors.Code.STALE_ATTEMPT,
                     f"{sector} is held by a worker at {host} that knows no attempts: finish it there, or abort it there",
                 )
-            restarts = (holder, place) == (worker, location)
+            restarts = (holder, found.location) == (worker, location)
             known = last_used <= last_known <= present if last_known is not None else holder is None
             contradicts = submitted is not None and ticket is not None and ticket != submitted.ticket
             if not restarts and contradicts:
@@ -118,7 +126,9 @@ class Claims:
                 )
             if not restarts and not known:
                 raise _stale(sector, last_known, present, holder)
-            tx.execute(update(_rows).where(_at(sector)).values(holder=worker, holder_location=location))
+            taken = {"holder": worker, "holder_location": location, "allocated_to": holders.of_store(store)}
+            tx.execute(update(_rows).where(_at(sector)).values(taken))
+            sector_calls.keep(tx, sector, "Claim", call.caller, self._clock())
             # Nothing was done under a restart that is not heard of again. A move is no such thing: the store that was left
             # behind knows the number from before it too.
             return _next_attempt(tx, sector, last_used=last_used if restarts else None)
@@ -128,28 +138,36 @@ class Claims:
         log.info("sector claimed", sector=str(sector), attempt=attempt, worker=worker, location=location)
         return attempt
 
-    async def call_as(
-        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
+    async def call_as(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        sector: SectorID,
+        attempt: int,
+        method: str,
+        params: list[msgspec.Raw],
+        store: holders.Store,
     ) -> msgspec.Raw:
-        """Run another method of `Venus`, if `attempt` is still the sector's present one.
+        """Run another method of `Venus` about the sector, if `attempt` is the present one at it, and `store` has it.
 
         Raises:
-            rpc.errors.RpcError: Code 11409: another worker has the sector.
+            rpc.errors.RpcError: Code 11409: another worker has the sector, or the attempt is none that was given out.
         """
         request = messages.LooseRequest(method, msgspec.Raw(msgspec.json.encode(params)), 1)
         # The caller needs the right to what it calls, as if it called it by itself.
-        found, admitted = await self._service.admit(request, call)
+        wanted, admitted = await self._service.admit(request, call)
         if not method.startswith("Venus."):
             raise rpc_errors.RpcError(rpc_errors.Code.INVALID_PARAMS, f"{method} is not a method of Venus")
         async with self._turn(sector):
-            present, worker, _, last_used = await self._database.read(lambda tx: self._present(tx, sector))
-            if attempt < present:
-                raise _stale(sector, attempt, present, worker)
-            if last_used != present:
+            found = await self._database.read(lambda tx: self._present(tx, sector))
+            if attempt != found.attempt:
+                raise _stale(sector, attempt, found.attempt, found.holder)
+            if not found.is_of(store) or not found.may_be_of(call.worker):
+                raise _elsewhere(sector)
+            if found.last_used != found.attempt:
                 # Before the call, which may change things and not answer. What it writes goes to disk behind this.
                 used = update(_rows).where(_at(sector)).values(last_used=None)
                 await self._database.write(lambda tx: tx.execute(used), durable=False)
-            return msgspec.Raw(await self._service.run(found, request, dataclasses.replace(admitted, attempt=attempt)))
+            return msgspec.Raw(await self._service.run(wanted, request, dataclasses.replace(admitted, under=sector)))
 
     async def abort(self, sector: SectorID, reason: str = "") -> None:
         """Give up the work on a sector whose worker is gone for good: what it had is free for others.
@@ -184,17 +202,54 @@ class Claims:
             lost_message=lost,
         )
 
-    def _present(self, tx: Connection, sector: SectorID) -> tuple[int, str | None, str | None, int]:
-        """Return the present attempt, the worker and location that have it, and the last attempt that was used."""
-        columns = (_rows.c.attempt, _rows.c.holder, _rows.c.holder_location, _rows.c.last_used)
+    def _present(self, tx: Connection, sector: SectorID) -> "_Present":
+        columns = (_rows.c.attempt, _rows.c.holder, _rows.c.holder_location, _rows.c.last_used, _rows.c.allocated_to)
         row = tx.execute(select(*columns).where(_at(sector))).first()
         if row is None:
             raise errors.SectorNotFound
-        attempt = int(row.attempt)
-        return attempt, row.holder, row.holder_location, attempt if row.last_used is None else int(row.last_used)
+        last_used = row.attempt if row.last_used is None else row.last_used
+        return _Present(int(row.attempt), row.holder, row.holder_location, int(last_used), row.allocated_to)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Present:
+    """The present attempt, the worker and location that have it, the last that was used, and who was given the sector."""
+
+    attempt: int
+    holder: str | None
+    location: str | None
+    last_used: int
+    allocated_to: str
+
+    @property
+    def is_of_a_store(self) -> bool:
+        """Whether one of our stores has the sector."""
+        return self.allocated_to.startswith(holders.STORE)
+
+    def is_of(self, store: str) -> bool:
+        """Return whether it is this store that has the sector."""
+        return holders.is_store(self.allocated_to, store)
+
+    def may_be_of(self, worker: str | None) -> bool:
+        """Return whether a worker with a token of its own has the sector, or has not claimed it yet; others pass."""
+        return worker is None or self.holder in {None, worker}
+
+
+def _elsewhere(sector: SectorID) -> rpc_errors.RpcError:
+    return rpc_errors.RpcError(
+        rpc_errors.Code.STALE_ATTEMPT,
+        f"{sector} was handed out to another sealing store, or to another worker's: go on with it there, or abort the"
+        " sector here, which gives up this copy only",
+    )
 
 
 def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | None) -> rpc_errors.RpcError:
+    if attempt is not None and attempt > present:
+        return rpc_errors.RpcError(
+            rpc_errors.Code.STALE_ATTEMPT,
+            f"attempt {attempt} at {sector} was never given out, the last is {present}: is this the right manager, with its"
+            " latest database? Restart the worker to take the sector up anew",
+        )
     return rpc_errors.RpcError(
         rpc_errors.Code.STALE_ATTEMPT,
         f"attempt {attempt} at {sector} is over: attempt {present} belongs to {worker or 'another worker'};"

@@ -218,7 +218,7 @@ class CliAPI:
             if not forced and not record.abort_reason:
                 raise errors.ManagerError("sector is not aborted, can not be normally restored")
             reason = record.abort_reason if forced else ""
-            sectors.reopen(tx, msgspec.structs.replace(record, abort_reason=reason), "", self._clock())
+            sectors.reopen(tx, msgspec.structs.replace(record, abort_reason=reason), sectors.NOBODY, self._clock())
 
         await self._database.write(restore)
         log.warning("sector restored by an operator", sector=str(sector), forced=forced)

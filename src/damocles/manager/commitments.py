@@ -209,6 +209,25 @@ class Commitments:
             )
         return state == seal.OnChainState.LANDED
 
+    async def check_proven(self, sector: SectorID) -> None:
+        """Return if a worker may be done with a sector: the one that it sealed has to be proven.
+
+        A proof that was verified here and is on its way will do: workers need not wait for it (`ignore_proof_check`).
+
+        Raises:
+            errors.ManagerError: It is not.
+        """
+        record = await self._database.read(lambda tx: sectors.find(tx, sector, online=True))
+        if record is None or sectors.job_of(record) is not sectors.Job.SEALING:
+            return
+        on_chain = await self._chain.sector(sector)
+        is_proven = on_chain is not None and on_chain.proven
+        if not is_proven and record.submitted_proof is not None:
+            is_proven = (await self._poll(record, record.messages.commit_cid)).state in _ON_ITS_WAY
+        if is_proven:
+            return
+        raise errors.ManagerError(f"{sector} is not proven on the chain: it cannot be finished, but aborted")
+
     async def lost_upgrade(self, sector: SectorID) -> str | None:
         """Return the message of the sector's upgrade if it will never land, so that the upgrade can be given up.
 

@@ -38,6 +38,7 @@ from damocles.manager import (
     holders,
     metrics,
     moves,
+    names,
     piecestore,
     rebuild,
     sealer_api,
@@ -140,7 +141,7 @@ async def _open(
         room = space.Space(settings.stores, memory=identity.Memory(settings.home))
         tally = metrics.Tally()
         guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics)
-        service, posts = await _service(
+        service, posts, unsealing = await _service(
             stack, settings, database, verifier, clock, guard=guard, ring=ring, workers=workers, tally=tally
         )
         opening = alerts.open_alerts(
@@ -164,7 +165,9 @@ async def _open(
             tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
         )
         payloads = piecestore.PieceStore(
-            settings.deals or settings.home / PIECES_NAME, most_bytes=int(settings.miner.proof.size)
+            settings.deals or settings.home / PIECES_NAME,
+            unsealing.may_bring,
+            most_bytes=int(settings.miner.proof.size),
         )
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
@@ -213,7 +216,7 @@ async def _service(
     ring: keyring.Keyring,
     workers: fleet.Fleet,
     tally: metrics.Tally,
-) -> tuple[core.Service, wdpost.WdPoSt]:
+) -> tuple[core.Service, wdpost.WdPoSt, unseal.Unsealing]:
     chain = await mock.open_chain(database, settings.chain, verifier, clock)
     log.info(
         "mock chain",
@@ -238,7 +241,8 @@ async def _service(
         watch=workers.watch,
         clock=clock,
     )
-    ledger, held = audit.Ledger(database), holders.Holders(database)
+    naming = names.Names(ring.has_own)
+    ledger, held = audit.Ledger(database), holders.Holders(database, naming, clock)
     auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
     await stack.enter_async_context(beside.running(auditor.run))
     service = core.Service(
@@ -255,7 +259,8 @@ async def _service(
     )
     (await stack.enter_async_context(snapup.open_upgrades(upgrades))).register(service)
     rebuild.Rebuilds(database, [settings.miner], chain, clock).register(service)
-    unseal.Unsealing(database, [settings.miner], clock).register(service)
+    unsealing = unseal.Unsealing(database, [settings.miner], clock, held=held)
+    unsealing.register(service)
     imports = moves.Moves(database, [settings.miner], clock)
     imports.register(service)
     cli_api.CliAPI(
@@ -267,12 +272,14 @@ async def _service(
         market=market,
         clock=clock,
     ).register(service)
-    posts = wdpost.WdPoSt(database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds)
+    posts = wdpost.WdPoSt(
+        database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds, naming=naming
+    )
     posts.register(service)
     workers.register(service)
     keyring.TokenAPI(ring).register(service)
     ledger.register(service)
-    return service, posts
+    return service, posts, unsealing
 
 
 def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Connect]:

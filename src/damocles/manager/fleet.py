@@ -18,7 +18,7 @@ from msgspec import structs
 from sqlalchemy import Connection, select
 
 from damocles import beside
-from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, workers
+from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, sector_calls, workers
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.workers import Row
@@ -136,7 +136,7 @@ class Fleet:
         """Return every step of a sector wherever it happened, oldest first.
 
         Lost workers are not asked. What a worker's journal does not tell, because the worker or its store is gone,
-        comes from the reports to the manager.
+        comes from the reports to the manager. Who made a report or another call is the manager's own word.
         """
         try:
             identity = SectorID.parse(sector)
@@ -151,13 +151,15 @@ class Fleet:
             timeout_seconds,
         )
         entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
-        reported = await self._database.read(lambda tx: _reported(tx, identity))
+        reported, calls = await self._database.read(
+            lambda tx: (_reported(tx, identity), sector_calls.history(tx, identity))
+        )
         silent += [
             control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
             for target in targets
             if target.name in lost
         ]
-        return control.SectorHistory(entries=fleet_history.merged(entries, reported), silent=silent)
+        return control.SectorHistory(entries=fleet_history.merged(entries, reported, calls), silent=silent)
 
     # One worker -----------------------------------------------------------------------------------------------------
 
@@ -274,12 +276,18 @@ class Fleet:
         return list(found)
 
     def _current(self, rows: Sequence[Row]) -> list[Target]:
-        """Return all workers by name; of several names for one destination the last that pinged.
+        """Return all workers by name; of several names for one destination those that live, or the last that pinged.
 
-        A worker that got another name leaves the old one behind, and must not be asked twice.
+        A worker that got another name leaves the old one behind, and must not be asked twice for long. Until the old one
+        is late, nobody knows that: a ping with another worker's destination must not hide that worker.
         """
         last = {row.info.dest: row.info.name for row in sorted(rows, key=lambda row: row.last_ping)}
-        return [target for row in rows if last[row.info.dest] == row.info.name for target in self._of(row)]
+        return [
+            target
+            for row in rows
+            if last[row.info.dest] == row.info.name or self.watch.describe(row).status == fleet_watch.LIVE
+            for target in self._of(row)
+        ]
 
     def _of(self, row: Row) -> list[Target]:
         """Return the worker of a row, or all that ping under its name."""
@@ -382,6 +390,7 @@ def _reported(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
             state=event.next,
             event=event.event,
             error=f"{event.failure_level.lower()}: {event.failure_text}" if event.failure_level else None,
+            by=event.caller or "",
         )
         for event in tx.execute(
             select(_events)

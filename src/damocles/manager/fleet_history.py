@@ -10,9 +10,11 @@ _APART_SECONDS = 600.0  # of a step in a journal and its report: clocks differ, 
 
 
 def merged(
-    told: Sequence[control.HistoryEntry], reported: Sequence[control.HistoryEntry]
+    told: Sequence[control.HistoryEntry],
+    reported: Sequence[control.HistoryEntry],
+    calls: Sequence[control.HistoryEntry] = (),
 ) -> list[control.HistoryEntry]:
-    """Return every step, oldest first.
+    """Return every step, and every other call to the manager, oldest first.
 
     A store that was moved takes its journal along, and a copy that stayed behind tells the same steps again: who
     reported a step to the manager is who made it. What is in no journal comes from the reports.
@@ -27,13 +29,13 @@ def merged(
         report = min((one for one in left if _is_of(one, step)), key=lambda one: abs(one.at - step.at), default=None)
         if report is not None:
             left.remove(report)
-            step = structs.replace(step, worker=report.worker, location=report.location)
+            step = structs.replace(step, worker=report.worker, location=report.location, by=report.by)
         elif steps:
             step = next((one for one in same if one.worker == steps[-1].worker), step)
         steps.append(step)
     journals = {(entry.worker, entry.location) for entry in told}
     steps += [one for one in left if (one.worker, one.location) not in journals]
-    return sorted(steps, key=lambda entry: entry.at)
+    return sorted([*steps, *calls], key=lambda entry: entry.at)
 
 
 def _is_of(report: control.HistoryEntry, step: control.HistoryEntry) -> bool:

@@ -17,26 +17,26 @@ from damocles.wire import codec, control, records, seal
 
 log = structlog.get_logger(__name__)
 
-# Chooses work as the specification says and hands it to a holder; returns it with the number of the attempt at its sector.
-Allocate = Callable[[Any, str], Awaitable[tuple[Any, int] | None]]
+# Chooses work as the specification says and hands it out; returns it with the number of the attempt at its sector.
+Allocate = Callable[[Any, sectors.Receiver], Awaitable[tuple[Any, int] | None]]
 
 
 def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -> None:
     """Serve an allocating method in both namespaces."""
 
-    async def hand_out(spec: Any, holder: str) -> tuple[Any, int] | None:
-        handed = await allocate(spec, holder)
+    async def hand_out(spec: Any, receiver: sectors.Receiver) -> tuple[Any, int] | None:
+        handed = await allocate(spec, receiver)
         if handed is not None:
             given, attempt = handed
-            log.info("work handed out", method=name, sector=str(given.sector.id), to=holder, attempt=attempt)
+            log.info("work handed out", method=name, sector=str(given.sector.id), to=receiver.to, attempt=attempt)
         return handed
 
     async def from_anybody(call: core.Call, spec: Any) -> Any:
-        handed = await hand_out(spec, call.peer)
+        handed = await hand_out(spec, holders.receiver(call))
         return handed[0] if handed is not None else None
 
-    async def from_store(spec: Any, store: str) -> control.Handed | None:
-        handed = await hand_out(spec, f"{holders.STORE}{store}")
+    async def from_store(call: core.Call, spec: Any, store: holders.Store) -> control.Handed | None:
+        handed = await hand_out(spec, holders.receiver(call, store))
         return control.Handed(msgspec.Raw(codec.encode(handed[0])), handed[1]) if handed is not None else None
 
     for handler in (from_anybody, from_store):
@@ -45,9 +45,9 @@ def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -
     service.add(f"Damocles.{name}", from_store)
 
 
-def lost(tx: Connection, holder: str, job: sectors.Job) -> list[records.SectorState]:
+def lost(tx: Connection, receiver: sectors.Receiver, job: sectors.Job) -> list[records.SectorState]:
     """Return the work that a store was handed and has never been heard of since: the answer was lost."""
-    return sectors.unheard(tx, holder, job) if holder.startswith(holders.STORE) else []
+    return sectors.unheard(tx, receiver.to, job) if receiver.to.startswith(holders.STORE) else []
 
 
 def allows(spec: seal.AllocateSectorSpec, miners: Collection[sectors.Miner], record: records.SectorState) -> bool:

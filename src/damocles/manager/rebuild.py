@@ -18,8 +18,6 @@ from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
 
-_NOBODY = ""
-
 
 class Rebuilds:
     """Handlers of the API, for tools and for workers."""
@@ -52,14 +50,16 @@ class Rebuilds:
             if record is None:
                 raise errors.ManagerError(f"{sector} cannot be rebuilt: the manager has no record of it")
             check(record, options)
-            sectors.reopen(tx, msgspec.structs.replace(record, need_rebuild=True), _NOBODY, self._clock())
+            sectors.reopen(tx, msgspec.structs.replace(record, need_rebuild=True), sectors.NOBODY, self._clock())
 
         await self._database.write(ask)
         log.info("sector waits for its rebuild", sector=str(sector))
         return True
 
-    async def _allocate(self, spec: seal.AllocateSectorSpec, holder: str) -> tuple[seal.SectorRebuildInfo, int] | None:
-        return await self._database.write(lambda tx: allocate(tx, self._miners, spec, holder, self._clock()))
+    async def _allocate(
+        self, spec: seal.AllocateSectorSpec, receiver: sectors.Receiver
+    ) -> tuple[seal.SectorRebuildInfo, int] | None:
+        return await self._database.write(lambda tx: allocate(tx, self._miners, spec, receiver, self._clock()))
 
 
 def check(record: records.SectorState, options: seal.RebuildOptions) -> None:
@@ -81,17 +81,21 @@ def check(record: records.SectorState, options: seal.RebuildOptions) -> None:
 
 
 def allocate(
-    tx: Connection, miners: Collection[sectors.Miner], spec: seal.AllocateSectorSpec, holder: str, now: float
+    tx: Connection,
+    miners: Collection[sectors.Miner],
+    spec: seal.AllocateSectorSpec,
+    receiver: sectors.Receiver,
+    now: float,
 ) -> tuple[seal.SectorRebuildInfo, int] | None:
-    """Hand the sector that `spec` allows and has waited longest to `holder`, with the number of the attempt at it.
+    """Hand out the sector that `spec` allows and has waited longest, with the number of the attempt at it.
 
     A store that was handed one and never heard of since gets the same again.
     """
-    for record in handouts.lost(tx, holder, sectors.Job.REBUILD):
-        return _info(record), sectors.reopen(tx, record, holder, now)
-    for record in sectors.unheard(tx, _NOBODY, sectors.Job.REBUILD):
+    for record in handouts.lost(tx, receiver, sectors.Job.REBUILD):
+        return _info(record), sectors.reopen(tx, record, receiver, now)
+    for record in sectors.unheard(tx, sectors.NOBODY.to, sectors.Job.REBUILD):
         if handouts.allows(spec, miners, record):
-            return _info(record), sectors.reopen(tx, record, holder, now)
+            return _info(record), sectors.reopen(tx, record, receiver, now)
     return None
 
 

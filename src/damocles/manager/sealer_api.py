@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 import damocles
-from damocles.manager import commitments, deals, errors, fleet_watch, sectors, snapup, stores, unseal, workers
+from damocles.manager import commitments, deals, errors, fleet_watch, holders, sectors, snapup, stores, unseal, workers
 from damocles.manager.db.engine import Database
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
@@ -90,10 +90,12 @@ class SealerAPI:
         The request does not say who asks. Should the answer be lost, the sector is in the lists with the address it
         was sent to and without a report.
         """
-        peer = call.peer
-        allocated = await self._database.write(lambda tx: sectors.allocate(tx, self._miners, spec, peer, self._clock()))
+        receiver = holders.receiver(call)
+        allocated = await self._database.write(
+            lambda tx: sectors.allocate(tx, self._miners, spec, receiver, self._clock())
+        )
         if allocated is not None:
-            log.info("sector allocated", sector=str(allocated.id), peer=peer)
+            log.info("sector allocated", sector=str(allocated.id), to=receiver.to)
         return allocated
 
     async def acquire_deals(self, sector: SectorID, spec: seal.AcquireDealsSpec) -> list[seal.SectorPiece] | None:
@@ -146,14 +148,23 @@ class SealerAPI:
             sectors.place_files(tx, sector, store, upgrade=is_upgrade)
 
         await self._database.write(place)
+        log.info("sector persisted", sector=str(sector), store=store, is_upgrade=is_upgrade)
         return True
 
-    async def report_state(self, sector: SectorID, report: seal.ReportStateReq) -> seal.SectorStateResp:
-        """Keep what a worker tells; answer whether the sector is over."""
-        return await self._database.write(lambda tx: sectors.report(tx, sector, report, self._clock()), durable=False)
+    async def report_state(
+        self, call: core.Call, sector: SectorID, report: seal.ReportStateReq
+    ) -> seal.SectorStateResp:
+        """Keep what a worker tells, and who it was; answer whether the sector is over."""
+        now, caller = self._clock(), call.caller
+        return await self._database.write(lambda tx: sectors.report(tx, sector, report, now, caller), durable=False)
 
     async def report_finalized(self, sector: SectorID) -> None:
-        """End a sector that is finished."""
+        """End a sector that is finished.
+
+        Raises:
+            errors.ManagerError: It was to be sealed, and its proof is not on the chain, nor on its way there.
+        """
+        await self._commits.check_proven(sector)
 
         def finalize(tx: Connection) -> None:
             unseal.close(tx, sector, "the worker finished without a word of the piece", self._clock())
@@ -178,14 +189,17 @@ class SealerAPI:
     async def store_reserve_space(
         self, sector: SectorID, size_bytes: Size, candidates: list[str] | None
     ) -> seal.StoreBasicInfo | None:
-        """Choose a store for a sector's files and keep the space for it."""
+        """Choose a store for a sector's files and keep the space for it; none has room for more than a sector can have."""
         usage = await anyio.to_thread.run_sync(self._persist.usage)
 
         def reserve(tx: Connection) -> seal.StoreBasicInfo | None:
-            sectors.load(tx, sector)
+            if size_bytes > stores.most_bytes(sectors.load(tx, sector)):
+                return None
             return self._persist.reserve(tx, sector, size_bytes, candidates or (), usage=usage, now=self._clock())
 
-        return await self._database.write(reserve)
+        store = await self._database.write(reserve)
+        log.info("space reserved", sector=str(sector), size_bytes=size_bytes, store=store.name if store else None)
+        return store
 
     async def store_basic_info(self, name: str) -> seal.StoreBasicInfo | None:
         """Return a store by name."""
@@ -203,10 +217,16 @@ class SealerAPI:
     # Workers --------------------------------------------------------------------------------------------------------
 
     async def worker_ping(self, call: core.Call, info: fleet.WorkerInfo) -> None:
-        """Keep a ping, and the token by which the worker may be called."""
-        now, is_good = self._clock(), True
+        """Keep a ping, and the token by which the worker may be called.
+
+        Raises:
+            errors.ManagerError: It cannot be kept, or there are too many names that no token vouches for.
+        """
+        now, is_good, vouched = self._clock(), True, call.worker is not None
         try:
-            await self._database.write(lambda tx: workers.ping(tx, info, now, call.handed), durable=False)
+            await self._database.write(
+                lambda tx: workers.ping(tx, info, now, call.handed, vouched=vouched), durable=False
+            )
         except rpc_errors.DiskFails:
             raise  # heard all the same: nobody must be taken for lost because our disk is full
         except BaseException:

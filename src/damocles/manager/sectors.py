@@ -35,6 +35,11 @@ _SELECT_UNHEARD = (
     .where(_sectors.c.allocated_to == bindparam("holder"), _sectors.c.online.is_(True), _sectors.c.worker.is_(None))
     .order_by(_sectors.c.allocated_at)
 )
+_COUNT_AT_WORK = (
+    select(func.count())
+    .select_from(_sectors)
+    .where(_sectors.c.online.is_(True), _sectors.c.allocated_by == bindparam("receiver"))
+)
 _SELECT_STORE = select(tables.sector_files.c.sealed_store).where(
     tables.sector_files.c.miner == bindparam("of_miner"),
     tables.sector_files.c.number == bindparam("of_number"),
@@ -79,6 +84,18 @@ class Miner:
         return records.MinerInfo(self.id, f"f0{self.id}", int(self.proof.size), window_v1_1, int(self.proof))
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Whom work is handed out to: an address, or a store (`holders`), and who asks for it, for at most so many at once."""
+
+    to: str
+    by: str | None = None
+    most: int | None = None
+
+
+NOBODY = Receiver("")  # it waits to be handed out
+
+
 def job_of(record: records.SectorState) -> Job:
     """Return the job class of a record."""
     if record.need_rebuild:
@@ -89,9 +106,14 @@ def job_of(record: records.SectorState) -> Job:
 
 
 def allocate(
-    tx: Connection, miners: Collection[Miner], spec: seal.AllocateSectorSpec, peer: str, now: float
+    tx: Connection, miners: Collection[Miner], spec: seal.AllocateSectorSpec, receiver: Receiver, now: float
 ) -> seal.AllocatedSector | None:
-    """Give out the next number of a miner that `spec` allows to `peer`; the first is 1. `None` if there is none."""
+    """Give out the next number of a miner that `spec` allows; the first is 1. `None` if there is none.
+
+    Raises:
+        errors.ManagerError: The receiver has too much already.
+    """
+    _check_most(tx, receiver)
     for miner in miners:
         if spec.allowed_miners and miner.id not in spec.allowed_miners:
             continue
@@ -101,11 +123,26 @@ def allocate(
         if number is None:
             continue
         sector = SectorID(miner.id, number)
-        allocation = {"attempt": 1, "allocated_to": peer, "allocated_at": now}
+        allocation = {"attempt": 1, **_given(receiver, now)}
         columns = _columns(records.SectorState.fresh(sector, int(miner.proof)), now)
         tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
         return seal.AllocatedSector(sector, int(miner.proof))
     return None
+
+
+def _given(receiver: Receiver, now: float) -> dict[str, object]:
+    return {"allocated_to": receiver.to, "allocated_by": receiver.by, "allocated_at": now}
+
+
+def _check_most(tx: Connection, receiver: Receiver) -> None:
+    if receiver.most is None:
+        return
+    at_work = tx.execute(_COUNT_AT_WORK, {"receiver": receiver.by}).scalar_one()
+    if at_work >= receiver.most:
+        raise errors.ManagerError(
+            f"{at_work} sectors are at work that {receiver.by} was given, and it gets no more: abort those that nobody"
+            " works on (util sealer sectors abort)"
+        )
 
 
 def _next_number(tx: Connection, miner: Miner) -> int | None:
@@ -188,7 +225,9 @@ def put(
         tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": sector.miner, "last_number": sector.number})
 
 
-def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float) -> seal.SectorStateResp:
+def report(
+    tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float, caller: str | None = None
+) -> seal.SectorStateResp:
     """Keep what a worker tells of a sector, and answer whether the manager has finished with it.
 
     Raises:
@@ -199,7 +238,7 @@ def report(tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: f
         raise errors.SectorNotFound
     record = _decoded(row.record)
     if reports(tx, sector) < limits.REPORTS_OF_A_SECTOR:
-        _append_event(tx, sector, row.attempt, report, now)
+        _append_event(tx, sector, row.attempt, report, now, caller)
     else:
         log.warning("a report is not kept in the sector's history, which has too many", sector=str(sector))
     if row.online:
@@ -266,18 +305,19 @@ def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float)
     save(tx, ended, now)
 
 
-def reopen(tx: Connection, record: records.SectorState, holder: str, now: float) -> int:
-    """Bring a finished sector online with this record for more work, handed to `holder`; return the attempt's number.
+def reopen(tx: Connection, record: records.SectorState, receiver: Receiver, now: float) -> int:
+    """Bring a finished sector online with this record for more work, handed out; return the attempt's number.
 
-    An empty holder means that it waits to be handed out.
+    Raises:
+        errors.ManagerError: The receiver has too much already.
     """
+    _check_most(tx, receiver)
     fresh = msgspec.structs.replace(record, finalized=False, latest_state=None)
     key = {"of_miner": record.id.miner, "of_number": record.id.number}
     attempt = tx.execute(_SELECT, key).one().attempt + 1
     allocation = {
         "attempt": attempt,
-        "allocated_to": holder,
-        "allocated_at": now,
+        **_given(receiver, now),
         "holder": None,
         "holder_location": None,
         "last_used": None,
@@ -323,7 +363,9 @@ def _columns(record: records.SectorState, now: float) -> dict[str, object]:
     }
 
 
-def _append_event(tx: Connection, sector: SectorID, attempt: int, report: seal.ReportStateReq, now: float) -> None:
+def _append_event(  # noqa: PLR0917 (one for each column)
+    tx: Connection, sector: SectorID, attempt: int, report: seal.ReportStateReq, now: float, caller: str | None
+) -> None:
     change, failure = report.state_change, report.failure
     columns = {
         "miner": sector.miner,
@@ -337,5 +379,6 @@ def _append_event(tx: Connection, sector: SectorID, attempt: int, report: seal.R
         "event": change.event,
         "failure_level": failure.level if failure else None,
         "failure_text": failure.desc if failure else None,
+        "caller": caller,
     }
     tx.execute(_INSERT_EVENT, columns)

@@ -76,11 +76,11 @@ class Upgrades:
         return [Bitfield(by_deadline[i]).runs() if i in by_deadline else None for i in range(_DEADLINES)]
 
     async def _allocate(
-        self, spec: seal.AllocateSnapUpSpec, holder: str
+        self, spec: seal.AllocateSnapUpSpec, receiver: sectors.Receiver
     ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
         offers = await self._market.offers()
         return await self._database.write(
-            lambda tx: allocate(tx, self._miners, spec, holder, offers=offers, now=self._clock())
+            lambda tx: allocate(tx, self._miners, spec, receiver, offers=offers, now=self._clock())
         )
 
     async def why_no_upgrade(self, spec: seal.AllocateSnapUpSpec) -> str:
@@ -242,18 +242,18 @@ def allocate(
     tx: Connection,
     miners: Collection[sectors.Miner],
     spec: seal.AllocateSnapUpSpec,
-    holder: str,
+    receiver: sectors.Receiver,
     *,
     offers: Sequence[deals.Offer],
     now: float,
 ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
-    """Hand a candidate that `spec` allows to `holder` with deals, and the number of the attempt at it.
+    """Hand out a candidate that `spec` allows with deals, and the number of the attempt at it.
 
     Without deals that suffice it stays a candidate. A store that was handed one and never heard of since gets the
     same again.
     """
-    for record in handouts.lost(tx, holder, sectors.Job.SNAPUP):
-        return _given(tx, record), sectors.reopen(tx, record, holder, now)
+    for record in handouts.lost(tx, receiver, sectors.Job.SNAPUP):
+        return _given(tx, record), sectors.reopen(tx, record, receiver, now)
     found = next(candidates.allowed(tx, miners, spec.sector), None)
     if found is None:
         return None
@@ -265,7 +265,7 @@ def allocate(
     public = seal.SectorPublic(commitments.commitment_of(cid), cid)
     upgraded = msgspec.structs.replace(found, pieces=pieces, upgraded=True, upgrade_public=public)
     candidates.drop(tx, found.id)
-    return _given(tx, upgraded), sectors.reopen(tx, upgraded, holder, now)
+    return _given(tx, upgraded), sectors.reopen(tx, upgraded, receiver, now)
 
 
 def land(tx: Connection, sector: SectorID, epoch: int, now: float) -> None:

@@ -13,13 +13,14 @@ from damocles.manager.db import tables
 from damocles.rpc.errors import DiskFails, reason_of
 from damocles.stores import identity, layout
 from damocles.wire import proving, records, seal, wdpost
-from damocles.wire.sectors import SectorID, SectorSize
+from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
 log = structlog.get_logger(__name__)
 
 _reservations = tables.reservations
 _UPGRADED = {"sealed": "update", "cache": "update-cache"}  # where the files of an upgraded sector are
 _MAX_SIZE_BYTES = 2**63 - 1  # what SQL can hold
+_MOST_TIMES, _SMALL_BYTES = 4, 1 << 20  # what the files of a sector may take: times its size, and as much besides
 
 
 class Usage(NamedTuple):
@@ -191,6 +192,14 @@ class Stores:
 
 def _folders(*, is_upgrade: bool) -> tuple[str, str]:
     return ("update", "update-cache") if is_upgrade else ("sealed", "cache")
+
+
+def most_bytes(record: records.SectorState) -> int:
+    """Return how many bytes the files of a sector in a persist store can have, with a margin.
+
+    A replica is as large as the sector, and what proves it is less than that from 8 MiB on.
+    """
+    return _MOST_TIMES * int(SealProof(record.proof).size) + _SMALL_BYTES
 
 
 def reserved(tx: Connection, sector: SectorID) -> dict[str, object] | None:

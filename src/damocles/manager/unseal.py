@@ -11,10 +11,10 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
-from damocles.manager import errors, handouts, sectors
+from damocles.manager import errors, handouts, holders, sectors
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
-from damocles.rpc import core
+from damocles.rpc import access, core
 from damocles.stores import outlets
 from damocles.wire import commitments, records, redaction, seal, urls
 from damocles.wire.codec import CID
@@ -32,8 +32,16 @@ _AT_WORK = (UnsealState.UNSEALING, UnsealState.UPLOADING)
 class Unsealing:
     """Handlers of the API, for tools and for workers."""
 
-    def __init__(self, database: Database, miners: Collection[sectors.Miner], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        miners: Collection[sectors.Miner],
+        clock: Callable[[], float],
+        *,
+        held: holders.Holders,
+    ) -> None:
         self._database = database
+        self._held = held
         self._miners = miners
         self._clock = clock
 
@@ -73,14 +81,16 @@ class Unsealing:
 
         return await self._database.read(read)
 
-    async def _allocate(self, spec: seal.AllocateSectorSpec, holder: str) -> tuple[seal.SectorUnsealInfo, int] | None:
-        return await self._database.write(lambda tx: allocate(tx, self._miners, spec, holder, self._clock()))
+    async def _allocate(
+        self, spec: seal.AllocateSectorSpec, receiver: sectors.Receiver
+    ) -> tuple[seal.SectorUnsealInfo, int] | None:
+        return await self._database.write(lambda tx: allocate(tx, self._miners, spec, receiver, self._clock()))
 
     async def acquire_destinations(self, sector: SectorID, piece: CID) -> list[str]:
-        """Tell where a piece has to go."""
+        """Tell where a piece has to go: to nobody but whoever is at work on it, for the URLs may hold secrets."""
 
         def begin(tx: Connection) -> list[str]:
-            row = _find(tx, sector, piece)
+            row = _handed_out(tx, sector, piece)
             if row is None:
                 raise errors.ManagerError(f"acquire unseal dest({_name(sector, piece)}): task not found")
             if row.state == UnsealState.UNSEALING:
@@ -89,11 +99,23 @@ class Unsealing:
 
         return await self._database.write(begin)
 
+    async def may_bring(self, call: core.Call, piece: str) -> bool:
+        """Return whether a caller may bring a piece to this manager: who unseals it at the moment, or an admin."""
+        if access.Scope.ADMIN in call.scopes:
+            return True
+
+        def at_work(tx: Connection) -> list[SectorID]:
+            rows = tx.execute(select(_tasks).where(_tasks.c.piece == piece, _tasks.c.state.in_(_AT_WORK)))
+            return [SectorID(row.miner, row.number) for row in rows]
+
+        found = await self._database.read(at_work)
+        return any([await self._held.is_of(call, sector) for sector in found])
+
     async def achieve(self, sector: SectorID, piece: CID, error: str) -> None:
         """End a task, with an error if it cannot be done."""
 
         def end(tx: Connection) -> None:
-            if _find(tx, sector, piece) is None:
+            if _handed_out(tx, sector, piece) is None:
                 raise errors.ManagerError(f"achieve unseal info({_name(sector, piece)}): task not found")
             state = UnsealState.FAILED if error else UnsealState.FINISHED
             _set(tx, sector, piece, state=state.value, error=redaction.kept(error), at=self._clock())
@@ -171,23 +193,27 @@ def _check(tx: Connection, sector: SectorID, record: records.SectorState | None,
 
 
 def allocate(
-    tx: Connection, miners: Collection[sectors.Miner], spec: seal.AllocateSectorSpec, holder: str, now: float
+    tx: Connection,
+    miners: Collection[sectors.Miner],
+    spec: seal.AllocateSectorSpec,
+    receiver: sectors.Receiver,
+    now: float,
 ) -> tuple[seal.SectorUnsealInfo, int] | None:
-    """Hand the oldest task that `spec` allows to `holder`, with the number of the attempt at its sector.
+    """Hand out the oldest task that `spec` allows, with the number of the attempt at its sector.
 
     A store that was handed one and never heard of since gets the same again.
     """
-    for record in handouts.lost(tx, holder, sectors.Job.UNSEAL):
+    for record in handouts.lost(tx, receiver, sectors.Job.UNSEAL):
         row = tx.execute(select(_tasks).where(_of(record.id), _tasks.c.state == UnsealState.UNSEALING)).first()
         if row is not None:
-            return _info(tx, row, record), sectors.reopen(tx, record, holder, now)
+            return _info(tx, row, record), sectors.reopen(tx, record, receiver, now)
     waiting = tx.execute(select(_tasks).where(_tasks.c.state == UnsealState.SET_UP).order_by(_tasks.c.at)).all()
     for row in waiting:
         sector = SectorID(row.miner, row.number)
         found = sectors.find(tx, sector, online=False)
         if found is None or found.abort_reason or not handouts.allows(spec, miners, found):
             continue
-        attempt = sectors.reopen(tx, msgspec.structs.replace(found, unsealing=True), holder, now)
+        attempt = sectors.reopen(tx, msgspec.structs.replace(found, unsealing=True), receiver, now)
         _set(tx, sector, row.piece, state=UnsealState.UNSEALING.value, at=now)
         return _info(tx, _find(tx, sector, row.piece), found), attempt
     return None
@@ -220,6 +246,13 @@ def _info(tx: Connection, row: Any, record: records.SectorState | None) -> seal.
 
 def _find(tx: Connection, sector: SectorID, piece: str) -> Row[Any] | None:
     return tx.execute(select(_tasks).where(_of(sector), _tasks.c.piece == str(piece))).first()
+
+
+def _handed_out(tx: Connection, sector: SectorID, piece: str) -> Row[Any] | None:
+    """Return a task whose sector is being worked on for it, or for another piece."""
+    record = sectors.find(tx, sector, online=True)
+    row = _find(tx, sector, piece) if record is not None and record.unsealing else None
+    return row if row is not None and row.state != UnsealState.SET_UP else None
 
 
 def _set(tx: Connection, sector: SectorID, piece: str, **values: object) -> None:

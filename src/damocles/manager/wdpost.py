@@ -16,7 +16,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
-from damocles.manager import alerts_posts, errors, holders, sectors, wdpost_jobs, wdpost_turns
+from damocles.manager import alerts_posts, errors, holders, names, sectors, wdpost_jobs, wdpost_turns
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
 from damocles.manager.wdpost_turns import Turn
@@ -46,6 +46,7 @@ class WdPoSt:
         clock: Callable[[], float],
         *,
         every_seconds: float | None = None,
+        naming: names.Names | None = None,
     ) -> None:
         self._database = database
         self._chain = chain
@@ -55,7 +56,7 @@ class WdPoSt:
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
         self._askers = wdpost_turns.Askers()
-        self._borrowers = holders.Borrowers()
+        self._borrowers = holders.Borrowers(naming or names.Names())
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
@@ -111,7 +112,9 @@ class WdPoSt:
             lost = []
             for job_id in ids:
                 record = wdpost_jobs.find(tx, job_id)
-                is_theirs = record is not None and record.worker == worker and self._borrowers.may_end(job_id, call)
+                is_theirs = (
+                    record is not None and record.worker == worker and self._borrowers.may_end(job_id, worker, call)
+                )
                 if record is None or record.state is not wdpost.State.RUNNING or not is_theirs:
                     lost.append(job_id)
                 else:
@@ -132,8 +135,8 @@ class WdPoSt:
         record = await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
         if record is None:
             raise errors.ManagerError("key not found")
-        if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, call):
-            log.warning("word on a window PoSt from another machine", job=job_id, worker=record.worker, peer=call.peer)
+        if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, record.worker, call):
+            log.warning("word on a window PoSt from another machine", job=job_id, worker=record.worker)
             raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
         failure = error or await self._flaw(record, output)
         if failure:

@@ -5,16 +5,16 @@ Nothing leaves it by itself; a worker that is gone for good is removed by hand. 
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from damocles.manager import errors
 from damocles.manager.db import tables
 from damocles.rpc import address, tokens
 from damocles.wire import codec, fleet
 
-_workers = tables.workers
+MOST_SHARED = 500  # names of workers, before one that no token vouches for is too many
 
-_MOST_CHARACTERS = 255  # of a name, a destination or a version
+_workers = tables.workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,26 @@ class Row:
     token: str | None = field(default=None, repr=False)
 
 
-def ping(tx: Connection, info: fleet.WorkerInfo, now: float, token: str | None = None) -> None:
+def ping(
+    tx: Connection, info: fleet.WorkerInfo, now: float, token: str | None = None, *, vouched: bool = False
+) -> None:
     """Keep a ping under the worker's name; the last one counts, with the token it brought or without one.
 
-    The token never outlives its ping: else whoever pings under another worker's name would be sent its token.
+    The token never outlives its ping: else whoever pings under another worker's name would be sent its token. A name
+    is `vouched` for by a token that is for this worker alone; of others there are only so many.
 
     Raises:
-        errors.ManagerError: Name, destination or token are none.
+        errors.ManagerError: Name, destination or token are none, or it is one name too many.
     """
     _check(info, token)
     values = {"info": codec.encode(info).decode(), "last_ping": now, "token": token}
     if tx.execute(update(_workers).where(_workers.c.name == info.name).values(values)).rowcount == 0:
+        if not vouched and tx.execute(select(func.count()).select_from(_workers)).scalar_one() >= MOST_SHARED:
+            raise errors.ManagerError(
+                f"{MOST_SHARED} workers are known, and {info.name!r} is not taken in without a token of its own"
+                f" (damocles-manager auth create NAME --scope worker --worker NAME); those that are gone can be removed:"
+                " damocles-manager util worker remove NAME"
+            )
         tx.execute(insert(_workers).values(name=info.name, **values))
 
 
@@ -69,8 +78,9 @@ def _check(info: fleet.WorkerInfo, token: str | None) -> None:
         if not text:
             raise errors.ManagerError(f"worker {what} is required")
     for what, text in (("name", info.name), ("dest", info.dest), ("version", info.version)):
-        if len(text) > _MOST_CHARACTERS or not text.isprintable():
-            msg = f"worker {what} must be at most {_MOST_CHARACTERS} printable characters: {text[:_MOST_CHARACTERS]!r}"
+        if text and not fleet.is_name(text):
+            shown = text[: fleet.MOST_CHARACTERS]
+            msg = f"worker {what} must be at most {fleet.MOST_CHARACTERS} printable characters: {shown!r}"
             raise errors.ManagerError(msg)
     try:
         address.worker_url(info.dest)

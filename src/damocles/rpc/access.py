@@ -214,11 +214,15 @@ def known_as(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom the guard found behind a call; `address` of one who was let in by it, `lease` of one who has a token."""
+    """Whom the guard found behind a call; `address` of one who was let in by it.
+
+    Of one who has a token there is the `lease`, and the `worker` that it is for, if it is for one alone.
+    """
 
     name: str
     scopes: frozenset[Scope]
     address: str = ""
+    worker: str | None = None
     lease: leases.Lease | None = field(default=None, compare=False, repr=False)
 
 

@@ -6,7 +6,6 @@ status the original uses and a JSON-RPC error as the body.
 """
 
 import contextlib
-import dataclasses
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Literal, TypeAlias
@@ -29,6 +28,7 @@ _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1008, 1013
 _REASON_CHARACTERS = 100  # the protocol has room for 123 bytes
 
 _FOUR_IN_SIX = re.compile(r"^::ffff:([\d.]+)$")
+CALL = "damocles.call"  # in a scope behind the guard: the `core.Call`
 
 
 class _Refused(Exception):
@@ -99,7 +99,7 @@ def guarded(
         except places.Full as full:
             await _turn_away(send, full)
         else:
-            call = dataclasses.replace(call, principal=principal.name, scopes=principal.scopes)
+            scope[CALL] = call = call.of(principal)
             with running:
                 await _audited(app, auditor, call, name, scope, receive, send)
 

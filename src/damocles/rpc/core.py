@@ -26,6 +26,7 @@ from damocles import failpoints
 from damocles.rpc import access, dialects, errors, messages
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
+from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +44,9 @@ _GO_KINDS = {b"{": "object", b'"': "string", b"t": "bool", b"f": "bool"}
 class Call:
     """Who calls, and how. `principal` is the name of whom the guard found behind the token, `scopes` what it is for.
 
-    `handed` is a token by which the caller may be called back (header `HANDED`), `attempt` the one that a worker has made
-    the call under.
+    `worker` is the one worker that the token is for; without it, a token of scope worker is shared by all. `handed` is a
+    token by which the caller may be called back (header `HANDED`), `under` the sector at which a worker has shown the
+    attempt that it makes the call under.
     """
 
     peer: str = ""  # address and port
@@ -53,12 +55,23 @@ class Call:
     handed: str | None = dataclasses.field(default=None, repr=False)
     principal: str | None = None
     scopes: frozenset[access.Scope] = frozenset()
-    attempt: int | None = None
+    worker: str | None = None
+    under: SectorID | None = None
 
     @property
     def who(self) -> str:
         """The caller's name, or its address."""
         return self.principal or self.peer
+
+    @property
+    def caller(self) -> str:
+        """Name and address without the port, as a sector's history has them."""
+        ip = access.ip_of(self.peer)
+        return self.who if ip is None or str(ip) in self.who else f"{self.who} at {ip}"
+
+    def of(self, principal: access.Principal) -> "Call":
+        """Return the call with whom the guard found behind it."""
+        return dataclasses.replace(self, principal=principal.name, scopes=principal.scopes, worker=principal.worker)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +292,7 @@ class Service:
             except Exception as exc:
                 log.exception("tokens cannot be looked up", method=request.method[:_NAME_CHARACTERS], peer=call.peer)
                 raise self.dialect.fault(Fault.CRASHED, method="authorize", reason=type(exc).__name__) from exc
-            call = dataclasses.replace(call, principal=principal.name, scopes=principal.scopes)
+            call = call.of(principal)
         method = self._methods.get(request.method)
         if method is None:
             raise unknown

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from damocles.rpc import access, core, errors, leases, token_names, tokens
-from damocles.wire import control
+from damocles.wire import control, fleet
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ USED_SECONDS = 60.0  # how exactly the last use is kept
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a token. Times are unix seconds."""
+    """What is kept of a token; `worker` is the one that it is for. Times are unix seconds."""
 
     id: str
     digest: str
@@ -31,10 +31,16 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     expires: float | None = None
     revoked: float | None = None
     used: float | None = None
+    worker: str | None = None
 
     def lives(self, now: float) -> bool:
         """Return whether the token is good for something."""
         return self.revoked is None and (self.expires is None or now < self.expires)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it stands for any worker."""
+        return self.scope is access.Scope.WORKER and self.worker is None
 
     def shown(self) -> control.Token:
         """Return what lists show."""
@@ -47,11 +53,20 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
             expires=self.expires,
             revoked=self.revoked,
             used=self.used,
+            worker=self.worker,
+            shared=self.is_shared,
         )
 
 
 def keep(
-    text: str, *, name: str, scope: access.Scope, now: float, by: str, expires_seconds: float | None = None
+    text: str,
+    *,
+    name: str,
+    scope: access.Scope,
+    now: float,
+    by: str,
+    expires_seconds: float | None = None,
+    worker: str | None = None,
 ) -> Kept:
     """Return what to keep of a token."""
     return Kept(
@@ -62,6 +77,7 @@ def keep(
         created=now,
         created_by=by,
         expires=None if expires_seconds is None else now + expires_seconds,
+        worker=worker,
     )
 
 
@@ -148,7 +164,7 @@ class Keyring:
                 pass  # told already, and it keeps nobody out
             except Exception as error:  # noqa: BLE001 (a disk that is full, whatever the shelf calls it, keeps nobody out)
                 log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
-        return access.Principal(kept.name, frozenset({kept.scope}), lease=self._lease(kept))
+        return access.Principal(kept.name, frozenset({kept.scope}), worker=kept.worker, lease=self._lease(kept))
 
     def digest_of(self, token_id: str) -> str | None:
         """Return what is kept of the token with this id, also if it is good for nothing any more: its holder is told."""
@@ -167,10 +183,23 @@ class Keyring:
         """Return the tokens of a name that are good for something."""
         return [token for token in self._kept.values() if token.name == name and token.lives(self._clock())]
 
-    async def create(self, name: str, scope: access.Scope, expires_seconds: float | None, by: str) -> tuple[Kept, str]:
+    def shared(self) -> list[Kept]:
+        """Return the tokens that stand for any worker, as far as they are good for something."""
+        return [token for token in self._kept.values() if token.is_shared and token.lives(self._clock())]
+
+    def has_own(self, worker: str) -> bool:
+        """Return whether a worker has a token of its own."""
+        now = self._clock()
+        return any(token.worker == worker and token.lives(now) for token in self._kept.values())
+
+    async def create(
+        self, name: str, scope: access.Scope, expires_seconds: float | None, by: str, worker: str | None = None
+    ) -> tuple[Kept, str]:
         """Make a token; its text is nowhere afterwards but in the answer."""
         text = tokens.mint()
-        kept = keep(text, name=name, scope=scope, now=self._clock(), by=by, expires_seconds=expires_seconds)
+        kept = keep(
+            text, name=name, scope=scope, now=self._clock(), by=by, expires_seconds=expires_seconds, worker=worker
+        )
         await self._add(kept)
         return kept, text
 
@@ -222,17 +251,26 @@ class TokenAPI:
         service.add("Damocles.AuthRevoke", self.revoke)
 
     async def create(
-        self, call: core.Call, name: str, scope: access.Scope, expires_seconds: control.Seconds | None = None
+        self,
+        call: core.Call,
+        name: str,
+        scope: access.Scope,
+        expires_seconds: control.Seconds | None = None,
+        worker: str | None = None,
     ) -> control.NewToken:
-        """Make a token; the answer is the only place that ever shows its text."""
+        """Make a token; the answer is the only place that ever shows its text. One of scope worker is for that `worker`."""
         if refusal := token_names.refusal(name):
             raise _invalid(refusal)
         if expires_seconds is not None and expires_seconds <= 0:
             raise _invalid("a token must be good for some time: give a positive number of seconds")
+        if worker is not None and scope is not access.Scope.WORKER:
+            raise _invalid(f"only tokens of scope worker are a worker's: one of scope {scope} cannot be for {worker!r}")
+        if worker is not None and not fleet.is_name(worker):
+            raise _invalid(f"{worker[: fleet.MOST_CHARACTERS]!r} is no name that a worker can have")
         await self._keyring.load()
         if self._keyring.named(name):
             raise _invalid(f"there is a token {name!r} already: revoke it first, or choose another name")
-        kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer)
+        kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer, worker)
         return control.NewToken(token=kept.shown(), text=text)
 
     async def list_all(self) -> list[control.Token]:

@@ -154,7 +154,10 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """A step in the life of a sector, from the journal of the store that it happened in."""
+    """A step in the life of a sector, from the journal of the store that it happened in.
+
+    Without a state it is a call to the manager, whose name is the event.
+    """
 
     at: float
     worker: str = ""
@@ -167,6 +170,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     event: str
     seconds: float | None = None
     error: str | None = None
+    by: str = ""  # the token and the address that told the manager of it
 
 
 class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,7 +198,7 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A token as lists show it; `id` is the beginning of its text."""
+    """A token as lists show it; `id` is the beginning of its text. One of scope worker is for one `worker` or `shared`."""
 
     id: str
     name: str
@@ -204,6 +208,8 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     expires: float | None = None
     revoked: float | None = None
     used: float | None = None
+    worker: str | None = None
+    shared: bool = False
 
 
 class NewToken(msgspec.Struct, frozen=True, kw_only=True):

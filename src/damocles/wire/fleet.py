@@ -42,6 +42,14 @@ class Summary(msgspec.Struct, frozen=True):
     errors: int = field(name="Errors", default=0)
 
 
+MOST_CHARACTERS = 255  # of a worker's name, destination or version
+
+
+def is_name(text: str) -> bool:
+    """Return whether a worker can be named so: something that can be shown."""
+    return bool(text) and len(text) <= MOST_CHARACTERS and text.isprintable()
+
+
 class WorkerInfo(msgspec.Struct, frozen=True):
     """A ping: who and where a worker is. The last two are ours, left out if there is nothing to say.
 

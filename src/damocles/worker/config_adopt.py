@@ -136,7 +136,7 @@ def _manager(data: Mapping[str, Any]) -> Iterator[Difference]:
         yield Difference((*here, "addr"), "refused", "calls go over HTTP, as in the original", addr, becomes=plain)
     host = _manager_host(data)
     if "token_file" not in table(data, "sector_manager") and not (host is not None and access.is_loopback(host)):
-        text = "a manager of ours wants its worker-token, copied here and named by this key; the original's needs none"
+        text = "a manager of ours wants a token (`auth create NAME --scope worker --worker NAME`), the original's needs none"
         yield Difference(("sector_manager", "token_file"), "needed", text)
     if "piece_token" in table(data, "sector_manager") and not table(data, "sector_manager").get("piece_origins"):
         text = "the original shows piece_token to whichever server a piece comes from, here it is that of these markets alone"

@@ -138,6 +138,7 @@ class Hands:
         def look() -> Sector | None:
             if self._store is None:
                 self._store = self._stack.enter_context(self._body.open_store(self._location))
+                self._manager.works_in(self._store.journal.identity)
             return self._store.journal.load()
 
         try:

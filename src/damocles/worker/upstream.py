@@ -83,6 +83,7 @@ class Manager:
         self._attempts: dict[sectors.SectorID, int | None] = {}
         self._knows_claims = True
         self._unclaimed = "it was not asked"  # why there is no attempt
+        self._store = ""  # without one no attempt is claimed
 
     def for_one_thread(self) -> "Manager":
         """Return the same without attempts: another thread of this worker may have the sector at another time."""
@@ -97,7 +98,9 @@ class Manager:
             msg = f"{method}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
             raise failures.Away(msg)
         try:
-            return await self._send("Damocles.As", [sector, attempt, f"Venus.{method}", list(params)], returns)
+            return await self._send(
+                "Damocles.As", [sector, attempt, f"Venus.{method}", list(params), self._store], returns
+            )
         except errors.RpcError:
             # Another manager has taken the place of the one that gave the attempt.
             self._knows_claims = False
@@ -171,6 +174,10 @@ class Manager:
             " here; abort the sector if it is to be given up"
         )
 
+    def works_in(self, store: str) -> None:
+        """Take the identity of the thread's sealing store: the key to its sectors, shown under each attempt."""
+        self._store = store
+
     def hold(self, sector: sectors.SectorID, attempt: int | None) -> None:
         """Make calls for a sector under this attempt, or none at all until one is claimed."""
         self._attempts[sector] = attempt
@@ -186,13 +193,15 @@ class Manager:
     ) -> int | None:
         """Take up a sector that was found in a journal; `None` from a manager that knows no attempts.
 
-        The manager grants it to whoever has it already, and to a worker whose journal is up to date (`last_known`,
-        `ticket`): so a store can be moved, and one that was left behind is refused as `failures.Stale`.
+        The manager grants it to the store that was given the sector: to the worker that has it already, and to one whose
+        journal is up to date (`last_known`, `ticket`). So a store can be moved, and one that was left behind is refused as
+        `failures.Stale`.
         """
         if self._knows_claims:
             self._unclaimed = "it does not answer"
             try:
-                attempt = await self._send("Damocles.Claim", [sector, worker, location, last_known, ticket], int)
+                params = [sector, worker, location, last_known, ticket, self._store]
+                attempt = await self._send("Damocles.Claim", params, int)
             except errors.RpcError:
                 self._knows_claims = False
             except failures.Failure as failure:

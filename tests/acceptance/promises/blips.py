@@ -98,7 +98,7 @@ def _call_of(request: dict[str, object]) -> Call:
     assert isinstance(params, list)
     about = ""
     if method == "Damocles.As":
-        sector, _, method, rest = params
+        sector, _, method, rest, _ = params
         # Every report is a call of its own: news are told once, and a report that is lost is not repeated.
         about = json.dumps([sector, rest if "ReportState" in method else None])
     elif params and isinstance(params[0], dict) and "Number" in params[0]:

@@ -78,14 +78,14 @@ class TestManager:
     async def test_a_call_within_a_call_makes_one(self, start_manager: StartManager) -> None:
         """A step under an attempt is written down by its own name; nobody gets by that way at what is not theirs."""
         async with start_manager() as manager:
-            await manager.call("Venus.AllocateSector", {})
-            await manager.call("Damocles.As", SECTOR, 1, "Venus.ReportAborted", [SECTOR, "by hand"])
+            await manager.call("Damocles.Allocate", {}, "id")
+            await manager.call("Damocles.As", SECTOR, 1, "Venus.ReportAborted", [SECTOR, "by hand"], "id")
             worker = await manager.create("w", Scope.WORKER)
             for method in ("Venus.WorkerPingInfoRemove", "Damocles.AuthRevoke"):
                 with pytest.raises(errors.RpcError, match="w has scope worker") as raised:
-                    await manager.call("Damocles.As", SECTOR, 1, method, ["w"], token=worker)
+                    await manager.call("Damocles.As", SECTOR, 1, method, ["w"], "id", token=worker)
                 assert errors.Code.FORBIDDEN == raised.value.code
-            assert ["Venus.AllocateSector", "Venus.ReportAborted", "Damocles.AuthCreate"] == [
+            assert ["Damocles.Allocate", "Venus.ReportAborted", "Damocles.AuthCreate"] == [
                 entry.what for entry in await entries(manager)
             ]
 

@@ -167,7 +167,7 @@ class TestOfTheOriginal:
     async def test_it_cannot_be_claimed_from_elsewhere(self, manager: Daemon, last_known: int | None) -> None:
         """A claim is no way around: whoever gets the attempt may do everything."""
         await caller(manager, "10.0.0.2")("Venus.AllocateSector", seal.AllocateSectorSpec())
-        params = (SECTOR, "thief", "/store", last_known, None)
+        params = (SECTOR, "thief", "/store", last_known, None, "id")
         assert errors.Code.STALE_ATTEMPT == await code_of(caller(manager, "10.0.0.3"), "Damocles.Claim", *params)
         assert 0 == await code_of(caller(manager, "10.0.0.2"), "Damocles.Claim", *params)
 
@@ -179,14 +179,14 @@ class TestOfOurs:
         claimed = await ours("Damocles.Allocate", seal.AllocateSectorSpec(), "id", returns=control.Claimed)
         for host in ("10.0.0.2", "10.0.0.3"):
             with pytest.raises(
-                errors.RpcError, match="is held by store id under an attempt, not by admitted"
+                errors.RpcError, match="is held by one of our stores under an attempt, not by admitted"
             ) as raised:
                 await caller(manager, host)("Venus.ReportAborted", SECTOR, "aborted via CLI")
             assert errors.Code.FORBIDDEN == raised.value.code
-        attempt = await ours("Damocles.Claim", SECTOR, "ours", "/store", claimed.attempt, None)
+        attempt = await ours("Damocles.Claim", SECTOR, "ours", "/store", claimed.attempt, None, "id")
         with pytest.raises(errors.RpcError, match="is held by ours under an attempt"):
             await caller(manager, "10.0.0.3")("Venus.ReportAborted", SECTOR, "aborted via CLI")
-        await ours("Damocles.As", SECTOR, attempt, "Venus.ReportAborted", [SECTOR, "by its worker"])
+        await ours("Damocles.As", SECTOR, attempt, "Venus.ReportAborted", [SECTOR, "by its worker"], "id")
         assert "by its worker" == (await state_of(manager)).sector.abort_reason
 
 

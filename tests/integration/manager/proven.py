@@ -12,14 +12,14 @@ SECTOR = SectorID(10000, 1)
 ANY = seal.AllocateSectorSpec()
 
 
-async def prove(manager: Manager, number: int = 1, *, finalize: bool = True) -> seal.Ticket:
-    """Bring the next sector onto the chain, its files into the store `persist`, and finalize it; return its ticket."""
+async def prove(manager: Manager, number: int = 1, *, finalize: bool = True, store: str = "persist") -> seal.Ticket:
+    """Bring the next sector onto the chain, its files into a store, and finalize it; return its ticket."""
     sector = SectorID(10000, number)
     allocated = await manager.call("AllocateSector", ANY, returns=seal.AllocatedSector)
     assert sector == allocated.id
     ticket: seal.Ticket = await manager.call("AssignTicket", sector, returns=seal.Ticket)
     await manager.call("SubmitPreCommit", allocated, seal.PreCommit(COMM_R, COMM_D, ticket), False)
-    await manager.call("SubmitPersistedEx", sector, "persist", False)
+    await manager.call("SubmitPersistedEx", sector, store, False)
     await manager.call("WaitSeed", sector, allocated.proof)
     await manager.call("SubmitProof", sector, seal.Proof(b"proof"), False)
     if finalize:

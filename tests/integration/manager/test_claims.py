@@ -14,22 +14,23 @@ from .conftest import Manager, Start
 from .proven import SECTOR
 
 A, B = ("a", "/store"), ("b", "/moved")
+STORE = "identity of the store"
 
 
 async def claim(manager: Manager, holder: tuple[str, str], last_known: int) -> int:
     """Claim the next attempt for a worker whose journal has the number of an earlier one; return the new one's."""
-    number: int = await manager.rpc.call("Damocles.Claim", [SECTOR, *holder, last_known, None], returns=int)
+    number: int = await manager.rpc.call("Damocles.Claim", [SECTOR, *holder, last_known, None, STORE], returns=int)
     return number
 
 
 async def call_as(manager: Manager, attempt: int) -> None:
     """Make a call under an attempt."""
-    await manager.rpc.call("Damocles.As", [SECTOR, attempt, "Venus.FindSectorInAllStates", [SECTOR]])
+    await manager.rpc.call("Damocles.As", [SECTOR, attempt, "Venus.FindSectorInAllStates", [SECTOR], STORE])
 
 
 async def begin(manager: Manager) -> int:
     """Let A have the first sector and work on it; return the attempt that its journal knows."""
-    await manager.rpc.call("Damocles.Allocate", [seal.AllocateSectorSpec(), "id"])
+    await manager.rpc.call("Damocles.Allocate", [seal.AllocateSectorSpec(), STORE])
     known = await claim(manager, A, 1)
     await call_as(manager, known)
     return known
@@ -97,7 +98,7 @@ async def test_new_work_on_a_sector_is_nobody_s_from_before(start: Start) -> Non
     """Whoever had the sector for its sealing gets no part in its rebuild, though nothing was done under the last claim."""
     async with start() as manager:
         await proven.prove(manager, finalize=False)
-        known: int = await manager.rpc.call("Damocles.Claim", [SECTOR, *A, None, None], returns=int)
+        known: int = await manager.rpc.call("Damocles.Claim", [SECTOR, *A, None, None, STORE], returns=int)
         await claim(manager, A, known)
         await manager.call("ReportFinalized", SECTOR)
         await manager.call("SectorSetForRebuild", SECTOR, seal.RebuildOptions())

@@ -82,9 +82,9 @@ async def test_an_export_imported_is_exported_alike(
     file, again = tmp_path / "states.jsonl", tmp_path / "again.jsonl"
     async with start() as manager:
         await fill(manager)
-        claim = [SectorID(10000, 2), "worker-1", "/store1", None, None]
+        claim = [SectorID(10000, 2), "worker-1", "/store1", None, None, "store-1"]
         ticket = await manager.call("AssignTicket", SectorID(10000, 2), returns=seal.Ticket)
-        claim[-1] = ticket
+        claim[4] = ticket
         attempt = await manager.rpc.call("Damocles.Claim", claim, returns=int)
         assert (0, f"4 sectors in {file}\n", "") == await run(manager, "export", "--out", file)
         assert (0, file.read_text(), "") == await run(manager, "export")
@@ -157,7 +157,7 @@ async def test_an_attempt_that_is_replaced_is_over(start: Start, run: Run, tmp_p
     async with start() as manager:
         await manager.call("AllocateSector", {})
         sector = SectorID(10000, 1)
-        number = await manager.rpc.call("Damocles.Claim", [sector, "w1", "/a", None, None], returns=int)
+        number = await manager.rpc.call("Damocles.Claim", [sector, "w1", "/a", None, None, "store-a"], returns=int)
         _, out, _ = await run(manager, "export")
         line = json.loads(out)
         line["attempt"] = {"number": 2, "worker": "w2", "location": "/b"}
@@ -165,8 +165,8 @@ async def test_an_attempt_that_is_replaced_is_over(start: Start, run: Run, tmp_p
         assert 0 == (await run(manager, "import", file, "--overwrite"))[0]
         ticket = ["Venus.AssignTicket", [sector]]
         with pytest.raises(errors.RpcError, match="attempt 2 at s-t010000-1 is over: attempt 3 belongs to w2"):
-            await manager.rpc.call("Damocles.As", [sector, number, *ticket], returns=dict)
-        assert 4 == await manager.rpc.call("Damocles.Claim", [sector, "w2", "/b", 2, None], returns=int)
+            await manager.rpc.call("Damocles.As", [sector, number, *ticket, "store-a"], returns=dict)
+        assert 4 == await manager.rpc.call("Damocles.Claim", [sector, "w2", "/b", 2, None, "store-b"], returns=int)
 
 
 def broken(line: str, how: str) -> str:

@@ -1,5 +1,6 @@
 """`/piecestore/` of the mock manager."""
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -34,6 +35,15 @@ async def site(manager: Manager, tmp_path: Path) -> AsyncIterator[httpx2.AsyncCl
     """Return a client with a worker's token."""
     token = tokens.read_file(tmp_path / "home" / "worker-token")
     headers = {"Authorization": f"Bearer {token}"}
+    origin = manager.url.removesuffix("/rpc/v0")
+    async with httpx2.AsyncClient(base_url=f"{origin}/piecestore/", headers=headers) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(manager: Manager) -> AsyncIterator[httpx2.AsyncClient]:
+    """Return a client with an admin's token."""
+    headers = {"Authorization": f"Bearer {manager.token}"}
     origin = manager.url.removesuffix("/rpc/v0")
     async with httpx2.AsyncClient(base_url=f"{origin}/piecestore/", headers=headers) as client:
         yield client
@@ -77,21 +87,24 @@ async def test_names_that_are_no_cids_are_refused(site: httpx2.AsyncClient, verb
     assert text in answer.text
 
 
-async def test_a_piece_is_stored_whole(site: httpx2.AsyncClient, folder: Path) -> None:
-    """What was sent can be fetched again, replaces what was there, and leaves no other file."""
-    other = str(commitments.unsealed_cid(bytes(32)))
-    for content in (b"one" * 500, b"two"):
-        answer = await site.put(other, content=content)
+async def test_a_piece_is_stored_whole(admin: httpx2.AsyncClient, folder: Path) -> None:
+    """What was sent can be fetched again, and leaves no other file."""
+    for number, content in enumerate((b"one" * 500, b"two")):
+        other = str(commitments.unsealed_cid(bytes([number] * 32)))
+        answer = await admin.put(other, content=content)
         assert (200, b"") == (answer.status_code, answer.content)
-        assert content == (await site.get(other)).content
+        assert content == (await admin.get(other)).content
     assert [] == [path.name for path in folder.iterdir() if "part" in path.name]
 
 
-async def test_a_store_that_cannot_be_written_says_why(site: httpx2.AsyncClient, folder: Path) -> None:
-    """The reason of the disk is the answer."""
+async def test_a_store_that_cannot_be_written_says_why(admin: httpx2.AsyncClient, folder: Path) -> None:
+    """The reason of the disk is the answer, and whatever else has the name stays."""
     other = str(commitments.unsealed_cid(bytes(32)))
     (folder / other).mkdir()
-    answer = await site.put(other, content=b"x")
+    assert 409 == (await admin.put(other, content=b"x")).status_code
+    shutil.rmtree(folder)
+    folder.touch()
+    answer = await admin.put(other, content=b"x")
     assert 500 == answer.status_code
     assert answer.text.startswith("put piece data: ")
 

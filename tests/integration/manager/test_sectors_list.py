@@ -9,13 +9,13 @@ from damocles.cli import manager as cli
 from damocles.wire import commitments, seal
 from damocles.wire.sectors import SectorID, SectorSize
 
-from .conftest import Manager, Start
+from .conftest import BLOCK_SECONDS, Clock, Manager, Start
 
 COMM_D = commitments.zero_comm_d(SectorSize.KIB2)
 
 
-async def fill(manager: Manager) -> None:
-    """Make one sector of each fate: proven, pending, aborted, and one that nobody reported."""
+async def fill(manager: Manager, clock: Clock | None = None) -> None:
+    """Make one sector of each fate: proven, at work since a moment, aborted, and one that nobody reported."""
     for _ in range(4):
         await manager.call("AllocateSector", {})
     worker = seal.WorkerIdentifier("worker-1", "/store1")
@@ -28,7 +28,11 @@ async def fill(manager: Manager) -> None:
             ticket = await manager.call("AssignTicket", sector, returns=seal.Ticket)
             content = seal.PreCommit(COMM_D, COMM_D, ticket)
             await manager.call("SubmitPreCommit", seal.AllocatedSector(sector, 5), content, False)
-    await manager.call("SubmitProof", SectorID(10000, 1), seal.Proof(b"proof"), False)
+        if number == 1:
+            if clock is not None:
+                clock.now += 10 * BLOCK_SECONDS
+            await manager.call("WaitSeed", sector, 5)
+            await manager.call("SubmitProof", sector, seal.Proof(b"proof"), False)
     await manager.call("ReportFinalized", SectorID(10000, 1))
     await manager.call("ReportAborted", SectorID(10000, 3), "by hand")
 
@@ -52,16 +56,16 @@ async def test_the_table_shows_each_sector(start: Start, capsys: pytest.CaptureF
     ] == lines
 
 
-async def test_json_has_the_same(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_json_has_the_same(start: Start, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json the rows come as objects."""
     async with start(pre_commit_delay=5) as manager:
-        await fill(manager)
+        await fill(manager, clock)
         capsys.readouterr()
         assert 0 == await run("list", "--json", "--listen", manager.url)
         shown = capsys.readouterr().out
     rows = json.loads(shown)
     assert ["s-t010000-1", "s-t010000-2", "s-t010000-3", "s-t010000-4"] == [row["sector"] for row in rows]
-    assert ["submitted", "pending", "", ""] == [row["pre_commit"] for row in rows]
+    assert ["landed", "pending", "", ""] == [row["pre_commit"] for row in rows]
     assert [True, False, False, False] == [row["finalized"] for row in rows]
     assert "by hand" == rows[2]["abort_reason"]
 

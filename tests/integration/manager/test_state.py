@@ -9,9 +9,11 @@ import pytest
 from damocles.manager import daemon, errors, sectors
 from damocles.rpc import address
 from damocles.rpc import errors as rpc_errors
+from damocles.stores import layout
 from damocles.wire import commitments, fleet, seal
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
+from . import proven
 from .conftest import Clock, Manager, RecordedVerifier, Start
 
 SECTOR = SectorID(10000, 1)
@@ -95,8 +97,13 @@ async def test_every_report_is_kept(start: Start, tmp_path: Path) -> None:
 async def test_the_end_releases_the_reservation(start: Start, tmp_path: Path) -> None:
     """A finished or aborted sector holds no space any more."""
     async with start({"store": tmp_path}) as manager:
-        for end in (("ReportFinalized",), ("ReportAborted", "reason")):
-            sector = (await manager.call("AllocateSector", {}))["ID"]
+        for path in layout.persisted_names(SECTOR, SectorSize.KIB2):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).touch()
+        await proven.prove(manager, finalize=False, store="store")
+        await manager.call("AllocateSector", {})
+        for number, end in ((1, ("ReportFinalized",)), (2, ("ReportAborted", "reason"))):
+            sector = SectorID(10000, number)
             await manager.call("StoreReserveSpace", sector, 4096, ["store"])
             assert 4096 == (await manager.call("StoreList"))[0]["Reserved"]
             await manager.call(end[0], sector, *end[1:])
@@ -106,8 +113,7 @@ async def test_the_end_releases_the_reservation(start: Start, tmp_path: Path) ->
 async def test_a_finished_sector_is_not_aborted(start: Start) -> None:
     """Reports of another end than the first one meet no sector."""
     async with start() as manager:
-        await manager.call("AllocateSector", {})
-        await manager.call("ReportFinalized", SECTOR)
+        await proven.prove(manager)
         with pytest.raises(rpc_errors.RpcError, match="sector state not found"):
             await manager.call("ReportAborted", SECTOR, "reason")
 

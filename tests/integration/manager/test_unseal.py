@@ -93,8 +93,10 @@ async def test_an_old_attempt_changes_nothing(start: Start) -> None:
         _, attempt = handed
         ask = ["Venus.AcquireUnsealDest", [SECTOR, PIECE]]
         with pytest.raises(rpc_errors.RpcError, match=f"attempt {attempt - 1} at s-t010000-1 is over"):
-            await manager.rpc.call("Damocles.As", [SECTOR, attempt - 1, *ask], returns=list[str])
-        assert ["file:///out"] == await manager.rpc.call("Damocles.As", [SECTOR, attempt, *ask], returns=list[str])
+            await manager.rpc.call("Damocles.As", [SECTOR, attempt - 1, *ask, STORE], returns=list[str])
+        assert ["file:///out"] == await manager.rpc.call(
+            "Damocles.As", [SECTOR, attempt, *ask, STORE], returns=list[str]
+        )
 
 
 async def test_destinations_are_added_while_a_task_waits(start: Start) -> None:

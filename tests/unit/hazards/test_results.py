@@ -390,7 +390,7 @@ async def test_a_manager_that_is_away_for_long_pauses_nobody(scene: Scene, claim
     answers = scene.caller.call
 
     async def call(method: str, params: list[Any], *, returns: object = None) -> object:
-        method, params = params[2:] if method == "Damocles.As" else (method, params)
+        method, params = params[2:4] if method == "Damocles.As" else (method, params)
         return await answers(method, params, returns=returns)
 
     scene.caller.call = call  # type: ignore[method-assign]

@@ -91,12 +91,16 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "audit_ends",
             "outbox",
             "outbox_signed",
+            "sector_calls",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN holder"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN holder_location"))
         tx.execute(text("ALTER TABLE sectors DROP COLUMN last_used"))
+        tx.execute(text("ALTER TABLE sectors DROP COLUMN allocated_by"))
+        tx.execute(text("ALTER TABLE sector_events DROP COLUMN caller"))
+        tx.execute(text("ALTER TABLE tokens DROP COLUMN worker"))
         tx.execute(text("UPDATE schema_version SET version = 2"))
     schema.upgrade(begin)
     assert new == shape(begin)

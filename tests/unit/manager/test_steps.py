@@ -52,14 +52,14 @@ def reserve(tx: Connection, book: stores.Stores, sector: SectorID, size: int, *c
 )
 def test_the_spec_filters_miners(tx: Connection, spec: seal.AllocateSectorSpec, number: int | None) -> None:
     """Empty and null lists allow anything; others must name the miner and its proof."""
-    allocated = sectors.allocate(tx, [MINER], spec, "peer", 0)
+    allocated = sectors.allocate(tx, [MINER], spec, sectors.Receiver("peer"), 0)
     assert number == (allocated.id.number if allocated else None)
 
 
 def test_numbers_end_with_the_limit(tx: Connection) -> None:
     """With a limit the numbers up to it are given out, then none."""
     limited = sectors.Miner(id=10000, proof=MINER.proof, max_number=2)
-    given = [sectors.allocate(tx, [limited], ANY, "peer", 0) for _ in range(3)]
+    given = [sectors.allocate(tx, [limited], ANY, sectors.Receiver("peer"), 0) for _ in range(3)]
     assert [1, 2, None] == [one.id.number if one else None for one in given]
 
 
@@ -73,7 +73,7 @@ def test_numbers_that_sql_cannot_hold_are_no_sectors(tx: Connection, sector: Sec
 def test_jobs_select_records(tx: Connection) -> None:
     """A record belongs to one job class, and to all."""
     for flags in ({}, {"upgraded": True}, {"upgraded": True, "unsealing": True}, {"need_rebuild": True}):
-        allocated = sectors.allocate(tx, [MINER], ANY, "peer", 0)
+        allocated = sectors.allocate(tx, [MINER], ANY, sectors.Receiver("peer"), 0)
         assert allocated is not None
         sectors.save(tx, msgspec.structs.replace(sectors.load(tx, allocated.id), **flags), 0)
     listed = {job: [record.id.number for record in sectors.select_all(tx, online=True, job=job)] for job in sectors.Job}
@@ -88,7 +88,7 @@ def test_jobs_select_records(tx: Connection) -> None:
 
 def test_the_first_end_counts(tx: Connection) -> None:
     """An end that is reported twice is one end, with the first reason."""
-    sectors.allocate(tx, [MINER], ANY, "peer", 0)
+    sectors.allocate(tx, [MINER], ANY, sectors.Receiver("peer"), 0)
     sectors.abort(tx, FIRST, "first", 1)
     sectors.abort(tx, FIRST, "second", 2)
     with pytest.raises(errors.SectorNotFound):

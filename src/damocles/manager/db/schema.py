@@ -126,6 +126,20 @@ STEPS: Mapping[int, Sequence[str]] = {
         """,
         "CREATE INDEX ix_outbox_signed_order_id ON outbox_signed (order_id)",
     ),
+    11: (
+        "ALTER TABLE tokens ADD COLUMN worker TEXT",
+        "ALTER TABLE sectors ADD COLUMN allocated_by TEXT",
+        "ALTER TABLE sector_events ADD COLUMN caller TEXT",
+        # The id counts up by SQLite's rules, as that of the audit.
+        """
+        CREATE TABLE sector_calls (
+            id INTEGER NOT NULL, miner BIGINT NOT NULL, number BIGINT NOT NULL, attempt INTEGER NOT NULL,
+            at DOUBLE PRECISION NOT NULL, what TEXT NOT NULL, caller TEXT NOT NULL,
+            CONSTRAINT pk_sector_calls PRIMARY KEY (id)
+        )
+        """,
+        "CREATE INDEX ix_sector_calls_miner_number_id ON sector_calls (miner, number, id)",
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -67,7 +67,8 @@ sectors = Table(
     # While its holder has only claimed (restarted) since, the last attempt that something may have been done under; null
     # if that is the present one.
     Column("last_used", Integer, nullable=True),
-    Column("allocated_to", Text, nullable=False),  # address or name of whoever asked
+    Column("allocated_to", Text, nullable=False),  # address of whoever asked, or the digest of their store's identity
+    Column("allocated_by", Text, nullable=True),  # who asked: the token's name, or the address that was let in
     Column("allocated_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("record", Text, nullable=False),
@@ -98,6 +99,22 @@ sector_events = Table(
     Column("event", Text, nullable=False),
     Column("failure_level", Text, nullable=True),
     Column("failure_text", Text, nullable=True),
+    Column("caller", Text, nullable=True),  # the token's name and the address; null in rows of earlier releases
+    Index(None, "miner", "number", "id"),
+)
+
+# Append-only: what else was called about a sector by workers, under `what` the method. The same by the same caller
+# again has no row of its own.
+sector_calls = Table(
+    "sector_calls",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("caller", Text, nullable=False),
     Index(None, "miner", "number", "id"),
 )
 
@@ -161,6 +178,7 @@ tokens = Table(
     Column("expires", Double, nullable=True),
     Column("revoked", Double, nullable=True),
     Column("used", Double, nullable=True),
+    Column("worker", Text, nullable=True),  # the one that it is for, if it is for one
 )
 
 # Append-only, see `protections`. `entry` is the whole as `control.AuditEntry` JSON; the columns beside it are what

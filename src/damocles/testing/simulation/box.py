@@ -39,11 +39,18 @@ PERSIST = "persist"
 class CarelessClaims(claims.Claims):
     """A planted bug: calls are taken under whatever attempt."""
 
-    async def call_as(
-        self, call: core.Call, sector: SectorID, attempt: int, method: str, params: list[msgspec.Raw]
+    async def call_as(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        sector: SectorID,
+        attempt: int,
+        method: str,
+        params: list[msgspec.Raw],
+        store: holders.Store,
     ) -> msgspec.Raw:
         """Run the method as if the attempt were the latest."""
-        return await super().call_as(call, sector, 1 << 62, method, params)
+        latest = await self._database.read(lambda tx: self._present(tx, sector))
+        return await super().call_as(call, sector, latest.attempt, method, params, store)
 
 
 class ManagerBox:
@@ -105,7 +112,7 @@ class ManagerBox:
         )
         upgrades.register(service)
         rebuild.Rebuilds(database, [miner], chain, clock).register(service)
-        unseal.Unsealing(database, [miner], clock).register(service)
+        unseal.Unsealing(database, [miner], clock, held=held).register(service)
         posts = wdpost.WdPoSt(database, chain, verifier, miner, clock)
         if self._options.forgetful:
             posts._askers = fleet.Forgetful()  # noqa: SLF001 (planted)

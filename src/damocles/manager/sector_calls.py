@@ -1,0 +1,53 @@
+"""What workers have called about a sector, and who they were: beside the reports, the manager's own word on its life.
+
+Functions are steps inside a transaction.
+"""
+
+from sqlalchemy import Connection, bindparam, insert, select
+
+from damocles.manager.db import tables
+from damocles.wire import control
+from damocles.wire.sectors import SectorID
+
+_calls, _rows = tables.sector_calls, tables.sectors
+
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+_OF_SECTOR = (_calls.c.miner == bindparam("of_miner"), _calls.c.number == bindparam("of_number"))
+_SELECT = select(_calls).where(*_OF_SECTOR).order_by(_calls.c.id)
+_SELECT_LAST = select(_calls.c.what, _calls.c.caller).where(*_OF_SECTOR).order_by(_calls.c.id.desc()).limit(1)
+_SELECT_ATTEMPT = select(_rows.c.attempt).where(
+    _rows.c.miner == bindparam("of_miner"), _rows.c.number == bindparam("of_number")
+)
+_INSERT = insert(_calls)
+
+
+def keep(tx: Connection, sector: SectorID, what: str, caller: str, now: float) -> None:
+    """Keep that `caller` has called `what` about a sector, unless that was the last thing already."""
+    key = {"of_miner": sector.miner, "of_number": sector.number}
+    attempt = tx.execute(_SELECT_ATTEMPT, key).scalar()
+    if attempt is not None and not is_last(tx, sector, what, caller):
+        columns = {"attempt": attempt, "at": now, "what": what, "caller": caller}
+        tx.execute(_INSERT, {"miner": sector.miner, "number": sector.number, **columns})
+
+
+def is_last(tx: Connection, sector: SectorID, what: str, caller: str) -> bool:
+    """Return whether the last that was called about a sector is this."""
+    last = tx.execute(_SELECT_LAST, {"of_miner": sector.miner, "of_number": sector.number}).first()
+    return last is not None and (last.what, last.caller) == (what, caller)
+
+
+def history(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
+    """Return all of a sector, the oldest first."""
+    return [
+        control.HistoryEntry(
+            at=row.at,
+            plan="",
+            sector=str(sector),
+            attempt=row.attempt,
+            prev="",
+            state="",
+            event=row.what,
+            by=row.caller,
+        )
+        for row in tx.execute(_SELECT, {"of_miner": sector.miner, "of_number": sector.number})
+    ]
