@@ -77,6 +77,15 @@ class TestDepth:
             assert not (await worker.call("Damocles.DrainState", returns=control.Drain)).on
             assert [] == list(audit.read(worker.home))
 
+    async def test_odd_values_and_notifications_are_rows_too(self, start_manager: StartManager) -> None:
+        """Numbers of any length, zeros in texts, and calls that want no answer: each change is a row that can be read."""
+        async with start_manager() as manager:
+            for odd in (b'["\\u0000\\u202e"]', b'["' + b"9" * 4400 + b'"]', b'["x",' + b"9" * 4400 + b"]", b"[1e999]"):
+                await answer(manager, "Venus.WorkerPingInfoRemove", odd)
+            body = b'{"jsonrpc":"2.0","method":"Venus.WorkerPingInfoRemove","params":["w2"]}'
+            assert b"" == (await manager.service.answer(body, core.Call(peer="10.0.0.9:5", token=manager.token))).body
+            assert [["\0\u202e"], ["9" * 4400], ["w2"]] == [row.params for row in await rows(manager)]
+
     async def test_brackets_in_texts_count_for_nothing(self, start_worker: StartWorker) -> None:
         """A reason may look like anything."""
         reason = '["{' * 5000 + "\\"
@@ -187,6 +196,14 @@ class TestSecrets:
                 written = database.execute("SELECT * FROM audit").fetchall()
                 ended = database.execute("SELECT * FROM audit_ends").fetchall()
         assert SECRET not in repr([written, ended])
+
+    async def test_the_record_of_a_sector_has_none(self, start_manager: StartManager) -> None:
+        """Why a sector was given up is kept of it, without what is secret in that."""
+        async with start_manager() as manager:
+            await manager.call("Venus.AllocateSector", {})
+            await manager.call("Venus.ReportAborted", SECTOR, f"piece {self.DEST} is lost")
+            record = await manager.call("Venus.FindSectorInAllStates", SECTOR)
+        assert "piece http://***@127.0.0.1:1/up?X-Sig=***&a=*** is lost" == record["AbortReason"]
 
     async def test_a_variable_s_value_is_hidden_by_its_name(self, start_worker: StartWorker) -> None:
         """What stands beside the name of a secret is one: in the parameters, before and after."""

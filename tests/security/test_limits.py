@@ -8,8 +8,10 @@ import pytest
 from tests.integration.access.conftest import StartManager
 
 from damocles import exposition
+from damocles.manager import audit as manager_audit
 from damocles.manager import metrics
-from damocles.rpc import limits
+from damocles.rpc import audit, audit_rows, core, limits
+from damocles.wire import toml
 from damocles.worker import metrics as worker_metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
@@ -28,6 +30,12 @@ OF_ONE = {
     "connection's unread answers, with which it may ask for more": limits.UNREAD_OF_A_CONNECTION_BYTES,
     "text of a failure or reason that a worker reports": limits.REPORT_CHARACTERS,
     "refusal of a worker that the manager passes on": limits.REFUSAL_CHARACTERS,
+    "levels of arrays and objects in a request": core.MOST_LEVELS,
+    "value in an entry of the audit": audit_rows.FIELD_BYTES,
+    "answer with entries of the audit": manager_audit.ANSWER_BYTES,
+    "entries that a full disk owes to the audit": audit.MOST_OWED,
+    "file of TOML": toml.MOST_BYTES,
+    "levels of arrays and tables in a file of TOML": toml.MOST_LEVELS,
     "reports kept of a sector": limits.REPORTS_OF_A_SECTOR,
     "room that a piece leaves on the disk": limits.ROOM_KEPT_BYTES,
 }

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 import structlog
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from damocles import logs
 from damocles.rpc import tokens
 from damocles.sealing import failures
-from damocles.wire import codec, redaction, seal
+from damocles.wire import codec, control, redaction, seal
 from damocles.worker import logbook
 
 SECRET = "S3CRETMARKER"
@@ -127,6 +128,14 @@ def test_histories_have_none(text: str) -> None:
     assert SECRET not in failure.text
     report = codec.decode(codec.encode({"Level": "Permanent", "Desc": text}), seal.FailureReport)
     assert SECRET not in report.desc
+
+
+@pytest.mark.parametrize("text", WITH_SECRETS)
+def test_reasons_have_none(text: str) -> None:
+    """Why an operator pauses, aborts or drains goes to histories and lists as well."""
+    act = codec.decode(codec.encode({"verb": "abort", "reason": text}), control.Act)
+    drain = msgspec.structs.replace(control.Drain(on=True), reason=text)
+    assert SECRET not in act.reason + drain.reason
 
 
 @pytest.mark.parametrize("text", WITH_SECRETS)

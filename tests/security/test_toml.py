@@ -95,6 +95,13 @@ def test_rules_of_alerts(odd: tuple[Path, str], tmp_path: Path, capsys: pytest.C
     assert [said] == [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
 
 
+def test_a_file_without_end_is_read_no_further(tmp_path: Path) -> None:
+    """What gives bytes for ever is too large after some of them."""
+    (tmp_path / config.HOT_FILE_NAME).symlink_to("/dev/zero")
+    with pytest.raises(config.ConfigError, match="is not TOML: it is larger than 256 KiB"):
+        config.load_hot(tmp_path)
+
+
 @pytest.mark.parametrize("kind", ODD)
 def test_settings_of_the_proofs_library(odd: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The file that the library itself reads is one problem, and settings in it are taken for none."""

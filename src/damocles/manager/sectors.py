@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, s
 from damocles.manager import deals, errors
 from damocles.manager.db import tables
 from damocles.rpc import limits
-from damocles.wire import codec, records, seal
+from damocles.wire import codec, records, redaction, seal
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
 log = structlog.get_logger(__name__)
@@ -273,6 +273,7 @@ def abort(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
 def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float) -> None:
     row = _row(tx, sector)
     aborts = abort_reason is not None
+    reason = redaction.text(abort_reason or "")
     if row is None or (not row.online and row.aborted != aborts):
         raise errors.SectorNotFound
     if not row.online:
@@ -284,7 +285,7 @@ def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float)
     if job is Job.SEALING:
         # A sector that is brought back gets deals anew: these may be another one's by then.
         pieces = None if aborts else record.pieces
-        ended = msgspec.structs.replace(record, finalized=True, abort_reason=abort_reason or "", pieces=pieces)
+        ended = msgspec.structs.replace(record, finalized=True, abort_reason=reason, pieces=pieces)
     elif job is Job.SNAPUP and aborts:
         files = tables.sector_files
         is_file = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == "upgrade")

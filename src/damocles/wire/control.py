@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from damocles.wire import fleet, seal, units
+from damocles.wire import fleet, redaction, seal, units
 
 # How long something shall last or may take: an end that no calendar has could be neither kept nor shown.
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=units.LONGEST_SECONDS)]
@@ -73,13 +73,20 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Do something to a thread: `pause`, `resume` or `abort`. A dry run says what would happen."""
+    """Do something to a thread: `pause`, `resume` or `abort`. A dry run says what would happen.
+
+    The reason has no secrets: it goes to logs and histories.
+    """
 
     verb: str
     now: bool = False  # pause: kill the running stage
     state: str | None = None  # resume: from this state
     dry_run: bool = False
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        """Hide them."""
+        msgspec.structs.force_setattr(self, "reason", redaction.text(self.reason))
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +202,10 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     busy: list[str] = []  # sectors still in work
     paused: list[str] = []
     was_on: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Hide what is secret in the reason, which everybody sees who may look."""
+        msgspec.structs.force_setattr(self, "reason", redaction.text(self.reason))
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

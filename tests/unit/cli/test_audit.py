@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from damocles.wire import codec, control
 
@@ -41,6 +42,7 @@ NOTHING = entry("FleetAct", ACT, [CHOSEN, RESUME, 3.5], [])
 SOME = entry("FleetAct", ACT, [CHOSEN, RESUME, 3.5], [done(True), done(True), done(False), done(False, silent=True)])
 ALL = entry("FleetAct", ACT, [{"all": True}, RESUME, 3.5], [done(True)])
 FAILED = entry("AuthRevoke", ["name"], ["bob"], "no such token", ok=False)
+CUT_OFF = structs.replace(FAILED, outcome=None, ended=False)
 OLD = entry("WorkerDrain", [], ["demo", True], None)
 
 
@@ -68,6 +70,7 @@ def listed(run, monkeypatch):
         (ALL, "all=true, verb=resume", "1 done"),
         (FAILED, "name=bob", "failed: no such token"),
         (OLD, "demo, true", "done"),
+        (CUT_OFF, "name=bob", "not known: it goes on, or its daemon was stopped meanwhile"),
     ],
 )
 def test_an_entry_says_what_was_asked_and_what_came_of_it(listed, one, asked, outcome):
