@@ -1,5 +1,6 @@
 """The outbox through the client of Lotus, as a dialogue."""
 
+import base64
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from damocles import bls, signing
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.chain.messages import SignatureType
 from damocles.lotus import nodes
 from damocles.lotus.places import Place
 from damocles.manager.db import engine
@@ -17,9 +20,9 @@ from damocles.manager.outbox.fees import Policy
 
 from .replay import Replay, serve
 
-SENDER = Address(bytes([3]) + bytes(range(48)))
+KEY = signing.PrivateKey(SignatureType.BLS, bls.new_key(bytes(32)))
+SENDER = KEY.address
 MINER = Address.of_id(1002)
-SIGNATURE = {"Type": 2, "Data": "AAAA" * 32}
 POLICY = Policy(confidence=3, stuck_epochs=20)
 WISH = orders.Wish(miner=1002, kind="pre-commit", to=MINER, method=28, params=b"\x81\x80", value=Amount(5))
 
@@ -37,7 +40,7 @@ class Chain:
         replay.answer("StateGetActor", {"Code": {"/": "bafkqactqnrqwg2a"}, "Nonce": 7, "Balance": str(10**18)})
         replay.answer("MpoolGetNonce", 7)
         replay.answer("GasEstimateMessageGas", self._estimated)
-        replay.answer("WalletSign", SIGNATURE)
+        replay.answer("WalletSign", self._sign)
         replay.answer("MpoolPush", self._push)
         replay.answer("StateSearchMsg", lambda _: self.executed)
 
@@ -58,6 +61,10 @@ class Chain:
 
     def _estimated(self, params: list[Any]) -> dict[str, Any]:
         return {**params[0], "GasLimit": 1250, "GasFeeCap": "999", "GasPremium": "11"}
+
+    def _sign(self, params: list[Any]) -> dict[str, Any]:
+        data = bls.sign(KEY.secret, base64.b64decode(params[1]))
+        return {"Type": 2, "Data": base64.b64encode(data).decode()}
 
     def _push(self, params: list[Any]) -> dict[str, str]:
         self.pushed.append(params[0]["Message"])

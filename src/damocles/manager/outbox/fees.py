@@ -12,7 +12,7 @@ from damocles.manager.outbox.node import Estimate
 
 # A base fee rises by an eighth at most with each epoch: a cap of twice the present one lasts five full epochs.
 _HEADROOM = 2
-# Lotus' pool takes a message with a used nonce only for a premium that is higher by a quarter, and one atto.
+# Lotus' pool takes a message with a used nonce for a premium that is a tenth higher; a quarter is what Lotus itself pays.
 _DEARER = 1.25
 
 

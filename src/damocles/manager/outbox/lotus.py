@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from damocles.chain import messages
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message, SignedMessage
@@ -85,10 +84,9 @@ class LotusView:
         return node.Estimate(gas_limit=made.gas_limit, premium=made.gas_premium)
 
     async def sign(self, message: Message) -> SignedMessage:
-        """Have the message signed by the node's wallet."""
+        """Have the message signed by the node's wallet; the signature is verified."""
         with _translated():
-            signature = await self._view.node.sign(message.sender, messages.signing_bytes(message))
-        return SignedMessage(message, signature)
+            return await self._view.node.sign_message(message)
 
     async def push(self, message: SignedMessage) -> None:
         """Push the message."""

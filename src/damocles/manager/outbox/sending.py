@@ -154,8 +154,6 @@ class Outbox:
             trial, nonce=nonce, gas_limit=paid.gas_limit, gas_fee_cap=paid.cap, gas_premium=paid.premium
         )
         made = await view.sign(message)
-        if made.message != message:
-            raise node.NotTaken("the node signed another message than it was asked to: is it the right node?")
         signed = Signed(message=made, epoch=view.epoch, fills=trial.to == trial.sender)
         if await self._database.write(lambda tx: orders.sign(tx, order, signed)):
             await view.push(made)
