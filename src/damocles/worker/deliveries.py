@@ -53,7 +53,11 @@ async def bring(job: Job, cid: str, url: str) -> None:
             await _upload(job, file, address, headers)
         case "file":
             stores = [*job.persist_stores.values()]
-            await _put(job, file, await _place(shown, partial(job.outlets.file, url, stores)), None)
+            target = await _place(shown, partial(job.outlets.file, url, stores))
+            for store in stores:
+                if target.is_relative_to(store.path):
+                    await persisting.in_order(job, store)  # or it would lie below the mount point
+            await _put(job, file, target, None)
         case "store" if parts.hostname:
             await _put_in_store(job, file, url, shown)
         case "store":

@@ -8,6 +8,7 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector, UnsealPiece
+from damocles.stores import identity
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
@@ -161,6 +162,24 @@ async def test_destinations_that_cannot_be(
     bench.persist_stores["old"] = PersistStore(name="old", path=bench.data / "old", read_only=True)
     with pytest.raises(failures.Permanent, match=message):
         await handlers_unseal.upload_piece(bench.job(unsealing))
+
+
+async def test_a_file_in_a_store_waits_for_its_disk(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
+    """A folder that takes pieces may have a persist store in it: nothing goes below the mount point of its disk."""
+    persist, url = tmp_path / "out/persist", f"file://{tmp_path}/out/persist/pieces/a"
+    persist.mkdir()
+    bench.persist_stores["persist"] = PersistStore(name="persist", path=persist)
+    bench.memory = identity.Memory(tmp_path / "home")
+    bench.memory.admit(persist)
+    bench.caller.answers["AcquireUnsealDest"] = [[url]]
+    bench.stages["transfer"] = True
+    mark = (persist / identity.FILE_NAME).read_bytes()
+    (persist / identity.FILE_NAME).unlink()
+    with pytest.raises(failures.Lacking, match="is the disk mounted"):
+        await handlers_unseal.upload_piece(bench.job(unsealing))
+    assert [] == bench.ran
+    (persist / identity.FILE_NAME).write_bytes(mark)
+    assert events.Uploaded((url,)) == await handlers_unseal.upload_piece(bench.job(unsealing))
 
 
 async def test_a_failed_upload_is_tried_again(bench: Bench, unsealing: Sector) -> None:
