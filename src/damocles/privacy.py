@@ -19,6 +19,17 @@ def is_open(path: Path) -> bool:
     return bool(mode & (stat.S_IXOTH | stat.S_IROTH if stat.S_ISDIR(mode) else stat.S_IROTH))
 
 
+def close(file: Path) -> None:
+    """Take from everybody what a file of ours gives them, and leave its group what it has.
+
+    Raises:
+        OSError: It is not ours.
+    """
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        file.chmod(mode & ~stat.S_IRWXO)
+
+
 def is_foreign(folder: Path) -> bool:
     """Return whether another user, but root, decides what is in a folder: owns it, or may write to it like everybody."""
     try:

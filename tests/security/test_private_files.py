@@ -88,6 +88,16 @@ def test_a_store_s_records_are_for_a_group_at_most(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_a_journal_that_everybody_could_read_is_closed_to_others(tmp_path: Path) -> None:
+    """The identity in it is the key to the store's sectors; earlier releases made journals for all to read."""
+    file = tmp_path / journal.FILE_NAME
+    journal.Journal(file).close()
+    for before, after in ((0o644, 0o640), (0o666, 0o660), (0o600, 0o600)):
+        file.chmod(before)
+        journal.Journal(file).close()
+        assert after == mode(file)
+
+
 @pytest.mark.parametrize(
     ("is_folder", "bits", "is_open"),
     [(False, 0o644, True), (False, 0o640, False), (False, 0o600, False), (True, 0o755, True), (True, 0o750, False)],

@@ -83,6 +83,7 @@ class Journal:
         self.path = path
         with contextlib.suppress(OSError):  # sqlite3 says it better
             path.touch(mode=privacy.GROUP_READS)
+            privacy.close(path)
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
             self._db.execute("PRAGMA journal_mode = WAL")
