@@ -38,6 +38,8 @@ class Walk:
         if begins and isinstance(self.mind.doing, planner.Execute):
             assert not self.is_wanted, "a stage begins, though a pause is wanted"
             assert not before.stopping, "a stage begins, though the worker ends"
+            is_new = self.mind.sector.job_id is None
+            assert not (is_new and self.mind.orders.closed), "a sector begins, though the worker is drained"
         if isinstance(event, events.PauseWanted):
             self.is_wanted = not self.mind.is_paused or self.mind.trouble is not None
         if isinstance(event, events.Resume) or isinstance(self.mind.doing, planner.Hold):

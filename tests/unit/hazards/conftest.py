@@ -10,7 +10,7 @@ import anyio
 import msgspec
 import pytest
 
-from damocles.sealing import events, planner
+from damocles.sealing import events, planner, thread, validity
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stages import executor
@@ -70,6 +70,16 @@ class ScriptedStages:
         return output
 
 
+class Watched(threads.SealingThread):
+    """A thread that has to make sense after every step."""
+
+    def hear(self, event: thread.Event) -> bool:
+        """Let something happen, and look."""
+        changed = super().hear(event)
+        assert [] == validity.flaws(self.mind), event
+        return changed
+
+
 @dataclass
 class Scene:
     """A store, and what a thread on it talks to; `running` runs a thread, whose end is like a kill."""
@@ -121,7 +131,7 @@ class Scene:
             gate=self.gate,
         )
         made = {"settings": lambda: self.settings, "open_store": self.open_store, **arguments}
-        return threads.SealingThread(0, self.location, around, **made)
+        return Watched(0, self.location, around, **made)
 
     @asynccontextmanager
     async def running(self, **arguments: Any) -> AsyncIterator[threads.SealingThread]:

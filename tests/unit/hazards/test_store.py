@@ -56,7 +56,7 @@ async def test_a_record_that_cannot_be_read_stops_one_thread_and_changes_nothing
     async with scene.running() as thread:
         await until(lambda: thread.paused)
         assert "the sector record in" in (thread.detail().info.last_error or "")
-        rewrite(scene.location, plan="sealer", state="PCSubmitted")
+        rewrite(scene.location, plan="sealer", state="PCSubmitted", path=["Allocated", "PCSubmitted"])
         thread.resume(None)
         await until(lambda: scene.asked("PollPreCommitState"))
     assert ([], []) == (scene.asked("ReportAborted"), scene.asked("AllocateSector"))

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.stores import journal, sealing
 from damocles.testing import happenings
-from damocles.wire import seal, sectors
+from damocles.wire import codec, seal, sectors
 
 NOBODY = 65534
 
@@ -48,6 +49,33 @@ def test_a_recorded_sector_is_read_back_whole(store):
     assert loaded is not None
     assert bytes(HELD.c1out or b"") == bytes(loaded.c1out or b"")
     assert msgspec.structs.replace(HELD, c1out=None) == msgspec.structs.replace(loaded, c1out=None)
+
+
+def test_a_record_of_a_later_release_is_read(store):
+    """Fields that this release does not know are passed over: a store can go back to it."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        (record,) = opened.journal._db.execute("SELECT record FROM sector").fetchone()
+        later = codec.encode({**codec.decode(record, dict[str, Any]), "wanted_by_then": {"what": "who knows"}})
+        opened.journal._db.execute("UPDATE sector SET record = ?", (later,))
+    with sealing.opened(store) as opened:
+        loaded = opened.journal.load()
+    assert loaded is not None
+    assert (HELD.state, HELD.paused_at) == (loaded.state, loaded.paused_at)
+
+
+def test_a_record_from_before_wishes_has_none(store):
+    """What an earlier release has not written is as if nobody had wanted it."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
+        (record,) = opened.journal._db.execute("SELECT record FROM sector").fetchone()
+        earlier = codec.decode(record, dict[str, Any])
+        del earlier["pause_wanted"]
+        opened.journal._db.execute("UPDATE sector SET record = ?", (codec.encode(earlier),))
+    with sealing.opened(store) as opened:
+        loaded = opened.journal.load()
+    assert loaded is not None
+    assert not loaded.pause_wanted
 
 
 def test_large_outputs_are_written_once_and_dropped_with_the_sector(store):

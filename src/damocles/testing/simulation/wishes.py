@@ -1,11 +1,16 @@
 """What operators want of the threads of a simulated world, and what must become of it."""
 
-from collections.abc import Iterable
+import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from damocles.sealing import thread, validity
-from damocles.testing.simulation import disks
-from damocles.worker import threads
+import anyio
+import anyio.abc
+
+from damocles.sealing import planner, thread, validity
+from damocles.testing.simulation import disks, virtual
+from damocles.worker import drain, surroundings, threads
 
 
 class Watched(threads.SealingThread):
@@ -17,9 +22,14 @@ class Watched(threads.SealingThread):
         Raises:
             disks.Violation: The thread contradicts itself.
         """
+        before = self.mind
         changed = super().hear(event)
-        for flaw in validity.flaws(self.mind):
+        mind = self.mind
+        for flaw in validity.flaws(mind):
             raise disks.Violation(f"after {event} of {self.location.name}: {flaw}")
+        begins = isinstance(mind.doing, planner.Execute) and mind.doing is not before.doing
+        if begins and mind.orders.closed and mind.sector.job_id is None:
+            raise disks.Violation(f"{self.location.name} begins a sector, though its worker is drained")
         return changed
 
 
@@ -50,3 +60,44 @@ class Wishes:
     def _store(self, one: threads.SealingThread) -> tuple[str, str]:
         name = one.location.name
         return name, self.disk.journals[name].identity
+
+
+@dataclass
+class Drains:
+    """Drains of machines, begun and ended by an operator who does not mind restarts; deadlines come or do not."""
+
+    homes: Path
+    dice: random.Random
+    _now: dict[str, drain.Drain] = field(default_factory=dict)  # by machine, of the process that lives
+
+    def start(
+        self,
+        machine: str,
+        gate: surroundings.Gate,
+        workers: Sequence[threads.SealingThread],
+        tasks: anyio.abc.TaskGroup,
+    ) -> None:
+        """Let the worker of a machine drain as its daemon does."""
+        home = self.homes / machine
+        home.mkdir(parents=True, exist_ok=True)
+        self._now[machine] = drain.Drain(home, gate, workers, virtual.wall_clock)
+        tasks.start_soon(self._now[machine].run)
+
+    async def run(self, machines: Sequence[str], count: int, seconds: float) -> None:
+        """Drain so many times within so many seconds, each for a while."""
+        for when in sorted(self.dice.uniform(1, seconds) for _ in range(count)):
+            await anyio.sleep(max(0.0, when - anyio.current_time()))
+            machine = self.dice.choice(machines)
+            deadline_seconds = self.dice.choice([None, self.dice.uniform(1, 300)])
+            await self._set(machine, on=True, deadline_seconds=deadline_seconds)
+            await anyio.sleep(self.dice.uniform(10, 400))
+            await self._set(machine, on=False)
+
+    async def _set(self, machine: str, *, on: bool, deadline_seconds: float | None = None) -> None:
+        """Ask until a process has it that still lives."""
+        asked = None
+        while asked is not self._now.get(machine) or asked is None:
+            asked = self._now.get(machine)
+            if asked is not None:
+                await asked.set(on=on, deadline_seconds=deadline_seconds, reason="simulated")
+            await anyio.sleep(1)

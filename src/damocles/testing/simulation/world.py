@@ -61,6 +61,7 @@ class Options:
     mounts: int = (
         0  # how often a disk is not there for a while; its dice are its own, and leave older seeds as they are
     )
+    drains: int = 0  # likewise
     lazy_disk: bool = False
     lazy_copies: bool = False
     stale_ok: bool = False
@@ -143,7 +144,9 @@ class World:
         self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
         persist.init(self.persist.path)
         self.mount_dice = random.Random(f"mounts of {seed}")  # noqa: S311, has to be repeatable
-        self.mounted = anyio.Event()  # for good
+        self.drains = wishes.Drains(base / "homes", random.Random(f"drains of {seed}"))  # noqa: S311, likewise
+        self.undrained = anyio.Event()  # for good
+        self.mounted = anyio.Event()  # likewise
         self.base = base
         self.plans: dict[str, str] = {}  # of stores, by their first names
         self.posts = fleet.Posts()
@@ -177,6 +180,7 @@ class World:
             if self.others:
                 self.tasks.start_soon(self.keeper.run)
             self.tasks.start_soon(self._disks)
+            self.tasks.start_soon(self._drains)
             for machine in self.machines:
                 machine.thawed.set()
                 self.tasks.start_soon(self._live, machine)
@@ -208,7 +212,7 @@ class World:
                     partial(self._data, machine),
                     lazy=self.options.lazy_copies,
                 )
-                manager = upstream.Manager(Line(self, machine))  # type: ignore[arg-type]
+                manager, gate = upstream.Manager(Line(self, machine)), threads.Gate()  # type: ignore[arg-type]
                 around = threads.Surroundings(
                     instance=machine.instance,
                     manager=manager,
@@ -219,6 +223,7 @@ class World:
                     outlets=Outlets(folders=(self.keeper.outputs.parent,)),
                     trash_retention_seconds=1e9,
                     memory=machine.memory,
+                    gate=gate,
                 )
                 async with anyio.create_task_group() as working:
                     machine.workers = [
@@ -232,6 +237,7 @@ class World:
                         )
                         for index, location in enumerate(machine.stores)
                     ]
+                    self.drains.start(machine.name, gate, machine.workers, working)
                     for thread in machine.workers:
                         working.start_soon(thread.run)
                         working.start_soon(self.wishes.check, thread)
@@ -362,6 +368,11 @@ class World:
         await anyio.sleep(self.dice.uniform(5, 300))
         switch(False)
 
+    async def _drains(self) -> None:
+        names = [machine.name for machine in self.machines]
+        await self.drains.run(names, self.options.drains, self.options.trouble_seconds)
+        self.undrained.set()
+
     async def _disks(self) -> None:
         """Let disks be away for a while: the persist store's, or a sealing store's over a restart of its worker."""
         dice, options = self.mount_dice, self.options
@@ -418,6 +429,7 @@ class World:
         """Mend everything."""
         await anyio.sleep(700)  # every passing fault is over by then
         await self.mounted.wait()
+        await self.undrained.wait()
         self._tell("all troubles are over")
         self.loss = 0.0
         self.keeper.restless = False
