@@ -27,7 +27,7 @@ from damocles.stores import sealing
 from damocles.stores.pieces import PieceStores
 from damocles.wire import seal
 from damocles.wire.sectors import SectorID
-from damocles.worker import control, drain, jobs, logbook, ping, threads, upstream
+from damocles.worker import control, drain, jobs, logbook, ping, surroundings, threads, upstream
 
 MISSING = (
     "No cached parameters found for stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher-"
@@ -102,9 +102,9 @@ def sham_worker(
     name: str, held: Sequence[Sector], stores: Path, home: Path, manager_url: str
 ) -> tuple[control.Control, list[threads.SealingThread]]:
     """Return the control of a worker and its threads, each with one of the sectors; none runs yet."""
-    settings = threads.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
-    gate = threads.Gate()
-    around = threads.Surroundings(
+    settings = surroundings.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
+    gate = surroundings.Gate()
+    around = surroundings.Surroundings(
         instance=name,
         manager=upstream.Manager(ShamManager()),
         stages=ShamStages(),  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ async def act(thread: threads.SealingThread, act: control.Act, *, settle: bool) 
                 text = await _given_up(thread, str(mind.sector.job_id))
             else:
                 await settled(thread, act, fully=settle)
-    except (Refused, threads.ResumeRefused) as refusal:
+    except (Refused, foresight.ResumeRefused) as refusal:
         ok, ahead, text = False, None, str(refusal)
     if act.dry_run and ahead is not None:
         after = _look(ahead, display.drawn(ahead).state or thread.activity.state)
@@ -74,7 +74,7 @@ async def _event(thread: threads.SealingThread, act: control.Act) -> parts.Event
 
     Raises:
         Refused: It cannot be done.
-        threads.ResumeRefused: It cannot be resumed at this state.
+        foresight.ResumeRefused: It cannot be resumed at this state.
     """
     match act.verb:
         case "pause":

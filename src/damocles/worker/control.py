@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from damocles import WIRE_VERSION, __version__
 from damocles.rpc import core, errors
-from damocles.sealing import selection
+from damocles.sealing import foresight, selection
 from damocles.stores import journal
 from damocles.wire import control, fleet
 from damocles.worker import acts, drain, logbook, threads
@@ -67,7 +67,7 @@ class Control:
         thread = self._find(index)
         try:
             target = await thread.check_target(state) if state is not None and thread.paused else None
-        except threads.ResumeRefused as refusal:
+        except foresight.ResumeRefused as refusal:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
         resumed = thread.resume(target)
         if resumed:

@@ -35,13 +35,14 @@ from damocles.worker import (
     control,
     drain,
     fitness,
-    jobs,
     logbook,
+    options,
     pauses,
     ping,
     processors,
     remedies,
     signals,
+    surroundings,
     threads,
     trees,
     upstream,
@@ -103,7 +104,7 @@ async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -
         logs_of_stages = logbook.Logbook()
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages))
         ip = _local_ip(url)
-        gate = threads.Gate(unready="the manager (StoreBasicInfo)")
+        gate = surroundings.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
         all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
         logs_of_stages.know(all_threads)
@@ -222,12 +223,12 @@ def _threads(
     stages: executor.Stages,
     instance: str,
     *,
-    gate: threads.Gate,
+    gate: surroundings.Gate,
     observe: Callable[[str, float, bool], None] | None,
 ) -> list[threads.SealingThread]:
     settings = loaded.config
     memory = identity.Memory(settings.worker.home.expanduser())
-    around = threads.Surroundings(
+    around = surroundings.Surroundings(
         instance=instance,
         manager=manager,
         stages=stages,
@@ -247,10 +248,10 @@ def _threads(
             msg = f"sealing_thread[{index}]: plan {entry.plan} cannot run yet; this release has {', '.join(planner.PLANS)}"
             raise StartError(msg)
         location = entry.location.resolve() if entry.location is not None else None
-        now = _settings_of(settings, index, location)
+        now = options.reader(settings, index, location)
         if location is not None:
             thread = threads.SealingThread(
-                index, location, around, now, plan=entry.plan, open_store=partial(threads.opened, memory=memory)
+                index, location, around, now, plan=entry.plan, open_store=partial(surroundings.opened, memory=memory)
             )
         else:
             thread = threads.SealingThread(
@@ -258,60 +259,6 @@ def _threads(
             )
         result.append(thread)
     return result
-
-
-def _settings_of(whole: config.Config, index: int, location: Path | None) -> Callable[[], threads.Settings]:
-    """Return what reads a thread's settings as they are now, its hot file included if it has a place for one.
-
-    It may raise `failures.Critical`, with everything that is wrong in the file. What is only odd is logged once.
-    """
-    told: tuple[str, ...] = ()
-
-    def read() -> threads.Settings:
-        nonlocal told
-        try:
-            hot = config.load_hot(location) if location is not None else None
-        except config.ConfigError as error:
-            raise failures.Critical("; ".join(map(str, error.errors))) from error
-        odd = tuple(map(str, hot.warnings)) if hot is not None else ()
-        if odd != told:
-            for problem in odd:
-                log.warning(problem)
-            told = odd
-        thread = config.effective(whole, index, hot)
-        if thread.plan not in planner.PLANS:
-            msg = f"{location}/{config.HOT_FILE_NAME}: plan {thread.plan} cannot run yet"
-            raise failures.Critical(msg)
-        return settings_from(thread)
-
-    return read
-
-
-def settings_from(thread: config.Thread) -> threads.Settings:
-    """Turn configured values into what threads and handlers read."""
-    sealing = thread.sealing
-    return threads.Settings(
-        plan=thread.plan,
-        options=jobs.Options(
-            allowed_miners=tuple(sealing.allowed_miners or ()),
-            allowed_proofs=tuple(int(proof) for proof in sealing.allowed_proofs),
-            enable_deals=sealing.enable_deals,
-            disable_cc=sealing.disable_cc,
-            max_deals=sealing.max_deals,
-            min_deal_bytes=sealing.min_deal_space,
-            rpc_polling_seconds=sealing.rpc_polling_interval,
-            ignore_proof_check=sealing.ignore_proof_check,
-            verify_after_pc2=sealing.verify_after_pc2,
-            post_sector_seconds=sealing.wdpost_sector_timeout,
-            heartbeat_seconds=sealing.wdpost_heartbeat_interval,
-        ),
-        limits=planner.Limits(
-            max_retries=sealing.max_retries,
-            seal_interval_seconds=sealing.seal_interval,
-            recover_interval_seconds=sealing.recover_interval,
-            request_task_max_retries=sealing.request_task_max_retries,
-        ),
-    )
 
 
 async def _know(memory: identity.Memory, store: PersistStore) -> None:
@@ -348,7 +295,7 @@ def _local_ip(url: str) -> str:
 async def _check_stores(
     manager: upstream.Manager,
     stores: Sequence[PersistStore],
-    gate: threads.Gate,
+    gate: surroundings.Gate,
     all_threads: Sequence[threads.SealingThread],
 ) -> None:
     """Wait for the manager, make sure that it knows every attached store by the same name, and let the threads work."""

@@ -24,9 +24,7 @@ from damocles.stores.layout import Layout
 from damocles.wire import control, fleet, seal
 from damocles.wire import sectors as wire_sectors
 from damocles.worker import display, hands, heartbeats, reports, views
-from damocles.worker.surroundings import Gate, Settings, Surroundings, opened
-
-__all__ = ["Gate", "ResumeRefused", "SealingThread", "Settings", "Surroundings", "opened"]
+from damocles.worker.surroundings import Settings, Surroundings, opened
 
 log = structlog.get_logger(__name__)
 

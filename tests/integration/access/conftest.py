@@ -16,7 +16,7 @@ from damocles.rpc.access import Scope
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorSize
 from damocles.worker import access as worker_access
-from damocles.worker import config, connections, drain, logbook, threads
+from damocles.worker import config, connections, drain, logbook, surroundings
 from damocles.worker import control as worker_control
 
 CONFIG = """
@@ -121,7 +121,7 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartWorker
         file.write_text(CONFIG.format(home=home, worker=worker))
         settings = config.load(file).config
         ring = await worker_access.open_keyring(home)
-        draining = drain.Drain(home, threads.Gate(), [])
+        draining = drain.Drain(home, surroundings.Gate(), [])
         ours = worker_control.Control([], draining, logbook.Logbook())
         guard = worker_access.guard(ring, settings.worker.rpc_server)
         scheme = "https" if settings.worker.rpc_server.certificate else "http"

@@ -17,7 +17,7 @@ from damocles.stages import executor
 from damocles.stores import sealing
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
-from damocles.worker import jobs, threads, upstream
+from damocles.worker import jobs, surroundings, threads, upstream
 
 from ..worker.conftest import Bench, ScriptedCaller
 
@@ -87,8 +87,8 @@ class Scene:
     location: Path
     caller: ScriptedCaller = field(default_factory=ScriptedCaller)
     stages: ScriptedStages = field(default_factory=ScriptedStages)
-    settings: threads.Settings = field(
-        default_factory=lambda: threads.Settings(
+    settings: surroundings.Settings = field(
+        default_factory=lambda: surroundings.Settings(
             plan="sealer",
             options=jobs.Options(),
             limits=planner.Limits(
@@ -99,8 +99,8 @@ class Scene:
             ),
         )
     )
-    open_store: Any = threads.opened
-    gate: threads.Gate = field(default_factory=threads.Gate)
+    open_store: Any = surroundings.opened
+    gate: surroundings.Gate = field(default_factory=surroundings.Gate)
 
     def holds(self, sector: Sector) -> None:
         """Let the store hold a sector, as an earlier worker left it."""
@@ -120,7 +120,7 @@ class Scene:
 
     def thread(self, **arguments: Any) -> threads.SealingThread:
         """Return a thread that does not run yet."""
-        around = threads.Surroundings(
+        around = surroundings.Surroundings(
             instance="worker-1",
             manager=upstream.Manager(self.caller),  # type: ignore[arg-type]
             stages=self.stages,  # type: ignore[arg-type]

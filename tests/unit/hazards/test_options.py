@@ -9,10 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from damocles.sealing import failures
+from damocles.sealing import failures, foresight
 from damocles.sealing.states import State
 from damocles.stores import layout
-from damocles.worker import config, connections, control, daemon, threads
+from damocles.worker import config, connections, control, options, surroundings, threads
 
 from .conftest import Scene, sector_in, until
 
@@ -45,21 +45,21 @@ def whole(scene: Scene, tmp_path: Path) -> config.Config:
 
 
 @pytest.fixture
-def settings(whole: config.Config, scene: Scene) -> Callable[[], threads.Settings]:
+def settings(whole: config.Config, scene: Scene) -> Callable[[], surroundings.Settings]:
     """Return what reads the options of the thread on the scene's store."""
-    return daemon._settings_of(whole, 0, scene.location)
+    return options.reader(whole, 0, scene.location)
 
 
 @pytest.mark.parametrize("broken", ['allowed_sizes = ["3GiB"]', "max_deals = -1", "max_deals = "])
 async def test_a_broken_file_of_options_keeps_its_thread_from_starting_and_not_the_worker(
-    scene: Scene, settings: Callable[[], threads.Settings], broken: str
+    scene: Scene, settings: Callable[[], surroundings.Settings], broken: str
 ) -> None:
     """The thread says what is wrong, again at each resume, and begins nothing until the file is mended."""
     file = scene.location / "config.toml"
     file.write_text(f"[sealing]\nseal_interval = '10ms'\n{broken}\n")
     reads = [0]
 
-    def counted() -> threads.Settings:
+    def counted() -> surroundings.Settings:
         reads[0] += 1
         return settings()
 
@@ -78,7 +78,7 @@ async def test_a_broken_file_of_options_keeps_its_thread_from_starting_and_not_t
 
 
 async def test_options_that_cannot_be_read_never_hold_by_half(
-    scene: Scene, settings: Callable[[], threads.Settings]
+    scene: Scene, settings: Callable[[], surroundings.Settings]
 ) -> None:
     """One wrong value in a file that is changed leaves all options as they were, and the thread shows the error."""
     file = scene.location / "config.toml"
@@ -103,7 +103,7 @@ def test_a_thread_without_a_store_reads_no_file_of_options(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "load_hot", reads)
-    assert "wdpost" == daemon._settings_of(whole, 1, None)().plan
+    assert "wdpost" == options.reader(whole, 1, None)().plan
 
 
 def test_deals_that_one_thread_has_enabled_are_found(whole: config.Config) -> None:
@@ -127,7 +127,7 @@ def hanging(file: Path) -> Iterator[None]:
 
 
 async def test_a_disk_that_hangs_holds_up_its_own_thread_alone(
-    scene: Scene, settings: Callable[[], threads.Settings]
+    scene: Scene, settings: Callable[[], surroundings.Settings]
 ) -> None:
     """While the options of one store cannot be read, listings show its thread's plan, others seal, and it begins nothing."""
     with hanging(scene.location / "config.toml"):
@@ -151,7 +151,7 @@ async def test_a_disk_that_hangs_later_holds_up_its_own_thread_alone(scene: Scen
     free = threading.Event()
     free.set()
 
-    def slow() -> threads.Settings:
+    def slow() -> surroundings.Settings:
         where.add(threading.get_ident())
         assert free.wait(10)
         return scene.settings
@@ -167,7 +167,7 @@ async def test_a_disk_that_hangs_later_holds_up_its_own_thread_alone(scene: Scen
 
 
 async def test_options_that_a_disk_cannot_read_stop_one_thread(
-    scene: Scene, settings: Callable[[], threads.Settings], monkeypatch: pytest.MonkeyPatch
+    scene: Scene, settings: Callable[[], surroundings.Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error of the disk is the thread's trouble, at the start too, and a resume reads again."""
 
@@ -215,7 +215,7 @@ async def test_a_target_on_a_disk_that_hangs_is_refused_and_takes_one_thread_of_
 
 
 async def _refused(thread: threads.SealingThread) -> None:
-    with pytest.raises(threads.ResumeRefused, match="its disk does not answer"):
+    with pytest.raises(foresight.ResumeRefused, match="its disk does not answer"):
         await thread.check_target("PCSubmitted")
 
 
@@ -236,7 +236,7 @@ async def test_a_target_is_not_taken_for_a_sector_that_has_moved_on(
         async with anyio.create_task_group() as tasks:
 
             async def late() -> None:
-                with pytest.raises(threads.ResumeRefused, match="has moved on"):
+                with pytest.raises(foresight.ResumeRefused, match="has moved on"):
                     await thread.check_target("PCSubmitted")
 
             tasks.start_soon(late)

@@ -19,7 +19,7 @@ from damocles.stores import journal, sealing
 from damocles.wire import codec, control, seal, tasks
 from damocles.wire.sectors import SectorSize
 from damocles.worker import control as worker_control
-from damocles.worker import drain, pauses, remedies, threads
+from damocles.worker import drain, pauses, remedies, surroundings
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -222,7 +222,7 @@ async def test_a_deadline_that_came_before_a_restart_still_pauses(scene: Scene, 
         tasks.cancel_scope.cancel()
     assert None is scene.recorded().paused_at
 
-    scene.gate = threads.Gate()
+    scene.gate = surroundings.Gate()
     thread = scene.thread()
     draining = drain.Drain(tmp_path, scene.gate, [thread])
     async with anyio.create_task_group() as tasks:
@@ -294,7 +294,7 @@ async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) ->
 
 async def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
     """Deadline and reason of a drain that goes on stay, unless others are given; a new drain has neither."""
-    draining = drain.Drain(tmp_path, threads.Gate(), [], lambda: 1000.0)
+    draining = drain.Drain(tmp_path, surroundings.Gate(), [], lambda: 1000.0)
     await draining.set(on=True, deadline_seconds=600, reason="new disks")
     again = await draining.set(on=True)
     assert (1600.0, "new disks", 1000.0, True) == (again.deadline, again.reason, again.since, again.was_on)
@@ -307,7 +307,7 @@ async def test_a_second_drain_keeps_what_it_does_not_change(tmp_path):
 
 async def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
     """On a disk that is full the drain is refused, and the worker goes on as before."""
-    gate = threads.Gate()
+    gate = surroundings.Gate()
     draining = drain.Drain(tmp_path, gate, [])
 
     def full(*_):

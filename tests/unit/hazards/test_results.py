@@ -13,11 +13,11 @@ import msgspec
 import pytest
 
 from damocles.rpc import errors as rpc_errors
+from damocles.sealing import foresight
 from damocles.sealing.states import State
 from damocles.stages import errors, executor, limits
 from damocles.stores import journal, sealing
 from damocles.wire import seal, tasks
-from damocles.worker import threads
 
 from .conftest import PC2OUT, Scene, ScriptedStages, full_disk, sector_in, until
 
@@ -166,7 +166,7 @@ async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(
             assert "cannot write the journal" in (thread.info().last_error or "")
             assert State.PC1Done is thread.sector.state
             with pytest.raises(
-                threads.ResumeRefused,
+                foresight.ResumeRefused,
                 match=r"cannot write the journal.* once there is room; mend that and resume without",
             ):
                 await thread.check_target("PC1Done")  # which would be forgotten

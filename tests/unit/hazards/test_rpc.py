@@ -9,7 +9,7 @@ from damocles.sealing.states import State
 from damocles.stores import journal
 from damocles.wire import fleet
 from damocles.worker import control as worker_control
-from damocles.worker import drain, logbook, ping, threads, upstream
+from damocles.worker import drain, logbook, ping, surroundings, upstream
 
 from .conftest import Scene, sector_in, until
 
@@ -29,7 +29,7 @@ class Hangs:
 async def test_a_ping_that_is_not_answered_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     """A hanging manager costs the ping some seconds and not its life."""
     monkeypatch.setattr(ping, "TIMEOUT_SECONDS", 0.005)
-    manager, gate = Hangs(), threads.Gate()
+    manager, gate = Hangs(), surroundings.Gate()
     ours = worker_control.Control([], drain.Drain(tmp_path, gate, []), logbook.Logbook())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 0.001)  # type: ignore[arg-type]

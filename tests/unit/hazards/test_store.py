@@ -21,7 +21,7 @@ from damocles.sealing.states import State
 from damocles.stores import identity, journal, original, sealing
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
-from damocles.worker import room, threads
+from damocles.worker import room, surroundings, threads
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -243,7 +243,7 @@ async def test_a_store_whose_disk_is_not_mounted_is_looked_for_and_not_made_anew
     """Its thread says so, begins no other sector, obeys a pause, and goes on with options of its own once it is back."""
     memory = identity.Memory(tmp_path / "home")
     scene.holds(sector_in(State.PCSubmitted))
-    scene.open_store = partial(threads.opened, memory=memory)
+    scene.open_store = partial(surroundings.opened, memory=memory)
     with scene.open_store(scene.location):
         pass
     away = scene.location.rename(tmp_path / "away")

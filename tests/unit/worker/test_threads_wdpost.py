@@ -14,7 +14,7 @@ from damocles.stages import executor, protocol
 from damocles.stores import nowhere
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, tasks, wdpost
-from damocles.worker import jobs, threads, upstream
+from damocles.worker import jobs, surroundings, threads, upstream
 
 from .conftest import ZERO, ScriptedCaller
 
@@ -86,7 +86,7 @@ async def scene() -> AsyncIterator[Scene]:
         "WdPoStHeartbeatJobs": [None],
         "WdPoStFinishJob": [None],
     }
-    around = threads.Surroundings(
+    around = surroundings.Surroundings(
         instance="worker-1",
         manager=upstream.Manager(caller),  # type: ignore[arg-type]
         stages=stages,  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ async def scene() -> AsyncIterator[Scene]:
         trash_retention_seconds=1.0,
         lacking_for_post=lambda _: scene.lacking,
     )
-    settings = threads.Settings(
+    settings = surroundings.Settings(
         plan="wdpost",
         options=jobs.Options(heartbeat_seconds=0.005),
         limits=planner.Limits(seal_interval_seconds=0.01, recover_interval_seconds=0.01),

@@ -31,7 +31,7 @@ from damocles.testing.simulation.box import MINER, PERSIST, ManagerBox
 from damocles.wire import seal
 from damocles.wire.fleet import WorkerInfo
 from damocles.wire.sectors import SectorID
-from damocles.worker import jobs, threads, upstream
+from damocles.worker import jobs, surroundings, threads, upstream
 
 URL = "sim://manager"
 RESULTS = frozenset(
@@ -212,8 +212,8 @@ class World:
                     partial(self._data, machine),
                     lazy=self.options.lazy_copies,
                 )
-                manager, gate = upstream.Manager(Line(self, machine)), threads.Gate()  # type: ignore[arg-type]
-                around = threads.Surroundings(
+                manager, gate = upstream.Manager(Line(self, machine)), surroundings.Gate()  # type: ignore[arg-type]
+                around = surroundings.Surroundings(
                     instance=machine.instance,
                     manager=manager,
                     stages=machine.stages,  # type: ignore[arg-type]
@@ -248,7 +248,7 @@ class World:
         """Run a worker that cannot prove, and may know it; nothing else goes wrong there."""
         machine = Machine(name, [], identity.NOTHING, name)
         machine.thawed.set()
-        around = threads.Surroundings(
+        around = surroundings.Surroundings(
             instance=name,
             manager=upstream.Manager(Line(self, machine, self.own_dice)),  # type: ignore[arg-type]
             stages=fleet.UnfitStages(),  # type: ignore[arg-type]
@@ -517,9 +517,9 @@ class World:
                 msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
                 raise disks.Violation(msg)
 
-    def _settings(self, store: str) -> threads.Settings:
+    def _settings(self, store: str) -> surroundings.Settings:
         plan = self.plans.get(store.partition("-")[0], "wdpost")
-        return threads.Settings(
+        return surroundings.Settings(
             plan=plan,
             options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0, heartbeat_seconds=6.0),
             limits=planner.Limits(
