@@ -13,7 +13,7 @@ from damocles.stages import copies, job
 from damocles.stores import layout, outlets, sealing
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks
-from damocles.worker import config
+from damocles.worker import config, connections
 
 PIECE = b"the piece"
 SECTOR = "s-t010000-77"
@@ -465,3 +465,14 @@ def test_a_folder_that_is_not_there_is_warned_about(tmp_path: Path) -> None:
     (warning,) = loaded.warnings
     assert ("worker.unseal_dirs[0]", "does not exist; is the disk mounted?") == (warning.key, warning.message)
     assert (tmp_path / "away", tmp_path / "persist/pieces") == loaded.config.worker.unseal_dirs
+
+
+def test_a_worker_spares_its_home_and_all_its_sealing_stores(tmp_path: Path) -> None:
+    """What the configuration names comes to be the rule, also where a folder that takes pieces is around everything."""
+    loaded = config.load(configured(tmp_path, "{base}"))
+    rule = connections.outlets_of(loaded.config)
+    stores = loaded.persist_stores
+    assert tmp_path / "new" == rule.file(f"file://{tmp_path}/new", stores)
+    for inside in ("home/token", "store/data/sealed/x", "store/config.toml", "persist/cache/s-t010000-1/p_aux"):
+        with pytest.raises(outlets.Refused):
+            rule.file(f"file://{tmp_path}/{inside}", stores)
