@@ -12,7 +12,10 @@ from damocles.wire import codec
 Texts = st.SearchStrategy[str]
 
 PIECE = "baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq"
+SECRET = "S3CRETMARKER"
+URL = f"http://user:{SECRET}@127.0.0.1:1/up?sig={SECRET}"
 WORDS = [
+    URL,
     "w1",
     "pause",
     "resume",
@@ -23,7 +26,6 @@ WORDS = [
     "read",
     "none",
     "",
-    "http://u:p@h/?a=b",
     "\x1b[2J",
 ]
 
@@ -52,7 +54,7 @@ ODD: Texts = st.one_of(
             "[" + "1," * 100_000 + "1]",
             '"\\ud83d\\ude00\\u202e\\u0007"',
             '{"dry_run":true}',
-            '{"verb":"pause","dry_run":false,"reason":"http:\\/\\/u:p@h"}',
+            f'{{"verb":"pause","dry_run":false,"password":"{SECRET}","reason":"http:\\/\\/u:{SECRET}@h"}}',
         ]
     ),
 )

@@ -179,6 +179,11 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     by: str = ""  # the token and the address that told the manager of it
 
+    def __post_init__(self) -> None:
+        """Hide secrets that an earlier release has written into the journal."""
+        if self.error is not None:
+            msgspec.structs.force_setattr(self, "error", redaction.text(self.error))
+
 
 class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
     """The life of a sector wherever it happened, oldest first, and the workers that could not be asked."""
