@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from damocles.rpc import access, address
+from damocles.rpc import address
 from damocles.wire import urls
 from damocles.worker import config_report
 
@@ -111,6 +111,8 @@ def check_origin(value: str) -> str:
         origin = urls.origin(value)
     except ValueError:
         origin = ""
+    from damocles.rpc import access  # noqa: PLC0415 (structlog, which short commands do without)
+
     if access.in_the_clear(origin):
         raise ValueError(
             'expected the address of a server, like "https://market.example:41235"; http:// on loopback only'
