@@ -37,6 +37,9 @@ OF_ONE = {
     "file of TOML": toml.MOST_BYTES,
     "levels of arrays and tables in a file of TOML": toml.MOST_LEVELS,
     "reports kept of a sector": limits.REPORTS_OF_A_SECTOR,
+    "workers' names, before one without a token of its own is too many": limits.SHARED_NAMES,
+    "sectors at work that the token of one worker was given": limits.SECTORS_OF_A_WORKER,
+    "sectors at work that a shared token, or an address that is let in, was given": limits.SECTORS_OF_A_SHARED_TOKEN,
     "room that a piece leaves on the disk": limits.ROOM_KEPT_BYTES,
 }
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "characters": 1, "s": 1, "": 1}

@@ -10,7 +10,7 @@ from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import ALLOCATED, CONTENT, REPORT, STEPS
 
 from damocles.manager import holders
-from damocles.rpc import access, errors
+from damocles.rpc import access, errors, limits
 from damocles.wire import control, seal
 
 from .callers import OTHER, SECTOR, Caller, admin, allocated, bound, kept, shared
@@ -192,7 +192,7 @@ class TestEnds:
         self, start_manager: StartManager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Under made-up stores a token cannot take all numbers; others go on, and aborted ones make room."""
-        monkeypatch.setattr(holders, "MOST_OF_ONE", 5)
+        monkeypatch.setattr(limits, "SECTORS_OF_A_WORKER", 5)
         async with start_manager() as manager:
             ours, thief = await pair(manager, "bound")
             for number in range(5):

@@ -12,8 +12,8 @@ from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import PROVEN
 
 from damocles.cli import manager as cli
-from damocles.manager import auth, workers
-from damocles.rpc import access, asgi, core, dialects, errors, server, tokens
+from damocles.manager import auth
+from damocles.rpc import access, asgi, core, dialects, errors, limits, server, tokens
 from damocles.wire import control, exports, fleet, seal, wdpost
 
 from .callers import SECTOR, Caller, admin, allocated, bound, shared
@@ -114,6 +114,19 @@ class TestPings:
                 await admin(manager)("Damocles.FleetAct", chosen, control.Act(verb="pause", dry_run=True))
                 assert seen, chosen
 
+    async def test_a_name_at_another_s_address_is_not_told_as_silent(self, start_manager: StartManager) -> None:
+        """The worker there answers, and knows no token but its own: what else points there is no worker of its own."""
+        mine = tokens.mint()
+        async with start_manager() as manager, listening(mine) as (dest, seen):
+            for name, handed in (("gpu1", mine), ("before", tokens.mint())):
+                await Caller(manager, shared(manager).token, handed=handed)(
+                    "Venus.WorkerPing", fleet.WorkerInfo(name, dest)
+                )
+            assert {"threads": [], "silent": []} == await admin(manager)("Damocles.FleetThreads", {"all": True})
+            assert mine in seen
+            alone = await admin(manager)("Damocles.FleetThreads", {"all": True, "workers": ["before"]})
+            assert ["before"] == [one["worker"] for one in alone["silent"]]
+
     async def test_a_token_to_call_back_with_goes_where_its_ping_came_from(self, start_manager: StartManager) -> None:
         """Whoever pings with another worker's address, or under its name, is called with what they handed over themselves."""
         async with start_manager() as manager, listening() as (dest, seen), listening() as (theirs, stolen):
@@ -133,12 +146,12 @@ class TestPings:
         """Ghosts end at a limit; workers that are known go on, and one with a token of its own is always taken in."""
         async with start_manager() as manager:
             ghost = shared(manager)
-            for number in range(workers.MOST_SHARED + 50):
+            for number in range(limits.SHARED_NAMES + 50):
                 refusal = await ghost.refusal("Venus.WorkerPing", fleet.WorkerInfo(f"ghost{number}", "127.0.0.1:1"))
-                assert (refusal is None) is (number < workers.MOST_SHARED)
+                assert (refusal is None) is (number < limits.SHARED_NAMES)
             assert refusal is not None
             assert "is not taken in without a token of its own" in refusal.message
-            assert workers.MOST_SHARED == len(await registered(manager))
+            assert limits.SHARED_NAMES == len(await registered(manager))
             await ghost("Venus.WorkerPing", fleet.WorkerInfo("ghost7", "127.0.0.1:1"))
             await (await bound(manager, "gpu1"))("Venus.WorkerPing", fleet.WorkerInfo("gpu1", "127.0.0.1:1"))
             await admin(manager)("Venus.WorkerPingInfoRemove", "ghost0")
@@ -147,13 +160,15 @@ class TestPings:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[tuple[str, list[str | None]]]:
-    """Run a worker without threads; yield its address, and the tokens that it is called with."""
+async def listening(wanted: str | None = None) -> AsyncIterator[tuple[str, list[str | None]]]:
+    """Run a worker without threads that wants a token; yield its address, and the tokens that it is called with."""
     seen: list[str | None] = []
     service = core.Service(dialects.WORKER)
 
     async def threads(call: core.Call) -> list[control.ThreadDetail]:
         seen.append(call.token)
+        if wanted not in {None, call.token}:
+            raise errors.RpcError(errors.Code.UNAUTHORIZED, "unknown token")
         return []
 
     async def act(

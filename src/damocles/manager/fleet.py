@@ -15,11 +15,9 @@ from typing import Any, TypeAlias, TypeVar
 import anyio
 import structlog
 from msgspec import structs
-from sqlalchemy import Connection, select
 
 from damocles import beside
 from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, sector_calls, workers
-from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.workers import Row
 from damocles.rpc import access, address, core, limits
@@ -31,8 +29,6 @@ from damocles.wire.sectors import SectorID
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-_events = tables.sector_events
 
 Seconds: TypeAlias = control.Seconds
 
@@ -152,7 +148,7 @@ class Fleet:
         )
         entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
         reported, calls = await self._database.read(
-            lambda tx: (_reported(tx, identity), sector_calls.history(tx, identity))
+            lambda tx: (sector_calls.reports(tx, identity), sector_calls.calls(tx, identity))
         )
         silent += [
             control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
@@ -203,7 +199,10 @@ class Fleet:
     async def _gather(
         self, targets: Sequence[Target], dialogue: Callable[[Target], operations.Dialogue[T]], timeout_seconds: float
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
-        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order."""
+        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order.
+
+        Who told nothing at a destination where another did is a name that the worker had before, or a false one.
+        """
         told: dict[Target, T] = {}
         silent: dict[Target, control.Silence] = {}
 
@@ -218,9 +217,10 @@ class Fleet:
         async with anyio.create_task_group() as tasks:
             for target in targets:
                 tasks.start_soon(hold, target)
+        answering = {target.dest for target in told}
         return (
             [(target, told[target]) for target in targets if target in told],
-            [silent[target] for target in targets if target in silent],
+            [silent[target] for target in targets if target in silent and target.dest not in answering],
         )
 
     async def _ask(  # noqa: PLR0917
@@ -375,26 +375,3 @@ async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Tar
         if scope.cancelled_caught:
             raise unknown
     return Target(text, text if endpoint is None else str(endpoint))
-
-
-def _reported(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
-    return [
-        control.HistoryEntry(
-            at=event.at,
-            worker=event.worker,
-            location=event.location,
-            plan="",
-            sector=str(sector),
-            attempt=event.attempt,
-            prev=event.prev,
-            state=event.next,
-            event=event.event,
-            error=f"{event.failure_level.lower()}: {event.failure_text}" if event.failure_level else None,
-            by=event.caller or "",
-        )
-        for event in tx.execute(
-            select(_events)
-            .where(_events.c.miner == sector.miner, _events.c.number == sector.number)
-            .order_by(_events.c.id)
-        )
-    ]

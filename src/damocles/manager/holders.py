@@ -27,15 +27,13 @@ from sqlalchemy import ColumnElement, Connection, Row, select, update
 from damocles.manager import names, sector_calls, sectors
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
-from damocles.rpc import access, core, errors
+from damocles.rpc import access, core, errors, limits
 from damocles.wire import codec, records, seal
 from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
 
 STORE = "store "  # begins what a sector was handed out to if that is one of our stores, which works under attempts
-MOST_OF_ONE = 1000  # sectors at work that the token of one worker may have been given
-MOST_OF_SHARED = 20_000  # likewise, of a shared token, or of an address
 _LOOPBACK = "127.0.0.1"
 _JOBS_REMEMBERED = 10_000
 _OPERATES = access.Rule(access.Scope.OPERATE)
@@ -177,7 +175,7 @@ class Borrowers:
 
 def receiver(call: core.Call, store: str | None = None) -> sectors.Receiver:
     """Return whom work is handed out to that this caller asks for: a store with this identity, or its address."""
-    most = MOST_OF_ONE if call.worker is not None else MOST_OF_SHARED
+    most = limits.SECTORS_OF_A_WORKER if call.worker is not None else limits.SECTORS_OF_A_SHARED_TOKEN
     return sectors.Receiver(call.peer if store is None else of_store(store), call.who or None, most)
 
 

@@ -1,4 +1,4 @@
-"""What workers have called about a sector, and who they were: beside the reports, the manager's own word on its life.
+"""What workers have told and called about a sector, and who they were: the manager's own word on its life.
 
 Functions are steps inside a transaction.
 """
@@ -9,7 +9,7 @@ from damocles.manager.db import tables
 from damocles.wire import control
 from damocles.wire.sectors import SectorID
 
-_calls, _rows = tables.sector_calls, tables.sectors
+_calls, _events, _rows = tables.sector_calls, tables.sector_events, tables.sectors
 
 # Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
 _OF_SECTOR = (_calls.c.miner == bindparam("of_miner"), _calls.c.number == bindparam("of_number"))
@@ -36,8 +36,29 @@ def is_last(tx: Connection, sector: SectorID, what: str, caller: str) -> bool:
     return last is not None and (last.what, last.caller) == (what, caller)
 
 
-def history(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
-    """Return all of a sector, the oldest first."""
+def reports(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
+    """Return the steps of a sector that were reported, the oldest first."""
+    chosen = select(_events).where(_events.c.miner == sector.miner, _events.c.number == sector.number)
+    return [
+        control.HistoryEntry(
+            at=event.at,
+            worker=event.worker,
+            location=event.location,
+            plan="",
+            sector=str(sector),
+            attempt=event.attempt,
+            prev=event.prev,
+            state=event.next,
+            event=event.event,
+            error=f"{event.failure_level.lower()}: {event.failure_text}" if event.failure_level else None,
+            by=event.caller or "",
+        )
+        for event in tx.execute(chosen.order_by(_events.c.id))
+    ]
+
+
+def calls(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:
+    """Return what else was called about a sector, the oldest first."""
     return [
         control.HistoryEntry(
             at=row.at,

@@ -9,10 +9,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from damocles.manager import errors
 from damocles.manager.db import tables
-from damocles.rpc import address, tokens
+from damocles.rpc import address, limits, tokens
 from damocles.wire import codec, fleet
-
-MOST_SHARED = 500  # names of workers, before one that no token vouches for is too many
 
 _workers = tables.workers
 
@@ -40,9 +38,9 @@ def ping(
     _check(info, token)
     values = {"info": codec.encode(info).decode(), "last_ping": now, "token": token}
     if tx.execute(update(_workers).where(_workers.c.name == info.name).values(values)).rowcount == 0:
-        if not vouched and tx.execute(select(func.count()).select_from(_workers)).scalar_one() >= MOST_SHARED:
+        if not vouched and tx.execute(select(func.count()).select_from(_workers)).scalar_one() >= limits.SHARED_NAMES:
             raise errors.ManagerError(
-                f"{MOST_SHARED} workers are known, and {info.name!r} is not taken in without a token of its own"
+                f"{limits.SHARED_NAMES} workers are known, and {info.name!r} is not taken in without a token of its own"
                 f" (damocles-manager auth create NAME --scope worker --worker NAME); those that are gone can be removed:"
                 " damocles-manager util worker remove NAME"
             )

@@ -52,6 +52,9 @@ REFUSAL_CHARACTERS = 2000
 REPORT_CHARACTERS = redaction.KEPT_CHARACTERS
 REPORTS_OF_A_SECTOR = 10_000
 ROOM_KEPT_BYTES = 1 * _GIB
+SHARED_NAMES = 500  # of workers, before one that no token vouches for is too many
+SECTORS_OF_A_WORKER = 1000  # at work, that the token of one worker was given
+SECTORS_OF_A_SHARED_TOKEN = 20_000  # likewise, also of an address that is let in
 
 
 class Level(NamedTuple):
