@@ -291,7 +291,7 @@ class TestPieces:
             worker = await manager.create("w", Scope.WORKER)
             carol = await manager.create("carol", Scope.ADMIN)
             reader = await manager.create("r", Scope.READ)
-            assert [200, 200, 400, 403] == [
+            assert [403, 200, 400, 403] == [
                 await self.put(manager, worker),
                 await self.put(manager, carol),
                 await self.put(manager, carol, "no-cid"),
