@@ -156,6 +156,15 @@ class TestWorkerConfiguration:
         ]
         assert "topsecret" not in said.out + said.err
 
+    def test_a_token_s_way_in_the_clear_is_named(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """`config check` says what would keep the worker from starting, unless the file has the word for it."""
+        text = file.read_text().replace("/ip4/127.0.0.1/tcp/1789", "/ip4/198.51.100.7/tcp/1789")
+        for first, warned in (("", True), ("insecure = true\n", False)):
+            file.write_text(first + text)
+            assert 0 == worker_cli.main(["config", "check", str(file)])
+            said = capsys.readouterr().err
+            assert warned == ("the token would go there through a network in the clear" in said), said
+
     def test_without_a_secret_everybody_may_read_it(self, file: Path) -> None:
         """A configuration that holds no secret may be open."""
         file.write_text(file.read_text().replace("AWS_SECRET_ACCESS_KEY", "RUST_LOG"))

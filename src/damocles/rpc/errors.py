@@ -128,7 +128,7 @@ class Unknowing(Unreachable):
     """The peer did not show that it knows our token; neither that nor a call was sent."""
 
     def __init__(self, url: str, reason: str) -> None:
-        CallError.__init__(self, f"{url} gets no token: {reason}")
+        CallError.__init__(self, f"{url} gets no token: {reason}; is it the right daemon, and the right token?")
         self.url = url
         self.reason = reason
 
