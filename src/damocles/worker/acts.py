@@ -118,7 +118,7 @@ def _words(thread: threads.SealingThread, mind: parts.Thread, ahead: parts.Threa
     if mind.trouble is not None:
         return "pauses once it is in order again"
     if not ahead.is_paused:
-        return "pauses at the end of its running stage"
+        return f"pauses at {'the end of its running stage' if mind.pid is not None else 'its next boundary'}"
     kills = f": its running stage (pid {mind.pid}) is killed and will be done again" if mind.pid is not None else ""
     return f"pauses at once{kills}"
 

@@ -82,3 +82,10 @@ async def test_a_dry_run_says_what_the_act_says(tmp_path, act):
                 != (await ours.act_on(wire.Selection(all=True), wire.Act(verb="pause", dry_run=True)))[0].before
             ):
                 await anyio.sleep(0.001)
+
+
+async def test_a_pause_before_the_store_is_open_speaks_of_no_stage(tmp_path):
+    """A thread whose journal has not been read yet pauses at its next boundary, whatever it will find there."""
+    ours, _ = fleet.sham_worker("w", [fleet.made_up(0, 0, 1)], tmp_path, tmp_path, "http://127.0.0.1")
+    (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="pause", dry_run=True))
+    assert (True, "pauses at its next boundary") == (outcome.ok, outcome.text)
