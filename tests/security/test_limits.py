@@ -22,6 +22,9 @@ OF_ONE = {
     "message on a WebSocket": limits.FRAME_BYTES,
     "fragments of such a message": limits.FRAGMENTS_OF_A_FRAME,
     "calls at once on a WebSocket": limits.CALLS_OF_A_WEBSOCKET,
+    "queries of one token in the queue for the manager's database": limits.QUERIES_OF_A_TOKEN,
+    "looks of one token at the workers of the fleet": limits.LOOKS_OF_A_TOKEN,
+    "threads of a worker": limits.THREADS_OF_A_WORKER,
     "id of a request": limits.ID_CHARACTERS,
     "workers named in a call": limits.NAMES_OF_WORKERS,
     "sectors, states, plans or threads named in a call": limits.OTHER_NAMES,
@@ -83,7 +86,7 @@ async def test_the_metrics_show_how_full_limits_are(start_manager: StartManager)
     async with start_manager() as manager, manager.client(manager.token) as other:
         await other.call("Venus.Version", returns=str)
         text = await scraped(manager.url.removesuffix("/rpc/v0"), manager.token)
-    for limit, most in (("connections", 1000), ("calls_of_a_token", 64)):
+    for limit, most in (("connections", 1000), ("calls_of_a_token", 32)):
         assert f'damocles_manager_limit{{limit="{limit}"}} {most}\n' in text
         assert f'damocles_manager_limit_met_total{{limit="{limit}"}} 0\n' in text
     assert 'damocles_manager_limit_used{limit="connections"} 2\n' in text

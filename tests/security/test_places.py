@@ -270,6 +270,7 @@ async def test_calls_beyond_the_limit_are_to_be_repeated(
 ) -> None:
     """A call above a token's limit is refused as a server does that is too busy, so that workers try again."""
     monkeypatch.setattr(limits, "CALLS_OF_A_TOKEN", 0)
+    monkeypatch.setattr(limits, "REFUSED_SECONDS", 0.0)
     async with start_manager() as manager:
         with pytest.raises(
             errors.Unreachable, match="HTTP 503, '0 calls of local are running already: try again later'"

@@ -20,7 +20,7 @@ from damocles import beside
 from damocles.manager import errors, fleet_history, fleet_peers, fleet_watch, sector_calls, workers
 from damocles.manager.db.engine import Database
 from damocles.manager.workers import Row
-from damocles.rpc import access, address, core, limits
+from damocles.rpc import access, address, core, limits, turns
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import operations, selection
 from damocles.wire import control
@@ -57,6 +57,7 @@ class Fleet:
         self._database = database
         self._peers = peers
         self._clock = clock
+        self._turns = turns.Turns(limits.LOOKS_OF_A_TOKEN)
         self.watch = watch
         self.levels, self.met = peers.levels, peers.answers.met
 
@@ -84,7 +85,7 @@ class Fleet:
         if not chosen.workers:
             _check(chosen)
         targets = await self._targets(call, chosen.workers)
-        told, silent = await self._gather(targets, lambda _: operations.threads(self._clock()), timeout_seconds)
+        told, silent = await self._gather(targets, lambda _: _few(operations.threads(self._clock())), timeout_seconds)
         return control.FleetThreads(
             threads=[
                 structs.replace(detail, worker=target.name, dest=target.dest)
@@ -203,6 +204,12 @@ class Fleet:
 
         Who told nothing at a destination where another did is a name that the worker had before, or a false one.
         """
+        async with self._turns.one():
+            return await self._gathered(targets, dialogue, timeout_seconds)
+
+    async def _gathered(
+        self, targets: Sequence[Target], dialogue: Callable[[Target], operations.Dialogue[T]], timeout_seconds: float
+    ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
         told: dict[Target, T] = {}
         silent: dict[Target, control.Silence] = {}
 
@@ -308,6 +315,17 @@ async def open_fleet(
     await watch.load()
     async with fleet_peers.open_peers(connect) as peers, beside.running(watch.run):
         yield Fleet(database, peers, watch, clock)
+
+
+def _few(dialogue: operations.Dialogue[list[control.ThreadDetail]]) -> operations.Dialogue[list[control.ThreadDetail]]:
+    """Let a worker have no more threads than one can."""
+    threads = yield from dialogue
+    if len(threads) > limits.THREADS_OF_A_WORKER:
+        refused = operations.Refused(
+            f"tells of {len(threads)} threads: a worker has {limits.THREADS_OF_A_WORKER} at most"
+        )
+        raise operations.Unanswered(refused)
+    return threads
 
 
 def _check(chosen: control.Selection) -> None:

@@ -175,7 +175,11 @@ async def _answer(service: core.Service, body_seconds: float, scope: Message, re
 
 
 async def _turn_away(send: Send, full: places.Full) -> None:
-    """Answer as a server does that has too many connections: clients of ours try again after a while."""
+    """Answer as a server does that has too many connections: clients of ours try again after a while.
+
+    Not at once: whoever asks for too much would only ask again the faster.
+    """
+    await anyio.sleep(limits.REFUSED_SECONDS)
     await respond(send, 503, f"{full}: try again later\n".encode(), "text/plain; charset=utf-8", close=True)
 
 

@@ -14,6 +14,7 @@ _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 
 # Connections, see `places`.
 CONNECTIONS = 1000
+WAITING_CONNECTIONS = 1000  # that nobody has accepted yet
 KEPT_FOR_LOOPBACK = 8  # of them, so that an admin on this machine finds a place
 CONNECTIONS_OF_A_HOST = 400
 CONNECTIONS_OF_A_TOKEN = 200
@@ -21,9 +22,13 @@ STRANGERS_OF_A_HOST = 100
 WEBSOCKETS_OF_A_TOKEN = 32
 
 # Calls that run at once.
-CALLS_OF_A_TOKEN = 64
+CALLS_OF_A_TOKEN = 32
 CALLS_OF_A_WORKER = 256  # its threads may all call at once
 CALLS_OF_A_WEBSOCKET = 64
+REFUSED_SECONDS = 1.0  # until who has too many is answered
+QUERIES_OF_A_TOKEN = 2  # in the queue for the database
+LOOKS_OF_A_TOKEN = 2  # at the workers of the fleet
+THREADS_OF_A_WORKER = 1000
 
 # What comes in.
 STRANGER_BYTES = 64 * _KIB  # of a peer whose call will be refused: enough to read its id
@@ -37,14 +42,14 @@ OTHER_NAMES = control.MOST_OTHERS  # of sectors, states or threads in one call
 ADDRESSES = 16  # of workers that are not registered, in one call
 
 # What goes out, see `outbox`.
-UNREAD_BYTES = 64 * _MIB
-UNREAD_OF_A_CONNECTION_BYTES = 32 * _MIB  # with which it may ask for more
+UNREAD_BYTES = 32 * _MIB
+UNREAD_OF_A_CONNECTION_BYTES = 16 * _MIB  # with which it may ask for more
 UNREAD_SECONDS = 30.0
 AUDIT_ANSWER_BYTES = 1 * _MIB
 
 # What workers answer to the manager.
 WORKER_ANSWER_BYTES = 4 * _MIB
-WORKER_ANSWERS_BYTES = 32 * _MIB
+WORKER_ANSWERS_BYTES = 16 * _MIB
 WORKER_CLIENTS = 1024
 REFUSAL_CHARACTERS = 2000
 

@@ -18,6 +18,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +28,7 @@ from damocles.rpc import access, limits
 
 log = structlog.get_logger(__name__)
 
+CALLER: ContextVar[str | None] = ContextVar("caller", default=None)  # whose limits count, while a call runs
 STATE = "damocles.place"  # in the state of a scope: the place of its connection
 GOODBYE_SECONDS = 5.0  # for the answers under way, when a token is good for nothing any more
 _FEWEST = 8  # connections, however low the limit: somebody must be able to look
@@ -92,9 +94,11 @@ class Place:
         key = self.key
         self.places.begin(self)
         self.calls += 1
+        before = CALLER.set(key)
         try:
             yield
         finally:
+            CALLER.reset(before)
             self.calls -= 1
             _take_back(self.places.calls, key, 1)
             self.rests_since = time.monotonic()

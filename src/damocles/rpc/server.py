@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import itertools
 import logging
 import os
 import socket
@@ -35,6 +36,7 @@ PONG_SECONDS = 25
 HANDSHAKE_SECONDS = 10
 GOODBYE_SECONDS = 0.5
 _SPARE = 4
+_AT_ONCE = 20  # connections accepted before others have their turn: a crowd must not be long at the door either
 _PAUSE_SECONDS = 1.0  # when no connection can be accepted or no descriptor kept; also what limits the warnings
 GRACE_SECONDS = 10
 
@@ -91,7 +93,7 @@ class _Server(uvicorn.Server):
     async def _accept(self, tasks: anyio.abc.TaskGroup) -> None:
         """Accept connections for ever; here and not by asyncio, which counts nothing and logs each that it cannot."""
         loop = asyncio.get_running_loop()
-        while True:
+        for number in itertools.count(1):
             try:
                 connected, peer = await loop.sock_accept(self._listener)
             except ConnectionAbortedError:
@@ -105,7 +107,8 @@ class _Server(uvicorn.Server):
                 await anyio.sleep(_PAUSE_SECONDS)
                 continue
             tasks.start_soon(self._take, connected, self._places.take(connected, peer[0]))
-            await anyio.lowlevel.checkpoint()  # a crowd at the door must not hold up those who are inside
+            if number % _AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()  # a crowd at the door must not hold up those who are inside
 
     async def _take(self, connected: socket.socket, place: places.Place) -> None:
         def protocol() -> protocols.Http:
@@ -213,12 +216,14 @@ async def _listen(host: str, port: int) -> socket.socket:
     place = address.Endpoint(host, port)
     try:
         if _is_everywhere(host) and socket.has_dualstack_ipv6():
-            listener = socket.create_server((host, port), family=socket.AF_INET6, dualstack_ipv6=True)
+            listener = socket.create_server(
+                (host, port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=limits.WAITING_CONNECTIONS
+            )
         elif host:
             family, _, _, _, where = (await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-            listener = socket.create_server(where[:2], family=family)
+            listener = socket.create_server(where[:2], family=family, backlog=limits.WAITING_CONNECTIONS)
         else:
-            listener = socket.create_server(("", port))
+            listener = socket.create_server(("", port), backlog=limits.WAITING_CONNECTIONS)
     except OSError as exc:
         raise errors.ListenError(str(place), _why(exc, port)) from exc
     # Accepted connections inherit both. Head and body of an answer leave in two writes: without NODELAY the second

@@ -21,6 +21,7 @@ from sqlalchemy import exc as sql_errors
 from damocles import failpoints
 from damocles.manager import errors
 from damocles.manager.db import schema
+from damocles.rpc import limits, turns
 from damocles.rpc.errors import Code, DiskFails
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class Database:
         # Waiting here instead of in SQLite's busy handler, which polls with growing sleeps and is not fair.
         self._write_turn = anyio.CapacityLimiter(1)
         self._read_turn = anyio.CapacityLimiter(_READERS)
+        self._turns = turns.Turns(limits.QUERIES_OF_A_TOKEN)
 
     async def write(self, transaction: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Run `transaction` alone; commit when it returns, roll back when it raises.
@@ -74,7 +76,8 @@ class Database:
             _reach("database.after", transaction)
             return result
 
-        return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
+        async with self._turns.one():
+            return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a consistent view of the data, beside a writing transaction if there is one."""
@@ -83,7 +86,8 @@ class Database:
             with self._watched(_OF_DISKS - {sqlite3.SQLITE_READONLY}), self._reader.begin() as tx:
                 return query(tx)
 
-        return await anyio.to_thread.run_sync(run, limiter=self._read_turn)
+        async with self._turns.one():
+            return await anyio.to_thread.run_sync(run, limiter=self._read_turn)
 
     @contextmanager
     def _watched(self, of_disks: frozenset[int]) -> Iterator[None]:
