@@ -3,7 +3,7 @@
 Whatever goes wrong is told to the manager, which has tries left and other workers. So no handler here fails.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,6 +117,8 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
         checked = await job.run(
             "check_replicas", tasks.CheckReplicas(work.miner, work.proof_name, there, work.seed, limit_seconds)
         )
+    if checked:
+        await _still_there(job, work.sectors or (), lost)
     reasons = lost | {fault.sector_id: fault.reason for fault in checked}
     unread = lost | {fault.sector_id: fault.reason for fault in checked if not fault.was_read}
     if len(unread) == len(replicas) and (lost or len(replicas) > 1):
@@ -129,9 +131,20 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
         made: tasks.WindowPoStOutput = await job.run("window_post", task)
         if not made.faults:
             return wdpost.Output(made.proofs, [])
+        await _still_there(job, work.sectors or (), lost)
         reasons = dict.fromkeys(made.faults, _NO_REASON)
     named = {str(number): reason for number, reason in reasons.items()}
     return wdpost.Output([], sorted(reasons), named, job.worker)
+
+
+async def _still_there(job: Job, wanted: Sequence[wdpost.Sector], lost: Container[int]) -> None:
+    """Return if no disk but those of the `lost` sectors has gone since: what was missed there is no fault of a sector.
+
+    Raises:
+        failures.Lacking: One has.
+    """
+    for reason in (await _lost(job, [sector for sector in wanted if sector.number not in lost])).values():
+        raise failures.Lacking(f"a disk went away while its sectors were read: {reason}")
 
 
 async def _lost(job: Job, wanted: Sequence[wdpost.Sector]) -> dict[int, str]:

@@ -164,6 +164,28 @@ async def test_a_store_that_is_not_mounted_costs_only_its_sectors(proving: Bench
     assert [[3]] == [[replica.sector_id for replica in task.replicas] for _, task in proving.ran]
 
 
+@pytest.mark.parametrize("stage", ["check_replicas", "window_post"])
+async def test_a_disk_that_goes_away_while_its_sectors_are_read_makes_no_faults(
+    proving: Bench, tmp_path: Path, stage: str
+) -> None:
+    """What was there before and is missed is looked for again by the next try, and not declared as a lost sector."""
+    proving.memory = identity.Memory(tmp_path / "home")
+    for name in ("sealed-store", "cache-store"):
+        persist.init(tmp_path / name)
+        proving.memory.admit(tmp_path / name)
+        proving.persist_stores[name] = PersistStore(name=name, path=tmp_path / name)
+
+    def misses(_: object) -> object:
+        (tmp_path / "sealed-store" / identity.FILE_NAME).unlink()
+        return [tasks.Fault(1, "gone")] if stage == "check_replicas" else tasks.WindowPoStOutput([], [1])
+
+    proving.stages[stage] = misses
+    event = await generate(proving)
+    assert event.post_output is None
+    assert "went away while its sectors were read" in (event.post_error or "")
+    assert "is the disk mounted" in (event.post_error or "")
+
+
 async def test_sectors_that_are_damaged_are_named_even_if_none_is_whole(proving: Bench) -> None:
     """One that is gone and one that was read, and whose data is wrong, are two faults, and no lost mount."""
     proving.stages["check_replicas"] = [tasks.Fault(1, "gone"), tasks.Fault(2, "damaged", was_read=True)]
