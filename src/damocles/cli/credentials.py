@@ -1,14 +1,19 @@
 """What a command shows to a daemon, and what it trusts: found by itself on the daemon's own machine, else as given."""
 
+import dataclasses
 import os
+import shlex
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from damocles.cli import common
 from damocles.rpc import handshake, sync, tls, tokens
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 TokenFile = Annotated[
     Path | None,
@@ -85,3 +90,16 @@ def hint(client: sync.Client, home: Path) -> str:
     if client.kept_back:
         return f"; our token was not sent: {client.kept_back}"
     return "" if client.has_token else f"; no token was found in {home.expanduser() / tokens.FILE_NAME}"
+
+
+def repeated(at: "DataclassInstance", usual: "DataclassInstance") -> list[str]:
+    """Return the options by which a daemon was found, spelled for a command that is to be pasted.
+
+    `at` is what was given, `usual` what it is without any option; a field is named like its option.
+    """
+    given = ((field.name, getattr(at, field.name), getattr(usual, field.name)) for field in dataclasses.fields(at))
+    return [
+        f"--{name.replace('_', '-')}{'' if value is True else f' {shlex.quote(str(value))}'}"
+        for name, value, default in given
+        if value != default
+    ]

@@ -1,5 +1,6 @@
 """What stands under a table of threads: what to do about what they lack, once for all that lack the same."""
 
+import re
 import shlex
 import shutil
 import textwrap
@@ -20,8 +21,11 @@ class _Lacking(NamedTuple):
     there: bool
 
 
-def lines(threads: Sequence[control.ThreadDetail], *, resume: str, whole: bool) -> Iterator[str]:
-    """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error."""
+def lines(threads: Sequence[control.ThreadDetail], *, resume: Sequence[str], whole: bool) -> Iterator[str]:
+    """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error.
+
+    `resume` is the command that has threads go on, and the options by which it finds whom these threads are of.
+    """
     paused = {thread.info.last_error for thread in threads if thread.info.thread_state.state == "Paused"}
     counts = Counter((thread.info.last_error, is_remedied(thread)) for thread in threads if thread.info.last_error)
     lacks: Counter[_Lacking] = Counter()
@@ -38,9 +42,10 @@ def lines(threads: Sequence[control.ThreadDetail], *, resume: str, whole: bool) 
     for found, count in lacks.items():
         yield f"{_threads(count)}: {found.lack.text}{', there now' if found.there else ''}"
         for way, command in zip(("fetch:", "or make:"), found.commands, strict=False):
-            yield from _command(way, command)
+            yield from _command(way, *re.split(r" (?=damocles-)", command, maxsplit=1))
         if found in held:
-            yield from _command("resume:", f"{resume} --error {shlex.quote(found.lack.words)}")
+            command, *options = resume
+            yield from _command("resume:", f"{command} --error {shlex.quote(found.lack.words)}", *options)
 
 
 def is_remedied(thread: control.ThreadDetail) -> bool:
@@ -52,13 +57,17 @@ def _threads(count: int) -> str:
     return f"{count} {'thread' if count == 1 else 'threads'}"
 
 
-def _command(way: str, command: str) -> list[str]:
-    """Return the lines of a command that can be pasted: a variable before it gets a line of its own if need be."""
-    line = f"  {way:8} {command}"
-    variable, _, rest = command.partition(" damocles-")
-    if len(line) <= shutil.get_terminal_size().columns or not rest:
-        return [line]
-    return [f"  {way:8} {variable} \\", f"  {'':8} damocles-{rest}"]
+def _command(way: str, *parts: str) -> list[str]:
+    """Return the lines of a command that can be pasted: where it is too long, lines end between its parts."""
+    columns = shutil.get_terminal_size().columns
+    made = [f"  {way:8} {parts[0]}"]
+    for left, part in zip(range(len(parts) - 2, -1, -1), parts[1:], strict=True):
+        if len(made[-1]) + len(f" {part}") + (len(" \\") if left else 0) <= columns:
+            made[-1] += f" {part}"
+        else:
+            made[-1] += " \\"
+            made.append(f"  {'':8} {part}")
+    return made
 
 
 def _wrapped(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from damocles import terminal
 from damocles.cli import common, fleet_notes, tables
 from damocles.parameters import lacking
+from damocles.rpc import errors
 from damocles.wire import codec, control, fleet, units
 
 WATCH_SECONDS = 2.0
@@ -97,11 +98,12 @@ def show_threads(
     named: bool,
     wide: bool,
     full: bool,
-    resume: str,
+    resume: Sequence[str],
 ) -> None:
     """Print sealing threads, and what can be done for those that lack parameters.
 
-    They are `named` with their workers', and where several workers have one name, with their addresses. `resume` is the command that has them go on.
+    They are `named` with their workers', and where several workers have one name, with their addresses. `resume` is the
+    command that has them go on, and its options.
     """
     now = time.time()
     dests: dict[str, set[str]] = {}
@@ -298,11 +300,19 @@ def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:
 def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> Iterator[control.LogLine]:
     """Yield the lines of a log, and then those that come.
 
-    `read` takes the number of the last line known and how many seconds to wait for a line after it.
+    `read` takes the number of the last line known and how many seconds to wait for a line after it. A wait that is cut
+    off has changed nothing: it is asked once more, and whoever was locked out meanwhile learns why.
     """
     after, wait_seconds = 0, 0.0
     while True:
-        for each in read(after, wait_seconds):
+        try:
+            found = read(after, wait_seconds)
+        except (common.ManagerUnreachable, errors.Disconnected) as failure:
+            is_cut_off = any(isinstance(each, errors.Disconnected) for each in (failure, failure.__cause__))
+            if not wait_seconds or not is_cut_off:
+                raise
+            found = read(after, 0.0)
+        for each in found:
             after = each.number
             yield each
         if not on:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from damocles.cli import (
     common,
+    credentials,
     fleet_acts,
     fleet_calls,
     fleet_drains,
@@ -94,6 +95,7 @@ def info(
     if not chosen.workers and chosen == control.Selection():
         raise _which_worker(at)
     one = len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
+    resume = [_RESUME, *credentials.repeated(at, manager_at.USUAL)]
 
     def show() -> int:
         with at.call() as found:
@@ -103,7 +105,7 @@ def info(
         if json:
             common.print_json(codec.to_builtins(told))
         elif told.threads:
-            fleet_views.show_threads(told.threads, named=not one, wide=wide, full=full, resume=_RESUME)
+            fleet_views.show_threads(told.threads, named=not one, wide=wide, full=full, resume=resume)
         for silence in told.silent:
             common.error(f"{silence.worker}: {silence.reason}")
         if told.silent:

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
-from damocles.cli import common, fleet_acts, fleet_calls, fleet_options, fleet_views, tables, worker_at
+from damocles.cli import common, credentials, fleet_acts, fleet_calls, fleet_options, fleet_views, tables, worker_at
 from damocles.rpc import sync
 from damocles.sealing import operations, selection
 from damocles.wire import codec, control, fleet, units
@@ -91,6 +91,7 @@ def list_(
     On a terminal it is a table that fits; elsewhere the lines of the original, or with `--wide` its columns.
     """
     chosen = fleet_options.selected(which)
+    resume = [_RESUME, *credentials.repeated(at, worker_at.USUAL)]
 
     def show() -> int:
         with at.call() as worker:
@@ -98,7 +99,7 @@ def list_(
         if json:
             common.print_json([_flat(thread) for thread in threads])
         elif tables.on_terminal() or why:
-            fleet_views.show_threads(threads, named=False, wide=wide or why, full=full, resume=_RESUME)
+            fleet_views.show_threads(threads, named=False, wide=wide or why, full=full, resume=resume)
         elif wide:
             tables.show(_V013, threads)
         else:

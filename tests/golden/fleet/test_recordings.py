@@ -66,5 +66,5 @@ def test_an_original_worker_is_shown_in_the_columns_of_the_manual(capsys):
     dialogue.send([operations.Refused("Method not found", operations.METHOD_NOT_FOUND)])
     with pytest.raises(StopIteration) as end:
         dialogue.send([codec.from_builtins(EXCHANGES["WorkerList"][1]["result"], list[fleet.ThreadInfo])])
-    fleet_views.show_threads(end.value.value, named=False, wide=False, full=False, resume="")
+    fleet_views.show_threads(end.value.value, named=False, wide=False, full=False, resume=[""])
     assert RECORDED.with_name("info.txt").read_text() == capsys.readouterr().out

@@ -293,11 +293,14 @@ async def test_the_reason_is_what_is_seen_of_a_thread(screens):
 
 async def test_equal_errors_are_told_once_with_what_to_do(screens):
     """Under the table stands how many threads lack parameters, how to get them and how to resume, to be pasted."""
-    for name, resume in (("info", "damocles-manager util worker"), ("list", "damocles-worker worker")):
+    found_by = (("info", "damocles-manager util worker", "--listen"), ("list", "damocles-worker worker", "--host"))
+    for name, resume, option in found_by:
         text = "\n".join(screens[name])
         assert "2 threads: C2 parameters missing (2KiB)\n" in text
         assert "  fetch:   damocles-worker params fetch --sector-size 2KiB --for porep\n" in text
-        assert f"  resume:  {resume} resume --error 'No cached parameters'" in text
+        assert f"  resume:  {resume} resume --error 'No cached parameters' {option} 127.0.0.1:" in text.replace(
+            " \\\n          ", ""
+        )
 
 
 async def test_wide_and_full_tell_the_whole_error(screens):

@@ -225,7 +225,7 @@ def test_what_helps_is_for_the_workers_folder(state, columns, lines, monkeypatch
     name = found.identifier
     error = f"permanent: No cached parameters found for {name[4:]} [failure finding /srv/params/{name}.params]"
     threads = [thread("w1", number, state, 5, error) for number in range(2)]
-    assert lines == list(fleet_notes.lines(threads, resume="resume", whole=False))
+    assert lines == list(fleet_notes.lines(threads, resume=["resume"], whole=False))
 
 
 def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
@@ -235,10 +235,10 @@ def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
     evil = f"No cached parameters found for x [failure finding /{ESCAPES}/v28-x.params]"
     for wide in (False, True):
         fleet_views.show_threads(
-            [thread("w1", 0, "Paused", 5, evil)], named=True, wide=wide, full=wide, resume="resume"
+            [thread("w1", 0, "Paused", 5, evil)], named=True, wide=wide, full=wide, resume=["resume"]
         )
         fleet_views.show_threads(
-            [thread(ESCAPES, 0, ESCAPES, 5, evil)], named=True, wide=wide, full=False, resume="resume"
+            [thread(ESCAPES, 0, ESCAPES, 5, evil)], named=True, wide=wide, full=False, resume=["resume"]
         )
     printed = capsys.readouterr().out
     assert r"\x1b[31m\x9b1m\x07" in printed

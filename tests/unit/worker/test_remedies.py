@@ -85,7 +85,7 @@ def test_lists_say_that_a_resume_would_help(tmp_path, monkeypatch, is_there):
     thread = control.ThreadDetail(info=info, worker="w", since=NOW, waiting=waiting)
     brief = "C2 parameters missing (2KiB)"
     assert ("C2 parameters there: resume" if is_there else brief) == fleet_views.why(thread, NOW)
-    told = list(fleet_notes.lines([thread], resume="damocles-worker worker resume", whole=False))
+    told = list(fleet_notes.lines([thread], resume=["damocles-worker worker resume"], whole=False))
     resume = "  resume:  damocles-worker worker resume --error 'No cached parameters'"
     assert (f"1 thread: {brief}{', there now' if is_there else ''}", resume) == (told[0], told[-1])
     assert (2 if is_there else 4) == len(told)
