@@ -106,7 +106,11 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
     except journal.JournalError as error:
         raise common.Failed(str(error)) from error
     if out != STDOUT:
-        common.tell(f"{len(locations)} stores in {out}", {"file": str(out), "stores": len(locations)}, as_json=json)
+        common.tell(
+            f"{len(locations)} {'store' if len(locations) == 1 else 'stores'} in {out}",
+            {"file": str(out), "stores": len(locations)},
+            as_json=json,
+        )
     return common.OK
 
 

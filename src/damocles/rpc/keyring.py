@@ -289,6 +289,8 @@ class TokenAPI:
                 )
         revoked = await self._keyring.revoke(name)
         if not revoked:
+            if any(token.name == name for token in self._keyring.all()):
+                raise _invalid(f"token {name!r} is revoked already")
             names = sorted({token.name for token in self._keyring.all() if token.revoked is None})
             raise _invalid(f"there is no token {name!r}; there are: {', '.join(names)}")
         return [token.shown() for token in revoked]

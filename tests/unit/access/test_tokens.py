@@ -195,6 +195,13 @@ class TestAPI:
         with pytest.raises(errors.RpcError, match="there is no token 'bo'; there are: bob"):
             await api.revoke(core.Call(), "bo")
 
+    async def test_a_second_revoking_says_that_it_is_done(self, api: keyring.TokenAPI) -> None:
+        """A token that is listed as revoked is not said to be unknown."""
+        await api.create(core.Call(), "bob", Scope.READ)
+        await api.revoke(core.Call(), "bob")
+        with pytest.raises(errors.RpcError, match="token 'bob' is revoked already"):
+            await api.revoke(core.Call(), "bob")
+
 
 class TestFiles:
     def test_a_missing_file_is_made_private(self, tmp_path: Path) -> None:

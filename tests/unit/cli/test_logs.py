@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 import pytest
 
-from damocles.cli import manager, worker
-from damocles.rpc import asgi, core, dialects, server
+from damocles.cli import common, fleet_views, manager, worker
+from damocles.rpc import asgi, core, dialects, errors, server
 from damocles.sealing import selection
 from damocles.wire import control, fleet
 
@@ -126,6 +126,34 @@ async def test_a_worker_finds_the_thread_of_a_sector(capsys, arguments, expected
         capsys.readouterr()  # what the server has logged
         command = ["worker", "logs", *arguments, "-H", address]
         assert expected == said(await anyio.to_thread.run_sync(worker.main, command), capsys, expected)
+
+
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_whoever_is_locked_out_while_following_learns_why(is_wrapped):
+    """A wait that is cut off is asked once more, and what that says ends it; a worker's and the manager's commands alike."""
+    cut_off = errors.Disconnected("http://w1:1", "closed")
+    failure = common.ManagerUnreachable("cut off") if is_wrapped else cut_off
+    failure.__cause__ = cut_off if is_wrapped else None
+    answers: list[list[control.LogLine] | Exception] = [
+        *([line("first")], failure, [line("second")]),
+        *(failure, errors.RpcError(errors.Code.UNAUTHORIZED, "token 'alice' was revoked")),
+    ]
+
+    def read(_: int, __: float) -> list[control.LogLine]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    following = fleet_views.follow(read, on=True)
+    assert ["first", "second"] == [next(following).text, next(following).text]
+    with pytest.raises(errors.RpcError, match="was revoked"):
+        next(following)
+    answers[:] = [[line("first")], failure, failure]
+    following = fleet_views.follow(read, on=True)
+    assert "first" == next(following).text
+    with pytest.raises(type(failure)):
+        next(following)
 
 
 def said(code: int, capsys: pytest.CaptureFixture[str], expected: tuple[int, str]) -> tuple[int, str]:

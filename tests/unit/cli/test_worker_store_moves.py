@@ -48,7 +48,7 @@ def test_what_is_exported_and_imported_is_the_same(run, tmp_path):
     fill(old)
     sealing.init(new)
     assert {"file": str(file), "stores": 1} == json.loads(run("store", "export", old, "--out", file, "--json")[1])
-    assert (0, f"1 stores in {file}\n", "") == run("store", "export", old, "--out", file)
+    assert (0, f"1 store in {file}\n", "") == run("store", "export", old, "--out", file)
     kinds = [next(iter(json.loads(line))) for line in file.read_text().splitlines()]
     assert ["format", "output", "output", "entry", "entry", "entry", "end"] == kinds
     code, out, err = run("store", "import", file, new)
