@@ -21,36 +21,27 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
-from damocles import beside, privacy
+from damocles import privacy
 from damocles.manager import (
     alerts,
     alerts_config,
     alerts_notify,
     audit,
     auth,
-    claims,
-    cli_api,
-    commitments,
     deals,
     errors,
     fleet,
     fleet_peers,
-    holders,
     metrics,
-    moves,
     names,
+    office,
     piecestore,
-    rebuild,
-    sealer_api,
     sectors,
-    snapup,
     stores,
-    unseal,
-    wdpost,
 )
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import access, address, core, dialects, doorstep, keyring, places, reloading, server, site, tls
+from damocles.rpc import access, address, doorstep, keyring, places, reloading, server, site, tls
 from damocles.rpc import audit as rpc_audit
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import holding, identity, space
@@ -141,16 +132,21 @@ async def _open(
         room = space.Space(settings.stores, memory=identity.Memory(settings.home))
         tally = metrics.Tally()
         guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics)
-        service, posts, unsealing = await _service(
-            stack, settings, database, verifier, clock, guard=guard, ring=ring, workers=workers, tally=tally
-        )
+        ledger = audit.Ledger(database)
+        auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
+        means = await _means(settings, database, verifier, clock, ring=ring, workers=workers)
+        made = await stack.enter_async_context(office.open_office(means, auditor=auditor, guard=guard, meter=tally))
+        service = made.service
+        workers.register(service)
+        keyring.TokenAPI(ring).register(service)
+        ledger.register(service)
         opening = alerts.open_alerts(
             name=str(settings.listen),
             home=settings.home,
             database=database,
             workers=workers,
             stores=room,
-            posts=posts.outlines,
+            posts=made.posts.outlines,
             sector_bytes=int(settings.miner.proof.size),
             config=settings.alerts,
             clock=clock,
@@ -166,7 +162,7 @@ async def _open(
         )
         payloads = piecestore.PieceStore(
             settings.deals or settings.home / PIECES_NAME,
-            unsealing.may_bring,
+            made.unsealing.may_bring,
             most_bytes=int(settings.miner.proof.size),
         )
         tally.gauges.watch(workers.levels, workers.met)
@@ -205,18 +201,15 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
     log.info("stopped")
 
 
-async def _service(
-    stack: contextlib.AsyncExitStack,
+async def _means(
     settings: Settings,
     database: engine.Database,
     verifier: interface.Verifier,
     clock: Callable[[], float],
     *,
-    guard: access.Guard,
     ring: keyring.Keyring,
     workers: fleet.Fleet,
-    tally: metrics.Tally,
-) -> tuple[core.Service, wdpost.WdPoSt, unseal.Unsealing]:
+) -> office.Means:
     chain = await mock.open_chain(database, settings.chain, verifier, clock)
     log.info(
         "mock chain",
@@ -231,55 +224,18 @@ async def _service(
     market = deals.Deals(settings.deals, int(settings.miner.proof.size))
     with contextlib.suppress(errors.ManagerError):  # told to whoever asks for deals
         await market.offers()
-    commits = commitments.Commitments(database, chain, clock)
-    api = sealer_api.SealerAPI(
-        miners=[settings.miner],
+    return office.Means(
+        miner=settings.miner,
         database=database,
-        commits=commits,
+        chain=chain,
+        verifier=verifier,
         persist=persist,
         market=market,
         watch=workers.watch,
+        naming=names.Names(ring.has_own),
         clock=clock,
+        wdpost_every_seconds=settings.wdpost_every_seconds,
     )
-    naming = names.Names(ring.has_own)
-    ledger, held = audit.Ledger(database), holders.Holders(database, naming, clock)
-    auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
-    await stack.enter_async_context(beside.running(auditor.run))
-    service = core.Service(
-        dialects.MANAGER,
-        guard=guard,
-        auditor=auditor,
-        meter=tally,
-        holders=held,
-    )
-    api.register(service)
-    claims.Claims(database, [settings.miner], service, commits, clock, held=held).register()
-    upgrades = snapup.Upgrades(
-        database=database, miners=[settings.miner], chain=chain, persist=persist, market=market, clock=clock
-    )
-    (await stack.enter_async_context(snapup.open_upgrades(upgrades))).register(service)
-    rebuild.Rebuilds(database, [settings.miner], chain, clock).register(service)
-    unsealing = unseal.Unsealing(database, [settings.miner], clock, held=held)
-    unsealing.register(service)
-    imports = moves.Moves(database, [settings.miner], clock)
-    imports.register(service)
-    cli_api.CliAPI(
-        database=database,
-        chain=chain,
-        persist=persist,
-        imports=imports,
-        miners=[settings.miner],
-        market=market,
-        clock=clock,
-    ).register(service)
-    posts = wdpost.WdPoSt(
-        database, chain, verifier, settings.miner, clock, every_seconds=settings.wdpost_every_seconds, naming=naming
-    )
-    posts.register(service)
-    workers.register(service)
-    keyring.TokenAPI(ring).register(service)
-    ledger.register(service)
-    return service, posts, unsealing
 
 
 def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Connect]:

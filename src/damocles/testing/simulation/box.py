@@ -1,29 +1,17 @@
 """The manager of a simulated world."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
 
-from damocles.manager import (
-    claims,
-    commitments,
-    deals,
-    fleet_watch,
-    holders,
-    rebuild,
-    sealer_api,
-    sectors,
-    snapup,
-    stores,
-    unseal,
-    wdpost,
-    workers,
-)
+from damocles.manager import claims, deals, fleet_watch, holders, names, office, sectors, stores, workers
 from damocles.manager.chain import mock
 from damocles.manager.db import engine
-from damocles.rpc import core, dialects
+from damocles.rpc import core
 from damocles.stores import identity
 from damocles.testing.simulation import fleet, sham, virtual
 from damocles.wire.sectors import SealProof, SectorID
@@ -71,9 +59,9 @@ class ManagerBox:
         while True:
             async with engine.open_sqlite(self._home / "manager.db") as database:
                 self.database = database
-                self.service, upgrades = await self._made(database)
-                self._restart = anyio.Event()
-                async with snapup.open_upgrades(upgrades):
+                async with self._opened(database) as made:
+                    self.service = made.service
+                    self._restart = anyio.Event()
                     await self._restart.wait()
                 self.service = None
                 self.generation += 1
@@ -83,38 +71,30 @@ class ManagerBox:
         """Kill it."""
         self._restart.set()
 
-    async def _made(self, database: engine.Database) -> tuple[core.Service, snapup.Upgrades]:
+    @asynccontextmanager
+    async def _opened(self, database: engine.Database) -> AsyncIterator[office.Office]:
+        """Open the office that the daemon opens, with what is planted."""
         clock, verifier = virtual.wall_clock, sham.ShamVerifier()
         chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
         self.watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock)
         if self._options.one_name:
             self.watch._namesakes = fleet.Credulous()  # noqa: SLF001 (planted)
-        miner = sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)
         memory = identity.NOTHING if self._options.any_store else identity.Memory(self._home / "home of the manager")
         persist = stores.Stores({PERSIST: self._home / PERSIST}, memory)
         persist.look()
-        held = holders.Holders(database)
-        service = core.Service(dialects.MANAGER, holders=held)
-        commits = commitments.Commitments(database, chain, clock)
-        sealer_api.SealerAPI(
-            miners=[miner],
+        means = office.Means(
+            miner=sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors),
             database=database,
-            commits=commits,
+            chain=chain,
+            verifier=verifier,
             persist=persist,
-            market=deals.Deals(None),
+            market=self._market,
             watch=self.watch,
+            naming=names.Names(),
             clock=clock,
-        ).register(service)
-        kind = CarelessClaims if self._options.stale_ok else claims.Claims
-        kind(database, [miner], service, commits, clock, held=held).register()
-        upgrades = snapup.Upgrades(
-            database=database, miners=[miner], chain=chain, persist=persist, market=self._market, clock=clock
         )
-        upgrades.register(service)
-        rebuild.Rebuilds(database, [miner], chain, clock).register(service)
-        unseal.Unsealing(database, [miner], clock, held=held).register(service)
-        posts = wdpost.WdPoSt(database, chain, verifier, miner, clock)
-        if self._options.forgetful:
-            posts._askers = fleet.Forgetful()  # noqa: SLF001 (planted)
-        posts.register(service)
-        return service, upgrades
+        kind = CarelessClaims if self._options.stale_ok else claims.Claims
+        async with office.open_office(means, claims_kind=kind) as made:
+            if self._options.forgetful:
+                made.posts._askers = fleet.Forgetful()  # noqa: SLF001 (planted)
+            yield made

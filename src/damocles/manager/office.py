@@ -1,0 +1,117 @@
+"""The manager without its process: all that answers workers and the command line on one database.
+
+The daemon and the simulation open the same one, so that what is simulated is what runs.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from damocles import beside
+from damocles.manager import (
+    claims,
+    cli_api,
+    commitments,
+    deals,
+    fleet_watch,
+    holders,
+    moves,
+    names,
+    rebuild,
+    sealer_api,
+    sectors,
+    snapup,
+    stores,
+    unseal,
+    wdpost,
+)
+from damocles.manager.chain import interface
+from damocles.manager.db import engine
+from damocles.rpc import access, core, dialects
+from damocles.rpc import audit as rpc_audit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What an office works with."""
+
+    miner: sectors.Miner
+    database: engine.Database
+    chain: interface.Chain
+    verifier: interface.Verifier
+    persist: stores.Stores
+    market: deals.Deals
+    watch: fleet_watch.Watch
+    naming: names.Names
+    clock: Callable[[], float]
+    wdpost_every_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Office:
+    """What is open: the service, and the parts that others ask."""
+
+    service: core.Service
+    posts: wdpost.WdPoSt
+    unsealing: unseal.Unsealing
+
+
+@contextlib.asynccontextmanager
+async def open_office(
+    means: Means,
+    *,
+    auditor: rpc_audit.Audit | None = None,
+    guard: access.Guard | None = None,
+    meter: core.Meter | None = None,
+    claims_kind: type[claims.Claims] = claims.Claims,
+) -> AsyncIterator[Office]:
+    """Serve everything while the block runs; without a `guard` everybody may call."""
+    database, clock, miners = means.database, means.clock, [means.miner]
+    held = holders.Holders(database, means.naming, clock)
+    service = core.Service(dialects.MANAGER, guard=guard, auditor=auditor, meter=meter, holders=held)
+    commits = commitments.Commitments(database, means.chain, clock)
+    sealer_api.SealerAPI(
+        miners=miners,
+        database=database,
+        commits=commits,
+        persist=means.persist,
+        market=means.market,
+        watch=means.watch,
+        clock=clock,
+    ).register(service)
+    claims_kind(database, miners, service, commits, clock, held=held).register()
+    rebuild.Rebuilds(database, miners, means.chain, clock).register(service)
+    unsealing = unseal.Unsealing(database, miners, clock, held=held)
+    unsealing.register(service)
+    imports = moves.Moves(database, miners, clock)
+    imports.register(service)
+    cli_api.CliAPI(
+        database=database,
+        chain=means.chain,
+        persist=means.persist,
+        imports=imports,
+        miners=miners,
+        market=means.market,
+        clock=clock,
+    ).register(service)
+    posts = wdpost.WdPoSt(
+        database,
+        means.chain,
+        means.verifier,
+        means.miner,
+        clock,
+        every_seconds=means.wdpost_every_seconds,
+        naming=means.naming,
+    )
+    posts.register(service)
+    upgrades = snapup.Upgrades(
+        database=database,
+        miners=miners,
+        chain=means.chain,
+        persist=means.persist,
+        market=means.market,
+        clock=clock,
+    )
+    upgrades.register(service)
+    async with beside.running(*([auditor.run] if auditor is not None else [])), snapup.open_upgrades(upgrades):
+        yield Office(service=service, posts=posts, unsealing=unsealing)
