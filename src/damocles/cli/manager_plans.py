@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.chain.bitfields import Bitfield
-from damocles.cli import common, fleet_options, manager_at, tables
+from damocles.cli import common, fleet_calls, fleet_options, manager_at, tables
 from damocles.sealing.states import State
 from damocles.wire import codec, control, records, seal
 from damocles.wire.sectors import SectorID
@@ -17,6 +17,8 @@ _CANDIDATES = tables.Table[tuple[int, list[int]]](
     cells=lambda one: (str(one[0]), str(len(one[1]))),
     plain_columns=("deadline", "count"),
 )
+
+_NO_RECORD = "key not found"  # all that managers, the original's too, say of a sector that is not there
 
 Miner = fleet_options.Miner
 Number = Annotated[int, Parameter(help="Number of the sector.")]
@@ -143,12 +145,13 @@ def unseal(
     """Have a piece got out of a sector by a worker with the plan unseal, and brought somewhere."""
     identity = SectorID(miner, sector)
     with at.call() as found:
+        record = _record(found, identity)
         if offset is None or size is None:
-            record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
             offset, size = _span(record, piece)
         found.call("Venus.UnsealPiece", [identity, codec.CID(piece), offset, size, dest])
+    first = "" if record.finalized or record.imported else "until the sector is finished, and then "
     common.tell(
-        f"{size} bytes from {offset} of {identity} wait for a worker with the plan unseal",
+        f"{size} bytes from {offset} of {identity} wait {first}for a worker with the plan unseal",
         {"sector": str(identity), "piece": piece, "offset": offset, "size": size, "dest": dest},
         as_json=json,
     )
@@ -176,6 +179,15 @@ def _unseal_cells(task: seal.SectorUnsealInfo) -> tuple[str, ...]:
 
 
 _UNSEALS = tables.Table(columns=("Sector", "Piece", "Offset", "Size", "State", "Dest", "Error"), cells=_unseal_cells)
+
+
+def _record(found: fleet_calls.Manager, sector: SectorID) -> records.SectorState:
+    try:
+        return found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
+    except common.Failed as error:
+        if str(error) != _NO_RECORD:
+            raise
+        raise common.NothingSelected(f"the manager has no sector {sector}; see: sectors list") from error
 
 
 def _span(record: records.SectorState, piece: str) -> tuple[int, int]:

@@ -99,7 +99,7 @@ def make(
         common.print_json([codec.to_builtins(job) for job in made])
     else:
         for job in made:
-            common.say(f"{job.id}: partitions {job.partitions}, {job.sectors} sectors")
+            common.say(f"{job.id}: partitions {job.partitions}, {job.sectors} sector{'' if job.sectors == 1 else 's'}")
     return common.OK
 
 

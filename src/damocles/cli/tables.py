@@ -83,7 +83,7 @@ COLUMNS: Mapping[str, Column] = {
     "Host": Column(rank=7, least=6, spare=9),
     "ID": Column(),
     "Id": Column(),
-    "Job": Column(rank=4, least=12),
+    "Job": Column(),  # reset and remove want it whole
     "Miner": Column(spare=1),
     "Name": _NAME,
     "Offset": Column(),

@@ -45,7 +45,7 @@ def check(
 ) -> int:
     """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
 
-    The settings of the library of proofs (FIL_PROOFS_…) in this environment are checked as well: start it with that of
+    The threads' own files, `config.toml` in their sealing stores, are checked with it. The settings of the library of proofs (FIL_PROOFS_…) in this environment are checked as well: start it with that of
     the worker.
     """
     if from_damocles is not None:
@@ -59,7 +59,8 @@ def check(
     path = _chosen(file, config)
     errors: tuple[configuration.Problem, ...] = ()
     try:
-        warnings = configuration.load(path, strict=strict).warnings
+        loaded = configuration.load(path, strict=strict)
+        errors, warnings = _of_stores(loaded, strict=strict)
     except configuration.ConfigError as failure:
         errors, warnings = failure.errors, failure.warnings
     errors += tuple(config_report.Problem(file=path, message=text) for text in config_environment.of_worker())
@@ -95,6 +96,22 @@ def show(file: Given = None, /, *, config: Config = None, strict: Strict = False
     else:
         print("\n".join(config_report.toml_lines(values)).strip())
     return common.OK
+
+
+def _of_stores(
+    loaded: configuration.Loaded, *, strict: bool
+) -> tuple[tuple[configuration.Problem, ...], tuple[configuration.Problem, ...]]:
+    """Return what is wrong and what is odd in the threads' own files, after what is odd in the configuration itself."""
+    errors: list[configuration.Problem] = []
+    warnings = list(loaded.warnings)
+    for thread in loaded.config.sealing_thread:
+        try:
+            hot = configuration.load_hot(thread.location, strict=strict) if thread.location else None
+            warnings += hot.warnings if hot else ()
+        except configuration.ConfigError as failure:
+            errors += failure.errors
+            warnings += failure.warnings
+    return tuple(errors), tuple(warnings)
 
 
 def load(path: Path, *, strict: bool = False) -> configuration.Loaded:

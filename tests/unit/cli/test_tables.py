@@ -124,9 +124,26 @@ def every_table() -> Iterator[Sequence[str]]:
         yield from (found.columns for found in vars(module).values() if isinstance(found, tables.Table))
     yield from (fleet_views.workers(600, wide=wide).columns for wide in (False, True))
     yield from (fleet_views._THREADS, fleet_views._THREADS_WIDE, fleet_top._WORKERS, fleet_top._THREADS)
-    wdpost = importlib.import_module("damocles.cli.manager_wdpost")
-    yield from (wdpost._table(2, 0.0, detail=detail).columns for detail in (False, True))
-    yield importlib.import_module("damocles.cli.manager_alerts")._table(0.0).columns
+    yield from every_table_of("manager_wdpost")
+    yield from every_table_of("manager_alerts")
+
+
+def every_table_of(name: str) -> Iterator[Sequence[str]]:
+    """Yield the columns of the tables of window PoSts, or of alerts, which depend on more than their rows."""
+    module = importlib.import_module(f"damocles.cli.{name}")
+    if name == "manager_alerts":
+        yield module._table(0.0).columns
+    else:
+        yield from (module._table(2, 0.0, detail=detail).columns for detail in (False, True))
+
+
+def test_what_a_command_asks_for_is_never_cut():
+    """A window PoSt is reset by its id, an alert is muted by its number: however long the rest is, they stay whole."""
+    for module in ("manager_wdpost", "manager_alerts"):
+        for columns in every_table_of(module):
+            row = ["463b45a456f4a4c7", *["x" * 40] * (len(columns) - 1)]
+            (text,) = list(tables.lines(columns, [row], 80, note=False))[1:]
+            assert text.startswith("463b45a456f4a4c7 ")
 
 
 def test_every_column_says_how_it_gives_way():

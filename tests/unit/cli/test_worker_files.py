@@ -76,6 +76,21 @@ def test_check_shows_errors_and_warnings(run, config):
     assert ("worker.ping_interval", "3", 21) == tuple(told["errors"][0][key] for key in ("key", "value", "line"))
 
 
+def test_check_reads_the_threads_own_files(run, config):
+    """A file in a sealing store that no thread could begin with is an error, an oddity in it a warning."""
+    hot = config.parent / "store1" / "config.toml"
+    hot.write_text("sealing.max_retries = 'many'\n")
+    code, out, err = run("config", "check", "worker.toml")
+    assert (1, "") == (code, out)
+    assert 'store1/config.toml:1: sealing.max_retries = "many": expected a whole number' in err
+    assert not json.loads(run("config", "check", "worker.toml", "--json")[1])["ok"]
+    hot.write_text("sealing.max_retrys = 3\n")
+    code, out, err = run("config", "check", "worker.toml")
+    assert (0, "worker.toml: ok\n", 1) == (code, out, err.count("warning: "))
+    assert "sealing.max_retrys: unknown key" in err
+    assert 1 == run("config", "check", "worker.toml", "--strict")[0]
+
+
 def test_check_wants_a_file(run):
     """Without a file there is nothing to check."""
     assert (2, "", "error: which file? pass it, or set DAMOCLES_WORKER_CONFIG\n") == run("config", "check")
