@@ -1,5 +1,6 @@
 """Real daemons under attack by strangers, a hostile worker and leaked tokens at once."""
 
+import statistics
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from damocles.wire import control
 
 SECONDS = 10.0
 LEAST_ACTS = 4
+BESIEGED_FILES = 150  # that the manager has opened when the attackers are there
 THREADS = 3
 PATIENCE_SECONDS = 120.0  # for a call: how long it takes is measured, and not asserted
 
@@ -47,6 +49,16 @@ class Watch(threading.Thread):
 def resident(pid: int) -> int:
     """Return how much memory a process has, in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def opened(pid: int) -> int:
+    """Return how many files, connections among them, a process has opened."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def told(waits: list[float]) -> str:
+    """Say how long somebody has waited."""
+    return f"{len(waits)}, longest {max(waits):.2f} s, median {statistics.median(waits):.2f} s"
 
 
 @contextmanager
@@ -106,15 +118,20 @@ def test_a_siege(
                 manager.call("Damocles.FleetThreads", [control.Selection(all=True)], returns=control.FleetThreads)
                 manager.call("Damocles.AuditList", [control.AuditQuery()], returns=list[control.AuditEntry])
         rest = {pid: resident(pid) for pid in pids}
+        calls: list[float] = []
         waits: list[float] = []
         with Watch(pids) as watch, siege(f, leaked, of_worker):
+            wait_until(lambda: opened(pids[0]) > BESIEGED_FILES, "the siege")
             began = time.monotonic()
             while time.monotonic() - began < SECONDS or len(waits) < LEAST_ACTS:
                 for verb in ("pause", "resume"):
                     asked = time.monotonic()
                     with admin_of(f) as manager:  # a new connection each time, as the command line makes one
+                        manager.call("Damocles.Workers", returns=list[control.WorkerStatus])
+                        calls.append(time.monotonic() - asked)
+                        asked = time.monotonic()
                         outcomes = act(manager, verb)
-                    waits.append(time.monotonic() - asked)
+                        waits.append(time.monotonic() - asked)
                     assert [(True, False)] * THREADS == [(outcome.ok, outcome.silent) for outcome in outcomes], outcomes
         with admin_of(f) as manager, f.worker_client() as worker:
             threads = worker.call("Damocles.Threads", returns=list[control.ThreadDetail])
@@ -124,7 +141,8 @@ def test_a_siege(
         figures = {
             "manager": f"{rest[pids[0]] / 1e6:.0f} -> {watch.most[pids[0]] / 1e6:.0f} MB",
             "worker": f"{rest[pids[1]] / 1e6:.0f} -> {watch.most[pids[1]] / 1e6:.0f} MB",
-            "acts": f"{len(waits)}, longest {max(waits):.2f} s, median {sorted(waits)[len(waits) // 2]:.2f} s",
+            "calls": told(calls),
+            "acts": told(waits),
         }
         for name, figure in figures.items():
             record_property(name, figure)

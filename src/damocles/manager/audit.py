@@ -12,7 +12,7 @@ from damocles.wire import codec, control, records
 from damocles.wire.sectors import SectorID
 
 MOST_ENTRIES = 10_000  # in one answer
-ANSWER_BYTES = 4 << 20  # likewise, but for the last of them
+ANSWER_BYTES = 1 << 20  # likewise, but for the last of them
 
 _audit, _ends = tables.audit, tables.audit_ends
 
