@@ -21,6 +21,10 @@ Connect: TypeAlias = Callable[[str, client.Answers], AbstractAsyncContextManager
 
 TIMEOUT_SECONDS = 5.0
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
+_STARTED_ANEW = (
+    "it does not take the token of its last ping: it has started anew, or another worker has its address; its next ping"
+    " brings another token"
+)
 
 
 def connect(
@@ -118,6 +122,9 @@ class Peers:
                         ask.method, ask.params, returns=ask.returns, timeout_seconds=left, token=token
                     )
             except errors.RpcError as refusal:
+                if token is not None and refusal.code == errors.Code.UNAUTHORIZED:
+                    answers[place] = operations.Refused(_STARTED_ANEW)
+                    return
                 text = refusal.message
                 cut = text[: limits.REFUSAL_CHARACTERS] + "…" * (len(text) > limits.REFUSAL_CHARACTERS)
                 answers[place] = operations.Refused(cut, refusal.code)

@@ -14,6 +14,7 @@ from damocles.worker import control, upstream
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 10.0
+AWAY_SECONDS = 5.0  # until a manager that is away is pinged again: without our ping it cannot call us
 LEAST_SECONDS = 1.0  # between two pings, however much happens
 
 
@@ -33,7 +34,7 @@ def local_ip(manager_url: str) -> str:
 async def run(manager: upstream.Manager, ours: control.Control, name: str, dest: str, interval_seconds: float) -> None:
     """Ping at once, then every `interval_seconds`, and when something changes that listings show.
 
-    A manager that is away is told about in the log once.
+    A manager that is away is pinged more often, and told about in the log once.
     """
     away = False
     while True:
@@ -53,7 +54,7 @@ async def run(manager: upstream.Manager, ours: control.Control, name: str, dest:
             away = True
         except Exception:
             log.exception("ping not sent")  # a defect of ours costs this one, and not the worker
-        with anyio.move_on_after(interval_seconds):
+        with anyio.move_on_after(min(interval_seconds, AWAY_SECONDS) if away else interval_seconds):
             await _differs(ours, shown, away=away)
 
 

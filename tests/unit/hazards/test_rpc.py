@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from damocles.rpc import errors
 from damocles.sealing.states import State
 from damocles.stores import journal
 from damocles.wire import fleet
@@ -34,6 +35,30 @@ async def test_a_ping_that_is_not_answered_is_followed_by_the_next(monkeypatch: 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 0.001)  # type: ignore[arg-type]
         await until(lambda: manager.calls >= 3)
+        tasks.cancel_scope.cancel()
+
+
+class Returns:
+    """Fake: a manager that is away for the first ping."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def call(self, *_: object, **__: object) -> None:
+        """Take every ping but the first."""
+        self.calls += 1
+        if self.calls == 1:
+            raise errors.Unreachable("http://127.0.0.1:1", "Connection refused")
+
+
+async def test_a_manager_that_comes_back_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is pinged again long before a ping is due: until then it could not call a worker that has started anew."""
+    monkeypatch.setattr(ping, "AWAY_SECONDS", 0.005)
+    manager, gate = Returns(), surroundings.Gate()
+    ours = worker_control.Control([], drain.Drain(tmp_path, gate, []), logbook.Logbook())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ping.run, upstream.Manager(manager), ours, "w", "127.0.0.1:1", 3600.0)  # type: ignore[arg-type]
+        await until(lambda: manager.calls == 2)
         tasks.cancel_scope.cancel()
 
 
