@@ -285,14 +285,21 @@ class Fleet:
     def _current(self, rows: Sequence[Row]) -> list[Target]:
         """Return all workers by name; of several names for one destination those that live, or the last that pinged.
 
-        A worker that got another name leaves the old one behind, and must not be asked twice for long. Until the old one
-        is late, nobody knows that: a ping with another worker's destination must not hide that worker.
+        A worker that got another name leaves the old one behind, and must not be asked twice. With another token that may
+        be somebody else's ping, which must not hide the worker there: as long as both names live, both are asked, and the
+        false one is told nothing. A worker of the original has no token, and answers to every name.
         """
-        last = {row.info.dest: row.info.name for row in sorted(rows, key=lambda row: row.last_ping)}
+        by_age = sorted(rows, key=lambda row: row.last_ping)
+        last = {row.info.dest: row.info.name for row in by_age}
+        last_with = {(row.info.dest, row.token): row.info.name for row in by_age}
         return [
             target
             for row in rows
-            if last[row.info.dest] == row.info.name or self.watch.describe(row).status == fleet_watch.LIVE
+            if last[row.info.dest] == row.info.name
+            or (
+                last_with[row.info.dest, row.token] == row.info.name
+                and self.watch.describe(row).status == fleet_watch.LIVE
+            )
             for target in self._of(row)
         ]
 
