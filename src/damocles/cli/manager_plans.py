@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from damocles.chain.bitfields import Bitfield
 from damocles.cli import common, fleet_calls, fleet_options, manager_at, tables
 from damocles.sealing.states import State
-from damocles.wire import codec, control, records, seal
+from damocles.wire import codec, control, records, seal, sectors
 from damocles.wire.sectors import SectorID
 
 snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
@@ -21,7 +21,8 @@ _CANDIDATES = tables.Table[tuple[int, list[int]]](
 _NO_RECORD = "key not found"  # all that managers, the original's too, say of a sector that is not there
 
 Miner = fleet_options.Miner
-Number = Annotated[int, Parameter(help="Number of the sector.")]
+Number = Annotated[int | None, Parameter(help="Number of the sector, after its miner.")]
+Sector = Annotated[str, Parameter(help="The sector, like s-t010000-7; or its miner, with the number after it.")]
 
 
 @snap.command(help_epilogue=fleet_options.examples("damocles-manager util sealer snap fetch f010000"))
@@ -66,9 +67,21 @@ def candidates(
     return common.OK
 
 
+def sector_of(text: str, number: int | None) -> SectorID:
+    """Return a sector by the name that lists show, or by miner and number, as the original's commands have it.
+
+    Raises:
+        common.WrongUsage: It is neither.
+    """
+    try:
+        return SectorID.parse(text) if number is None else SectorID(sectors.miner_id(text), number)
+    except ValueError as error:
+        raise common.WrongUsage(f"{error}, or a miner and a number" if number is None else str(error)) from error
+
+
 def rebuild(
-    miner: Miner,
-    number: Number,
+    sector: Sector,
+    number: Number = None,
     /,
     *,
     pieces_available: Annotated[
@@ -78,20 +91,20 @@ def rebuild(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Have the files of a sector made again by a worker with the plan rebuild."""
-    sector = SectorID(miner, number)
+    identity = sector_of(sector, number)
     with at.call() as found:
-        found.call("Venus.SectorSetForRebuild", [sector, seal.RebuildOptions(pieces_available)])
+        found.call("Venus.SectorSetForRebuild", [identity, seal.RebuildOptions(pieces_available)])
     common.tell(
-        f"{sector} waits for a worker with the plan rebuild",
-        {"sector": str(sector), "pieces_available": pieces_available},
+        f"{identity} waits for a worker with the plan rebuild",
+        {"sector": str(identity), "pieces_available": pieces_available},
         as_json=json,
     )
     return common.OK
 
 
 def abort(
-    miner: Miner,
-    number: Number,
+    sector: Sector,
+    number: Number = None,
     /,
     *,
     yes: Annotated[bool, Parameter(name=["--yes", "--really-do-it"], help="Really do it.", negative=())] = False,
@@ -105,23 +118,23 @@ def abort(
     finished if the work has just proven it. While its worker lives and has not finished, use `util worker abort --sector`,
     which ends both sides. Should the worker come back, it has no say any more.
     """
-    sector = SectorID(miner, number)
+    identity = sector_of(sector, number)
     with at.call() as found:
-        record = found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
+        record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
         if record.finalized or record.abort_reason:
-            raise common.Failed(f"{sector} is not being worked on")
+            raise common.Failed(f"{identity} is not being worked on")
         latest = record.latest_state
         holder = latest.worker.instance if latest else "nobody that has reported"
         has_finished = latest is not None and latest.state_change.next == State.Finished
         workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
         if not has_finished and any(worker.info.name == holder and worker.status == "live" for worker in workers):
             raise common.Failed(
-                f"{holder} has {sector} and lives: use `util worker abort --sector {sector}`, which ends both sides"
+                f"{holder} has {identity} and lives: use `util worker abort --sector {identity}`, which ends both sides"
             )
         if yes:
-            found.call("Damocles.SectorAbort", [sector, reason])
-    text = f"{sector} is given up; {holder} had it" if yes else f"would give up {sector}, which {holder} has"
-    common.tell(text, {"sector": str(sector), "worker": holder, "done": yes}, as_json=json)
+            found.call("Damocles.SectorAbort", [identity, reason])
+    text = f"{identity} is given up; {holder} had it" if yes else f"would give up {identity}, which {holder} has"
+    common.tell(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
     if not yes:
         common.hint("say --yes to do it")
     return common.OK

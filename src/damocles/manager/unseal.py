@@ -141,8 +141,8 @@ def check_destination(url: str) -> None:
     except ValueError as error:
         raise errors.ManagerError(f"invalid dest url: {shown} ({error})") from error
     if scheme not in _SCHEMES:
-        msg = f"invalid dest url: {shown} (unsupported scheme {scheme}, use {', '.join(_SCHEMES)})"
-        raise errors.ManagerError(msg)
+        what = f"unsupported scheme {scheme}" if scheme else f"a path is written file://{shown}"
+        raise errors.ManagerError(f"invalid dest url: {shown} ({what}, use {', '.join(_SCHEMES)})")
 
 
 def ask(tx: Connection, sector: SectorID, piece: CID, *, span: tuple[int, int], dest: str, now: float) -> None:

@@ -103,7 +103,8 @@ def _words(thread: threads.SealingThread, mind: parts.Thread, ahead: parts.Threa
         Refused: It changes nothing, and should.
     """
     if act.verb == "abort":
-        return f"gives up {mind.sector.job_id}: its process is killed, its files go to {thread.location}/trash"
+        kills = f"its process (pid {mind.pid}) is killed, " if mind.pid is not None else ""
+        return f"gives up {mind.sector.job_id}: {kills}its files go to {thread.location}/trash"
     if act.verb == "resume":
         if ahead is mind:
             raise Refused("is not paused")

@@ -141,6 +141,7 @@ async def test_a_worker_that_ends_without_a_word_fails_the_task(start: Start, me
         ((-127, 127), "file:///x", "there are no 127 from -127"),
         ((0, 0), "file:///x", "there are no 0 from 0"),
         ((0, 127), "ftp://u:p@h/x?token=t", "invalid dest url: ftp://h/x .unsupported scheme ftp"),
+        ((0, 127), "/srv/x", "invalid dest url: /srv/x .a path is written file:///srv/x, use "),
     ],
 )
 async def test_impossible_wishes(start: Start, span: tuple[int, int], dest: str, text: str) -> None:

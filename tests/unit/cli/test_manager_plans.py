@@ -7,7 +7,7 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
-from damocles.cli import manager
+from damocles.cli import common, manager, manager_plans
 from damocles.manager import errors
 from damocles.rpc import asgi, core, dialects, server
 from damocles.wire import records
@@ -54,3 +54,15 @@ async def test_it_is_said_what_a_piece_waits_for(capsys, is_finalized, code, sai
         assert code == await anyio.to_thread.run_sync(manager.main, [*wish, *span, "--listen", address])
     out, err = capsys.readouterr()
     assert said in out + err
+
+
+def test_a_sector_is_named_as_in_lists_or_by_miner_and_number():
+    """Both forms are the same sector; what is neither is refused with both."""
+    sector = SectorID(10000, 7)
+    assert sector == manager_plans.sector_of("s-t010000-7", None) == manager_plans.sector_of("f010000", 7)
+    with pytest.raises(
+        common.WrongUsage, match=r"'10000' is not a sector: expected the form s-t010000-2, or a miner and"
+    ):
+        manager_plans.sector_of("10000", None)
+    with pytest.raises(common.WrongUsage, match="'s-t010000-7' is no miner"):
+        manager_plans.sector_of("s-t010000-7", 7)

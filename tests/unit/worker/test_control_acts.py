@@ -1,5 +1,6 @@
 """An act on the threads of a worker: what it answers, and what it waits for."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -89,3 +90,11 @@ async def test_a_pause_before_the_store_is_open_speaks_of_no_stage(tmp_path):
     ours, _ = fleet.sham_worker("w", [fleet.made_up(0, 0, 1)], tmp_path, tmp_path, "http://127.0.0.1")
     (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="pause", dry_run=True))
     assert (True, "pauses at its next boundary") == (outcome.ok, outcome.text)
+
+
+async def test_giving_up_a_paused_sector_speaks_of_no_process(tmp_path):
+    """Where nothing runs, nothing is killed."""
+    (tmp_path / "store00" / "data").mkdir(parents=True)
+    async with paused_threads(tmp_path, 1) as ours:
+        (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="abort", dry_run=True))
+    assert re.fullmatch(r"gives up s-t\d+-\d+: its files go to .*/store00/trash", outcome.text)
