@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from damocles.sealing import events, foresight, planner, shift, thread, validity
 from damocles.sealing.sectors import Sector
 from damocles.testing import happenings
+from damocles.worker import display
 
 LIMITS = planner.Limits(max_retries=2)
 FILES = frozenset(name for plan in planner.PLANS.values() for step in plan.steps.values() for name in step.files)
@@ -34,6 +35,9 @@ class Walk:
         self.mind, told = shift.step(before, event, self.now)
         assert [] == validity.flaws(self.mind), event
         assert all(isinstance(each, shift.Send | shift.Keep) for each in told)
+        if display.drawn(self.mind).state == "Paused" and not self._is_going_on():
+            resumed, _ = shift.step(self.mind, events.Resume(None), self.now)
+            assert resumed is not self.mind, "what is shown as paused cannot be resumed"
         begins = self.mind.doing is not before.doing
         if begins and isinstance(self.mind.doing, planner.Execute):
             assert not self.is_wanted, "a stage begins, though a pause is wanted"
@@ -44,6 +48,12 @@ class Walk:
             self.is_wanted = not self.mind.is_paused or self.mind.trouble is not None
         if isinstance(event, events.Resume) or isinstance(self.mind.doing, planner.Hold):
             self.is_wanted = False
+
+    def _is_going_on(self) -> bool:
+        """Whether something is recorded that ends a pause, or the thread ends."""
+        entry = self.mind.writing
+        is_decided = isinstance(entry, thread.Entry) and not (entry.is_wish or isinstance(entry.event, events.Restart))
+        return is_decided or self.mind.is_resuming or self.mind.stopping
 
     def _keep(self, entry: Any) -> None:
         """Take an entry into the journal."""
@@ -210,3 +220,26 @@ def _at_work() -> Walk:
         walk.hear(event)
     walk.hear(thread.StageShown(thread.Stage(waits=False, what="ext(pid: 1)", pid=1)))
     return walk
+
+
+def test_a_thread_that_is_found_paused_can_be_resumed_at_once() -> None:
+    """A resume while the options of a store that was out of order are read is not refused: the thread is shown as paused."""
+    held = Sector(plan="sealer", paused_at=1.0, last_error="permanent: no parameters")
+    walk = Walk(thread.Thread(sector=Sector(plan="sealer"), plan="sealer", limits=LIMITS), held)
+    for event in (
+        thread.OptionsRead("sealer", LIMITS),
+        thread.OutOfOrder("critical: in use", heals=True),
+        thread.Waited(),
+        thread.Found(held),
+    ):
+        walk.hear(event)
+    assert isinstance(walk.mind.doing, thread.ReadOptions)
+    assert "Paused" == display.drawn(walk.mind).state
+    before = walk.mind
+    walk.hear(events.Resume(None))
+    assert walk.mind is not before
+    for follows in walk.well():
+        if isinstance(walk.mind.doing, planner.Execute):
+            break
+        walk.hear(follows)
+    assert isinstance(walk.mind.doing, planner.Execute)

@@ -101,7 +101,14 @@ def _want_resume(thread: Thread, event: events.Resume) -> Thread:
 
 def _is_held(thread: Thread) -> bool:
     """Whether the thread waits for a resume, or will as soon as that is recorded."""
-    return isinstance(thread.doing, planner.Hold) or (thread.is_pausing and not thread.pause_wanted)
+    if isinstance(thread.doing, planner.Hold) or (thread.is_pausing and not thread.pause_wanted):
+        return True
+    # Paused by the journal, and nothing has been decided that changes it: the options are read, or a restart is recorded.
+    comes = thread.result if thread.result is not None else thread.writing
+    decided = comes.event if isinstance(comes, parts.Done | parts.Entry) else None
+    changes = not isinstance(decided, events.Restart | events.PauseWanted | events.PauseDropped | None)
+    is_between = thread.is_loaded and isinstance(thread.doing, parts.ReadOptions | None)
+    return thread.sector.paused_at is not None and is_between and not changes
 
 
 def _ask(thread: Thread, asked: parts.Asked) -> Thread:

@@ -155,7 +155,7 @@ def counts(f: Farm, index: int, *events: str) -> dict[str, int]:
 def messages_sent(f: Farm) -> Counter[tuple[str, str]]:
     """Count what the chain was sent, by kind and sector: in the manager's log, since one message replaces another."""
     log = (f.base / "manager.log").read_text()
-    return Counter(re.findall(r"message sent .*?kind=(\w+) sector=(\S+)", log))
+    return Counter(re.findall(r"message sent .*?kind=(\w+) .*?sector=(\S+)", log))
 
 
 def rows(f: Farm, query: str) -> list[tuple[Any, ...]]:

@@ -477,7 +477,7 @@ async def test_jobs_are_made_reset_and_removed_by_hand(manager: Manager, capsys:
     assert 0 == await run("make", "--ddl-idx", "7", "--partition-idx", "1", *at)
     (job,) = (await listed(manager)).values()
     assert (7, [1]) == (job.deadline, job.partitions)
-    assert f"{job.id}: partitions [1], 1 sectors\n" == capsys.readouterr().out
+    assert f"{job.id}: partitions [1], 1 sector\n" == capsys.readouterr().out
     await allocate(manager)
     assert 0 == await run("reset", job.id, *at)
     assert (wdpost.State.READY, 0) == ((again := (await listed(manager))[job.id]).state, again.tries)
