@@ -1,6 +1,7 @@
 """Connections: what strangers, one token and one host can take of them, and who always finds a place."""
 
 import contextlib
+import json
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -261,8 +262,12 @@ async def test_a_token_has_few_websockets(start_manager: StartManager, monkeypat
     monkeypatch.setattr(limits, "WEBSOCKETS_OF_A_TOKEN", 2)
     async with start_manager() as manager:
         token = await manager.create("reader", Scope.READ)
-        async with converse(manager, token), converse(manager, token), converse(manager, token) as third:
-            assert "1013 (try again later) reader has 2 WebSockets already" in await closed(third)
+        async with converse(manager, token) as first, converse(manager, token) as second:
+            for peer in (first, second):  # counted once they are known, which takes a look into the database
+                await peer.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "Venus.Version", "params": []}))
+                assert b"result" in await peer.recv(decode=False)
+            async with converse(manager, token) as third:
+                assert "1013 (try again later) reader has 2 WebSockets already" in await closed(third)
 
 
 async def test_calls_beyond_the_limit_are_to_be_repeated(
