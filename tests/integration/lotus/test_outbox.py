@@ -3,6 +3,7 @@
 import base64
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,20 @@ async def database(tmp_path: Path) -> AsyncIterator[engine.Database]:
         yield made
 
 
+@asynccontextmanager
+async def outbox_of(database: engine.Database, replay: Replay) -> AsyncIterator[sending.Outbox]:
+    """Yield the outbox of a database, which sends to a node."""
+    async with serve(replay) as url, nodes.connect([Place(url=url)], pauses_seconds=(0,)) as made:
+        terms = sending.Terms(senders=[SENDER], policy=POLICY)
+        yield sending.Outbox(database, lotus.LotusNode(made), lambda *_: terms)
+
+
 async def test_an_order_is_signed_recorded_pushed_and_looked_for(database: engine.Database) -> None:
     """Nonce and fees are ours, the key is the node's, and the receipt of this very message counts once it is deep."""
     replay = Replay()
     chain = Chain(replay)
     number = await database.write(lambda tx: orders.put(tx, WISH, 0.0))
-    async with serve(replay) as url, nodes.connect([Place(url=url)], pauses_seconds=(0,)) as made:
-        terms = sending.Terms(senders=[SENDER], policy=POLICY)
-        outbox = sending.Outbox(database, lotus.LotusNode(made), lambda *_: terms)
-
+    async with outbox_of(database, replay) as outbox:
         await outbox.turn()
         order = await database.read(lambda tx: orders.load(tx, number))
         assert (orders.State.SIGNED, SENDER, 7) == (order.state, order.sender, order.nonce)
@@ -130,9 +136,7 @@ async def test_what_would_fail_is_not_signed(database: engine.Database, text: st
     Chain(replay)
     replay.refuse("GasEstimateMessageGas", text)
     number = await database.write(lambda tx: orders.put(tx, WISH, 0.0))
-    async with serve(replay) as url, nodes.connect([Place(url=url)], pauses_seconds=(0,)) as made:
-        terms = sending.Terms(senders=[SENDER], policy=POLICY)
-        outbox = sending.Outbox(database, lotus.LotusNode(made), lambda *_: terms)
+    async with outbox_of(database, replay) as outbox:
         await outbox.turn()
     order = await database.read(lambda tx: orders.load(tx, number))
     assert state == order.state

@@ -163,14 +163,6 @@ def blame(tx: Connection, order: Order, reason: str) -> Order:
     return replace(order, reason=reason)
 
 
-def withdraw(tx: Connection, order_id: int, why: str) -> bool:
-    """Take back an order that is not signed yet; false if it is, and has to be waited for."""
-    order = load(tx, order_id)
-    if order.state is State.WANTED:
-        end(tx, order, State.REFUSED, reason=why)
-    return order.state is State.WANTED
-
-
 def want_again(tx: Connection, order: Order, reason: str) -> None:
     """Take back an order whose nonce is used up by a message that is not ours; its own can never be executed."""
     # Its messages stay recorded: somebody may ask what became of their CIDs.
