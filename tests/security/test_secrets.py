@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damocles import logs
-from damocles.rpc import tokens
+from damocles.rpc import audit_rows, tokens
 from damocles.sealing import failures
 from damocles.wire import codec, control, redaction, seal
 from damocles.worker import logbook
@@ -32,6 +32,16 @@ WITH_SECRETS = [
     f"PIECE_FETCHER_TOKEN={SECRET}",
     f"run with password='{SECRET}' now",
     f"dmc_{SECRET}_0123456789abcdef",
+    f'the market answered 403: {{"code":1,"password":"{SECRET}"}}',
+    f"refused: {{'headers': 1, 'api_key': '{SECRET} and \\' more of {SECRET}'}}",
+    json.dumps(json.dumps({"token": SECRET + '"' + SECRET, "sector": 1})),
+]
+MEMBERS: list[dict[str, Any]] = [
+    {"password": SECRET, "reason": "x"},
+    {"deeper": [{"ApiKey": f'{SECRET}"{SECRET}\\'}]},
+    {"headers": {"X-Custom": SECRET, "Y": f"{SECRET}/"}},
+    {"name": "AWS_SECRET", "value": SECRET},
+    {"value": SECRET, "key": "cookie"},
 ]
 
 
@@ -203,3 +213,20 @@ def test_a_value_is_hidden_once(value: Any) -> None:
     """Hiding again changes nothing: what was kept can be shown through the same rule."""
     once = redaction.value(value)
     assert once == redaction.value(once)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("odd", ["9" * 5000, '"\\ud83d"', "1e999", "[" * 99 + "]" * 99, '"' + "x" * 300_000 + '"', "{"])
+def test_nor_does_json_that_cannot_be_decoded(member: dict[str, Any], odd: str) -> None:
+    """Whatever stands beside a secret and keeps its row from being read: names hide it all the same, also where it is cut."""
+    plain = json.dumps(member)
+    texts = [plain, plain.replace("a", "\\u0061").replace("S3", "\\u0053\\u0033"), plain.replace("/", "\\/")]
+    for text in texts:
+        for whole in (f"[{text},{odd}]", f"[{odd},{text}]", *(f"[{text[:end]}" for end in range(len(text)))):
+            assert SECRET[:4] not in json.dumps(audit_rows.kept(whole.encode()))
+
+
+def test_what_is_no_secret_stays_in_json_too() -> None:
+    """Only the values behind names of secrets are hidden."""
+    text = '[{"verb":"pause","reason":"no token \\\\ here","name":"a","count":5},'
+    assert text == audit_rows.kept(text.encode())

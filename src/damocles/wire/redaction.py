@@ -21,6 +21,12 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _SECRET_NAME = re.compile("token|secret|passw|authorization|cookie|api[_-]?key|credential|signature", re.IGNORECASE)
+# A member of JSON, or of what prints like it, as it stands in a text: its quotes may be escaped, and its end missing.
+_MEMBER = re.compile(
+    r"""(?P<opens>(?P<quote>\\{0,9}["'])(?P<name>[^"'\\]{0,80})(?P=quote)\s?:\s?(?P<mark>\\{0,9}["']))(?P<value>.*?)(?=(?<!\\)(?P=mark)|$)""",
+    re.DOTALL,
+)
+_HEADERS = re.compile(r"""["']headers\\{0,9}["']\s?:\s?\{[^}]*""", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(/))")
 
 
@@ -31,6 +37,8 @@ def text(value: str) -> str:
     if "dmc_" in value:
         value = _TOKEN.sub(f"dmc_{MASK}", value)
     value = _BEARER.sub(rf"\1\2{MASK}", value)
+    if '":' in value or "':" in value:
+        value = _MEMBER.sub(lambda found: _masked(found, hidden=is_secret(found["name"])), value)
     return _NAMED.sub(rf"\1{MASK}", value) if "=" in value else value
 
 
@@ -42,8 +50,20 @@ def kept(value: str) -> str:
 
 def json_text(value: str) -> str:
     """Return a part of some JSON that nobody has decoded, likewise; its escapes hide no secret."""
-    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else "/", value)
-    return text(plain.encode(errors="replace").decode())
+    plain = _ESCAPE.sub(_unescaped, value).encode(errors="replace").decode()
+    plain = _HEADERS.sub(lambda found: _MEMBER.sub(lambda member: _masked(member, hidden=True), found[0]), plain)
+    # Of a pair with a name and a value the half that names a secret may come later, or be cut off.
+    plain = _MEMBER.sub(lambda found: _masked(found, hidden=found["name"] == "value"), plain)
+    return text(plain)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    char = chr(int(found[1], 16)) if found[1] else "/"
+    return f"\\{char}" if char in {'"', "\\"} else char
+
+
+def _masked(member: re.Match[str], *, hidden: bool) -> str:
+    return member["opens"] + MASK if hidden and member["value"] else member[0]
 
 
 def value(of: Any) -> Any:
