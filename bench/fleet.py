@@ -18,10 +18,12 @@ from typing import Any
 import psutil
 
 from bench.figures import Figure
-from damocles.cli import fleet_calls, fleet_options
-from damocles.rpc import sync
+from damocles.cli.connecting import calls
+from damocles.cli.threads import options
+from damocles.rpc.calling import sync
 from damocles.testing.farm import Farm, stop
-from damocles.wire import control, units
+from damocles.text import units
+from damocles.wire import control
 
 PROCESSES = 4
 WORKERS = 200
@@ -56,8 +58,8 @@ def figures() -> Iterator[Figure]:
         yield _load(farm, f"the same, and the alerts look at all {WORKERS * THREADS} threads every 30 s")
         admin = (home / "token").read_text().strip()
         # As the command lines do it: with their usual time-out, of which workers get a part.
-        seconds = units.parse_duration(fleet_options.DEFAULT_TIMEOUT)
-        with fleet_calls.manager_at(sync.connect(url, token=admin, timeout_seconds=seconds), seconds) as peer:
+        seconds = units.parse_duration(options.DEFAULT_TIMEOUT)
+        with calls.manager_at(sync.connect(url, token=admin, timeout_seconds=seconds), seconds) as peer:
             everyone = control.Selection(all=True)
             one = control.Selection(workers=["sham-007"])
             stuck = control.Selection(error="No cached parameters")

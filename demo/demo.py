@@ -23,7 +23,8 @@ from damocles.sealing import planner
 from damocles.sealing.states import State
 from damocles.stores import sealing
 from damocles.testing import farm
-from damocles.wire import fleet, sectors, units
+from damocles.text import units
+from damocles.wire import fleet, sectors
 
 THREADS = 3
 MAKING_EVERY_SECONDS = 10

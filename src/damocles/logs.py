@@ -7,8 +7,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from damocles import terminal
-from damocles.wire import redaction
+from damocles.text import redaction, terminal
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:

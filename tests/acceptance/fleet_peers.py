@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from damocles.rpc import sync, tokens
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import sync
 from damocles.testing import farm
 from damocles.wire import codec, fleet
 

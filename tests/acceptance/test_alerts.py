@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from damocles.rpc import tokens
+from damocles.rpc.admission import tokens
 from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, free_port, wait_until
 from damocles.testing.webhooks import receiving

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from damocles.testing.farm import Farm, program, wait_until
-from damocles.worker import config
+from damocles.worker.config import load
 
 from . import fleet_peers
 
@@ -83,7 +83,7 @@ def test_the_page_changes_a_machine_over(tmp_path: Path) -> None:
         for store, new in zip(farm.stores, ("nvme1/new", "nvme2/new"), strict=True):
             changed = changed.replace(str(store), str(tmp_path / new))
         farm.config.write_text(changed)
-        assert ("127.0.0.1",) == config.load(farm.config).config.worker.rpc_server.admit
+        assert ("127.0.0.1",) == load.load(farm.config).config.worker.rpc_server.admit
 
         farm.start_manager()
         start, *others = commands("3.")

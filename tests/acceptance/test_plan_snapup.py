@@ -3,7 +3,7 @@
 import damocles_proofs as native
 import pytest
 
-from damocles.sealing import snapup
+from damocles.sealing.plans import snapup
 from damocles.stores import journal
 from damocles.testing.farm import MINER
 from damocles.wire import commitments

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from damocles.stages import replica_commitment
+from damocles.stages.files import replica_commitment
 
 
 def test_comm_r_is_that_of_the_library(new_sector):

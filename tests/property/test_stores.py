@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damocles.stages import copies, fences, job, strangers
+from damocles.stages import job
+from damocles.stages.files import copies, fences, strangers
 from damocles.stores import holding, identity, layout, persist, sealing
 from damocles.wire import sectors, tasks
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from damocles.sealing import events, foresight, planner, shift, thread, validity
 from damocles.sealing.sectors import Sector
 from damocles.testing import happenings
-from damocles.worker import display
+from damocles.worker.thread import display
 
 LIMITS = planner.Limits(max_retries=2)
 FILES = frozenset(name for plan in planner.PLANS.values() for step in plan.steps.values() for name in step.files)

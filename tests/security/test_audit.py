@@ -18,10 +18,11 @@ from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import audit_rows, core, errors
-from damocles.rpc.access import Scope
+from damocles.rpc import core, errors
+from damocles.rpc.admission import audit_rows
+from damocles.rpc.admission.access import Scope
 from damocles.wire import codec, control, fleet
-from damocles.worker import audit
+from damocles.worker.serving import audit
 
 SECRET = "S3CRETMARKER"
 PIECE = "baga6ea4seaqao7s73y24kcutaosvacpdjgfe5pw76ooefnyqw4ynr3d2y6x2mpq"
@@ -311,7 +312,7 @@ class TestPieces:
         self, start_manager: StartManager, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The answer says why, and nothing is there."""
-        from damocles.manager import audit as manager_audit
+        from damocles.manager.serving import audit as manager_audit
 
         async with start_manager() as manager:
 
@@ -345,7 +346,7 @@ class TestWho:
         self, start_manager: StartManager, listed: Listed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """However large the entries are, an answer has some megabytes at most, and the list is whole."""
-        from damocles.manager import audit as manager_audit
+        from damocles.manager.serving import audit as manager_audit
 
         monkeypatch.setattr(manager_audit, "ANSWER_BYTES", 5000)
         async with start_manager() as manager:

@@ -16,10 +16,11 @@ from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import access, core, errors
-from damocles.rpc.access import Scope
+from damocles.rpc import core, errors
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
 from damocles.wire import control
-from damocles.worker import audit
+from damocles.worker.serving import audit
 
 from . import shapes
 

@@ -13,8 +13,8 @@ from tests.integration.access.conftest import StartManager, StartWorker
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from damocles.manager import auth
-from damocles.rpc import access
+from damocles.manager.serving import auth
+from damocles.rpc.admission import access
 
 ALLOCATE = {"jsonrpc": "2.0", "id": 1, "method": "Venus.AllocateSector", "params": [{}]}
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "Venus.WorkerPingInfoList", "params": []}

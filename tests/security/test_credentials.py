@@ -15,13 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damocles.cli import worker as worker_cli
-from damocles.manager import alerts_config, alerts_notify
+from damocles.manager.alerts import config, notify
 from damocles.parameters import download, mirrors
-from damocles.rpc import client, errors, sync
-from damocles.stages import job, pieces, uploads
+from damocles.rpc import errors
+from damocles.rpc.calling import client, sync
+from damocles.stages import job
+from damocles.stages.files import pieces, uploads
 from damocles.stores.pieces import PieceStores
-from damocles.wire import alerts, tasks, urls
-from damocles.worker import config_model, config_rpc, processors
+from damocles.text import urls
+from damocles.wire import alerts, tasks
+from damocles.worker import processors
+from damocles.worker.config import model, rpc
 
 PAYLOAD = b"payload" * 100
 SECRET = "S3CRET"
@@ -194,9 +198,9 @@ def test_an_upload_follows_no_redirect(start: Start, tmp_path: Path) -> None:
 def test_the_market_s_token_is_only_along_for_the_configured_origins() -> None:
     """The task has it beside the manager's; without an origin it has none."""
     manager = {"rpc_client": {"addr": "/ip4/127.0.0.1/tcp/1789"}, "piece_token": "s"}
-    named = config_model.SectorManager.model_validate({**manager, "piece_origins": ["HTTPS://Market.Example:443/x"]})
+    named = model.SectorManager.model_validate({**manager, "piece_origins": ["HTTPS://Market.Example:443/x"]})
     assert {"https://market.example": "s"} == named.market_tokens
-    assert {} == config_model.SectorManager.model_validate(manager).market_tokens
+    assert {} == model.SectorManager.model_validate(manager).market_tokens
     stores = PieceStores(origin="http://m", token=lambda: "m", market_tokens=named.market_tokens)
     assert {"http://m": "m", "https://market.example": "s"} == stores.tokens()
     assert "'s'" not in repr(stores)
@@ -208,8 +212,8 @@ def test_the_market_s_token_is_only_along_for_the_configured_origins() -> None:
 def test_a_token_goes_over_tls_or_stays_here(origin: str) -> None:
     """What others could read on the way is no origin for a token."""
     with pytest.raises(ValueError, match="expected the address of a server"):
-        config_rpc.check_origin(origin)
-    assert "http://[::1]:41235" == config_rpc.check_origin("http://[::1]:41235/resource")
+        rpc.check_origin(origin)
+    assert "http://[::1]:41235" == rpc.check_origin("http://[::1]:41235/resource")
 
 
 def test_our_processors_find_no_token_in_their_environment(tmp_path: Path) -> None:
@@ -219,7 +223,7 @@ def test_our_processors_find_no_token_in_their_environment(tmp_path: Path) -> No
         "sealing_thread": [{"location": str(tmp_path)}],
         "processors": {"add_pieces": [{}, {"bin": "/bin/cat"}]},
     }
-    stages = processors.stages(config_model.Config.model_validate(raw), lambda *_: None)
+    stages = processors.stages(model.Config.model_validate(raw), lambda *_: None)
     ours, foreign = stages._groups["add_pieces"]
     assert "PIECE_FETCHER_TOKEN" not in ours.envs
     assert "s" == foreign.envs["PIECE_FETCHER_TOKEN"]
@@ -230,10 +234,10 @@ async def test_a_webhook_follows_no_redirect_and_uses_no_proxy(start: Start, mon
     hook, other, proxy = start(), start(), start()
     hook.leads_to["/hook"] = f"{other.origin}/hook"
     monkeypatch.setenv("http_proxy", proxy.origin)
-    target = alerts_config.Webhook(url=f"{hook.origin}/hook", headers={"Authorization": "Bearer h"})
+    target = config.Webhook(url=f"{hook.origin}/hook", headers={"Authorization": "Bearer h"})
     message = alerts.Message(manager="m", at=0.0, notifications=[])
-    async with alerts_notify.open_notifier(alerts_config.Config(webhooks=(target,))) as notifier:
-        with pytest.raises(alerts_notify.Undelivered, match="302 leads elsewhere"):
+    async with notify.open_notifier(config.Config(webhooks=(target,))) as notifier:
+        with pytest.raises(notify.Undelivered, match="302 leads elsewhere"):
             await notifier.sinks[0].send(message)
     assert (["Bearer h"], [], []) == (hook.shown, other.shown, proxy.shown)
 
@@ -253,12 +257,10 @@ def test_headers_of_a_webhook_go_over_tls_or_stay_here(tmp_path: Path, entry: st
     file = tmp_path / "alerts.toml"
     file.write_text(f"[[webhook]]\n{entry}\n")
     if is_good:
-        assert 1 == len(alerts_config.read(file).webhooks)
+        assert 1 == len(config.read(file).webhooks)
         return
-    with pytest.raises(
-        alerts_config.ConfigError, match=r"webhook\.0: headers, or a name and password, would"
-    ) as caught:
-        alerts_config.read(file)
+    with pytest.raises(config.ConfigError, match=r"webhook\.0: headers, or a name and password, would") as caught:
+        config.read(file)
     assert SECRET not in str(caught.value)
 
 

@@ -11,13 +11,18 @@ import pytest
 from damocles.rpc import messages
 from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector, UnsealPiece
-from damocles.stages import copies, executor, job
+from damocles.stages import job
+from damocles.stages.files import copies
+from damocles.stages.supervision import executor
 from damocles.stores import identity, journal, sealing
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, commitments, seal, sectors, tasks, wdpost
-from damocles.worker import handlers_snapup, handlers_unseal, handlers_wdpost, jobs, persisting, repertoire, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job as jobs
+from damocles.worker.plans import persisting, repertoire, snapup, unseal
+from damocles.worker.plans import wdpost as handlers_wdpost
 
 ZERO = codec.Bytes32(bytes(32))
 CID = str(commitments.unsealed_cid(ZERO))
@@ -202,7 +207,7 @@ async def test_the_piece_of_a_deal_reaches_no_other_file(tmp_path: Path, cid: st
     deal = seal.SectorPiece(seal.Piece(2048, codec.CID(cid)), seal.DealInfo(deal_id=1, payload_bytes=6))
     at = at.having(deals=[deal], access_instance="persist")
     with pytest.raises(failures.Permanent, match="is not the CID"):
-        await handlers_snapup.add_deal_pieces(at)
+        await snapup.add_deal_pieces(at)
 
 
 STORES = ["../persist", "/etc", "persist/", "./persist", "Persist", "persist\0", "", "%70ersist", "persist/../persist"]
@@ -234,7 +239,7 @@ async def test_a_sector_is_unsealed_from_an_attached_store_alone(tmp_path: Path,
     for known in ({}, {"UpgradedInfo": {"AccessInstance": name, "SealedCID": {"/": CID}, "UnsealedCID": {"/": CID}}}):
         answers = {"Venus.FindSectorInAllStates": known}
         with pytest.raises(failures.Permanent, match="not attached here"):
-            await handlers_unseal.unseal(at_work(tmp_path, answers, sector))
+            await unseal.unseal(at_work(tmp_path, answers, sector))
 
 
 def unsealed(base: Path) -> Sector:
@@ -275,7 +280,7 @@ async def test_a_destination_of_the_manager_s_replaces_and_makes_nothing(tmp_pat
             "Venus.StoreBasicInfo": {"Name": "persist", "Path": "persist"},
         }
         before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-        work = handlers_unseal.upload_piece(at_work(tmp_path, answers, sector, outlets))
+        work = unseal.upload_piece(at_work(tmp_path, answers, sector, outlets))
         if wanted == good:
             assert events.Uploaded((good,)) == await work
             assert b"the client's bytes" == (tmp_path / "out/piece").read_bytes()
@@ -292,7 +297,7 @@ async def test_a_piece_of_an_old_record_cannot_send_other_files(tmp_path: Path) 
     at = at_work(tmp_path, {"Venus.AcquireUnsealDest": ["http://127.0.0.1:1/x"]}, sector)
     at = at.having(unseal_piece=UnsealPiece(codec.CID("../../token"), 0, 127, ZERO))
     with pytest.raises(failures.Permanent, match="is not the CID"):
-        await handlers_unseal.upload_piece(at)
+        await unseal.upload_piece(at)
 
 
 async def test_what_is_refused_leaves_the_journal_of_a_store_empty(tmp_path: Path) -> None:

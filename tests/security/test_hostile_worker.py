@@ -10,8 +10,10 @@ import msgspec
 import pytest
 from tests.integration.access.conftest import StartManager
 
-from damocles.manager import errors, stores, unseal
-from damocles.manager.piecestore import PieceStore
+from damocles.manager import errors
+from damocles.manager.plans import unseal
+from damocles.manager.sectors import stores
+from damocles.manager.sectors.piecestore import PieceStore
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout

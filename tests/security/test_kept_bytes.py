@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from tests.integration.access.conftest import Daemon, StartManager
 
-from damocles.manager import intake
-from damocles.rpc import errors, limits, tokens
-from damocles.rpc.access import Scope
+from damocles.manager.sectors import intake
+from damocles.rpc import errors, limits
+from damocles.rpc.admission import tokens
+from damocles.rpc.admission.access import Scope
 from damocles.wire import commitments, control, seal
 from damocles.wire.sectors import SectorID
 

@@ -8,11 +8,12 @@ import pytest
 from tests.integration.access.conftest import StartManager
 
 from damocles import exposition
-from damocles.manager import audit as manager_audit
-from damocles.manager import metrics
-from damocles.rpc import audit, audit_rows, core, limits
-from damocles.wire import toml
-from damocles.worker import metrics as worker_metrics
+from damocles.manager.serving import audit as manager_audit
+from damocles.manager.serving import metrics
+from damocles.rpc import core, limits
+from damocles.rpc.admission import audit, audit_rows
+from damocles.text import toml
+from damocles.worker.serving import metrics as worker_metrics
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "limits.md"
 

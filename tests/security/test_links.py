@@ -8,12 +8,14 @@ import httpx2
 import pytest
 from tests.integration.access.conftest import StartManager
 
-from damocles.manager import deals, errors, stores
-from damocles.stages import copies, job
+from damocles.manager import errors
+from damocles.manager.sectors import deals, stores
+from damocles.stages import job
+from damocles.stages.files import copies
 from damocles.stores import identity, sealing
 from damocles.wire import codec, commitments, tasks
 from damocles.wire.sectors import SectorID, SectorSize
-from damocles.worker import local_files
+from damocles.worker.plans import local_files
 
 SECTOR = SectorID(10000, 7)
 CID = commitments.unsealed_cid(commitments.zero_comm_d(128))

@@ -14,12 +14,17 @@ from tests.integration.access.conftest import StartManager
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import access, address, asgi, client, core, dialects, doorstep, errors, handshake, server, site, sync
-from damocles.rpc import tokens as token_files
-from damocles.stages import job, pieces, uploads
+from damocles.rpc import address, core, dialects, errors
+from damocles.rpc.admission import access, handshake
+from damocles.rpc.admission import tokens as token_files
+from damocles.rpc.calling import client, sync
+from damocles.rpc.serving import asgi, doorstep, server, site
+from damocles.stages import job
+from damocles.stages.files import pieces, uploads
 from damocles.wire import commitments, tasks
-from damocles.worker import access as worker_access
-from damocles.worker import config_model, connections
+from damocles.worker.config import model
+from damocles.worker.serving import access as worker_access
+from damocles.worker.serving import connections
 
 TOKEN = "dmc_0123456789abAn0therTextThatIsLongEnough"
 CID = commitments.unsealed_cid(commitments.zero_comm_d(128))
@@ -307,7 +312,7 @@ async def test_a_worker_s_token_goes_through_no_network_in_the_clear(tmp_path: P
     elsewhere = address.Endpoint("198.51.100.7", 1789)
     with pytest.raises(worker_access.Unusable, match=r"in the clear: write https:// .* or say insecure = true on the"):
         connections.manager(settings_for(elsewhere, file), ring)
-    insecure = config_model.Worker(rpc_server=config_model.RpcServer(insecure=True))
+    insecure = model.Worker(rpc_server=model.RpcServer(insecure=True))
     connections.manager(settings_for(elsewhere, file).model_copy(update={"worker": insecure}), ring)
 
 
@@ -359,13 +364,13 @@ def test_a_worker_s_tasks_say_who_must_know_its_token(tmp_path: Path) -> None:
     file = tmp_path / "worker-token"
     here = settings_for(address.Endpoint("127.0.0.1", 1), file)
     assert connections.piece_stores(here).must_know
-    insecure = config_model.Worker(rpc_server=config_model.RpcServer(insecure=True))
+    insecure = model.Worker(rpc_server=model.RpcServer(insecure=True))
     assert not connections.piece_stores(here.model_copy(update={"worker": insecure})).must_know
 
 
-def settings_for(manager_at: address.Endpoint, token_file: Path) -> config_model.Config:
+def settings_for(manager_at: address.Endpoint, token_file: Path) -> model.Config:
     """Return the settings of a worker with a manager there."""
-    return config_model.Config.model_validate(
+    return model.Config.model_validate(
         {"sector_manager": {"rpc_client": {"addr": str(manager_at)}, "token_file": token_file}, "sealing_thread": []}
     )
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from damocles.stages import copies, job
+from damocles.stages import job
+from damocles.stages.files import copies
 from damocles.stores import layout, outlets, sealing
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks
-from damocles.worker import config, connections
+from damocles.worker.config import load
+from damocles.worker.serving import connections
 
 PIECE = b"the piece"
 SECTOR = "s-t010000-77"
@@ -449,8 +451,8 @@ def configured(base: Path, *folders: str) -> Path:
 def test_a_folder_that_cannot_take_pieces_is_refused_by_the_check(tmp_path: Path, folder: str, message: str) -> None:
     """The configuration is refused with the key, before a worker starts."""
     (tmp_path / "link").symlink_to(tmp_path / "persist")
-    with pytest.raises(config.ConfigError) as caught:
-        config.load(configured(tmp_path, folder))
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(configured(tmp_path, folder))
     (problem,) = caught.value.errors
     assert ("worker.unseal_dirs[0]", True) == (problem.key, message in problem.message)
 
@@ -461,7 +463,7 @@ def test_a_folder_that_is_not_there_is_warned_about(tmp_path: Path) -> None:
     (tmp_path / "persist").rmdir()
     file = configured(tmp_path, "{base}/away", "{base}/persist/pieces")
     (tmp_path / "persist/pieces").mkdir()
-    loaded = config.load(file)
+    loaded = load.load(file)
     (warning,) = loaded.warnings
     assert ("worker.unseal_dirs[0]", "does not exist; is the disk mounted?") == (warning.key, warning.message)
     assert (tmp_path / "away", tmp_path / "persist/pieces") == loaded.config.worker.unseal_dirs
@@ -469,7 +471,7 @@ def test_a_folder_that_is_not_there_is_warned_about(tmp_path: Path) -> None:
 
 def test_a_worker_spares_its_home_and_all_its_sealing_stores(tmp_path: Path) -> None:
     """What the configuration names comes to be the rule, also where a folder that takes pieces is around everything."""
-    loaded = config.load(configured(tmp_path, "{base}"))
+    loaded = load.load(configured(tmp_path, "{base}"))
     rule = connections.outlets_of(loaded.config)
     stores = loaded.persist_stores
     assert tmp_path / "new" == rule.file(f"file://{tmp_path}/new", stores)

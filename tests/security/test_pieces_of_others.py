@@ -9,8 +9,9 @@ import pytest
 from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import PROVEN
 
-from damocles.manager import auth
-from damocles.rpc import access, errors
+from damocles.manager.serving import auth
+from damocles.rpc import errors
+from damocles.rpc.admission import access
 from damocles.wire import commitments, control, exports, seal
 from damocles.wire.codec import CID
 

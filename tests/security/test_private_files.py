@@ -13,13 +13,14 @@ from tests.integration.access.conftest import StartManager
 from damocles import privacy
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.manager import alerts_config
+from damocles.manager.alerts import config as alerts_config
 from damocles.parameters import preflight
 from damocles.rpc import tls
 from damocles.stores import journal, sealing
 from damocles.wire import control
-from damocles.worker import audit, config, logbook
 from damocles.worker import daemon as worker_daemon
+from damocles.worker.config import load
+from damocles.worker.serving import audit, logbook
 
 CONFIG = """
 [worker]
@@ -139,7 +140,7 @@ class TestWorkerConfiguration:
 
     def test_what_is_private_is_not_warned_of(self, file: Path) -> None:
         """Nothing is said of files that only their user can read."""
-        assert [] == [str(one) for one in config.load(file).warnings if "every user" in str(one)]
+        assert [] == [str(one) for one in load.load(file).warnings if "every user" in str(one)]
 
     def test_secrets_that_everybody_can_read_are_named(
         self, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -169,7 +170,7 @@ class TestWorkerConfiguration:
         """A configuration that holds no secret may be open."""
         file.write_text(file.read_text().replace("AWS_SECRET_ACCESS_KEY", "RUST_LOG"))
         file.chmod(0o644)
-        assert [] == [str(one) for one in config.load(file).warnings if "every user" in str(one)]
+        assert [] == [str(one) for one in load.load(file).warnings if "every user" in str(one)]
 
 
 async def test_a_manager_warns_of_what_lies_open(start_manager: StartManager, tmp_path: Path) -> None:

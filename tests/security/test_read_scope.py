@@ -11,10 +11,12 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 from tests.integration.access.conftest import StartManager
 
-from damocles.manager import fleet_peers
-from damocles.rpc import asgi, client, core, dialects, errors, limits, messages, server
-from damocles.rpc.access import Scope
-from damocles.sealing import operations
+from damocles.manager.fleet import peers as fleet_peers
+from damocles.operating import dialogues
+from damocles.rpc import core, dialects, errors, limits, messages
+from damocles.rpc.admission.access import Scope
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, server
 from damocles.wire import control, fleet
 
 SECRET = "INTERNAL-METADATA-SECRET"
@@ -156,8 +158,8 @@ async def test_clients_of_workers_are_bounded(scheme: str) -> None:
     clients = Clients()
     async with fleet_peers.open_peers(clients, most=3) as peers, peers.client(f"{scheme}://127.0.0.1:1"):
         for port in range(2, 20):
-            with pytest.raises(operations.Unanswered):
-                await peers.hold(f"{scheme}://127.0.0.1:{port}", operations.threads(0.0), 5)
+            with pytest.raises(dialogues.Unanswered):
+                await peers.hold(f"{scheme}://127.0.0.1:{port}", dialogues.threads(0.0), 5)
             assert len(peers) == len(clients.open) <= 3
         assert {f"{scheme}://127.0.0.1:{port}" for port in (1, 18, 19)} == clients.open
     assert set() == clients.open

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damocles import logs
-from damocles.rpc import audit_rows, tokens
+from damocles.rpc.admission import audit_rows, tokens
 from damocles.sealing import failures
-from damocles.wire import codec, control, redaction, seal
-from damocles.worker import logbook
+from damocles.text import redaction
+from damocles.wire import codec, control, seal
+from damocles.worker.serving import logbook
 
 SECRET = "S3CRETMARKER"
 WITH_SECRETS = [

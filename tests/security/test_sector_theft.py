@@ -9,8 +9,9 @@ import structlog.testing
 from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import ALLOCATED, CONTENT, REPORT, STEPS
 
-from damocles.manager import holders
-from damocles.rpc import access, errors, limits
+from damocles.manager.callers import holders
+from damocles.rpc import errors, limits
+from damocles.rpc.admission import access
 from damocles.wire import control, seal
 
 from .callers import OTHER, SECTOR, Caller, admin, allocated, bound, kept, shared

@@ -12,7 +12,8 @@ from typing import Self
 
 import pytest
 
-from damocles.rpc import sync, tokens
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import sync
 from damocles.testing.farm import Farm, wait_until
 from damocles.wire import control
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from damocles.rpc import asgi, client, core, dialects, server
+from damocles.rpc import core, dialects
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, server
 from damocles.testing import fleet
 from damocles.wire import control
 

@@ -15,7 +15,8 @@ from tests.unit.cli.test_screens import terminal
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import asgi, core, dialects, errors, server
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.serving import asgi, server
 from damocles.wire import codec
 
 from .shapes import PIECE

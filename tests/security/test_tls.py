@@ -13,7 +13,8 @@ import pytest
 from tests.integration.access.conftest import Daemon, StartManager
 
 from damocles.cli import manager as manager_cli
-from damocles.rpc import client, tls
+from damocles.rpc import tls
+from damocles.rpc.calling import client
 
 CALL = b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 

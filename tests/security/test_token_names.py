@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.access.conftest import MemoryShelf
 
-from damocles import terminal
-from damocles.manager import auth
-from damocles.rpc import access, core, errors, keyring, token_names, tokens
-from damocles.rpc.access import Scope
+from damocles.manager.serving import auth
+from damocles.rpc import core, errors
+from damocles.rpc.admission import access, keyring, token_names, tokens
+from damocles.rpc.admission.access import Scope
+from damocles.text import terminal
 
 LOOK_ALIKES = [
     "manager",

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damocles.cli import manager, worker
-from damocles.manager import alerts_config
+from damocles.manager.alerts import config as alerts_config
 from damocles.stages import settings
-from damocles.wire import toml
-from damocles.worker import access as worker_access
-from damocles.worker import config, config_report
+from damocles.text import toml
+from damocles.worker.config import load, report
+from damocles.worker.serving import access as worker_access
 
 NESTED = "arrays and tables are nested more than 64 deep"
 PARTS = "a key has more than 64 parts"
@@ -41,7 +41,7 @@ ODD_FILES = pytest.mark.parametrize("kind", [*ODD, "a folder"])
 @pytest.fixture
 def odd(tmp_path: Path, kind: str) -> tuple[Path, str]:
     """Return an odd file, and what is said of it."""
-    file = tmp_path / "store" / config.HOT_FILE_NAME
+    file = tmp_path / "store" / load.HOT_FILE_NAME
     file.parent.mkdir()
     if kind == "a folder":
         file.mkdir()
@@ -77,8 +77,8 @@ def test_a_worker_s_configuration(
 def test_options_of_a_store(odd: tuple[Path, str]) -> None:
     """The thread's own file is a configuration error, which its thread shows, and nothing else."""
     file, said = odd
-    with pytest.raises(config.ConfigError) as raised:
-        config.load_hot(file.parent)
+    with pytest.raises(load.ConfigError) as raised:
+        load.load_hot(file.parent)
     assert said == str(raised.value)
 
 
@@ -97,9 +97,9 @@ def test_rules_of_alerts(odd: tuple[Path, str], tmp_path: Path, capsys: pytest.C
 
 def test_a_file_without_end_is_read_no_further(tmp_path: Path) -> None:
     """What gives bytes for ever is too large after some of them."""
-    (tmp_path / config.HOT_FILE_NAME).symlink_to("/dev/zero")
-    with pytest.raises(config.ConfigError, match="is not TOML: it is larger than 256 KiB"):
-        config.load_hot(tmp_path)
+    (tmp_path / load.HOT_FILE_NAME).symlink_to("/dev/zero")
+    with pytest.raises(load.ConfigError, match="is not TOML: it is larger than 256 KiB"):
+        load.load_hot(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -142,8 +142,8 @@ def test_a_problem_keeps_its_line_after_lines_of_windows(tmp_path: Path) -> None
     """Ends of lines are counted alike, whichever editor made them."""
     file = tmp_path / "x.toml"
     file.write_bytes(b"\xef\xbb\xbfa = 1\r\n\r\nb = \r\n")
-    with pytest.raises(config_report.ConfigError, match=r"x\.toml:3: is not TOML"):
-        config_report.read(file)
+    with pytest.raises(report.ConfigError, match=r"x\.toml:3: is not TOML"):
+        report.read(file)
 
 
 _values: st.SearchStrategy[Any] = st.recursive(

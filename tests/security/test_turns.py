@@ -2,7 +2,7 @@
 
 import anyio
 
-from damocles.rpc import places, turns
+from damocles.rpc.serving import places, turns
 
 
 async def test_a_token_holds_up_only_itself() -> None:

@@ -13,8 +13,11 @@ from anyio.abc import SocketStream
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from damocles.rpc import access, address, client, core, dialects, limits, server, site
-from damocles.rpc.access import Scope
+from damocles.rpc import address, core, dialects, limits
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
+from damocles.rpc.calling import client
+from damocles.rpc.serving import server, site
 
 MIB = 1 << 20
 ANSWER_BYTES = 7 * MIB  # more than the system holds of what is unread

@@ -12,8 +12,10 @@ from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import PROVEN
 
 from damocles.cli import manager as cli
-from damocles.manager import auth
-from damocles.rpc import access, asgi, core, dialects, errors, limits, server, tokens
+from damocles.manager.serving import auth
+from damocles.rpc import core, dialects, errors, limits
+from damocles.rpc.admission import access, tokens
+from damocles.rpc.serving import asgi, server
 from damocles.wire import control, exports, fleet, seal, wdpost
 
 from .callers import SECTOR, Caller, admin, allocated, bound, shared

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import damocles
-from damocles.cli import streams
+from damocles.cli.terminal import streams
 
 if TYPE_CHECKING:
     import cyclopts
 
 PROGRAM = "damocles-manager"
-DEFAULT_LISTEN = "127.0.0.1:1789"
 _CONNECTION = frozenset({"--listen", "--home", "--token-file", "--ca-file", "--timeout"})
 
 _FLEET_HELP = """See and steer the sealing threads of all workers.
@@ -38,47 +37,51 @@ def _main(given: list[str]) -> int:
         # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
-    from damocles.cli import common
+    from damocles.cli.terminal import exits
 
-    return common.run(_app(), common.options_last(given, "util", _CONNECTION))
+    return exits.run(_app(), exits.options_last(given, "util", _CONNECTION))
 
 
 def _app() -> "cyclopts.App":
     import cyclopts
 
-    from damocles.cli import common
+    from damocles.cli.terminal import exits
 
     app = cyclopts.App(
         name=PROGRAM,
         help="Hand out sectors, talk to the chain, and keep a fleet of workers.",
-        help_epilogue=common.EXIT_CODES,
+        help_epilogue=exits.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
         default_parameter=cyclopts.Parameter(negative=()),
     )
-    app.command("damocles.cli.manager_mock:mock", name="mock", help="Run a manager with a mock chain in its process.")
     app.command(
-        "damocles.cli.manager_deals:make", name="mock-deals", help="Make deals for `mock --deals` out of files."
+        "damocles.cli.of_manager.mock:mock", name="mock", help="Run a manager with a mock chain in its process."
     )
-    app.command("damocles.cli.manager_alerts:app", name="alerts", help="What needs a person.")
-    app.command("damocles.cli.auth:init", name="init", help="Make the manager's folder with its own two tokens.")
-    app.command("damocles.cli.auth:manager_app", name="auth", help="Tokens: who may call the manager; certificates.")
-    app.command("damocles.cli.audit:manager_app", name="audit", help="Who changed what through the manager.")
+    app.command(
+        "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` out of files."
+    )
+    app.command("damocles.cli.of_manager.alerts:app", name="alerts", help="What needs a person.")
+    app.command("damocles.cli.access.auth:init", name="init", help="Make the manager's folder with its own two tokens.")
+    app.command(
+        "damocles.cli.access.auth:manager_app", name="auth", help="Tokens: who may call the manager; certificates."
+    )
+    app.command("damocles.cli.access.audit:manager_app", name="audit", help="Who changed what through the manager.")
     util = cyclopts.App(name="util", help="Ask a running manager.")
     sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
-    sealer.command("damocles.cli.manager_sectors:app", name="sectors", help="What the manager knows of its sectors.")
-    sealer.command("damocles.cli.manager_plans:snap", name="snap", help="Upgrade sectors with deals.")
+    sealer.command("damocles.cli.of_manager.sectors:app", name="sectors", help="What the manager knows of its sectors.")
+    sealer.command("damocles.cli.of_manager.plans:snap", name="snap", help="Upgrade sectors with deals.")
     sealer.command(
-        "damocles.cli.manager_moves:export",
+        "damocles.cli.of_manager.moves:export",
         name="export",
         help="Write what is kept of all sectors, one JSON object a line.",
     )
     sealer.command(
-        "damocles.cli.manager_moves:import_",
+        "damocles.cli.of_manager.moves:import_",
         name="import",
         help="Take over a file of sectors, ours or the original's, all or none.",
     )
     util.command(sealer)
-    util.command("damocles.cli.manager_worker:app", name="worker", help=_FLEET_HELP)
+    util.command("damocles.cli.of_manager.workers:app", name="worker", help=_FLEET_HELP)
     app.command(util)
     return app

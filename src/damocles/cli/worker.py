@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import damocles
-from damocles.cli import streams
+from damocles.cli.terminal import streams
 
 if TYPE_CHECKING:
     import cyclopts
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 PROGRAM = "damocles-worker"
 
 _GROUPS = {
-    "daemon": ("worker_daemon:daemon", "Run the worker."),
-    "worker": ("worker_threads:app", "List and steer the sealing threads of a running worker."),
-    "auth": ("auth:worker_app", "Tokens: who may call the worker."),
-    "audit": ("audit:worker_app", "Who changed what through the worker."),
-    "config": ("worker_config:app", "Check a configuration file, or show what it amounts to."),
+    "daemon": ("of_worker.daemon:daemon", "Run the worker."),
+    "worker": ("of_worker.threads:app", "List and steer the sealing threads of a running worker."),
+    "auth": ("access.auth:worker_app", "Tokens: who may call the worker."),
+    "audit": ("access.audit:worker_app", "Who changed what through the worker."),
+    "config": ("of_worker.config:app", "Check a configuration file, or show what it amounts to."),
     "store": (
-        "worker_store:app",
+        "of_worker.store:app",
         "Make sealing stores and persist stores; show, export and import what is in a store's journal.",
     ),
-    "params": ("worker_params:app", "List, check, fetch or generate proof parameters."),
-    "generator": ("worker_generator:app", "Make files that several sectors share."),
+    "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
+    "generator": ("of_worker.generator:app", "Make files that several sectors share."),
 }
 _CONNECTION = frozenset({"-c", "--config", "-H", "--host", "--token-file", "--ca-file", "--timeout"})
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["processor"]:
-        from damocles.stages import runner
+        from damocles.stages.processor import runner
 
         runner.main(given[1:])
     streams.guard()
@@ -51,20 +51,20 @@ def _main(given: list[str]) -> int:
         # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
-    from damocles.cli import common
+    from damocles.cli.terminal import exits
 
-    return common.run(_app(), common.options_last(given, "worker", _CONNECTION))
+    return exits.run(_app(), exits.options_last(given, "worker", _CONNECTION))
 
 
 def _app() -> "cyclopts.App":
     import cyclopts
 
-    from damocles.cli import common
+    from damocles.cli.terminal import exits
 
     app = cyclopts.App(
         name=PROGRAM,
         help="Seal sectors on this machine: run the worker, list and steer its sealing threads.",
-        help_epilogue=common.EXIT_CODES,
+        help_epilogue=exits.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
         default_parameter=cyclopts.Parameter(negative=()),
@@ -72,7 +72,7 @@ def _app() -> "cyclopts.App":
     for name, (place, about) in _GROUPS.items():
         app.command(f"damocles.cli.{place}", name=name, help=about)
     # Never reached: `main` takes it before the parser is imported.
-    app.command("damocles.stages.runner:main", name="processor", help="Serve one stage to a worker: STAGE.")
+    app.command("damocles.stages.processor.runner:main", name="processor", help="Serve one stage to a worker: STAGE.")
     return app
 
 

@@ -20,8 +20,8 @@ from damocles.chain.messages import Message, Signature, SignedMessage
 from damocles.lotus import errors
 from damocles.lotus.answers import HeadChange, Key, MpoolConfig, NetworkParams, SendSpec, TipSet, Version
 from damocles.lotus.places import BadTokenFile, Place
-from damocles.rpc import client, subscription
 from damocles.rpc import errors as rpc
+from damocles.rpc.calling import client, subscription
 from damocles.wire.codec import CID, Rows
 
 T = TypeVar("T")

@@ -22,28 +22,21 @@ from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
 from damocles import privacy
-from damocles.manager import (
-    alerts,
-    alerts_config,
-    alerts_notify,
-    audit,
-    auth,
-    deals,
-    errors,
-    fleet,
-    fleet_peers,
-    metrics,
-    names,
-    office,
-    piecestore,
-    sectors,
-    stores,
-)
+from damocles.manager import errors, office
+from damocles.manager.alerts import board as alerts
+from damocles.manager.alerts import config, notify
+from damocles.manager.callers import names
 from damocles.manager.chain import interface, mock
 from damocles.manager.db import engine, schema
-from damocles.rpc import access, address, doorstep, keyring, places, reloading, server, site, tls
-from damocles.rpc import audit as rpc_audit
+from damocles.manager.fleet import acts, peers
+from damocles.manager.sectors import deals, piecestore, stores
+from damocles.manager.sectors import ledger as sectors
+from damocles.manager.serving import audit, auth, metrics
+from damocles.rpc import address, tls
 from damocles.rpc import errors as rpc_errors
+from damocles.rpc.admission import access, keyring
+from damocles.rpc.admission import audit as rpc_audit
+from damocles.rpc.serving import doorstep, places, reloading, server, site
 from damocles.stores import holding, identity, space
 
 log = structlog.get_logger(__name__)
@@ -73,8 +66,8 @@ class Settings:
     ca_file: Path | None = None  # of the authorities that workers' certificates come from
     insecure: bool = False
     open_metrics: bool = False
-    alerts: alerts_config.Config = field(default_factory=alerts_config.Config)
-    read_alerts: Callable[[], alerts_config.Config] | None = None  # once more, at SIGHUP
+    alerts: config.Config = field(default_factory=config.Config)
+    read_alerts: Callable[[], config.Config] | None = None  # once more, at SIGHUP
 
     def __post_init__(self) -> None:
         if access.exposed(self.listen.host, tls=self.certificate is not None) and not self.insecure:
@@ -125,7 +118,7 @@ async def _open(
         await database.read(partial(_check_owner, settings))
         context, connect = _trust(settings)
         ring = await auth.open_keyring(settings.home, database, clock)
-        registered = fleet.open_fleet(
+        registered = acts.open_fleet(
             database, clock, connect=connect, expiration_seconds=settings.alerts.lost_after_seconds
         )
         workers = await stack.enter_async_context(registered)
@@ -172,7 +165,7 @@ async def _open(
         return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context, gauges=tally.gauges))
     except rpc_errors.ListenError as error:
         raise errors.StartError(str(error)) from error
-    except alerts_notify.SinkError as error:
+    except notify.SinkError as error:
         raise errors.StartError(f"alerts: {error}") from error
     except schema.SchemaError as error:
         raise errors.StartError(f"{settings.home / DATABASE_NAME}: {error}") from error
@@ -208,7 +201,7 @@ async def _means(
     clock: Callable[[], float],
     *,
     ring: keyring.Keyring,
-    workers: fleet.Fleet,
+    workers: acts.Fleet,
 ) -> office.Means:
     chain = await mock.open_chain(database, settings.chain, verifier, clock)
     log.info(
@@ -238,7 +231,7 @@ async def _means(
     )
 
 
-def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Connect]:
+def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, peers.Connect]:
     """Return the context to listen with, and how workers are connected to.
 
     Raises:
@@ -251,7 +244,7 @@ def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, fleet_peers.Conne
         trust = tls.client_context(settings.ca_file) if settings.ca_file else None
     except tls.Unusable as error:
         raise errors.StartError(str(error)) from error
-    return context, partial(fleet_peers.connect, trust=trust)
+    return context, partial(peers.connect, trust=trust)
 
 
 def _check_owner(settings: Settings, tx: Connection) -> None:

@@ -7,15 +7,15 @@ its chain is a mock (senders, fees, confidences), is zero or absent. Durations a
 
 from typing import Any
 
-from damocles.manager import sectors
-from damocles.wire import units
+from damocles.manager.sectors import ledger
+from damocles.text import units
 
 _FEES = {"GasOverEstimation": 0, "GasOverPremium": 0, "GasFeeCap": None, "MaxFeeCap": None}
 _SENDER = {"Sender": "<empty>", "Senders": None}
 _UNSENT = {**_SENDER, "SendFund": False, **_FEES}
 
 
-def of(miner: sectors.Miner, *, has_deals: bool, block_seconds: float) -> dict[str, Any]:
+def of(miner: ledger.Miner, *, has_deals: bool, block_seconds: float) -> dict[str, Any]:
     """Return the configuration of a miner of this manager; a message is looked after each `block_seconds`."""
     one_by_one = {"Threshold": 1, "MaxWait": "0s", "CheckInterval": "0s", **_FEES}
     commitment = {**_UNSENT, "Batch": one_by_one}

@@ -8,34 +8,23 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from damocles import beside
-from damocles.manager import (
-    claims,
-    cli_api,
-    commitments,
-    deals,
-    fleet_watch,
-    holders,
-    moves,
-    names,
-    rebuild,
-    sealer_api,
-    sectors,
-    snapup,
-    stores,
-    unseal,
-    wdpost,
-)
+from damocles.manager.callers import holders, names
 from damocles.manager.chain import interface
 from damocles.manager.db import engine
-from damocles.rpc import access, core, dialects
-from damocles.rpc import audit as rpc_audit
+from damocles.manager.fleet import watch as fleet_watch
+from damocles.manager.plans import rebuild, snapup, unseal, wdpost
+from damocles.manager.sectors import commitments, deals, ledger, stores
+from damocles.manager.serving import claims, cli_api, moves, sealer_api
+from damocles.rpc import core, dialects
+from damocles.rpc.admission import access
+from damocles.rpc.admission import audit as rpc_audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What an office works with."""
 
-    miner: sectors.Miner
+    miner: ledger.Miner
     database: engine.Database
     chain: interface.Chain
     verifier: interface.Verifier

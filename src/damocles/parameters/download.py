@@ -20,7 +20,7 @@ import httpx2
 
 from damocles.parameters import arrivals, catalog, inspection, locks, mirrors
 from damocles.parameters.watching import Watcher
-from damocles.wire import units, urls
+from damocles.text import units, urls
 
 # No file has more than these digits, and Python takes no number with very many.
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")

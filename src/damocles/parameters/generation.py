@@ -21,7 +21,8 @@ from damocles.parameters import catalog, inspection, locks
 from damocles.parameters.catalog import Kind
 from damocles.parameters.watching import Watcher
 from damocles.stages import host
-from damocles.wire import sectors, units
+from damocles.text import units
+from damocles.wire import sectors
 
 WARNING = "sets made on this machine are for test networks only: no real network accepts their proofs"
 

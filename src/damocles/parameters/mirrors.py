@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from damocles.parameters import catalog
-from damocles.rpc import access
-from damocles.wire import urls
+from damocles.rpc.admission import access
+from damocles.text import urls
 
 VARIABLE = "DAMOCLES_PARAMETER_MIRRORS"
 GATEWAY_VARIABLE = "IPFS_GATEWAY"  # what the field's own tools read

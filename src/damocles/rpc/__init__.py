@@ -9,5 +9,5 @@ A handler, a daemon and a command line each need one module only:
 - `sync`: call a daemon from a command line, with few imports;
 - `errors`, `address`, `tls`: what may go wrong, where peers are, certificates.
 
-Nothing is imported here, so that `damocles.rpc.sync` starts fast.
+Nothing is imported here, so that `damocles.rpc.calling.sync` starts fast.
 """

@@ -23,7 +23,8 @@ import msgspec
 import structlog
 
 from damocles import failpoints
-from damocles.rpc import access, dialects, errors, messages
+from damocles.rpc import dialects, errors, messages
+from damocles.rpc.admission import access
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
 from damocles.wire.sectors import SectorID

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from damocles.rpc import messages
-from damocles.wire import control, redaction
+from damocles.text import redaction
+from damocles.wire import control
 
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
 

@@ -12,7 +12,8 @@ Failure
 
 import enum
 
-from damocles.wire import codec, redaction
+from damocles.text import redaction
+from damocles.wire import codec
 
 
 class Level(enum.Enum):

@@ -1,6 +1,7 @@
 """Draw the plans' tables as diagrams: `python -m damocles.sealing.graphs > docs/reference/plans.md`."""
 
-from damocles.sealing import planner, plans
+from damocles.sealing import planner
+from damocles.sealing.plans import table as plans
 
 _HEAD = """\
 # Plans

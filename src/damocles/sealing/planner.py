@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from damocles.sealing import events, failures, niporep, plans, rebuild, sealer, snapup, unseal, wdpost
+from damocles.sealing import events, failures
+from damocles.sealing.plans import niporep, rebuild, sealer, snapup, table, unseal, wdpost
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 
-PLANS: Mapping[str, plans.Plan] = {
+PLANS: Mapping[str, table.Plan] = {
     plan.name: plan for plan in (sealer.PLAN, niporep.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN, wdpost.PLAN)
 }
 
@@ -110,7 +111,7 @@ def is_passing(before: Sector, after: Sector) -> bool:
 
 
 def _step(
-    plan: plans.Plan, sector: Sector, event: events.Event, limits: Limits, now: float
+    plan: table.Plan, sector: Sector, event: events.Event, limits: Limits, now: float
 ) -> tuple[Sector, tuple[Instruction, ...]]:
     match event:
         case events.PlanEvent():
@@ -156,7 +157,7 @@ def _step(
             raise UnexpectedEvent(_story(plan, sector, event))
 
 
-def _advance(plan: plans.Plan, sector: Sector, event: events.PlanEvent) -> tuple[Sector, tuple[Instruction, ...]]:
+def _advance(plan: table.Plan, sector: Sector, event: events.PlanEvent) -> tuple[Sector, tuple[Instruction, ...]]:
     here = plan.steps.get(sector.state)
     target = here.to.get(type(event)) if here else None
     if target is None:
@@ -195,7 +196,7 @@ def _lose(sector: Sector, reason: str) -> Sector:
     return msgspec.structs.replace(_enter(sector, State.Aborted), last_error=reason, given_up=reason)
 
 
-def _act(plan: plans.Plan, sector: Sector, now: float | None = None) -> Action:
+def _act(plan: table.Plan, sector: Sector, now: float | None = None) -> Action:
     """Return what a thread does with a sector in this condition."""
     if sector.paused_at is not None:
         return Hold()
@@ -209,7 +210,7 @@ def _act(plan: plans.Plan, sector: Sector, now: float | None = None) -> Action:
 
 
 def _fail(
-    plan: plans.Plan, sector: Sector, event: events.Failed, limits: Limits, now: float
+    plan: table.Plan, sector: Sector, event: events.Failed, limits: Limits, now: float
 ) -> tuple[Sector, tuple[Instruction, ...]]:
     level = failures.Level(event.level)
     error = f"{event.level.lower()}: {event.error}"
@@ -245,7 +246,7 @@ def _rest(sector: Sector, event: events.Idle, limits: Limits) -> tuple[Sector, t
     return msgspec.structs.replace(well, idles=0), (Wait(seconds, event.why),)
 
 
-def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:
+def _resume(plan: table.Plan, sector: Sector, event: events.Resume) -> tuple[Sector, tuple[Instruction, ...]]:
     if event.state is None or event.state is sector.state:
         resumed = msgspec.structs.replace(sector, paused_at=None, **_WELL)
         return resumed, (_act(plan, resumed),)
@@ -255,7 +256,7 @@ def _resume(plan: plans.Plan, sector: Sector, event: events.Resume) -> tuple[Sec
     return moved, (Report(sector.state, moved.state, event.name), _act(plan, moved))
 
 
-def _story(plan: plans.Plan, sector: Sector, event: events.Event) -> str:
+def _story(plan: table.Plan, sector: Sector, event: events.Event) -> str:
     path = " → ".join(sector.path) or State.Empty
     return (
         f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.job_id}, so far {path})"

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from damocles.stores import layout
-from damocles.wire import sectors, toml
+from damocles.text import toml
+from damocles.wire import sectors
 
 PREFIX = "FIL_PROOFS_"
 ROWS_TO_DISCARD = "FIL_PROOFS_ROWS_TO_DISCARD"

@@ -3,7 +3,7 @@
 One rule for all of them. The path is decoded once, part by part; what no honest path has is refused; links are followed;
 and only what that leads to is compared: it has to be below a folder that this machine's configuration names, or in a
 persist store, and neither where sectors lie nor among the worker's own files. That nothing is replaced is for whoever
-writes the file (`stages.copies`).
+writes the file (`stages.files.copies`).
 """
 
 import os

@@ -19,7 +19,7 @@ def _no_token() -> str | None:
 class PieceStores:
     """The folders in the order of looking, and the manager's origin (`http://10.0.0.2:1789`).
 
-    `token` is that for the manager, which `must_know` it before it gets it (see `rpc.handshake`), `authority` the file
+    `token` is that for the manager, which `must_know` it before it gets it (see `rpc.admission.handshake`), `authority` the file
     with whom to trust for its certificate; `market_tokens` are for the origins that the manager may send us on to.
     """
 

@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from damocles.rpc import sync, tokens
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import sync
 from damocles.stores import journal, persist, sealing
 from damocles.wire import fleet
 

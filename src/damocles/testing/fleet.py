@@ -17,17 +17,23 @@ import anyio
 import msgspec
 
 from damocles import logs
-from damocles.rpc import client, core, dialects, server
-from damocles.rpc.asgi import worker_app
+from damocles.rpc import core, dialects
+from damocles.rpc.calling import client
+from damocles.rpc.serving import server
+from damocles.rpc.serving.asgi import worker_app
 from damocles.sealing import events, planner
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stages import errors, executor
+from damocles.stages import errors
+from damocles.stages.supervision import executor
 from damocles.stores import sealing
 from damocles.stores.pieces import PieceStores
 from damocles.wire import seal
 from damocles.wire.sectors import SectorID
-from damocles.worker import control, drain, jobs, logbook, ping, surroundings, threads, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job
+from damocles.worker.serving import control, drain, logbook, ping
+from damocles.worker.thread import loop, surroundings
 
 MISSING = (
     "No cached parameters found for stacked-proof-of-replication-merkletree-poseidon_hasher-8-0-0-sha256_hasher-"
@@ -100,9 +106,9 @@ def made_up(worker: int, index: int, per_worker: int) -> Sector:
 
 def sham_worker(
     name: str, held: Sequence[Sector], stores: Path, home: Path, manager_url: str
-) -> tuple[control.Control, list[threads.SealingThread]]:
+) -> tuple[control.Control, list[loop.SealingThread]]:
     """Return the control of a worker and its threads, each with one of the sectors; none runs yet."""
-    settings = surroundings.Settings(plan="sealer", options=jobs.Options(), limits=planner.Limits())
+    settings = surroundings.Settings(plan="sealer", options=job.Options(), limits=planner.Limits())
     gate = surroundings.Gate()
     around = surroundings.Surroundings(
         instance=name,
@@ -115,7 +121,7 @@ def sham_worker(
         gate=gate,
     )
     everyone = [
-        threads.SealingThread(
+        loop.SealingThread(
             index,
             stores / f"store{index:02}",
             around,

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from damocles.sealing import events, failures, planner, plans
+from damocles.sealing import events, failures, planner
 from damocles.sealing import thread as threads
+from damocles.sealing.plans import table
 from damocles.sealing.sectors import Sector, UnsealPiece
 from damocles.sealing.states import State
 from damocles.wire import codec, seal, sectors, tasks, wdpost
@@ -42,7 +43,7 @@ def sample(kind: type[events.PlanEvent]) -> events.PlanEvent:
     return kind(**values)
 
 
-def success(plan: plans.Plan, sector: Sector, action: planner.Instruction) -> events.Event:
+def success(plan: table.Plan, sector: Sector, action: planner.Instruction) -> events.Event:
     """Return the event with which `action` ends when all goes well."""
     match action:
         case planner.Execute():
@@ -58,7 +59,7 @@ def success(plan: plans.Plan, sector: Sector, action: planner.Instruction) -> ev
 
 
 def any_event(
-    plan: plans.Plan, sector: Sector, action: planner.Instruction, at_hand: frozenset[str]
+    plan: table.Plan, sector: Sector, action: planner.Instruction, at_hand: frozenset[str]
 ) -> st.SearchStrategy[events.Event]:
     """Draw something that can happen while a thread carries out `action`, with these parts of the store at hand."""
     always: list[events.Event] = [events.Restart()]

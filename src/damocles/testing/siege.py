@@ -17,7 +17,8 @@ import anyio
 import msgspec
 from anyio.abc import SocketAttribute, SocketStream
 
-from damocles.rpc import address, client, errors
+from damocles.rpc import address, errors
+from damocles.rpc.calling import client
 from damocles.wire import commitments, fleet
 
 STRANGERS = 30

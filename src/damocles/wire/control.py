@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from damocles.wire import fleet, redaction, seal, units
+from damocles.text import redaction, units
+from damocles.wire import fleet, seal
 
 # How long something shall last or may take: an end that no calendar has could be neither kept nor shown.
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=units.LONGEST_SECONDS)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import field
 
-from damocles.wire import redaction
+from damocles.text import redaction
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import Epoch, Natural, SealProof, SectorID
 

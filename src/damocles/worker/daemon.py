@@ -19,37 +19,23 @@ import structlog
 
 from damocles import logs, privacy
 from damocles.parameters import catalog, preflight
-from damocles.rpc import access as rpc_access
-from damocles.rpc import asgi, doorstep, errors, places, reloading, server
+from damocles.rpc import errors
+from damocles.rpc.admission import access as rpc_access
+from damocles.rpc.serving import asgi, doorstep, places, reloading, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
-from damocles.stages import executor
+from damocles.stages.supervision import executor
 from damocles.stores import holding, identity, nowhere, space
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
-from damocles.worker import (
-    access,
-    config,
-    config_environment,
-    connections,
-    control,
-    drain,
-    fitness,
-    logbook,
-    options,
-    pauses,
-    ping,
-    processors,
-    remedies,
-    signals,
-    surroundings,
-    threads,
-    trees,
-    upstream,
-)
+from damocles.worker import processors, upstream
+from damocles.worker.config import environment, load
+from damocles.worker.plans import trees
+from damocles.worker.serving import access, connections, control, drain, logbook, ping, signals
+from damocles.worker.thread import fitness, loop, options, pauses, remedies, surroundings
 
 if TYPE_CHECKING:
-    from damocles.worker import metrics
+    from damocles.worker.serving import metrics
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +51,7 @@ class StartError(Exception):
 CANNOT_START = (StartError, errors.ListenError, access.Unusable, stage_errors.ChildNotReady)
 
 
-async def run(loaded: config.Loaded) -> int:
+async def run(loaded: load.Loaded) -> int:
     """Run the worker until it is told to stop, which it may be before it has started; return the exit code.
 
     Raises:
@@ -80,14 +66,14 @@ async def run(loaded: config.Loaded) -> int:
     return 0
 
 
-async def _run(loaded: config.Loaded, received: AsyncIterator[signal.Signals]) -> None:
+async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> None:
     settings = loaded.config
     for problem in loaded.warnings:
         log.warning(str(problem))
     if not loaded.persist_stores:
         msg = f"no attached store available: add an [[attached]] table with a location to {loaded.file}"
         raise StartError(msg)
-    if problems := config_environment.of_worker():
+    if problems := environment.of_worker():
         # Refused now, or each stage of each sector would panic.
         raise StartError("; ".join(problems))
     if (few := places.too_few(len(settings.sealing_thread) * DESCRIPTORS_OF_A_THREAD)) is not None:
@@ -168,19 +154,19 @@ def _claimed(home: Path) -> Iterator[None]:
         yield
 
 
-def _tally(settings: config.Config) -> "metrics.Tally | None":
+def _tally(settings: load.Config) -> "metrics.Tally | None":
     if not settings.metrics.enable:
         return None
-    from damocles.worker import metrics  # noqa: PLC0415 (25 ms and 4 MB that only metrics need)
+    from damocles.worker.serving import metrics  # noqa: PLC0415 (25 ms and 4 MB that only metrics need)
 
     return metrics.Tally()
 
 
 @asynccontextmanager
 async def _scraped(
-    loaded: config.Loaded,
+    loaded: load.Loaded,
     tally: "metrics.Tally",
-    all_threads: Sequence[threads.SealingThread],
+    all_threads: Sequence[loop.SealingThread],
     stages: executor.Stages,
     *,
     guard: rpc_access.Guard,
@@ -188,7 +174,7 @@ async def _scraped(
     ip: str,
 ) -> AsyncIterator[None]:
     """Listen for Prometheus while the block runs."""
-    from damocles.worker import metrics  # noqa: PLC0415 (see `_tally`)
+    from damocles.worker.serving import metrics  # noqa: PLC0415 (see `_tally`)
 
     folders = {
         f"sealing {thread.location}": thread.location for thread in all_threads if thread.location != nowhere.LOCATION
@@ -218,14 +204,14 @@ async def _scraped(
 
 
 def _threads(
-    loaded: config.Loaded,
+    loaded: load.Loaded,
     manager: upstream.Manager,
     stages: executor.Stages,
     instance: str,
     *,
     gate: surroundings.Gate,
     observe: Callable[[str, float, bool], None] | None,
-) -> list[threads.SealingThread]:
+) -> list[loop.SealingThread]:
     settings = loaded.config
     memory = identity.Memory(settings.worker.home.expanduser())
     around = surroundings.Surroundings(
@@ -250,11 +236,11 @@ def _threads(
         location = entry.location.resolve() if entry.location is not None else None
         now = options.reader(settings, index, location)
         if location is not None:
-            thread = threads.SealingThread(
+            thread = loop.SealingThread(
                 index, location, around, now, plan=entry.plan, open_store=partial(surroundings.opened, memory=memory)
             )
         else:
-            thread = threads.SealingThread(
+            thread = loop.SealingThread(
                 index, nowhere.LOCATION, around, now, plan=entry.plan, open_store=nowhere.opened
             )
         result.append(thread)
@@ -274,11 +260,11 @@ async def _warm(stages: executor.Stages, lane: int) -> None:
         await stages.warm(lane)
 
 
-def _plans(loaded: config.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
+def _plans(loaded: load.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
     """Return the plans in use with the sizes they allow, for the check of parameters."""
     plans: dict[str, tuple[sectors.SectorSize, ...] | None] = {}
     for index in range(len(loaded.config.sealing_thread)):
-        thread = config.effective(loaded.config, index)
+        thread = load.effective(loaded.config, index)
         sizes, known = thread.sealing.allowed_sizes, plans.get(thread.plan, ())
         plans[thread.plan] = None if sizes is None or known is None else (*known, *sizes)
     return plans
@@ -296,7 +282,7 @@ async def _check_stores(
     manager: upstream.Manager,
     stores: Sequence[PersistStore],
     gate: surroundings.Gate,
-    all_threads: Sequence[threads.SealingThread],
+    all_threads: Sequence[loop.SealingThread],
 ) -> None:
     """Wait for the manager, make sure that it knows every attached store by the same name, and let the threads work."""
     for store in stores:
@@ -321,7 +307,7 @@ async def _check_stores(
         thread.wake()
 
 
-def main(loaded: config.Loaded) -> int:
+def main(loaded: load.Loaded) -> int:
     """Run the daemon in this process and return its exit code."""
     logs.configure()
     try:

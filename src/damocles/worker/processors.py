@@ -1,8 +1,8 @@
 """From the `[processors]` section to what runs the stages."""
 
-from damocles.stages import executor, pool
-from damocles.worker import config_model
-from damocles.worker.config import Config, Group
+from damocles.stages.supervision import executor, pool
+from damocles.worker.config import model
+from damocles.worker.config.load import Config, Group
 
 
 def stages(config: Config, log: pool.LogSink) -> executor.Stages:
@@ -16,7 +16,7 @@ def stages(config: Config, log: pool.LogSink) -> executor.Stages:
             _group(group, secret if stage == "add_pieces" and group.bin is not None else {})
             for group in processors.groups(stage)
         ]
-        for stage in (*config_model.GROUP_STAGES, pool.DAEMONS)
+        for stage in (*model.GROUP_STAGES, pool.DAEMONS)
         if processors.groups(stage)
     }
     return executor.Stages(

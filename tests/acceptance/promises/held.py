@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from damocles.stages import builtin, job, runner
+from damocles.stages import job
+from damocles.stages.processor import builtin, runner
 
 LOOK_SECONDS = 0.02
 

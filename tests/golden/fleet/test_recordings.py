@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.cli import fleet_views
-from damocles.sealing import operations
+from damocles.cli.threads import views
+from damocles.operating import dialogues
 from damocles.wire import codec, fleet
 
 RECORDED = Path(__file__).with_name("recorded.txt")
@@ -61,10 +61,10 @@ def test_threads_are_written_as_recorded():
 
 def test_an_original_worker_is_shown_in_the_columns_of_the_manual(capsys):
     """Each recorded thread is a row; what is not there is NULL, as in the original."""
-    dialogue = operations.threads(0.0)
+    dialogue = dialogues.threads(0.0)
     next(dialogue)
-    dialogue.send([operations.Refused("Method not found", operations.METHOD_NOT_FOUND)])
+    dialogue.send([dialogues.Refused("Method not found", dialogues.METHOD_NOT_FOUND)])
     with pytest.raises(StopIteration) as end:
         dialogue.send([codec.from_builtins(EXCHANGES["WorkerList"][1]["result"], list[fleet.ThreadInfo])])
-    fleet_views.show_threads(end.value.value, named=False, wide=False, full=False, resume=[""])
+    views.show_threads(end.value.value, named=False, wide=False, full=False, resume=[""])
     assert RECORDED.with_name("info.txt").read_text() == capsys.readouterr().out

@@ -9,15 +9,21 @@ from typing import Any, cast
 import pytest
 from starlette.routing import Route
 
-from damocles.manager import daemon, sectors
+from damocles.manager import daemon
 from damocles.manager.chain import interface
-from damocles.rpc import address, asgi, client, core, reloading, site, tokens
-from damocles.rpc.access import Scope
+from damocles.manager.sectors import ledger
+from damocles.rpc import address, core
+from damocles.rpc.admission import tokens
+from damocles.rpc.admission.access import Scope
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, reloading, site
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorSize
-from damocles.worker import access as worker_access
-from damocles.worker import config, connections, drain, logbook, surroundings
-from damocles.worker import control as worker_control
+from damocles.worker.config import load
+from damocles.worker.serving import access as worker_access
+from damocles.worker.serving import connections, drain, logbook
+from damocles.worker.serving import control as worker_control
+from damocles.worker.thread import surroundings
 
 CONFIG = """
 [worker]
@@ -90,7 +96,7 @@ def start_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartManag
     async def run(**options: Any) -> AsyncIterator[Daemon]:
         settings = daemon.Settings(
             home=tmp_path / "manager",
-            miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             **options,
         )
@@ -119,7 +125,7 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartWorker
         home.mkdir(exist_ok=True, mode=0o700)
         file = tmp_path / "worker.toml"
         file.write_text(CONFIG.format(home=home, worker=worker))
-        settings = config.load(file).config
+        settings = load.load(file).config
         ring = await worker_access.open_keyring(home)
         draining = drain.Drain(home, surroundings.Gate(), [])
         ours = worker_control.Control([], draining, logbook.Logbook())

@@ -10,13 +10,14 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from damocles.cli import audit as audit_cli
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import access, errors
-from damocles.rpc.access import Scope
+from damocles.cli.access import audit as audit_cli
+from damocles.rpc import errors
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
 from damocles.wire import control, fleet, seal
-from damocles.worker import audit
+from damocles.worker.serving import audit
 
 from .conftest import Daemon, StartManager, StartWorker
 

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.manager import auth
-from damocles.rpc import access, core, errors
-from damocles.rpc.access import Scope
+from damocles.manager.serving import auth
+from damocles.rpc import core, errors
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
 from damocles.wire import codec, commitments, control, exports, records, seal, wdpost
 from damocles.wire.sectors import SectorID
 

@@ -9,8 +9,8 @@ from anyio import to_thread
 
 from damocles.cli import manager as manager_cli
 from damocles.rpc import errors
-from damocles.rpc.access import Scope
-from damocles.wire import units
+from damocles.rpc.admission.access import Scope
+from damocles.text import units
 
 from .conftest import StartManager, StartWorker
 

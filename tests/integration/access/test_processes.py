@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from damocles.rpc import errors, sync, tokens
+from damocles.rpc import errors
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import sync
 from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import control

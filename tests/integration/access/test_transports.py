@@ -20,19 +20,26 @@ from anyio import to_thread
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from damocles.cli import authority
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.manager import auth, daemon, sectors
+from damocles.cli.access import authority
+from damocles.manager import daemon
 from damocles.manager import errors as manager_errors
-from damocles.rpc import access, address, asgi, client, core, dialects, errors, limits, reloading, server, sync, tls
-from damocles.rpc.access import Scope
-from damocles.stages import job, uploads
-from damocles.stages import pieces as stage_pieces
+from damocles.manager.sectors import ledger
+from damocles.manager.serving import auth
+from damocles.rpc import address, core, dialects, errors, limits, tls
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
+from damocles.rpc.calling import client, sync
+from damocles.rpc.serving import asgi, reloading, server
+from damocles.stages import job
+from damocles.stages.files import pieces as stage_pieces
+from damocles.stages.files import uploads
 from damocles.stores import pieces
-from damocles.wire import commitments, control, fleet, tasks, urls
+from damocles.text import urls
+from damocles.wire import commitments, control, fleet, tasks
 from damocles.wire.sectors import SealProof, SectorSize
-from damocles.worker import access as worker_access
+from damocles.worker.serving import access as worker_access
 
 from .conftest import Daemon, StartManager, StartWorker
 
@@ -429,7 +436,7 @@ class TestExposure:
         """Return the settings of a manager on a host."""
         return daemon.Settings(
             home=tmp_path,
-            miner=sectors.Miner(id=1, proof=SealProof.of(SectorSize.KIB2)),
+            miner=ledger.Miner(id=1, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint(host, 1789),
             **options,
         )

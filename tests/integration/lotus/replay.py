@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from tests.golden.chain import recordings
 
-from damocles.rpc import server
+from damocles.rpc.serving import server
 
 Scope = dict[str, Any]
 Answer = tuple[int, bytes]

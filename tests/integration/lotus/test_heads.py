@@ -14,7 +14,7 @@ from damocles.lotus.answers import TipSet
 from damocles.lotus.heads import Change
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
-from damocles.rpc import subscription
+from damocles.rpc.calling import subscription
 from damocles.wire import codec
 
 from .replay import Replay, serve

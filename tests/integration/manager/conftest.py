@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from damocles.manager import alerts_config, daemon, sectors
+from damocles.manager import daemon
+from damocles.manager.alerts import config
 from damocles.manager.chain import mock
-from damocles.rpc import address, client, tokens
+from damocles.manager.sectors import ledger
+from damocles.rpc import address
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import client
 from damocles.wire import tasks
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -100,12 +104,12 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch:
         *,
         deals: Path | None = None,
         wdpost_every_seconds: float | None = None,
-        alerts: alerts_config.Config = alerts_config.Config(),  # noqa: B008 (frozen)
+        alerts: config.Config = config.Config(),  # noqa: B008 (frozen)
         **delays: int,
     ) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / "home",
-            miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores or {},
             chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),

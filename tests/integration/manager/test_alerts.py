@@ -10,8 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
-from damocles.manager import alerts_config, alerts_rules, alerts_table, daemon, sectors
-from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
+from damocles.manager import daemon
+from damocles.manager.alerts import config, table
+from damocles.manager.alerts import rules as alerts_rules
+from damocles.manager.sectors import ledger
+from damocles.rpc import address, core, dialects, errors
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, server
 from damocles.stores import persist
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
@@ -71,13 +77,13 @@ def started(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Callabl
     async def run(receiver: Receiver, *rules: alerts_rules.Rule, **stores: Path) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / "home",
-            miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores,
-            alerts=alerts_config.Config(
+            alerts=config.Config(
                 interval_seconds=INTERVAL_SECONDS,
                 rules=rules or alerts_rules.DEFAULTS,
-                webhooks=(alerts_config.Webhook(url=receiver.url),),
+                webhooks=(config.Webhook(url=receiver.url),),
             ),
         )
         async with daemon.serve(settings, verifier, clock) as bound:
@@ -90,7 +96,7 @@ def started(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Callabl
 
 async def test_a_board_is_of_one_look(started: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Alerts that a look finds while the database is read for a board are not on it, and the time of that look is not either."""
-    resolved = alerts_table.resolved
+    resolved = table.resolved
 
     def slowly(*arguments: Any) -> list[alerts.Alert]:
         clock.now += 76
@@ -102,7 +108,7 @@ async def test_a_board_is_of_one_look(started: Any, clock: Clock, monkeypatch: p
             await manager.ping()
             await manager.seen()
             before = clock.now
-            monkeypatch.setattr(alerts_table, "resolved", slowly)
+            monkeypatch.setattr(table, "resolved", slowly)
             board = await manager.board(everything=True)
             assert (before, set()) == (board.looked_at, {a.rule for a in board.alerts} - {"worker-unreachable"})
 

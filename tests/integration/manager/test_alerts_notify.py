@@ -10,8 +10,9 @@ import pytest
 import structlog
 from msgspec import structs
 
-from damocles.manager import alerts_config, alerts_notify
-from damocles.manager.alerts_notify import Delivery
+from damocles.manager.alerts import config as alerts_config
+from damocles.manager.alerts import notify
+from damocles.manager.alerts.notify import Delivery
 from damocles.testing.webhooks import receiving
 from damocles.wire import alerts, codec
 
@@ -29,7 +30,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running(notifier: alerts_notify.Notifier) -> AsyncIterator[alerts_notify.Notifier]:
+async def running(notifier: notify.Notifier) -> AsyncIterator[notify.Notifier]:
     """Deliver while the block runs."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(notifier.run)
@@ -81,7 +82,7 @@ async def test_a_webhook_gets_the_whole_alert_and_the_configured_headers() -> No
     with receiving() as receiver:
         hook = alerts_config.Webhook(url=receiver.url, headers={"authorization": "Bearer secret"})
         config = alerts_config.Config(webhooks=(hook,))
-        async with alerts_notify.open_notifier(config) as notifier, running(notifier):
+        async with notify.open_notifier(config) as notifier, running(notifier):
             notifier.send(MESSAGE)
             await until(lambda: receiver.bodies)
     assert MESSAGE == codec.decode(receiver.bodies[0], alerts.Message)
@@ -97,9 +98,9 @@ async def test_a_webhook_is_tried_again_until_it_takes_the_message() -> None:
     with receiving() as receiver:
         receiver.statuses = [500, 503, 429, 200]
         config = alerts_config.Config(webhooks=(alerts_config.Webhook(url=receiver.url),))
-        async with alerts_notify.open_notifier(config) as made:
+        async with notify.open_notifier(config) as made:
             (sink,) = made.sinks
-            async with running(alerts_notify.Notifier([sink], sleep=pauses.sleep, now=pauses.now)) as notifier:
+            async with running(notify.Notifier([sink], sleep=pauses.sleep, now=pauses.now)) as notifier:
                 notifier.send(MESSAGE)
                 await until(lambda: notifier.deliveries[Delivery(sink.name, "delivered")])
     assert ([1.0, 2.0, 4.0], 4) == (pauses.seconds, len(set(receiver.bodies)) + 3)
@@ -110,7 +111,7 @@ def test_the_log_has_an_alert_as_a_sentence() -> None:
     """The event says what happened to which subject; number and rule stand behind it, and the level is the severity's."""
     with structlog.testing.capture_logs() as logs:
         for notification in MESSAGE.notifications:
-            alerts_notify._log(notification)
+            notify._log(notification)
     alert = MESSAGE.notifications[0].alert
     assert {
         "event": f"{MESSAGE.notifications[0].event}: {alert.subject}: {alert.text}",
@@ -126,7 +127,7 @@ async def test_a_refusal_for_good_is_not_tried_again() -> None:
     with receiving() as receiver, structlog.testing.capture_logs() as logs:
         receiver.statuses = [404]
         config = alerts_config.Config(webhooks=(alerts_config.Webhook(url=receiver.url),))
-        async with alerts_notify.open_notifier(config) as notifier, running(notifier):
+        async with notify.open_notifier(config) as notifier, running(notifier):
             notifier.send(MESSAGE)
             await until(lambda: notifier.deliveries[Delivery("webhook 127.0.0.1", "dropped")])
     assert 1 == len(receiver.bodies)
@@ -138,8 +139,8 @@ async def test_a_refusal_for_good_is_not_tried_again() -> None:
 async def test_a_receiver_that_is_away_is_given_up_after_an_hour() -> None:
     """The pauses grow to five minutes, and the message is dropped when an hour has passed."""
     pauses = Pauses()
-    sink = Sink(failure=alerts_notify.Undelivered("away"))
-    async with running(alerts_notify.Notifier([sink], sleep=pauses.sleep, now=pauses.now)) as notifier:
+    sink = Sink(failure=notify.Undelivered("away"))
+    async with running(notify.Notifier([sink], sleep=pauses.sleep, now=pauses.now)) as notifier:
         notifier.send(MESSAGE)
         await until(lambda: notifier.deliveries[Delivery("sink", "dropped")])
     assert 300.0 == max(pauses.seconds)
@@ -148,9 +149,9 @@ async def test_a_receiver_that_is_away_is_given_up_after_an_hour() -> None:
 
 async def test_a_sink_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one sink hangs another delivers, `send` returns at once, and what does not fit is dropped."""
-    monkeypatch.setattr(alerts_notify, "QUEUE", 5)
+    monkeypatch.setattr(notify, "QUEUE", 5)
     hanging, well = Sink("hanging", hangs=True), Sink("well")
-    async with running(alerts_notify.Notifier([hanging, well])) as notifier:
+    async with running(notify.Notifier([hanging, well])) as notifier:
         for number in range(1, 11):
             notifier.send(MESSAGE)
             while len(well.arrived) < number:
@@ -162,7 +163,7 @@ async def test_a_sink_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPat
 async def test_a_sink_with_a_defect_ends_nothing() -> None:
     """An exception that nobody foresaw drops the message and is logged; the next one is tried."""
     sink = Sink(failure=ZeroDivisionError("oops"))
-    async with running(alerts_notify.Notifier([sink])) as notifier:
+    async with running(notify.Notifier([sink])) as notifier:
         notifier.send(MESSAGE)
         await until(lambda: notifier.deliveries[Delivery("sink", "dropped")])
         sink.failure = None
@@ -178,7 +179,7 @@ def test_people_read_the_most_pressing_first() -> None:
             [("resolved", "critical"), ("firing", "warning"), ("firing", "critical"), *[("reminder", "warning")] * 30]
         )
     ]
-    title, body = alerts_notify.in_words(alerts.Message(manager="m:1789", at=0.0, notifications=many))
+    title, body = notify.in_words(alerts.Message(manager="m:1789", at=0.0, notifications=many))
     lines = body.splitlines()
     assert "damocles 2 firing, 30 reminder, 1 resolved at m:1789" == title
     assert "firing critical #2 worker-lost gpu-1: no ping since noon" == lines[0]
@@ -195,7 +196,7 @@ async def test_apprise_delivers_in_words() -> None:
     pytest.importorskip("apprise")
     with receiving() as receiver:
         url = receiver.url.replace("http://", "json://")
-        async with alerts_notify.open_notifier(alerts_config.Config(apprise=(url,))) as notifier, running(notifier):
+        async with notify.open_notifier(alerts_config.Config(apprise=(url,))) as notifier, running(notifier):
             notifier.send(MESSAGE)
             await until(lambda: receiver.bodies)
             await until(lambda: notifier.deliveries[Delivery("apprise json", "delivered")])
@@ -212,22 +213,22 @@ async def test_apprise_failures_are_tried_again() -> None:
     pytest.importorskip("apprise")
     with receiving() as receiver:
         receiver.statuses = [500]
-        sink = alerts_notify.Apprise(receiver.url.replace("http://", "json://"))
-        with pytest.raises(alerts_notify.Undelivered, match="apprise could not deliver"):
+        sink = notify.Apprise(receiver.url.replace("http://", "json://"))
+        with pytest.raises(notify.Undelivered, match="apprise could not deliver"):
             await sink.send(MESSAGE)
 
 
 def test_without_apprise_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library is an extra; who configures it without having it is told how to get it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
-    with pytest.raises(alerts_notify.SinkError, match="elsewhere: pip install apprise"):
-        alerts_notify.Apprise("ntfy://topic")
+    with pytest.raises(notify.SinkError, match="elsewhere: pip install apprise"):
+        notify.Apprise("ntfy://topic")
 
 
 @apprises
 def test_a_url_that_apprise_does_not_know_is_refused() -> None:
     """A wrong URL is found at the start, and only its scheme is repeated."""
     pytest.importorskip("apprise")
-    with pytest.raises(alerts_notify.SinkError, match=r"does not understand a URL nosuch://…") as raised:
-        alerts_notify.Apprise("nosuch://s3cret")
+    with pytest.raises(notify.SinkError, match=r"does not understand a URL nosuch://…") as raised:
+        notify.Apprise("nosuch://s3cret")
     assert "s3cret" not in str(raised.value)

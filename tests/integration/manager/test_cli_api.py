@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.manager import cli_api
-from damocles.rpc import access, errors
+from damocles.manager.serving import cli_api
+from damocles.rpc import errors
+from damocles.rpc.admission import access
 from damocles.stores import layout
 from damocles.wire import codec, control, proving, records, seal
 from damocles.wire.sectors import SectorID, SectorSize

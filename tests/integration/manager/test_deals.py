@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from damocles.cli import manager as cli
-from damocles.manager import deals
+from damocles.manager.sectors import deals
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
 from damocles.wire import commitments, records, seal, wdpost

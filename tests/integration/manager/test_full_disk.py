@@ -13,9 +13,10 @@ import pytest
 import structlog.testing
 from sqlalchemy import Connection, exc
 
-from damocles.manager import alerts_config
+from damocles.manager.alerts import config
 from damocles.manager.db import engine
-from damocles.rpc import client, errors
+from damocles.rpc import errors
+from damocles.rpc.calling import client
 from damocles.sealing import failures
 from damocles.wire import alerts, control, fleet
 from damocles.worker import upstream
@@ -44,7 +45,7 @@ def _full(*_: Any, **__: Any) -> Any:
 @pytest.fixture
 async def manager(start: Start) -> AsyncIterator[Manager]:
     """Return a manager that looks for alerts all the time."""
-    async with start(alerts=alerts_config.Config(interval_seconds=0.05)) as running:
+    async with start(alerts=config.Config(interval_seconds=0.05)) as running:
         yield running
 
 
@@ -160,7 +161,7 @@ async def test_other_files_of_a_daemon_are_named_likewise(manager: Manager, monk
     def fail(*_: object) -> None:
         raise OSError(28, os.strerror(28), "/home/sp/file")
 
-    monkeypatch.setattr("damocles.manager.workers.select_all", fail)
+    monkeypatch.setattr("damocles.manager.fleet.workers.select_all", fail)
     with pytest.raises(errors.RpcError, match=r"^/home/sp/file: No space left on device; mend that") as refused:
         await manager.call("WorkerPingInfoList")
     assert errors.Code.DISK_FAILS == refused.value.code
@@ -175,7 +176,7 @@ async def test_metrics_and_pieces_are_http_503(manager: Manager, monkeypatch: py
 
     async with httpx2.AsyncClient() as web:
         url = manager.url.replace("/rpc/v0", "/metrics")
-        for broken in ("damocles.manager.metrics._read", "damocles.rpc.keyring.tokens.id_of"):
+        for broken in ("damocles.manager.serving.metrics._read", "damocles.rpc.admission.keyring.tokens.id_of"):
             with monkeypatch.context() as patch:
                 patch.setattr(broken, fail)
                 answer = await web.get(url, headers=headers)

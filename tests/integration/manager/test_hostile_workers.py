@@ -10,9 +10,15 @@ import anyio
 import httpx2
 import pytest
 
-from damocles.manager import alerts_config, daemon, fleet_peers, sectors
-from damocles.rpc import address, asgi, client, core, dialects, errors, server, tokens
-from damocles.sealing import operations
+from damocles.manager import daemon
+from damocles.manager.alerts import config
+from damocles.manager.fleet import peers as fleet_peers
+from damocles.manager.sectors import ledger
+from damocles.operating import dialogues
+from damocles.rpc import address, core, dialects, errors
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, server
 from damocles.wire import alerts, control, fleet
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -27,9 +33,9 @@ async def started(home: Path, clock: Clock) -> AsyncIterator[Manager]:
     """Run a manager that looks for alerts all the time; its end fails if one of its tasks failed."""
     settings = daemon.Settings(
         home=home,
-        miner=sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+        miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
         listen=address.Endpoint("127.0.0.1", 0),
-        alerts=alerts_config.Config(interval_seconds=0.01),
+        alerts=config.Config(interval_seconds=0.01),
     )
     async with daemon.serve(settings, RecordedVerifier(), clock) as bound:
         url, token = bound.url(address.MANAGER_PATH), tokens.read_file(home / "token")
@@ -168,9 +174,9 @@ async def test_each_dialogue_shows_its_own_token() -> None:
         await both.wait()
         return call.token
 
-    def ask() -> operations.Dialogue[list[str]]:
-        first = yield [operations.Ask("Damocles.Whoami", (), str)]
-        second = yield [operations.Ask("Damocles.Whoami", (), str)]
+    def ask() -> dialogues.Dialogue[list[str]]:
+        first = yield [dialogues.Ask("Damocles.Whoami", (), str)]
+        second = yield [dialogues.Ask("Damocles.Whoami", (), str)]
         return [*first, *second]
 
     service = core.Service(dialects.WORKER)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from damocles.manager import stores
 from damocles.manager.db import engine
+from damocles.manager.sectors import stores
 from damocles.rpc.errors import DiskFails
 from damocles.stores import identity, layout, persist
 from damocles.wire.sectors import SectorID, SectorSize

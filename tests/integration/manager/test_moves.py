@@ -10,7 +10,7 @@ import anyio.to_thread
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.cli import manager_moves
+from damocles.cli.of_manager import moves
 from damocles.rpc import errors
 from damocles.wire import codec, control, exports, records, seal
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
@@ -76,8 +76,8 @@ async def test_an_export_imported_is_exported_alike(
     start: Start, homes: Callable[[str], None], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sectors of every fate, with deals, attempts and places of files, come out of another manager byte for byte."""
-    monkeypatch.setattr(manager_moves, "_PAGE", 3)
-    monkeypatch.setattr(manager_moves, "_BATCH_LINES", 2)
+    monkeypatch.setattr(moves, "_PAGE", 3)
+    monkeypatch.setattr(moves, "_BATCH_LINES", 2)
     homes("old")
     file, again = tmp_path / "states.jsonl", tmp_path / "again.jsonl"
     async with start() as manager:

@@ -8,9 +8,10 @@ import anyio.to_thread
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.manager import alerts_config
-from damocles.rpc import asgi, core, dialects, errors, server
-from damocles.sealing import selection
+from damocles.manager.alerts import config
+from damocles.operating import selection
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.serving import asgi, server
 from damocles.wire import alerts, control, fleet
 
 from .conftest import Clock, Manager, Start
@@ -65,7 +66,7 @@ async def pair() -> AsyncIterator[tuple[Worker, Worker]]:
 @pytest.fixture
 async def manager(start: Start, clock: Clock, pair: tuple[Worker, Worker]) -> AsyncIterator[Manager]:
     """Return a manager that both workers ping under the name `w1`."""
-    async with start(alerts=alerts_config.Config(interval_seconds=0.05)) as running:
+    async with start(alerts=config.Config(interval_seconds=0.05)) as running:
         for worker in (*pair, *pair):
             clock.now += 15
             await running.call("WorkerPing", fleet.WorkerInfo("w1", worker.dest))

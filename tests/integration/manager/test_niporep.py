@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from damocles.manager import daemon, sectors
-from damocles.rpc import address, client, tokens
+from damocles.manager import daemon
+from damocles.manager.sectors import ledger
+from damocles.rpc import address
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import client
 from damocles.wire import commitments, records, seal
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SealFamily, SealProof, SectorID, SectorSize
@@ -24,7 +27,7 @@ async def serving(home: Path, verifier: RecordedVerifier, clock: Clock) -> Async
     """Run a manager that hands out non-interactive sectors."""
     proof = SealProof.of(SectorSize.KIB2, SealFamily.NON_INTERACTIVE)
     settings = daemon.Settings(
-        home=home, miner=sectors.Miner(id=10000, proof=proof), listen=address.Endpoint("127.0.0.1", 0)
+        home=home, miner=ledger.Miner(id=10000, proof=proof), listen=address.Endpoint("127.0.0.1", 0)
     )
     async with daemon.serve(settings, verifier, clock) as bound:
         url, token = bound.url(address.MANAGER_PATH), tokens.read_file(home / "token")

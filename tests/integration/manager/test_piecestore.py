@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from damocles.rpc import tokens
+from damocles.rpc.admission import tokens
 from damocles.wire import commitments
 
 from .conftest import Manager, Start

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from damocles.cli import manager
-from damocles.rpc import address, errors, sync, tokens
+from damocles.rpc import address, errors
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import sync
 from damocles.wire import commitments, fleet, records, seal
 from damocles.wire.sectors import SectorID, SectorSize
 

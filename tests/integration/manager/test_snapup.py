@@ -13,7 +13,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from damocles.cli import manager as cli
-from damocles.manager import deals, errors, snapup
+from damocles.manager import errors
+from damocles.manager.plans import snapup
+from damocles.manager.sectors import deals
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments, control, exports, fleet, records, seal, wdpost
 from damocles.wire.codec import Bytes32, decode

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from damocles.manager import daemon, errors, sectors
+from damocles.manager import daemon, errors
+from damocles.manager.sectors import ledger
 from damocles.rpc import address
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
@@ -156,7 +157,7 @@ async def test_a_home_is_for_one_miner(
         await manager.call("AllocateSector", {})
     other = daemon.Settings(
         home=tmp_path / "home",
-        miner=sectors.Miner(id=miner, proof=SealProof.of(size)),
+        miner=ledger.Miner(id=miner, proof=SealProof.of(size)),
         listen=address.Endpoint("127.0.0.1", 0),
     )
     with pytest.raises(errors.StartError, match=r"home .* start it with --miner 10000 --sector-size 2KiB, or choose"):

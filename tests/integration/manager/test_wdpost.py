@@ -11,7 +11,8 @@ import anyio.to_thread
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.manager import alerts_config, errors
+from damocles.manager import errors
+from damocles.manager.alerts import config
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
 from damocles.wire import alerts, commitments, seal, wdpost
@@ -395,7 +396,7 @@ async def test_a_deadline_opens_by_itself(start: Start, tmp_path: Path, clock: C
 
 async def test_a_deadline_opens_though_no_worker_asks(start: Start, tmp_path: Path, clock: Clock) -> None:
     """Where all workers that prove are down, the alerts still notice that a window PoSt is late."""
-    often = alerts_config.Config(interval_seconds=0.05)
+    often = config.Config(interval_seconds=0.05)
     async with start(wdpost_every_seconds=4000, alerts=often) as manager:
         await persist(manager, tmp_path / "persist", 1)
         with anyio.fail_after(20):

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import anyio
 import pytest
 
-from damocles.rpc import address, asgi, core, dialects, server, site
+from damocles.rpc import address, core, dialects
+from damocles.rpc.serving import asgi, server, site
 from damocles.wire import fleet
 
 

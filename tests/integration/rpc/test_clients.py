@@ -14,7 +14,9 @@ import anyio.to_thread
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
-from damocles.rpc import address, client, core, errors, server, site, sync, tls
+from damocles.rpc import address, core, errors, tls
+from damocles.rpc.calling import client, sync
+from damocles.rpc.serving import server, site
 from damocles.wire import fleet
 
 Caller = Callable[..., Awaitable[Any]]

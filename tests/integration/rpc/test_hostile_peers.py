@@ -14,7 +14,9 @@ import pytest
 import structlog.testing
 from anyio.abc import SocketStream
 
-from damocles.rpc import address, client, core, errors, limits, places, protocols, server, site
+from damocles.rpc import address, core, errors, limits
+from damocles.rpc.calling import client
+from damocles.rpc.serving import places, protocols, server, site
 
 HEAD = b"POST /rpc/v0 HTTP/1.1\r\nHost: x\r\n"
 

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from damocles.rpc import address, core, errors, server, site
+from damocles.rpc import address, core, errors
+from damocles.rpc.serving import server, site
 
 VERSION = b'{"jsonrpc":"2.0","id":1,"method":"Venus.Version","params":[]}'
 WORKER_VERSION = b'{"jsonrpc":"2.0","id":1,"method":"VenusWorker.WorkerVersion","params":[]}'

@@ -9,7 +9,8 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from damocles.rpc import address, core, server, site
+from damocles.rpc import address, core
+from damocles.rpc.serving import server, site
 from damocles.wire import fleet
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "rpc"

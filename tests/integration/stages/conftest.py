@@ -11,7 +11,7 @@ import anyio
 import msgspec
 import pytest
 
-from damocles.stages import pool
+from damocles.stages.supervision import pool
 
 FOREIGN = Path(__file__).with_name("foreign.py")
 

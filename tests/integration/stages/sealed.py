@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from damocles import proofs
-from damocles.stages import builtin, descriptors, job
+from damocles.stages import descriptors, job
+from damocles.stages.processor import builtin
 from damocles.wire import codec, sectors, tasks
 
 PROOF = "StackedDrg2KiBV1_1"

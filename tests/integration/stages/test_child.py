@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
-from damocles.stages import child, errors, processes, protocol
+from damocles.stages import errors, processes, protocol
+from damocles.stages.processor import child
 
 FOREIGN = Path(__file__).with_name("foreign.py")
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damocles import proofs
-from damocles.stages import builtin, job, parents
+from damocles.stages import job
+from damocles.stages.files import parents
+from damocles.stages.processor import builtin
 from damocles.wire import tasks
 
 from .sealed import PROOF, PROVER, TICKET, Sector, run_here, upgrade

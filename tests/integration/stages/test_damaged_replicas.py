@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from damocles import proofs
-from damocles.stages import builtin, job
+from damocles.stages import job
+from damocles.stages.processor import builtin
 from damocles.wire import codec, tasks
 
 from .sealed import Sector, run_here

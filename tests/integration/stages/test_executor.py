@@ -15,7 +15,8 @@ import anyio.abc
 import msgspec
 import pytest
 
-from damocles.stages import errors, executor, pool, protocol
+from damocles.stages import errors, protocol
+from damocles.stages.supervision import executor, pool
 from damocles.wire import tasks
 
 Group = Callable[..., pool.ProcessorGroup]
@@ -327,7 +328,7 @@ async def test_children_die_with_a_killed_daemon(eventually: Any, is_alive: Call
     """SIGKILL of the daemon takes its children with it."""
     script = textwrap.dedent("""
         import anyio
-        from damocles.stages import executor
+        from damocles.stages.supervision import executor
         async def main():
             async with executor.Stages() as stages:
                 print(await stages.warm(0), await stages.warm(1), flush=True)

@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.stages import errors, executor, parents
+from damocles.stages import errors
+from damocles.stages.files import parents
+from damocles.stages.supervision import executor
 from damocles.wire import tasks
 
 from .sealed import PROOF, SYNTHETIC, Sector, run_here

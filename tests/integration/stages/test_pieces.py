@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from damocles.stages import job, pieces, protocol
+from damocles.stages import job, protocol
+from damocles.stages.files import pieces
 from damocles.wire import tasks
 
 PAYLOAD = bytes(range(256)) * 1000

@@ -15,7 +15,7 @@ import pytest
 
 from damocles.stages import host
 
-RUNNER = (sys.executable, "-m", "damocles.stages.runner")
+RUNNER = (sys.executable, "-m", "damocles.stages.processor.runner")
 
 
 @contextlib.contextmanager
@@ -125,7 +125,7 @@ def test_end_of_stdin_ends_the_child_while_it_works(tmp_path: Path) -> None:
 def test_stray_prints_do_not_get_into_the_protocol(tmp_path: Path) -> None:
     """What native code prints to stdout comes out on stderr."""
     script = (
-        "import os, sys; from damocles.stages import copies, runner\n"
+        "import os, sys; from damocles.stages.files import copies; from damocles.stages.processor import runner\n"
         "def noisy(*_, **__): os.write(1, b'stray\\n'); print('more', flush=True); return sys.stdin.read() == ''\n"
         "copies.run = noisy; runner.main(['transfer'])"
     )

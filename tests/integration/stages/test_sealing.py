@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from damocles import proofs
-from damocles.stages import builtin, descriptors, errors, executor
+from damocles.stages import descriptors, errors
+from damocles.stages.processor import builtin
+from damocles.stages.supervision import executor
 from damocles.wire import codec, tasks
 
 from .sealed import PROOF, PROVER, SEED, SYNTHETIC, TICKET, ZERO_COMM_D, Sector, run_here, upgrade

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stages import errors, executor, settings
+from damocles.stages import errors, settings
+from damocles.stages.supervision import executor
 from damocles.wire import tasks
 
 from .sealed import PROOF, Sector, run_here

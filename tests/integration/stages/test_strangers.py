@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stages import copies, job, replica_commitment, strangers
+from damocles.stages import job
+from damocles.stages.files import copies, replica_commitment, strangers
 from damocles.stores import layout
 from damocles.wire import sectors, tasks
 

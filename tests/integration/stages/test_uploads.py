@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from damocles.stages import job, protocol, uploads
+from damocles.stages import job, protocol
+from damocles.stages.files import uploads
 from damocles.wire import tasks
 
 

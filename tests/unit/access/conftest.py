@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from damocles.rpc import keyring
+from damocles.rpc.admission import keyring
 
 NOW = 1_790_000_000.0
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from damocles.cli import authority, common
 from damocles.cli import manager as manager_cli
+from damocles.cli.access import authority
+from damocles.cli.terminal import exits
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_what_is_no_new_machine_is_refused(folder: Path, host: str) -> None:
     """Names that are none, the authority's own and those that are taken are wrong usage, and no file changes."""
     before = content(folder)
-    with pytest.raises(common.WrongUsage):
+    with pytest.raises(exits.WrongUsage):
         authority.ca(directory=folder, host=["gpu9", host])
     assert before == content(folder)
 
 
 def test_a_machine_is_given_once(folder: Path) -> None:
     """Two certificates under one name would be one file."""
-    with pytest.raises(common.WrongUsage, match="gpu2 is given twice"):
+    with pytest.raises(exits.WrongUsage, match="gpu2 is given twice"):
         authority.ca(directory=folder, host=["gpu2", "gpu2,10.0.0.8"])
 
 

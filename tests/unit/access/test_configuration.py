@@ -9,7 +9,7 @@ from sqlalchemy import Connection, create_engine, exc, insert, inspect, text
 from sqlalchemy.pool import StaticPool
 
 from damocles.manager.db import schema, tables
-from damocles.worker import config, config_report, config_rpc
+from damocles.worker.config import load, report, rpc
 
 Begin = Callable[[], AbstractContextManager[Connection]]
 
@@ -34,8 +34,8 @@ def problems(tmp_path: Path) -> Callable[..., list[str]]:
         file = tmp_path / "worker.toml"
         file.write_text(worker + REST.format(folder=tmp_path, manager=manager))
         try:
-            config.load(file)
-        except config.ConfigError as failure:
+            load.load(file)
+        except load.ConfigError as failure:
             return [str(problem).removeprefix(f"{file}:") for problem in failure.errors]
         return []
 
@@ -91,21 +91,21 @@ def test_paths_of_secrets_are_shown_and_secrets_are_not(problems: Callable[..., 
     """Where a token lies is no secret; what it is would be."""
     (problem,) = problems(manager="token_file = 3")
     assert "sector_manager.token_file = 3" in problem
-    assert config_report.is_secret(("sector_manager", "piece_token"))
-    assert not config_report.is_secret(("sector_manager", "token_file"))
+    assert report.is_secret(("sector_manager", "piece_token"))
+    assert not report.is_secret(("sector_manager", "token_file"))
 
 
 def test_commands_find_the_worker_by_its_configuration(tmp_path: Path) -> None:
     """A worker with a certificate is called by TLS; its home and its authority are those of the file."""
     file = tmp_path / "worker.toml"
     file.write_text('[worker]\nhome = "/srv/w"\nrpc_server = { port = 5, tls_cert = "a", tls_key = "b" }\n')
-    assert config_rpc.Place("https://127.0.0.1:5/", Path("/srv/w"), None) == config_rpc.place_in(file)
+    assert rpc.Place("https://127.0.0.1:5/", Path("/srv/w"), None) == rpc.place_in(file)
     file.write_text('[sector_manager]\nca_file = "/etc/ca.pem"\n')
-    expected = config_rpc.Place("http://127.0.0.1:17890/", config_rpc.DEFAULT_HOME, Path("/etc/ca.pem"))
-    assert expected == config_rpc.place_in(file)
+    expected = rpc.Place("http://127.0.0.1:17890/", rpc.DEFAULT_HOME, Path("/etc/ca.pem"))
+    assert expected == rpc.place_in(file)
     file.write_text("[worker]\nhome = 3\n")
-    with pytest.raises(config.ConfigError, match=r"2: worker\.home = 3: expected a path in quotes"):
-        config_rpc.place_in(file)
+    with pytest.raises(load.ConfigError, match=r"2: worker\.home = 3: expected a path in quotes"):
+        rpc.place_in(file)
 
 
 class TestDatabase:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from damocles.cli import common, credentials
 from damocles.cli import manager as manager_cli
-from damocles.rpc import tokens
+from damocles.cli.connecting import credentials
+from damocles.cli.terminal import exits
+from damocles.rpc.admission import tokens
 
 HERE = "http://127.0.0.1:1789/rpc/v0"
 ELSEWHERE = "http://198.51.100.7:1789/rpc/v0"  # an address that no machine has
@@ -54,11 +55,11 @@ def test_what_is_given_goes_through_no_network_in_the_clear(
     """Over http a token leaves the machine only where somebody says that the network is not listened in on."""
     given = tmp_path / "given"
     tokens.ensure_file(given)
-    with pytest.raises(common.Failed, match=rf"^the token in {given} would go to {ELSEWHERE} .* or say --insecure$"):
+    with pytest.raises(exits.Failed, match=rf"^the token in {given} would go to {ELSEWHERE} .* or say --insecure$"):
         found(ELSEWHERE, home, given)
     assert tokens.read_file(given) == found(ELSEWHERE, home, given, insecure=True)
     monkeypatch.setenv(VARIABLE, "dmc_variable")
-    with pytest.raises(common.Failed, match=rf"^the token in {VARIABLE} would go "):
+    with pytest.raises(exits.Failed, match=rf"^the token in {VARIABLE} would go "):
         found(ELSEWHERE, home)
 
 
@@ -98,11 +99,11 @@ def test_no_token_is_no_error(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_used_are_told(home: Path, tmp_path: Path) -> None:
     """A file that is missing or holds something else is named, not skipped."""
-    with pytest.raises(common.Failed, match=r"the token file .*/none cannot be read: No such file or directory"):
+    with pytest.raises(exits.Failed, match=r"the token file .*/none cannot be read: No such file or directory"):
         found(HERE, home, tmp_path / "none")
     (home / "token").write_text("secret")
-    with pytest.raises(common.Failed, match=r"/home/token holds no token") as raised:
+    with pytest.raises(exits.Failed, match=r"/home/token holds no token") as raised:
         found(HERE, home)
     assert "secret" not in str(raised.value)
-    with pytest.raises(common.Failed, match=r"the authorities in .* cannot be used"):
+    with pytest.raises(exits.Failed, match=r"the authorities in .* cannot be used"):
         credentials.connect(HERE, token=None, ca_file=tmp_path / "none", timeout_seconds=1)

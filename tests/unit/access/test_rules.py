@@ -3,8 +3,9 @@
 import pytest
 import structlog.testing
 
-from damocles.rpc import access, errors
-from damocles.rpc.access import Scope
+from damocles.rpc import errors
+from damocles.rpc.admission import access
+from damocles.rpc.admission.access import Scope
 
 PEER = "10.0.0.7:40112"
 

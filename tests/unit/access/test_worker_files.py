@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from damocles.rpc import access as rpc_access
-from damocles.rpc import errors, keyring, tokens
-from damocles.rpc.access import Scope
+from damocles.rpc import errors
+from damocles.rpc.admission import access as rpc_access
+from damocles.rpc.admission import keyring, tokens
+from damocles.rpc.admission.access import Scope
 from damocles.wire import control
-from damocles.worker import access, audit, config_model, environment
+from damocles.worker.config import model
+from damocles.worker.serving import access, audit, environment
 
-RPC = config_model.RpcClient(addr="/ip4/127.0.0.1/tcp/1789")
+RPC = model.RpcClient(addr="/ip4/127.0.0.1/tcp/1789")
 
 
 def mode(path: Path) -> int:
@@ -75,7 +77,7 @@ class TestManagerToken:
         """The environment says it for this run, the configuration for all."""
         file = tmp_path / "given"
         tokens.ensure_file(file)
-        settings = config_model.SectorManager(rpc_client=RPC, token_file=file)
+        settings = model.SectorManager(rpc_client=RPC, token_file=file)
         variable = {"DAMOCLES_MANAGER_TOKEN": "dmc_variable\n"}
         assert "dmc_variable" == access.manager_token(settings, on_loopback=True, environment=variable)()
         assert file.read_text().strip() == access.manager_token(settings, on_loopback=True, environment={})()
@@ -83,7 +85,7 @@ class TestManagerToken:
     def test_what_is_no_token_is_not_sent(self, tmp_path: Path) -> None:
         """A variable with something else keeps the worker from starting; a file is waited for, as it may still come."""
         file = tmp_path / "given"
-        settings = config_model.SectorManager(rpc_client=RPC, token_file=file)
+        settings = model.SectorManager(rpc_client=RPC, token_file=file)
         with pytest.raises(access.Unusable, match="DAMOCLES_MANAGER_TOKEN holds no token"):
             access.manager_token(settings, on_loopback=True, environment={"DAMOCLES_MANAGER_TOKEN": "a\nb"})
         file.write_bytes(b"dmc_\xff\xfe")
@@ -92,7 +94,7 @@ class TestManagerToken:
     def test_a_manager_of_this_machine_is_found(self, tmp_path: Path) -> None:
         """On loopback the token is taken from the manager's usual home; elsewhere it would be another manager's."""
         text = tokens.ensure_file(tmp_path / ".damocles-manager" / "worker-token")
-        settings = config_model.SectorManager(rpc_client=RPC)
+        settings = model.SectorManager(rpc_client=RPC)
         assert text == access.manager_token(settings, on_loopback=True, environment={})()
         remote = access.manager_token(settings, on_loopback=False, environment={})
         assert (None, "nowhere") == (remote(), str(remote))
@@ -101,7 +103,7 @@ class TestManagerToken:
         """The worker may start before its manager, and need not start again for a new token."""
         file = tmp_path / "token"
         token = access.manager_token(
-            config_model.SectorManager(rpc_client=RPC, token_file=file), on_loopback=True, environment={}
+            model.SectorManager(rpc_client=RPC, token_file=file), on_loopback=True, environment={}
         )
         assert None is token()
         tokens.write_private(file, b"dmc_one\n")
@@ -185,7 +187,7 @@ class TestEnvironment:
 async def test_an_admitted_manager_may_operate(tmp_path: Path) -> None:
     """The original's manager and command line, let in by address, may pause and resume, and not make tokens."""
     ring = keyring.Keyring(access.Shelf(tmp_path / "tokens.json"))
-    settings = config_model.RpcServer(admit=("10.0.0.2",))
+    settings = model.RpcServer(admit=("10.0.0.2",))
     with structlog.testing.capture_logs() as logs:
         guard = access.guard(ring, settings)
     assert [["10.0.0.2=operate"]] == [entry["addresses"] for entry in logs]

@@ -8,7 +8,8 @@ import anyio.to_thread
 import pytest
 
 from damocles.cli import worker
-from damocles.rpc import asgi, core, dialects, errors, server
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.serving import asgi, server
 from damocles.wire import fleet
 
 

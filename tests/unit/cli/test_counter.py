@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from damocles.cli import progress
+from damocles.cli.terminal import progress
 
 
 class Terminal(io.StringIO):

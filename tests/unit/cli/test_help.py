@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import cyclopts
 import pytest
 
-from damocles.cli import common, manager, worker
+from damocles.cli import manager, worker
+from damocles.cli.terminal import exits
 
 
 def pages(app: cyclopts.App, name: str) -> Iterator[tuple[str, cyclopts.App]]:
@@ -32,7 +33,7 @@ def test_every_example_is_a_command_line(program):
     for name, page in pages(app, program.PROGRAM):
         for words in examples(page):
             assert name.split() == words[: len(name.split())]
-            given = common.options_last(words[1:], "worker" if program is worker else "util", program._CONNECTION)
+            given = exits.options_last(words[1:], "worker" if program is worker else "util", program._CONNECTION)
             app.parse_args(given, exit_on_error=False, print_error=False)
             assert len(shlex.join(words)) <= 78, "it is one line of a terminal"
             count += 1

@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 import pytest
 
-from damocles.cli import common, fleet_views, manager, worker
-from damocles.rpc import asgi, core, dialects, errors, server
-from damocles.sealing import selection
+from damocles.cli import manager, worker
+from damocles.cli.terminal import exits
+from damocles.cli.threads import views
+from damocles.operating import selection
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.serving import asgi, server
 from damocles.wire import control, fleet
 
 NOW = 1_790_000_000.0
@@ -132,7 +135,7 @@ async def test_a_worker_finds_the_thread_of_a_sector(capsys, arguments, expected
 def test_whoever_is_locked_out_while_following_learns_why(is_wrapped):
     """A wait that is cut off is asked once more, and what that says ends it; a worker's and the manager's commands alike."""
     cut_off = errors.Disconnected("http://w1:1", "closed")
-    failure = common.ManagerUnreachable("cut off") if is_wrapped else cut_off
+    failure = exits.ManagerUnreachable("cut off") if is_wrapped else cut_off
     failure.__cause__ = cut_off if is_wrapped else None
     answers: list[list[control.LogLine] | Exception] = [
         *([line("first")], failure, [line("second")]),
@@ -145,12 +148,12 @@ def test_whoever_is_locked_out_while_following_learns_why(is_wrapped):
             raise answer
         return answer
 
-    following = fleet_views.follow(read, on=True)
+    following = views.follow(read, on=True)
     assert ["first", "second"] == [next(following).text, next(following).text]
     with pytest.raises(errors.RpcError, match="was revoked"):
         next(following)
     answers[:] = [[line("first")], failure, failure]
-    following = fleet_views.follow(read, on=True)
+    following = views.follow(read, on=True)
     assert "first" == next(following).text
     with pytest.raises(type(failure)):
         next(following)

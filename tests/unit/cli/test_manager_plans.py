@@ -7,9 +7,12 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
-from damocles.cli import common, manager, manager_plans
+from damocles.cli import manager
+from damocles.cli.of_manager import plans
+from damocles.cli.terminal import exits
 from damocles.manager import errors
-from damocles.rpc import asgi, core, dialects, server
+from damocles.rpc import core, dialects
+from damocles.rpc.serving import asgi, server
 from damocles.wire import records
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID
@@ -59,10 +62,10 @@ async def test_it_is_said_what_a_piece_waits_for(capsys, is_finalized, code, sai
 def test_a_sector_is_named_as_in_lists_or_by_miner_and_number():
     """Both forms are the same sector; what is neither is refused with both."""
     sector = SectorID(10000, 7)
-    assert sector == manager_plans.sector_of("s-t010000-7", None) == manager_plans.sector_of("f010000", 7)
+    assert sector == plans.sector_of("s-t010000-7", None) == plans.sector_of("f010000", 7)
     with pytest.raises(
-        common.WrongUsage, match=r"'10000' is not a sector: expected the form s-t010000-2, or a miner and"
+        exits.WrongUsage, match=r"'10000' is not a sector: expected the form s-t010000-2, or a miner and"
     ):
-        manager_plans.sector_of("10000", None)
-    with pytest.raises(common.WrongUsage, match="'s-t010000-7' is no miner"):
-        manager_plans.sector_of("s-t010000-7", 7)
+        plans.sector_of("10000", None)
+    with pytest.raises(exits.WrongUsage, match="'s-t010000-7' is no miner"):
+        plans.sector_of("s-t010000-7", 7)

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 import pytest
 
-from damocles.cli import fleet_acts, manager
-from damocles.rpc import asgi, core, dialects, server
-from damocles.sealing import selection
+from damocles.cli import manager
+from damocles.cli.threads import acts
+from damocles.operating import selection
+from damocles.rpc import core, dialects
+from damocles.rpc.serving import asgi, server
 from damocles.wire import control, fleet
 
 NOW = 1_790_000_000.0
@@ -90,10 +92,10 @@ async def test_info_of_no_worker_names_those_there_are(util):
 
 def test_one_thread_is_told_in_a_sentence_on_a_terminal(capsys, monkeypatch):
     """A person reads what happened; where output is no terminal it is the original's log line, on stderr."""
-    assert 0 == fleet_acts.show_plain([DONE], "resume", NAMED, {"state": None})
+    assert 0 == acts.show_plain([DONE], "resume", NAMED, {"state": None})
     out, err = capsys.readouterr()
     assert ("", ["INFO", "cmd", "resume call done, ok = true"]) == (out, [err.split("\t")[at] for at in (1, 2, 4)])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert 0 == fleet_acts.show_plain([DONE], "resume", NAMED, {"state": None})
+    assert 0 == acts.show_plain([DONE], "resume", NAMED, {"state": None})
     assert ("w1 #0 s-t010000-1 C1Done: goes on\n", "") == capsys.readouterr()

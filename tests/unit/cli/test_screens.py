@@ -19,7 +19,8 @@ import anyio.to_thread
 import pytest
 from msgspec import structs
 
-from damocles.rpc import asgi, core, dialects, server
+from damocles.rpc import core, dialects
+from damocles.rpc.serving import asgi, server
 from damocles.wire import alerts, control, fleet, records, seal
 from damocles.wire.sectors import SectorID
 

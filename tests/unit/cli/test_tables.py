@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from damocles import terminal
-from damocles.cli import fleet_top, fleet_views, tables
+from damocles.cli.terminal import tables
+from damocles.cli.threads import top, views
+from damocles.text import terminal
 
 COLUMNS = ("Sector", "State", "Doing", "Store", "Why")
 LONG = "no answer from the manager at http://10.0.0.1:1789/ for 1m18s, and it is tried again until it comes"
@@ -118,20 +119,28 @@ def test_words_of_others_stay_in_their_cell(shown):
 
 def every_table() -> Iterator[Sequence[str]]:
     """Yield the columns of every table that a command shows on a terminal."""
-    names = ("audit", "auth", "manager_moves", "manager_plans", "manager_sectors", "worker_params", "worker_store")
+    names = (
+        "access.audit",
+        "access.auth",
+        "of_manager.moves",
+        "of_manager.plans",
+        "of_manager.sectors",
+        "of_worker.params",
+        "of_worker.store",
+    )
     for name in names:
         module = importlib.import_module(f"damocles.cli.{name}")
         yield from (found.columns for found in vars(module).values() if isinstance(found, tables.Table))
-    yield from (fleet_views.workers(600, wide=wide).columns for wide in (False, True))
-    yield from (fleet_views._THREADS, fleet_views._THREADS_WIDE, fleet_top._WORKERS, fleet_top._THREADS)
-    yield from every_table_of("manager_wdpost")
-    yield from every_table_of("manager_alerts")
+    yield from (views.workers(600, wide=wide).columns for wide in (False, True))
+    yield from (views._THREADS, views._THREADS_WIDE, top._WORKERS, top._THREADS)
+    yield from every_table_of("of_manager.wdpost")
+    yield from every_table_of("of_manager.alerts")
 
 
 def every_table_of(name: str) -> Iterator[Sequence[str]]:
     """Yield the columns of the tables of window PoSts, or of alerts, which depend on more than their rows."""
     module = importlib.import_module(f"damocles.cli.{name}")
-    if name == "manager_alerts":
+    if name == "of_manager.alerts":
         yield module._table(0.0).columns
     else:
         yield from (module._table(2, 0.0, detail=detail).columns for detail in (False, True))
@@ -139,7 +148,7 @@ def every_table_of(name: str) -> Iterator[Sequence[str]]:
 
 def test_what_a_command_asks_for_is_never_cut():
     """A window PoSt is reset by its id, an alert is muted by its number: however long the rest is, they stay whole."""
-    for module in ("manager_wdpost", "manager_alerts"):
+    for module in ("of_manager.wdpost", "of_manager.alerts"):
         for columns in every_table_of(module):
             row = ["463b45a456f4a4c7", *["x" * 40] * (len(columns) - 1)]
             (text,) = list(tables.lines(columns, [row], 80, note=False))[1:]

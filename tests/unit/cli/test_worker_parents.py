@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from damocles.cli import worker
-from damocles.stages import parents
+from damocles.stages.files import parents
 
 WHOLE = b"parents " * 448
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from damocles.cli import manager_worker
+from damocles.cli.of_manager import workers
 from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
 
@@ -168,8 +168,8 @@ def test_the_managers_command_asks_likewise(monkeypatch, capsys, arguments, dry_
         acts.append(wanted)
         return [control.Outcome(worker="w", index=0, ok=True, text="is given up")]
 
-    monkeypatch.setattr(manager_worker, "_act", act)
-    assert code == manager_worker.app(["resume", *arguments], result_action="return_value")
+    monkeypatch.setattr(workers, "_act", act)
+    assert code == workers.app(["resume", *arguments], result_action="return_value")
     assert [dry_run] == [wanted.dry_run for wanted in acts]
     assert (code == 2) == ("say --yes to do it" in capsys.readouterr().err)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from damocles.cli import fleet_calls
+from damocles.cli.connecting import calls
+from damocles.operating import dialogues
 from damocles.rpc import errors
-from damocles.sealing import operations
 
 
 class SlowWorker:
@@ -34,12 +34,12 @@ class SlowWorker:
 def test_a_dialogue_has_one_deadline(monkeypatch):
     """Call after call gets what is left of the command's time; what did not get its answer by then is told."""
     worker = SlowWorker()
-    monkeypatch.setattr("damocles.cli.fleet_calls.time", worker)
+    monkeypatch.setattr("damocles.cli.connecting.calls.time", worker)
 
-    def dialogue() -> operations.Dialogue[Any]:
-        return (yield [operations.Ask("VenusWorker.WorkerPause", (index,), bool) for index in range(4)])
+    def dialogue() -> dialogues.Dialogue[Any]:
+        return (yield [dialogues.Ask("VenusWorker.WorkerPause", (index,), bool) for index in range(4)])
 
-    first, second, third, fourth = fleet_calls.hold(worker, dialogue())  # type: ignore[arg-type]
+    first, second, third, fourth = calls.hold(worker, dialogue())  # type: ignore[arg-type]
     assert (["done", "done"], [5.0, 3.0, 1.0, 0.0]) == ([first, second], worker.limits)
     assert [None, None] == [third.code, fourth.code]
     assert "did not answer" in third.text
@@ -60,4 +60,4 @@ def test_a_dialogue_has_one_deadline(monkeypatch):
 )
 def test_refusals_have_exit_codes(code, exit_code):
     """What is unknown, silent or not allowed is told apart by the exit code; the rest is 1."""
-    assert exit_code == fleet_calls.failed(code, "why").exit_code
+    assert exit_code == calls.failed(code, "why").exit_code

@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from damocles.manager import fleet_history
+from damocles.manager.fleet import history
 from damocles.wire import control
 
 STATES = ("Empty", "Allocated", "DealsAcquired", "PieceAdded", "TreeDBuilt")
@@ -40,7 +40,7 @@ def test_a_step_is_told_once_by_the_worker_that_made_it() -> None:
     moved = [step(number, "w2", location="/s2") for number in (1, 2, 3)]
     reported = [report(1, "w1"), report(2, "w1"), report(3, "w2", "/s2")]
     for told in (before + moved, moved + before, moved):
-        entries = fleet_history.merged(told, reported)
+        entries = history.merged(told, reported)
         assert [("step 1", "w1"), ("step 2", "w1"), ("step 3", "w2")] == who(entries)
         assert [1.0] * 3 == [entry.seconds for entry in entries], "what the journals know is kept"
 
@@ -48,13 +48,13 @@ def test_a_step_is_told_once_by_the_worker_that_made_it() -> None:
 def test_a_step_that_nobody_reported_is_told_once_too() -> None:
     """A restart is in the journals alone."""
     told = [step(1, "w1"), step(2, "w1"), step(1, "w2"), step(2, "w2")]
-    assert [("step 1", "w1"), ("step 2", "w1")] == who(fleet_history.merged(told, [report(1, "w1")]))
+    assert [("step 1", "w1"), ("step 2", "w1")] == who(history.merged(told, [report(1, "w1")]))
 
 
 def test_what_is_in_no_journal_comes_from_the_reports() -> None:
     """The worker is gone, with its store."""
     told = [step(3, "w2", location="/s2")]
-    entries = fleet_history.merged(told, [report(1, "w1"), report(2, "w1"), report(3, "w2", "/s2")])
+    entries = history.merged(told, [report(1, "w1"), report(2, "w1"), report(3, "w2", "/s2")])
     assert [("step 1", "w1"), ("step 2", "w1"), ("step 3", "w2")] == who(entries)
 
 
@@ -62,4 +62,4 @@ def test_the_same_step_made_again_stays_two() -> None:
     """A step back and the step after it are told as often as they were made."""
     told = [step(1, "w1"), step(1, "w1", at=300.0)]
     again = structs.replace(report(1, "w1"), at=300.4)
-    assert 2 == len(fleet_history.merged(told, [report(1, "w1"), again]))
+    assert 2 == len(history.merged(told, [report(1, "w1"), again]))

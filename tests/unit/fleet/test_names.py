@@ -1,6 +1,6 @@
 """Workers that ping under one name."""
 
-from damocles.manager import fleet_names, workers
+from damocles.manager.fleet import doubles, workers
 from damocles.wire.fleet import WorkerInfo
 
 PATIENCE_SECONDS = 75.0
@@ -11,7 +11,7 @@ class Pings:
 
     def __init__(self) -> None:
         self.now = 1_790_000_000.0
-        self.names = fleet_names.Namesakes()
+        self.names = doubles.Namesakes()
 
     def come(self, dests: str) -> str:
         """Let pings come from these addresses (of a letter each); return the addresses that count."""

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from damocles.sealing import operations, selection
+from damocles.operating import dialogues, selection
 from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
 
 NOW = 1_790_000_000.0
 ALL = selection.parse(everything=True)
-UNKNOWN = operations.Refused("Method not found", operations.METHOD_NOT_FOUND)
+UNKNOWN = dialogues.Refused("Method not found", dialogues.METHOD_NOT_FOUND)
 
 
 def info(index: int, state: str, sector: str | None = "s-t010000-1", at: str = "C1Done", **more: Any) -> ThreadInfo:
@@ -33,7 +33,7 @@ def info(index: int, state: str, sector: str | None = "s-t010000-1", at: str = "
 
 
 def hold(
-    dialogue: operations.Dialogue[Any], answer: Callable[[operations.Ask], Any]
+    dialogue: dialogues.Dialogue[Any], answer: Callable[[dialogues.Ask], Any]
 ) -> tuple[Any, list[tuple[Any, ...]]]:
     """Hold a dialogue with a worker that answers so; return its outcome and what was asked."""
     asked: list[tuple[Any, ...]] = []
@@ -52,7 +52,7 @@ class Ours:
     def __init__(self, *threads: ThreadInfo) -> None:
         self.threads = [control.ThreadDetail(info=each, since=0.0) for each in threads]
 
-    def __call__(self, ask: operations.Ask) -> Any:
+    def __call__(self, ask: dialogues.Ask) -> Any:
         """Answer."""
         if ask.method == "Damocles.Threads":
             return self.threads
@@ -61,10 +61,10 @@ class Ours:
         return [control.Outcome(index=index, ok=index != 8, text="done") for index in selected]
 
 
-def original(*threads: ThreadInfo, done: bool = True) -> Callable[[operations.Ask], Any]:
+def original(*threads: ThreadInfo, done: bool = True) -> Callable[[dialogues.Ask], Any]:
     """Return a worker of damocles v0.13."""
 
-    def answer(ask: operations.Ask) -> Any:
+    def answer(ask: dialogues.Ask) -> Any:
         if ask.method.startswith("Damocles."):
             return UNKNOWN
         return list(threads) if ask.method == "VenusWorker.WorkerList" else done
@@ -82,14 +82,14 @@ def test_our_worker_is_called_once():
     worker = Ours(*(info(index, "Paused") for index in (0, 1, 8)))
     chosen = selection.parse(indexes=["1-8"])
     for act in (control.Act(verb="resume"), control.Act(verb="resume", dry_run=True)):
-        outcomes, asked = hold(operations.act(chosen, act, NOW, asked_by="alice"), worker)
+        outcomes, asked = hold(dialogues.act(chosen, act, NOW, asked_by="alice"), worker)
         assert [("ActOn", chosen, act, "alice")] == asked
         assert [(1, True), (8, False)] == [(o.index, o.ok) for o in outcomes]
 
 
 def test_an_original_worker_is_listed():
     """Threads of an original worker come without what it does not tell; pauses with their time."""
-    told, asked = hold(operations.threads(NOW), original(info(0, "Paused"), info(1, "Running")))
+    told, asked = hold(dialogues.threads(NOW), original(info(0, "Paused"), info(1, "Running")))
     assert [("Threads",), ("WorkerList",)] == asked
     assert [(NOW - 42, "resume"), (NOW - 42, None)] == [(d.since, d.waiting and d.waiting.what) for d in told]
 
@@ -97,15 +97,15 @@ def test_an_original_worker_is_listed():
 def test_an_original_worker_is_asked_in_its_own_words():
     """Pause, resume and abort become what the original has."""
     worker = original(info(0, "Paused"), info(1, "Running"))
-    outcomes, asked = hold(operations.act(ALL, control.Act(verb="pause"), NOW), worker)
+    outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), worker)
     assert [("WorkerPause", 1)] == asked[2:]
     assert [(0, False, "is paused already"), (1, True, "pauses at its next boundary")] == texts(outcomes)
 
-    outcomes, asked = hold(operations.act(ALL, control.Act(verb="resume", state="PC1Done"), NOW), worker)
+    outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="resume", state="PC1Done"), NOW), worker)
     assert [("WorkerResume", 0, "PC1Done")] == asked[2:]
     assert [(0, True, "goes on from PC1Done"), (1, False, "is not paused")] == texts(outcomes)
 
-    outcomes, asked = hold(operations.act(ALL, control.Act(verb="abort"), NOW), worker)
+    outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="abort"), NOW), worker)
     assert [("WorkerResume", 0, "Aborted")] == asked[2:]
     assert [True, False] == [outcome.ok for outcome in outcomes]
     assert "pause it first" in outcomes[1].text
@@ -125,7 +125,7 @@ def test_an_original_worker_is_asked_in_its_own_words():
 def test_states_that_would_ruin_a_sector_of_an_original_worker_are_refused(target, words):
     """The original takes any name and gives the sector up on a wrong one, so it is not even asked."""
     act = control.Act(verb="resume", state=target)
-    outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
+    outcomes, asked = hold(dialogues.act(ALL, act, NOW), original(info(0, "Paused")))
     assert ["ActOn", "WorkerList"] == [name for name, *_ in asked]
     assert not outcomes[0].ok
     assert words in outcomes[0].text
@@ -133,35 +133,35 @@ def test_states_that_would_ruin_a_sector_of_an_original_worker_are_refused(targe
 
 def test_what_an_original_worker_cannot_do_is_said():
     """A running stage cannot be killed there."""
-    outcomes, asked = hold(operations.act(ALL, control.Act(verb="pause", now=True), NOW), original(info(0, "Running")))
+    outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="pause", now=True), NOW), original(info(0, "Running")))
     assert 2 == len(asked)
     assert "cannot kill a running stage" in outcomes[0].text
 
 
 def test_an_original_worker_may_refuse():
     """False and errors become refusals with a reason."""
-    outcomes, _ = hold(operations.act(ALL, control.Act(verb="pause"), NOW), original(info(0, "Idle"), done=False))
+    outcomes, _ = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), original(info(0, "Idle"), done=False))
     assert [(0, False, "a pause is asked for already")] == texts(outcomes)
 
-    def failing(ask: operations.Ask) -> Any:
+    def failing(ask: dialogues.Ask) -> Any:
         known = original(info(0, "Idle"))
-        return operations.Refused("worker #0 not found", -32602) if "Pause" in ask.method else known(ask)
+        return dialogues.Refused("worker #0 not found", -32602) if "Pause" in ask.method else known(ask)
 
-    outcomes, _ = hold(operations.act(ALL, control.Act(verb="pause"), NOW), failing)
+    outcomes, _ = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), failing)
     assert [(0, False, "worker #0 not found")] == texts(outcomes)
 
 
 def test_a_dry_run_changes_nothing():
     """An original worker is only listed."""
     act = control.Act(verb="resume", dry_run=True)
-    outcomes, asked = hold(operations.act(ALL, act, NOW), original(info(0, "Paused")))
+    outcomes, asked = hold(dialogues.act(ALL, act, NOW), original(info(0, "Paused")))
     assert ["ActOn", "WorkerList"] == [name for name, *_ in asked]
     assert [(0, True, "goes on from C1Done")] == texts(outcomes)
 
 
-@pytest.mark.parametrize("refused", [operations.Refused("cannot be reached"), operations.Refused("no", -32603)])
+@pytest.mark.parametrize("refused", [dialogues.Refused("cannot be reached"), dialogues.Refused("no", -32603)])
 def test_a_worker_that_does_not_tell_its_threads_ends_the_dialogue(refused):
     """The reason is in the exception; whether it was silence as well."""
-    with pytest.raises(operations.Unanswered) as caught:
-        hold(operations.act(ALL, control.Act(verb="pause"), NOW), lambda _: refused)
+    with pytest.raises(dialogues.Unanswered) as caught:
+        hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), lambda _: refused)
     assert (refused.text, refused) == (str(caught.value), caught.value.refused)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from damocles.sealing import selection
+from damocles.operating import selection
 from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
 

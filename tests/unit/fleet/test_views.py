@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from damocles import logs
-from damocles.cli import common, fleet_acts, fleet_drains, fleet_notes, fleet_top, fleet_views, tables
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import acts, drains, notes, top, views
 from damocles.parameters import catalog
 from damocles.wire import control, fleet
 from damocles.wire.sectors import SectorSize
@@ -39,11 +40,11 @@ def outcome(index: int | None, *, ok: bool, silent: bool = False) -> control.Out
 def test_words_of_others_are_only_words(capsys):
     """Tables, lines, errors, logs of stages and hints show escape sequences instead of sending them."""
     tables.show(tables.Table[str](columns=["Text"], cells=lambda text: [text]), [ESCAPES])
-    common.say(ESCAPES)
-    common.error(f"{ESCAPES}\nmore")
-    common.hint(ESCAPES)
-    fleet_views.print_log([control.LogLine(1, 0.0, ESCAPES, 7, ESCAPES)])
-    fleet_acts.show(
+    exits.say(ESCAPES)
+    exits.error(f"{ESCAPES}\nmore")
+    exits.hint(ESCAPES)
+    views.print_log([control.LogLine(1, 0.0, ESCAPES, 7, ESCAPES)])
+    acts.show(
         [outcome(0, ok=True), control.Outcome(worker=ESCAPES, ok=False, text=ESCAPES)], dry_run=False, as_json=False
     )
     printed = capsys.readouterr()
@@ -76,7 +77,7 @@ def test_words_of_others_in_the_daemons_logs(capsys):
 class TestTop:
     def drawn(self, workers, told, rows=None) -> str:
         """Return the screen as text."""
-        return "\n".join(fleet_top.screen(workers, told, now=NOW, columns=200, rows=rows))
+        return "\n".join(top.screen(workers, told, now=NOW, columns=200, rows=rows))
 
     def test_words_of_workers_are_only_words(self):
         """Neither escape sequences nor markup in what a worker tells reach the screen as such."""
@@ -129,7 +130,7 @@ class TestTop:
 )
 def test_exit_codes_of_acts(outcomes, code, capsys):
     """All done is 0, some refused, silent or not there 1, only silence 5, no such thread 3; what went wrong is on stderr."""
-    assert code == fleet_acts.show(outcomes, dry_run=False, as_json=False)
+    assert code == acts.show(outcomes, dry_run=False, as_json=False)
     out, err = capsys.readouterr()
     assert sum(o.ok for o in outcomes) == out.count("so it went")
     assert sum(not o.ok for o in outcomes) == err.count("error: gpu-1")
@@ -137,8 +138,8 @@ def test_exit_codes_of_acts(outcomes, code, capsys):
 
 def test_an_outcome_is_one_line():
     """Worker, index, sector, state, and what happened."""
-    assert "gpu-1 #0 - PC1Done: so it went" == fleet_acts.line(outcome(0, ok=True))
-    assert "gpu-1: so it went" == fleet_acts.line(outcome(None, ok=False))
+    assert "gpu-1 #0 - PC1Done: so it went" == acts.line(outcome(0, ok=True))
+    assert "gpu-1: so it went" == acts.line(outcome(None, ok=False))
 
 
 def test_a_log_is_followed_from_where_it_was_left():
@@ -152,7 +153,7 @@ def test_a_log_is_followed_from_where_it_was_left():
         return [] if len(asked) == 2 else [control.LogLine(after + 1, NOW, "pc1", 4711, "layer")]
 
     with pytest.raises(KeyboardInterrupt):
-        assert all(line.text == "layer" for line in fleet_views.follow(read, on=True))
+        assert all(line.text == "layer" for line in views.follow(read, on=True))
     assert [(0, False), (1, True), (1, True), (2, True)] == asked
 
 
@@ -166,32 +167,30 @@ def test_a_log_is_followed_from_where_it_was_left():
 )
 def test_a_drain_ends_well_or_says_how(later, text, capsys, monkeypatch):
     """It is waited for until nothing is in work, the deadline has come, or somebody takes it back."""
-    monkeypatch.setattr(fleet_drains, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(drains, "_POLL_SECONDS", 0)
     states = iter(later)
     start = control.Drain(on=True, deadline=NOW, busy=["s-t010000-1", "s-t010000-2"])
     if text is None:
-        assert 0 == fleet_drains.wait(start, lambda: next(states), as_json=False)
+        assert 0 == drains.wait(start, lambda: next(states), as_json=False)
         assert "drained: no sector is in work" == capsys.readouterr().out.splitlines()[-1]
         return
-    with pytest.raises(common.Failed, match=text):
-        fleet_drains.wait(start, lambda: next(states), as_json=False)
+    with pytest.raises(exits.Failed, match=text):
+        drains.wait(start, lambda: next(states), as_json=False)
 
 
 def test_waits_are_told_with_their_times():
     """What, since when, until when, and whether a pause follows, perhaps one that a restart would forget."""
     waiting = control.Waiting("a slot of pc2", NOW - 60, NOW + 60)
     detail = control.ThreadDetail(info=thread("a", 0, "Waiting").info, since=NOW, waiting=waiting, pausing=True)
-    assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == fleet_views.waits_for(
-        detail
-    )
+    assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == views.waits_for(detail)
     unrecorded = msgspec.structs.replace(detail, waiting=None, unrecorded=True)
-    assert "then pauses (not recorded yet: a restart would forget it)" == fleet_views.waits(unrecorded, NOW)
+    assert "then pauses (not recorded yet: a restart would forget it)" == views.waits(unrecorded, NOW)
 
 
 def test_a_wide_row_has_a_dash_for_what_is_not_there():
     """An idle thread has no sector, no stage, no process and no error."""
     info = fleet.ThreadInfo("/store", "sealer", None, 3, fleet.ThreadState("Idle"), "Empty", None, None)
-    cells = fleet_views.wide_thread_cells(control.ThreadDetail(info=info, since=NOW))
+    cells = views.wide_thread_cells(control.ThreadDetail(info=info, since=NOW))
     assert ("3", "/store", "sealer", "-", "Empty", "-", "Idle", "-", "1", "0", "-", "-", "-") == cells
 
 
@@ -225,7 +224,7 @@ def test_what_helps_is_for_the_workers_folder(state, columns, lines, monkeypatch
     name = found.identifier
     error = f"permanent: No cached parameters found for {name[4:]} [failure finding /srv/params/{name}.params]"
     threads = [thread("w1", number, state, 5, error) for number in range(2)]
-    assert lines == list(fleet_notes.lines(threads, resume=["resume"], whole=False))
+    assert lines == list(notes.lines(threads, resume=["resume"], whole=False))
 
 
 def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
@@ -234,12 +233,8 @@ def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     evil = f"No cached parameters found for x [failure finding /{ESCAPES}/v28-x.params]"
     for wide in (False, True):
-        fleet_views.show_threads(
-            [thread("w1", 0, "Paused", 5, evil)], named=True, wide=wide, full=wide, resume=["resume"]
-        )
-        fleet_views.show_threads(
-            [thread(ESCAPES, 0, ESCAPES, 5, evil)], named=True, wide=wide, full=False, resume=["resume"]
-        )
+        views.show_threads([thread("w1", 0, "Paused", 5, evil)], named=True, wide=wide, full=wide, resume=["resume"])
+        views.show_threads([thread(ESCAPES, 0, ESCAPES, 5, evil)], named=True, wide=wide, full=False, resume=["resume"])
     printed = capsys.readouterr().out
     assert r"\x1b[31m\x9b1m\x07" in printed
     assert not {"\x1b", "\x9b", "\x07"} & set(printed)

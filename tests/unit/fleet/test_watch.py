@@ -5,8 +5,9 @@ import pytest
 import structlog.testing
 from sqlalchemy import exc
 
-from damocles.manager import fleet_watch, workers
-from damocles.manager.fleet_watch import LATE, LIVE, LOST
+from damocles.manager.fleet import watch as fleet_watch
+from damocles.manager.fleet import workers
+from damocles.manager.fleet.watch import LATE, LIVE, LOST
 from damocles.wire.fleet import WorkerInfo
 
 

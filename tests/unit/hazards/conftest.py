@@ -13,11 +13,13 @@ import pytest
 from damocles.sealing import events, planner, thread, validity
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stages import executor
+from damocles.stages.supervision import executor
 from damocles.stores import sealing
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
-from damocles.worker import jobs, surroundings, threads, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job
+from damocles.worker.thread import loop, surroundings
 
 from ..worker.conftest import Bench, ScriptedCaller
 
@@ -70,7 +72,7 @@ class ScriptedStages:
         return output
 
 
-class Watched(threads.SealingThread):
+class Watched(loop.SealingThread):
     """A thread that has to make sense after every step."""
 
     def hear(self, event: thread.Event) -> bool:
@@ -90,7 +92,7 @@ class Scene:
     settings: surroundings.Settings = field(
         default_factory=lambda: surroundings.Settings(
             plan="sealer",
-            options=jobs.Options(),
+            options=job.Options(),
             limits=planner.Limits(
                 max_retries=2,
                 seal_interval_seconds=0.001,
@@ -118,7 +120,7 @@ class Scene:
         """Change options that handlers read."""
         self.settings = replace(self.settings, options=replace(self.settings.options, **changes))
 
-    def thread(self, **arguments: Any) -> threads.SealingThread:
+    def thread(self, **arguments: Any) -> loop.SealingThread:
         """Return a thread that does not run yet."""
         around = surroundings.Surroundings(
             instance="worker-1",
@@ -134,7 +136,7 @@ class Scene:
         return Watched(0, self.location, around, **made)
 
     @asynccontextmanager
-    async def running(self, **arguments: Any) -> AsyncIterator[threads.SealingThread]:
+    async def running(self, **arguments: Any) -> AsyncIterator[loop.SealingThread]:
         """Run a thread as long as the block lasts."""
         thread = self.thread(**arguments)
         async with anyio.create_task_group() as tasks:

@@ -12,7 +12,9 @@ import pytest
 from damocles.sealing import failures, foresight
 from damocles.sealing.states import State
 from damocles.stores import layout
-from damocles.worker import config, connections, control, options, surroundings, threads
+from damocles.worker.config import load
+from damocles.worker.serving import connections, control
+from damocles.worker.thread import loop, options, surroundings
 
 from .conftest import Scene, sector_in, until
 
@@ -36,16 +38,16 @@ location = "{persist}"
 
 
 @pytest.fixture
-def whole(scene: Scene, tmp_path: Path) -> config.Config:
+def whole(scene: Scene, tmp_path: Path) -> load.Config:
     """Return a configuration with the scene's store and a thread without one."""
     (tmp_path / "persist").mkdir()
     file = tmp_path / "worker.toml"
     file.write_text(MAIN.format(store=scene.location, persist=tmp_path / "persist"))
-    return config.load(file).config
+    return load.load(file).config
 
 
 @pytest.fixture
-def settings(whole: config.Config, scene: Scene) -> Callable[[], surroundings.Settings]:
+def settings(whole: load.Config, scene: Scene) -> Callable[[], surroundings.Settings]:
     """Return what reads the options of the thread on the scene's store."""
     return options.reader(whole, 0, scene.location)
 
@@ -94,7 +96,7 @@ async def test_options_that_cannot_be_read_never_hold_by_half(
 
 
 def test_a_thread_without_a_store_reads_no_file_of_options(
-    whole: config.Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    whole: load.Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """There is no place where a file that somebody leaves could become its options."""
 
@@ -102,14 +104,14 @@ def test_a_thread_without_a_store_reads_no_file_of_options(
         raise failures.Critical("a file was read")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "load_hot", reads)
+    monkeypatch.setattr(load, "load_hot", reads)
     assert "wdpost" == options.reader(whole, 1, None)().plan
 
 
-def test_deals_that_one_thread_has_enabled_are_found(whole: config.Config) -> None:
+def test_deals_that_one_thread_has_enabled_are_found(whole: load.Config) -> None:
     """Pieces come from the manager whatever the worker-wide option says: `enable_deals` decides about asking alone."""
     assert not whole.sealing.enable_deals
-    assert config.effective(whole, 0).sealing.enable_deals
+    assert load.effective(whole, 0).sealing.enable_deals
     assert "http://127.0.0.1:1789" == connections.piece_stores(whole).origin
 
 
@@ -138,7 +140,7 @@ async def test_a_disk_that_hangs_holds_up_its_own_thread_alone(
             (shown,) = await control.Control([stuck], None, None).details()  # type: ignore[arg-type]
             assert ("snapup", "Waiting", None) == (shown.info.plan, shown.info.thread_state.state, shown.sector)
             other = scene.location.with_name("other")
-            tasks.start_soon(threads.SealingThread(1, other, stuck.around, lambda: scene.settings).run)
+            tasks.start_soon(loop.SealingThread(1, other, stuck.around, lambda: scene.settings).run)
             await until(lambda: len(scene.asked("AllocateSector")) > 3)
             assert [] == scene.asked("AllocateSanpUpSector")
             assert "its options (config.toml)" == stuck.activity.what
@@ -175,7 +177,7 @@ async def test_options_that_a_disk_cannot_read_stop_one_thread(
         raise OSError(5, os.strerror(5), str(scene.location / "config.toml"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(config, "load_hot", fails)
+        patch.setattr(load, "load_hot", fails)
         async with scene.running(settings=settings) as thread:
             await until(lambda: thread.paused)
             assert f"Input/output error: '{scene.location}/config.toml'" in (thread.info().last_error or "")
@@ -197,7 +199,7 @@ async def test_a_target_on_a_disk_that_hangs_is_refused_and_takes_one_thread_of_
         return real(place)
 
     monkeypatch.setattr(layout.Layout, "at_hand", slow)
-    monkeypatch.setattr(threads, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(loop, "PATIENCE_SECONDS", 0.05)
     scene.holds(sector_in(State.PCSubmitted, paused_at=1.0))
     async with scene.running() as thread:
         await until(lambda: thread.paused)
@@ -214,7 +216,7 @@ async def test_a_target_on_a_disk_that_hangs_is_refused_and_takes_one_thread_of_
         await until(lambda: scene.asked("PollPreCommitState"))
 
 
-async def _refused(thread: threads.SealingThread) -> None:
+async def _refused(thread: loop.SealingThread) -> None:
     with pytest.raises(foresight.ResumeRefused, match="its disk does not answer"):
         await thread.check_target("PCSubmitted")
 

@@ -18,8 +18,9 @@ from damocles.sealing.states import State
 from damocles.stores import journal, sealing
 from damocles.wire import codec, control, seal, tasks
 from damocles.wire.sectors import SectorSize
-from damocles.worker import control as worker_control
-from damocles.worker import drain, pauses, remedies, surroundings
+from damocles.worker.serving import control as worker_control
+from damocles.worker.serving import drain
+from damocles.worker.thread import pauses, remedies, surroundings
 
 from .conftest import SECTOR, Scene, sector_in, until
 

@@ -9,11 +9,13 @@ import pytest
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import UnsealPiece
 from damocles.sealing.states import State
-from damocles.stages import copies, job, limits
+from damocles.stages import job
+from damocles.stages.files import copies
+from damocles.stages.supervision import limits
 from damocles.stores import identity, persist
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
-from damocles.worker import handlers, handlers_snapup, handlers_unseal
+from damocles.worker.plans import sealer, snapup, unseal
 
 from ..worker.conftest import Bench
 from .conftest import sector_in
@@ -24,7 +26,7 @@ async def test_copying_to_a_persist_store_keeps_the_limit_of_transfers(bench: Be
     bench.persist_stores["persist"] = PersistStore(name="persist", path=tmp_path / "persist")
     bench.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("persist", "/persist")]
     bench.stages["transfer"] = True
-    assert events.Persist("persist") == await handlers.persist(bench.job(sector_in(State.PCLanded)))
+    assert events.Persist("persist") == await sealer.persist(bench.job(sector_in(State.PCLanded)))
     assert ["transfer"] == [stage for stage, _ in bench.ran]
     desk = limits.Desk(concurrent={"transfer": 1}, staggered={}, locks={})
     places = [limits.Place(name=name, state="open") for name in "ab"]
@@ -92,17 +94,17 @@ async def test_a_persist_store_that_is_not_mounted_takes_no_files(persisting: Be
     persisting.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("b", "/b"), seal.StoreBasicInfo("a", "/a")]
     job = persisting.job(sector_in(State.PCLanded))
     first = unmount(tmp_path / "a")
-    assert events.Persist("b") == await handlers.persist(job)
+    assert events.Persist("b") == await sealer.persist(job)
     assert ["b"] == persisting.caller.asked[0][1][2]
     second = unmount(tmp_path / "b")
     with pytest.raises(
         failures.Lacking, match=f"persist store a: {tmp_path}/a is not the store .* is the disk mounted"
     ):
-        await handlers.persist(job)
+        await sealer.persist(job)
     assert 1 == len(persisting.ran)
     mount(tmp_path / "a", first)
     mount(tmp_path / "b", second)
-    assert events.Persist("a") == await handlers.persist(job)
+    assert events.Persist("a") == await sealer.persist(job)
 
 
 async def test_files_that_went_below_a_mount_point_are_not_reported(persisting: Bench, tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ async def test_files_that_went_below_a_mount_point_are_not_reported(persisting: 
     persisting.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("a", "/a")]
     persisting.stages["transfer"] = lambda _: bool(unmount(tmp_path / "a"))
     with pytest.raises(failures.Lacking, match="is the disk mounted"):
-        await handlers.persist(persisting.job(sector_in(State.PCLanded)))
+        await sealer.persist(persisting.job(sector_in(State.PCLanded)))
 
 
 async def test_files_are_not_looked_for_below_a_mount_point(persisting: Bench, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ async def test_files_are_not_looked_for_below_a_mount_point(persisting: Bench, t
     piece = UnsealPiece(cid, 0, 2032, codec.Bytes32(bytes(32)))
     job = persisting.job(sector_in(State.Allocated, access_instance="a", unseal_piece=piece))
     unmount(tmp_path / "a")
-    for handler in (handlers_snapup.fetch_and_encode, handlers_unseal.unseal, handlers_unseal.upload_piece):
+    for handler in (snapup.fetch_and_encode, unseal.unseal, unseal.upload_piece):
         with pytest.raises(failures.Lacking, match=r"persist store a: .* is the disk mounted"):
             await handler(job)
     assert [] == persisting.ran
@@ -139,7 +141,7 @@ async def test_a_full_persist_store_is_named_and_waited_for(persisting: Bench) -
     persisting.stages["transfer"] = failures.Full("the sealing store", "[Errno 28] No space left on device: x to y")
     path = persisting.persist_stores["a"].path
     with pytest.raises(failures.Away, match=rf"no room in the persist store a \({path}\): \[Errno 28\] .*: x to y"):
-        await handlers.persist(persisting.job(sector_in(State.PCLanded)))
+        await sealer.persist(persisting.job(sector_in(State.PCLanded)))
 
 
 def test_a_copy_onto_a_full_disk_names_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

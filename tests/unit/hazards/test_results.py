@@ -15,7 +15,8 @@ import pytest
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import foresight
 from damocles.sealing.states import State
-from damocles.stages import errors, executor, limits
+from damocles.stages import errors
+from damocles.stages.supervision import executor, limits
 from damocles.stores import journal, sealing
 from damocles.wire import seal, tasks
 

@@ -9,8 +9,10 @@ from damocles.rpc import errors
 from damocles.sealing.states import State
 from damocles.stores import journal
 from damocles.wire import fleet
-from damocles.worker import control as worker_control
-from damocles.worker import drain, logbook, ping, surroundings, upstream
+from damocles.worker import upstream
+from damocles.worker.serving import control as worker_control
+from damocles.worker.serving import drain, logbook, ping
+from damocles.worker.thread import surroundings
 
 from .conftest import Scene, sector_in, until
 

@@ -15,10 +15,12 @@ import pytest
 
 from damocles.sealing import events
 from damocles.sealing.states import State
-from damocles.stages import builtin, child, descriptors, job, processes, protocol
+from damocles.stages import descriptors, job, processes, protocol
+from damocles.stages.processor import builtin, child
 from damocles.testing import farm
 from damocles.wire import codec, seal, tasks
-from damocles.worker import handlers, jobs
+from damocles.worker.plans import job as jobs
+from damocles.worker.plans import sealer
 
 from ..worker.conftest import Bench
 from .conftest import sector_in, until
@@ -39,23 +41,23 @@ async def before_pc1(bench: Bench) -> jobs.Job:
     """Return the job of PC1 of an empty sector of 2KiB, whose stages are real."""
     bench.stages = {stage: really(stage) for stage in ("add_pieces", "tree_d", "pc1", "pc2")}
     fresh = bench.job(sector_in(State.DealsAcquired, pieces=None))
-    added = await handlers.add_pieces(fresh)
+    added = await sealer.add_pieces(fresh)
     assert isinstance(added, events.AddPiece)
     ready = fresh.having(pieces=added.pieces)
-    await handlers.tree_d(ready)
+    await sealer.tree_d(ready)
     return ready
 
 
 async def pc1(job_of_pc1: jobs.Job) -> jobs.Job:
     """Run PC1 and return the job of PC2."""
-    done = await handlers.pc1(job_of_pc1)
+    done = await sealer.pc1(job_of_pc1)
     assert isinstance(done, events.PC1)
     return job_of_pc1.having(pc1out=done.pc1out)
 
 
 async def pc2(job_of_pc2: jobs.Job) -> tasks.PC2Output:
     """Run PC2 and return what it gives."""
-    done = await handlers.pc2(job_of_pc2)
+    done = await sealer.pc2(job_of_pc2)
     assert isinstance(done, events.PC2)
     return done.pc2out
 
@@ -161,7 +163,7 @@ async def test_the_library_takes_over_what_the_handlers_clear(before_pc1: jobs.J
         str(place.cache_dir),
         str(place.staged_file),
         str(place.sealed_file),
-        handlers.prover(ready),
+        sealer.prover(ready),
         ready.id.number,
         codec.Bytes32(bytes([2]) * 32),
         sector.pieces or [],

@@ -21,7 +21,7 @@ from damocles.sealing.states import State
 from damocles.stores import identity, journal, original, sealing
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
-from damocles.worker import room, surroundings, threads
+from damocles.worker.thread import loop, room, surroundings
 
 from .conftest import SECTOR, Scene, sector_in, until
 
@@ -308,7 +308,7 @@ async def test_a_sector_that_could_not_be_persisted_is_not_begun(scene: Scene) -
     """With readonly stores alone the thread waits, and says for what; hours of work and a deposit would be stuck."""
     thread = scene.thread()
     attached = {"p": PersistStore(name="p", path=scene.location, read_only=True)}
-    thread = threads.SealingThread(
+    thread = loop.SealingThread(
         0, scene.location, replace(thread.around, persist_stores=attached), lambda: scene.settings
     )
     async with anyio.create_task_group() as running:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.manager import alerts_config, alerts_rules
+from damocles.manager.alerts import config as alerts_config
+from damocles.manager.alerts import rules as alerts_rules
 
 
 def written(folder: Path, text: str) -> Path:

@@ -3,8 +3,8 @@
 import itertools
 from typing import NamedTuple
 
-from damocles.manager.alerts_durations import Durations
-from damocles.manager.alerts_rules import Typical
+from damocles.manager.alerts.durations import Durations
+from damocles.manager.alerts.rules import Typical
 
 
 class Event(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from damocles.manager import alerts_posts, alerts_rules
-from damocles.manager.alerts_rules import Snapshot, Store, Typical
+from damocles.manager.alerts import posts
+from damocles.manager.alerts import rules as alerts_rules
+from damocles.manager.alerts.rules import Snapshot, Store, Typical
 from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
 from damocles.wire import alerts, control, fleet, wdpost
@@ -359,9 +360,9 @@ def test_unknown_parameters_are_told_without_a_command() -> None:
 
 def post(
     state: wdpost.State = wdpost.State.FINISHED, *, made: float = 0, error: str = "", faults: Sequence[int] = ()
-) -> alerts_posts.Outline:
+) -> posts.Outline:
     """Make a window PoSt job; `made` in minutes after the start."""
-    return alerts_posts.Outline(
+    return posts.Outline(
         id=f"job-{made}",
         state=state,
         deadline=7,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from damocles.manager import fleet_peers
-from damocles.rpc import asgi, core, dialects, errors, server
-from damocles.sealing import operations
+from damocles.manager.fleet import peers as fleet_peers
+from damocles.operating import dialogues
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.serving import asgi, server
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,6 @@ async def test_a_worker_that_has_started_anew_gives_no_answer_yet(token, code, s
     service = core.Service(dialects.WORKER)
     service.add("Damocles.Threads", threads)
     async with server.serve(asgi.worker_app(service), "127.0.0.1", 0) as bound, fleet_peers.open_peers() as peers:
-        with pytest.raises(operations.Unanswered, match=said) as raised:
-            await peers.hold(str(bound), operations.threads(0.0), 20, token=token)
+        with pytest.raises(dialogues.Unanswered, match=said) as raised:
+            await peers.hold(str(bound), dialogues.threads(0.0), 20, token=token)
     assert code == raised.value.refused.code

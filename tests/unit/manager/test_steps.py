@@ -7,12 +7,13 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, create_engine
 
-from damocles.manager import errors, sectors, stores
+from damocles.manager import errors
 from damocles.manager.db import tables
+from damocles.manager.sectors import ledger, stores
 from damocles.wire import commitments, records, seal
 from damocles.wire.sectors import SealFamily, SealProof, SectorID, SectorSize
 
-MINER = sectors.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))
+MINER = ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))
 FIRST = SectorID(10000, 1)
 SECOND = SectorID(10000, 2)
 ANY = seal.AllocateSectorSpec()
@@ -52,14 +53,14 @@ def reserve(tx: Connection, book: stores.Stores, sector: SectorID, size: int, *c
 )
 def test_the_spec_filters_miners(tx: Connection, spec: seal.AllocateSectorSpec, number: int | None) -> None:
     """Empty and null lists allow anything; others must name the miner and its proof."""
-    allocated = sectors.allocate(tx, [MINER], spec, sectors.Receiver("peer"), 0)
+    allocated = ledger.allocate(tx, [MINER], spec, ledger.Receiver("peer"), 0)
     assert number == (allocated.id.number if allocated else None)
 
 
 def test_numbers_end_with_the_limit(tx: Connection) -> None:
     """With a limit the numbers up to it are given out, then none."""
-    limited = sectors.Miner(id=10000, proof=MINER.proof, max_number=2)
-    given = [sectors.allocate(tx, [limited], ANY, sectors.Receiver("peer"), 0) for _ in range(3)]
+    limited = ledger.Miner(id=10000, proof=MINER.proof, max_number=2)
+    given = [ledger.allocate(tx, [limited], ANY, ledger.Receiver("peer"), 0) for _ in range(3)]
     assert [1, 2, None] == [one.id.number if one else None for one in given]
 
 
@@ -67,40 +68,40 @@ def test_numbers_end_with_the_limit(tx: Connection) -> None:
 def test_numbers_that_sql_cannot_hold_are_no_sectors(tx: Connection, sector: SectorID) -> None:
     """Any number of the wire can be asked for; what was never allocated is not found."""
     with pytest.raises(errors.SectorNotFound):
-        sectors.load(tx, sector)
+        ledger.load(tx, sector)
 
 
 def test_jobs_select_records(tx: Connection) -> None:
     """A record belongs to one job class, and to all."""
     for flags in ({}, {"upgraded": True}, {"upgraded": True, "unsealing": True}, {"need_rebuild": True}):
-        allocated = sectors.allocate(tx, [MINER], ANY, sectors.Receiver("peer"), 0)
+        allocated = ledger.allocate(tx, [MINER], ANY, ledger.Receiver("peer"), 0)
         assert allocated is not None
-        sectors.save(tx, msgspec.structs.replace(sectors.load(tx, allocated.id), **flags), 0)
-    listed = {job: [record.id.number for record in sectors.select_all(tx, online=True, job=job)] for job in sectors.Job}
+        ledger.save(tx, msgspec.structs.replace(ledger.load(tx, allocated.id), **flags), 0)
+    listed = {job: [record.id.number for record in ledger.select_all(tx, online=True, job=job)] for job in ledger.Job}
     assert {
-        sectors.Job.ALL: [1, 2, 3, 4],
-        sectors.Job.SEALING: [1],
-        sectors.Job.SNAPUP: [2],
-        sectors.Job.UNSEAL: [3],
-        sectors.Job.REBUILD: [4],
+        ledger.Job.ALL: [1, 2, 3, 4],
+        ledger.Job.SEALING: [1],
+        ledger.Job.SNAPUP: [2],
+        ledger.Job.UNSEAL: [3],
+        ledger.Job.REBUILD: [4],
     } == listed
 
 
 def test_the_first_end_counts(tx: Connection) -> None:
     """An end that is reported twice is one end, with the first reason."""
-    sectors.allocate(tx, [MINER], ANY, sectors.Receiver("peer"), 0)
-    sectors.abort(tx, FIRST, "first", 1)
-    sectors.abort(tx, FIRST, "second", 2)
+    ledger.allocate(tx, [MINER], ANY, ledger.Receiver("peer"), 0)
+    ledger.abort(tx, FIRST, "first", 1)
+    ledger.abort(tx, FIRST, "second", 2)
     with pytest.raises(errors.SectorNotFound):
-        sectors.finalize(tx, FIRST, 3)
-    record = sectors.find(tx, FIRST, online=False)
+        ledger.finalize(tx, FIRST, 3)
+    record = ledger.find(tx, FIRST, online=False)
     assert record is not None
     assert ("first", True) == (record.abort_reason, record.finalized)
 
 
 def test_a_miner_is_described_as_the_original_does() -> None:
     """The window proof is V1_1 of the sector's size, whatever the family of its seal proof."""
-    synthetic = sectors.Miner(id=7, proof=SealProof.of(SectorSize.GIB32, SealFamily.SYNTHETIC))
+    synthetic = ledger.Miner(id=7, proof=SealProof.of(SectorSize.GIB32, SealFamily.SYNTHETIC))
     assert records.MinerInfo(7, "f07", 32 << 30, 13, 13) == synthetic.info()
 
 

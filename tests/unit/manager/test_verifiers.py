@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from damocles.manager import errors, verifiers
-from damocles.manager.chain import interface
+from damocles.manager import errors
+from damocles.manager.chain import interface, verifiers
 from damocles.stages import errors as stage_errors
-from damocles.stages import executor
+from damocles.stages.supervision import executor
 from damocles.wire import codec, tasks
 
 PROOF = "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"

@@ -6,14 +6,14 @@ from pathlib import Path
 from prometheus_client import core
 
 from damocles import exposition
-from damocles.manager import alerts_notify
-from damocles.manager import metrics as manager_metrics
+from damocles.manager.alerts import notify
+from damocles.manager.serving import metrics as manager_metrics
 from damocles.rpc import core as rpc_core
 from damocles.rpc import limits as rpc_limits
-from damocles.stages import limits
+from damocles.stages.supervision import limits
 from damocles.wire import control, fleet, seal
 from damocles.wire.sectors import SectorID
-from damocles.worker import metrics as worker_metrics
+from damocles.worker.serving import metrics as worker_metrics
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "metrics"
 
@@ -86,7 +86,7 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
         free_bytes={("s",): 1},
         reserved_bytes={("s",): 1},
         alerts={("worker-late", "firing"): 1},
-        deliveries={alerts_notify.Delivery("webhook", "delivered"): 1},
+        deliveries={notify.Delivery("webhook", "delivered"): 1},
         loop_lag_seconds=0.0,
     )
     found = shapes([*tally.families(), *manager_metrics.families(facts), *await exposition.process()])

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 import structlog.testing
 
-from damocles.rpc import access, core, dialects, errors
+from damocles.rpc import core, dialects, errors
+from damocles.rpc.admission import access
 from damocles.wire.sectors import SectorID
 
 DIALECTS = {"manager": dialects.MANAGER, "worker": dialects.WORKER}

@@ -11,7 +11,8 @@ import pytest
 import structlog.testing
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from damocles.rpc import core, dialects, duplex, errors, limits
+from damocles.rpc import core, dialects, errors, limits
+from damocles.rpc.serving import duplex
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID
 

@@ -87,7 +87,7 @@ def test_headers_carry_the_token() -> None:
 
 def test_the_blocking_client_imports_little() -> None:
     """Command lines that use `sync` do not pay for the server, the async client or the logger."""
-    code = "import sys, damocles.rpc.sync, damocles.rpc.address; print(sorted(sys.modules))"
+    code = "import sys, damocles.rpc.calling.sync, damocles.rpc.address; print(sorted(sys.modules))"
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     heavy = {"httpx2", "starlette", "uvicorn", "structlog", "anyio", "asyncio", "pydantic", "rich"}

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from damocles.sealing import events, planner, plans
+from damocles.sealing import events, planner
+from damocles.sealing.plans import table as plans
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.testing import happenings

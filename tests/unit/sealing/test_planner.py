@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from damocles.sealing import events, failures, planner, sealer
+from damocles.sealing import events, failures, planner
+from damocles.sealing.plans import sealer
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.wire import codec, seal, sectors, tasks, wdpost

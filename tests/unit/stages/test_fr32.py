@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damocles.stages import fr32
+from damocles.stages.files import fr32
 
 
 def pad(data: bytes) -> bytes:

@@ -8,7 +8,7 @@ import anyio
 import anyio.abc
 import pytest
 
-from damocles.stages import limits
+from damocles.stages.supervision import limits
 
 
 class Clock:

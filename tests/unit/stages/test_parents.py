@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from damocles import proofs
-from damocles.stages import job, parents, settings
+from damocles.stages import job, settings
+from damocles.stages.files import parents
 
 PROOF = "StackedDrg2KiBV1_1"
 WHOLE = b"parents " * 448

@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from damocles.stages import host, pool
+from damocles.stages import host
+from damocles.stages.supervision import pool
 
 
 def test_default_group_is_our_own_processor() -> None:
     """Without `bin` and `args` our own child serves the stage."""
     command = pool.ProcessorGroup().command("pc1", 0)
-    assert (sys.executable, "-m", "damocles.stages.runner", "pc1") == command.argv
+    assert (sys.executable, "-m", "damocles.stages.processor.runner", "pc1") == command.argv
     assert ("pc1", 5.0) == (command.stage, command.ready_seconds)
 
 

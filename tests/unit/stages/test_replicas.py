@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from damocles.stages import job, protocol, replicas
+from damocles.stages import job, protocol
+from damocles.stages.files import replicas
 from damocles.stores import layout
 from damocles.wire import codec, sectors, tasks
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from damocles.sealing import failures
-from damocles.stages import job, parents, replicas
+from damocles.stages import job
+from damocles.stages.files import parents, replicas
 from damocles.stores import exhausted, identity, journal, persist, sealing, space
 from damocles.wire import tasks
 from damocles.wire.codec import Bytes32
-from damocles.worker import access, local_files
+from damocles.worker.plans import local_files
+from damocles.worker.serving import access
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import pytest
 
-from damocles.wire import units
+from damocles.text import units
 
 
 @pytest.mark.parametrize(

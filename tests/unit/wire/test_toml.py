@@ -2,7 +2,7 @@
 
 import pytest
 
-from damocles.wire import toml
+from damocles.text import toml
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damocles.wire import codec, commitments, fleet, seal, sectors, tasks, units
+from damocles.text import units
+from damocles.wire import codec, commitments, fleet, seal, sectors, tasks
 
 ZERO_2KIB = bytes.fromhex("fc7e928296e516faade986b28f92d44a4f24b935485223376a799027bc18f833")
 

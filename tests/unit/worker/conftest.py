@@ -10,13 +10,14 @@ import pytest
 
 from damocles.rpc import errors
 from damocles.sealing.sectors import Sector
-from damocles.stages import executor
+from damocles.stages.supervision import executor
 from damocles.stores import identity
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
-from damocles.worker import jobs, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job
 
 ZERO = codec.Bytes32(bytes(32))
 SECTOR = sectors.SectorID(10000, 1)
@@ -52,7 +53,7 @@ class Bench:
     caller: ScriptedCaller = field(default_factory=ScriptedCaller)
     stages: dict[str, Any] = field(default_factory=dict)
     ran: list[tuple[str, Any]] = field(default_factory=list)
-    options: jobs.Options = field(default_factory=jobs.Options)
+    options: job.Options = field(default_factory=job.Options)
     persist_stores: dict[str, PersistStore] = field(default_factory=dict)
     memory: identity.Memory = identity.NOTHING
     static_tree_d: dict[sectors.SectorSize, Path] = field(default_factory=dict)
@@ -73,9 +74,9 @@ class Bench:
         """Say what is prepared of sizes that cannot be proved."""
         return {size: self.unprovable.get(size) for size in sizes}
 
-    def job(self, sector: Sector) -> jobs.Job:
+    def job(self, sector: Sector) -> job.Job:
         """Return what a handler gets."""
-        return jobs.Job(
+        return job.Job(
             sector=sector,
             options=self.options,
             manager=upstream.Manager(self.caller),  # type: ignore[arg-type]

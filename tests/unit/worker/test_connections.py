@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.worker import config_model, connections
+from damocles.worker.config import model
+from damocles.worker.serving import connections
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_pieces_come_from_the_manager_by_the_authority_that_its_calls_trust(monk
     """The file's path holds in other processes as well."""
     monkeypatch.chdir("/")
     table = {"rpc_client": {"addr": "https://10.0.0.2:1789"}, "ca_file": "etc/ca.pem"}
-    settings = config_model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
+    settings = model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
     stores = connections.piece_stores(settings)
     assert ("https://10.0.0.2:1789", Path("/etc/ca.pem")) == (stores.origin, stores.authority)
     del table["ca_file"]
-    settings = config_model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
+    settings = model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
     assert connections.piece_stores(settings).authority is None

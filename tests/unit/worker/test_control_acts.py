@@ -11,7 +11,7 @@ import pytest
 
 from damocles.testing import fleet
 from damocles.wire import control as wire
-from damocles.worker import control
+from damocles.worker.serving import control
 
 
 @asynccontextmanager

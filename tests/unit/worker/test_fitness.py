@@ -9,8 +9,8 @@ from damocles.parameters import catalog
 from damocles.stores import identity
 from damocles.stores.persist import PersistStore
 from damocles.wire.sectors import SectorSize
-from damocles.worker import fitness
-from damocles.worker.config import Group
+from damocles.worker.config.load import Group
+from damocles.worker.thread import fitness
 
 SIZE = SectorSize.KIB2
 

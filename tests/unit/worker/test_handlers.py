@@ -10,11 +10,12 @@ from damocles.rpc import errors, tls
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
-from damocles.stages import strangers
+from damocles.stages.files import strangers
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 from damocles.wire import commitments, records, seal, sectors, tasks
-from damocles.worker import handlers, handlers_snapup, repertoire, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import repertoire, sealer, snapup
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -55,10 +56,10 @@ async def test_every_answer_to_a_pre_commit(bench: Bench, sector: Make, answer, 
     bench.caller.answers["SubmitPreCommit"] = [answer]
     job = bench.job(sector(resubmit_pre_commit=True))
     if failure is None:
-        assert events.SubmitPC() == await handlers.submit_pre_commit(job)
+        assert events.SubmitPC() == await sealer.submit_pre_commit(job)
     else:
         with pytest.raises(failure, match=text):
-            await handlers.submit_pre_commit(job)
+            await sealer.submit_pre_commit(job)
     ((_, (allocated, content, reset)),) = [asked for asked in bench.caller.asked if asked[0] == "Venus.SubmitPreCommit"]
     assert (SECTOR, ZERO, True) == (allocated.id, content.comm_r, reset)
 
@@ -69,10 +70,10 @@ async def test_every_answer_to_a_proof(bench: Bench, sector: Make, answer, failu
     bench.caller.answers["SubmitProof"] = [answer]
     job = bench.job(sector())
     if failure is None:
-        assert events.SubmitProof() == await handlers.submit_proof(job)
+        assert events.SubmitProof() == await sealer.submit_proof(job)
     else:
         with pytest.raises(failure, match=text):
-            await handlers.submit_proof(job)
+            await sealer.submit_proof(job)
     assert ("Venus.SubmitProof", [SECTOR, seal.Proof(b"proof"), False]) in bench.caller.asked
 
 
@@ -80,8 +81,8 @@ async def test_every_answer_to_a_proof(bench: Bench, sector: Make, answer, failu
 @pytest.mark.parametrize(
     ("method", "poll", "landed", "again"),
     [
-        ("PollPreCommitState", handlers.poll_pre_commit, events.CheckPC(), events.ReSubmitPC),
-        ("PollProofState", handlers.poll_proof, events.Finish(), events.ReSubmitProof),
+        ("PollPreCommitState", sealer.poll_pre_commit, events.CheckPC(), events.ReSubmitPC),
+        ("PollProofState", sealer.poll_proof, events.Finish(), events.ReSubmitProof),
     ],
 )
 async def test_every_state_on_chain(
@@ -110,7 +111,7 @@ async def test_every_state_on_chain(
 async def test_the_proof_is_not_polled_if_nobody_wants_to_know(bench: Bench, sector: Make) -> None:
     """`ignore_proof_check` finishes without asking."""
     bench.options = replace(bench.options, ignore_proof_check=True)
-    assert events.Finish() == await handlers.poll_proof(bench.job(sector()))
+    assert events.Finish() == await sealer.poll_proof(bench.job(sector()))
     assert [] == bench.caller.asked
 
 
@@ -128,9 +129,9 @@ async def test_the_seed_is_waited_for(bench: Bench, sector: Make, answer, become
     bench.caller.answers["WaitSeed"] = [answer]
     if becomes is None:
         with pytest.raises(failures.Temporary, match="invalid empty wait_seed response"):
-            await handlers.wait_seed(bench.job(sector()))
+            await sealer.wait_seed(bench.job(sector()))
     else:
-        assert becomes == await handlers.wait_seed(bench.job(sector()))
+        assert becomes == await sealer.wait_seed(bench.job(sector()))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ async def test_deals_are_asked_for_if_enabled(
     bench.options = replace(
         bench.options, enable_deals=enable_deals, disable_cc=disable_cc, max_deals=3, min_deal_bytes=512
     )
-    assert becomes == await handlers.acquire_deals(bench.job(sector()))
+    assert becomes == await sealer.acquire_deals(bench.job(sector()))
     wanted = [("Venus.AcquireDeals", [SECTOR, seal.AcquireDealsSpec(3, 512)])] if enable_deals else []
     assert wanted == [ask for ask in bench.caller.asked if ask[0].startswith("Venus.")]
 
@@ -167,7 +168,7 @@ async def test_a_thread_that_waits_for_deals_says_why_there_are_none(bench: Benc
     for answer in (why, "", errors.TimedOut("http://m", 5.0), errors.RpcError(errors.Code.FORBIDDEN, "no")):
         bench.caller.answers["Damocles.WhyNoDeals"] = [answer]
         told = f"deals (disable_cc): {why}" if answer == why else "deals (disable_cc)"
-        assert events.Idle(told) == await handlers.acquire_deals(bench.job(sector()))
+        assert events.Idle(told) == await sealer.acquire_deals(bench.job(sector()))
     assert ("Damocles.WhyNoDeals", [seal.AcquireDealsSpec(), 2048]) == bench.caller.asked[-1]
 
 
@@ -175,10 +176,10 @@ async def test_staged_pieces_are_checked(bench: Bench, sector: Make) -> None:
     """The commitment that was staged must be the deal's; a sector without deals has nothing to compare."""
     bench.stages["add_pieces"] = [tasks.PieceInfo(ZERO, 2032)]
     with pytest.raises(failures.Permanent, match=r"piece 0 .* has the commitment .*, its deal says"):
-        await handlers.add_pieces(bench.job(sector(deals=[FILLER])))
+        await sealer.add_pieces(bench.job(sector(deals=[FILLER])))
     bench.stages["add_pieces"] = [tasks.PieceInfo(commitments.zero_comm_d(2048), 2032)]
     for deals in ([FILLER], None):
-        event = await handlers.add_pieces(bench.job(sector(deals=deals)))
+        event = await sealer.add_pieces(bench.job(sector(deals=deals)))
         assert events.AddPiece(bench.stages["add_pieces"]) == event
     assert ["pledge"] == [p.piece_file for p in bench.ran[1][1].pieces]
     assert [] == bench.ran[2][1].pieces
@@ -195,7 +196,7 @@ async def test_a_download_that_fails_is_tried_again(
     bench.stages["add_pieces"] = failures.Permanent("broken")
     deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
     with pytest.raises(level, match="broken"):
-        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+        await sealer.add_pieces(bench.job(sector(deals=[deal])))
 
 
 async def test_a_certificate_that_is_not_trusted_is_not_waited_for(bench: Bench, sector: Make) -> None:
@@ -203,7 +204,7 @@ async def test_a_certificate_that_is_not_trusted_is_not_waited_for(bench: Bench,
     bench.stages["add_pieces"] = failures.Permanent(f"piece https://manager/x: {tls.UNTRUSTED} (self-signed)")
     deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
     with pytest.raises(failures.Permanent, match="self-signed"):
-        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+        await sealer.add_pieces(bench.job(sector(deals=[deal])))
 
 
 async def test_an_unreadable_folder_of_pieces_is_for_an_operator(bench: Bench, sector: Make, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ async def test_an_unreadable_folder_of_pieces_is_for_an_operator(bench: Bench, s
     bench.pieces = replace(bench.pieces, folders=(loop,))
     deal = seal.SectorPiece(seal.Piece(2048, FILLER.piece.cid), seal.DealInfo(deal_id=1, payload_bytes=9))
     with pytest.raises(failures.Critical, match="loop"):
-        await handlers.add_pieces(bench.job(sector(deals=[deal])))
+        await sealer.add_pieces(bench.job(sector(deals=[deal])))
 
 
 async def test_links_of_a_store_that_came_from_elsewhere_lead_to_what_is_here(
@@ -241,7 +242,7 @@ async def test_links_of_a_store_that_came_from_elsewhere_lead_to_what_is_here(
         name.parent.mkdir(parents=True)
         name.symlink_to(Path("/old", name.name))
     (bench.data / aux).write_bytes(b"ours")
-    await handlers.c1(job)
+    await sealer.c1(job)
     assert {name: target.resolve() for name, target in links.items()} == {name: name.resolve() for name in links}
     assert b"ours" == (bench.data / aux).read_bytes()
     bench.data.parent.rename(tmp_path / "moved")
@@ -255,7 +256,7 @@ async def test_a_ready_made_tree_d_that_is_not_here_is_named(bench: Bench, secto
     job.place.tree_d_file.symlink_to("/elsewhere/tree-d")
     wanted = "not here: /elsewhere/tree-d; make it with: damocles-worker generator tree-d --sector-size 2KiB"
     with pytest.raises(failures.Critical, match=wanted):
-        await handlers.c1(job)
+        await sealer.c1(job)
 
 
 @pytest.mark.parametrize(("proof", "becomes"), [(5, events.PC2), (10, events.PC2NeedSyntheticProof)])
@@ -264,7 +265,7 @@ async def test_the_proof_type_decides_what_follows_pc2(bench: Bench, sector: Mak
     made = sector(allocated=seal.AllocatedSector(SECTOR, proof))
     bench.job(made).place.cache_dir.mkdir(parents=True)
     bench.stages = {"pc2": made.pc2out}
-    assert becomes(made.pc2out) == await handlers.pc2(bench.job(made))
+    assert becomes(made.pc2out) == await sealer.pc2(bench.job(made))
 
 
 @pytest.mark.parametrize(("proof", "ran"), [(5, ["pc2", "c1"]), (10, ["pc2"])])
@@ -274,7 +275,7 @@ async def test_pc2_is_verified_on_request(bench: Bench, sector: Make, proof: int
     bench.job(made).place.cache_dir.mkdir(parents=True)
     bench.options = replace(bench.options, verify_after_pc2=True)
     bench.stages = {"pc2": made.pc2out, "c1": b"{}"}
-    await handlers.pc2(bench.job(made))
+    await sealer.pc2(bench.job(made))
     assert ran == [stage for stage, _ in bench.ran]
 
 
@@ -285,7 +286,7 @@ async def test_a_replica_that_does_not_verify_is_for_an_operator(bench: Bench, s
     bench.options = replace(bench.options, verify_after_pc2=True)
     bench.stages = {"pc2": made.pc2out, "c1": failures.Permanent("the layers are damaged")}
     with pytest.raises(failures.Permanent, match="damaged"):
-        await handlers.pc2(bench.job(made))
+        await sealer.pc2(bench.job(made))
 
 
 @pytest.mark.parametrize(
@@ -303,11 +304,11 @@ async def test_persisting_needs_a_store_with_space(bench: Bench, sector: Make, a
     bench.persist_stores["read-only"] = PersistStore(name="read-only", path=bench.data, read_only=True)
     job = bench.job(sector())
     if message is None:
-        assert events.Later(180.0, "space in a persist store (p)") == await handlers.persist(job)
+        assert events.Later(180.0, "space in a persist store (p)") == await sealer.persist(job)
         assert [SECTOR, 4096, ["p"]] == bench.caller.asked[-1][1]
     else:
         with pytest.raises(failures.Permanent, match=message):
-            await handlers.persist(job)
+            await sealer.persist(job)
 
 
 @pytest.mark.parametrize("plan", ["sealer", "niporep", "snapup"])
@@ -316,7 +317,7 @@ async def test_no_copy_replaces_files_of_another_sector(bench: Bench, sector: Ma
     bench.caller.answers["StoreReserveSpace"] = [seal.StoreBasicInfo("p", "/p")]
     bench.persist_stores["p"] = PersistStore(name="p", path=tmp_path / "p")
     bench.stages["transfer"] = True
-    handler = handlers_snapup.persist_update if plan == "snapup" else handlers.persist
+    handler = snapup.persist_update if plan == "snapup" else sealer.persist
     cache = "update-cache" if plan == "snapup" else "cache"
     job = bench.job(sector(plan=plan))
     for root, byte in ((bench.data, b"\1"), (tmp_path / "p", b"\1")):
@@ -339,17 +340,17 @@ async def test_the_manager_has_to_find_the_files(bench: Bench, sector: Make, fou
     bench.caller.answers["SubmitPersistedEx"] = [found]
     job = bench.job(sector(persist_instance="p"))
     if level is None:
-        assert events.SubmitPersistance() == await handlers.submit_persisted(job)
+        assert events.SubmitPersistance() == await sealer.submit_persisted(job)
     else:
         with pytest.raises(level, match="unavailable for sealer"):
-            await handlers.submit_persisted(job)
+            await sealer.submit_persisted(job)
 
 
 @pytest.mark.parametrize("answer", [None, errors.RpcError(1, "no miner"), errors.TimedOut("http://manager", 60)])
 async def test_no_sector_means_wait(bench: Bench, answer) -> None:
     """Neither nothing nor an error ends a thread that asks for a sector."""
     bench.caller.answers |= {"Damocles.Allocate": [answer], "AllocateSector": [answer]}
-    event = await handlers.allocate_sector(bench.job(Sector(plan="sealer")))
+    event = await sealer.allocate_sector(bench.job(Sector(plan="sealer")))
     assert isinstance(event, events.Idle)
     assert ("" if answer is None else str(answer)) in event.why  # or nobody would see that a token is refused
 
@@ -369,7 +370,7 @@ async def test_a_sector_that_is_not_at_work_is_lost_only_if_the_manager_knows_it
     bench.caller.answers["SubmitProof"] = [errors.RpcError(11001, "sector state not found")]
     bench.caller.answers["FindSectorInAllStates"] = [known or errors.RpcError(1, "key not found")]
     with pytest.raises(failure):
-        await handlers.submit_proof(bench.job(sector()))
+        await sealer.submit_proof(bench.job(sector()))
 
 
 @pytest.mark.parametrize(

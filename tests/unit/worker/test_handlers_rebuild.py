@@ -9,7 +9,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
-from damocles.worker import handlers_rebuild
+from damocles.worker.plans import rebuild
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -34,7 +34,7 @@ async def test_legacy_pieces_win(bench: Bench) -> None:
     ]
     info = seal.SectorRebuildInfo(seal.AllocatedSector(SECTOR, 5), TICKET, legacy_pieces=legacy, pieces=[PIECE])
     bench.caller.answers["AllocateRebuildSector"] = [info]
-    event = await handlers_rebuild.allocate_rebuild(bench.job(Sector(plan="rebuild")))
+    event = await rebuild.allocate_rebuild(bench.job(Sector(plan="rebuild")))
     assert isinstance(event, events.AllocatedRebuildSector)
     assert event.deals is not None
     assert [(7, 900, 1024, False), (0, 0, 1024, True)] == [
@@ -48,9 +48,9 @@ async def test_an_upgraded_sector_is_sealed_with_zeros_first(bench: Bench, secto
     """The first staged file holds the pieces, or of an upgraded sector none; those come with `prepare_for_snapup`."""
     bench.stages["add_pieces"] = [tasks.PieceInfo(commitments.zero_comm_d(2048), 2032)]
     rebuilt = sector(plan="rebuild", deals=[PIECE], upgrade_from=seal.SectorPublic(ZERO) if upgraded else None)
-    await handlers_rebuild.add_original_pieces(bench.job(rebuilt))
+    await rebuild.add_original_pieces(bench.job(rebuilt))
     assert [0 if upgraded else 1] == [len(task.pieces) for _, task in bench.ran]
-    event = await handlers_rebuild.prepare_for_snapup(bench.job(rebuilt))
+    event = await rebuild.prepare_for_snapup(bench.job(rebuilt))
     assert isinstance(event, events.AddPiece if upgraded else events.SkipSnap)
     assert [0, 1] if upgraded else [1] == [len(task.pieces) for _, task in bench.ran]
 
@@ -59,7 +59,7 @@ async def test_an_upgraded_sector_without_pieces_is_refused(bench: Bench, sector
     """What was encoded cannot be guessed."""
     rebuilt = sector(plan="rebuild", deals=None, upgrade_from=seal.SectorPublic(ZERO))
     with pytest.raises(failures.Permanent, match="the manager names no pieces"):
-        await handlers_rebuild.prepare_for_snapup(bench.job(rebuilt))
+        await rebuild.prepare_for_snapup(bench.job(rebuilt))
 
 
 @pytest.mark.parametrize(
@@ -82,9 +82,9 @@ async def test_the_replica_is_compared_with_the_chain(
     job = bench.job(sector(plan="rebuild", upgrade_from=upgrade_from))
     if refused:
         with pytest.raises(failures.Permanent, match=f"CommR {ZERO.hex()}, the chain knows {ONES.hex()}"):
-            await handlers_rebuild.check_sealed(job)
+            await rebuild.check_sealed(job)
     else:
-        assert events.CheckSealed() == await handlers_rebuild.check_sealed(job)
+        assert events.CheckSealed() == await rebuild.check_sealed(job)
         assert ["c1"] == [stage for stage, _ in bench.ran]
 
 
@@ -99,11 +99,11 @@ async def test_the_upgrade_is_compared_with_the_chain(bench: Bench, sector: Make
         for comm_r in (ONES, ZERO)
     )
     bench.caller.answers["FindSectorInAllStates"] = [right]
-    assert events.SnapProve(None) == await handlers_rebuild.check_snapped(bench.job(rebuilt))
+    assert events.SnapProve(None) == await rebuild.check_snapped(bench.job(rebuilt))
     assert ["snap_vanilla"] == [stage for stage, _ in bench.ran]
     bench.caller.answers["FindSectorInAllStates"] = [wrong]
     with pytest.raises(failures.Permanent, match=f"CommR {ONES.hex()}, the chain knows {ZERO.hex()}"):
-        await handlers_rebuild.check_snapped(bench.job(rebuilt))
+        await rebuild.check_snapped(bench.job(rebuilt))
 
 
 @pytest.mark.parametrize(("made", "replaces"), [(ONES, True), (ZERO, False)])
@@ -131,10 +131,10 @@ async def test_a_rebuilt_sector_replaces_damaged_files(
         snap_encoded=tasks.SnapEncodeOutput(made, ZERO, ZERO),
     )
     if replaces:
-        assert events.Persist("p") == await handlers_rebuild.persist_rebuilt(bench.job(rebuilt))
+        assert events.Persist("p") == await rebuild.persist_rebuilt(bench.job(rebuilt))
     else:
         with pytest.raises(failures.Permanent, match="nothing was replaced"):
-            await handlers_rebuild.persist_rebuilt(bench.job(rebuilt))
+            await rebuild.persist_rebuilt(bench.job(rebuilt))
     assert ([None] if replaces else []) == [task.keep for _, task in bench.ran]
 
 
@@ -144,5 +144,5 @@ async def test_the_manager_is_told_which_files(bench: Bench, sector: Make, upgra
     bench.caller.answers["SubmitPersistedEx"] = [True]
     upgrade_from = seal.SectorPublic(ZERO) if upgraded else None
     rebuilt = sector(plan="rebuild", persist_instance="persist", upgrade_from=upgrade_from)
-    assert events.SubmitPersistance() == await handlers_rebuild.submit_rebuilt(bench.job(rebuilt))
+    assert events.SubmitPersistance() == await rebuild.submit_rebuilt(bench.job(rebuilt))
     assert [SECTOR, "persist", upgraded] == bench.caller.asked[0][1]

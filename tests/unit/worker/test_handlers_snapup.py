@@ -11,7 +11,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, sectors, tasks
-from damocles.worker import handlers, handlers_niporep, handlers_snapup
+from damocles.worker.plans import niporep, sealer, snapup
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -49,23 +49,23 @@ async def test_a_sector_that_cannot_be_upgraded_is_given_up_after_it_was_recorde
         seal.AllocatedSector(SECTOR, 5), pieces, seal.SectorPublic(ZERO), seal.SectorPrivate(instance)
     )
     bench.caller.answers["AllocateSanpUpSector"] = [given]
-    event = await handlers_snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
+    event = await snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
     assert isinstance(event, events.AllocatedSnapUpSector)
     job = bench.job(Sector(plan="snapup")).having(
         allocated=event.allocated, deals=event.deals, access_instance=event.access_instance
     )
     with pytest.raises(failures.Abort, match=message):
-        await handlers_snapup.add_deal_pieces(job)
+        await snapup.add_deal_pieces(job)
 
 
 async def test_a_thread_that_waits_for_an_upgrade_says_why_there_is_none(bench: Bench) -> None:
     """The manager knows whether it is deals or candidates that are missing; one that does not say is waited for as it is."""
     bench.caller.answers["AllocateSanpUpSector"] = [None]
     bench.caller.answers["Damocles.AllocateSanpUpSector"] = [None]
-    assert events.Idle() == await handlers_snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
+    assert events.Idle() == await snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
     bench.caller.answers["Damocles.WhyNoUpgrade"] = ["no sector is a candidate"]
     told = events.Idle("a sector to upgrade with deals: no sector is a candidate")
-    assert told == await handlers_snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
+    assert told == await snapup.allocate_snapup(bench.job(Sector(plan="snapup")))
 
 
 async def test_the_sealed_files_are_linked_and_the_new_replica_is_made_anew(bench: Bench, upgrade: Sector) -> None:
@@ -76,7 +76,7 @@ async def test_the_sealed_files_are_linked_and_the_new_replica_is_made_anew(benc
     job = bench.job(upgrade)
     job.place.update_cache_dir.mkdir(parents=True)
     (job.place.update_cache_dir / "p_aux").write_bytes(b"old")
-    assert events.SnapEncode(ENCODED) == await handlers_snapup.fetch_and_encode(job)
+    assert events.SnapEncode(ENCODED) == await snapup.fetch_and_encode(job)
     (_, transfer), (_, encode) = bench.ran
     assert [{"is_dir": False, "allow_link": True}] * 4 == [route.opt for route in transfer.routes]
     assert {"persist": tasks.StoreInfo("persist", {"a": "b"})} == transfer.stores
@@ -89,7 +89,7 @@ async def test_an_invalid_proof_is_not_handed_in(bench: Bench, upgrade: Sector) 
     """A proof that does not verify pauses the thread."""
     bench.stages.update(snap_vanilla=[codec.NumberList(b"v")], snap_prove=codec.NumberList(b"proof"), snap_verify=False)
     with pytest.raises(failures.Permanent, match="generated an invalid update proof for s-t010000-1"):
-        await handlers_snapup.snap_prove(bench.job(upgrade))
+        await snapup.snap_prove(bench.job(upgrade))
 
 
 @pytest.mark.parametrize(
@@ -111,24 +111,24 @@ async def test_what_the_manager_says_of_an_upgrade(
     """Accepted and duplicate end the plan, missing files go back to persisting, a refusal is for a person to look at."""
     bench.caller.answers["SubmitSnapUpProof"] = [answer]
     if issubclass(outcome, events.Event):
-        assert isinstance(await handlers_snapup.submit_snapup(bench.job(upgrade)), outcome)
+        assert isinstance(await snapup.submit_snapup(bench.job(upgrade)), outcome)
         content = bench.caller.asked[0][1][1]
         assert seal.SnapUpProof(ZERO, ZERO, "persist", [PIECE.piece.cid], b"proof") == content
     else:
         with pytest.raises(outcome, match=text):
-            await handlers_snapup.submit_snapup(bench.job(upgrade))
+            await snapup.submit_snapup(bench.job(upgrade))
 
 
 async def test_files_that_are_missed_twice_are_for_a_person(bench: Bench, upgrade: Sector) -> None:
     """Copied once more and missed again, a store is not what the manager takes it for: copying on would never end."""
     bench.caller.answers["SubmitSnapUpProof"] = [seal.Submitted(5, "not mounted")]
-    event = await handlers_snapup.submit_snapup(bench.job(upgrade))
+    event = await snapup.submit_snapup(bench.job(upgrade))
     assert isinstance(event, events.RePersist)
     again = bench.job(upgrade).having(repersisted=event.repersisted)
     with pytest.raises(
         failures.Permanent, match="the manager misses files in persist that were copied twice: not moun"
     ):
-        await handlers_snapup.submit_snapup(again)
+        await snapup.submit_snapup(again)
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -142,10 +142,10 @@ async def test_an_upgrade_that_landed_meanwhile(bench: Bench, upgrade: Sector, o
         )
     ]
     if ours:
-        assert events.Finish() == await handlers_snapup.submit_snapup(bench.job(upgrade))
+        assert events.Finish() == await snapup.submit_snapup(bench.job(upgrade))
     else:
         with pytest.raises(failures.Abort):
-            await handlers_snapup.submit_snapup(bench.job(upgrade))
+            await snapup.submit_snapup(bench.job(upgrade))
 
 
 # Non-interactive PoRep
@@ -158,23 +158,23 @@ async def test_niporep_asks_for_its_own_family(bench: Bench, allowed: tuple[int,
     """Of the proofs that are allowed, the plan niporep asks for the non-interactive ones alone."""
     bench.options = replace(bench.options, allowed_proofs=allowed)
     bench.caller.answers["AllocateSector"] = [None]
-    await handlers.allocate_sector(bench.job(Sector(plan="niporep")))
+    await sealer.allocate_sector(bench.job(Sector(plan="niporep")))
     assert asked == bench.caller.asked[-1][1][0].allowed_proofs
 
 
 async def test_niporep_refuses_another_family(bench: Bench, sector: Make) -> None:
     """A sector that needs a pre-commit is given up before anything is done."""
     with pytest.raises(failures.Abort, match="s-t010000-1 is to be sealed as StackedDrg2KiBV1_1"):
-        await handlers_niporep.no_deals(bench.job(sector(plan="niporep")))
+        await niporep.no_deals(bench.job(sector(plan="niporep")))
     ours = sector(plan="niporep", allocated=seal.AllocatedSector(SECTOR, 15))
-    assert events.AcquireDeals(None) == await handlers_niporep.no_deals(bench.job(ours))
+    assert events.AcquireDeals(None) == await niporep.no_deals(bench.job(ours))
 
 
 async def test_a_non_interactive_proof_brings_its_commitments(bench: Bench, sector: Make) -> None:
     """Nobody has pre-committed them, so they go with the proof; an interactive proof goes alone, as the original's."""
     bench.caller.answers["SubmitProof"] = [seal.Submitted(1)]
     for number in (15, 5):
-        await handlers.submit_proof(bench.job(sector(allocated=seal.AllocatedSector(SECTOR, number))))
+        await sealer.submit_proof(bench.job(sector(allocated=seal.AllocatedSector(SECTOR, number))))
     (with_them, without) = [asked[1][1] for asked in bench.caller.asked]
     assert seal.Proof(b"proof", seal.PreCommit(ZERO, ZERO, seal.Ticket(bytes(32), 100))) == with_them
     assert b'{"Proof":"cHJvb2Y="}' == codec.encode(without)

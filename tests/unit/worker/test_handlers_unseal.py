@@ -12,7 +12,8 @@ from damocles.stores import identity
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.wire import codec, commitments, records, seal, tasks
-from damocles.worker import handlers_unseal, repertoire, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import repertoire, unseal
 
 from .conftest import SECTOR, ZERO, Bench
 
@@ -48,7 +49,7 @@ def unsealing(bench: Bench, sector: Make, tmp_path: Path) -> Sector:
 async def test_a_task_is_recorded_without_its_destinations(bench: Bench) -> None:
     """What the manager hands out becomes the sector; destinations, which may hold secrets, are asked for later."""
     bench.caller.answers["AllocateUnsealSector"] = [INFO]
-    event = await handlers_unseal.allocate_unseal(bench.job(Sector(plan="unseal")))
+    event = await unseal.allocate_unseal(bench.job(Sector(plan="unseal")))
     assert events.AllocatedUnsealSector(INFO.sector, INFO.ticket, PIECE, "persist", None) == event
 
 
@@ -56,14 +57,14 @@ async def test_a_task_is_recorded_without_its_destinations(bench: Bench) -> None
 async def test_nothing_to_do_is_no_failure(bench: Bench, answer: object) -> None:
     """Null and errors alike let the thread idle."""
     bench.caller.answers["AllocateUnsealSector"] = [answer]
-    assert isinstance(await handlers_unseal.allocate_unseal(bench.job(Sector(plan="unseal"))), events.Idle)
+    assert isinstance(await unseal.allocate_unseal(bench.job(Sector(plan="unseal"))), events.Idle)
 
 
 async def test_a_plain_sector_is_unsealed_where_it_lies(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
     """The stage reads the persist store and writes the piece into the sealing store."""
     bench.caller.answers["FindSectorInAllStates"] = [records.KnownSector()]
     bench.stages["unseal"] = 254
-    assert events.Unsealed() == await handlers_unseal.unseal(bench.job(unsealing))
+    assert events.Unsealed() == await unseal.unseal(bench.job(unsealing))
     (_, task) = bench.ran[0]
     assert (str(tmp_path / "persist/sealed/s-t010000-1"), 127, 254) == (task.sealed_file, task.offset, task.num_bytes)
     assert str(bench.data / "unsealed" / CID) == task.unsealed_output
@@ -74,14 +75,14 @@ async def test_too_few_bytes_are_refused(bench: Bench, unsealing: Sector) -> Non
     bench.caller.answers["FindSectorInAllStates"] = [errors.RpcError(1, "key not found")]
     bench.stages["unseal"] = 253
     with pytest.raises(failures.Permanent, match=r"unsealed 253 bytes of piece .* of s-t010000-1, 254 were asked for"):
-        await handlers_unseal.unseal(bench.job(unsealing))
+        await unseal.unseal(bench.job(unsealing))
 
 
 async def test_a_piece_is_named_by_its_commitment(bench: Bench, unsealing: Sector) -> None:
     """What becomes the name of a file cannot be a path."""
     job = bench.job(unsealing).having(unseal_piece=UnsealPiece(codec.CID("../../x"), 0, 127, ZERO))
     with pytest.raises(failures.Permanent, match=r"the piece that is wanted of s-t010000-1: '../../x' is not the CID"):
-        await handlers_unseal.unseal(job)
+        await unseal.unseal(job)
 
 
 async def test_a_store_that_is_not_attached_is_named(bench: Bench, unsealing: Sector) -> None:
@@ -89,7 +90,7 @@ async def test_a_store_that_is_not_attached_is_named(bench: Bench, unsealing: Se
     bench.persist_stores.clear()
     bench.caller.answers["FindSectorInAllStates"] = [records.KnownSector()]
     with pytest.raises(failures.Permanent, match="the persist store 'persist', which is not attached here"):
-        await handlers_unseal.unseal(bench.job(unsealing))
+        await unseal.unseal(bench.job(unsealing))
 
 
 async def test_an_upgraded_sector_is_decoded(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ async def test_an_upgraded_sector_is_decoded(bench: Bench, unsealing: Sector, tm
     (tmp_path / "persist/cache/s-t010000-1/p_aux").touch()
     bench.caller.answers["FindSectorInAllStates"] = [UPGRADED]
     bench.stages["snap_decode"] = 254
-    assert events.Unsealed() == await handlers_unseal.unseal(bench.job(unsealing))
+    assert events.Unsealed() == await unseal.unseal(bench.job(unsealing))
     (stage, task) = bench.ran[0]
     assert "snap_decode" == stage
     assert (str(tmp_path / "persist/update/s-t010000-1"), str(tmp_path / "persist/sealed/s-t010000-1")) == (
@@ -113,7 +114,7 @@ async def test_an_upgrade_that_the_manager_does_not_know_is_no_plain_sector(benc
     """Unsealed as if it had never been upgraded, it would give zeros."""
     bench.caller.answers["FindSectorInAllStates"] = [records.KnownSector(upgraded=True)]
     with pytest.raises(failures.Permanent, match="record of the upgraded sector s-t010000-1 lacks its CommD"):
-        await handlers_unseal.unseal(bench.job(unsealing))
+        await unseal.unseal(bench.job(unsealing))
 
 
 async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
@@ -122,14 +123,14 @@ async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector, tmp
     bench.caller.answers["AcquireUnsealDest"] = [[file, "http://user:pw@host/b?sign=x"]]
     bench.caller.answers["AchieveUnsealSector"] = [None]
     bench.stages.update(transfer=True, upload=254)
-    first = await handlers_unseal.upload_piece(bench.job(unsealing))
+    first = await unseal.upload_piece(bench.job(unsealing))
     assert events.Uploaded((file,)) == first
     job = bench.job(unsealing).having(uploaded=first.uploaded)
-    second = await handlers_unseal.upload_piece(job)
+    second = await unseal.upload_piece(job)
     assert isinstance(second, events.Uploaded)
     assert "http://host/b#" == second.uploaded[1][:14]
     assert tasks.Upload(str(bench.data / "unsealed" / CID), "http://user:pw@host/b?sign=x") == bench.ran[-1][1]
-    assert events.UploadPieceDone() == await handlers_unseal.upload_piece(job.having(uploaded=second.uploaded))
+    assert events.UploadPieceDone() == await unseal.upload_piece(job.having(uploaded=second.uploaded))
     assert ("Venus.AchieveUnsealSector", [SECTOR, CID, ""]) == bench.caller.asked[-1]
 
 
@@ -161,7 +162,7 @@ async def test_destinations_that_cannot_be(
     bench.caller.answers["StoreBasicInfo"] = [seal.StoreBasicInfo("persist", "/p")]
     bench.persist_stores["old"] = PersistStore(name="old", path=bench.data / "old", read_only=True)
     with pytest.raises(failures.Permanent, match=message):
-        await handlers_unseal.upload_piece(bench.job(unsealing))
+        await unseal.upload_piece(bench.job(unsealing))
 
 
 async def test_a_file_in_a_store_waits_for_its_disk(bench: Bench, unsealing: Sector, tmp_path: Path) -> None:
@@ -176,10 +177,10 @@ async def test_a_file_in_a_store_waits_for_its_disk(bench: Bench, unsealing: Sec
     mark = (persist / identity.FILE_NAME).read_bytes()
     (persist / identity.FILE_NAME).unlink()
     with pytest.raises(failures.Lacking, match="is the disk mounted"):
-        await handlers_unseal.upload_piece(bench.job(unsealing))
+        await unseal.upload_piece(bench.job(unsealing))
     assert [] == bench.ran
     (persist / identity.FILE_NAME).write_bytes(mark)
-    assert events.Uploaded((url,)) == await handlers_unseal.upload_piece(bench.job(unsealing))
+    assert events.Uploaded((url,)) == await unseal.upload_piece(bench.job(unsealing))
 
 
 async def test_a_failed_upload_is_tried_again(bench: Bench, unsealing: Sector) -> None:
@@ -187,14 +188,14 @@ async def test_a_failed_upload_is_tried_again(bench: Bench, unsealing: Sector) -
     bench.caller.answers["AcquireUnsealDest"] = [["http://host/b"]]
     bench.stages["upload"] = failures.Permanent("503")
     with pytest.raises(failures.Temporary, match="503"):
-        await handlers_unseal.upload_piece(bench.job(unsealing))
+        await unseal.upload_piece(bench.job(unsealing))
 
 
 async def test_a_task_that_is_gone_is_done(bench: Bench, unsealing: Sector) -> None:
     """A manager that has forgotten the task does not wait for the piece."""
     bench.caller.answers["AcquireUnsealDest"] = [[]]
     bench.caller.answers["AchieveUnsealSector"] = [errors.RpcError(1, "achieve unseal info(…): task not found")]
-    assert events.UploadPieceDone() == await handlers_unseal.upload_piece(bench.job(unsealing))
+    assert events.UploadPieceDone() == await unseal.upload_piece(bench.job(unsealing))
 
 
 async def test_giving_up_tells_why_and_keeps_the_sector(bench: Bench, unsealing: Sector) -> None:

@@ -11,12 +11,12 @@ import pytest
 from damocles.rpc import errors
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
-from damocles.stages import executor
+from damocles.stages.supervision import executor
 from damocles.stores import identity, persist
 from damocles.stores.persist import PersistStore
 from damocles.wire import tasks, wdpost
 from damocles.wire.sectors import SectorSize
-from damocles.worker import handlers_wdpost
+from damocles.worker.plans import wdpost as handlers_wdpost
 
 from .conftest import ZERO, Bench
 

@@ -8,7 +8,8 @@ import pytest
 import structlog.testing
 
 from damocles.rpc import errors
-from damocles.worker import heartbeats, upstream
+from damocles.worker import upstream
+from damocles.worker.thread import heartbeats
 
 from .conftest import ScriptedCaller
 

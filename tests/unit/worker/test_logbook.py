@@ -12,7 +12,7 @@ import structlog.testing
 from damocles.sealing.sectors import Sector
 from damocles.wire import seal
 from damocles.wire.sectors import SectorID
-from damocles.worker import logbook
+from damocles.worker.serving import logbook
 
 SECTOR = Sector(plan="sealer", allocated=seal.AllocatedSector(SectorID(10000, 2), 5))
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damocles.manager import deals as market
+from damocles.manager.sectors import deals as market
 from damocles.sealing import failures
 from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, commitments, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
-from damocles.worker import pieces
+from damocles.worker.plans import pieces
 
 SECTOR = SectorID(10000, 1)
 PROOF = SealProof(5)

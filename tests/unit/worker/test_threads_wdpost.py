@@ -10,11 +10,14 @@ import structlog.testing
 
 from damocles.rpc import errors
 from damocles.sealing import failures, planner
-from damocles.stages import executor, protocol
+from damocles.stages import protocol
+from damocles.stages.supervision import executor
 from damocles.stores import nowhere
 from damocles.stores.pieces import PieceStores
 from damocles.wire import control, tasks, wdpost
-from damocles.worker import jobs, surroundings, threads, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job
+from damocles.worker.thread import loop, surroundings
 
 from .conftest import ZERO, ScriptedCaller
 
@@ -54,7 +57,7 @@ class Scene:
 
     caller: ScriptedCaller
     stages: ScriptedStages
-    thread: threads.SealingThread = field(init=False)
+    thread: loop.SealingThread = field(init=False)
     lacking: str | None = None  # what window PoSts need here
 
     def asked(self, method: str) -> list[list[Any]]:
@@ -98,12 +101,10 @@ async def scene() -> AsyncIterator[Scene]:
     )
     settings = surroundings.Settings(
         plan="wdpost",
-        options=jobs.Options(heartbeat_seconds=0.005),
+        options=job.Options(heartbeat_seconds=0.005),
         limits=planner.Limits(seal_interval_seconds=0.01, recover_interval_seconds=0.01),
     )
-    thread = scene.thread = threads.SealingThread(
-        0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened
-    )
+    thread = scene.thread = loop.SealingThread(0, nowhere.LOCATION, around, lambda: settings, open_store=nowhere.opened)
     has_ended = anyio.Event()
 
     async def run() -> None:

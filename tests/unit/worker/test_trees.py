@@ -10,7 +10,7 @@ import structlog
 from damocles.stores import layout
 from damocles.stores.persist import PersistStore
 from damocles.wire import sectors
-from damocles.worker import trees
+from damocles.worker.plans import trees
 
 SIZE = sectors.SectorSize.MIB8
 

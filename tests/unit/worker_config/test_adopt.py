@@ -8,7 +8,7 @@ import pytest
 
 from damocles.cli import worker as worker_cli
 from damocles.stages import host
-from damocles.worker import config, config_adopt, config_report
+from damocles.worker.config import adopt, load, report
 
 ORIGINAL = """\
 [worker]
@@ -132,10 +132,10 @@ def original(tmp_path: Path) -> Path:
 
 def found(text: str) -> dict[str, tuple[str, object]]:
     """Return kind and new value of each difference, by the key."""
-    document = config_report.parse(text, Path("original.toml"))
+    document = report.parse(text, Path("original.toml"))
     return {
-        config_report.key_text(one.path): (one.kind, one.becomes if one.changes and not one.removes else None)
-        for one in config_adopt.differences(document.data)
+        report.key_text(one.path): (one.kind, one.becomes if one.changes and not one.removes else None)
+        for one in adopt.differences(document.data)
     }
 
 
@@ -170,8 +170,8 @@ def test_the_default_of_the_original_is_kept_where_others_have_to_reach_the_work
     """It listens everywhere without a word; a worker beside its manager need not."""
     text = f'[sector_manager]\nrpc_client.addr = "{manager}"\n'
     assert host == found(text)["worker.rpc_server.host"]
-    document = config_report.parse(text, Path("original.toml"))
-    data = config_adopt.adopted(document.data, config_adopt.differences(document.data))
+    document = report.parse(text, Path("original.toml"))
+    data = adopt.adopted(document.data, adopt.differences(document.data))
     server = data.get("worker", {}).get("rpc_server", {})
     assert ("0.0.0.0" if host[1] else None, host[1]) == (server.get("host"), data.get("insecure"))
 
@@ -183,15 +183,15 @@ def test_the_written_file_starts(tmp_path: Path, text: str, capsys: pytest.Captu
     file.write_text(text.format(folder=tmp_path))
     assert 0 == worker_cli.main(["config", "check", "--from-damocles", str(file), "--write", str(out)])
     assert f"{out}: written, a worker can use it\n" == capsys.readouterr().out.splitlines(keepends=True)[-1]
-    loaded = config.load(out)
+    loaded = load.load(out)
     assert loaded.config.worker.rpc_server.insecure
     assert loaded.config.metrics.open
     assert ("0.0.0.0", ("10.0.0.1",)) == (
         loaded.config.worker.rpc_server.host,
         loaded.config.worker.rpc_server.admit,
     )
-    document = config_report.read(out)
-    assert [] == [one for one in config_adopt.differences(document.data) if one.changes]
+    document = report.read(out)
+    assert [] == [one for one in adopt.differences(document.data) if one.changes]
     assert 0o600 == out.stat().st_mode & 0o777
     assert "piece_token" in out.read_text()
 
@@ -200,7 +200,7 @@ def test_what_is_not_touched_stays(original: Path, tmp_path: Path, capsys: pytes
     """Only the listed keys change; the head of the file names them."""
     out = tmp_path / "worker.toml"
     assert 0 == worker_cli.main(["config", "check", "--from-damocles", str(original), "--write", str(out)])
-    before, after = config_report.read(original).data, config_report.read(out).data
+    before, after = report.read(original).data, report.read(out).data
     assert before["sealing_thread"] == after["sealing_thread"]
     assert before["attached"] == after["attached"]
     assert {"pc1": 4, "pc2": 1} == after["processors"]["limitation"]["concurrent"]
@@ -264,11 +264,11 @@ def test_one_word_holds_for_the_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "worker.toml"
     text = EXAMPLE.format(folder=tmp_path).replace("rpc_server.port", 'rpc_server.host = "0.0.0.0"\nrpc_server.port')
     file.write_text(text)
-    with pytest.raises(config.ConfigError) as refused:
-        config.load(file)
+    with pytest.raises(load.ConfigError) as refused:
+        load.load(file)
     assert ["worker.rpc_server.host", "metrics.http_listen"] == [problem.key for problem in refused.value.errors]
     file.write_text("insecure = true\n" + text)
-    loaded = config.load(file).config
+    loaded = load.load(file).config
     assert (True, True) == (loaded.worker.rpc_server.insecure, loaded.metrics.open)
 
 
@@ -280,11 +280,11 @@ def test_cores_and_memory_that_the_machine_lacks_are_told(tmp_path: Path, monkey
     text = "insecure = true\n" + EXAMPLE.format(folder=tmp_path)
     file.write_text(text)
     file.chmod(0o600)  # there are secrets in it
-    assert () == config.load(file).warnings
+    assert () == load.load(file).warnings
     changed = text.replace("numa_preferred = 0", "numa_preferred = 7").replace('cpuset = "0"', 'cpuset = "0-7,16"')
     file.write_text(changed.replace("CUDA_VISIBLE_DEVICES", "X") + 'cgroup.cpuset = "8"\n')
     assert [
         "processors.pc1[0].numa_preferred = 7: this machine has node 0: memory is taken from any",
         'processors.pc1[0].cgroup.cpuset = "0-7,16": this machine gives us cores 0-3, and no 4-7,16: runs on the rest',
         'processors.pc2[0].cgroup.cpuset = "8": this machine gives us cores 0-3, and no 8: runs on every core',
-    ] == [str(warning).partition(": ")[2] for warning in config.load(file).warnings]
+    ] == [str(warning).partition(": ")[2] for warning in load.load(file).warnings]

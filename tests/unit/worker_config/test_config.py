@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from damocles.stages import descriptors, host
 from damocles.wire import sectors
-from damocles.worker import config, config_model, config_report, config_rpc
+from damocles.worker.config import load, model, report, rpc
 
 MINIMAL = """
 [sector_manager]
@@ -140,14 +140,14 @@ def write(tmp_path, monkeypatch):
 
 def complaints(path: Path, *, strict: bool = False) -> list[str]:
     """Load a file that cannot be used; return what is wrong with it."""
-    with pytest.raises(config.ConfigError) as caught:
-        config.load(path, strict=strict)
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(path, strict=strict)
     return [str(problem) for problem in caught.value.errors]
 
 
 def test_reads_every_section_of_the_original(write):
     """A file for the original is understood as the original understands it."""
-    loaded = config.load(write(FULL))
+    loaded = load.load(write(FULL))
     settings = loaded.config
     assert ["processors.limit"] == [problem.key for problem in loaded.warnings]
     assert ("w-01", 60.0) == (settings.worker.name, settings.worker.ping_interval)
@@ -179,8 +179,8 @@ def test_reads_every_section_of_the_original(write):
 
 def test_defaults_are_the_originals(write):
     """What is not configured is as in the original, except that nothing listens off loopback unasked."""
-    settings = config.load(write(MINIMAL)).config
-    sealing = config.effective(settings, 0).sealing
+    settings = load.load(write(MINIMAL)).config
+    sealing = load.effective(settings, 0).sealing
     assert (5, 30.0, 60.0, 180.0, 3) == (
         sealing.max_retries,
         sealing.seal_interval,
@@ -195,7 +195,7 @@ def test_defaults_are_the_originals(write):
         sealing.min_deal_space,
     )
     assert not any((sealing.enable_deals, sealing.disable_cc, sealing.ignore_proof_check, sealing.verify_after_pc2))
-    assert "sealer" == config.effective(settings, 0).plan
+    assert "sealer" == load.effective(settings, 0).plan
     assert ("127.0.0.1", 17890) == (settings.worker.rpc_server.host, settings.worker.rpc_server.port)
     assert (30.0, 30.0, 7 * 86400) == (
         settings.worker.ping_interval,
@@ -207,25 +207,25 @@ def test_defaults_are_the_originals(write):
 
 def test_allowed_sizes_become_three_proofs_each(write):
     """A size stands for its V1_1, synthetic and non-interactive proofs, in this order."""
-    settings = config.load(write(FULL)).config
-    assert (5, 10, 15, 8, 13, 18) == config.effective(settings, 0).sealing.allowed_proofs
+    settings = load.load(write(FULL)).config
+    assert (5, 10, 15, 8, 13, 18) == load.effective(settings, 0).sealing.allowed_proofs
 
 
 def test_the_old_limit_table_counts_alone_only(write):
     """`limit` is the limits as long as there is no `limitation.concurrent`; beside it, it is warned about."""
-    loaded = config.load(write(FULL))
+    loaded = load.load(write(FULL))
     assert {"pc1": 4, "c2": 1} == loaded.config.processors.concurrent
     assert ["has no effect beside processors.limitation.concurrent"] == [problem.message for problem in loaded.warnings]
     alone = MINIMAL + "[processors.limit]\npc1 = 3\n"
-    assert {"pc1": 3} == config.load(write(alone)).config.processors.concurrent
+    assert {"pc1": 3} == load.load(write(alone)).config.processors.concurrent
 
 
 def test_each_layer_wins_over_the_one_before(write):
     """Defaults, `[sealing]`, the thread's own and its hot file: the later wins, and what it leaves out stays."""
-    settings = config.load(write(FULL)).config
+    settings = load.load(write(FULL)).config
     write('plan = "sealer"\nsealing.max_retries = 1\nsealing.allowed_miners = [7]\n', "store2/config.toml")
-    before = config.effective(settings, 1)
-    after = config.effective(settings, 1, config.load_hot(Path("store2")))
+    before = load.effective(settings, 1)
+    after = load.effective(settings, 1, load.load_hot(Path("store2")))
     assert ("snapup", 10, (1000,), False) == (
         before.plan,
         before.sealing.max_retries,
@@ -239,27 +239,27 @@ def test_each_layer_wins_over_the_one_before(write):
         after.sealing.enable_deals,
         after.sealing.min_deal_space,
     )
-    assert 5400.0 == config.effective(settings, 2).sealing.recover_interval
+    assert 5400.0 == load.effective(settings, 2).sealing.recover_interval
 
 
 def test_no_hot_file_is_no_hot_config(write):
     """A thread without a hot file has none."""
     write("", "store1/other")
-    assert config.load_hot(Path("store1")) is None
+    assert load.load_hot(Path("store1")) is None
 
 
 def test_a_bad_hot_file_names_its_line(write):
     """A hot file is checked like the main file; `location` in it is pointed out."""
     write('location = "/elsewhere"\nsealing.max_retris = 3\n', "store1/config.toml")
-    hot = config.load_hot(Path("store1"))
+    hot = load.load_hot(Path("store1"))
     assert hot is not None
     assert [
         "store1/config.toml:1: location: unknown key, it has no effect; a thread cannot move while it runs",
         'store1/config.toml:2: sealing.max_retris: unknown key, it has no effect; did you mean "max_retries"?',
     ] == [str(problem) for problem in hot.warnings]
     write("sealing.max_retries = -1\n", "store1/config.toml")
-    with pytest.raises(config.ConfigError, match=r":1: sealing\.max_retries = -1: expected at least 0"):
-        config.load_hot(Path("store1"))
+    with pytest.raises(load.ConfigError, match=r":1: sealing\.max_retries = -1: expected at least 0"):
+        load.load_hot(Path("store1"))
 
 
 def test_everything_wrong_is_said_at_once(write):
@@ -375,7 +375,7 @@ def test_threads_need_a_persist_store(write):
         '"<a folder>"'
     ] == complaints(write(without))
     empty = "sealing_thread = []\n" + without[: without.index("[[sealing_thread]]")]
-    assert () == config.load(write(empty)).config.sealing_thread
+    assert () == load.load(write(empty)).config.sealing_thread
 
 
 def test_unknown_keys_are_warned_about_with_a_suggestion(write):
@@ -407,7 +407,7 @@ Plan = "sealer"
         '"sealing.max_retries"?',
         'worker.toml:23: sealing_thread[1].Plan: unknown key, it has no effect; did you mean "plan"?',
     ]
-    assert expected == [str(problem) for problem in config.load(path).warnings]
+    assert expected == [str(problem) for problem in load.load(path).warnings]
     assert expected == complaints(path, strict=True)
 
 
@@ -422,15 +422,15 @@ Plan = "sealer"
 )
 def test_a_key_by_another_name_is_recognized(write, line, key, meant):
     """What other programs call it leads to the key here, though its letters do not."""
-    loaded = config.load(write(MINIMAL.replace('location = "store1"', f'location = "store1"\n{line}')))
+    loaded = load.load(write(MINIMAL.replace('location = "store1"', f'location = "store1"\n{line}')))
     (warning,) = [problem for problem in loaded.warnings if problem.key == key]
     assert f'unknown key, it has no effect; did you mean "{meant}"?' == warning.message
 
 
 def test_a_typo_that_causes_an_error_is_told_with_it(write):
     """Where a misspelt key makes another one missing, the error carries the warning along."""
-    with pytest.raises(config.ConfigError) as caught:
-        config.load(write(MINIMAL.replace('location = "store1"', 'locaton = "store1"')))
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(write(MINIMAL.replace('location = "store1"', 'locaton = "store1"')))
     assert ["sealing_thread[0].location"] == [problem.key for problem in caught.value.errors]
     assert ["sealing_thread[0].locaton"] == [problem.key for problem in caught.value.warnings]
 
@@ -449,7 +449,7 @@ def test_a_file_that_is_not_toml_names_the_line(write, text, complaint):
 
 def test_a_mark_before_the_text_is_no_error(write):
     """Editors on Windows begin a file with a byte order mark."""
-    assert "w-01" == config.load(write("\ufeff" + FULL)).config.worker.name
+    assert "w-01" == load.load(write("\ufeff" + FULL)).config.worker.name
 
 
 @pytest.mark.parametrize(
@@ -469,8 +469,8 @@ def test_a_mark_before_the_text_is_no_error(write):
 )
 def test_times_have_bounds(write, key, text, bounds):
     """What would be done without end, or in practice never, is refused with what may be written."""
-    with pytest.raises(config.ConfigError) as raised:
-        config.load(write(f'{key} = "{text}"\n{MINIMAL}'))
+    with pytest.raises(load.ConfigError) as raised:
+        load.load(write(f'{key} = "{text}"\n{MINIMAL}'))
     assert f'{key} = "{text}": expected from {bounds}' in str(raised.value)
 
 
@@ -484,7 +484,7 @@ def test_secrets_never_appear_in_messages(write):
     """A token that is written wrongly is not repeated, and the loaded configuration does not show it."""
     path = write(MINIMAL.replace("[sector_manager]", "[sector_manager]\npiece_token = [4711]"))
     assert all("4711" not in text for text in complaints(path))
-    assert "very secret" not in repr(config.load(write(FULL)))
+    assert "very secret" not in repr(load.load(write(FULL)))
 
 
 def test_persist_stores_are_attached_and_scanned(write):
@@ -500,7 +500,7 @@ def test_persist_stores_are_attached_and_scanned(write):
         ("id-a", here / "scan/a", True),
         ("name-b", here / "scan/b", False),
         (str(here / "scan/c"), here / "scan/c", False),
-    ] == [(store.name, store.path, store.read_only) for store in config.load(path).persist_stores]
+    ] == [(store.name, store.path, store.read_only) for store in load.load(path).persist_stores]
 
 
 def test_scanned_stores_cannot_take_a_name_twice(write):
@@ -517,9 +517,7 @@ def test_scanned_stores_cannot_take_a_name_twice(write):
 
 def test_every_stage_that_a_worker_runs_may_have_groups():
     """The sections of groups are the stages, but for those that only the manager uses."""
-    assert set(descriptors.STAGES) - {"winning_post", "verify_seal", "verify_window_post"} == set(
-        config_model.GROUP_STAGES
-    )
+    assert set(descriptors.STAGES) - {"winning_post", "verify_seal", "verify_window_post"} == set(model.GROUP_STAGES)
 
 
 @pytest.mark.parametrize(
@@ -529,24 +527,24 @@ def test_every_stage_that_a_worker_runs_may_have_groups():
 def test_the_control_api_is_reached_from_the_same_machine(write, host, reached):
     """A worker that listens on every interface is reached on loopback, with or without reading the whole file."""
     path = write(MINIMAL + f'[worker]\nrpc_server = {{ host = "{host}", port = 5, insecure = true }}\n')
-    assert reached == config.rpc_address(config.load(path).config).url()
-    assert reached == config_rpc.address_in(path).url()
+    assert reached == load.rpc_address(load.load(path).config).url()
+    assert reached == rpc.address_in(path).url()
 
 
 def test_the_short_way_to_the_address_complains_alike(write):
     """Reading only the address gives the same words for the same mistakes, and ignores others."""
     path = write(MINIMAL + '[worker]\nping_interval = 3\nrpc_server.host = "here"\nrpc_server.port = -1\n')
-    with pytest.raises(config.ConfigError) as short:
-        config_rpc.address_in(path)
+    with pytest.raises(load.ConfigError) as short:
+        rpc.address_in(path)
     assert [text for text in complaints(path) if "rpc_server" in text] == [str(error) for error in short.value.errors]
-    with pytest.raises(config.ConfigError, match="worker = 3: expected a table"):
-        config_rpc.address_in(write("worker = 3"))
+    with pytest.raises(load.ConfigError, match="worker = 3: expected a table"):
+        rpc.address_in(write("worker = 3"))
 
 
 def test_duration_and_sizes_take_the_originals_notations(write):
     """Humantime durations, byte sizes with units and plain numbers of bytes are read."""
     text = MINIMAL + '[sealing]\nseal_interval = "1day 2h"\nmin_deal_space = 2048\nmax_deals = 0\n'
-    sealing = config.load(write(text)).config.sealing
+    sealing = load.load(write(text)).config.sealing
     assert (26 * 3600.0, 2048, 0) == (sealing.seal_interval, sealing.min_deal_space, sealing.max_deals)
 
 
@@ -581,9 +579,9 @@ def test_any_value_in_any_place_is_told_or_taken(write, data):
         del parent[path[-1]]
     else:
         parent[path[-1]] = value
-    parsed = config_report.Document(Path("worker.toml"), document, {})
-    with contextlib.suppress(config.ConfigError):
-        config.check(parsed)
+    parsed = report.Document(Path("worker.toml"), document, {})
+    with contextlib.suppress(load.ConfigError):
+        load.check(parsed)
 
 
 @pytest.mark.parametrize(
@@ -596,7 +594,7 @@ def test_any_value_in_any_place_is_told_or_taken(write, data):
 )
 def test_a_thread_that_can_seal_nothing_is_told(write, text, told):
     """Neither deals nor committed capacity leaves a thread without any sector to seal."""
-    loaded = config.load(write(MINIMAL + text))
+    loaded = load.load(write(MINIMAL + text))
     assert told == len([w for w in loaded.warnings if "lets this thread seal nothing" in str(w)])
 
 
@@ -614,9 +612,9 @@ def test_a_program_that_cannot_be_started_is_refused(write, program, complaint):
     write("", "text")
     path = write(MINIMAL + f'\n[[processors.pc1]]\nbin = "{program}"\ninherit_envs = false\n')
     try:
-        config.load(path)
+        load.load(path)
         found = None
-    except config.ConfigError as error:
+    except load.ConfigError as error:
         (problem,) = error.errors
         assert "processors.pc1[0].bin" == problem.key
         found = problem.message
@@ -627,7 +625,7 @@ def test_a_thread_whose_store_cannot_be_there_is_pointed_out(write):
     """It would wait for a person while the others work: a file in the way, or a folder above that is not there."""
     write("", "file")
     entries = "".join(f'\n[[sealing_thread]]\nlocation = "{name}"\n' for name in ("file", "gone/store", "new"))
-    found = config.load(write(MINIMAL + entries)).warnings
+    found = load.load(write(MINIMAL + entries)).warnings
     gone = Path("gone").resolve()
     assert [
         ("sealing_thread[1].location", "is not a folder"),
@@ -657,11 +655,11 @@ def test_a_store_on_a_broken_disk_costs_its_thread_alone(write, breaks, location
     """The file can be used by the other threads, and is told of; options on such a disk are an error of their thread."""
     path = write(f'{MINIMAL}\n[[sealing_thread]]\nlocation = "{location}"\n')
     breaks("broken")
-    (found,) = config.load(path).warnings
+    (found,) = load.load(path).warnings
     assert "sealing_thread[1].location" == found.key
     assert "cannot be read: Input/output error; is the disk in order?" == found.message
-    with pytest.raises(config.ConfigError, match=r"config\.toml: cannot be read: Input/output error"):
-        config.load_hot(Path(location).resolve())
+    with pytest.raises(load.ConfigError, match=r"config\.toml: cannot be read: Input/output error"):
+        load.load_hot(Path(location).resolve())
 
 
 def test_a_persist_store_on_a_broken_disk_is_named(write, breaks):
@@ -669,8 +667,8 @@ def test_a_persist_store_on_a_broken_disk_is_named(write, breaks):
     (Path("persist") / "scanned").mkdir()
     path = write(f'{MINIMAL}\n[worker]\nscan_persist_stores = ["{Path("persist").resolve()}/*"]\n')
     breaks("persist")
-    with pytest.raises(config.ConfigError) as caught:
-        config.load(path)
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(path)
     told = "cannot be read: Input/output error"
     assert f'attached[0].location = "persist": {told}; is the disk in order?' in str(caught.value)
     assert "worker.scan_persist_stores: " in str(caught.value)

@@ -9,7 +9,9 @@ import pytest
 
 from damocles.cli import worker
 from damocles.rpc import errors
-from damocles.worker import config, daemon, environment
+from damocles.worker import daemon
+from damocles.worker.config import load
+from damocles.worker.serving import environment
 
 BASE = """\
 [sector_manager]
@@ -37,8 +39,8 @@ def complaints(file: Path, groups: str) -> list[str]:
     """Return what is wrong with a file that has these processors."""
     file.write_text(BASE + groups)
     try:
-        config.load(file)
-    except config.ConfigError as error:
+        load.load(file)
+    except load.ConfigError as error:
         return list(map(str, error.errors))
     return []
 
@@ -114,7 +116,7 @@ def test_a_worker_does_not_start_where_its_stages_would_panic(file, monkeypatch)
     with pytest.raises(
         daemon.StartError, match="environment: FIL_PROOFS_ROWS_TO_DISCARD=many: expected a whole number"
     ):
-        anyio.run(daemon.run, config.load(file))
+        anyio.run(daemon.run, load.load(file))
 
 
 async def test_a_variable_that_is_set_from_outside_is_judged_too(monkeypatch):

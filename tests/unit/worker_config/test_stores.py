@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from damocles.stores import identity, journal, persist, sealing
-from damocles.worker import config
+from damocles.worker.config import load
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ location = "{base / persist}"
 
 def warnings(file: Path) -> list[str]:
     """Return the warnings of a configuration that is fit for use."""
-    return [str(problem) for problem in config.load(file).warnings]
+    return [str(problem) for problem in load.load(file).warnings]
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_store_inside_another_one_s_files_is_refused(base: Path, changes: dict
     for name in ("persist", "store2"):
         if name in changes:
             (base / changes[name]).mkdir(parents=True, exist_ok=True)
-    with pytest.raises(config.ConfigError) as caught:
-        config.load(write(base, **changes))
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(write(base, **changes))
     (problem,) = caught.value.errors
     assert said.format(base=base) in str(problem)
 

@@ -21,8 +21,9 @@ from sqlalchemy import exc as sql_errors
 from damocles import failpoints
 from damocles.manager import errors
 from damocles.manager.db import schema
-from damocles.rpc import limits, turns
+from damocles.rpc import limits
 from damocles.rpc.errors import Code, DiskFails
+from damocles.rpc.serving import turns
 
 T = TypeVar("T")
 

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from damocles.manager import claims, deals, fleet_watch, holders, names, office, sectors, stores, workers
+from damocles.manager import office
+from damocles.manager.callers import holders, names
 from damocles.manager.chain import mock
 from damocles.manager.db import engine
+from damocles.manager.fleet import watch, workers
+from damocles.manager.sectors import deals, ledger, stores
+from damocles.manager.serving import claims
 from damocles.rpc import core
 from damocles.stores import identity
 from damocles.testing.simulation import fleet, sham, virtual
@@ -51,7 +55,7 @@ class ManagerBox:
         self.generation = 0
         self.service: core.Service | None = None
         self.database: engine.Database | None = None
-        self.watch: fleet_watch.Watch
+        self.watch: watch.Watch
         self._restart = anyio.Event()
 
     async def run(self) -> None:
@@ -76,14 +80,14 @@ class ManagerBox:
         """Open the office that the daemon opens, with what is planted."""
         clock, verifier = virtual.wall_clock, sham.ShamVerifier()
         chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
-        self.watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock)
+        self.watch = watch.Watch(lambda: database.read(workers.select_rows), clock)
         if self._options.one_name:
             self.watch._namesakes = fleet.Credulous()  # noqa: SLF001 (planted)
         memory = identity.NOTHING if self._options.any_store else identity.Memory(self._home / "home of the manager")
         persist = stores.Stores({PERSIST: self._home / PERSIST}, memory)
         persist.look()
         means = office.Means(
-            miner=sectors.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors),
+            miner=ledger.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors),
             database=database,
             chain=chain,
             verifier=verifier,

@@ -142,7 +142,7 @@ class Disk:
     def opened(
         self, location: Path, gate: Callable[[], None], memory: identity.Memory
     ) -> Iterator[sealing.SealingStore]:
-        """Open a store for one thread, as `worker.surroundings.opened` does."""
+        """Open a store for one thread, as `worker.thread.surroundings.opened` does."""
         memory.check(location)
         (location / "data").mkdir(parents=True, exist_ok=True)
         memory.admit(location)

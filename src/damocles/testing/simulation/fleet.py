@@ -9,8 +9,10 @@ from typing import Any
 
 import anyio
 
-from damocles.manager import fleet_names, wdpost_turns, workers
-from damocles.stages import errors, executor
+from damocles.manager.fleet import doubles, workers
+from damocles.manager.plans import wdpost_turns
+from damocles.stages import errors
+from damocles.stages.supervision import executor
 from damocles.testing.simulation import disks, virtual
 from damocles.wire import wdpost
 
@@ -38,7 +40,7 @@ class Forgetful(wdpost_turns.Askers):
         return set()
 
 
-class Credulous(fleet_names.Namesakes):
+class Credulous(doubles.Namesakes):
     """A planted bug: whoever pings under a name is the one worker of that name."""
 
     def of(self, *_: Any) -> list[workers.Row]:

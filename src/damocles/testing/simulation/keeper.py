@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import anyio
 
-from damocles.manager import deals, sectors
 from damocles.manager.db import engine
+from damocles.manager.sectors import deals, ledger
 from damocles.rpc import core, errors, messages
 from damocles.stores import identity
 from damocles.testing.simulation import disks, sham
@@ -173,7 +173,7 @@ class Keeper:
         """Return the proven sectors that nobody works on."""
         if self.box.database is None:
             return []
-        found = await self.box.database.read(lambda tx: sectors.select_all(tx, online=False))
+        found = await self.box.database.read(lambda tx: ledger.select_all(tx, online=False))
         return [record for record in found if not record.abort_reason and record.submitted_proof is not None]
 
     async def _ask(self, method: str, params: list[Any], returns: Any = None) -> Any:

@@ -18,7 +18,9 @@ from typing import Any
 import anyio
 import msgspec
 
-from damocles.stages import errors, executor, fences, job, strangers
+from damocles.stages import errors, job
+from damocles.stages.files import fences, strangers
+from damocles.stages.supervision import executor
 from damocles.stores import layout
 from damocles.wire import codec, commitments, tasks
 
@@ -72,7 +74,7 @@ class ShamVerifier:
 
 
 class ShamStages:
-    """Stands for `stages.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still.
+    """Stands for `stages.supervision.executor.Stages`: each stage takes a while and may die; a frozen machine's stages stand still.
 
     `data` returns the working files of a lane's store and whether its disk is full. `lazy` forgets to sync the names of
     copies before it answers (a planted bug).

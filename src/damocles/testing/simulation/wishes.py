@@ -10,10 +10,11 @@ import anyio.abc
 
 from damocles.sealing import planner, thread, validity
 from damocles.testing.simulation import disks, virtual
-from damocles.worker import drain, surroundings, threads
+from damocles.worker.serving import drain
+from damocles.worker.thread import loop, surroundings
 
 
-class Watched(threads.SealingThread):
+class Watched(loop.SealingThread):
     """A thread that has to make sense after every step."""
 
     def hear(self, event: thread.Event) -> bool:
@@ -40,11 +41,11 @@ class Wishes:
     disk: disks.Disk
     _open: set[tuple[str, str]] = field(default_factory=set)  # name and identity of the store
 
-    def note(self, dying: Iterable[threads.SealingThread]) -> None:
+    def note(self, dying: Iterable[loop.SealingThread]) -> None:
         """Take note of what is wanted of threads that die now."""
         self._open |= {self._store(one) for one in dying if one.pausing and not one.mind.is_unrecorded}
 
-    async def check(self, started: threads.SealingThread) -> None:
+    async def check(self, started: loop.SealingThread) -> None:
         """Wait until a thread has read its journal, and make sure that it knows what is wanted of it.
 
         Raises:
@@ -57,7 +58,7 @@ class Wishes:
             raise disks.Violation(f"{started.location.name} was to pause, and a restart has forgotten it")
         self._open.discard(store)
 
-    def _store(self, one: threads.SealingThread) -> tuple[str, str]:
+    def _store(self, one: loop.SealingThread) -> tuple[str, str]:
         name = one.location.name
         return name, self.disk.journals[name].identity
 
@@ -74,7 +75,7 @@ class Drains:
         self,
         machine: str,
         gate: surroundings.Gate,
-        workers: Sequence[threads.SealingThread],
+        workers: Sequence[loop.SealingThread],
         tasks: anyio.abc.TaskGroup,
     ) -> None:
         """Let the worker of a machine drain as its daemon does."""

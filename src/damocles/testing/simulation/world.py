@@ -14,11 +14,9 @@ import anyio.abc
 import msgspec
 from sqlalchemy import func, select
 
-from damocles.manager import (
-    sectors,
-)
 from damocles.manager.chain import mock
 from damocles.manager.db import tables
+from damocles.manager.sectors import ledger as sectors
 from damocles.rpc import core, errors, messages
 from damocles.sealing import planner
 from damocles.stores import identity, nowhere, persist, sealing
@@ -31,7 +29,10 @@ from damocles.testing.simulation.box import MINER, PERSIST, ManagerBox
 from damocles.wire import seal
 from damocles.wire.fleet import WorkerInfo
 from damocles.wire.sectors import SectorID
-from damocles.worker import jobs, surroundings, threads, upstream
+from damocles.worker import upstream
+from damocles.worker.plans import job
+from damocles.worker.thread import loop as threads
+from damocles.worker.thread import surroundings
 
 URL = "sim://manager"
 RESULTS = frozenset(
@@ -521,7 +522,7 @@ class World:
         plan = self.plans.get(store.partition("-")[0], "wdpost")
         return surroundings.Settings(
             plan=plan,
-            options=jobs.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0, heartbeat_seconds=6.0),
+            options=job.Options(allowed_miners=(MINER,), rpc_polling_seconds=30.0, heartbeat_seconds=6.0),
             limits=planner.Limits(
                 max_retries=5,
                 seal_interval_seconds=60.0 if plan == "wdpost" else self.options.seal_interval_seconds,

@@ -1,0 +1,1 @@
+"""Commands about tokens, certificates and the audit, of both programs."""

@@ -1,0 +1,216 @@
+"""`damocles-manager auth`, `damocles-worker auth` and `damocles-manager init`: tokens of the two daemons."""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from cyclopts import App, Parameter
+
+from damocles.cli.connecting import manager_at, worker_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options
+from damocles.rpc.admission import access, tokens
+from damocles.text import units
+from damocles.wire import codec, control
+
+manager_app = App(name="auth", version_flags=[])
+worker_app = App(name="auth", version_flags=[])
+
+manager_app.command(
+    "damocles.cli.access.authority:ca",
+    name="ca",
+    help="Make TLS certificates for machines, signed by an authority of yours.",
+)
+
+Name = Annotated[str, Parameter(help="By which the token is listed and revoked.")]
+Scope = Annotated[
+    access.Scope,
+    Parameter(name="--scope", help="read; operate: and pause, resume, abort; admin: and tokens; worker: to seal."),
+]
+Worker = Annotated[
+    str | None, options.Flag(name="--worker", help="The one worker that a token of scope worker is for.")
+]
+Shared = Annotated[
+    bool, options.Flag(name="--shared", help="A token of scope worker for all workers without their own.")
+]
+Expires = Annotated[
+    str | None, options.Flag(name="--expires", help="For how long it is good, like 90d; else for ever.")
+]
+Output = Annotated[
+    Path | None,
+    options.Flag(name="--output", help="Write it to this file, that only you can read, instead of stdout."),
+]
+
+
+class _Calls(Protocol):
+    """A daemon to call."""
+
+    def call(self, method: str, params: list[Any] = ..., *, returns: Any = ...) -> Any:
+        """Call a method."""
+
+
+@manager_app.command(
+    name="create",
+    help_epilogue=options.examples(
+        "damocles-manager auth create alice --scope operate --expires 90d",
+        "damocles-manager auth create grafana --scope read --output token",
+        "damocles-manager auth create gpu1 --scope worker --worker gpu1 --output gpu1",
+    ),
+)
+def create_for_manager(
+    name: Name,
+    /,
+    *,
+    scope: Scope,
+    worker: Worker = None,
+    shared: Shared = False,
+    expires: Expires = None,
+    output: Output = None,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make a token for the manager; it is shown this once."""
+    if scope is access.Scope.WORKER and (worker is None) is not shared:
+        raise exits.WrongUsage("--scope worker: say for which worker (--worker NAME), or for all of them (--shared)")
+    if scope is not access.Scope.WORKER and (worker is not None or shared):
+        raise exits.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
+    return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
+
+
+@manager_app.command(name="list")
+def list_for_manager(
+    *, full: options.Full = False, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
+) -> int:
+    """List the manager's tokens, without their secrets."""
+    return _list(at.call(), full=full, as_json=json)
+
+
+@manager_app.command(name="revoke")
+def revoke_for_manager(
+    name: Name,
+    /,
+    *,
+    yes: options.Yes = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make a token good for nothing, from the next call on; your own and the manager's only with --yes."""
+    return _revoke(at.call(), name, sure=yes, as_json=json)
+
+
+@worker_app.command(
+    name="create",
+    help_epilogue=options.examples("damocles-worker auth create alice --scope operate --expires 90d"),
+)
+def create_for_worker(
+    name: Name,
+    /,
+    *,
+    scope: Scope,
+    expires: Expires = None,
+    output: Output = None,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Make a token for the worker; it is shown this once. The manager needs none."""
+    return _create(at.call(), name, scope, expires, output, as_json=json)
+
+
+@worker_app.command(name="list")
+def list_for_worker(
+    *, full: options.Full = False, json: options.AsJson = False, at: worker_at.At = worker_at.USUAL
+) -> int:
+    """List the worker's tokens, without their secrets."""
+    return _list(at.call(), full=full, as_json=json)
+
+
+@worker_app.command(name="revoke")
+def revoke_for_worker(
+    name: Name,
+    /,
+    *,
+    yes: options.Yes = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Make a token good for nothing, from the next call on; your own and the worker's only with --yes."""
+    return _revoke(at.call(), name, sure=yes, as_json=json)
+
+
+def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: options.AsJson = False) -> int:
+    """Make the manager's folder with a token for this machine's command line and one for workers.
+
+    What is there already stays. A manager does the same when it starts.
+    """
+    from damocles.manager import errors
+    from damocles.manager.serving import auth
+
+    try:
+        files = [str(file) for file in auth.init(home.expanduser().absolute())]
+    except errors.StartError as error:
+        raise exits.Failed(str(error)) from error
+    exits.tell("\n".join(files), files, as_json=json)
+    return exits.OK
+
+
+def _create(
+    connection: AbstractContextManager[_Calls],
+    name: str,
+    scope: access.Scope,
+    expires: str | None,
+    output: Path | None,
+    *,
+    worker: str | None = None,
+    as_json: bool,
+) -> int:
+    if output is not None and output.exists():
+        raise exits.WrongUsage(f"--output: {output} is there already")
+    seconds = None if expires is None else options.seconds(expires, "--expires")
+    with connection as daemon:
+        params = [name, scope, seconds, *([worker] if worker is not None else [])]
+        made: control.NewToken = daemon.call("Damocles.AuthCreate", params, returns=control.NewToken)
+    told = codec.to_builtins(made.token)
+    if output is None:
+        exits.tell(made.text, {**told, "text": made.text}, as_json=as_json)
+        return exits.OK
+    try:
+        tokens.write_private(output, f"{made.text}\n".encode())
+    except OSError as error:
+        raise exits.Failed(
+            f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and make it again"
+        ) from error
+    exits.tell(str(output), {**told, "file": str(output)}, as_json=as_json)
+    return exits.OK
+
+
+def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bool) -> int:
+    with connection as daemon:
+        known: list[control.Token] = daemon.call("Damocles.AuthList", returns=list[control.Token])
+    if as_json:
+        exits.print_json(codec.to_builtins(known))
+    else:
+        tables.show(_TABLE, known, full=full)
+    return exits.OK
+
+
+def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool, as_json: bool) -> int:
+    with connection as daemon:
+        revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name, sure], returns=list[control.Token])
+    text = "\n".join(f"{token.name} ({token.id}) is revoked" for token in revoked)
+    exits.tell(text, codec.to_builtins(revoked), as_json=as_json)
+    return exits.OK
+
+
+def _cells(token: control.Token) -> Sequence[str]:
+    now = time.time()
+    state = "revoked" if token.revoked else "expired" if token.expires and token.expires <= now else "valid"
+    times = [units.moment(at) if at else "-" for at in (token.created, token.expires, token.used)]
+    worker = "shared" if token.shared else token.worker or "-"
+    return [token.name, token.scope, worker, token.id, state, times[0], token.created_by, times[1], times[2]]
+
+
+_TABLE = tables.Table(
+    columns=("Name", "Scope", "Worker", "Id", "State", "Created", "By", "Expires", "Used"), cells=_cells
+)

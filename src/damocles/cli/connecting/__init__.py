@@ -1,0 +1,1 @@
+"""How a command finds its daemon and shows who it is."""

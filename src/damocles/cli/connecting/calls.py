@@ -1,0 +1,149 @@
+"""Calls of the command lines: to the manager, and dialogues with one worker. Failures become a line and an exit code."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+
+from damocles.cli.terminal import exits
+from damocles.operating import dialogues
+from damocles.rpc import errors, messages
+from damocles.rpc.calling import sync
+from damocles.wire import fleet
+
+if TYPE_CHECKING:
+    from damocles.cli.connecting import direct
+
+T = TypeVar("T")
+
+# Of the time that a person is ready to wait, workers get this part: in the rest the manager puts together, and we read,
+# what came of ten thousand threads and who hangs.
+WORKERS_PART = 0.7
+
+Hint: TypeAlias = Callable[[sync.Client], str]
+
+
+def _no_hint(_: sync.Client) -> str:
+    return ""
+
+
+class Manager:
+    """A manager to call; made by `manager_at`.
+
+    Behind one of the original, what concerns the fleet is asked of its workers.
+    """
+
+    def __init__(
+        self,
+        client: sync.Client,
+        timeout_seconds: float,
+        ca_file: Path | None = None,
+        *,
+        insecure: bool = False,
+        hint: Hint = _no_hint,
+    ) -> None:
+        self._client = client
+        self._ca_file = ca_file
+        self._insecure = insecure
+        self._hint = hint
+        self._is_ours = True
+        self.worker_seconds = timeout_seconds * WORKERS_PART
+
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: None = None) -> None: ...
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: type[T]) -> T: ...
+    @overload
+    def call(self, method: str, params: messages.Params = (), *, returns: UnionType) -> Any: ...
+    def call(self, method: str, params: messages.Params = (), *, returns: Any = None) -> Any:
+        """Call a method.
+
+        Raises:
+            common.Failed: With the exit code of what went wrong.
+        """
+        if not self._is_ours and method.startswith("Damocles.") and (stand_in := self._direct().methods().get(method)):
+            return stand_in(*params)
+        try:
+            return self._client.call(method, params, returns=returns)
+        except errors.RpcError as error:
+            if error.code != errors.Code.METHOD_NOT_FOUND:
+                hint = self._hint(self._client) if error.code == errors.Code.UNAUTHORIZED else ""
+                raise failed(error.code, f"{error}{hint}") from error
+            lacking = error
+        except errors.CallError as error:
+            raise exits.ManagerUnreachable(f"manager: {error}") from error
+        if self._is_ours and method.startswith("Damocles."):
+            self._is_ours = False
+            return self.call(method, params, returns=returns)
+        hint = "; the original does if it was started with --worker-prover" if ".WdPoSt" in method else ""
+        raise exits.Failed(
+            f"the manager at {self._client.url} is the original, or of another release: it does not know {method}{hint}"
+        ) from lacking
+
+    def _direct(self) -> "direct.Fleet":
+        from damocles.cli.connecting import direct
+
+        pings = self.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
+        return direct.Fleet(pings or (), url=self._client.url, ca_file=self._ca_file, insecure=self._insecure)
+
+
+def failed(code: int | None, text: str) -> exits.Failed:
+    """Return what a refusal is for a command line, by its code; without one nobody answered."""
+    return _FAILURES.get(code, exits.Failed)(text)
+
+
+_FAILURES: dict[int | None, type[exits.Failed]] = {
+    errors.Code.UNAUTHORIZED: exits.NotAllowed,
+    errors.Code.FORBIDDEN: exits.NotAllowed,
+    errors.Code.UNKNOWN_THREAD: exits.NothingSelected,
+    errors.Code.UNKNOWN_WORKER: exits.UnknownWorker,
+    errors.Code.WORKER_SILENT: exits.WorkerUnreachable,
+    None: exits.WorkerUnreachable,
+}
+
+
+@contextmanager
+def manager_at(
+    connection: AbstractContextManager[sync.Client],
+    timeout_seconds: float,
+    ca_file: Path | None = None,
+    *,
+    insecure: bool = False,
+    hint: Hint = _no_hint,
+) -> Iterator[Manager]:
+    """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer.
+
+    `hint` says why a call that was refused went without a token.
+    """
+    with connection as client:
+        yield Manager(client, timeout_seconds, ca_file, insecure=insecure, hint=hint)
+
+
+def hold(client: sync.Client, dialogue: dialogues.Dialogue[T]) -> T:
+    """Hold a dialogue with one worker, call after call, all of it within the client's time-out.
+
+    Raises:
+        common.Failed: The worker did not tell its threads.
+    """
+    deadline = time.monotonic() + client.timeout_seconds
+
+    def answer(ask: dialogues.Ask) -> Any:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            return client.call(ask.method, ask.params, returns=ask.returns, timeout_seconds=left)
+        except errors.RpcError as refusal:
+            return dialogues.Refused(refusal.message, refusal.code)
+        except errors.CallError as failure:
+            return dialogues.Refused(str(failure))
+
+    try:
+        asks = next(dialogue)
+        while True:
+            asks = dialogue.send([answer(ask) for ask in asks])
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    except dialogues.Unanswered as error:
+        raise failed(error.refused.code, str(error)) from error

@@ -1,0 +1,107 @@
+"""What a command shows to a daemon, and what it trusts: found by itself on the daemon's own machine, else as given."""
+
+import dataclasses
+import os
+import shlex
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli.terminal import exits
+from damocles.rpc import tls
+from damocles.rpc.admission import handshake, tokens
+from damocles.rpc.calling import sync
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+TokenFile = Annotated[
+    Path | None,
+    Parameter(name="--token-file", help="A file with a token; usually the daemon's own is found.", show_default=False),
+]
+CaFile = Annotated[
+    Path | None,
+    Parameter(
+        name="--ca-file",
+        env_var="DAMOCLES_CA_FILE",
+        help="PEM file with the authority of the daemon's certificate.",
+        show_default=False,
+    ),
+]
+
+
+Insecure = Annotated[
+    bool,
+    Parameter(
+        name="--insecure",
+        env_var="DAMOCLES_INSECURE",
+        help="Send the token over http to another machine, or to whoever answers on this one.",
+        show_default=False,
+    ),
+]
+
+
+def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: bool = False) -> str | None:
+    """Return the token for the daemon at `url`: from the given file, the variable, or the daemon's home.
+
+    That of a home goes to this machine only: whoever answers at another address must not get it.
+
+    Raises:
+        common.Failed: A file cannot be read; it or the variable holds no token; or it would go through a network in the
+            clear, and is not said to be `insecure`.
+    """
+    own = home.expanduser() / tokens.FILE_NAME
+    file = given or own
+    text = "" if given is not None else os.environ.get(variable, "").strip()
+    is_here = handshake.is_here(url)
+    if given is None and not text and not (own.exists() and is_here):
+        return None
+    if handshake.wanted(url, insecure=insecure) and not is_here:
+        raise exits.Failed(
+            f"the token in {variable if text else file} would go to {url} through a network in the clear: write https://,"
+            " or say --insecure"
+        )
+    try:
+        return tokens.checked(text, variable) if text else tokens.read_file(file.expanduser())
+    except OSError as error:
+        raise exits.Failed(f"the token file {file} cannot be read: {error.strerror}; see --token-file") from error
+    except ValueError as error:
+        raise exits.Failed(str(error)) from error
+
+
+def connect(
+    url: str, *, token: str | None, ca_file: Path | None, timeout_seconds: float, insecure: bool = False
+) -> AbstractContextManager[sync.Client]:
+    """Return a client, to be entered. Over http its token goes to none but the daemon that knows it.
+
+    Raises:
+        common.Failed: The file with the authority cannot be used.
+    """
+    try:
+        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
+    except tls.Unusable as error:
+        raise exits.Failed(str(error)) from error
+    must_know = handshake.wanted(url, insecure=insecure)
+    return sync.connect(url, token=token, trust=trust, timeout_seconds=timeout_seconds, must_know=must_know)
+
+
+def hint(client: sync.Client, home: Path) -> str:
+    """Return why a call that was refused went without a token, as the end of a sentence; empty if it had one."""
+    if client.kept_back:
+        return f"; our token was not sent: {client.kept_back}"
+    return "" if client.has_token else f"; no token was found in {home.expanduser() / tokens.FILE_NAME}"
+
+
+def repeated(at: "DataclassInstance", usual: "DataclassInstance") -> list[str]:
+    """Return the options by which a daemon was found, spelled for a command that is to be pasted.
+
+    `at` is what was given, `usual` what it is without any option; a field is named like its option.
+    """
+    given = ((field.name, getattr(at, field.name), getattr(usual, field.name)) for field in dataclasses.fields(at))
+    return [
+        f"--{name.replace('_', '-')}{'' if value is True else f' {shlex.quote(str(value))}'}"
+        for name, value, default in given
+        if value != default
+    ]

@@ -1,0 +1,145 @@
+"""`damocles-manager alerts`: what needs a person, who takes care of it, and what is not to be told."""
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli.connecting import manager_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options, views
+from damocles.text import units
+from damocles.wire import alerts, codec
+
+app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
+
+Id = Annotated[int, Parameter(help="The alert's number in the list.")]
+MaybeId = Annotated[int | None, Parameter(help="The alert's number in the list.")]
+Rule = Annotated[str | None, options.Flag(name="--rule", help="All alerts of this rule.")]
+Note = Annotated[str, options.Flag(name=["--reason", "--note"], help="Why; others see it, and it goes into the audit.")]
+All = Annotated[bool, options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
+
+
+@app.command(
+    name="list",
+    help_epilogue=options.examples("damocles-manager alerts list", "damocles-manager alerts list --all --full"),
+)
+def list_(
+    *,
+    all_: All = False,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    watch: options.Watch = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List the alerts that fire, and the rules that are muted."""
+
+    def show() -> int:
+        with at.call() as found:
+            board = found.call("Damocles.Alerts", [all_], returns=alerts.Board)
+        if json:
+            exits.print_json(codec.to_builtins(board))
+            return exits.OK
+        now = time.time()
+        tables.show(_table(now), board.alerts, full=full)
+        for mute in board.mutes:
+            what = f"{mute.rule} {mute.subject}".rstrip()
+            note = f": {mute.note}" if mute.note else ""
+            exits.hint(f"muted until {units.moment(mute.until)}: {what}, by {mute.by}{note}")
+        if board.looked_at is None:
+            exits.warning("the manager has not looked at its workers yet")
+        return exits.OK
+
+    return views.again(show, watch=watch)
+
+
+@app.command(help_epilogue=options.examples("damocles-manager alerts ack 12 --reason 'fetching them'"))
+def ack(
+    alert_id: Id,
+    /,
+    *,
+    note: Note = "",
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Say that somebody takes care of an alert: it is not repeated, and told once more when it is resolved."""
+    with at.call() as found:
+        alert = found.call("Damocles.AlertAck", [alert_id, note], returns=alerts.Alert)
+    if json:
+        exits.print_json(codec.to_builtins(alert))
+    else:
+        exits.say(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
+    return exits.OK
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-manager alerts mute 13 --for 2h",
+        "damocles-manager alerts mute --rule worker-late --for 8h --reason 'new switch'",
+    )
+)
+def mute(
+    alert_id: MaybeId = None,
+    /,
+    *,
+    for_: Annotated[str, Parameter(name="--for", help="How long, like 2h.")],
+    rule: Rule = None,
+    note: Note = "",
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Send no notifications about an alert, also if it comes again, or about all of a rule."""
+    return _mute(alert_id, rule, options.seconds(for_, "--for"), note, at, as_json=json)
+
+
+@app.command(help_epilogue=options.examples("damocles-manager alerts unmute --rule worker-late"))
+def unmute(
+    alert_id: MaybeId = None,
+    /,
+    *,
+    rule: Rule = None,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Send notifications again."""
+    return _mute(alert_id, rule, 0.0, "", at, as_json=json)
+
+
+def _mute(
+    alert_id: int | None, rule: str | None, seconds: float, note: str, at: manager_at.At, *, as_json: bool
+) -> int:
+    of = alert_id if rule is None else rule
+    if of is None or (alert_id is not None and rule is not None):
+        raise exits.WrongUsage("give either the number of an alert or --rule")
+    with at.call() as found:
+        made = found.call("Damocles.AlertMute", [of, seconds, note], returns=alerts.Mute)
+    if as_json:
+        exits.print_json(codec.to_builtins(made))
+    else:
+        until = f"muted until {units.moment(made.until)}" if seconds else "not muted any more"
+        exits.say(f"{made.rule} {made.subject}".rstrip() + f": {until}")
+    return exits.OK
+
+
+def _table(now: float) -> tables.Table[alerts.Alert]:
+    return tables.Table(
+        columns=("ID", "State", "Severity", "Rule", "Subject", "For", "Ack", "Text"),
+        cells=lambda alert: _cells(alert, now, units.brief_duration),
+        plain_cells=lambda alert: _cells(alert, now, units.human_duration),
+    )
+
+
+def _cells(alert: alerts.Alert, now: float, lasting: Callable[[float], str]) -> tuple[str, ...]:
+    end = now if alert.resolved_at is None else alert.resolved_at
+    state = alert.state if alert.muted_until is None else f"{alert.state}, muted"
+    return (
+        str(alert.id),
+        state,
+        alert.severity,
+        alert.rule,
+        alert.subject,
+        lasting(max(0, int(end - alert.since))),
+        " ".join(part for part in (alert.acknowledged_by, alert.note and f"({alert.note})") if part) or "-",
+        alert.text,
+    )

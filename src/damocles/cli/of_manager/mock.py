@@ -1,0 +1,187 @@
+"""`damocles-manager mock`: a manager with a mock chain."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+from cyclopts import Parameter, validators
+
+from damocles import logs
+from damocles.cli.connecting import manager_at
+from damocles.cli.terminal import exits
+from damocles.cli.threads import options
+from damocles.manager import daemon, errors
+from damocles.manager.alerts import config
+from damocles.manager.chain import mock as mock_chain
+from damocles.manager.chain import verifiers
+from damocles.manager.sectors import ledger
+from damocles.manager.serving import auth
+from damocles.rpc import address, tls
+from damocles.rpc.admission import access
+from damocles.text import units
+from damocles.wire.sectors import SealFamily, SealProof, SectorSize
+
+Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+_LONGEST_SECONDS = 30 * 86400.0  # between two blocks, or two deadlines
+
+
+def mock(
+    *,
+    miner: options.Miner,
+    sector_size: str,
+    listen: str = manager_at.DEFAULT_LISTEN,
+    home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
+    store: list[str] | None = None,
+    max_sectors: Count | None = None,
+    block_delay: str = "1s",
+    pre_commit_delay: Count = 0,
+    proof_delay: Count = 0,
+    challenge_delay: Count = 0,
+    fail_messages: Count = 0,
+    synthetic: bool = False,
+    non_interactive: bool = False,
+    deals: Path | None = None,
+    wdpost_every: str | None = None,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
+    ca_file: Path | None = None,
+    admit: list[str] | None = None,
+    known_as: list[str] | None = None,
+    open_metrics: bool = False,
+    alerts: Path | None = None,
+    insecure: bool = False,
+    log_json: bool = False,
+) -> int:
+    """Run a manager whose chain is a mock in the same process; proofs are verified for real.
+
+    Its state stays in its home: started again, it goes on. The tokens of this machine are there too.
+
+    Args:
+        miner: The miner, like f010000, t010000 or 10000.
+        sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
+        listen: Address to listen on.
+        home: Folder of the database.
+        store: A persist store as NAME=PATH, repeatable; without any, workers may name what they like.
+        max_sectors: Hand out this many sectors in all, then none.
+        block_delay: Length of an epoch of the mock chain.
+        pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
+        proof_delay: Epochs from the submission of a proof to its landing.
+        challenge_delay: Epochs from the landing of a pre-commit to its seed.
+        fail_messages: Let the first so many pre-commits, and as many proofs, fail once each, to see them sent again.
+        synthetic: Hand out sectors whose proof type has synthetic PoRep.
+        non_interactive: Hand out sectors with non-interactive PoRep, for workers with the plan niporep.
+        deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
+        wdpost_every: Length of a deadline: that often, window PoSts of the persisted sectors are due.
+        tls_cert: PEM file with the certificate to listen with, and its chain.
+        tls_key: PEM file with its key.
+        ca_file: PEM file with the authorities that made the certificates of workers.
+        admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
+            workers and command line: they may do what workers do, and read. For more, say what for, like
+            10.0.0.2=read,worker,operate: the closest of several networks counts.
+        known_as: Name by which programs that are let in by address call this machine, if it is not its host name;
+            repeatable. Another name could be that of a web page.
+        open_metrics: Let everybody read /metrics.
+        alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
+        insecure: Listen on an address that other machines reach without TLS.
+        log_json: Log JSON lines instead of text.
+    """
+    try:
+        settings = daemon.Settings(
+            home=home.expanduser().absolute(),
+            miner=ledger.Miner(
+                id=miner,
+                proof=_proof(sector_size, synthetic=synthetic, non_interactive=non_interactive),
+                max_number=max_sectors,
+            ),
+            listen=address.host_port(listen, address.MANAGER_PORT),
+            stores=_stores(store or ()),
+            chain=mock_chain.Options(
+                block_seconds=_interval(block_delay, "--block-delay"),
+                pre_commit_delay=pre_commit_delay,
+                proof_delay=proof_delay,
+                challenge_delay=challenge_delay,
+                fail_messages=fail_messages,
+            ),
+            deals=_deals(deals),
+            wdpost_every_seconds=_positive(wdpost_every, "--wdpost-every") if wdpost_every else None,
+            admit=access.admitted(admit or (), auth.ADMITTED),
+            known_as=known_as or (),
+            certificate=_certificate(tls_cert, tls_key),
+            ca_file=ca_file,
+            open_metrics=open_metrics,
+            alerts=_alerts(alerts, home.expanduser()),
+            read_alerts=partial(_alerts, alerts, home.expanduser()),
+            insecure=insecure,
+        )
+    except (ValueError, config.ConfigError) as error:
+        raise exits.WrongUsage(str(error)) from error
+    logs.configure(as_json=log_json)
+    try:
+        anyio.run(partial(_run, settings))
+    except errors.StartError as error:
+        raise exits.Failed(str(error)) from error
+    return exits.OK
+
+
+async def _run(settings: daemon.Settings) -> None:
+    async with verifiers.open_stages() as verifier:
+        await daemon.run(settings, verifier)
+
+
+def _alerts(file: Path | None, home: Path) -> config.Config:
+    return config.of_home(home) if file is None else config.read(file.expanduser())
+
+
+def _interval(text: str, option: str) -> float:
+    seconds = units.parse_duration(text)
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError(f"{option}: {text!r} is longer than 30 days")
+    return seconds
+
+
+def _positive(text: str, option: str) -> float:
+    seconds = _interval(text, option)
+    if seconds <= 0:
+        raise ValueError(f"{option}: {text!r} is no time: write a duration like 30m")
+    return seconds
+
+
+def _stores(texts: Sequence[str]) -> dict[str, Path]:
+    stores: dict[str, Path] = {}
+    for text in texts:
+        name, _, path = text.partition("=")
+        if not (name and path):
+            raise ValueError(f"--store {text!r}: write NAME=PATH, like store1=/mnt/store1")
+        if name in stores:
+            raise ValueError(f"--store {name} is given twice")
+        folder = Path(path).expanduser().absolute()
+        if not folder.is_dir():
+            raise ValueError(f"--store {name}: {folder} is not a folder: make it, or correct the path")
+        stores[name] = folder
+    return stores
+
+
+def _proof(size: str, *, synthetic: bool, non_interactive: bool) -> SealProof:
+    if synthetic and non_interactive:
+        raise ValueError("--synthetic and --non-interactive are two families of proofs: say one of them")
+    family = SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1
+    return SealProof.of(SectorSize.parse(size), SealFamily.NON_INTERACTIVE if non_interactive else family)
+
+
+def _deals(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    found = folder.expanduser().absolute()
+    if not found.is_dir():
+        raise ValueError(f"--deals: {found} is not a folder: make it, or correct the path")
+    return found
+
+
+def _certificate(certificate: Path | None, key: Path | None) -> tls.Files | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ValueError("--tls-cert and --tls-key go together: give both")
+    return tls.Files(certificate, key)

@@ -1,0 +1,215 @@
+"""Work on sectors that are proven: `util sealer snap …`, `util sealer sectors rebuild` and `… unseal`."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.chain.bitfields import Bitfield
+from damocles.cli.connecting import calls, manager_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options
+from damocles.sealing.states import State
+from damocles.wire import codec, control, records, seal, sectors
+from damocles.wire.sectors import SectorID
+
+snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
+
+_CANDIDATES = tables.Table[tuple[int, list[int]]](
+    columns=("Deadline", "Count"),
+    cells=lambda one: (str(one[0]), str(len(one[1]))),
+    plain_columns=("deadline", "count"),
+)
+
+_NO_RECORD = "key not found"  # all that managers, the original's too, say of a sector that is not there
+
+Miner = options.Miner
+Number = Annotated[int | None, Parameter(help="Number of the sector, after its miner.")]
+Sector = Annotated[str, Parameter(help="The sector, like s-t010000-7; or its miner, with the number after it.")]
+
+
+@snap.command(help_epilogue=options.examples("damocles-manager util sealer snap fetch f010000"))
+def fetch(
+    miner: Miner,
+    deadline: Annotated[int | None, Parameter(help="Of the sectors; without it, the present one.")] = None,
+    /,
+    *,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make candidates of the sectors that can be upgraded; workers with the plan snapup get them with deals."""
+    with at.call() as found:
+        result = found.call("Venus.SnapUpPreFetch", [miner, deadline], returns=seal.SnapUpFetchResult)
+    if json:
+        exits.print_json(codec.to_builtins(result))
+    else:
+        print(f"{result.total} sectors can be upgraded, {result.diff} of them are new")
+    return exits.OK
+
+
+@snap.command
+def candidates(
+    miner: Miner,
+    /,
+    *,
+    show_all: Annotated[bool, Parameter(name="--show-all", help="Also deadlines without any.")] = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List how many sectors of each deadline wait to be upgraded."""
+    with at.call() as found:
+        runs = found.call("Venus.SnapUpCandidates", [miner], returns=list[Bitfield | None])
+    numbers = {deadline: list(members or ()) for deadline, members in enumerate(runs)}
+    shown = {deadline: members for deadline, members in numbers.items() if members or show_all}
+    if json:
+        exits.print_json([{"deadline": deadline, "numbers": members} for deadline, members in shown.items()])
+    elif shown:
+        tables.show(_CANDIDATES, shown.items())
+    else:
+        print("no candidates available")
+    return exits.OK
+
+
+def sector_of(text: str, number: int | None) -> SectorID:
+    """Return a sector by the name that lists show, or by miner and number, as the original's commands have it.
+
+    Raises:
+        common.WrongUsage: It is neither.
+    """
+    try:
+        return SectorID.parse(text) if number is None else SectorID(sectors.miner_id(text), number)
+    except ValueError as error:
+        raise exits.WrongUsage(f"{error}, or a miner and a number" if number is None else str(error)) from error
+
+
+def rebuild(
+    sector: Sector,
+    number: Number = None,
+    /,
+    *,
+    pieces_available: Annotated[
+        bool, Parameter(name="--pieces-available", help="The pieces of an imported sector are at hand.")
+    ] = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Have the files of a sector made again by a worker with the plan rebuild."""
+    identity = sector_of(sector, number)
+    with at.call() as found:
+        found.call("Venus.SectorSetForRebuild", [identity, seal.RebuildOptions(pieces_available)])
+    exits.tell(
+        f"{identity} waits for a worker with the plan rebuild",
+        {"sector": str(identity), "pieces_available": pieces_available},
+        as_json=json,
+    )
+    return exits.OK
+
+
+def abort(
+    sector: Sector,
+    number: Number = None,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(name=["--yes", "--really-do-it"], help="Really do it.", negative=())] = False,
+    reason: options.Reason = "",
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
+
+    A sector that is on the chain is then as it was before that work, also before an upgrade whose message was lost, or
+    finished if the work has just proven it. While its worker lives and has not finished, use `util worker abort --sector`,
+    which ends both sides. Should the worker come back, it has no say any more.
+    """
+    identity = sector_of(sector, number)
+    with at.call() as found:
+        record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
+        if record.finalized or record.abort_reason:
+            raise exits.Failed(f"{identity} is not being worked on")
+        latest = record.latest_state
+        holder = latest.worker.instance if latest else "nobody that has reported"
+        has_finished = latest is not None and latest.state_change.next == State.Finished
+        workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
+        if not has_finished and any(worker.info.name == holder and worker.status == "live" for worker in workers):
+            raise exits.Failed(
+                f"{holder} has {identity} and lives: use `util worker abort --sector {identity}`, which ends both sides"
+            )
+        if yes:
+            found.call("Damocles.SectorAbort", [identity, reason])
+    text = f"{identity} is given up; {holder} had it" if yes else f"would give up {identity}, which {holder} has"
+    exits.tell(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
+    if not yes:
+        exits.hint("say --yes to do it")
+    return exits.OK
+
+
+def unseal(
+    piece: Annotated[str, Parameter(help="CID of the piece.")],
+    /,
+    *,
+    miner: Annotated[options.Miner, Parameter(name=["--miner", "--actor"])],
+    sector: Annotated[int, Parameter(help="Number of the sector.")],
+    dest: Annotated[
+        str,
+        Parameter(help="Where it has to go: an http, https, file, store or market URL; without one, /piecestore/."),
+    ] = "",
+    offset: Annotated[int | None, Parameter(help="First byte of the sector's data, unpadded.")] = None,
+    size: Annotated[int | None, Parameter(help="Bytes from there; without both, those of the piece.")] = None,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Have a piece got out of a sector by a worker with the plan unseal, and brought somewhere."""
+    identity = SectorID(miner, sector)
+    with at.call() as found:
+        record = _record(found, identity)
+        if offset is None or size is None:
+            offset, size = _span(record, piece)
+        found.call("Venus.UnsealPiece", [identity, codec.CID(piece), offset, size, dest])
+    first = "" if record.finalized or record.imported else "until the sector is finished, and then "
+    exits.tell(
+        f"{size} bytes from {offset} of {identity} wait {first}for a worker with the plan unseal",
+        {"sector": str(identity), "piece": piece, "offset": offset, "size": size, "dest": dest},
+        as_json=json,
+    )
+    return exits.OK
+
+
+def unseal_tasks(
+    *, full: options.Full = False, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
+) -> int:
+    """List the pieces that were asked for, and how far each is."""
+    with at.call() as found:
+        tasks = found.call("Damocles.UnsealTasks", returns=list[seal.SectorUnsealInfo])
+    if json:
+        exits.print_json([codec.to_builtins(task) for task in tasks])
+        return exits.OK
+    tables.show(_UNSEALS, tasks, full=full)
+    return exits.OK
+
+
+def _unseal_cells(task: seal.SectorUnsealInfo) -> tuple[str, ...]:
+    return (
+        *(str(task.sector.id), task.piece_cid, str(task.offset_bytes), str(task.size_bytes), task.state),
+        *(" ".join(task.dest or ()), task.error or "-"),
+    )
+
+
+_UNSEALS = tables.Table(columns=("Sector", "Piece", "Offset", "Size", "State", "Dest", "Error"), cells=_unseal_cells)
+
+
+def _record(found: calls.Manager, sector: SectorID) -> records.SectorState:
+    try:
+        return found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
+    except exits.Failed as error:
+        if str(error) != _NO_RECORD:
+            raise
+        raise exits.NothingSelected(f"the manager has no sector {sector}; see: sectors list") from error
+
+
+def _span(record: records.SectorState, piece: str) -> tuple[int, int]:
+    """Return where the payload of a piece is in its sector, in unpadded bytes."""
+    offset = 0
+    for known in record.pieces or ():
+        if known.piece.cid == piece:
+            return offset // 128 * 127, known.deal.payload_bytes or known.piece.size_bytes // 128 * 127
+        offset += known.piece.size_bytes
+    raise exits.Failed(f"{record.id} has no deal with piece {piece}: say --offset and --size")

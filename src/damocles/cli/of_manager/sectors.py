@@ -1,0 +1,119 @@
+"""`damocles-manager util sealer sectors`: what the manager knows of its sectors."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cyclopts import App
+
+from damocles.cli.connecting import calls, manager_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options, views
+from damocles.wire import records, seal
+
+app = App(name="sectors", help="What the manager knows of its sectors.")
+app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Have the files of a sector made again.")
+app.command("damocles.cli.of_manager.plans:unseal", name="unseal", help="Have a piece got out of a sector.")
+app.command(
+    "damocles.cli.of_manager.plans:unseal_tasks", name="unseal-tasks", help="List the pieces that were asked for."
+)
+
+app.command("damocles.cli.of_manager.plans:abort", name="abort", help="Give up a sector whose worker is gone for good.")
+
+_ALL_JOBS = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A sector as the list shows it; keys of `--json` are these."""
+
+    sector: str
+    state: str
+    worker: str
+    location: str
+    finalized: bool
+    aborted: bool
+    abort_reason: str
+    pre_commit: str
+    proof: str
+    failure: str
+
+
+@app.command(
+    name="list",
+    help_epilogue=options.examples(
+        "damocles-manager util sealer sectors list", "damocles-manager util sealer sectors list --json"
+    ),
+)
+def list_sectors(
+    *,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List every sector: who has it, where it stands, what is on chain.
+
+    A sector without a worker was handed out and never reported: its answer may have been lost.
+    """
+    with at.call() as found:
+        rows = list(_rows(found))
+    if json:
+        exits.print_json([_as_json(row) for row in rows])
+        return exits.OK
+    tables.show(_table(full=full), rows, full=full)
+    return exits.OK
+
+
+def _rows(found: calls.Manager) -> Iterator[_Row]:
+    known: list[records.SectorState] = []
+    for state in ("online", "offline"):
+        known += found.call("Venus.ListSectors", [state, _ALL_JOBS], returns=list[records.SectorState] | None) or []
+    for record in sorted(known, key=lambda one: one.id):
+        latest = record.latest_state
+        failure = latest.failure if latest else None
+        yield _Row(
+            sector=str(record.id),
+            state=latest.state_change.next if latest else "",
+            worker=latest.worker.instance if latest else "",
+            location=latest.worker.location if latest else "",
+            finalized=record.finalized and not record.abort_reason,
+            aborted=bool(record.abort_reason),
+            abort_reason=record.abort_reason,
+            pre_commit=_pre_commit(found, record),
+            # A manager takes a proof only once it has verified it.
+            proof="verified" if record.submitted_proof else "",
+            failure=f"{failure.level.lower()}: {failure.desc}" if failure else "",
+        )
+
+
+def _pre_commit(found: calls.Manager, record: records.SectorState) -> str:
+    if record.pre_commit is None:
+        return ""
+    if record.seed is not None or record.submitted_proof is not None:
+        return "landed"  # there is no seed before that
+    if record.finalized:
+        return "submitted"
+    try:
+        polled = found.call("Venus.PollPreCommitState", [record.id], returns=seal.Polled)
+    except exits.Failed:
+        return "submitted"  # the sector has ended since it was listed
+    return seal.OnChainState(polled.state).name.lower()
+
+
+def _cells(row: _Row) -> list[str]:
+    end = f"aborted: {row.abort_reason}" if row.aborted else "finalized" if row.finalized else ""
+    cells = [row.sector, row.state, row.worker, row.location, row.pre_commit, row.proof, end, row.failure]
+    return [cell or "-" for cell in cells]
+
+
+def _table(*, full: bool) -> tables.Table[_Row]:
+    return tables.Table(
+        columns=("Sector", "State", "Worker", "Store", "PreCommit", "Proof", "End", "Error"),
+        cells=lambda row: [*_cells(row)[:-1], views.brief_error(row.failure, full=full)],
+        plain_columns=("Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"),
+        plain_cells=_cells,
+    )
+
+
+def _as_json(row: _Row) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}

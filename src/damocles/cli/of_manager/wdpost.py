@@ -1,0 +1,182 @@
+"""`damocles-manager util worker wdpost`: window PoSt jobs, as the manager lends them to workers.
+
+Tables and texts are the original's.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli.connecting import manager_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options
+from damocles.text import units
+from damocles.wire import codec, wdpost
+
+app = App(name="wdpost", version_flags=[])  # its help is in `cli.of_manager.workers`
+
+_PLAIN_COLUMNS = (
+    "JobID MinerID DDL Partitions Sectors Worker State Try CreateAt Elapsed Heartbeat Error",
+    "JobID Prefix Miner DDL Partitions Sectors Worker State Try CreateAt StartedAt HeartbeatAt FinishedAt UpdatedAt Error",
+)
+
+_COLUMNS = (
+    "Job Miner Deadline Partitions Sectors Worker State Try Created Elapsed Heartbeat Error",
+    "Job Queue Miner Deadline Partitions Sectors Worker State Try Created Started Heartbeat Finished Updated Error",
+)
+
+Id = Annotated[str, Parameter(name="JOB", help="Ids of jobs, as in the list.")]
+
+
+@app.command(name="list", help_epilogue=options.examples("damocles-manager util worker wdpost list --all"))
+def list_(
+    *,
+    everything: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,
+    detail: Annotated[bool, Parameter(name="--detail", help="Show all times.")] = False,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """List the jobs, the newest first."""
+    with at.call() as found:
+        listed = found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)
+    jobs = sorted(listed.jobs, key=lambda job: -job.created_at)
+    shown = [job for job in jobs if everything or _state(job) != "Succeed"]
+    if json:
+        exits.print_json([{**codec.to_builtins(job), "DisplayState": _state(job)} for job in shown])
+        return exits.OK
+    tables.show(_table(listed.max_tries, time.time(), detail=detail), shown, full=full)
+    return exits.OK
+
+
+@app.command
+def reset(*jobs: Id, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """Let jobs be tried again from the beginning."""
+    _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ", as_json=json)
+    return exits.OK
+
+
+@app.command
+def remove(*jobs: Id, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """Forget jobs. A worker that proves one of them stops."""
+    _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ", as_json=json)
+    return exits.OK
+
+
+@app.command
+def remove_all(
+    *,
+    really_do_it: Annotated[bool, Parameter(name="--really-do-it", help="Do it.")] = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Forget all jobs."""
+    if not really_do_it:
+        exits.error("Pass --really-do-it to actually execute this action")
+        return exits.USAGE
+    with at.call() as found:
+        jobs = [job.id for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs]
+        for job in jobs:
+            found.call("Venus.WdPoStRemoveJob", [job])
+            if not json:
+                exits.say(f"wdpost job {job} removed")
+    if json:
+        exits.print_json(jobs)
+    return exits.OK
+
+
+@app.command
+def make(
+    *,
+    deadline: Annotated[int, Parameter(name="--ddl-idx", help="The index that the deadline is to have.")] = 0,
+    partition: Annotated[tuple[int, ...], Parameter(name="--partition-idx", help="Only these; repeatable.")] = (),
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Make jobs for all sectors that are persisted; only a manager with a mock chain can."""
+    with at.call() as found:
+        made = found.call("Damocles.MockWdPoSt", [deadline, list(partition) or None], returns=list[wdpost.Brief])
+    if json:
+        exits.print_json([codec.to_builtins(job) for job in made])
+    else:
+        for job in made:
+            exits.say(f"{job.id}: partitions {job.partitions}, {job.sectors} sector{'' if job.sectors == 1 else 's'}")
+    return exits.OK
+
+
+def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str, *, as_json: bool) -> None:
+    if not jobs:
+        raise exits.WrongUsage("no job is named: see the list")
+    with at.call() as found:
+        for job in jobs:
+            try:
+                found.call(method, [job])
+            except exits.Failed as error:
+                raise type(error)(f"{told}{error}") from error
+    exits.tell("", list(jobs), as_json=as_json)
+
+
+def _state(job: wdpost.Brief) -> str:
+    match job.state:
+        case wdpost.State.READY:
+            return "ReadyToRun"
+        case wdpost.State.RUNNING:
+            return "Running"
+        case wdpost.State.FINISHED if job.error:
+            return "Failed"
+        case _:
+            return f"Faults({job.faults})" if job.faults else "Succeed"
+
+
+def _table(max_tries: int, now: float, *, detail: bool) -> tables.Table[wdpost.Brief]:
+    def plain_cells(job: wdpost.Brief) -> list[str]:
+        return _detail_cells(job, max_tries) if detail else _cells(job, max_tries, now, units.go_duration)
+
+    def cells(job: wdpost.Brief) -> list[str]:
+        found = _detail_cells(job, max_tries) if detail else _cells(job, max_tries, now, units.brief_duration)
+        return [cell or "-" for cell in found]
+
+    return tables.Table(
+        columns=_COLUMNS[detail].split(),
+        cells=cells,
+        plain_columns=_PLAIN_COLUMNS[detail].split(),
+        plain_cells=plain_cells,
+    )
+
+
+def _cells(job: wdpost.Brief, max_tries: int, now: float, lasting: Callable[[float], str]) -> list[str]:
+    is_running = job.state is wdpost.State.RUNNING
+    elapsed = "-"
+    if is_running:
+        elapsed = lasting(max(0, int(now) - job.started_at))
+    elif job.started_at and job.finished_at:
+        elapsed = f"{lasting(job.finished_at - job.started_at)}(done)"
+    heartbeat = lasting(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
+    return [
+        *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
+        *(_state(job), _tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, _error(job)),
+    ]
+
+
+def _detail_cells(job: wdpost.Brief, max_tries: int) -> list[str]:
+    times = (job.created_at, job.started_at, job.heartbeat_at, job.finished_at, job.updated_at)
+    return [
+        *(job.id, job.state.value, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors)),
+        *(job.worker, _state(job), _tries(job, max_tries), *map(_time, times), _error(job)),
+    ]
+
+
+def _tries(job: wdpost.Brief, max_tries: int) -> str:
+    return f"{job.tries}(Max)" if job.tries >= max_tries else str(job.tries)
+
+
+def _error(job: wdpost.Brief) -> str:
+    """Return why a job failed, or why sectors are faulty: our managers keep what workers tell of them."""
+    reasons = job.output.reasons if job.output else {}
+    return job.error or "; ".join(f"sector {number}: {reason}" for number, reason in reasons.items())
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else "-"

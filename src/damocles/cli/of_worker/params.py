@@ -1,0 +1,251 @@
+"""`damocles-worker params`: which proof parameters and parent caches are here and whole, how to get or make them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import App, Parameter
+
+from damocles.cli.of_worker import settings
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options
+from damocles.parameters import catalog, inspection
+from damocles.text import units
+from damocles.wire import sectors
+
+app = App(
+    name="params",
+    help=(
+        f"List, check, fetch or generate proof parameters.\n\nThey are kept in ${catalog.CACHE_VARIABLE}, by default "
+        f"{catalog.DEFAULT_CACHE}."
+    ),
+    version_flags=[],
+)
+
+Sizes = Annotated[
+    list[str],
+    Parameter(name="--sector-size", help="A sector size, like 32GiB; may be repeated, or a list with commas."),
+]
+AnySizes = Annotated[list[str] | None, Parameter(name="--sector-size", help="A sector size, like 32GiB; default all.")]
+Kinds = Annotated[
+    list[str] | None,
+    Parameter(name="--for", help="porep, wdpost, winning, update, srs (aggregation); default all but srs."),
+]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+
+
+@app.command(name="list", help_epilogue=options.examples("damocles-worker params list --sector-size 32GiB"))
+def list_(
+    *,
+    sector_size: AnySizes = None,
+    for_: Kinds = None,
+    config: settings.Config = None,
+    full: options.Full = False,
+    json: AsJson = False,
+) -> int:
+    """List the files that sector sizes need, and which are here, without reading them.
+
+    Exit code 1 if one is missing for a size that was asked for.
+    """
+    settings.adopt(config)
+    sizes = sector_size or [size.label for size in sectors.SectorSize]
+    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), full=full, as_json=json)
+    return code if sector_size else exits.OK
+
+
+@app.command
+def check(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    config: settings.Config = None,
+    full: options.Full = False,
+    json: AsJson = False,
+) -> int:
+    """Read the files and compare their digests; exit code 1 if one is missing or damaged."""
+    from damocles.cli.terminal import progress
+
+    settings.adopt(config)
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    sizes = {report.name: report.size_bytes or 0 for report in inspection.look(sets, folder)}
+    with progress.watcher() as watcher:
+        begun: set[str] = set()
+
+        def read(name: str, count: int) -> None:
+            if name not in begun:
+                begun.add(name)
+                watcher.begin(name, "checking", sizes[name], 0)
+            watcher.advance(name, count)
+
+        reports = []
+        for report in inspection.check(sets, folder, read):
+            watcher.end(report.name)
+            reports.append(report)
+    return _print(reports, full=full, as_json=json)
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-worker params fetch --sector-size 32GiB -c worker.toml",
+        "damocles-worker params fetch --sector-size 32GiB --for porep --mirror URL",
+    )
+)
+def fetch(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    mirror: Annotated[
+        list[str] | None,
+        Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; may be repeated, tried in order."),
+    ] = None,
+    config: settings.Config = None,
+    tries: Annotated[int, Parameter(help="How often to ask in a row without getting a byte, with pauses between.")] = 6,
+    json: AsJson = False,
+) -> int:
+    """Fetch what is missing or damaged, and check it; a broken fetch goes on where it stood.
+
+    Without a mirror here or in $DAMOCLES_PARAMETER_MIRRORS, those of the configuration are used (parameters.mirrors).
+    """
+    from damocles.parameters import mirrors
+
+    settings.adopt(config)
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    try:
+        sources = mirrors.chosen(mirror or (), _configured(config))
+    except (mirrors.NoMirror, ValueError) as error:
+        raise exits.WrongUsage(str(error)) from error
+
+    import functools
+
+    import anyio
+
+    from damocles.cli.terminal import progress
+    from damocles.parameters import download
+
+    manner = download.Manner(tries=max(1, tries))
+    with progress.watcher() as watcher:
+        failures = anyio.run(functools.partial(download.fetch, manner=manner), sets, folder, sources, watcher)
+    return _finish(sets, folder, failures, as_json=json)
+
+
+@app.command(help_epilogue=options.examples("damocles-worker params generate --sector-size 2KiB --for porep"))
+def generate(
+    *,
+    sector_size: Sizes,
+    for_: Kinds = None,
+    adopt: Annotated[bool, Parameter(help="Mark files that are here already as made on this machine.")] = False,
+    config: settings.Config = None,
+    json: AsJson = False,
+) -> int:
+    """Make what is missing on this machine, for a test network: no real network accepts proofs made with it."""
+    import functools
+
+    import anyio
+
+    from damocles.cli.terminal import progress
+    from damocles.parameters import generation
+
+    settings.adopt(config)
+    sets, folder = _sets(sector_size, for_), catalog.folder()
+    largest = max(sectors.SectorSize.parse(size) for size in _words(sector_size))
+    if largest >= sectors.SectorSize.GIB32 and any(wanted.kind is catalog.Kind.SRS for wanted in sets):
+        text = f"--for srs: sectors of {largest.label} are for real networks, which refuse what is made here: fetch it"
+        raise exits.WrongUsage(text)
+    with progress.watcher(has_sizes=False) as watcher:
+        watcher.say(generation.WARNING)
+        failures = anyio.run(functools.partial(generation.generate, adopt=adopt), sets, folder, watcher)
+    return _finish(sets, folder, failures, as_json=json)
+
+
+@app.command
+def parents(
+    *,
+    sector_size: AnySizes = None,
+    verify: Annotated[
+        bool, Parameter(help="Read them as a whole; what is cut or damaged is removed, and the next PC1 makes it anew.")
+    ] = False,
+    config: settings.Config = None,
+    full: options.Full = False,
+    json: AsJson = False,
+) -> int:
+    """List the parent caches, which PC1 makes and reads; exit code 1 if one is cut or damaged.
+
+    A worker looks at the length before each PC1. It reads all of a cache, 56 GiB for 32GiB sectors, only after a kill
+    while it was made, or when C1 has refused a sector. The digests for synthetic and non-interactive proofs are not
+    published: of those only the length can be checked, and in doubt a worker makes them anew.
+    """
+    from damocles.cli.of_worker import parents as worker_parents
+
+    settings.adopt(config)
+    sizes = _sizes(sector_size) if sector_size else list(sectors.SectorSize)
+    return worker_parents.report(sizes, verify=verify, full=full, as_json=json)
+
+
+def _sizes(sizes: Iterable[str]) -> list[sectors.SectorSize]:
+    try:
+        return [sectors.SectorSize.parse(size) for size in _words(sizes)]
+    except ValueError as error:
+        raise exits.WrongUsage(f"--sector-size: {error}") from error
+
+
+def _sets(sizes: Iterable[str], kinds: Iterable[str] | None) -> list[catalog.FileSet]:
+    chosen_sizes = _sizes(sizes)
+    try:
+        chosen_kinds = [catalog.Kind(kind) for kind in _words(kinds or ())] or catalog.DEFAULT_KINDS
+    except ValueError as error:
+        raise exits.WrongUsage(f"--for: {error}; use {', '.join(catalog.Kind)}") from error
+    return catalog.sets(chosen_sizes, chosen_kinds)
+
+
+def _words(texts: Iterable[str]) -> list[str]:
+    return [word for text in texts for word in text.replace(",", " ").split()]
+
+
+def _configured(config: Path | None) -> tuple[str, ...]:
+    if config is None:
+        return ()
+    from damocles.cli.of_worker import config as worker_config
+
+    return worker_config.load(config).config.parameters.mirrors
+
+
+def _finish(sets: list[catalog.FileSet], folder: Path, failures: list[str], *, as_json: bool) -> int:
+    reports = inspection.look(sets, folder)
+    if as_json:
+        exits.print_json({"failures": failures, "files": [_as_dict(report) for report in reports]})
+    for failure in failures:
+        exits.error(failure)
+    return exits.FAILED if failures else exits.OK
+
+
+def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> int:
+    usable = all(report.usable for report in reports)
+    if as_json:
+        exits.print_json({"ok": usable, "folder": str(catalog.folder()), "files": [_as_dict(r) for r in reports]})
+        return exits.OK if usable else exits.FAILED
+    tables.show(_TABLE, reports, full=full)
+    for report in reports:
+        if report.detail:
+            exits.error(f"{report.path}: {report.detail}")
+    counts = Counter(report.status for report in reports)
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    exits.hint(f"{catalog.folder()}: {told}")
+    if counts[inspection.Status.GENERATED]:
+        exits.hint("generated: made on this machine, for test networks only")
+    return exits.OK if usable else exits.FAILED
+
+
+def _row(report: inspection.Report) -> tuple[str, ...]:
+    size = sectors.SectorSize(report.sector_size).label if report.sector_size else "all"
+    occupied = "-" if report.size_bytes is None else units.human_size(report.size_bytes)
+    return size, report.kind, report.status, occupied, report.name
+
+
+def _as_dict(report: inspection.Report) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(report)
+    return fields
+
+
+_TABLE = tables.Table(columns=("Size", "For", "Status", "Bytes", "File"), cells=_row)

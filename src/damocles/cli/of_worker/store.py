@@ -1,0 +1,215 @@
+"""`damocles-worker store`: make stores, show what happened in one."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli.of_worker import config as worker_config
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options, views
+from damocles.sealing import planner, sectors
+from damocles.stores import exports, identity, journal, layout, persist, sealing
+from damocles.text import units
+
+app = App(
+    name="store",
+    help="Make sealing stores and persist stores; show, export and import what is in a store's journal.",
+    version_flags=[],
+)
+
+Locations = Annotated[
+    list[Path], Parameter(name=["--loc", "-l"], consume_multiple=True, help="Folder of the store; several may follow.")
+]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
+
+Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is the standard output.")]
+File = Annotated[Path, Parameter(name="FILE", allow_leading_hyphen=True, help="An export; - is the standard input.")]
+Which = Annotated[
+    str | None, Parameter(name="--store", help="Which store of the file, by its folder or identity, if it has several.")
+]
+
+Home = Annotated[Path | None, Parameter(help="The home that remembers, of a worker or a manager; instead of --config.")]
+
+STDOUT = exits.STANDARD
+
+
+@app.command(help_epilogue=options.examples("damocles-worker store sealing-init --loc /srv/store1 /srv/store2"))
+def sealing_init(*, loc: Locations, json: AsJson = False) -> int:
+    """Make sealing stores, with their parent folders; exit code 1 if one cannot be made."""
+    return _make(loc, sealing.init, json=json)
+
+
+@app.command(help_epilogue=options.examples("damocles-worker store file-init --loc /srv/persist"))
+def file_init(*, loc: Locations, json: AsJson = False) -> int:
+    """Make the folders of persist stores, with their parent folders; exit code 1 if one cannot be made."""
+    return _make(loc, persist.init, json=json)
+
+
+@app.command
+def accept(*locations: Path, config: worker_config.Config = None, home: Home = None, json: AsJson = False) -> int:
+    """Take what is in the place of a store from now on: for a disk that was replaced on purpose.
+
+    A worker, or a manager, takes nothing else for a store than what it has seen there, lest it write to a bare mount point. It looks
+    again by itself; what is there now is marked, and remembered.
+    """
+    if not locations:
+        raise exits.WrongUsage("which stores? name their folders")
+    if home is None:
+        if config is None:
+            raise exits.WrongUsage(f"of which worker? pass --config (or set {worker_config.VARIABLE}) or --home")
+        home = worker_config.load(config).config.worker.home
+    memory = identity.Memory(home.expanduser())
+    accepted = []
+    for location in locations:
+        try:
+            found, before = identity.mark_of(location.resolve()), memory.forget(location.resolve())
+        except OSError as error:
+            raise exits.Failed(f"{location}: {error.strerror}; is the disk mounted?") from error
+        accepted.append({"location": str(location), "before": before, "mark": found})
+        if not json:
+            now = f"store {found}" if found is not None else "a folder without a mark"
+            print(f"{location}: {now} takes the place of {before or 'nothing that was known'}")
+    if json:
+        exits.print_json(accepted)
+    return exits.OK
+
+
+@app.command(help_epilogue=options.examples("damocles-worker store show /srv/store1"))
+def show(location: Path, /, *, full: options.Full = False, json: AsJson = False) -> int:
+    """Show the whole history of a sealing store, oldest first; its worker may be running."""
+    try:
+        entries = list(journal.read(location))
+    except journal.JournalError as error:
+        raise exits.Failed(str(error)) from error
+    if json:
+        exits.print_json([entry.as_dict() for entry in entries])
+    else:
+        tables.show(_table(full=full), entries, full=full)
+    return exits.OK
+
+
+@app.command(help_epilogue=options.examples("damocles-worker store export /srv/store1 --out store1.jsonl"))
+def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
+    """Write the sector and the whole history of sealing stores, one JSON object a line; no worker need run.
+
+    The files in `data` are not part of it: copy them, or the whole folder instead.
+    """
+    if not locations:
+        raise exits.WrongUsage("which stores? name their folders")
+    try:
+        with exits.written(out) as file:
+            for location in locations:
+                if sealing.is_in_use(location):
+                    exits.warning(f"{location} is in use: stop its worker before the store goes on elsewhere")
+                file.writelines(exports.lines(location))
+    except journal.JournalError as error:
+        raise exits.Failed(str(error)) from error
+    if out != STDOUT:
+        exits.tell(
+            f"{len(locations)} {'store' if len(locations) == 1 else 'stores'} in {out}",
+            {"file": str(out), "stores": len(locations)},
+            as_json=json,
+        )
+    return exits.OK
+
+
+@app.command(name="import", help_epilogue=options.examples("damocles-worker store import store1.jsonl /srv/new-store"))
+def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson = False) -> int:
+    """Put an exported sector and history into a sealing store that has never held anything.
+
+    The store takes the place of the one that they came from: that one must not be used any more. The thread goes on
+    from the sector's state once the files of the old `data` folder are in the new one, before or after this.
+    """
+    try:
+        with exits.opened(file) as lines:
+            found = [one for one in exports.read(lines) if store in {None, one.location, one.head.identity}]
+    except exports.BadLine as error:
+        raise exits.Failed(f"{file}: {error}; nothing is imported") from error
+    if len(found) != 1:
+        names = ", ".join(one.location for one in found)
+        raise exits.WrongUsage(
+            f"{file} holds {names}: choose one with --store" if found else f"{file} does not hold {store or 'a store'}"
+        )
+    (one,) = found
+    try:
+        with sealing.opened(location) as opened:
+            data = opened.location / "data"
+            name = one.sector.job_id if one.sector is not None else None
+            if others := sorted({path.name for path in data.glob("*/s-t0*")} - {name}):
+                raise exits.Failed(f"{data} has files of {others[0]}: import into an empty store")
+            journal.fill(opened.journal.path, one.head, one.entries)
+    except (sealing.StoreError, journal.JournalError) as error:
+        raise exits.Failed(str(error)) from error
+    missing = _missing(one.sector, data)
+    exits.tell(
+        f"{location}: {_standing(one.sector)}, {len(one.entries)} entries of history",
+        {
+            "location": str(location),
+            "sector": name,
+            "state": one.sector.state if one.sector is not None else None,
+            "entries": len(one.entries),
+            "missing": missing,
+        },
+        as_json=json,
+    )
+    if missing:
+        exits.warning(f"{data} lacks {', '.join(missing)}: put the files of the old store there before its worker runs")
+    return exits.OK
+
+
+def _standing(sector: sectors.Sector | None) -> str:
+    return f"{sector.job_id} at {sector.state}" if sector is not None and sector.job_id else "no sector"
+
+
+def _missing(sector: sectors.Sector | None, data: Path) -> list[str]:
+    """Return the files, by the names of the plans' tables, that the sector's state reads and that are not there."""
+    if sector is None or sector.id is None or sector.state not in planner.PLANS[sector.plan].steps:
+        return []
+    at_hand = layout.Layout(data, sector.id, sector.proof_type.size).at_hand()
+    return [name for name in planner.PLANS[sector.plan].steps[sector.state].files if name not in at_hand]
+
+
+def _make(locations: list[Path], init: Callable[[Path], None], *, json: bool) -> int:
+    failures = {}
+    for location in locations:
+        try:
+            init(location)
+        except (sealing.StoreError, persist.PersistError) as error:
+            failures[location] = str(error)
+    if json:
+        exits.print_json([{"location": str(place), "error": failures.get(place)} for place in locations])
+    for location in locations:
+        if location in failures:
+            exits.error(failures[location])
+        elif not json:
+            print(f"{location}: made")
+    return exits.FAILED if failures else exits.OK
+
+
+def _row(entry: journal.Entry) -> tuple[str, ...]:
+    state = entry.state if entry.state == entry.prev else f"{entry.prev} -> {entry.state}"
+    return (
+        units.moment(entry.at),
+        entry.sector or "-",
+        str(entry.attempt),
+        state,
+        entry.event,
+        "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
+        entry.failure or "-",
+    )
+
+
+def _table(*, full: bool) -> tables.Table[journal.Entry]:
+    now = time.time()
+    return tables.Table(
+        columns=("Time", "Sector", "Try", "State", "Event", "Took", "Error"),
+        cells=lambda entry: (
+            *(units.brief_moment(entry.at, now), entry.sector or "-", str(entry.attempt), entry.state, entry.event),
+            *(views.took(entry.seconds), views.brief_error(entry.failure, full=full)),
+        ),
+        plain_columns=("Time", "Sector", "Attempt", "State", "Event", "Duration", "Error"),
+        plain_cells=_row,
+    )

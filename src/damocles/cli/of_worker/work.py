@@ -1,0 +1,108 @@
+"""`damocles-worker worker` drain, undrain, logs and history: what a worker has in work, and what it did."""
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli.connecting import calls, worker_at
+from damocles.cli.terminal import exits
+from damocles.cli.threads import drains, options, views
+from damocles.cli.threads import logs as fleet_logs
+from damocles.operating import dialogues, selection
+from damocles.rpc.calling import sync
+from damocles.wire import codec, control
+
+Index = Annotated[int | None, Parameter(name=["--index", "-i"], help="The thread's number in the list.")]
+Thread = Annotated[int | None, Parameter(help="The same as --index.")]
+
+
+def drain(
+    *,
+    deadline: options.Deadline = None,
+    wait: options.Wait = False,
+    reason: options.Reason = "",
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Finish the sectors in work and begin no new ones."""
+    deadline_seconds = None if deadline is None else options.seconds(deadline, "--deadline")
+    with at.call() as worker:
+        state = worker.call("Damocles.Drain", [True, deadline_seconds, reason], returns=control.Drain)
+        if not wait:
+            return drains.show(state, as_json=json)
+        return drains.wait(state, lambda: _state(worker), as_json=json)
+
+
+def undrain(
+    *,
+    reason: options.Reason = "",
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Begin new sectors again."""
+    with at.call() as worker:
+        state = worker.call("Damocles.Drain", [False, None, reason], returns=control.Drain)
+    return drains.show(state, as_json=json)
+
+
+def logs(
+    thread: Thread = None,
+    /,
+    *,
+    index: Index = None,
+    sector: options.LogSector = None,
+    stage: options.LogStage = None,
+    follow: options.Follow = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Print what the stages of a thread wrote last; as JSON, one object a line. A sector is found without its thread."""
+    given = index if thread is None else thread
+    if (given is None and sector is None) or (index is not None and thread is not None):
+        raise exits.WrongUsage("which thread? give its number in the list, like: logs 0, or --sector")
+    sector = None if sector is None else options.sector(sector)
+    options.check_stage(stage)
+    with at.call(views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
+        number = _index_of(worker, sector) if given is None and sector is not None else given
+
+        def read(after: int, wait_seconds: float) -> list[control.LogLine]:
+            return worker.call("Damocles.Logs", [number, after, wait_seconds], returns=list[control.LogLine])
+
+        return views.print_log(views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
+
+
+def history(
+    sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
+    /,
+    *,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Show every step of a sector on this worker, from the journals of its stores."""
+    name = options.sector(sector)
+    with at.call() as worker:
+        entries = worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+    if json:
+        exits.print_json(codec.to_builtins(entries))
+    elif entries:
+        views.print_history(entries, full=full)
+    if not entries:
+        raise exits.NothingSelected(f"{name} was never on this worker")
+    return exits.OK
+
+
+def _index_of(worker: sync.Client, sector: str) -> int:
+    def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
+        told = calls.hold(worker, dialogues.threads(time.time()))
+        return [thread for thread in told if selection.holds(chosen, thread)]
+
+    def history(name: str) -> list[control.HistoryEntry]:
+        return worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+
+    return fleet_logs.thread_of(sector, threads, history).info.index
+
+
+def _state(worker: sync.Client) -> control.Drain:
+    return worker.call("Damocles.DrainState", returns=control.Drain)

@@ -1,0 +1,1 @@
+"""What every command prints with: exit codes, tables, progress."""

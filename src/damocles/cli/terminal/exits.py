@@ -1,0 +1,246 @@
+"""What both programs' commands share: exit codes, errors in one line, JSON.
+
+Exit codes, each but 0 with a line on stderr that says why:
+
+    0    done
+    1    failed, refused, or (of several threads) done to some only
+    2    wrong usage, or a confirmation is missing
+    3    nothing is selected: no such thread, or none that fits
+    4    the manager cannot be reached
+    5    the worker cannot be reached
+    6    there is no such worker
+    7    not allowed: no token, or not one that is good for this
+    130  interrupted
+
+Tracebacks are for bugs.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from damocles.text import terminal
+
+if TYPE_CHECKING:
+    import cyclopts
+
+OK = 0
+FAILED = 1
+USAGE = 2
+NOTHING_SELECTED = 3
+MANAGER_UNREACHABLE = 4
+WORKER_UNREACHABLE = 5
+UNKNOWN_WORKER = 6
+NOT_ALLOWED = 7
+INTERRUPTED = 130
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no such thread, 4 no manager, 5 no answer from the worker, "
+    "6 no such worker, 7 not allowed."
+)
+
+STANDARD = Path("-")  # stands for the standard output or input
+
+_RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
+
+
+class Failed(Exception):
+    """A command cannot do what it was asked to do; the message is for the person who typed it."""
+
+    exit_code = FAILED
+
+
+class WrongUsage(Failed):
+    """The command line itself is wrong."""
+
+    exit_code = USAGE
+
+
+class NothingSelected(Failed):
+    """No thread fits."""
+
+    exit_code = NOTHING_SELECTED
+
+
+class ManagerUnreachable(Failed):
+    """The manager gives no answer."""
+
+    exit_code = MANAGER_UNREACHABLE
+
+
+class WorkerUnreachable(Failed):
+    """A worker gives no answer."""
+
+    exit_code = WORKER_UNREACHABLE
+
+
+class UnknownWorker(Failed):
+    """The manager knows no such worker."""
+
+    exit_code = UNKNOWN_WORKER
+
+
+class NotAllowed(Failed):
+    """The daemon wants another token."""
+
+    exit_code = NOT_ALLOWED
+
+
+def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
+    """Parse `arguments`, run the command they name and return the exit code.
+
+    A command returns its exit code, or `None` for 0.
+    """
+    import cyclopts
+
+    try:
+        _check(arguments)
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as failure:
+        error(f"{_in_a_line(failure)} (try --help)")
+        return USAGE
+    except Failed as failure:
+        error(str(failure))
+        return failure.exit_code
+    except RuntimeError as failure:
+        if "home directory" not in str(failure):  # of Path.expanduser, in each Python in its own words
+            raise
+        error("this user has no home directory: set HOME, or name the folders (--home, worker.home) in full")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return result if isinstance(result, int) else OK
+
+
+def _check(arguments: Iterable[str]) -> None:
+    """Refuse what is no text: it could neither be sent nor printed."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as failure:
+            raise WrongUsage(f"{argument!r} is not valid UTF-8") from failure
+
+
+def options_last(given: Sequence[str], group: str, options: Collection[str]) -> list[str]:
+    """Move options that stand behind a group of commands to the end, where they are parsed.
+
+    The originals take them only there: `damocles-worker worker -c FILE list`.
+    """
+    if not given or given[0] != group:
+        return [*given]
+    moved: list[str] = []
+    words: list[str] = []
+    at = 0
+    while at < len(given):
+        option, attached, _ = given[at].partition("=")
+        size = 1
+        if option in options:
+            size = 1 if attached else 2
+        elif option.startswith("-") and (option.startswith("--") or option[:2] not in options):  # unlike -cFILE
+            break
+        (moved if option.startswith("-") else words).extend(given[at : at + size])
+        at += size
+    return [*words, *given[at:], *moved]
+
+
+def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
+    """Say what is wrong with a command line; what was typed says which command it is."""
+    import cyclopts
+
+    if isinstance(failure, cyclopts.UnusedCliTokensError):
+        words = failure.unused_tokens or []
+        several = "; several threads are written 0,2 or 0-3" if all(map(str.isdigit, words)) else ""
+        return f"{' '.join(words)}: nothing more is expected here{several}"
+    text = " ".join(str(failure).split()).removesuffix(".")
+    if isinstance(failure, cyclopts.MissingArgumentError):
+        text = text.partition("arameter ")[2] or text
+        missing = "is missing"
+        if failure.keyword is not None:
+            missing = f"needs a value; one that begins with - is written {failure.keyword}=VALUE"
+        text = text.replace("requires an argument", missing)
+    return text
+
+
+def error(text: str) -> None:
+    """Say on stderr why the command failed."""
+    _say("error", _RED, text)
+
+
+def warning(text: str) -> None:
+    """Say on stderr what is odd."""
+    _say("warning", _YELLOW, text)
+
+
+def hint(text: str) -> None:
+    """Say on stderr what may help."""
+    _print_error(terminal.shown(text))
+
+
+def say(text: str) -> None:
+    """Print a line that has words of others in it."""
+    print(terminal.shown(text))
+
+
+@contextmanager
+def written(out: Path) -> Iterator[IO[bytes]]:
+    """Yield what to write to: the standard output, or a file that takes its name when the block has ended well."""
+    if out == STANDARD:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = out.with_name(f"{out.name}.part")
+    try:
+        with part.open("wb") as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                part.replace(out)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise Failed(f"{out} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """Yield what to read from: the standard input, or a file."""
+    if file == STANDARD:
+        yield sys.stdin.buffer
+        return
+    try:
+        with file.open("rb") as found:
+            yield found
+    except OSError as error:
+        raise Failed(f"{file} cannot be read: {error.strerror}") from error
+
+
+def print_json(value: Any) -> None:
+    """Print `value`, made of dicts, lists, strings, numbers and booleans, as JSON."""
+    print(terminal.shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def tell(text: str, value: Any, *, as_json: bool) -> None:
+    """Print what was done: as text, or `value` as JSON."""
+    if as_json:
+        print_json(value)
+    elif text:
+        print(terminal.shown(text, "\n"))
+
+
+def _say(label: str, colour: str, text: str) -> None:
+    if sys.stderr.isatty() and terminal.wants_colour():
+        label = f"{colour}{label}{_PLAIN}"
+    for line in text.splitlines():
+        _print_error(f"{label}: {terminal.shown(line)}")
+
+
+def _print_error(line: str) -> None:
+    with suppress(OSError):  # where stderr cannot be written, the exit code still says it
+        print(line, file=sys.stderr)

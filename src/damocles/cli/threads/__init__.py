@@ -1,0 +1,1 @@
+"""Commands about sealing threads, alike on a worker and over the whole fleet."""

@@ -1,0 +1,149 @@
+"""Options that the commands on sealing threads share, of both programs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from cyclopts import Group, Parameter, Token
+
+from damocles.cli.terminal import exits
+from damocles.operating import selection
+from damocles.text import spelling, units
+from damocles.wire import control, sectors
+
+DEFAULT_TIMEOUT = "5s"
+
+Flag = partial(Parameter, show_default=False)  # that the usual is nothing need not be said
+
+AsJson = Annotated[bool, Flag(name="--json", help="Print JSON.")]
+Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
+Watch = Annotated[bool, Flag(name="--watch", help="Show it again and again, until Ctrl-C.")]
+Full = Annotated[bool, Flag(name="--full", help="Cut nothing and leave nothing out on a terminal.")]
+Reason = Annotated[str, Flag(name="--reason", help="Why; it goes into the logs.")]
+DryRun = Annotated[bool, Flag(name="--dry-run", help="Only say what would happen.")]
+Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
+LogSector = Annotated[str | None, Flag(name="--sector", help="Only lines of this sector, like s-t010000-2.")]
+LogStage = Annotated[str | None, Flag(name="--stage", help="Only lines of this stage, like pc1.")]
+Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is still in work after this time.")]
+Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in work any more.")]
+Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done again after the resume.")]
+Yes = Annotated[bool, Flag(name="--yes", help="Really do it.")]
+YesToAbort = Annotated[bool, Flag(name="--yes", help="Really give up several sectors, with the state Aborted.")]
+
+CONNECTION = Group("Connection", sort_key=2)
+_WHICH = Group("Which threads; what is given must hold together", sort_key=1)
+
+Sectors = Annotated[tuple[str, ...], Flag(name="--sector", help="Threads with this sector; repeatable.")]
+States = Annotated[
+    tuple[str, ...],
+    Flag(name=["--state", "--in-state"], help="Threads whose sector is in this state; repeatable."),
+]
+InStates = Annotated[
+    tuple[str, ...], Flag(name="--in-state", help="Threads whose sector is in this state; repeatable.")
+]
+Error = Annotated[str | None, Flag(name="--error", help="Threads whose last error has this text in it.")]
+Plans = Annotated[tuple[str, ...], Flag(name="--plan", help="Threads with this plan; repeatable.")]
+Paused = Annotated[bool, Flag(name="--paused", help="Threads that are paused.")]
+All = Annotated[bool, Flag(name="--all", help="All threads.")]
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help: command lines as they are typed."""
+    return "\n".join(["Examples:", "", *(f"    {line}" for line in lines), "", exits.EXIT_CODES])
+
+
+def _miner(_: object, tokens: Sequence[Token]) -> int:
+    return sectors.miner_id(tokens[0].value)
+
+
+Miner = Annotated[int, Parameter(converter=_miner, help="The miner, like f010000, t010000 or 10000.")]
+
+
+@Parameter(name="*", group=_WHICH)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """Flags that select threads."""
+
+    sector: Sectors = ()
+    state: States = ()
+    error: Error = None
+    plan: Plans = ()
+    paused: Paused = False
+    all: All = False
+
+
+@Parameter(name="*", group=_WHICH)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WhichToResume:
+    """The same where `--state` says at which state to go on, as in the original."""
+
+    sector: Sectors = ()
+    state: InStates = ()
+    error: Error = None
+    plan: Plans = ()
+    paused: Paused = False
+    all: All = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How to act, and how to tell of it."""
+
+    dry_run: DryRun = False
+    reason: Reason = ""
+    json: AsJson = False
+
+
+PLAINLY = How()
+NONE = Which()
+NONE_TO_RESUME = WhichToResume()
+
+
+def selected(
+    which: Which | WhichToResume, *, workers: tuple[str, ...] = (), index: str | None = None
+) -> control.Selection:
+    """Make a selection from what was typed; wrong texts are wrong usage."""
+    try:
+        return selection.parse(
+            workers=workers,
+            indexes=() if index is None else (index,),
+            sectors=which.sector,
+            states=which.state,
+            plans=which.plan,
+            error=which.error,
+            paused=which.paused or None,
+            everything=which.all,
+        )
+    except ValueError as error:
+        raise exits.WrongUsage(str(error)) from error
+
+
+def sector(text: str) -> str:
+    """Return a sector's name as records have it; a wrong one is wrong usage."""
+    return selected(Which(sector=(text,))).sectors[0]
+
+
+def check_stage(name: str | None) -> None:
+    """Refuse a stage that there is not."""
+    from damocles.stages import descriptors
+
+    if name is not None and name.lower() not in descriptors.STAGES:
+        known = ", ".join(descriptors.STAGES)
+        raise exits.WrongUsage(
+            f"--stage: there is no stage {name}{spelling.did_you_mean(name, descriptors.STAGES)} ({known})"
+        )
+
+
+def seconds(text: str, option: str = "--timeout") -> float:
+    """Read a duration that is longer than nothing."""
+    try:
+        value = units.parse_duration(text)
+    except ValueError as error:
+        raise exits.WrongUsage(f"{option}: {error}") from error
+    if value <= 0:
+        raise exits.WrongUsage(f"{option}: {text!r} is no time: write a duration like 5s or 2h")
+    if value > units.LONGEST_SECONDS:
+        raise exits.WrongUsage(f"{option}: {text!r} is longer than 100 years")
+    return value

@@ -1,0 +1,1 @@
+"""Alerts: rules, the board that holds them, and who is notified."""

@@ -1,0 +1,293 @@
+"""Look at the fleet again and again, keep alerts, and tell people of them.
+
+Every look asks all workers for their threads at once; one that hangs costs its time-out and keeps what was known of it.
+What follows from a look is decided in `alerts_rules`, written to the database, and only then told: a manager that is
+killed in between forgets a notification rather than sending it again after each start.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import anyio
+import structlog
+from msgspec import structs
+
+from damocles import beside
+from damocles.manager import errors
+from damocles.manager.alerts import config as alerts_config
+from damocles.manager.alerts import durations, notify, rules, table
+from damocles.manager.alerts import posts as alerts_posts
+from damocles.manager.db.engine import Database
+from damocles.manager.fleet import acts
+from damocles.rpc import core
+from damocles.rpc import errors as rpc_errors
+from damocles.stores import space
+from damocles.text import units
+from damocles.wire import alerts, control
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_SECONDS = 5.0  # of a worker that is asked
+MOST_RESOLVED = 1000  # in one answer
+LOW_BYTES = 64 << 20  # on the disk of the manager's home: some days of a large fleet
+_ROUNDING_SECONDS = 0.001
+
+Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
+
+
+class Alerts:
+    """The alerts of a manager; made by `open_alerts`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        home: Path,
+        database: Database,
+        workers: acts.Fleet,
+        stores: space.Space,
+        posts: Posts,
+        sector_bytes: int,
+        config: alerts_config.Config,
+        notifier: notify.Notifier,
+        clock: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._workers = workers
+        self._stores = stores
+        self._posts = posts
+        self._home = space.Space({str(home): home})
+        self._sector_bytes = sector_bytes
+        self._config = config
+        self._notifier = notifier
+        self._clock = clock
+        self._open: dict[int, alerts.Alert] = {}
+        self._unsaved: dict[int, alerts.Alert | None] = {}  # None: to delete
+        self._mutes: list[alerts.Mute] = []
+        self._numbers = itertools.count(1)
+        self._durations = durations.Durations()
+        self.seen = rules.Snapshot()
+        self.looked_at: float | None = None
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API."""
+        service.add("Damocles.Alerts", self.board)
+        service.add("Damocles.AlertAck", self.acknowledge)
+        service.add("Damocles.AlertMute", self.mute)
+
+    async def load(self) -> None:
+        """Take up what the database holds from before."""
+        self._open = {alert.id: alert for alert in await self._database.read(table.open_ones)}
+        self._mutes = await self._database.read(table.mutes)
+        self._numbers = itertools.count(await self._database.read(table.last_id) + 1)
+
+    def change(self, config: alerts_config.Config) -> None:
+        """Go by other rules and intervals from the next look on; whom to tell changes at the next start."""
+        if (config.webhooks, config.apprise) != (self._config.webhooks, self._config.apprise):
+            log.warning("alerts: webhooks and apprise change when the manager is started again")
+        if config.lost_after_seconds != self._config.lost_after_seconds:
+            log.warning("alerts: lost_after changes when the manager is started again")
+        self._config = config
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            try:
+                await self.look()
+            except rpc_errors.DiskFails:
+                pass  # told by the database, and an alert
+            except Exception:
+                # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
+                log.exception("alerts: the look failed; trying again")
+            await anyio.sleep(self._config.interval_seconds)
+
+    async def look(self) -> None:
+        """Look once at everything, and do what follows."""
+        try:
+            snapshot = await self._snapshot()
+        except rpc_errors.DiskFails:
+            snapshot = self.seen  # of all else nobody knows anything new
+        home = await self._home.ask()
+        snapshot = dataclasses.replace(snapshot, disk=_trouble(self._database.trouble, home))
+        now = self._clock()
+        self._mutes = [mute for mute in self._mutes if mute.until > now]
+        result, notifications = rules.evaluate(
+            snapshot,
+            self._open.values(),
+            self._config.rules,
+            now,
+            numbers=self._numbers,
+            mutes=self._mutes,
+            repeat_seconds=self._config.repeat_seconds,
+        )
+        for alert in result:
+            if self._open.get(alert.id) != alert:
+                self._unsaved[alert.id] = alert
+        for number in self._open.keys() - {alert.id for alert in result}:
+            self._unsaved[number] = None
+        self._open = {alert.id: alert for alert in result if alert.state != alerts.RESOLVED}
+        self.seen, self.looked_at = snapshot, now
+        try:
+            if self._unsaved:
+                await self._save(durable=bool(notifications))
+        finally:
+            # Told even if it could not be written: a disk that is full is no reason for silence.
+            if notifications:
+                self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
+
+    async def _snapshot(self) -> rules.Snapshot:
+        seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
+        told = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
+        workers = await self._workers.workers()
+        usage = await self._stores.ask()
+        self._durations.feed(await self._database.read(self._durations.read))
+        return rules.Snapshot(
+            workers=workers,
+            threads=told.threads,
+            silent={silence.worker: silence.reason for silence in told.silent},
+            stores=[
+                rules.Store(name=name, total_bytes=used.total, free_bytes=used.free, sector_bytes=self._sector_bytes)
+                for name, used in usage.items()
+            ],
+            silent_stores=self._stores.names - usage.keys(),
+            missing_stores=self._stores.missing,
+            posts=await self._posts(),
+            typical=self._durations.typical(),
+        )
+
+    async def _save(self, *, durable: bool) -> None:
+        written = dict(self._unsaved)
+        changed = [alert for alert in written.values() if alert is not None]
+        gone = [number for number, alert in written.items() if alert is None]
+        now = self._clock()
+        await self._database.write(lambda tx: table.save(tx, changed, gone, now), durable=durable)
+        for number, alert in written.items():
+            if self._unsaved.get(number) == alert:  # nobody has changed it meanwhile
+                del self._unsaved[number]
+
+    # The API --------------------------------------------------------------------------------------------------------
+
+    async def board(self, all_of_them: bool = False) -> alerts.Board:
+        """Return the alerts that fire; with `all_of_them` those that are pending, and the last that were resolved."""
+        looked_at = self.looked_at  # by the look that `found` is from: the next one may end while the database is read
+        found = [alert for alert in self._open.values() if all_of_them or alert.state == alerts.FIRING]
+        if all_of_them:
+            found += await self._database.read(lambda tx: table.resolved(tx, MOST_RESOLVED))
+        now = self._clock()
+        mutes = [mute for mute in self._mutes if mute.until > now]
+        return alerts.Board(
+            alerts=[self._as_muted_now(alert) for alert in sorted(found, key=lambda alert: alert.id)],
+            mutes=mutes,
+            looked_at=looked_at,
+        )
+
+    async def acknowledge(self, call: core.Call, alert_id: int, reason: str = "") -> alerts.Alert:
+        """Note that somebody takes care of an alert: it is told once more only, when it is resolved."""
+        alert = structs.replace(
+            self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
+        )
+        self._open[alert_id] = self._unsaved[alert_id] = alert
+        await self._save(durable=True)
+        log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
+        return alert
+
+    async def mute(self, call: core.Call, of: int | str, for_seconds: control.Seconds, reason: str = "") -> alerts.Mute:
+        """Send no notifications about the subject of an alert (its id) or about a rule (its name); 0 seconds end that.
+
+        The mute of an alert outlives it: when the same comes again, it is muted too.
+        """
+        if isinstance(of, int):
+            alert = self._find(of)
+            rule, subject = alert.rule, alert.subject
+        else:
+            rule, subject = self._rule(of), ""
+        now = self._clock()
+        wanted = alerts.Mute(rule=rule, subject=subject, until=now + for_seconds, at=now, by=call.who, note=reason)
+        others = [mute for mute in self._mutes if (mute.rule, mute.subject) != (rule, subject)]
+        if for_seconds > _ROUNDING_SECONDS:
+            await self._database.write(lambda tx: table.mute(tx, wanted, now))
+            self._mutes = [*others, wanted]
+        else:
+            await self._database.write(lambda tx: table.unmute(tx, rule, subject))
+            self._mutes = others
+        log.info("alerts muted", rule=rule, subject=subject, seconds=for_seconds, by=call.who, reason=reason)
+        return wanted
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many alerts there are by rule and state, for metrics."""
+        return Counter((alert.rule, alert.state) for alert in self._open.values())
+
+    @property
+    def deliveries(self) -> Mapping[notify.Delivery, int]:
+        """What became of messages, for metrics."""
+        return self._notifier.deliveries
+
+    def _find(self, alert_id: int) -> alerts.Alert:
+        alert = self._open.get(alert_id)
+        if alert is None:
+            known = ", ".join(str(number) for number in sorted(self._open)) or "none"
+            msg = f"there is no open alert {alert_id}; open ones: {known}"
+            raise errors.ManagerError(msg, rpc_errors.Code.INVALID_PARAMS)
+        return alert
+
+    def _rule(self, name: str) -> str:
+        names = [rule.name for rule in self._config.rules]
+        if name not in names:
+            msg = f"there is no rule {name!r}; there are: {', '.join(names)}"
+            raise errors.ManagerError(msg, rpc_errors.Code.INVALID_PARAMS)
+        return name
+
+    def _as_muted_now(self, alert: alerts.Alert) -> alerts.Alert:
+        until = rules.muted_until(alert.rule, alert.subject, self._mutes, self._clock())
+        return structs.replace(alert, muted_until=until)
+
+
+def _trouble(said: str | None, home: Mapping[str, space.Usage]) -> str:
+    """Return what is wrong with the manager's own disk, or about to be; empty if nothing is."""
+    if said is not None:
+        return said
+    low = [name for name, usage in home.items() if usage.free < LOW_BYTES]
+    return f"{low[0]}: less than {units.human_size(LOW_BYTES)} is free on its disk" if low else ""
+
+
+@contextlib.asynccontextmanager
+async def open_alerts(
+    *,
+    name: str,
+    home: Path,
+    database: Database,
+    workers: acts.Fleet,
+    stores: space.Space,
+    posts: Posts,
+    sector_bytes: int,
+    config: alerts_config.Config,
+    clock: Callable[[], float],
+) -> AsyncIterator[Alerts]:
+    """Yield the alerts that the database holds, and look after them while the block runs.
+
+    `name` is the manager's, for messages, `home` its folder; `sector_bytes` the size of its sectors.
+
+    Raises:
+        alerts_notify.SinkError: A sink cannot be used.
+    """
+    async with notify.open_notifier(config) as notifier:
+        made = Alerts(
+            name=name,
+            home=home,
+            database=database,
+            workers=workers,
+            stores=stores,
+            posts=posts,
+            sector_bytes=sector_bytes,
+            config=config,
+            notifier=notifier,
+            clock=clock,
+        )
+        await made.load()
+        async with beside.running(notifier.run, made.run):
+            yield made

@@ -1,0 +1,408 @@
+"""Tasks of the whole fleet from one place: `Damocles.*` of the manager.
+
+A request is carried to all workers it concerns at once. One that is down or hangs costs its own time-out, is named in
+the answer with the reason, and holds up nothing else.
+
+Whatever changes something takes a `reason` and logs who asked for it.
+"""
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import anyio
+import structlog
+from msgspec import structs
+
+from damocles import beside
+from damocles.manager import errors
+from damocles.manager.db.engine import Database
+from damocles.manager.fleet import history, workers
+from damocles.manager.fleet import peers as fleet_peers
+from damocles.manager.fleet import watch as fleet_watch
+from damocles.manager.fleet.workers import Row
+from damocles.manager.sectors import calls as sector_calls
+from damocles.operating import dialogues, selection
+from damocles.rpc import address, core, limits
+from damocles.rpc import errors as rpc_errors
+from damocles.rpc.admission import access
+from damocles.rpc.serving import turns
+from damocles.wire import control
+from damocles.wire.sectors import SectorID
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+Seconds: TypeAlias = control.Seconds
+
+TIMEOUT_SECONDS = fleet_peers.TIMEOUT_SECONDS
+LONGEST_LOG_WAIT_SECONDS = 30.0
+_RESOLVE_SECONDS = 2.0
+_NAMES_TOLD = 10
+_SHOWN = 100  # characters of what should name a worker
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A worker to call: its name in the registry, or the address that was asked for."""
+
+    name: str
+    dest: str
+    token: str | None = field(default=None, repr=False)
+
+
+class Fleet:
+    """All workers of a manager; made by `open_fleet`."""
+
+    def __init__(
+        self, database: Database, peers: fleet_peers.Peers, watch: fleet_watch.Watch, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._peers = peers
+        self._clock = clock
+        self._turns = turns.Turns(limits.LOOKS_OF_A_TOKEN)
+        self.watch = watch
+        self.levels, self.met = peers.levels, peers.answers.met
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API."""
+        service.add("Damocles.Workers", self.workers)
+        service.add("Damocles.FleetThreads", self.threads)
+        service.add("Damocles.FleetAct", self.act)
+        service.add("Damocles.WorkerDrain", self.drain)
+        service.add("Damocles.WorkerDrainState", self.drain_state)
+        service.add("Damocles.WorkerLogs", self.logs)
+        service.add("Damocles.SectorHistory", self.history)
+
+    # All workers ----------------------------------------------------------------------------------------------------
+
+    async def workers(self, expiration_seconds: Seconds | None = None) -> list[control.WorkerStatus]:
+        """Return the registry by name; a worker is lost after `expiration_seconds` without a ping."""
+        rows = await self._database.read(workers.select_rows)
+        return [self.watch.describe(row, expiration_seconds) for row in rows]
+
+    async def threads(
+        self, call: core.Call, chosen: control.Selection, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> control.FleetThreads:
+        """Return the selected threads by worker and index; naming workers selects all of theirs."""
+        if not chosen.workers:
+            _check(chosen)
+        targets = await self._targets(call, chosen.workers)
+        told, silent = await self._gather(targets, lambda _: _few(dialogues.threads(self._clock())), timeout_seconds)
+        return control.FleetThreads(
+            threads=[
+                structs.replace(detail, worker=target.name, dest=target.dest)
+                for target, threads in told
+                for detail in threads
+                if selection.holds(chosen, detail)
+            ],
+            silent=silent,
+        )
+
+    async def act(
+        self,
+        call: core.Call,
+        chosen: control.Selection,
+        wanted: control.Act,
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> list[control.Outcome]:
+        """Do something to the selected threads; return what came of it, for each thread and each silent worker."""
+        _check(chosen)
+        found = await self._targets(call, chosen.workers)
+        refused = [outcome for target in found for outcome in _ambiguous(chosen, target, found)]
+        targets = [target for target in found if target.name not in {outcome.worker for outcome in refused}]
+        told, silent = await self._gather(
+            targets, lambda _: dialogues.act(chosen, wanted, self._clock(), asked_by=call.who), timeout_seconds
+        )
+        outcomes = [
+            structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
+        ] + refused
+        if not wanted.dry_run:
+            # What came of each thread is in the audit: a line for each here would take as long as the act itself.
+            log.info(
+                "fleet act",
+                verb=wanted.verb,
+                by=call.who,
+                reason=wanted.reason,
+                done=sum(outcome.ok for outcome in outcomes),
+                refused=sum(not outcome.ok for outcome in outcomes),
+                silent=[one.worker for one in silent],
+            )
+        return outcomes + [
+            control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
+        ]
+
+    async def history(self, sector: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.SectorHistory:
+        """Return every step of a sector wherever it happened, oldest first.
+
+        Lost workers are not asked. What a worker's journal does not tell, because the worker or its store is gone,
+        comes from the reports to the manager. Who made a report or another call is the manager's own word.
+        """
+        try:
+            identity = SectorID.parse(sector)
+        except ValueError as error:
+            raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
+        rows = await self._database.read(workers.select_rows)
+        lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
+        targets = self._current(rows)
+        told, silent = await self._gather(
+            [target for target in targets if target.name not in lost],
+            lambda _: dialogues.asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
+            timeout_seconds,
+        )
+        entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
+        reported, calls = await self._database.read(
+            lambda tx: (sector_calls.reports(tx, identity), sector_calls.calls(tx, identity))
+        )
+        silent += [
+            control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
+            for target in targets
+            if target.name in lost
+        ]
+        return control.SectorHistory(entries=history.merged(entries, reported, calls), silent=silent)
+
+    # One worker -----------------------------------------------------------------------------------------------------
+
+    async def drain(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        worker: str,
+        on: bool,
+        deadline_seconds: Seconds | None = None,
+        reason: str = "",
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> control.Drain:
+        """Begin or end a drain of a worker."""
+        params = (on, deadline_seconds, reason, call.who)
+        state = await self._ask(call, worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
+        log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.who, reason=reason)
+        return state
+
+    async def drain_state(
+        self, call: core.Call, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> control.Drain:
+        """Return whether a worker drains, and what is left to do."""
+        return await self._ask(call, worker, "Damocles.DrainState", (), control.Drain, timeout_seconds)
+
+    async def logs(  # noqa: PLR0917 (parameters of the wire are positional)
+        self,
+        call: core.Call,
+        worker: str,
+        index: int,
+        after: int = 0,
+        wait_seconds: Seconds = 0.0,
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> list[control.LogLine]:
+        """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
+        wait = min(wait_seconds, LONGEST_LOG_WAIT_SECONDS)
+        params = (index, after, wait)
+        return await self._ask(call, worker, "Damocles.Logs", params, list[control.LogLine], timeout_seconds + wait)
+
+    # How ------------------------------------------------------------------------------------------------------------
+
+    async def _gather(
+        self, targets: Sequence[Target], dialogue: Callable[[Target], dialogues.Dialogue[T]], timeout_seconds: float
+    ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
+        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order.
+
+        Who told nothing at a destination where another did is a name that the worker had before, or a false one.
+        """
+        async with self._turns.one():
+            return await self._gathered(targets, dialogue, timeout_seconds)
+
+    async def _gathered(
+        self, targets: Sequence[Target], dialogue: Callable[[Target], dialogues.Dialogue[T]], timeout_seconds: float
+    ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
+        told: dict[Target, T] = {}
+        silent: dict[Target, control.Silence] = {}
+
+        async def hold(target: Target) -> None:
+            try:
+                told[target] = await self._peers.hold(
+                    target.dest, dialogue(target), timeout_seconds, token=target.token
+                )
+            except dialogues.Unanswered as error:
+                silent[target] = control.Silence(worker=target.name, dest=target.dest, reason=str(error))
+
+        async with anyio.create_task_group() as tasks:
+            for target in targets:
+                tasks.start_soon(hold, target)
+        answering = {target.dest for target in told}
+        return (
+            [(target, told[target]) for target in targets if target in told],
+            [silent[target] for target in targets if target in silent and target.dest not in answering],
+        )
+
+    async def _ask(  # noqa: PLR0917
+        self, call: core.Call, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float
+    ) -> T:
+        targets = await self._targets(call, [worker])
+        if len(targets) > 1 and len({target.name for target in targets}) == 1:
+            raise errors.ManagerError(f"{worker}: {_shared(targets)}", rpc_errors.Code.INVALID_PARAMS)
+        if len(targets) != 1:
+            names = _names(targets)
+            raise errors.ManagerError(
+                f"{worker[:_SHOWN]!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS
+            )
+        (target,) = targets
+        try:
+            return await self._peers.hold(
+                target.dest, dialogues.asked_for(method, params, returns), seconds, token=target.token
+            )
+        except dialogues.Unanswered as error:
+            if error.refused.code is None:
+                raise errors.WorkerSilent(target.name, str(error)) from error
+            failure = (
+                errors.UnknownThread if error.refused.code == rpc_errors.Code.UNKNOWN_THREAD else errors.ManagerError
+            )
+            raise failure(f"{target.name}: {error}") from error
+
+    async def _targets(self, call: core.Call, texts: Sequence[str]) -> list[Target]:
+        """Find the workers that names, patterns and addresses stand for; nothing given means all.
+
+        Raises:
+            errors.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
+            errors.ManagerError: There are too many addresses.
+        """
+        rows = await self._database.read(workers.select_rows)
+        known = self._current(rows)
+        if not texts:
+            return known
+        by_name = {row.info.name: row for row in rows}
+        found: dict[Target, None] = {}  # in order
+        strange = 0
+        for text in texts:
+            exact = self._of(by_name[text]) if text in by_name else []
+            matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
+            if not matched and not selection.is_pattern(text):
+                matched = [target] if (target := _registered(text, known)) else [await _elsewhere(call, text, known)]
+                strange += target is None
+            if strange > limits.ADDRESSES:
+                refusal = f"more than {limits.ADDRESSES} addresses of no registered worker: ask for fewer at once"
+                raise errors.ManagerError(refusal, rpc_errors.Code.INVALID_PARAMS)
+            found |= dict.fromkeys(matched)
+        if not found:
+            raise errors.UnknownWorker(" ".join(texts), _names(known), pattern=True)
+        return list(found)
+
+    def _current(self, rows: Sequence[Row]) -> list[Target]:
+        """Return all workers by name; of several names for one destination those that live, or the last that pinged.
+
+        A worker that got another name leaves the old one behind, and must not be asked twice. With another token that may
+        be somebody else's ping, which must not hide the worker there: as long as both names live, both are asked, and the
+        false one is told nothing. A worker of the original has no token, and answers to every name.
+        """
+        by_age = sorted(rows, key=lambda row: row.last_ping)
+        last = {row.info.dest: row.info.name for row in by_age}
+        last_with = {(row.info.dest, row.token): row.info.name for row in by_age}
+        return [
+            target
+            for row in rows
+            if last[row.info.dest] == row.info.name
+            or (
+                last_with[row.info.dest, row.token] == row.info.name
+                and self.watch.describe(row).status == fleet_watch.LIVE
+            )
+            for target in self._of(row)
+        ]
+
+    def _of(self, row: Row) -> list[Target]:
+        """Return the worker of a row, or all that ping under its name."""
+        found = self.watch.sharing(row.info.name) or [row]
+        return [Target(each.info.name, each.info.dest, each.token) for each in found]
+
+
+@contextlib.asynccontextmanager
+async def open_fleet(
+    database: Database,
+    clock: Callable[[], float],
+    *,
+    connect: fleet_peers.Connect = fleet_peers.connect,
+    expiration_seconds: float = fleet_watch.EXPIRATION_SECONDS,
+) -> AsyncIterator[Fleet]:
+    """Yield the fleet that the database's registry holds, and watch it while the block runs."""
+    watch = fleet_watch.Watch(lambda: database.read(workers.select_rows), clock, expiration_seconds)
+    await watch.load()
+    async with fleet_peers.open_peers(connect) as peers, beside.running(watch.run):
+        yield Fleet(database, peers, watch, clock)
+
+
+def _few(dialogue: dialogues.Dialogue[list[control.ThreadDetail]]) -> dialogues.Dialogue[list[control.ThreadDetail]]:
+    """Let a worker have no more threads than one can."""
+    threads = yield from dialogue
+    if len(threads) > limits.THREADS_OF_A_WORKER:
+        refused = dialogues.Refused(
+            f"tells of {len(threads)} threads: a worker has {limits.THREADS_OF_A_WORKER} at most"
+        )
+        raise dialogues.Unanswered(refused)
+    return threads
+
+
+def _check(chosen: control.Selection) -> None:
+    try:
+        selection.check(chosen)
+    except selection.NothingSelected as error:
+        raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
+
+
+def _ambiguous(chosen: control.Selection, target: Target, found: Sequence[Target]) -> Iterator[control.Outcome]:
+    """Refuse an index of a name that several workers have, once for the name; each of their addresses is clear."""
+    namesakes = [other for other in found if other.name == target.name]
+    if chosen.indexes and len(namesakes) > 1 and target is namesakes[0] and target.dest not in chosen.workers:
+        for index in chosen.indexes:
+            yield control.Outcome(worker=target.name, index=index, ok=False, text=_shared(namesakes))
+
+
+def _shared(namesakes: Sequence[Target]) -> str:
+    dests = " and ".join(target.dest for target in namesakes)
+    return (
+        f"{len(namesakes)} workers ping under this name, from {dests}: name the thread by --sector, or the worker by its"
+        " address; then give each worker a name of its own (worker.name)"
+    )
+
+
+def _names(known: Sequence[Target]) -> str:
+    names = ", ".join(target.name for target in known[:_NAMES_TOLD]) or "none"
+    return names + (", …" if len(known) > _NAMES_TOLD else "")
+
+
+def _registered(text: str, known: Sequence[Target]) -> Target | None:
+    """Return the registered worker at an address."""
+    with contextlib.suppress(ValueError):
+        url = address.worker_url(text)
+        for target in known:
+            with contextlib.suppress(ValueError):
+                if address.worker_url(target.dest) == url:
+                    return target
+    return None
+
+
+async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Target:
+    """Return whoever answers at an address, where no registered worker is.
+
+    Who may only read does not choose where the manager calls, or looks up a name: that would be a way to machines that
+    only the manager reaches.
+
+    Raises:
+        errors.UnknownWorker: It is no address of anything, or the caller may not choose one.
+    """
+    if call.principal is not None and not access.Rule(access.Scope.OPERATE).allows(call.scopes):
+        raise errors.NotRegistered(text, _names(known))
+    unknown = errors.UnknownWorker(text, _names(known))
+    try:
+        address.worker_url(text)
+        endpoint = address.host_port(text, address.WORKER_PORT) if "://" not in text else None
+    except ValueError as error:
+        raise unknown from error
+    if endpoint is not None:
+        with anyio.move_on_after(_RESOLVE_SECONDS) as scope:
+            try:
+                await anyio.getaddrinfo(endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                raise unknown from error
+        if scope.cancelled_caught:
+            raise unknown
+    return Target(text, text if endpoint is None else str(endpoint))

@@ -1,0 +1,325 @@
+"""Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
+
+A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. Each worker has
+two tries (`wdpost_turns`); when nobody has one left, somebody has to look and `reset` it. A proof that verifies is taken
+from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not say who it is). If another
+worker could look too, it is asked first; else they end the job, and one without them follows. A proof of all sectors that
+comes yet outweighs them.
+
+Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs, somebody lists them, or
+the alerts look.
+"""
+
+from collections.abc import Callable, Iterator
+
+import structlog
+from msgspec import structs
+from sqlalchemy import Connection
+
+from damocles.manager import errors
+from damocles.manager.alerts import posts
+from damocles.manager.callers import holders, names
+from damocles.manager.chain import interface
+from damocles.manager.db.engine import Database
+from damocles.manager.plans import wdpost_jobs, wdpost_turns
+from damocles.manager.plans.wdpost_turns import Turn
+from damocles.manager.sectors import ledger
+from damocles.rpc import core
+from damocles.wire import tasks, wdpost
+from damocles.wire.codec import Bytes32
+
+log = structlog.get_logger(__name__)
+
+LEASE_SECONDS = 15.0
+DEADLINES = 48  # of a proving period
+_KEPT_SECONDS = 25 * 3600.0
+
+
+class WdPoSt:
+    """Handlers of `Venus.WdPoSt*`, as of a manager with `--worker-prover`, and of `Damocles.MockWdPoSt`.
+
+    `every_seconds` is the length of a deadline; without it jobs are only made when somebody asks.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        chain: interface.Chain,
+        verifier: interface.Verifier,
+        miner: ledger.Miner,
+        clock: Callable[[], float],
+        *,
+        every_seconds: float | None = None,
+        naming: names.Names | None = None,
+    ) -> None:
+        self._database = database
+        self._chain = chain
+        self._verifier = verifier
+        self._miner = miner
+        self._clock = clock
+        self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
+        self._running_since = clock()  # nobody could be heard of before
+        self._askers = wdpost_turns.Askers()
+        self._borrowers = holders.Borrowers(naming or names.Names())
+
+    def register(self, service: core.Service) -> None:
+        """Serve the methods."""
+        service.add("Venus.WdPoStAllocateJobs", self.allocate_jobs)
+        service.add("Venus.WdPoStHeartbeatJobs", self.heartbeat_jobs)
+        service.add("Venus.WdPoStFinishJob", self.finish_job)
+        service.add("Venus.WdPoStResetJob", self.reset_job)
+        service.add("Venus.WdPoStRemoveJob", self.remove_job)
+        service.add("Venus.WdPoStAllJobs", self.all_jobs)
+        service.add("Damocles.MockWdPoSt", self.make)
+
+    # For workers ----------------------------------------------------------------------------------------------------
+
+    async def allocate_jobs(
+        self, call: core.Call, spec: wdpost.AllocateSpec, count: int, worker: str
+    ) -> list[wdpost.Job]:
+        """Lend up to `count` jobs, the oldest first."""
+        await self._make_due()
+        now = self._clock()
+        self._askers.heard(worker, spec, now)
+
+        def turns(tx: Connection) -> list[tuple[wdpost.Record, Turn]]:
+            return [turn for turn in self._turns(tx, spec, worker, now) if turn[1] is not Turn.LATER]
+
+        if not await self._database.read(turns):
+            return []  # without a turn at writing: idle workers ask all the time
+
+        def lend(tx: Connection) -> list[wdpost.Job]:
+            lent: list[wdpost.Job] = []
+            for record, turn in turns(tx):
+                if turn is Turn.OVER:
+                    wdpost_jobs.save(tx, wdpost_jobs.given_up(record, now))
+                elif len(lent) < count:
+                    wdpost_jobs.save(tx, wdpost_jobs.lent(record, worker, now))
+                    lent.append(wdpost.Job(record.id, record.input))
+            return lent
+
+        lent = await self._database.write(lend)
+        for job in lent:
+            self._borrowers.lent(job.id, call)
+            log.info("window PoSt lent", job=job.id, worker=worker, sectors=len(job.input.sectors or ()))
+        return lent
+
+    async def heartbeat_jobs(self, call: core.Call, ids: list[str], worker: str) -> None:
+        """Prolong leases: all that can be, whatever is wrong with others.
+
+        Raises:
+            errors.ManagerError: The worker does not have one of the jobs (any more).
+        """
+        now = int(self._clock())
+
+        def beat(tx: Connection) -> list[str]:
+            lost = []
+            for job_id in ids:
+                record = wdpost_jobs.find(tx, job_id)
+                is_theirs = (
+                    record is not None and record.worker == worker and self._borrowers.may_end(job_id, worker, call)
+                )
+                if record is None or record.state is not wdpost.State.RUNNING or not is_theirs:
+                    lost.append(job_id)
+                else:
+                    wdpost_jobs.save(tx, structs.replace(record, heartbeat_at=now, updated_at=now))
+            return lost
+
+        if lost := await self._database.write(beat, durable=False):
+            log.info("heartbeat for jobs that are not the worker's", worker=worker, jobs=lost)
+            raise errors.ManagerError("key not found")
+
+    async def finish_job(self, call: core.Call, job_id: str, output: wdpost.Output | None, error: str) -> None:
+        """Take a proof from anybody; faults, or the reason why there is neither, from the machine that the job was lent to.
+
+        Raises:
+            errors.ManagerError: There is no such job, or it was lent to another machine.
+            errors.Unverifiable: The proof cannot be checked now; the worker may send it again.
+        """
+        record = await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
+        if record is None:
+            raise errors.ManagerError("key not found")
+        if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, record.worker, call):
+            log.warning("word on a window PoSt from another machine", job=job_id, worker=record.worker)
+            raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
+        failure = error or await self._flaw(record, output)
+        if failure:
+            await self._database.write(lambda tx: self._fail(tx, job_id, failure))
+            log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
+            return
+        assert output is not None
+        told = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if told is None:
+            log.info("window PoSt told too late", job=job_id, faults=output.faults, worker=output.worker)
+        elif told.state is wdpost.State.READY:
+            log.warning("window PoSt met faults, another worker shall look", job=job_id, reason=told.error)
+        elif output.faults:
+            log.warning("window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons)
+        else:
+            log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
+
+    # For people -----------------------------------------------------------------------------------------------------
+
+    async def reset_job(self, job_id: str) -> None:
+        """Let a job be tried again from the beginning."""
+
+        def reset(tx: Connection) -> None:
+            record = wdpost_jobs.find(tx, job_id)
+            if record is None:
+                raise errors.ManagerError(f"job '{job_id}' does not exist")
+            wdpost_jobs.save(tx, wdpost_jobs.reset(record, self._clock()))
+
+        await self._database.write(reset)
+
+    async def remove_job(self, job_id: str) -> None:
+        """Forget a job; an unknown one is no error."""
+        await self._database.write(lambda tx: wdpost_jobs.remove(tx, job_id))
+
+    async def all_jobs(self) -> wdpost.Listed:
+        """Return all jobs, the oldest first."""
+        await self._make_due()
+        found = await self._database.read(wdpost_jobs.select_all)
+        return wdpost.Listed([wdpost_jobs.brief(record) for record in found], wdpost_turns.MAX_TRIES)
+
+    async def outlines(self) -> list[posts.Outline]:
+        """Return all jobs without their sectors, for alerts; what is due by now is made, though nobody asks for it."""
+        await self._make_due()
+        return await self._database.read(wdpost_jobs.outlines)
+
+    async def make(self, deadline: int = 0, partitions: list[int] | None = None) -> list[wdpost.Brief]:
+        """Make jobs for the sectors that are persisted, one for each partition, and return them.
+
+        Sectors are in partitions by number. As long as the job for a partition is not finished, there is no other.
+        """
+        challenge = await self._challenge(await self._chain.head(), deadline)
+        now = self._clock()
+
+        def make(tx: Connection) -> list[wdpost.Record]:
+            return [
+                wdpost_jobs.find_open(tx, self._miner, challenge, partition)
+                or wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+                for partition, group in enumerate(wdpost_jobs.partitions_of(tx, self._miner))
+                if partitions is None or partition in partitions
+            ]
+
+        made = await self._database.write(make)
+        if not made:
+            raise errors.ManagerError("there is no persisted sector to prove (in these partitions)")
+        return [wdpost_jobs.brief(record) for record in made]
+
+    # What is due ----------------------------------------------------------------------------------------------------
+
+    async def _make_due(self) -> None:
+        """Make the jobs of the deadline that is open now, and forget those that are too old."""
+        now = self._clock()
+        oldest = now - _KEPT_SECONDS
+        if await self._database.read(lambda tx: wdpost_jobs.has_before(tx, oldest)):
+            await self._database.write(lambda tx: wdpost_jobs.remove_before(tx, oldest))
+        if self._every_epochs is None:
+            return
+        head = await self._chain.head()
+        challenge = await self._challenge(head - head % self._every_epochs, head // self._every_epochs % DEADLINES)
+
+        def due(tx: Connection) -> list[list[wdpost.Sector]]:
+            return [] if wdpost_jobs.has_of(tx, challenge) else wdpost_jobs.partitions_of(tx, self._miner)
+
+        def make(tx: Connection) -> int:
+            groups = due(tx)
+            for partition, group in enumerate(groups):
+                wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+            return len(groups)
+
+        if await self._database.read(due) and (count := await self._database.write(make)):
+            log.info("deadline opened", deadline=challenge.deadline, epoch=challenge.epoch, jobs=count)
+
+    async def _challenge(self, epoch: int, deadline: int) -> wdpost_jobs.Challenge:
+        seed = Bytes32(await self._chain.window_challenge(self._miner.id, epoch))
+        return wdpost_jobs.Challenge(epoch=epoch, deadline=deadline, seed=seed)
+
+    # Leases and results ---------------------------------------------------------------------------------------------
+
+    def _turns(
+        self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float
+    ) -> Iterator[tuple[wdpost.Record, Turn]]:
+        """Yield the jobs that nobody works on and this worker is willing to, and whether it is its turn."""
+        records = wdpost_jobs.select_all(tx)
+        for found in records:
+            record = found
+            if not wdpost_turns.fits(spec, record.input):
+                continue
+            if self._is_lost(record, now):
+                silence = f"heartbeat timeout: nothing was heard of {record.worker} any more"
+                record = wdpost_jobs.failed(record, record.heartbeat_at, silence)
+            if record.state is wdpost.State.READY:
+                others = self._askers.of(record, records, now)
+                yield record, wdpost_turns.turn(wdpost_turns.failures_of(record), worker, others, now)
+
+    def _is_lost(self, record: wdpost.Record, now: float) -> bool:
+        heard_at = max(float(record.heartbeat_at), self._running_since)
+        return record.state is wdpost.State.RUNNING and heard_at + LEASE_SECONDS < now
+
+    async def _flaw(self, record: wdpost.Record, output: wdpost.Output | None) -> str:
+        """Say what is wrong with an output; nothing if it can be taken."""
+        proved = record.input.sectors or []
+        if output is not None and output.faults:
+            unknown = set(output.faults) - {sector.number for sector in proved}
+            return f"sectors {sorted(unknown)} are named as faulty, but are none of the job's" if unknown else ""
+        if output is None or not output.proofs:
+            return "the worker sent neither a proof nor faults"
+        claim = tasks.VerifyWindowPoSt(
+            miner_id=record.input.miner,
+            proof_type=record.input.proof_name,
+            replicas=[tasks.PublicReplica(sector.number, sector.comm_r) for sector in proved],
+            seed=record.input.seed,
+            proof=b"".join(output.proofs),
+        )
+        try:
+            valid = await self._verifier.verify_window_post(claim)
+        except interface.Refused as error:
+            return str(error)
+        return "" if valid else "the proof does not verify"
+
+    def _fail(self, tx: Connection, job_id: str, reason: str) -> None:
+        """Note a failure. A job that nobody works on stays as it is: this was a late word of a worker given up."""
+        record = wdpost_jobs.find(tx, job_id)
+        if record is None or record.state is not wdpost.State.RUNNING:
+            return
+        now = self._clock()
+        after = wdpost_jobs.failed(record, now, reason)
+        workers = {record.worker, *self._askers.of(record, wdpost_jobs.select_all(tx), now)}
+        if wdpost_turns.is_over(wdpost_turns.failures_of(after), workers):
+            after = wdpost_jobs.finished(structs.replace(record, failures=after.failures), now, None, error=reason)
+        wdpost_jobs.save(tx, after)
+
+    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> wdpost.Record | None:
+        """Keep an output, if it is good for something; return the job as it is then. From faults a job follows."""
+        record = wdpost_jobs.find(tx, job_id)
+        if record is None or not _is_news(record, output):
+            return None
+        now = self._clock()
+        if output.faults:
+            others = self._askers.of(record, wdpost_jobs.select_all(tx), now)
+            if wdpost_turns.wants_second_opinion(record, others):
+                waiting = wdpost_jobs.failed(record, now, _doubt(record.worker, output), output.faults)
+                wdpost_jobs.save(tx, waiting)
+                return waiting
+        ended = wdpost_jobs.finished(record, now, output, error="")
+        wdpost_jobs.save(tx, ended)
+        if not output.faults:
+            wdpost_jobs.drop_followers(tx, record)
+        elif left := [sector for sector in record.input.sectors or () if sector.number not in output.faults]:
+            wdpost_jobs.follow(tx, self._miner, record, left, now)
+        return ended
+
+
+def _doubt(worker: str, output: wdpost.Output) -> str:
+    numbers = output.faults or []
+    reason = output.reasons.get(str(numbers[0]), "it does not say why")
+    return f"{worker} names {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
+
+
+def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
+    """Tell whether an output counts: a proof until there is one, faults only from the worker that has the job."""
+    if output.faults:
+        return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
+    return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)

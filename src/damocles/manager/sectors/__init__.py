@@ -1,0 +1,1 @@
+"""What the manager keeps of sectors: their records, commitments, deals, stores and pieces."""

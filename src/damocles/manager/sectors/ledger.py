@@ -1,0 +1,387 @@
+"""Records of sectors: allocation, state, reports, and the end.
+
+A sector is *online* while a worker seals it and *offline* once it is finished or aborted. The functions here are steps
+inside a transaction: each takes the open `Connection` first.
+"""
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, select, update
+
+from damocles.manager import errors
+from damocles.manager.db import tables
+from damocles.manager.sectors import deals
+from damocles.rpc import limits
+from damocles.text import redaction
+from damocles.wire import codec, records, seal
+from damocles.wire.sectors import SealProof, SectorID, SectorSize
+
+log = structlog.get_logger(__name__)
+
+_sectors = tables.sectors
+
+# Built once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+_IS_SECTOR = and_(_sectors.c.miner == bindparam("of_miner"), _sectors.c.number == bindparam("of_number"))
+_SELECT = select(_sectors.c.online, _sectors.c.aborted, _sectors.c.attempt, _sectors.c.record).where(_IS_SECTOR)
+_SELECT_ALL = (
+    select(_sectors.c.record)
+    .where(_sectors.c.online == bindparam("online"))
+    .order_by(_sectors.c.miner, _sectors.c.number)
+)
+_SELECT_UNHEARD = (
+    select(_sectors.c.record)
+    .where(_sectors.c.allocated_to == bindparam("holder"), _sectors.c.online.is_(True), _sectors.c.worker.is_(None))
+    .order_by(_sectors.c.allocated_at)
+)
+_COUNT_AT_WORK = (
+    select(func.count())
+    .select_from(_sectors)
+    .where(_sectors.c.online.is_(True), _sectors.c.allocated_by == bindparam("receiver"))
+)
+_SELECT_STORE = select(tables.sector_files.c.sealed_store).where(
+    tables.sector_files.c.miner == bindparam("of_miner"),
+    tables.sector_files.c.number == bindparam("of_number"),
+    tables.sector_files.c.kind == bindparam("of_kind"),
+)
+_INSERT = insert(_sectors)
+_UPDATE = update(_sectors).where(_IS_SECTOR)
+_INSERT_EVENT = insert(tables.sector_events)
+_COUNT_EVENTS = (
+    select(func.count())
+    .select_from(tables.sector_events)
+    .where(
+        tables.sector_events.c.miner == bindparam("of_miner"), tables.sector_events.c.number == bindparam("of_number")
+    )
+)
+_SELECT_LAST_NUMBER = select(tables.numbers.c.last_number).where(tables.numbers.c.miner == bindparam("of_miner"))
+_INSERT_LAST_NUMBER = insert(tables.numbers)
+_UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bindparam("of_miner"))
+
+
+class Job(enum.IntEnum):
+    """What is being done with a sector; the numbers are those of `ListSectors`."""
+
+    ALL = 0
+    SEALING = 1
+    SNAPUP = 2
+    REBUILD = 3
+    UNSEAL = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miner:
+    """A miner that this manager allocates sectors for, up to `max_number` if there is one."""
+
+    id: int
+    proof: SealProof
+    max_number: int | None = None
+
+    def info(self) -> records.MinerInfo:
+        """Return it as `GetInfo` answers."""
+        window_v1_1 = 10 + int(self.proof) % 5
+        return records.MinerInfo(self.id, f"f0{self.id}", int(self.proof.size), window_v1_1, int(self.proof))
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Whom work is handed out to: an address, or a store (`holders`), and who asks for it, for at most so many at once."""
+
+    to: str
+    by: str | None = None
+    most: int | None = None
+
+
+NOBODY = Receiver("")  # it waits to be handed out
+
+
+def job_of(record: records.SectorState) -> Job:
+    """Return the job class of a record."""
+    if record.need_rebuild:
+        return Job.REBUILD
+    if record.unsealing:
+        return Job.UNSEAL
+    return Job.SNAPUP if record.upgraded else Job.SEALING
+
+
+def allocate(
+    tx: Connection, miners: Collection[Miner], spec: seal.AllocateSectorSpec, receiver: Receiver, now: float
+) -> seal.AllocatedSector | None:
+    """Give out the next number of a miner that `spec` allows; the first is 1. `None` if there is none.
+
+    Raises:
+        errors.ManagerError: The receiver has too much already.
+    """
+    _check_most(tx, receiver)
+    for miner in miners:
+        if spec.allowed_miners and miner.id not in spec.allowed_miners:
+            continue
+        if spec.allowed_proofs and int(miner.proof) not in spec.allowed_proofs:
+            continue
+        number = _next_number(tx, miner)
+        if number is None:
+            continue
+        sector = SectorID(miner.id, number)
+        allocation = {"attempt": 1, **_given(receiver, now)}
+        columns = _columns(records.SectorState.fresh(sector, int(miner.proof)), now)
+        tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
+        return seal.AllocatedSector(sector, int(miner.proof))
+    return None
+
+
+def _given(receiver: Receiver, now: float) -> dict[str, object]:
+    return {"allocated_to": receiver.to, "allocated_by": receiver.by, "allocated_at": now}
+
+
+def _check_most(tx: Connection, receiver: Receiver) -> None:
+    if receiver.most is None:
+        return
+    at_work = tx.execute(_COUNT_AT_WORK, {"receiver": receiver.by}).scalar_one()
+    if at_work >= receiver.most:
+        raise errors.ManagerError(
+            f"{at_work} sectors are at work that {receiver.by} was given, and it gets no more: abort those that nobody"
+            " works on (util sealer sectors abort)"
+        )
+
+
+def _next_number(tx: Connection, miner: Miner) -> int | None:
+    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
+    number = (last or 0) + 1
+    if miner.max_number is not None and number > miner.max_number:
+        return None
+    if last is None:
+        tx.execute(_INSERT_LAST_NUMBER, {"miner": miner.id, "last_number": number})
+    else:
+        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": miner.id, "last_number": number})
+    return number
+
+
+def owner(tx: Connection) -> tuple[int, SectorSize] | None:
+    """Return the miner of the sectors that are kept, and their size; `None` if there are none."""
+    text = tx.execute(select(_sectors.c.record).limit(1)).scalar()
+    if text is None:
+        return None
+    record = _decoded(text)
+    return record.id.miner, SealProof(record.proof).size
+
+
+def load(tx: Connection, sector: SectorID) -> records.SectorState:
+    """Return the record of a sector that is being worked on.
+
+    Raises:
+        errors.SectorNotFound: It is unknown, finished or aborted.
+    """
+    found = find(tx, sector, online=True)
+    if found is None:
+        raise errors.SectorNotFound
+    return found
+
+
+def find(tx: Connection, sector: SectorID, *, online: bool | None = None) -> records.SectorState | None:
+    """Return a record, if `online` is given only from among the online or the offline ones."""
+    row = _row(tx, sector)
+    if row is None or online not in {None, row.online}:
+        return None
+    return _decoded(row.record)
+
+
+def _decoded(text: str) -> records.SectorState:
+    return codec.decode(text, records.SectorState)
+
+
+def _row(tx: Connection, sector: SectorID) -> Row[bool, bool, int, str] | None:
+    return tx.execute(_SELECT, {"of_miner": sector.miner, "of_number": sector.number}).first()
+
+
+def select_all(tx: Connection, *, online: bool, job: Job = Job.ALL) -> list[records.SectorState]:
+    """Return the online or the offline records of a job class, by miner and number."""
+    rows = tx.execute(_SELECT_ALL, {"online": online}).scalars()
+    found = [_decoded(text) for text in rows]
+    return found if job is Job.ALL else [record for record in found if job_of(record) is job]
+
+
+def save(tx: Connection, record: records.SectorState, now: float) -> None:
+    """Replace the record of a sector."""
+    tx.execute(_UPDATE, {"of_miner": record.id.miner, "of_number": record.id.number, **_columns(record, now)})
+
+
+def put(
+    tx: Connection, record: records.SectorState, allocation: Mapping[str, object], now: float, *, new: bool
+) -> None:
+    """Add the record of a sector, or replace it, with these columns of its allocation.
+
+    No number up to its own is given to another sector of its miner afterwards.
+    """
+    sector, columns = record.id, {**allocation, **_columns(record, now)}
+    if new:
+        tx.execute(_INSERT, {"miner": sector.miner, "number": sector.number, **columns})
+    else:
+        tx.execute(_UPDATE, {"of_miner": sector.miner, "of_number": sector.number, **columns})
+    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": sector.miner}).scalar()
+    if last is None:
+        tx.execute(_INSERT_LAST_NUMBER, {"miner": sector.miner, "last_number": sector.number})
+    elif last < sector.number:
+        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": sector.miner, "last_number": sector.number})
+
+
+def report(
+    tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float, caller: str | None = None
+) -> seal.SectorStateResp:
+    """Keep what a worker tells of a sector, and answer whether the manager has finished with it.
+
+    Raises:
+        errors.SectorNotFound: The sector was never allocated.
+    """
+    row = _row(tx, sector)
+    if row is None:
+        raise errors.SectorNotFound
+    record = _decoded(row.record)
+    if reports(tx, sector) < limits.REPORTS_OF_A_SECTOR:
+        _append_event(tx, sector, row.attempt, report, now, caller)
+    else:
+        log.warning("a report is not kept in the sector's history, which has too many", sector=str(sector))
+    if row.online:
+        record = msgspec.structs.replace(record, latest_state=report)
+        save(tx, record, now)
+    return seal.SectorStateResp(sector, record.finalized, record.abort_reason)
+
+
+def reports(tx: Connection, sector: SectorID) -> int:
+    """Return how many reports of a sector are kept."""
+    return int(tx.execute(_COUNT_EVENTS, {"of_miner": sector.miner, "of_number": sector.number}).scalar_one())
+
+
+def finalize(tx: Connection, sector: SectorID, now: float) -> None:
+    """Move a finished sector offline. Again for the same one does nothing: an answer may have been lost.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or was aborted.
+    """
+    _end(tx, sector, None, now)
+
+
+def abort(tx: Connection, sector: SectorID, reason: str, now: float) -> None:
+    """Move a given-up sector offline. Again for the same one does nothing: the first reason stays.
+
+    Raises:
+        errors.SectorNotFound: It is unknown or finished.
+    """
+    _end(tx, sector, reason or "aborted without a reason", now)
+
+
+def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float) -> None:
+    row = _row(tx, sector)
+    aborts = abort_reason is not None
+    reason = redaction.text(abort_reason or "")
+    if row is None or (not row.online and row.aborted != aborts):
+        raise errors.SectorNotFound
+    if not row.online:
+        return
+    record = _decoded(row.record)
+    job = job_of(record)
+    if aborts and job in {Job.SEALING, Job.SNAPUP}:
+        deals.release(tx, sector)
+    if job is Job.SEALING:
+        # A sector that is brought back gets deals anew: these may be another one's by then.
+        pieces = None if aborts else record.pieces
+        ended = msgspec.structs.replace(record, finalized=True, abort_reason=reason, pieces=pieces)
+    elif job is Job.SNAPUP and aborts:
+        files = tables.sector_files
+        is_file = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == "upgrade")
+        tx.execute(delete(files).where(*is_file))
+        ended = msgspec.structs.replace(
+            record,
+            finalized=True,
+            upgraded=False,
+            pieces=None,
+            upgrade_public=None,
+            upgraded_info=None,
+            upgrade_message_id=None,
+            upgrade_landed_epoch=None,
+        )
+    else:
+        # Whatever became of it, the sector on the chain is as good as it was.
+        ended = msgspec.structs.replace(record, finalized=True, need_rebuild=False, unsealing=False)
+    save(tx, ended, now)
+
+
+def reopen(tx: Connection, record: records.SectorState, receiver: Receiver, now: float) -> int:
+    """Bring a finished sector online with this record for more work, handed out; return the attempt's number.
+
+    Raises:
+        errors.ManagerError: The receiver has too much already.
+    """
+    _check_most(tx, receiver)
+    fresh = msgspec.structs.replace(record, finalized=False, latest_state=None)
+    key = {"of_miner": record.id.miner, "of_number": record.id.number}
+    attempt = tx.execute(_SELECT, key).one().attempt + 1
+    allocation = {
+        "attempt": attempt,
+        **_given(receiver, now),
+        "holder": None,
+        "holder_location": None,
+        "last_used": None,
+    }
+    tx.execute(_UPDATE, {**key, **allocation, **_columns(fresh, now)})
+    return int(attempt)
+
+
+def unheard(tx: Connection, holder: str, job: Job) -> list[records.SectorState]:
+    """Return the sectors that were handed to `holder` for a job and never heard of since, the oldest first.
+
+    An empty holder finds what waits to be handed out.
+    """
+    found = (_decoded(text) for text in tx.execute(_SELECT_UNHEARD, {"holder": holder}).scalars())
+    return [record for record in found if job_of(record) is job]
+
+
+def files(tx: Connection, sector: SectorID, *, upgrade: bool) -> str | None:
+    """Return the persist store that has the sector's files."""
+    kind = "upgrade" if upgrade else "normal"
+    return tx.execute(_SELECT_STORE, {"of_miner": sector.miner, "of_number": sector.number, "of_kind": kind}).scalar()
+
+
+def place_files(tx: Connection, sector: SectorID, store: str, *, upgrade: bool) -> None:
+    """Remember which persist store has the sector's files."""
+    files = tables.sector_files
+    kind = "upgrade" if upgrade else "normal"
+    where = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == kind)
+    stores = {"sealed_store": store, "cache_store": store}
+    if tx.execute(update(files).where(*where).values(stores)).rowcount == 0:
+        tx.execute(insert(files).values(miner=sector.miner, number=sector.number, kind=kind, **stores))
+
+
+def _columns(record: records.SectorState, now: float) -> dict[str, object]:
+    worker = record.latest_state.worker if record.latest_state else None
+    return {
+        "online": not record.finalized,
+        "aborted": bool(record.abort_reason),
+        "worker": worker.instance if worker else None,
+        "location": worker.location if worker else None,
+        "updated_at": now,
+        "record": codec.encode(record).decode(),
+    }
+
+
+def _append_event(  # noqa: PLR0917 (one for each column)
+    tx: Connection, sector: SectorID, attempt: int, report: seal.ReportStateReq, now: float, caller: str | None
+) -> None:
+    change, failure = report.state_change, report.failure
+    columns = {
+        "miner": sector.miner,
+        "number": sector.number,
+        "attempt": attempt,
+        "at": now,
+        "worker": report.worker.instance,
+        "location": report.worker.location,
+        "prev": change.prev,
+        "next": change.next,
+        "event": change.event,
+        "failure_level": failure.level if failure else None,
+        "failure_text": failure.desc if failure else None,
+        "caller": caller,
+    }
+    tx.execute(_INSERT_EVENT, columns)

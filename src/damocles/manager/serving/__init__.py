@@ -1,0 +1,1 @@
+"""What the manager serves: the sealer API, the command line's, claims, moves, tokens, audit, metrics."""

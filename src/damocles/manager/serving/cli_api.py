@@ -1,0 +1,293 @@
+"""The API of the manager for the original's command line: questions about sectors, and what an operator does to one.
+
+What a manager with a mock chain cannot answer honestly is served too, by a refusal that says why (`UNSUPPORTED`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import anyio.to_thread
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from damocles.manager import errors, miner_config
+from damocles.manager.chain import interface
+from damocles.manager.db.engine import Database
+from damocles.manager.plans import snapup, unseal
+from damocles.manager.sectors import deals, ledger, stores
+from damocles.manager.serving import moves
+from damocles.rpc import core
+from damocles.wire import proving, records, seal, wdpost
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SectorID, SectorSize
+
+log = structlog.get_logger(__name__)
+
+WorkerState = Literal["online", "offline"]
+IndexType = Literal["normal", "upgrade"]
+
+# Wire name without `Venus.` to why. Whoever may read is told.
+UNSUPPORTED: Mapping[str, str] = {
+    "SimulateWdPoSt": "`damocles-manager util worker wdpost make` lets the workers prove what is in the stores",
+    "TerminateSector": "the mock chain terminates no sectors",
+}
+
+
+class CliAPI:
+    """Handlers of the API; each call that changes something is one transaction."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        chain: interface.Chain,
+        persist: stores.Stores,
+        imports: moves.Moves,
+        miners: Sequence[ledger.Miner],
+        market: deals.Deals,
+        clock: Callable[[], float],
+    ) -> None:
+        self._miners = miners
+        self._market = market
+        self._database = database
+        self._chain = chain
+        self._persist = persist
+        self._imports = imports
+        self._clock = clock
+
+    def register(self, service: core.Service) -> None:
+        """Serve the API under its wire names."""
+        handlers: dict[str, Callable[..., Any]] = {
+            "GetTicket": self.get_ticket,
+            "GetSeed": self.get_seed,
+            "GetWindowPoStChanlleengeRand": self.get_window_challenge,
+            "GetWindowPoStCommitRand": self.get_post_commit,
+            "FindSectorsWithDeal": self.find_sectors_with_deal,
+            "FindSectorWithPiece": self.find_sector_with_piece,
+            "SectorIndexerFind": self.sector_indexer_find,
+            "ProvingSectorInfo": self.proving_sector_info,
+            "CheckProvable": self.check_provable,
+            "GetMinerConfig": self.get_miner_config,
+            "PollTerminateSectorState": self.poll_terminate_sector_state,
+            "ImportSector": self._imports.import_sector,
+            "RestoreSector": self.restore_sector,
+        }
+        for name, handler in handlers.items():
+            service.add(f"Venus.{name}", handler)
+        for name, handler in (("FinalizeSector", self.finalize_sector), ("RemoveSector", self.remove_sector)):
+            service.add(f"Venus.{name}", handler, has_result=False)
+        for name, why in UNSUPPORTED.items():
+            service.add(f"Venus.{name}", partial(_refuse, f"not supported by this manager: {name}: {why}"))
+
+    # Randomness -----------------------------------------------------------------------------------------------------
+
+    async def get_ticket(self, _tipset: list[CID] | None, epoch: int, miner: int) -> seal.Ticket:
+        """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset tells nothing."""
+        await self._check_epoch(epoch)
+        return seal.Ticket(await self._chain.ticket(miner, epoch), epoch)
+
+    async def get_seed(self, _tipset: list[CID] | None, epoch: int, miner: int) -> seal.Seed:
+        """Return the challenge randomness of an epoch."""
+        await self._check_epoch(epoch)
+        return seal.Seed(await self._chain.seed(miner, epoch), epoch)
+
+    async def get_window_challenge(self, _tipset: list[CID] | None, epoch: int, miner: int) -> proving.Randomness:
+        """Return the randomness of the window PoSts of a deadline with this challenge epoch."""
+        await self._check_epoch(epoch)
+        return proving.Randomness(epoch, await self._chain.window_challenge(miner, epoch))
+
+    async def get_post_commit(self, _tipset: list[CID] | None, epoch: int) -> proving.Randomness:
+        """Return the randomness by which a window PoSt shows that it is of this chain."""
+        await self._check_epoch(epoch)
+        return proving.Randomness(epoch, await self._chain.post_commit(epoch))
+
+    async def _check_epoch(self, epoch: int) -> None:
+        head = await self._chain.head()
+        if not 0 <= epoch <= head:
+            raise errors.ManagerError(f"there is no randomness of epoch {epoch} (yet): the head is {head}")
+
+    # Questions ------------------------------------------------------------------------------------------------------
+
+    async def find_sectors_with_deal(self, state: WorkerState, deal: int) -> list[records.SectorState] | None:
+        """Return the sectors in a state that hold a deal of the built-in market; null if there are none."""
+        if deal == 0:
+            raise errors.ManagerError("empty deal id")
+        found = [record for record in await self._records(state) if deal in _deals(record)]
+        return found or None
+
+    async def find_sector_with_piece(self, state: WorkerState, piece: CID) -> records.SectorState | None:
+        """Return the last sector in a state that holds a piece."""
+        found = [record for record in await self._records(state) if piece in _pieces(record)]
+        return found[-1] if found else None
+
+    async def sector_indexer_find(self, kind: IndexType, sector: SectorID) -> proving.Location:
+        """Return in which persist stores the files of a sector, or of its upgrade, are."""
+        store = await self._database.read(lambda tx: ledger.files(tx, sector, upgrade=kind == "upgrade"))
+        return proving.Location(store is not None, wdpost.Accesses(store or "", store or ""))
+
+    async def proving_sector_info(self, sector: SectorID) -> proving.SectorInfo:
+        """Return what the chain and the stores have of a proven sector; what the mock chain does not keep is zero."""
+        on_chain = await self._chain.sector(sector)
+        record = await self._database.read(lambda tx: ledger.find(tx, sector))
+        if on_chain is None or not on_chain.proven or record is None or record.pre_commit is None:
+            raise errors.ManagerError(f"{sector} is not proven on the chain")
+        upgrade = record.upgraded_info if record.upgrade_landed_epoch is not None else None
+        store = await self._database.read(lambda tx: ledger.files(tx, sector, upgrade=upgrade is not None))
+        if store is None:
+            raise errors.ManagerError(f"get private info: get location for {sector}: object not found")
+        sealed_cid = upgrade.sealed_cid if upgrade is not None else None
+        return proving.SectorInfo(
+            on_chain=proving.OnChain(
+                number=sector.number,
+                proof=int(on_chain.proof_type),
+                sealed_cid=sealed_cid or record.pre_commit.comm_r,
+                key_cid=record.pre_commit.comm_r if sealed_cid is not None else None,
+            ),
+            private=self._persist.private(sector, store, is_upgrade=upgrade is not None),
+        )
+
+    async def check_provable(
+        self,
+        miner: int,
+        post_proof: int,
+        infos: list[proving.Extended] | None,
+        strict: bool,
+        state_check: bool,
+    ) -> dict[str, str]:
+        """Return by number why sectors cannot be proved: a file is missing, or the record contradicts the chain."""
+        if strict:
+            raise errors.ManagerError(
+                "not supported by this manager: CheckProvable: a strict check (--slow) reads the sectors;"
+                " `damocles-manager util worker wdpost make` lets the workers prove them"
+            )
+        size = list(SectorSize)[post_proof % len(SectorSize)]
+        bad = {}
+        for info in infos or ():
+            reason = await self._flaw(SectorID(miner, info.number), size, info, state_check=state_check)
+            if reason is not None:
+                bad[str(info.number)] = reason
+        return bad
+
+    async def get_miner_config(self, miner: int) -> dict[str, Any]:
+        """Return what the configuration of a miner would be."""
+        for known in self._miners:
+            if known.id == miner:
+                seconds = self._chain.network.block_seconds
+                return miner_config.of(known, has_deals=self._market.is_open, block_seconds=seconds)
+        raise errors.ManagerError(f"config for miner actor {miner} not found")
+
+    async def poll_terminate_sector_state(self, sector: SectorID) -> records.TerminateInfo:
+        """Return how a termination stands; zeros if there is none."""
+        record = await self._database.read(lambda tx: ledger.find(tx, sector))
+        if record is None:
+            raise errors.SectorNotFound
+        return record.termination
+
+    async def _flaw(
+        self, sector: SectorID, size: SectorSize, info: proving.Extended, *, state_check: bool
+    ) -> str | None:
+        is_upgrade = info.key_cid is not None
+        store = await self._database.read(lambda tx: ledger.files(tx, sector, upgrade=is_upgrade))
+        if store is None:
+            return f"get private info: get location for {sector}: object not found"
+        if self._persist.root(store) is None:
+            return f"not checked: this manager does not have the store {store}"
+        try:
+            await anyio.to_thread.run_sync(self._persist.check_files, sector, size, store, is_upgrade)
+        except errors.ManagerError as error:
+            return error.message
+        if not state_check:
+            return None
+        record = await self._database.read(lambda tx: ledger.find(tx, sector, online=False))
+        return proving.contradiction(info, record)
+
+    async def _records(self, state: WorkerState) -> Sequence[records.SectorState]:
+        return await self._database.read(lambda tx: ledger.select_all(tx, online=state == "online"))
+
+    # What an operator does to a sector ------------------------------------------------------------------------------
+
+    async def restore_sector(self, sector: SectorID, forced: bool) -> None:
+        """Bring a sector that was given up back to work; by force any that is over.
+
+        It belongs to the worker that goes on with it first.
+        """
+
+        def restore(tx: Connection) -> None:
+            record = _offline(tx, sector)
+            if not forced and (record.pieces or record.deals):
+                raise errors.ManagerError("sector with deals can not be normally restored")
+            if not forced and not record.abort_reason:
+                raise errors.ManagerError("sector is not aborted, can not be normally restored")
+            reason = record.abort_reason if forced else ""
+            ledger.reopen(tx, msgspec.structs.replace(record, abort_reason=reason), ledger.NOBODY, self._clock())
+
+        await self._database.write(restore)
+        log.warning("sector restored by an operator", sector=str(sector), forced=forced)
+
+    async def finalize_sector(self, sector: SectorID) -> None:
+        """End a sector that is on the chain, whatever its worker thinks."""
+        on_chain = await self._chain.sector(sector)
+        if on_chain is None or not on_chain.proven:
+            raise errors.ManagerError(f"{sector} is not proven on the chain: it cannot be finished, but aborted")
+
+        def finalize(tx: Connection) -> None:
+            record = ledger.load(tx, sector)
+            if ledger.job_of(record) is ledger.Job.SNAPUP and record.upgraded_info is None:
+                raise errors.ManagerError(f"{sector} is being upgraded: abort that, the sector stays as it was")
+            unseal.close(tx, sector, "finished by an operator", self._clock())
+            snapup.worker_finished(tx, sector, self._clock())
+            stores.release(tx, sector)
+
+        await self._database.write(finalize)
+        log.warning("sector finished by an operator", sector=str(sector))
+
+    async def remove_sector(self, sector: SectorID) -> None:
+        """Delete the files of a sector that is over and not alive on the chain; again for the same one does nothing.
+
+        Files go before the record says so: a removal that was cut off is done again.
+
+        Raises:
+            errors.ManagerError: It is at work, alive, or in a store that this manager does not have.
+        """
+        record = await self._database.read(lambda tx: _offline(tx, sector))
+        if record.removed:
+            return
+        on_chain = await self._chain.sector(sector)
+        if on_chain is not None and on_chain.proven:
+            raise errors.ManagerError(f"{sector} is alive on the chain, and its files are needed to prove it")
+        for is_upgrade in (False, True):
+            store = await self._database.read(lambda tx, up=is_upgrade: ledger.files(tx, sector, upgrade=up))  # type: ignore[misc]
+            if store is not None:
+                await anyio.to_thread.run_sync(self._persist.remove_files, sector, store, is_upgrade)
+
+        def mark(tx: Connection) -> None:
+            ledger.save(tx, msgspec.structs.replace(_offline(tx, sector), removed=True), self._clock())
+
+        await self._database.write(mark)
+        log.warning("sector removed by an operator", sector=str(sector))
+
+
+async def _refuse(
+    text: str, _1: Any = None, _2: Any = None, _3: Any = None, _4: Any = None, _5: Any = None, _6: Any = None
+) -> None:
+    raise errors.ManagerError(text)
+
+
+def _offline(tx: Connection, sector: SectorID) -> records.SectorState:
+    record = ledger.find(tx, sector, online=False)
+    if record is None:
+        raise errors.ManagerError("load state from offline: key not found")
+    return record
+
+
+def _deals(record: records.SectorState) -> set[int]:
+    """Return the deals of the built-in market that a sector holds."""
+    legacy = {deal["ID"] for deal in record.deals or () if "ID" in deal}
+    return legacy | {piece.deal.deal_id for piece in record.pieces or ()}
+
+
+def _pieces(record: records.SectorState) -> set[str]:
+    legacy = ((deal.get("Piece") or {}).get("Cid") or {} for deal in record.deals or ())
+    return {cid["/"] for cid in legacy if "/" in cid} | {str(piece.piece.cid) for piece in record.pieces or ()}

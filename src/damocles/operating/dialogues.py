@@ -1,0 +1,219 @@
+"""What operators ask of one worker, as dialogues without I/O.
+
+The manager holds them with many workers at once and `damocles-worker` with one. A dialogue yields calls that may be
+made side by side, and is sent an answer to each: the result, or `Refused`.
+
+A worker of the original does not know `Damocles.*`. For it the same is done with `VenusWorker.*`, as far as that
+goes; what it would do blindly and to a sector's harm is refused here.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from damocles.operating import selection
+from damocles.sealing import planner
+from damocles.sealing.states import State
+from damocles.wire import control, fleet
+
+T = TypeVar("T")
+
+METHOD_NOT_FOUND = -32601
+WDPOST = "wdpost"  # a plan of the original's with states of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call to make, and the type of its result."""
+
+    method: str
+    params: tuple[Any, ...]
+    returns: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An answer that is no result: the worker refused, or (without a code) did not answer."""
+
+    text: str
+    code: int | None = None
+
+
+Dialogue: TypeAlias = Generator[Sequence[Ask], Sequence[Any], T]
+
+
+class Unanswered(Exception):
+    """A worker did not tell its threads; the message says why."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.text)
+        self.refused = refused
+
+
+def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
+    """Ask for all threads; an original worker tells less of them.
+
+    Raises:
+        Unanswered: They were not told.
+    """
+    (answer,) = yield [Ask("Damocles.Threads", (), list[control.ThreadDetail])]
+    if not lacks_method(answer):
+        details: list[control.ThreadDetail] = _told(answer)
+        return details
+    return (yield from _threads_of_original(now))
+
+
+def act(
+    chosen: control.Selection, wanted: control.Act, now: float, *, asked_by: str = ""
+) -> Dialogue[list[control.Outcome]]:
+    """Do something to the selected threads; the workers in the selection are not looked at.
+
+    However many threads it has, our worker is called once: it selects, so that none can move on in between. It writes down
+    `asked_by`, if somebody else than the caller wants it.
+
+    Raises:
+        Unanswered: The threads were not told; nothing was done.
+    """
+    (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted, asked_by), list[control.Outcome])]
+    if not lacks_method(answer):
+        outcomes: list[control.Outcome] = _told(answer)
+        return outcomes
+    details = yield from _threads_of_original(now)
+    targets = [detail for detail in details if selection.holds(chosen, detail)]
+    missing = selection.missing(chosen, (detail.info.index for detail in details))
+    return [*(yield from _act_on_original(targets, wanted)), *missing]
+
+
+def asked_for(method: str, params: tuple[Any, ...], returns: Any) -> Dialogue[Any]:
+    """Make one call of ours, which workers of the original do not serve.
+
+    Raises:
+        Unanswered: The worker refused, did not answer, or lacks the method.
+    """
+    (answer,) = yield [Ask(method, params, returns)]
+    if lacks_method(answer):
+        raise Unanswered(Refused(lacks(method), answer.code))
+    return _told(answer)
+
+
+def lacks(method: str = "") -> str:
+    """Return that a worker does not have a method of ours, and what it has."""
+    what = method.removeprefix("Damocles.") or "such command"
+    return f"is a worker of the original or too old, it has no {what}; it can list, pause and resume its threads"
+
+
+def lacks_method(answer: object) -> bool:
+    """Return whether an answer says that the worker does not know the method."""
+    return isinstance(answer, Refused) and answer.code == METHOD_NOT_FOUND
+
+
+def _told(answer: Any) -> Any:
+    if isinstance(answer, Refused):
+        raise Unanswered(answer)
+    return answer
+
+
+def _made(detail: control.ThreadDetail, *, ok: bool, text: str, silent: bool = False) -> control.Outcome:
+    info = detail.info
+    return control.Outcome(index=info.index, sector=info.job_id, state=info.job_state, ok=ok, text=text, silent=silent)
+
+
+# Workers of the original ---------------------------------------------------------------------------------------------
+
+
+def _threads_of_original(now: float) -> Dialogue[list[control.ThreadDetail]]:
+    (answer,) = yield [Ask("VenusWorker.WorkerList", (), list[fleet.ThreadInfo] | None)]
+    return [_described(info, now) for info in _told(answer) or ()]
+
+
+def _described(info: fleet.ThreadInfo, now: float) -> control.ThreadDetail:
+    since = now - (info.thread_state.elapsed or 0)
+    paused = info.thread_state.state == "Paused"
+    return control.ThreadDetail(
+        info=info,
+        sector=info.job_id,
+        since=since,
+        waiting=control.Waiting("resume", since) if paused else None,
+        paused_at=since if paused else None,
+    )
+
+
+def _act_on_original(targets: Sequence[control.ThreadDetail], wanted: control.Act) -> Dialogue[list[control.Outcome]]:
+    refusals = {detail.info.index: next(_refusals(detail, wanted), None) for detail in targets}
+    allowed = [detail for detail in targets if refusals[detail.info.index] is None]
+    asks = [] if wanted.dry_run else [_original_ask(detail, wanted) for detail in allowed]
+    answers = (yield asks) if asks else [True] * len(allowed)
+    outcomes = {
+        detail.info.index: _original_outcome(detail, wanted, answer)
+        for detail, answer in zip(allowed, answers, strict=True)
+    }
+    return [
+        outcomes.get(detail.info.index) or _made(detail, ok=False, text=refusals[detail.info.index] or "")
+        for detail in targets
+    ]
+
+
+def _original_ask(detail: control.ThreadDetail, wanted: control.Act) -> Ask:
+    index = detail.info.index
+    if wanted.verb == "pause":
+        return Ask("VenusWorker.WorkerPause", (index,), bool)
+    state = State.Aborted.value if wanted.verb == "abort" else wanted.state
+    return Ask("VenusWorker.WorkerResume", (index, state), bool)
+
+
+def _original_outcome(detail: control.ThreadDetail, wanted: control.Act, answer: Any) -> control.Outcome:
+    if isinstance(answer, Refused):
+        return _made(detail, ok=False, text=answer.text, silent=answer.code is None)
+    done = {
+        "pause": "pauses at its next boundary",
+        "resume": f"goes on from {wanted.state or detail.info.job_state or 'where it was'}",
+        "abort": f"gives up {detail.info.job_id}: its worker deletes its files and tells the manager",
+    }
+    refused = {
+        "pause": "a pause is asked for already",
+        "resume": "is not paused",
+        "abort": "is not paused",
+    }
+    return _made(detail, ok=answer, text=(done if answer else refused)[wanted.verb])
+
+
+def _refusals(detail: control.ThreadDetail, wanted: control.Act) -> Iterator[str]:
+    """Yield why an original worker cannot or must not be asked."""
+    info = detail.info
+    paused = info.thread_state.state == "Paused"
+    match wanted.verb:
+        case "pause":
+            if wanted.now:
+                yield "its worker is the original, which cannot kill a running stage: pause without --now"
+            if paused:
+                yield "is paused already"  # it would answer true, and pause again after the next resume
+        case "resume":
+            if not paused:
+                yield "is not paused"
+            if wanted.state is not None:
+                yield from _bad_targets(info, wanted.state)
+        case "abort":
+            if info.job_id is None:
+                yield "holds no sector"
+            if not paused:
+                yield "its worker is the original, which gives up only the sector of a paused thread: pause it first"
+        case other:
+            yield f"{other!r} cannot be done to a thread: use pause, resume or abort"
+
+
+def _bad_targets(info: fleet.ThreadInfo, target: str) -> Iterator[str]:
+    """Yield why `target` would do harm: the original takes any name, and gives up the sector on a wrong one."""
+    plan = planner.PLANS.get(info.plan)
+    if info.plan == WDPOST or target == State.Aborted:
+        return
+    order = list(plan.steps) if plan is not None else []
+    known = order or list(State)
+    if target not in known:
+        yield f"{target} is not a state of plan {info.plan}; possible: {', '.join(known)}, {State.Aborted}"
+        return
+    if target == info.job_state:
+        yield f"is at {target} already, which its worker takes for an error: resume without a state"
+    if target in (State.Empty, State.Finished):
+        yield f"going on from {target} would lose {info.job_id}"
+    if info.job_state in order and order.index(State(target)) > order.index(State(info.job_state)):
+        yield f"has not reached {target} yet: its worker would give the sector up"

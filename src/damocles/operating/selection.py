@@ -1,0 +1,148 @@
+"""Which threads an operator means: read from a command line, and compared with what threads are.
+
+The manager evaluates it for the fleet, `damocles-worker` for one worker.
+"""
+
+import fnmatch
+from collections.abc import Iterable
+
+from damocles.sealing import planner
+from damocles.sealing.states import State
+from damocles.text import spelling
+from damocles.wire import control
+from damocles.wire.sectors import SectorID
+
+_WILDCARDS = "*?["
+_DIGITS = 4  # of an index; no machine has more threads
+
+
+class NothingSelected(ValueError):
+    """No thread is selected: give an index, --sector, --state, --error, --plan or --paused, or say --all."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+def parse(
+    *,
+    workers: Iterable[str] = (),
+    indexes: Iterable[str] = (),
+    sectors: Iterable[str] = (),
+    states: Iterable[str] = (),
+    plans: Iterable[str] = (),
+    error: str | None = None,
+    paused: bool | None = None,
+    everything: bool = False,
+) -> control.Selection:
+    """Make a selection from what was typed; whether it selects anything is asked by `check`.
+
+    Raises:
+        ValueError: An index is not like `0`, `0,2` or `0-3`, or a sector not like `s-t010000-2`.
+    """
+    return control.Selection(
+        all=everything,
+        workers=list(workers),
+        indexes=[index for text in indexes for index in _indexes(text)],
+        sectors=[str(SectorID.parse(text)) for text in sectors],
+        states=list(states),
+        plans=list(plans),
+        error=error or None,
+        paused=paused,
+    )
+
+
+def check(selection: control.Selection) -> None:
+    """Refuse a selection that says nothing of threads; a worker's name alone does not mean all of its threads.
+
+    Raises:
+        NothingSelected: It says nothing.
+    """
+    if not (
+        selection.all
+        or selection.indexes
+        or selection.sectors
+        or selection.states
+        or selection.plans
+        or selection.error
+        or selection.paused is not None
+    ):
+        raise NothingSelected
+
+
+def selects(selection: control.Selection, thread: control.ThreadDetail) -> bool:
+    """Return whether all that the selection says holds for a thread; nothing said selects nothing."""
+    try:
+        check(selection)
+    except NothingSelected:
+        return False
+    named = not selection.workers or any(names(text, thread.worker, thread.dest) for text in selection.workers)
+    return named and holds(selection, thread)
+
+
+def holds(selection: control.Selection, thread: control.ThreadDetail) -> bool:
+    """Return whether what the selection says of threads holds for this one, whichever worker it belongs to."""
+    info = thread.info
+    return (
+        (not selection.indexes or info.index in selection.indexes)
+        and (not selection.sectors or info.job_id in selection.sectors)
+        and (not selection.states or info.job_state in selection.states)
+        and (not selection.plans or info.plan in selection.plans)
+        and (selection.error is None or selection.error.casefold() in (info.last_error or "").casefold())
+        and (selection.paused is None or selection.paused == (info.thread_state.state == "Paused"))
+    )
+
+
+def missing(selection: control.Selection, indexes: Iterable[int]) -> list[control.Outcome]:
+    """Report the selected thread indexes that a worker lacks, as a single outcome; `indexes` are the ones it has."""
+    own = set(indexes)
+    unknown = set(selection.indexes) - own
+    return [control.Outcome(ok=False, text=no_thread(unknown, own))] if unknown else []
+
+
+def no_thread(unknown: Iterable[int], own: Iterable[int]) -> str:
+    """Say which threads a worker does not have, and which it has."""
+    return f"no thread {_runs(unknown)}; the worker has {_runs(own) or 'none'}"
+
+
+def unknown_words(selection: control.Selection) -> list[str]:
+    """Say of each word that can fit no thread of ours what is wrong with it."""
+    found = [
+        f"{state} is what a thread does: use --paused"
+        if state == "Paused"
+        else f"there is no state {state}{spelling.did_you_mean(state, State)}"
+        for state in selection.states
+        if state not in State.__members__
+    ]
+    plans = [plan for plan in selection.plans if plan not in planner.PLANS]
+    return found + [f"there is no plan {plan}{spelling.did_you_mean(plan, planner.PLANS)}" for plan in plans]
+
+
+def names(text: str, worker: str, dest: str) -> bool:
+    """Return whether `text` is a worker's name or destination, or a pattern (`gpu-*`, `10.0.0.*`) of one."""
+    return text in (worker, dest) or any(fnmatch.fnmatchcase(value, text) for value in (worker, dest))
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether `text` may stand for several workers; an IPv6 address in brackets does not."""
+    return any(char in text for char in _WILDCARDS) and not text.startswith("[")
+
+
+def _runs(indexes: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1][1:] = [index]
+        else:
+            runs.append([index])
+    return ", ".join("-".join(f"#{index}" for index in run) for run in runs)
+
+
+def _indexes(text: str) -> Iterable[int]:
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(n.isascii() and n.isdigit() and len(n) <= _DIGITS for n in numbers) or (
+            int(numbers[-1]) < int(numbers[0])
+        ):
+            raise ValueError(f"{text!r} is no thread's index: write a number as in the list, or several: 0,2 or 0-3")
+        yield from range(int(numbers[0]), int(numbers[-1]) + 1)

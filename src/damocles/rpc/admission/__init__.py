@@ -1,0 +1,1 @@
+"""Who may do what: scopes, tokens, leases, and the audit of what was done."""

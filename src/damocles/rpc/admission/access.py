@@ -1,0 +1,438 @@
+"""Who may do what: scopes, the table of everything that both daemons serve, and the guard that asks it.
+
+`read` < `operate` < `admin` are steps of one ladder. `worker` stands apart: it opens what sealing workers call, and
+nothing by which one could manage another.
+
+What a name is not in the table for, nobody may do: a method that was forgotten here cannot be called.
+"""
+
+import enum
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import structlog
+
+from damocles.rpc import address, errors
+from damocles.rpc.admission import leases
+
+log = structlog.get_logger(__name__)
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_REFUSALS_REMEMBERED = 1000
+
+
+class Scope(enum.StrEnum):
+    """What a token is good for."""
+
+    READ = "read"
+    OPERATE = "operate"
+    ADMIN = "admin"
+    WORKER = "worker"
+
+
+_LADDER = (Scope.READ, Scope.OPERATE, Scope.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a method takes.
+
+    `least` is the lowest step of the ladder that may call it, `worker` whether sealing workers may. A method that
+    `changes` something is audited. Of one that is `secret`, the result is not written down.
+    """
+
+    least: Scope
+    worker: bool = False
+    changes: bool = False
+    secret: bool = False
+
+    def allows(self, scopes: Collection[Scope]) -> bool:
+        """Return whether one of the scopes suffices."""
+        steps = _LADDER[_LADDER.index(self.least) :]
+        return any(step in scopes for step in steps) or (self.worker and Scope.WORKER in scopes)
+
+    def is_audited(self, scopes: Collection[Scope]) -> bool:
+        """Return whether the audit has an entry of it when a caller with these scopes does it."""
+        return self.changes and not (self.worker and Scope.WORKER in scopes)
+
+    def needs(self) -> str:
+        """Return what is needed, in words."""
+        return f"{self.least} or {Scope.WORKER}" if self.worker else str(self.least)
+
+
+_READ = Rule(Scope.READ)
+_OPERATE = Rule(Scope.OPERATE, changes=True)
+_ADMIN = Rule(Scope.ADMIN, changes=True)
+_NOT_THERE = _READ  # the answer is that, and why
+_ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
+_SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, its worker's own business
+_ENDING = Rule(Scope.OPERATE, worker=True, changes=True)  # the same, if it is not an operator's: `abort`, `resend-pre`
+
+# Wire method, or HTTP method and path, to rule.
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        # The manager for workers.
+        "Venus.AllocateSector": _SEALING,
+        "Venus.AcquireDeals": _SEALING,
+        "Venus.AssignTicket": _SEALING,
+        "Venus.SubmitPreCommit": _ENDING,
+        "Venus.PollPreCommitState": _ASKED,
+        "Venus.SubmitPersisted": _SEALING,
+        "Venus.SubmitPersistedEx": _SEALING,
+        "Venus.WaitSeed": _SEALING,
+        "Venus.SubmitProof": _ENDING,
+        "Venus.PollProofState": _ASKED,
+        "Venus.ReportState": _SEALING,
+        "Venus.ReportFinalized": _SEALING,
+        "Venus.ReportAborted": _ENDING,
+        "Venus.AllocateSanpUpSector": _SEALING,
+        "Venus.SubmitSnapUpProof": _SEALING,
+        "Venus.AllocateRebuildSector": _SEALING,
+        "Venus.AllocateUnsealSector": _SEALING,
+        "Venus.AchieveUnsealSector": _SEALING,
+        "Venus.AcquireUnsealDest": _SEALING,
+        "Venus.StoreReserveSpace": _SEALING,
+        "Venus.StoreBasicInfo": _ASKED,
+        "Venus.WorkerPing": _SEALING,
+        "Venus.WdPoStAllocateJobs": _SEALING,
+        "Venus.WdPoStHeartbeatJobs": _SEALING,
+        "Venus.WdPoStFinishJob": _SEALING,
+        # The manager for people and tools.
+        "Venus.ListSectors": _READ,
+        "Venus.FindSector": _READ,
+        "Venus.FindSectorInAllStates": _ASKED,
+        "Venus.FindSectorsWithDeal": _READ,
+        "Venus.FindSectorWithPiece": _READ,
+        "Venus.ImportSector": _ADMIN,
+        "Venus.RestoreSector": _OPERATE,
+        "Venus.CheckProvable": _READ,
+        "Venus.SimulateWdPoSt": _NOT_THERE,
+        "Venus.SnapUpPreFetch": _OPERATE,
+        "Venus.SnapUpCandidates": _READ,
+        "Venus.SnapUpCancelCommitment": _OPERATE,
+        "Venus.ProvingSectorInfo": _READ,
+        "Venus.WorkerGetPingInfo": _READ,
+        "Venus.WorkerPingInfoList": _READ,
+        "Venus.WorkerPingInfoRemove": _OPERATE,
+        "Venus.SectorIndexerFind": _READ,
+        "Venus.TerminateSector": _NOT_THERE,
+        "Venus.PollTerminateSectorState": _READ,
+        "Venus.RemoveSector": _ADMIN,
+        "Venus.FinalizeSector": _OPERATE,
+        "Venus.StoreReleaseReserved": _OPERATE,
+        "Venus.StoreList": _READ,
+        "Venus.SectorSetForRebuild": _OPERATE,
+        "Venus.UnsealPiece": _OPERATE,
+        "Damocles.UnsealTasks": _READ,
+        "Venus.WdPoStResetJob": _OPERATE,
+        "Venus.WdPoStRemoveJob": _OPERATE,
+        "Venus.WdPoStAllJobs": _READ,
+        "Damocles.MockWdPoSt": _OPERATE,
+        "Venus.GetTicket": _READ,
+        "Venus.GetSeed": _READ,
+        "Venus.GetWindowPoStChanlleengeRand": _READ,
+        "Venus.GetWindowPoStCommitRand": _READ,
+        "Venus.GetInfo": _READ,
+        "Venus.GetMinerConfig": _READ,
+        "Venus.Version": _ASKED,
+        # The manager for our own workers. What is called under an attempt is audited by its own name.
+        "Damocles.Allocate": _SEALING,
+        "Damocles.AllocateSanpUpSector": _SEALING,
+        "Damocles.AllocateRebuildSector": _SEALING,
+        "Damocles.AllocateUnsealSector": _SEALING,
+        "Damocles.Claim": _SEALING,
+        "Damocles.WhyNoDeals": _ASKED,
+        "Damocles.WhyNoUpgrade": _ASKED,
+        "Damocles.SectorAbort": _OPERATE,
+        "Damocles.As": Rule(Scope.ADMIN, worker=True),
+        # The fleet.
+        "Damocles.Workers": _READ,
+        "Damocles.FleetThreads": _READ,
+        "Damocles.FleetAct": _OPERATE,
+        "Damocles.WorkerDrain": _OPERATE,
+        "Damocles.WorkerDrainState": _READ,
+        "Damocles.WorkerLogs": _READ,
+        "Damocles.SectorHistory": _READ,
+        "Damocles.SectorsExport": _READ,
+        "Damocles.SectorsImportBatch": Rule(Scope.ADMIN),  # is put aside; what is done with it is audited
+        "Damocles.SectorsImport": _ADMIN,
+        "Damocles.Alerts": _READ,
+        "Damocles.AlertAck": _OPERATE,
+        "Damocles.AlertMute": _OPERATE,
+        # A worker.
+        "VenusWorker.WorkerList": _READ,
+        "VenusWorker.WorkerPause": _OPERATE,
+        "VenusWorker.WorkerResume": _OPERATE,
+        "VenusWorker.WorkerSetEnv": _OPERATE,
+        "VenusWorker.WorkerRemoveEnv": _OPERATE,
+        "VenusWorker.WorkerVersion": _READ,
+        "Damocles.Threads": _READ,
+        "Damocles.ActOn": _OPERATE,
+        "Damocles.Drain": _OPERATE,
+        "Damocles.DrainState": _READ,
+        "Damocles.Logs": _READ,
+        "Damocles.History": _READ,
+        "Damocles.Settings": _READ,
+        # Both.
+        "Damocles.AuthCreate": Rule(Scope.ADMIN, changes=True, secret=True),
+        "Damocles.AuthList": Rule(Scope.ADMIN),
+        "Damocles.AuthRevoke": _ADMIN,
+        "Damocles.AuditList": _READ,
+        # What is asked for by path; one that ends in / stands for all below it.
+        "GET /metrics": _READ,
+        "GET /piecestore/": _ASKED,
+        "PUT /piecestore/": _SEALING,
+    }
+)
+
+# What needs no token, whatever is configured.
+HEALTH = "GET /healthcheck"
+OPEN = frozenset({HEALTH})
+
+
+def route(verb: str, path: str) -> str:
+    """Return the name by which the table knows a request of HTTP."""
+    return f"{'GET' if verb == 'HEAD' else verb} {path}"
+
+
+def rule_of(name: str) -> Rule | None:
+    """Return the rule of a wire method or of a `route`; None if there is none."""
+    return RULES.get(known_as(name))
+
+
+def known_as(name: str) -> str:
+    """Return by what the table knows a method or route: what stands for all below a path, if it stands there alone."""
+    if name in RULES or "/" not in name:
+        return name
+    above = [known for known in RULES if known.endswith("/") and name.startswith(known)]
+    return max(above, key=len, default=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom the guard found behind a call; `address` of one who was let in by it.
+
+    Of one who has a token there is the `lease`, and the `worker` that it is for, if it is for one alone.
+    """
+
+    name: str
+    scopes: frozenset[Scope]
+    address: str = ""
+    worker: str | None = None
+    lease: leases.Lease | None = field(default=None, compare=False, repr=False)
+
+
+class Unidentified(Exception):
+    """Why a token is good for nothing."""
+
+
+class UnknownMethod(Exception):
+    """The table has no such method."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Addresses whose programs are let in without a token, and what for."""
+
+    network: Network
+    scopes: frozenset[Scope]
+
+    def __str__(self) -> str:
+        ip = self.network
+        single = ip.prefixlen == ip.max_prefixlen
+        return f"{ip.network_address if single else ip}={_listed(self.scopes)}"
+
+
+def admitted(texts: Iterable[str], usual: frozenset[Scope]) -> tuple[Admitted, ...]:
+    """Read what lets peers in by their address: `10.0.0.2` or `10.0.0.0/24`, and scopes other than the `usual` behind `=`.
+
+    Raises:
+        ValueError: One of them is something else, or an address is there twice.
+    """
+    made: dict[Network, Admitted] = {}
+    for text in texts:
+        shown, has_scopes, scopes = text.partition("=")
+        try:
+            network = ipaddress.ip_network(shown.strip())
+        except ValueError as error:
+            raise ValueError(
+                f"{shown!r} is neither an address nor a network, like 10.0.0.2 or 10.0.0.0/24 ({error})"
+            ) from error
+        if network in made:
+            raise ValueError(f"{network} is admitted twice: write all its scopes at once, like {shown}=read,operate")
+        made[network] = Admitted(network, _scopes(text, scopes) if has_scopes else usual)
+    return tuple(made.values())
+
+
+def _scopes(text: str, names: str) -> frozenset[Scope]:
+    try:
+        return frozenset(Scope(name.strip()) for name in names.split(","))
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r}: {error}: write scopes like {_listed(tuple(Scope))}, with commas between them"
+        ) from error
+
+
+def _listed(scopes: Collection[Scope], between: str = ",") -> str:
+    return between.join(scope for scope in Scope if scope in scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Peers that are let in by their address: the original's programs, which cannot send tokens.
+
+    The closest of several networks counts. `option` is how people write an address that is let in, as a format.
+    """
+
+    peers: Sequence[Admitted] = ()
+    option: str = ""
+
+    def principal(self, peer: str) -> Principal | None:
+        """Return whom `peer`, an address with a port, is taken for."""
+        if (ip := ip_of(peer)) is None:
+            return None
+        found = [one for one in self.peers if ip in one.network]
+        if not found:
+            return None
+        closest = max(found, key=lambda one: one.network.prefixlen)
+        return Principal(f"admitted {ip}", closest.scopes, address=str(ip))
+
+    def hint(self) -> str:
+        """Return what to do for a program that cannot send a token."""
+        return (
+            "; programs of the original cannot send one and are let in by their address:"
+            f" {self.option.format('ADDRESS')}"
+            if self.option
+            else ""
+        )
+
+    def more(self, principal: Principal, rule: Rule) -> str:
+        """Return how the address of a peer that was let in gets what a method needs."""
+        scopes = principal.scopes | {Scope.WORKER if rule.worker else rule.least}
+        wanted = self.option.format(f"{principal.address}={_listed(scopes)}")
+        return f"programs without a token may do what is said for their address: {wanted}"
+
+
+def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address of a peer without its port; IPv4 also where a socket for both families shows it as IPv6."""
+    try:
+        ip = ipaddress.ip_address(address.host_port(peer, 0).host)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
+
+
+class Guard:
+    """Lets calls through, or says why not.
+
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people on this machine where
+    tokens are, `create` is the command that makes others.
+    """
+
+    def __init__(
+        self,
+        identify: Callable[[str], Awaitable[Principal]],
+        *,
+        help_text: str,
+        create: str = "auth create",
+        admission: Admission | None = None,
+        open_routes: frozenset[str] = OPEN,
+    ) -> None:
+        self._identify = identify
+        self._help = help_text
+        self._create = create
+        self._admission = admission or Admission()
+        self._open_routes = open_routes
+        self._refused: set[tuple[str, str, str]] = set()
+
+    def admits(self, name: str, peer: str) -> bool:
+        """Return whether a peer is let in by its address where others are not."""
+        return name not in self._open_routes and self._admission.principal(peer) is not None
+
+    async def identify(self, token: str | None, peer: str) -> Principal:
+        """Return who calls.
+
+        Raises:
+            Unidentified: No token and no admitted address, or the token is unknown, revoked or expired.
+        """
+        if token is not None:
+            return await self._identify(token)
+        principal = self._admission.principal(peer)
+        if principal is None:
+            raise Unidentified("no token")
+        return principal
+
+    async def authorize(self, name: str, token: str | None, peer: str) -> Principal:
+        """Return who calls the method (or asks for the `route`) with this name, if they may.
+
+        Raises:
+            errors.RpcError: They may not (401: who is it? 403: not with this scope); the text says what is needed.
+            UnknownMethod: They are known, and the table does not have the method.
+        """
+        if name in self._open_routes:
+            return Principal("anyone", frozenset())
+        rule = rule_of(name)
+        try:
+            principal = await self.identify(token, peer)
+        except Unidentified as error:
+            self._tell(name, peer, str(error))
+            needed = f" with scope {rule.needs()}" if rule else ""
+            text = f"{error}: {name[:100]} needs a token{needed}; {self._help_for(peer, rule)}"
+            if token is None:
+                text += self._admission.hint()
+            raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
+        if rule is None:
+            raise UnknownMethod(name)
+        if not rule.allows(principal.scopes):
+            has = _listed(principal.scopes, " and ") or "none"
+            self._tell(name, peer, f"{principal.name} has scope {has}")
+            way = self._admission.more(principal, rule) if principal.address else self._help_for(peer, rule)
+            text = f"{principal.name} has scope {has}, {name} needs {rule.needs()}; {way}"
+            raise errors.RpcError(errors.Code.FORBIDDEN, text)
+        return principal
+
+    def _help_for(self, peer: str, rule: Rule | None) -> str:
+        """Say where to get a token; only people on this machine have any use for the place of a file."""
+        ip = ip_of(peer)
+        if peer == "" or (ip is not None and ip.is_loopback):
+            return self._help
+        scope = f" --scope {Scope.WORKER if rule.worker else rule.least}" if rule else ""
+        return f"ask whoever runs it for one ({self._create} NAME{scope})"
+
+    def _tell(self, name: str, peer: str, why: str) -> None:
+        """Log a refusal, once for each host, method and reason: a worker without a token asks again and again."""
+        host = peer.rpartition(":")[0]
+        known = name if rule_of(name) else "(unknown)"
+        if (key := (host, known, why)) not in self._refused:
+            if len(self._refused) >= _REFUSALS_REMEMBERED:
+                self._refused.clear()
+            self._refused.add(key)
+            log.warning("call refused", method=known, peer=peer, reason=why)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def exposed(host: str, *, tls: bool) -> bool:
+    """Return whether a server on `host` would send tokens through a network in the clear."""
+    return not (tls or is_loopback(host))
+
+
+def in_the_clear(url: str) -> bool:
+    """Return whether what is sent to a URL can be read on the way; so can it where that cannot be told."""
+    try:
+        parts = urlsplit(url)
+        return exposed(parts.hostname or "", tls=parts.scheme == "https")
+    except ValueError:
+        return True

@@ -1,0 +1,1 @@
+"""Call JSON-RPC: with asyncio, without it, and streams."""

@@ -1,0 +1,1 @@
+"""Serve JSON-RPC over HTTP and WebSocket, within limits."""

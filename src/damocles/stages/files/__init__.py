@@ -1,0 +1,1 @@
+"""What stages read and write: replicas, pieces, parents, copies, uploads."""

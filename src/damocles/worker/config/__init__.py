@@ -1,0 +1,1 @@
+"""The worker's configuration: read, checked, explained."""

@@ -1,0 +1,161 @@
+"""The kinds of values in a worker's configuration, and what is said of one that cannot be. Durations become seconds."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictInt, StrictStr
+
+from damocles.rpc import address
+from damocles.rpc.admission import access
+from damocles.text import spelling, units
+from damocles.wire import sectors
+from damocles.worker.config import rpc
+
+Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
+PLANS: tuple[str, ...] = get_args(Plan)
+
+_CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+def _duration(value: object) -> float:
+    try:
+        return units.parse_duration(value) if isinstance(value, str) else _refuse()
+    except ValueError:
+        raise ValueError('expected a duration in quotes, like "30s", "5min" or "1h 30m"') from None
+
+
+def _stagger(value: object) -> float:
+    seconds = _duration(value)
+    if seconds < 1:
+        raise ValueError('expected at least "1s" between two starts')
+    return seconds
+
+
+def _bounded(least: str, most: str) -> BeforeValidator:
+    """Refuse a duration that is less than one or more than the other."""
+    least_seconds, most_seconds = units.parse_duration(least), units.parse_duration(most)
+
+    def check(value: object) -> float:
+        seconds = _duration(value)
+        if not least_seconds <= seconds <= most_seconds:
+            raise ValueError(f'expected from "{least}" to "{most}"')
+        return seconds
+
+    return BeforeValidator(check)
+
+
+def _duration_text(seconds: float) -> str:
+    return units.human_duration(seconds) if seconds == int(seconds) else f"{seconds}s"
+
+
+def _size(value: object) -> int:
+    try:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        return units.parse_size(value) if isinstance(value, str) else int(_refuse())
+    except ValueError:
+        raise ValueError('expected a size in quotes, like "32GiB", or a number of bytes') from None
+
+
+def _sector_size(value: object) -> sectors.SectorSize:
+    try:
+        return sectors.SectorSize(_size(value))
+    except ValueError:
+        valid = ", ".join(f'"{size.label}"' for size in sectors.SectorSize)
+        raise ValueError(f"expected a sector size: one of {valid}") from None
+
+
+def _plan(value: object) -> object:
+    if isinstance(value, str) and value not in PLANS:
+        hint = spelling.did_you_mean(value, PLANS)
+        raise ValueError(f"unknown plan, expected one of {', '.join(PLANS)}{hint}")
+    return value
+
+
+def _host(value: object) -> str:
+    return rpc.check_host(value)
+
+
+def _port(value: object) -> int:
+    return rpc.check_port(value)
+
+
+def _admitted(value: str) -> str:
+    access.admitted([value], frozenset())
+    return value
+
+
+def _admitted_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    access.admitted(values, frozenset())
+    return values
+
+
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute() or value == Path("/"):
+        raise ValueError('expected a folder with its whole path, like "/srv/unsealed"')
+    return value
+
+
+def _socket(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    try:
+        rpc.check_host(host.removeprefix("[").removesuffix("]"))
+        rpc.check_port(int(port))
+    except ValueError:
+        raise ValueError('expected an IP address with a port, like "127.0.0.1:9000"') from None
+    return value
+
+
+def _manager(value: str) -> str:
+    address.manager_url(value)
+    return value
+
+
+def _cpuset(value: str) -> str:
+    if not _CPUSET.fullmatch(value):
+        raise ValueError('expected a list of cores, like "0-7,16-23"')
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("expected a whole number from 1 on; 0 would let nothing run, leave the key out for no limit")
+    return value
+
+
+def _environment(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError('expected a string: environment variables are text, write "1" and not 1')  # noqa: TRY004
+    return value
+
+
+def _refuse() -> float:
+    raise ValueError
+
+
+_Written = PlainSerializer(_duration_text, when_used="json")
+Duration = Annotated[float, _bounded("0s", "100years"), _Written]
+# What is done again and again: at 0 it would be done without end, and beyond the other bound never in practice.
+Pause = Annotated[float, _bounded("0s", "30days"), _Written]
+Interval = Annotated[float, _bounded("10ms", "30days"), _Written]
+PingInterval = Annotated[float, _bounded("100ms", "1h"), _Written]
+Heartbeat = Annotated[float, _bounded("100ms", "14s"), _Written]  # the lease of a window PoSt is 15 s
+PostTimeout = Annotated[float, _bounded("100ms", "30min"), _Written]  # a deadline
+Stagger = Annotated[float, BeforeValidator(_stagger), PlainSerializer(_duration_text, when_used="json")]
+Size = Annotated[int, BeforeValidator(_size)]
+SectorSize = Annotated[
+    sectors.SectorSize, BeforeValidator(_sector_size), PlainSerializer(lambda size: size.label, when_used="json")
+]
+Count = Annotated[int, BeforeValidator(_count)]
+Natural = Annotated[StrictInt, Field(ge=0)]
+Environment = Annotated[str, BeforeValidator(_environment)]
+Host = Annotated[str, BeforeValidator(_host)]
+Port = Annotated[int, BeforeValidator(_port)]
+Admitted = Annotated[tuple[Annotated[StrictStr, AfterValidator(_admitted)], ...], AfterValidator(_admitted_once)]
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Socket = Annotated[StrictStr, AfterValidator(_socket)]
+ManagerAddress = Annotated[StrictStr, AfterValidator(_manager)]
+Origin = Annotated[StrictStr, AfterValidator(rpc.check_origin)]
+Cpuset = Annotated[StrictStr, AfterValidator(_cpuset)]
+PlanName = Annotated[StrictStr, BeforeValidator(_plan)]

@@ -1,0 +1,126 @@
+"""Bring the files of a sector to a persist store, and find the stores that are attached."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from damocles.sealing import events, failures
+from damocles.stages.files import strangers
+from damocles.stores import identity, layout
+from damocles.stores.persist import PersistStore
+from damocles.wire import seal, sectors, tasks
+from damocles.worker.plans import local_files
+from damocles.worker.plans.job import Job
+
+SECTOR_SIZE_OF_SMALL_RESERVATION = sectors.SectorSize.GIB32
+
+
+async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = False) -> events.Event:
+    """Copy the files of the sector, or of its upgrade, to the persist store that the manager chooses.
+
+    Files of another replica that lie there stay, unless the chain is known to have the one here (`is_proven`).
+    """
+    place, size = job.place, job.sector.proof_type.size
+    needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
+    candidates = await _candidates(job)
+    chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
+    if chosen is None:
+        return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
+    store = attached(job, chosen.name, "the manager chose")
+    names = layout.persisted_names(job.id, size, upgraded=upgraded)
+    replica, cache = names[0], str(Path(names[-1]).parent)
+    names.sort(key=lambda name: not name.endswith("/p_aux"))  # which tells whose the others are, so it goes first
+    keep = tasks.Keep(str(job.id), str(place.data), str(store.path), replica, cache) if not is_proven else None
+    if keep is not None:
+        await local_files.on_disk(_refuse_strangers, keep)  # here too, for processors that pass over it
+    routes = [
+        tasks.Route(
+            src={"store_name": None, "uri": str(place.data / name)},
+            dest={"store_name": store.name, "uri": str(store.path / name)},
+        )
+        for name in names
+    ]
+    known = {store.name: tasks.StoreInfo(store.name, chosen.meta)}
+    # The manager of the original gives no attempts: there the last rename stays.
+    attempt = job.sector.claim
+    fence = tasks.Fence(str(store.path / layout.FENCES / str(job.id)), attempt) if attempt is not None else None
+    with no_room_in(store):
+        await job.run("transfer", tasks.Transfer(known, routes, fence, keep))
+    await in_order(job, store)  # still, or the files are below the mount point
+    return events.Persist(store.name)
+
+
+async def _candidates(job: Job) -> list[str]:
+    """Return the names of the stores to which files may go: those in order, whatever is the matter with others."""
+    writable = [store for store in job.persist_stores.values() if not store.read_only]
+    if not writable:
+        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
+        raise failures.Permanent(msg)
+    names, missing = [], []
+    for store in writable:
+        try:
+            names.append((await in_order(job, store)).name)
+        except failures.Lacking as error:
+            missing.append(error)
+    if not names:
+        raise missing[0]
+    return sorted(names)
+
+
+def _refuse_strangers(keep: tasks.Keep) -> None:
+    try:
+        strangers.check(keep)
+    except strangers.Stranger as error:
+        raise failures.Permanent(str(error)) from error
+
+
+async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
+    """Tell the manager in which store the files of the sector, or of its upgrade, are."""
+    instance = job.sector.persist_instance
+    assert instance is not None
+    if not await job.manager.submit_persisted(job.id, instance, is_upgrade=is_upgrade):
+        msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
+        raise failures.Permanent(msg)
+    return events.SubmitPersistance()
+
+
+def attached(job: Job, name: str, why: str) -> PersistStore:
+    """Return an attached persist store, or say that it is missing."""
+    store = job.persist_stores.get(name)
+    if store is None:
+        msg = f"{why} the persist store {name!r}, which is not attached here ([[attached]])"
+        raise failures.Permanent(msg)
+    return store
+
+
+async def in_order(job: Job, store: PersistStore) -> PersistStore:
+    """Return a persist store if it is the one that was attached before, and not the bare mount point of its disk.
+
+    Raises:
+        failures.Lacking: It is not; a disk that is mounted later mends that.
+    """
+    try:
+        await local_files.on_disk(partial(job.memory.admit, store.path, may_mark=not store.read_only))
+    except identity.NotTheStore as error:
+        msg = f"persist store {store.name}: {error}"
+        raise failures.Lacking(msg) from error
+    return store
+
+
+async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
+    """Return what the manager tells of a persist store."""
+    info = await job.manager.store_info(name)
+    if info is None:
+        msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"
+        raise failures.Permanent(msg)
+    return info
+
+
+@contextmanager
+def no_room_in(store: PersistStore) -> Iterator[None]:
+    """Name the store that a stage found full, which is not the thread's own."""
+    try:
+        yield
+    except failures.Full as error:
+        raise failures.Full(f"the persist store {store.name} ({store.path})", error.reason) from error

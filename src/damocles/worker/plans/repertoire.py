@@ -1,0 +1,52 @@
+"""Every handler, by the name that the plans' tables have for it."""
+
+from collections.abc import Mapping
+
+from damocles.sealing import failures
+from damocles.sealing.sectors import Sector
+from damocles.sealing.states import State
+from damocles.wire import seal
+from damocles.wire.sectors import SectorID
+from damocles.worker import upstream
+from damocles.worker.plans import niporep, rebuild, sealer, snapup, unseal, wdpost
+
+HANDLERS: Mapping[str, sealer.Handler] = {
+    **sealer.HANDLERS,
+    **niporep.HANDLERS,
+    **snapup.HANDLERS,
+    **rebuild.HANDLERS,
+    **unseal.HANDLERS,
+    **wdpost.HANDLERS,
+}
+
+
+async def tell_given_up(manager: upstream.Manager, worker: str, sector: Sector, reason: str) -> None:
+    """Tell the manager that a sector is given up; telling it twice is no harm.
+
+    A sector that was to be unsealed is as good as before: the manager hears that the piece will not come, and gets the
+    sector back. `ReportAborted` would have the original's manager mark it as lost. Likewise a sector whose proof has landed
+    is finished: as an aborted one it would be left out of window PoSts.
+
+    Raises:
+        failures.Away: The proof is on its way, or the manager cannot be reached.
+        failures.Temporary: The manager fails.
+    """
+    if sector.post is not None:
+        await manager.fail_post(sector.post.id, worker, reason)
+        return
+    assert sector.id is not None
+    if sector.unseal_piece is not None:
+        await manager.achieve_unseal(sector.id, sector.unseal_piece.cid, reason)
+        await manager.report_finalized(sector.id)
+    elif State.ProofSubmitted in sector.visited and await _is_proven(manager, sector.id):
+        await manager.report_finalized(sector.id)
+    else:
+        await manager.report_aborted(sector.id, reason)
+
+
+async def _is_proven(manager: upstream.Manager, sector: SectorID) -> bool:
+    state = (await manager.poll_proof(sector)).state
+    if state in {seal.OnChainState.PENDING, seal.OnChainState.PACKED}:
+        msg = f"the proof of {sector} is on its way to the chain: what becomes of it decides whether it can be given up"
+        raise failures.Away(msg)
+    return state == seal.OnChainState.LANDED

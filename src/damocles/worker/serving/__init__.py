@@ -1,0 +1,1 @@
+"""What a worker serves to operators and managers: control, audit, logs, metrics."""

@@ -1,0 +1,152 @@
+"""The two ways by which a worker is connected: it calls its manager, and serves its control API."""
+
+import ipaddress
+import socket
+import urllib.parse
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+import structlog
+
+from damocles import beside
+from damocles.rpc import address, core, dialects, limits, tls
+from damocles.rpc.admission import access as rpc_access
+from damocles.rpc.admission import audit as rpc_audit
+from damocles.rpc.admission import handshake, keyring
+from damocles.rpc.calling import client
+from damocles.rpc.serving import asgi, doorstep, reloading, server
+from damocles.stores import outlets, pieces
+from damocles.text import urls
+from damocles.worker.config import load
+from damocles.worker.serving import access, audit, control, drain, environment
+
+log = structlog.get_logger(__name__)
+
+CALL_TIMEOUT_SECONDS = 60.0
+
+
+def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContextManager[client.Client]:
+    """Return the manager to call, to be entered: it is shown our token for it, and handed one to call us back with.
+
+    Raises:
+        access.Unusable: The file with its authorities cannot be used, or the token would go through a network in the clear.
+    """
+    rpc_client = settings.sector_manager.rpc_client
+    host = urllib.parse.urlsplit(rpc_client.url).hostname or ""
+    token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
+    must_know = handshake.wanted(rpc_client.url, insecure=settings.worker.rpc_server.insecure)
+    if token() is None:
+        log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
+        if must_know and rpc_client.headers:
+            log.warning(
+                "sector_manager.rpc_client.headers are not sent: nobody can tell who answers; write https:// or insecure = true"
+            )
+    elif not rpc_client.url.startswith("https:") and not handshake.is_here(rpc_client.url):
+        if must_know:
+            raise access.Unusable(
+                f"tokens would go to the manager at {rpc_client.url} through a network in the clear: write https:// and"
+                " set sector_manager.ca_file, or say insecure = true on the first line of the file"
+            )
+        log.warning("tokens go to the manager through a network without TLS", manager=rpc_client.url)
+    ca_file = settings.sector_manager.ca_file
+    try:
+        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
+    except tls.Unusable as error:
+        raise access.Unusable(str(error)) from error
+    return client.connect(
+        rpc_client.url,
+        headers={**rpc_client.headers, core.HANDED: ring.lend(access.MANAGER_NAME, rpc_access.Scope.OPERATE)},
+        token=token,
+        timeout_seconds=CALL_TIMEOUT_SECONDS,
+        trust=trust,
+        must_know=must_know,
+    )
+
+
+def piece_stores(settings: load.Config) -> pieces.PieceStores:
+    """Return where the payloads of deals are looked for: this machine's folders, then the manager."""
+    url = settings.sector_manager.rpc_client.url
+    host = urllib.parse.urlsplit(url).hostname or ""
+    return pieces.PieceStores(
+        folders=settings.worker.pieces_dirs,
+        origin=urls.origin(url),
+        token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
+        # Absolute, for processes that may have another working folder.
+        authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
+        must_know=handshake.wanted(url, insecure=settings.worker.rpc_server.insecure),
+        market_tokens=settings.sector_manager.market_tokens,
+    )
+
+
+def outlets_of(settings: load.Config) -> outlets.Outlets:
+    """Return where pieces may be put: in no sealing store, and not among the worker's own files."""
+    stores = [entry.location for entry in settings.sealing_thread if entry.location is not None]
+    return outlets.Outlets(folders=settings.worker.unseal_dirs, spared=(settings.worker.home.expanduser(), *stores))
+
+
+@asynccontextmanager
+async def served(
+    settings: load.Config,
+    ours: control.Control,
+    draining: drain.Drain,
+    *,
+    ring: keyring.Keyring,
+    guard: rpc_access.Guard,
+    reloads: reloading.Reloads,
+    gauges: limits.Gauges | None = None,
+) -> AsyncIterator[address.Endpoint]:
+    """Serve the control API while the block runs; yield where. `reloads` gets its certificate.
+
+    Raises:
+        access.Unusable: The certificate cannot be used.
+    """
+    home, listen = settings.worker.home.expanduser(), settings.worker.rpc_server
+    auditor = rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring))
+    service = core.Service(dialects.WORKER, guard=guard, auditor=auditor)
+    ours.register(service)
+    environment.Environment(settings.worker.allow_env).register(service)
+    keyring.TokenAPI(ring).register(service)
+    if rpc_access.exposed(listen.host, tls=listen.certificate is not None):
+        log.warning("no TLS on a network: whoever can listen in can read tokens", host=listen.host, port=listen.port)
+    try:
+        context = tls.server_context(*listen.certificate) if listen.certificate else None
+        if context is not None and listen.certificate is not None:
+            reloads.add("the certificate", partial(tls.renew, context, listen.certificate))
+    except tls.Unusable as error:
+        raise access.Unusable(str(error)) from error
+    app = doorstep.watched(asgi.worker_app(service), doorstep.door(ring.digest_of, guard, listen.known_as))
+    serving = server.serve(app, listen.host, listen.port, tls=context, gauges=gauges)
+    async with beside.running(auditor.run), serving as bound:
+        yield bound
+
+
+def dest(settings: load.Config, ip: str, port: int) -> str:
+    """Return where the manager is to call this worker; the original's knows no other form than HOST:PORT.
+
+    `ip` is the address from which this machine reaches the manager.
+    """
+    listen = settings.worker.rpc_server
+    host = called_at(listen.host, ip)
+    endpoint = address.Endpoint(ip if host is None else host, port)
+    if host is None:
+        log.warning(
+            "the manager cannot reach this worker: worker.rpc_server.host listens elsewhere; set it to that address,"
+            ' to "::" or to "0.0.0.0"',
+            listen=listen.host,
+            dest=str(endpoint),
+        )
+    return f"https://{endpoint}" if listen.certificate else str(endpoint)
+
+
+def called_at(listen: str, ip: str) -> str | None:
+    """Return the address at which a server on `listen` can be called from where `ip` is this machine's, if there is one."""
+    listened, known = ipaddress.ip_address(listen), ipaddress.ip_address(ip)
+    if not listened.is_unspecified:
+        return None if listened.is_loopback and not known.is_loopback else listen
+    takes_both = listened.version == 6 and socket.has_dualstack_ipv6()
+    if takes_both or listened.version == known.version:
+        return ip
+    if known.is_loopback:
+        return "::1" if listened.version == 6 else "127.0.0.1"
+    return None

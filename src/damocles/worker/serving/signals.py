@@ -1,0 +1,41 @@
+"""What the worker does when it is told to stop, or to read its files again."""
+
+import signal
+from collections.abc import AsyncIterator, Sequence
+
+import anyio
+import structlog
+
+from damocles.rpc.serving import reloading
+from damocles.worker.thread import loop
+
+log = structlog.get_logger(__name__)
+
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+async def obey(
+    received: AsyncIterator[signal.Signals],
+    all_threads: Sequence[loop.SealingThread],
+    reloads: reloading.Reloads,
+    grace_seconds: float,
+    working: anyio.CancelScope,
+) -> None:
+    """Stop the threads at the first SIGTERM or SIGINT, and cancel `working` after the grace or at the second one."""
+    number = await _ending(received, reloads)
+    log.info("stopping: no new stage begins", signal=number.name, grace_seconds=grace_seconds)
+    for thread in all_threads:
+        thread.stop()
+    with anyio.move_on_after(grace_seconds):
+        number = await _ending(received, reloads)
+        log.warning("stopping at once", signal=number.name)
+    working.cancel(reason="shutdown")
+
+
+async def _ending(received: AsyncIterator[signal.Signals], reloads: reloading.Reloads) -> signal.Signals:
+    """Return the next signal that is to end the worker; SIGHUP reads files again."""
+    async for number in received:
+        if number != signal.SIGHUP:
+            return signal.Signals(number)
+        reloads.run()
+    raise AssertionError("signals end with the process")

@@ -1,0 +1,63 @@
+"""Whether a sealing store has room for another sector, asked before one is begun: a full disk ends hours of work."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from damocles.stores import sealing
+from damocles.text import units
+from damocles.wire import sectors
+
+_LARGE = frozenset({sectors.SectorSize.GIB32, sectors.SectorSize.GIB64})
+
+
+def lacking(plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float) -> str | None:
+    """Say what a store lacks for the smallest sector that a thread may be given, or `None` if that fits.
+
+    What lies in the trash is named, with the end of its retention: until then only a person may delete it.
+
+    Nothing is known if every size is allowed, or if the disk does not tell. Looks at the disk: not for the event loop.
+    """
+    sizes = [sectors.SealProof(number).size for number in allowed_proofs]
+    if not sizes:
+        return None
+    size = min(sizes)
+    needed_bytes = int(size * _times(plan, size))
+    try:
+        free_bytes = shutil.disk_usage(location).free
+    except OSError:
+        return None
+    if needed_bytes <= free_bytes:
+        return None
+    free, needed = units.human_size(free_bytes), units.human_size(needed_bytes)
+    text = f"room in {location}: {free} are free, the plan {plan} takes {needed} for a sector of {size.label}"
+    return text + _kept(location, trash_retention_seconds)
+
+
+def _kept(location: Path, retention_seconds: float) -> str:
+    try:
+        trash = sealing.trash(location)
+        if trash is None:
+            return ""
+        until = datetime.fromtimestamp(trash.since + retention_seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OSError, ValueError, OverflowError):  # the last two of a retention beyond all calendars
+        return f"; see {location}/trash too"
+    size = units.human_size(trash.size_bytes)
+    return f"; {location}/trash holds {size}, the oldest until {until} (worker.trash_retention)"
+
+
+def _times(plan: str, size: sectors.SectorSize) -> float:
+    """Return how many times its size a sector takes at most while it is worked on."""
+    layers = 11 if size in _LARGE else 2
+    match plan:
+        case "wdpost":
+            return 0.0
+        case "snapup":  # data, its tree-d (2), the new replica and its trees; the old files are links
+            return 5.2
+        case "unseal":  # layers, the piece, and the whole data of an upgraded sector
+            return layers + 2.0
+        case "rebuild":  # as the first sealing, and a new replica with its trees
+            return layers + 7.4
+        case _:  # data, tree-d (2), layers, replica, tree-c and tree-r-last
+            return layers + 5.2
