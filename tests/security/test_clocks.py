@@ -4,7 +4,7 @@ import time
 
 import pytest
 from tests.integration.access.conftest import StartManager
-from tests.unit.access.conftest import Clock, MemoryShelf
+from tests.unit.rpc.admission.conftest import Clock, MemoryShelf
 
 from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission.access import Scope

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.access.conftest import MemoryShelf
+from tests.unit.rpc.admission.conftest import MemoryShelf
 
 from damocles.manager.serving import auth
 from damocles.rpc import core, errors

@@ -1,0 +1,182 @@
+"""Whatever dies, is lost or abandoned between a decision and its receipt: every order lands once."""
+
+import random
+from collections import defaultdict
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+from tests.unit.manager.outbox.sham import MINER, SENDERS, Chain, Crash, Node
+
+from damocles.chain.amounts import Amount
+from damocles.chain.messages import SignedMessage
+from damocles.manager.db import engine, tables
+from damocles.manager.outbox import following, node, orders, sending
+from damocles.manager.outbox.fees import Policy
+
+POLICY = Policy(confidence=5, stuck_epochs=8, wait_above=Amount(400))
+TERMS = sending.Terms(senders=SENDERS, policy=POLICY)
+SEEDS = 20
+
+
+class Dying(engine.Database):
+    """A database whose process dies right before, or right after, a commit."""
+
+    dice: random.Random
+    deaths = 0.0  # how often a write ends with one
+
+    async def write(self, transaction, *, durable=True):
+        """Write, and die if it is time."""
+        if self.dice.random() < self.deaths:
+            raise Crash
+        result = await super().write(transaction, durable=durable)
+        if self.dice.random() < self.deaths:
+            raise Crash
+        return result
+
+
+class World:
+    """A chain, a manager that is started again whenever it dies, and what must hold."""
+
+    def __init__(self, seed: int, database: engine.Database, outbox: type[sending.Outbox]) -> None:
+        self.dice = random.Random(seed)
+        self.chain = Chain(self.dice, finality=POLICY.confidence - 1)
+        self.node = Node(self.chain, self.dice)
+        database.__class__ = Dying
+        assert isinstance(database, Dying)
+        database.dice = self.dice
+        self.database = database
+        self.kind = outbox
+        self.wanted: dict[int, bytes] = {}
+        self.violations: list[str] = []
+
+    async def run(self) -> list[str]:
+        """Live through trouble, heal, and return what does not hold."""
+        outbox = self.kind(self.database, self.node, lambda *_: TERMS)
+        for step in range(160):
+            self.node.trouble = self.database.deaths = 0.06 if step < 60 else 0.0
+            if step < 60:
+                await self._happen()
+            else:
+                self.chain.base_fee = 100
+            self.chain.mine()
+            try:
+                await outbox.turn()
+            except node.Unavailable:
+                pass
+            except Crash:
+                outbox = self.kind(self.database, self.node, lambda *_: TERMS)
+            await self._check_pushed()
+        await self._check_ends()
+        return self.violations
+
+    async def _happen(self) -> None:
+        dice, chain = self.dice, self.chain
+        if dice.random() < 0.3:
+            params = f"order {len(self.wanted)}".encode()
+            wish = orders.Wish(miner=1000, kind="pre-commit", to=MINER, method=28, params=params)
+            put = engine.Database.write(self.database, lambda tx: orders.put(tx, wish, 0.0))
+            self.wanted[await put] = params
+        if dice.random() < 0.1:
+            chain.reorganise(dice.randint(1, chain.finality))
+        if dice.random() < 0.05:
+            chain.pool.clear()
+        if dice.random() < 0.03:
+            chain.somebody_sends(dice.choice(SENDERS))
+        if dice.random() < 0.03 and self.wanted:
+            chain.doomed.add(dice.choice(list(self.wanted.values())))
+        chain.base_fee = max(50, min(1000, int(chain.base_fee * dice.uniform(0.8, 1.25))))
+
+    async def _check_pushed(self) -> None:
+        known = await self.database.read(lambda tx: set(tx.execute(select(tables.outbox_signed.c.cid)).scalars()))
+        self.violations += [f"{one.cid} pushed and not recorded" for one in self.node.pushed if one.cid not in known]
+        self.node.pushed.clear()
+
+    async def _check_ends(self) -> None:
+        executed = defaultdict(list)
+        for epoch, messages in enumerate(self.chain.epochs):
+            for one in messages:
+                if isinstance(one, SignedMessage) and one.message.to == MINER:
+                    executed[bytes(one.message.params)].append(epoch)
+        for number, params in self.wanted.items():
+            order = await self.database.read(partial(_load, number))
+            epochs = executed[params]
+            match order.state:
+                case orders.State.LANDED if order.receipt is not None and [order.receipt.epoch] == epochs:
+                    continue
+                case orders.State.REFUSED if params in self.chain.doomed and not epochs:
+                    continue
+            self.violations.append(f"order {number} is {order.state} ({order.reason}), executed at {epochs}")
+
+
+def _load(number: int, tx: Connection) -> orders.Order:
+    return orders.load(tx, number)
+
+
+async def violations(seed: int, folder: Path, outbox: type[sending.Outbox] = sending.Outbox) -> list[str]:
+    """Return what goes wrong in a world."""
+    async with engine.open_sqlite(folder / f"{seed}.db") as database:
+        return await World(seed, database, outbox).run()
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_every_order_lands_once(seed: int, tmp_path: Path) -> None:
+    """Crashes at every step, lost answers, reorganisations, emptied pools and strangers' messages lose and double nothing."""
+    assert await violations(seed, tmp_path) == []
+
+
+class PushesFirst(sending.Outbox):
+    """A plant: a message is pushed before it is recorded."""
+
+    async def _sign(self, order, view, trial, nonce, paid):
+        sign = view.sign
+
+        async def sign_and_push(message):
+            made = await sign(message)
+            await view.push(made)
+            return made
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(view, "sign", sign_and_push)
+            await super()._sign(order, view, trial, nonce, paid)
+
+
+class TrustsThePool(sending.Outbox):
+    """A plant: the pool alone says which nonce is next."""
+
+    async def turn(self):
+        """Forget what is recorded."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(orders, "last_nonce", lambda *_: -1)
+            await super().turn()
+
+
+class Hasty(sending.Outbox):
+    """A plant: a receipt counts at once, though its tipset may be abandoned."""
+
+    async def turn(self):
+        """Wait for nothing."""
+        step = following.step
+
+        def hasty(order, seen, policy):
+            if seen.executed is not None and not seen.executed[0].fills:
+                return following.Land(seen.executed[1])
+            return step(order, seen, policy)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(following, "step", hasty)
+            await super().turn()
+
+
+@pytest.mark.parametrize("plant", [PushesFirst, TrustsThePool, Hasty])
+async def test_planted_bugs_are_found(plant: type[sending.Outbox], tmp_path: Path) -> None:
+    """Without the record first, the nonces from it, or the confidence, some seed loses or doubles an order."""
+    for seed in range(SEEDS):
+        with suppress(IntegrityError):  # a nonce of two orders, which the database refuses
+            if not await violations(seed, tmp_path, plant):
+                continue
+        return
+    pytest.fail("not found")
