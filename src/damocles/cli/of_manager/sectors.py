@@ -8,7 +8,8 @@ from cyclopts import App
 
 from damocles.cli.connecting import calls, manager_at
 from damocles.cli.terminal import exits, tables
-from damocles.cli.threads import options, views
+from damocles.cli.threads import options
+from damocles.operating import words
 from damocles.wire import records, seal
 
 app = App(name="sectors", help="What the manager knows of its sectors.")
@@ -109,7 +110,7 @@ def _cells(row: _Row) -> list[str]:
 def _table(*, full: bool) -> tables.Table[_Row]:
     return tables.Table(
         columns=("Sector", "State", "Worker", "Store", "PreCommit", "Proof", "End", "Error"),
-        cells=lambda row: [*_cells(row)[:-1], views.brief_error(row.failure, full=full)],
+        cells=lambda row: [*_cells(row)[:-1], words.brief_error(row.failure, full=full)],
         plain_columns=("Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"),
         plain_cells=_cells,
     )

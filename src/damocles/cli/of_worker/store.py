@@ -9,7 +9,8 @@ from cyclopts import App, Parameter
 
 from damocles.cli.of_worker import config as worker_config
 from damocles.cli.terminal import exits, tables
-from damocles.cli.threads import options, views
+from damocles.cli.threads import options
+from damocles.operating import words
 from damocles.sealing import planner, sectors
 from damocles.stores import exports, identity, journal, layout, persist, sealing
 from damocles.text import units
@@ -208,7 +209,7 @@ def _table(*, full: bool) -> tables.Table[journal.Entry]:
         columns=("Time", "Sector", "Try", "State", "Event", "Took", "Error"),
         cells=lambda entry: (
             *(units.brief_moment(entry.at, now), entry.sector or "-", str(entry.attempt), entry.state, entry.event),
-            *(views.took(entry.seconds), views.brief_error(entry.failure, full=full)),
+            *(words.took(entry.seconds), words.brief_error(entry.failure, full=full)),
         ),
         plain_columns=("Time", "Sector", "Attempt", "State", "Event", "Duration", "Error"),
         plain_cells=_row,

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from damocles.operating import words
 from damocles.parameters import lacking
 from damocles.text import terminal
 from damocles.wire import control
@@ -27,7 +28,9 @@ def lines(threads: Sequence[control.ThreadDetail], *, resume: Sequence[str], who
     `resume` is the command that has threads go on, and the options by which it finds whom these threads are of.
     """
     paused = {thread.info.last_error for thread in threads if thread.info.thread_state.state == "Paused"}
-    counts = Counter((thread.info.last_error, is_remedied(thread)) for thread in threads if thread.info.last_error)
+    counts = Counter(
+        (thread.info.last_error, words.is_remedied(thread)) for thread in threads if thread.info.last_error
+    )
     lacks: Counter[_Lacking] = Counter()
     held = set()
     for (error, there), count in counts.items():
@@ -46,11 +49,6 @@ def lines(threads: Sequence[control.ThreadDetail], *, resume: Sequence[str], who
         if found in held:
             command, *options = resume
             yield from _command("resume:", f"{command} --error {shlex.quote(found.lack.words)}", *options)
-
-
-def is_remedied(thread: control.ThreadDetail) -> bool:
-    """Return whether what a thread lacked is there by now."""
-    return thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
 
 
 def _threads(count: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from damocles.cli.connecting import calls
 from damocles.cli.terminal import exits, tables
-from damocles.cli.threads import views
+from damocles.operating import words
 from damocles.text import terminal, units
 from damocles.wire import control
 
@@ -136,7 +136,7 @@ def _urgency(thread: control.ThreadDetail, now: float) -> tuple[int, float, str,
 def _worker_cells(worker: control.WorkerStatus, silent: dict[str, str]) -> tuple[str, ...]:
     info, summary = worker.info, worker.info.summary
     return (
-        *(info.name, info.dest, views.status(worker), units.brief_duration(int(worker.age_seconds))),
+        *(info.name, info.dest, words.status(worker), units.brief_duration(int(worker.age_seconds))),
         *(str(summary.threads), str(summary.empty), str(summary.paused), str(summary.errors)),
         silent.get(info.name, ""),
     )
@@ -149,5 +149,5 @@ def _thread_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tu
     return (
         *(thread.worker, str(info.index), info.job_id or "-", info.job_state or "-", doing),
         units.brief_duration(max(0, int(now - thread.since))),
-        *(str(thread.pid or "-"), views.why(thread, now, full=full)),
+        *(str(thread.pid or "-"), words.why(thread, now, full=full)),
     )

@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import notes
-from damocles.parameters import lacking
+from damocles.operating import words
 from damocles.rpc import errors
 from damocles.text import terminal, units
 from damocles.wire import codec, control, fleet
 
 WATCH_SECONDS = 2.0
 LOG_WAIT_SECONDS = 20.0
-NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that begins
 
 NULL = "NULL"  # the original's word for what is not there
-NOTHING = "-"
 
 # What the original has, where output is no terminal.
 WORKERS = ("Name", "Dest", "Threads", "Empty", "Paused", "Errors", "LastPing(with ! if expired)")
@@ -47,9 +45,9 @@ def workers(expiration_seconds: float, *, wide: bool) -> tables.Table[control.Wo
         if wide:
             counts += map(str, (summary.running, summary.waiting))
         ping = units.brief_duration(int(worker.age_seconds)) + (" !" if worker.age_seconds > expiration_seconds else "")
-        since = units.brief_moment(worker.transitions[-1].at, now) if worker.transitions else NOTHING
-        newer = (info.version or NOTHING,) if wide else ()
-        end = (status(worker) or NOTHING, *((since,) if wide else ()))
+        since = units.brief_moment(worker.transitions[-1].at, now) if worker.transitions else words.NOTHING
+        newer = (info.version or words.NOTHING,) if wide else ()
+        end = (words.status(worker) or words.NOTHING, *((since,) if wide else ()))
         return info.name, info.dest, *newer, *counts, str(summary.errors), ping, *end
 
     return tables.Table(
@@ -73,13 +71,7 @@ def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wid
         return info.name, info.dest, *first, str(summary.errors), ping
     newer = (str(count) for count in (summary.running, summary.waiting, summary.errors))
     since = units.moment(worker.transitions[-1].at) if worker.transitions else "-"
-    return info.name, info.dest, info.version, *first, *newer, ping, status(worker) or "-", since
-
-
-def status(worker: control.WorkerStatus) -> str:
-    """Say whether a worker is there, whether it takes new sectors, and whether it is more than one."""
-    told = f"{worker.status}, draining" if worker.info.draining is True else worker.status
-    return f"{told}, {len(worker.sharing)} workers" if worker.sharing else told
+    return info.name, info.dest, info.version, *first, *newer, ping, words.status(worker) or "-", since
 
 
 def warn_of_shared_names(workers: Iterable[control.WorkerStatus]) -> None:
@@ -138,12 +130,6 @@ def show_threads(
             exits.say(line)
 
 
-def brief_error(text: str | None, *, full: bool = False) -> str:
-    """Return an error as a table shows it: in short where it is long and known, unless it shall be there in `full`."""
-    lack = None if full or not text else lacking.found(text)
-    return lack.text if lack else text or NOTHING
-
-
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
     """Return the row of a thread where output is no terminal."""
     info = thread.info
@@ -192,65 +178,42 @@ def waits_for(thread: control.ThreadDetail) -> str:
         until = f" until {units.moment(waiting.until)}" if waiting.until is not None else ""
         text = f"{waiting.what} since {units.moment(waiting.since)}{until}"
     if thread.pausing:
-        text += f", {_then_pauses(thread)}"
+        text += f", {words.then_pauses(thread)}"
     return text
-
-
-def waits(thread: control.ThreadDetail, now: float) -> str:
-    """Say to a person what a thread waits for, for how long by now, and until when if that is known; may be empty."""
-    waiting, parts = thread.waiting, []
-    if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
-        parts.append("drained")
-    elif waiting is not None:
-        is_paused = waiting.what in {"resume", lacking.THERE_NOW}
-        what = f"an operator's {waiting.what}" if is_paused else waiting.what
-        parts += [what, f"for {units.brief_duration(max(0, int(now - waiting.since)))}"]
-        if waiting.until is not None:
-            parts.append(f"until {units.brief_moment(waiting.until, now)}")
-    if thread.pausing:
-        parts.append(_then_pauses(thread))
-    return ", ".join(parts)
-
-
-def _then_pauses(thread: control.ThreadDetail) -> str:
-    return "then pauses (not recorded yet: a restart would forget it)" if thread.unrecorded else "then pauses"
-
-
-def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
-    """Say to a person why a thread does not go on: its error, or else what it waits for."""
-    lack = lacking.found(thread.info.last_error or "") if notes.is_remedied(thread) else None
-    return lack.text_remedied if lack else brief_error(thread.info.last_error or waits(thread, now), full=full)
-
-
-def lasts(thread: control.ThreadDetail, now: float) -> str:
-    """Say to a person for how long a thread has been doing what it does, by its worker's clock if that is told."""
-    elapsed = thread.info.thread_state.elapsed
-    if elapsed is None and not thread.since:
-        return NOTHING
-    return units.brief_duration(max(0, int(now - thread.since)) if elapsed is None else elapsed)
 
 
 def _cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tuple[str, ...]:
     info = thread.info
     return (
-        *(str(info.index), info.job_id or NOTHING, info.job_state or NOTHING, info.job_stage or NOTHING),
-        *(info.thread_state.state, lasts(thread, now), info.location, why(thread, now, full=full)),
+        *(
+            str(info.index),
+            info.job_id or words.NOTHING,
+            info.job_state or words.NOTHING,
+            info.job_stage or words.NOTHING,
+        ),
+        *(info.thread_state.state, words.lasts(thread, now), info.location, words.why(thread, now, full=full)),
     )
 
 
 def _wide_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tuple[str, ...]:
     info = thread.info
     return (
-        *(str(info.index), info.job_id or NOTHING, info.plan, info.job_state or NOTHING, info.job_stage or NOTHING),
+        *(
+            str(info.index),
+            info.job_id or words.NOTHING,
+            info.plan,
+            info.job_state or words.NOTHING,
+            info.job_stage or words.NOTHING,
+        ),
         *(
             _doing(info) if full else info.thread_state.state,
-            lasts(thread, now),
-            waits(thread, now) or NOTHING,
+            words.lasts(thread, now),
+            words.waits(thread, now) or words.NOTHING,
             str(thread.attempt),
             str(thread.retries),
         ),
-        *(info.location, thread.host or NOTHING, str(thread.pid or NOTHING)),
-        brief_error(info.last_error, full=full),
+        *(info.location, thread.host or words.NOTHING, str(thread.pid or words.NOTHING)),
+        words.brief_error(info.last_error, full=full),
     )
 
 
@@ -266,10 +229,15 @@ def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> Non
         tables.Table(
             columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "By", "Error"),
             cells=lambda entry: (
-                *(units.brief_moment(entry.at, now), entry.worker or NOTHING, entry.location or NOTHING),
-                *(str(entry.attempt), entry.state or NOTHING, entry.event or NOTHING, took(entry.seconds)),
-                entry.by or NOTHING,
-                brief_error(entry.error, full=full),
+                *(units.brief_moment(entry.at, now), entry.worker or words.NOTHING, entry.location or words.NOTHING),
+                *(
+                    str(entry.attempt),
+                    entry.state or words.NOTHING,
+                    entry.event or words.NOTHING,
+                    words.took(entry.seconds),
+                ),
+                entry.by or words.NOTHING,
+                words.brief_error(entry.error, full=full),
             ),
             plain_columns=("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "By", "Error"),
             plain_cells=_history_cells,
@@ -277,11 +245,6 @@ def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> Non
         entries,
         full=full,
     )
-
-
-def took(seconds: float | None) -> str:
-    """Say to a person how long something took."""
-    return NOTHING if seconds is None else units.brief_duration(seconds)
 
 
 def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:

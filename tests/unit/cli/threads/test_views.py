@@ -10,6 +10,7 @@ import structlog
 from damocles import logs
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import acts, drains, notes, top, views
+from damocles.operating import words
 from damocles.parameters import catalog
 from damocles.wire import control, fleet
 from damocles.wire.sectors import SectorSize
@@ -184,7 +185,7 @@ def test_waits_are_told_with_their_times():
     detail = control.ThreadDetail(info=thread("a", 0, "Waiting").info, since=NOW, waiting=waiting, pausing=True)
     assert "a slot of pc2 since 2026-09-21T14:12:20Z until 2026-09-21T14:14:20Z, then pauses" == views.waits_for(detail)
     unrecorded = msgspec.structs.replace(detail, waiting=None, unrecorded=True)
-    assert "then pauses (not recorded yet: a restart would forget it)" == views.waits(unrecorded, NOW)
+    assert "then pauses (not recorded yet: a restart would forget it)" == words.waits(unrecorded, NOW)
 
 
 def test_a_wide_row_has_a_dash_for_what_is_not_there():

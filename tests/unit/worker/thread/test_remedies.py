@@ -6,7 +6,8 @@ import anyio
 import pytest
 from msgspec import structs
 
-from damocles.cli.threads import notes, views
+from damocles.cli.threads import notes
+from damocles.operating import words
 from damocles.parameters import catalog, lacking
 from damocles.parameters.catalog import Kind
 from damocles.sealing.sectors import Sector
@@ -84,10 +85,10 @@ def test_lists_say_that_a_resume_would_help(tmp_path, monkeypatch, is_there):
     waiting = control.Waiting(lacking.THERE_NOW if is_there else "resume", NOW)
     thread = control.ThreadDetail(info=info, worker="w", since=NOW, waiting=waiting)
     brief = "C2 parameters missing (2KiB)"
-    assert ("C2 parameters there: resume" if is_there else brief) == views.why(thread, NOW)
+    assert ("C2 parameters there: resume" if is_there else brief) == words.why(thread, NOW)
     told = list(notes.lines([thread], resume=["damocles-worker worker resume"], whole=False))
     resume = "  resume:  damocles-worker worker resume --error 'No cached parameters'"
     assert (f"1 thread: {brief}{', there now' if is_there else ''}", resume) == (told[0], told[-1])
     assert (2 if is_there else 4) == len(told)
     meant = "an operator's resume" + (": the missing parameters are there now" if is_there else "")
-    assert f"{meant}, for 0s" == views.waits(thread, NOW)
+    assert f"{meant}, for 0s" == words.waits(thread, NOW)

@@ -1,0 +1,65 @@
+"""Words for people about threads, workers and what became of them: the same in a terminal and in a browser."""
+
+from damocles.parameters import lacking
+from damocles.text import units
+from damocles.wire import control
+
+NOTHING = "-"
+NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that begins
+
+
+def status(worker: control.WorkerStatus) -> str:
+    """Say whether a worker is there, whether it takes new sectors, and whether it is more than one."""
+    told = f"{worker.status}, draining" if worker.info.draining is True else worker.status
+    return f"{told}, {len(worker.sharing)} workers" if worker.sharing else told
+
+
+def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
+    """Say to a person why a thread does not go on: its error, or else what it waits for."""
+    lack = lacking.found(thread.info.last_error or "") if is_remedied(thread) else None
+    return lack.text_remedied if lack else brief_error(thread.info.last_error or waits(thread, now), full=full)
+
+
+def waits(thread: control.ThreadDetail, now: float) -> str:
+    """Say to a person what a thread waits for, for how long by now, and until when if that is known; may be empty."""
+    waiting, parts = thread.waiting, []
+    if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
+        parts.append("drained")
+    elif waiting is not None:
+        is_paused = waiting.what in {"resume", lacking.THERE_NOW}
+        what = f"an operator's {waiting.what}" if is_paused else waiting.what
+        parts += [what, f"for {units.brief_duration(max(0, int(now - waiting.since)))}"]
+        if waiting.until is not None:
+            parts.append(f"until {units.brief_moment(waiting.until, now)}")
+    if thread.pausing:
+        parts.append(then_pauses(thread))
+    return ", ".join(parts)
+
+
+def then_pauses(thread: control.ThreadDetail) -> str:
+    """Say that a thread pauses at its next boundary."""
+    return "then pauses (not recorded yet: a restart would forget it)" if thread.unrecorded else "then pauses"
+
+
+def lasts(thread: control.ThreadDetail, now: float) -> str:
+    """Say to a person for how long a thread has been doing what it does, by its worker's clock if that is told."""
+    elapsed = thread.info.thread_state.elapsed
+    if elapsed is None and not thread.since:
+        return NOTHING
+    return units.brief_duration(max(0, int(now - thread.since)) if elapsed is None else elapsed)
+
+
+def took(seconds: float | None) -> str:
+    """Say to a person how long something took."""
+    return NOTHING if seconds is None else units.brief_duration(seconds)
+
+
+def brief_error(text: str | None, *, full: bool = False) -> str:
+    """Return an error as a table shows it: in short where it is long and known, unless it shall be there in `full`."""
+    lack = None if full or not text else lacking.found(text)
+    return lack.text if lack else text or NOTHING
+
+
+def is_remedied(thread: control.ThreadDetail) -> bool:
+    """Return whether what a thread lacked is there by now."""
+    return thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
