@@ -14,7 +14,7 @@ _EXACT = Context(prec=400)
 
 _FIL = re.compile(r"\s*(-?[0-9]{1,60}(?:\.[0-9]{1,60})?)\s*([a-z]*)\s*", re.IGNORECASE)
 _UNITS = {"": ATTO, "fil": ATTO, "millifil": 10**15, "microfil": 10**12, "nanofil": 10**9, "picofil": 10**6,
-          "femtofil": 10**3, "attofil": 1}  # fmt: skip
+          "femtofil": 10**3, "attofil": 1, "nfil": 10**9, "afil": 1}  # fmt: skip
 # go-state-types' limit, with which actors read.
 _LIMIT_BYTES = 128
 _LIMIT_DIGITS = 306
