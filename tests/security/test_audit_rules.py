@@ -16,9 +16,9 @@ from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
+from damocles.methods.rules import Scope
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.wire import control
 from damocles.worker.serving import audit
 

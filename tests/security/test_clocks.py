@@ -6,8 +6,8 @@ import pytest
 from tests.integration.access.conftest import StartManager
 from tests.unit.rpc.admission.conftest import Clock, MemoryShelf
 
+from damocles.methods.rules import Scope
 from damocles.rpc.admission import access, keyring
-from damocles.rpc.admission.access import Scope
 from damocles.wire import control
 
 DAY = 86400.0

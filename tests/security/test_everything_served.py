@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
+from damocles.methods.rules import Scope
 from damocles.rpc import core
 from damocles.rpc.admission import access, tokens
-from damocles.rpc.admission.access import Scope
 
 SCOPES = {scope.value: {scope} for scope in Scope}
 GOOD_FOR_NOTHING = ("none", "unknown", "revoked", "expired")

@@ -11,9 +11,9 @@ import pytest
 from tests.integration.access.conftest import Daemon, StartManager
 
 from damocles.manager.sectors import intake
+from damocles.methods.rules import Scope
 from damocles.rpc import errors, limits
 from damocles.rpc.admission import tokens
-from damocles.rpc.admission.access import Scope
 from damocles.wire import commitments, control, seal
 from damocles.wire.sectors import SectorID
 

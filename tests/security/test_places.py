@@ -14,9 +14,9 @@ from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from damocles.methods.rules import Scope
 from damocles.rpc import address, errors, limits
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.rpc.serving import places
 
 READER = access.Principal("reader", frozenset({Scope.READ}))

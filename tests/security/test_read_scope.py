@@ -12,9 +12,9 @@ from anyio.abc import SocketAttribute, SocketStream
 from tests.integration.access.conftest import StartManager
 
 from damocles.manager.fleet import peers as fleet_peers
+from damocles.methods.rules import Scope
 from damocles.operating import dialogues
 from damocles.rpc import core, dialects, errors, limits, messages
-from damocles.rpc.admission.access import Scope
 from damocles.rpc.calling import client
 from damocles.rpc.serving import asgi, server
 from damocles.wire import control, fleet

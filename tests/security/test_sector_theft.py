@@ -10,6 +10,7 @@ from tests.integration.access.conftest import Daemon, StartManager
 from tests.integration.access.test_holders import ALLOCATED, CONTENT, REPORT, STEPS
 
 from damocles.manager.callers import holders
+from damocles.methods import rules
 from damocles.rpc import errors, limits
 from damocles.rpc.admission import access
 from damocles.wire import control, seal
@@ -179,7 +180,7 @@ class TestEnds:
 
     async def test_what_is_over_is_told_of_by_whoever_had_it(self, start_manager: StartManager) -> None:
         """A late report of another machine does not get into the history of a sector that is over."""
-        admit = access.admitted(["10.0.0.0/24"], frozenset({access.Scope.WORKER, access.Scope.READ}))
+        admit = access.admitted(["10.0.0.0/24"], frozenset({rules.Scope.WORKER, rules.Scope.READ}))
         async with start_manager(admit=admit) as manager:
             rust, other = Caller(manager, peer="10.0.0.2:1"), Caller(manager, peer="10.0.0.3:1")
             await rust("Venus.AllocateSector", seal.AllocateSectorSpec())

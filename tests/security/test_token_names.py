@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from tests.unit.rpc.admission.conftest import MemoryShelf
 
 from damocles.manager.serving import auth
+from damocles.methods.rules import Scope
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, keyring, token_names, tokens
-from damocles.rpc.admission.access import Scope
 from damocles.text import terminal
 
 LOOK_ALIKES = [

@@ -13,9 +13,9 @@ from anyio.abc import SocketStream
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from damocles.methods.rules import Scope
 from damocles.rpc import address, core, dialects, limits
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.rpc.calling import client
 from damocles.rpc.serving import server, site
 

@@ -13,6 +13,7 @@ from tests.integration.access.test_holders import PROVEN
 
 from damocles.cli import manager as cli
 from damocles.manager.serving import auth
+from damocles.methods import rules
 from damocles.rpc import core, dialects, errors, limits
 from damocles.rpc.admission import access, tokens
 from damocles.rpc.serving import asgi, server
@@ -222,7 +223,7 @@ class TestScopes:
             ours = await bound(manager, "gpu1")
             too_many = [0] * 50  # for every method: whoever is let in learns that, and nothing happens
             for method in manager.service.methods:
-                allowed = access.RULES[method].allows({access.Scope.WORKER})
+                allowed = access.RULES[method].allows({rules.Scope.WORKER})
                 assert allowed is (await ours.code(method, *too_many) not in {401, 403}), method
 
     async def test_only_tokens_of_workers_are_for_one(self, start_manager: StartManager) -> None:

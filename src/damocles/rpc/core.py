@@ -23,6 +23,7 @@ import msgspec
 import structlog
 
 from damocles import failpoints
+from damocles.methods import rules
 from damocles.rpc import dialects, errors, messages
 from damocles.rpc.admission import access
 from damocles.rpc.dialects import Fault
@@ -55,7 +56,7 @@ class Call:
     token: str | None = dataclasses.field(default=None, repr=False)
     handed: str | None = dataclasses.field(default=None, repr=False)
     principal: str | None = None
-    scopes: frozenset[access.Scope] = frozenset()
+    scopes: frozenset[rules.Scope] = frozenset()
     worker: str | None = None
     under: SectorID | None = None
 
@@ -302,7 +303,7 @@ class Service:
     async def identify(self, call: Call) -> access.Principal | None:
         """Return who calls; None of a stranger, to whom nothing can be answered but a refusal."""
         if self.guard is None:
-            return access.Principal("", frozenset(access.Scope))
+            return access.Principal("", frozenset(rules.Scope))
         try:
             return await self.guard.identify(call.token, call.peer)
         except access.Unidentified:

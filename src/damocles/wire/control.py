@@ -283,6 +283,10 @@ class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     limit: int = 1000
 
 
+# The identity of a sealing store, as its journal has it.
+Store: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class Claimed(msgspec.Struct, frozen=True):
     """A sector handed out, and the number of the attempt that its holder may work under."""
 

@@ -4,6 +4,8 @@ Shapes as in damocles v0.13; those of the chain are go-state-types' (`SectorOnCh
 field names in Go's order. Token amounts and weights are decimal strings.
 """
 
+from typing import Literal, TypeAlias
+
 import msgspec
 from msgspec import field
 
@@ -11,6 +13,10 @@ from damocles.wire import records, wdpost
 from damocles.wire.codec import CID
 
 _ZERO = "0"
+
+
+# Whose files: those of a sector, or of its upgrade.
+FilesOf: TypeAlias = Literal["normal", "upgrade"]
 
 
 class Randomness(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ Shapes as in damocles v0.13; keys are Go's field names and stand in Go's order. 
 a manager keeps a sector.
 """
 
+import enum
 from typing import Any, Self
 
 import msgspec
@@ -12,6 +13,16 @@ from msgspec import field
 from damocles.wire import commitments, seal
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SectorID
+
+
+class Job(enum.IntEnum):
+    """What is being done with a sector; the numbers are those of `ListSectors`."""
+
+    ALL = 0
+    SEALING = 1
+    SNAPUP = 2
+    REBUILD = 3
+    UNSEAL = 4
 
 
 class SubmittedPreCommit(msgspec.Struct, frozen=True):

@@ -18,6 +18,8 @@ from damocles.wire.sectors import Epoch, Natural, SealProof, SectorID
 Word: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
 Place: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
 
+Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
 
 class SubmitResult(enum.IntEnum):
     """What the manager thinks of a submitted pre-commit, proof or update."""

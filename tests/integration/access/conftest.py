@@ -12,9 +12,9 @@ from starlette.routing import Route
 from damocles.manager import daemon
 from damocles.manager.chain import interface
 from damocles.manager.sectors import ledger
+from damocles.methods.rules import Scope
 from damocles.rpc import address, core
 from damocles.rpc.admission import tokens
-from damocles.rpc.admission.access import Scope
 from damocles.rpc.calling import client
 from damocles.rpc.serving import asgi, reloading, site
 from damocles.wire import control

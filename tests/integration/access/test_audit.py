@@ -13,9 +13,9 @@ from anyio import to_thread
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.cli.access import audit as audit_cli
+from damocles.methods.rules import Scope
 from damocles.rpc import errors
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.wire import control, fleet, seal
 from damocles.worker.serving import audit
 

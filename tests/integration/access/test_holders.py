@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from damocles.manager.serving import auth
+from damocles.methods.rules import Scope
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.wire import codec, commitments, control, exports, records, seal, wdpost
 from damocles.wire.sectors import SectorID
 

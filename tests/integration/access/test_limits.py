@@ -8,8 +8,8 @@ import pytest
 from anyio import to_thread
 
 from damocles.cli import manager as manager_cli
+from damocles.methods.rules import Scope
 from damocles.rpc import errors
-from damocles.rpc.admission.access import Scope
 from damocles.text import units
 
 from .conftest import StartManager, StartWorker

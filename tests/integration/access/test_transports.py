@@ -27,9 +27,9 @@ from damocles.manager import daemon
 from damocles.manager import errors as manager_errors
 from damocles.manager.sectors import ledger
 from damocles.manager.serving import auth
+from damocles.methods.rules import Scope
 from damocles.rpc import address, core, dialects, errors, limits, tls
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 from damocles.rpc.calling import client, sync
 from damocles.rpc.serving import asgi, reloading, server
 from damocles.stages import job

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from damocles.methods.rules import Scope
 from damocles.rpc.admission import access, handshake
-from damocles.rpc.admission.access import Scope
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "explanation" / "security.md"

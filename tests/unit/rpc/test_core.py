@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import structlog.testing
 
+from damocles.methods import rules
 from damocles.rpc import core, dialects, errors
 from damocles.rpc.admission import access
 from damocles.wire.sectors import SectorID
@@ -210,7 +211,7 @@ class TestAuthorization:
         """The principal that the guard finds is in the call."""
 
         async def identify(token: str) -> access.Principal:
-            return access.Principal({"t": "operator"}[token], frozenset({access.Scope.READ}))
+            return access.Principal({"t": "operator"}[token], frozenset({rules.Scope.READ}))
 
         async def whoami(call: core.Call) -> list[str]:
             return [call.who, *call.scopes]
@@ -224,7 +225,7 @@ class TestAuthorization:
         """Not even an admin can call what the table does not have."""
 
         async def identify(token: str) -> access.Principal:
-            return access.Principal("root", frozenset(access.Scope))
+            return access.Principal("root", frozenset(rules.Scope))
 
         service = self.guarded(identify)
         service.add("X.Resume", resume)

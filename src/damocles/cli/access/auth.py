@@ -11,7 +11,8 @@ from cyclopts import App, Parameter
 from damocles.cli.connecting import manager_at, worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
-from damocles.rpc.admission import access, tokens
+from damocles.methods import rules
+from damocles.rpc.admission import tokens
 from damocles.text import units
 from damocles.wire import codec, control
 
@@ -26,7 +27,7 @@ manager_app.command(
 
 Name = Annotated[str, Parameter(help="By which the token is listed and revoked.")]
 Scope = Annotated[
-    access.Scope,
+    rules.Scope,
     Parameter(name="--scope", help="read; operate: and pause, resume, abort; admin: and tokens; worker: to seal."),
 ]
 Worker = Annotated[
@@ -72,9 +73,9 @@ def create_for_manager(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Make a token for the manager; it is shown this once."""
-    if scope is access.Scope.WORKER and (worker is None) is not shared:
+    if scope is rules.Scope.WORKER and (worker is None) is not shared:
         raise exits.WrongUsage("--scope worker: say for which worker (--worker NAME), or for all of them (--shared)")
-    if scope is not access.Scope.WORKER and (worker is not None or shared):
+    if scope is not rules.Scope.WORKER and (worker is not None or shared):
         raise exits.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
     return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
 
@@ -158,7 +159,7 @@ def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: options.AsJso
 def _create(
     connection: AbstractContextManager[_Calls],
     name: str,
-    scope: access.Scope,
+    scope: rules.Scope,
     expires: str | None,
     output: Path | None,
     *,

@@ -17,10 +17,9 @@ import hmac
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import anyio
-import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
@@ -28,6 +27,7 @@ from damocles.manager.callers import names
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import calls, ledger
+from damocles.methods import rules
 from damocles.rpc import core, errors, limits
 from damocles.rpc.admission import access
 from damocles.wire import codec, records, seal
@@ -38,15 +38,12 @@ log = structlog.get_logger(__name__)
 STORE = "store "  # begins what a sector was handed out to if that is one of our stores, which works under attempts
 _LOOPBACK = "127.0.0.1"
 _JOBS_REMEMBERED = 10_000
-_OPERATES = access.Rule(access.Scope.OPERATE)
+_OPERATES = rules.Rule(rules.Scope.OPERATE)
 _REPORT = "Venus.ReportState"
 _ENDS = frozenset({"Venus.ReportAborted", "Venus.ReportFinalized"})
 _SUBMITS = frozenset(
     {"Venus.SubmitPreCommit", "Venus.SubmitProof"}
 )  # the last parameter: in place of what was submitted
-
-# The identity of a sealing store, as its journal has it.
-Store: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 
 _rows = tables.sectors
 _COLUMNS = (
@@ -100,7 +97,7 @@ class Holders:
                         yield call
                         await self._keep(call, sector, method.name)
                     else:
-                        yield dataclasses.replace(call, scopes=call.scopes - {access.Scope.WORKER})
+                        yield dataclasses.replace(call, scopes=call.scopes - {rules.Scope.WORKER})
 
     async def is_of(self, call: core.Call, sector: SectorID) -> bool:
         """Return whether a sector is the caller's, who does not show its store's identity: as far as can be told."""
@@ -215,7 +212,7 @@ def _held_by(holder: str | None, allocated_to: str) -> str | None:
 
 def _is_waiting(worker: str | None, record: str) -> bool:
     """Return whether a sector waits to be handed out: whoever asks for it gets it."""
-    return worker is None and ledger.job_of(codec.decode(record, records.SectorState)) is not ledger.Job.SEALING
+    return worker is None and ledger.job_of(codec.decode(record, records.SectorState)) is not records.Job.SEALING
 
 
 def _refusal(method: str, sector: SectorID, held: str | None, call: core.Call) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
+from damocles.methods import rules
 from damocles.rpc import core, errors
-from damocles.rpc.admission import access
 from damocles.wire import fleet, seal, wdpost
 
 log = structlog.get_logger(__name__)
@@ -29,7 +29,7 @@ class Names:
         """Return whether the caller may use a worker's name. Whoever is let in as more than a worker may use any."""
         if call.worker is not None:
             return call.worker == worker
-        return access.Scope.WORKER not in call.scopes or not self.has_own(worker)
+        return rules.Scope.WORKER not in call.scopes or not self.has_own(worker)
 
     def check(self, call: core.Call, method: core.Method, arguments: Sequence[Any]) -> None:
         """Return if the caller may use the names in a call.

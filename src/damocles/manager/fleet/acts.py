@@ -24,10 +24,10 @@ from damocles.manager.fleet import peers as fleet_peers
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.fleet.workers import Row
 from damocles.manager.sectors import calls as sector_calls
+from damocles.methods import rules
 from damocles.operating import dialogues, selection
 from damocles.rpc import address, core, limits
 from damocles.rpc import errors as rpc_errors
-from damocles.rpc.admission import access
 from damocles.rpc.serving import turns
 from damocles.wire import control
 from damocles.wire.sectors import SectorID
@@ -389,7 +389,7 @@ async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Tar
     Raises:
         errors.UnknownWorker: It is no address of anything, or the caller may not choose one.
     """
-    if call.principal is not None and not access.Rule(access.Scope.OPERATE).allows(call.scopes):
+    if call.principal is not None and not rules.Rule(rules.Scope.OPERATE).allows(call.scopes):
         raise errors.NotRegistered(text, _names(known))
     unknown = errors.UnknownWorker(text, _names(known))
     try:

@@ -36,7 +36,7 @@ def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -
         handed = await hand_out(spec, holders.receiver(call))
         return handed[0] if handed is not None else None
 
-    async def from_store(call: core.Call, spec: Any, store: holders.Store) -> control.Handed | None:
+    async def from_store(call: core.Call, spec: Any, store: control.Store) -> control.Handed | None:
         handed = await hand_out(spec, holders.receiver(call, store))
         return control.Handed(msgspec.Raw(codec.encode(handed[0])), handed[1]) if handed is not None else None
 
@@ -46,7 +46,7 @@ def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -
     service.add(f"Damocles.{name}", from_store)
 
 
-def lost(tx: Connection, receiver: ledger.Receiver, job: ledger.Job) -> list[records.SectorState]:
+def lost(tx: Connection, receiver: ledger.Receiver, job: records.Job) -> list[records.SectorState]:
     """Return the work that a store was handed and has never been heard of since: the answer was lost."""
     return ledger.unheard(tx, receiver.to, job) if receiver.to.startswith(holders.STORE) else []
 

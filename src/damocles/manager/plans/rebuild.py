@@ -93,9 +93,9 @@ def allocate(
 
     A store that was handed one and never heard of since gets the same again.
     """
-    for record in handouts.lost(tx, receiver, ledger.Job.REBUILD):
+    for record in handouts.lost(tx, receiver, records.Job.REBUILD):
         return _info(record), ledger.reopen(tx, record, receiver, now)
-    for record in ledger.unheard(tx, ledger.NOBODY.to, ledger.Job.REBUILD):
+    for record in ledger.unheard(tx, ledger.NOBODY.to, records.Job.REBUILD):
         if handouts.allows(spec, miners, record):
             return _info(record), ledger.reopen(tx, record, receiver, now)
     return None

@@ -254,7 +254,7 @@ def allocate(
     Without deals that suffice it stays a candidate. A store that was handed one and never heard of since gets the
     same again.
     """
-    for record in handouts.lost(tx, receiver, ledger.Job.SNAPUP):
+    for record in handouts.lost(tx, receiver, records.Job.SNAPUP):
         return _given(tx, record), ledger.reopen(tx, record, receiver, now)
     found = next(candidates.allowed(tx, miners, spec.sector), None)
     if found is None:
@@ -288,7 +288,7 @@ def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
         errors.SectorNotFound: It is unknown, or was given up.
     """
     record = ledger.find(tx, sector, online=True)
-    if record is not None and ledger.job_of(record) is ledger.Job.SNAPUP and record.upgraded_info is None:
+    if record is not None and ledger.job_of(record) is records.Job.SNAPUP and record.upgraded_info is None:
         log.warning("finished once more, while it is being upgraded", sector=str(sector))
         return
     if record is None or not _is_handed_in(record) or record.upgrade_landed_epoch is not None:
@@ -338,7 +338,7 @@ def abandoned(
 
 
 def _is_handed_in(record: records.SectorState) -> bool:
-    return ledger.job_of(record) is ledger.Job.SNAPUP and record.upgraded_info is not None
+    return ledger.job_of(record) is records.Job.SNAPUP and record.upgraded_info is not None
 
 
 def _given(tx: Connection, record: records.SectorState) -> seal.AllocatedSnapUpSector:
@@ -352,7 +352,7 @@ def _given(tx: Connection, record: records.SectorState) -> seal.AllocatedSnapUpS
 
 
 def _under_way(tx: Connection) -> list[records.SectorState]:
-    online = ledger.select_all(tx, online=True, job=ledger.Job.SNAPUP)
+    online = ledger.select_all(tx, online=True, job=records.Job.SNAPUP)
     return [record for record in online if record.upgrade_message_id and record.upgrade_landed_epoch is None]
 
 
@@ -366,7 +366,7 @@ def _known(record: records.SectorState, content: seal.SnapUpProof) -> seal.Submi
         if piece.piece.cid != cid:
             desc = f"#{number} piece cid not match: {piece.piece.cid} != {cid}"
             return seal.Submitted(seal.SubmitResult.REJECTED, desc)
-    if ledger.job_of(record) is not ledger.Job.SNAPUP or record.upgrade_public is None:
+    if ledger.job_of(record) is not records.Job.SNAPUP or record.upgrade_public is None:
         return seal.Submitted(seal.SubmitResult.REJECTED, f"{record.id} is not being upgraded")
     sizes = [(piece.piece.size_bytes, commitments.commitment_of(piece.piece.cid)) for piece in pieces]
     comm_d = commitments.comm_d(sizes, int(SealProof(record.proof).size))

@@ -17,8 +17,8 @@ from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import handouts
 from damocles.manager.sectors import ledger
+from damocles.methods import rules
 from damocles.rpc import core
-from damocles.rpc.admission import access
 from damocles.stores import outlets
 from damocles.text import redaction, urls
 from damocles.wire import commitments, records, seal
@@ -106,7 +106,7 @@ class Unsealing:
 
     async def may_bring(self, call: core.Call, piece: str) -> bool:
         """Return whether a caller may bring a piece to this manager: who unseals it at the moment, or an admin."""
-        if access.Scope.ADMIN in call.scopes:
+        if rules.Scope.ADMIN in call.scopes:
             return True
 
         def at_work(tx: Connection) -> list[SectorID]:
@@ -208,7 +208,7 @@ def allocate(
 
     A store that was handed one and never heard of since gets the same again.
     """
-    for record in handouts.lost(tx, receiver, ledger.Job.UNSEAL):
+    for record in handouts.lost(tx, receiver, records.Job.UNSEAL):
         row = tx.execute(select(_tasks).where(_of(record.id), _tasks.c.state == UnsealState.UNSEALING)).first()
         if row is not None:
             return _info(tx, row, record), ledger.reopen(tx, record, receiver, now)

@@ -200,7 +200,7 @@ class Commitments:
             errors.ManagerError: The proof is on its way, and what becomes of it has to be waited for.
         """
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=True))
-        if record is None or ledger.job_of(record) is not ledger.Job.SEALING or record.submitted_proof is None:
+        if record is None or ledger.job_of(record) is not records.Job.SEALING or record.submitted_proof is None:
             return False
         state = (await self._poll(record, record.messages.commit_cid)).state
         if state in _ON_ITS_WAY and state != seal.OnChainState.LANDED:
@@ -219,7 +219,7 @@ class Commitments:
             errors.ManagerError: It is not.
         """
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=True))
-        if record is None or ledger.job_of(record) is not ledger.Job.SEALING:
+        if record is None or ledger.job_of(record) is not records.Job.SEALING:
             return
         on_chain = await self._chain.sector(sector)
         is_proven = on_chain is not None and on_chain.proven
@@ -238,7 +238,7 @@ class Commitments:
             errors.ManagerError: The message is on its way, and what becomes of it has to be waited for.
         """
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=True))
-        if record is None or ledger.job_of(record) is not ledger.Job.SNAPUP:
+        if record is None or ledger.job_of(record) is not records.Job.SNAPUP:
             return None
         message = record.upgrade_message_id
         if message is None or record.upgrade_landed_epoch is not None:

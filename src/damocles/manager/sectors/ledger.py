@@ -4,7 +4,6 @@ A sector is *online* while a worker seals it and *offline* once it is finished o
 inside a transaction: each takes the open `Connection` first.
 """
 
-import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -62,16 +61,6 @@ _INSERT_LAST_NUMBER = insert(tables.numbers)
 _UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bindparam("of_miner"))
 
 
-class Job(enum.IntEnum):
-    """What is being done with a sector; the numbers are those of `ListSectors`."""
-
-    ALL = 0
-    SEALING = 1
-    SNAPUP = 2
-    REBUILD = 3
-    UNSEAL = 4
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miner:
     """A miner that this manager allocates sectors for, up to `max_number` if there is one."""
@@ -98,13 +87,13 @@ class Receiver:
 NOBODY = Receiver("")  # it waits to be handed out
 
 
-def job_of(record: records.SectorState) -> Job:
+def job_of(record: records.SectorState) -> records.Job:
     """Return the job class of a record."""
     if record.need_rebuild:
-        return Job.REBUILD
+        return records.Job.REBUILD
     if record.unsealing:
-        return Job.UNSEAL
-    return Job.SNAPUP if record.upgraded else Job.SEALING
+        return records.Job.UNSEAL
+    return records.Job.SNAPUP if record.upgraded else records.Job.SEALING
 
 
 def allocate(
@@ -196,11 +185,11 @@ def _row(tx: Connection, sector: SectorID) -> Row[bool, bool, int, str] | None:
     return tx.execute(_SELECT, {"of_miner": sector.miner, "of_number": sector.number}).first()
 
 
-def select_all(tx: Connection, *, online: bool, job: Job = Job.ALL) -> list[records.SectorState]:
+def select_all(tx: Connection, *, online: bool, job: records.Job = records.Job.ALL) -> list[records.SectorState]:
     """Return the online or the offline records of a job class, by miner and number."""
     rows = tx.execute(_SELECT_ALL, {"online": online}).scalars()
     found = [_decoded(text) for text in rows]
-    return found if job is Job.ALL else [record for record in found if job_of(record) is job]
+    return found if job is records.Job.ALL else [record for record in found if job_of(record) is job]
 
 
 def save(tx: Connection, record: records.SectorState, now: float) -> None:
@@ -282,13 +271,13 @@ def _end(tx: Connection, sector: SectorID, abort_reason: str | None, now: float)
         return
     record = _decoded(row.record)
     job = job_of(record)
-    if aborts and job in {Job.SEALING, Job.SNAPUP}:
+    if aborts and job in {records.Job.SEALING, records.Job.SNAPUP}:
         deals.release(tx, sector)
-    if job is Job.SEALING:
+    if job is records.Job.SEALING:
         # A sector that is brought back gets deals anew: these may be another one's by then.
         pieces = None if aborts else record.pieces
         ended = msgspec.structs.replace(record, finalized=True, abort_reason=reason, pieces=pieces)
-    elif job is Job.SNAPUP and aborts:
+    elif job is records.Job.SNAPUP and aborts:
         files = tables.sector_files
         is_file = (files.c.miner == sector.miner, files.c.number == sector.number, files.c.kind == "upgrade")
         tx.execute(delete(files).where(*is_file))
@@ -329,7 +318,7 @@ def reopen(tx: Connection, record: records.SectorState, receiver: Receiver, now:
     return int(attempt)
 
 
-def unheard(tx: Connection, holder: str, job: Job) -> list[records.SectorState]:
+def unheard(tx: Connection, holder: str, job: records.Job) -> list[records.SectorState]:
     """Return the sectors that were handed to `holder` for a job and never heard of since, the oldest first.
 
     An empty holder finds what waits to be handed out.

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from damocles.manager import errors
 from damocles.manager.db import engine, tables
+from damocles.methods import rules
 from damocles.rpc.admission import access, keyring, tokens
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 WORKER_FILE_NAME = "worker-token"
 WORKER_NAME = "local-worker"
 FRESH_SECONDS = 10.0  # how late a token that another manager on the same database revoked is still taken
-ADMITTED = frozenset({access.Scope.WORKER, access.Scope.READ})  # what the original's workers need, and lists
+ADMITTED = frozenset({rules.Scope.WORKER, rules.Scope.READ})  # what the original's workers need, and lists
 
 _tokens = tables.tokens
 
@@ -45,8 +46,8 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     """
     ring = keyring.Keyring(_Shelf(database), clock, fresh_seconds=FRESH_SECONDS)
     await ring.load()
-    await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, access.Scope.ADMIN)
-    await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, access.Scope.WORKER)
+    await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, rules.Scope.ADMIN)
+    await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, rules.Scope.WORKER)
     log.info(
         "shared worker tokens: whoever has one may call as any worker without a token of its own",
         tokens=[token.name for token in ring.shared()],
@@ -90,7 +91,7 @@ class _Shelf:
 
         def load(tx: Connection) -> list[keyring.Kept]:
             rows = tx.execute(select(_tokens).order_by(_tokens.c.created, _tokens.c.id)).mappings()
-            return [keyring.Kept(**{**row, "scope": access.Scope(row["scope"])}) for row in rows]
+            return [keyring.Kept(**{**row, "scope": rules.Scope(row["scope"])}) for row in rows]
 
         return await self._database.read(load)
 

@@ -22,7 +22,7 @@ from damocles.manager.plans import snapup
 from damocles.manager.sectors import calls, commitments, ledger
 from damocles.rpc import core, messages
 from damocles.rpc import errors as rpc_errors
-from damocles.wire import control, seal
+from damocles.wire import control, records, seal
 from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
@@ -59,7 +59,7 @@ class Claims:
         self._service.add("Damocles.SectorAbort", self.abort)
 
     async def allocate(
-        self, call: core.Call, spec: seal.AllocateSectorSpec, store: holders.Store
+        self, call: core.Call, spec: seal.AllocateSectorSpec, store: control.Store
     ) -> control.Claimed | None:
         """Hand a sector to the sealing store with this identity.
 
@@ -69,7 +69,7 @@ class Claims:
         receiver = holders.receiver(call, store)
 
         def transaction(tx: Connection) -> control.Claimed | None:
-            for record in ledger.unheard(tx, receiver.to, ledger.Job.SEALING):
+            for record in ledger.unheard(tx, receiver.to, records.Job.SEALING):
                 if not spec.allowed_proofs or record.proof in spec.allowed_proofs:
                     return control.Claimed(seal.AllocatedSector(record.id, record.proof), _next_attempt(tx, record.id))
             allocated = ledger.allocate(tx, self._miners, spec, receiver, self._clock())
@@ -88,7 +88,7 @@ class Claims:
         location: str,
         last_known: int | None,
         ticket: seal.Ticket | None,
-        store: holders.Store,
+        store: control.Store,
     ) -> int:
         """Give the next attempt at a sector to a worker and return its number.
 
@@ -108,7 +108,7 @@ class Claims:
         def transaction(tx: Connection) -> int:
             record = ledger.load(tx, sector)
             # Work on a sector that is on the chain already begins with what the chain holds.
-            submitted = record.pre_commit if ledger.job_of(record) is ledger.Job.SEALING else None
+            submitted = record.pre_commit if ledger.job_of(record) is records.Job.SEALING else None
             found = self._present(tx, sector)
             present, holder, last_used = found.attempt, found.holder, found.last_used
             if found.is_of_a_store and not found.is_of(store):
@@ -148,7 +148,7 @@ class Claims:
         attempt: int,
         method: str,
         params: list[msgspec.Raw],
-        store: holders.Store,
+        store: control.Store,
     ) -> msgspec.Raw:
         """Run another method of `Venus` about the sector, if `attempt` is the present one at it, and `store` has it.
 

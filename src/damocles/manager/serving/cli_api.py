@@ -5,7 +5,7 @@ What a manager with a mock chain cannot answer honestly is served too, by a refu
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -19,14 +19,11 @@ from damocles.manager.plans import snapup, unseal
 from damocles.manager.sectors import deals, ledger, stores
 from damocles.manager.serving import moves
 from damocles.rpc import core
-from damocles.wire import proving, records, seal, wdpost
+from damocles.wire import exports, proving, records, seal, wdpost
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID, SectorSize
 
 log = structlog.get_logger(__name__)
-
-WorkerState = Literal["online", "offline"]
-IndexType = Literal["normal", "upgrade"]
 
 # Wire name without `Venus.` to why. Whoever may read is told.
 UNSUPPORTED: Mapping[str, str] = {
@@ -110,19 +107,19 @@ class CliAPI:
 
     # Questions ------------------------------------------------------------------------------------------------------
 
-    async def find_sectors_with_deal(self, state: WorkerState, deal: int) -> list[records.SectorState] | None:
+    async def find_sectors_with_deal(self, state: exports.State, deal: int) -> list[records.SectorState] | None:
         """Return the sectors in a state that hold a deal of the built-in market; null if there are none."""
         if deal == 0:
             raise errors.ManagerError("empty deal id")
         found = [record for record in await self._records(state) if deal in _deals(record)]
         return found or None
 
-    async def find_sector_with_piece(self, state: WorkerState, piece: CID) -> records.SectorState | None:
+    async def find_sector_with_piece(self, state: exports.State, piece: CID) -> records.SectorState | None:
         """Return the last sector in a state that holds a piece."""
         found = [record for record in await self._records(state) if piece in _pieces(record)]
         return found[-1] if found else None
 
-    async def sector_indexer_find(self, kind: IndexType, sector: SectorID) -> proving.Location:
+    async def sector_indexer_find(self, kind: proving.FilesOf, sector: SectorID) -> proving.Location:
         """Return in which persist stores the files of a sector, or of its upgrade, are."""
         store = await self._database.read(lambda tx: ledger.files(tx, sector, upgrade=kind == "upgrade"))
         return proving.Location(store is not None, wdpost.Accesses(store or "", store or ""))
@@ -203,7 +200,7 @@ class CliAPI:
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=False))
         return proving.contradiction(info, record)
 
-    async def _records(self, state: WorkerState) -> Sequence[records.SectorState]:
+    async def _records(self, state: exports.State) -> Sequence[records.SectorState]:
         return await self._database.read(lambda tx: ledger.select_all(tx, online=state == "online"))
 
     # What an operator does to a sector ------------------------------------------------------------------------------
@@ -234,7 +231,7 @@ class CliAPI:
 
         def finalize(tx: Connection) -> None:
             record = ledger.load(tx, sector)
-            if ledger.job_of(record) is ledger.Job.SNAPUP and record.upgraded_info is None:
+            if ledger.job_of(record) is records.Job.SNAPUP and record.upgraded_info is None:
                 raise errors.ManagerError(f"{sector} is being upgraded: abort that, the sector stays as it was")
             unseal.close(tx, sector, "finished by an operator", self._clock())
             snapup.worker_finished(tx, sector, self._clock())

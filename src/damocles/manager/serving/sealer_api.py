@@ -5,7 +5,7 @@ Those of upgrades, rebuilds, unsealing and window PoSts are in modules of their 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -23,13 +23,10 @@ from damocles.manager.sectors import commitments, deals, ledger, stores
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.text import redaction
-from damocles.wire import fleet, records, seal
+from damocles.wire import exports, fleet, records, seal
 from damocles.wire.sectors import SealProof, SectorID
 
 log = structlog.get_logger(__name__)
-
-WorkerState = Literal["online", "offline"]
-Size = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SealerAPI:
@@ -193,7 +190,7 @@ class SealerAPI:
     # Stores ---------------------------------------------------------------------------------------------------------
 
     async def store_reserve_space(
-        self, sector: SectorID, size_bytes: Size, candidates: list[str] | None
+        self, sector: SectorID, size_bytes: seal.Bytes, candidates: list[str] | None
     ) -> seal.StoreBasicInfo | None:
         """Choose a store for a sector's files and keep the space for it; none has room for more than a sector can have."""
         usage = await anyio.to_thread.run_sync(self._persist.usage)
@@ -257,11 +254,11 @@ class SealerAPI:
 
     # Questions ------------------------------------------------------------------------------------------------------
 
-    async def list_sectors(self, state: WorkerState, job: ledger.Job) -> list[records.SectorState]:
+    async def list_sectors(self, state: exports.State, job: records.Job) -> list[records.SectorState]:
         """Return the records of a state and job class, by miner and number."""
         return await self._database.read(lambda tx: ledger.select_all(tx, online=state == "online", job=job))
 
-    async def find_sector(self, state: WorkerState, sector: SectorID) -> records.SectorState:
+    async def find_sector(self, state: exports.State, sector: SectorID) -> records.SectorState:
         """Return the record of a sector that is in a state."""
         found = await self._database.read(lambda tx: ledger.find(tx, sector, online=state == "online"))
         if found is None:

@@ -1,12 +1,8 @@
-"""Who may do what: scopes, the table of everything that both daemons serve, and the guard that asks it.
+"""Who may do what: the rules of everything that both daemons serve, and the guard that asks them.
 
-`read` < `operate` < `admin` are steps of one ladder. `worker` stands apart: it opens what sealing workers call, and
-nothing by which one could manage another.
-
-What a name is not in the table for, nobody may do: a method that was forgotten here cannot be called.
+A method has its rule where it is declared (`methods`), a route in the table here. What has none, nobody may do.
 """
 
-import enum
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +12,9 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from damocles import methods
+from damocles.methods import rules
+from damocles.methods.rules import Rule, Scope
 from damocles.rpc import address, errors
 from damocles.rpc.admission import leases
 
@@ -26,168 +25,18 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _REFUSALS_REMEMBERED = 1000
 
 
-class Scope(enum.StrEnum):
-    """What a token is good for."""
-
-    READ = "read"
-    OPERATE = "operate"
-    ADMIN = "admin"
-    WORKER = "worker"
-
-
-_LADDER = (Scope.READ, Scope.OPERATE, Scope.ADMIN)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a method takes.
-
-    `least` is the lowest step of the ladder that may call it, `worker` whether sealing workers may. A method that
-    `changes` something is audited. Of one that is `secret`, the result is not written down.
-    """
-
-    least: Scope
-    worker: bool = False
-    changes: bool = False
-    secret: bool = False
-
-    def allows(self, scopes: Collection[Scope]) -> bool:
-        """Return whether one of the scopes suffices."""
-        steps = _LADDER[_LADDER.index(self.least) :]
-        return any(step in scopes for step in steps) or (self.worker and Scope.WORKER in scopes)
-
-    def is_audited(self, scopes: Collection[Scope]) -> bool:
-        """Return whether the audit has an entry of it when a caller with these scopes does it."""
-        return self.changes and not (self.worker and Scope.WORKER in scopes)
-
-    def needs(self) -> str:
-        """Return what is needed, in words."""
-        return f"{self.least} or {Scope.WORKER}" if self.worker else str(self.least)
-
-
-_READ = Rule(Scope.READ)
-_OPERATE = Rule(Scope.OPERATE, changes=True)
-_ADMIN = Rule(Scope.ADMIN, changes=True)
-_NOT_THERE = _READ  # the answer is that, and why
-_ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
-_SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, its worker's own business
-_ENDING = Rule(Scope.OPERATE, worker=True, changes=True)  # the same, if it is not an operator's: `abort`, `resend-pre`
-
-# Wire method, or HTTP method and path, to rule.
-RULES: Mapping[str, Rule] = MappingProxyType(
+# HTTP method and path; one that ends in / stands for all below it.
+ROUTES: Mapping[str, Rule] = MappingProxyType(
     {
-        # The manager for workers.
-        "Venus.AllocateSector": _SEALING,
-        "Venus.AcquireDeals": _SEALING,
-        "Venus.AssignTicket": _SEALING,
-        "Venus.SubmitPreCommit": _ENDING,
-        "Venus.PollPreCommitState": _ASKED,
-        "Venus.SubmitPersisted": _SEALING,
-        "Venus.SubmitPersistedEx": _SEALING,
-        "Venus.WaitSeed": _SEALING,
-        "Venus.SubmitProof": _ENDING,
-        "Venus.PollProofState": _ASKED,
-        "Venus.ReportState": _SEALING,
-        "Venus.ReportFinalized": _SEALING,
-        "Venus.ReportAborted": _ENDING,
-        "Venus.AllocateSanpUpSector": _SEALING,
-        "Venus.SubmitSnapUpProof": _SEALING,
-        "Venus.AllocateRebuildSector": _SEALING,
-        "Venus.AllocateUnsealSector": _SEALING,
-        "Venus.AchieveUnsealSector": _SEALING,
-        "Venus.AcquireUnsealDest": _SEALING,
-        "Venus.StoreReserveSpace": _SEALING,
-        "Venus.StoreBasicInfo": _ASKED,
-        "Venus.WorkerPing": _SEALING,
-        "Venus.WdPoStAllocateJobs": _SEALING,
-        "Venus.WdPoStHeartbeatJobs": _SEALING,
-        "Venus.WdPoStFinishJob": _SEALING,
-        # The manager for people and tools.
-        "Venus.ListSectors": _READ,
-        "Venus.FindSector": _READ,
-        "Venus.FindSectorInAllStates": _ASKED,
-        "Venus.FindSectorsWithDeal": _READ,
-        "Venus.FindSectorWithPiece": _READ,
-        "Venus.ImportSector": _ADMIN,
-        "Venus.RestoreSector": _OPERATE,
-        "Venus.CheckProvable": _READ,
-        "Venus.SimulateWdPoSt": _NOT_THERE,
-        "Venus.SnapUpPreFetch": _OPERATE,
-        "Venus.SnapUpCandidates": _READ,
-        "Venus.SnapUpCancelCommitment": _OPERATE,
-        "Venus.ProvingSectorInfo": _READ,
-        "Venus.WorkerGetPingInfo": _READ,
-        "Venus.WorkerPingInfoList": _READ,
-        "Venus.WorkerPingInfoRemove": _OPERATE,
-        "Venus.SectorIndexerFind": _READ,
-        "Venus.TerminateSector": _NOT_THERE,
-        "Venus.PollTerminateSectorState": _READ,
-        "Venus.RemoveSector": _ADMIN,
-        "Venus.FinalizeSector": _OPERATE,
-        "Venus.StoreReleaseReserved": _OPERATE,
-        "Venus.StoreList": _READ,
-        "Venus.SectorSetForRebuild": _OPERATE,
-        "Venus.UnsealPiece": _OPERATE,
-        "Damocles.UnsealTasks": _READ,
-        "Venus.WdPoStResetJob": _OPERATE,
-        "Venus.WdPoStRemoveJob": _OPERATE,
-        "Venus.WdPoStAllJobs": _READ,
-        "Damocles.MockWdPoSt": _OPERATE,
-        "Venus.GetTicket": _READ,
-        "Venus.GetSeed": _READ,
-        "Venus.GetWindowPoStChanlleengeRand": _READ,
-        "Venus.GetWindowPoStCommitRand": _READ,
-        "Venus.GetInfo": _READ,
-        "Venus.GetMinerConfig": _READ,
-        "Venus.Version": _ASKED,
-        # The manager for our own workers. What is called under an attempt is audited by its own name.
-        "Damocles.Allocate": _SEALING,
-        "Damocles.AllocateSanpUpSector": _SEALING,
-        "Damocles.AllocateRebuildSector": _SEALING,
-        "Damocles.AllocateUnsealSector": _SEALING,
-        "Damocles.Claim": _SEALING,
-        "Damocles.WhyNoDeals": _ASKED,
-        "Damocles.WhyNoUpgrade": _ASKED,
-        "Damocles.SectorAbort": _OPERATE,
-        "Damocles.As": Rule(Scope.ADMIN, worker=True),
-        # The fleet.
-        "Damocles.Workers": _READ,
-        "Damocles.FleetThreads": _READ,
-        "Damocles.FleetAct": _OPERATE,
-        "Damocles.WorkerDrain": _OPERATE,
-        "Damocles.WorkerDrainState": _READ,
-        "Damocles.WorkerLogs": _READ,
-        "Damocles.SectorHistory": _READ,
-        "Damocles.SectorsExport": _READ,
-        "Damocles.SectorsImportBatch": Rule(Scope.ADMIN),  # is put aside; what is done with it is audited
-        "Damocles.SectorsImport": _ADMIN,
-        "Damocles.Alerts": _READ,
-        "Damocles.AlertAck": _OPERATE,
-        "Damocles.AlertMute": _OPERATE,
-        # A worker.
-        "VenusWorker.WorkerList": _READ,
-        "VenusWorker.WorkerPause": _OPERATE,
-        "VenusWorker.WorkerResume": _OPERATE,
-        "VenusWorker.WorkerSetEnv": _OPERATE,
-        "VenusWorker.WorkerRemoveEnv": _OPERATE,
-        "VenusWorker.WorkerVersion": _READ,
-        "Damocles.Threads": _READ,
-        "Damocles.ActOn": _OPERATE,
-        "Damocles.Drain": _OPERATE,
-        "Damocles.DrainState": _READ,
-        "Damocles.Logs": _READ,
-        "Damocles.History": _READ,
-        "Damocles.Settings": _READ,
-        # Both.
-        "Damocles.AuthCreate": Rule(Scope.ADMIN, changes=True, secret=True),
-        "Damocles.AuthList": Rule(Scope.ADMIN),
-        "Damocles.AuthRevoke": _ADMIN,
-        "Damocles.AuditList": _READ,
-        # What is asked for by path; one that ends in / stands for all below it.
-        "GET /metrics": _READ,
-        "GET /piecestore/": _ASKED,
-        "PUT /piecestore/": _SEALING,
+        "GET /metrics": rules.READ,
+        "GET /piecestore/": rules.ASKED,
+        "PUT /piecestore/": rules.SEALING,
     }
+)
+
+# Wire method or route to rule.
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {**{name: method.rule for name, method in methods.ALL.items() if method.rule is not None}, **ROUTES}
 )
 
 # What needs no token, whatever is configured.

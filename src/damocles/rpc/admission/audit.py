@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import anyio
 import structlog
 
+from damocles.methods import rules
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, audit_rows
 from damocles.text import redaction
@@ -241,7 +242,7 @@ def _ignore(_: bytes) -> None:
     """Take a result that nobody asks for."""
 
 
-def _concerns(rule: access.Rule, call: core.Call, arguments: Sequence[Any]) -> bool:
+def _concerns(rule: rules.Rule, call: core.Call, arguments: Sequence[Any]) -> bool:
     dry = any(getattr(argument, "dry_run", False) is True for argument in arguments)
     return rule.is_audited(call.scopes) and not dry
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from damocles.methods import rules
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, leases, token_names, tokens
 from damocles.wire import control, fleet
@@ -26,7 +27,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     digest: str
     name: str
-    scope: access.Scope
+    scope: rules.Scope
     created: float
     created_by: str
     expires: float | None = None
@@ -41,7 +42,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_shared(self) -> bool:
         """Whether it stands for any worker."""
-        return self.scope is access.Scope.WORKER and self.worker is None
+        return self.scope is rules.Scope.WORKER and self.worker is None
 
     def shown(self) -> control.Token:
         """Return what lists show."""
@@ -63,7 +64,7 @@ def keep(
     text: str,
     *,
     name: str,
-    scope: access.Scope,
+    scope: rules.Scope,
     now: float,
     by: str,
     expires_seconds: float | None = None,
@@ -123,14 +124,14 @@ class Keyring:
             if kept is None or kept.revoked is not None:
                 self._end(token_id)
 
-    async def adopt(self, text: str, name: str, scope: access.Scope) -> None:
+    async def adopt(self, text: str, name: str, scope: rules.Scope) -> None:
         """Make the token of a file valid instead of those it had before; one that was revoked stays so."""
         self._own_names.add(name)
         if tokens.id_of(text) not in self._kept:
             await self.revoke(name)
             await self._add(keep(text, name=name, scope=scope, now=self._clock(), by="the daemon"))
 
-    def lend(self, name: str, scope: access.Scope) -> str:
+    def lend(self, name: str, scope: rules.Scope) -> str:
         """Return a new token that is valid while this process lives."""
         self._own_names.add(name)
         text = tokens.mint()
@@ -194,7 +195,7 @@ class Keyring:
         return any(token.worker == worker and token.lives(now) for token in self._kept.values())
 
     async def create(
-        self, name: str, scope: access.Scope, expires_seconds: float | None, by: str, worker: str | None = None
+        self, name: str, scope: rules.Scope, expires_seconds: float | None, by: str, worker: str | None = None
     ) -> tuple[Kept, str]:
         """Make a token; its text is nowhere afterwards but in the answer."""
         text = tokens.mint()
@@ -255,7 +256,7 @@ class TokenAPI:
         self,
         call: core.Call,
         name: str,
-        scope: access.Scope,
+        scope: rules.Scope,
         expires_seconds: control.Seconds | None = None,
         worker: str | None = None,
     ) -> control.NewToken:
@@ -264,7 +265,7 @@ class TokenAPI:
             raise _invalid(refusal)
         if expires_seconds is not None and expires_seconds <= 0:
             raise _invalid("a token must be good for some time: give a positive number of seconds")
-        if worker is not None and scope is not access.Scope.WORKER:
+        if worker is not None and scope is not rules.Scope.WORKER:
             raise _invalid(f"only tokens of scope worker are a worker's: one of scope {scope} cannot be for {worker!r}")
         if worker is not None and not fleet.is_name(worker):
             raise _invalid(f"{worker[: fleet.MOST_CHARACTERS]!r} is no name that a worker can have")

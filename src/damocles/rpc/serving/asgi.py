@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
+from damocles.methods import rules
 from damocles.rpc import core, dialects, errors, limits
 from damocles.rpc.admission import access
 from damocles.rpc.serving import duplex, places
@@ -162,7 +163,7 @@ async def _answer(service: core.Service, body_seconds: float, scope: Message, re
         else:
             place.enter(principal)
             limit, why = service.dialect.body_limit_bytes, ""
-            if not access.Rule(access.Scope.OPERATE).allows(principal.scopes):
+            if not rules.Rule(rules.Scope.OPERATE).allows(principal.scopes):
                 limit, why = min(limit, limits.SMALL_BODY_BYTES), ", which is the limit with its scope"
         with place.call(), place.body() as grow:
             body = await _body(receive, limit, body_seconds, why, grow)

@@ -24,6 +24,7 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
+from damocles.methods import rules
 from damocles.rpc import limits
 from damocles.rpc.admission import access
 
@@ -160,7 +161,7 @@ class Place:
     @property
     def is_admin(self) -> bool:
         """Return whether an admin is here."""
-        return self.principal is not None and access.Scope.ADMIN in self.principal.scopes
+        return self.principal is not None and rules.Scope.ADMIN in self.principal.scopes
 
     def end(self) -> None:
         """Close the connection, as its token is good for nothing any more; answers under way are still sent."""
@@ -228,7 +229,7 @@ class Places:
             known = [other for other in self._taken if other.key is not None]
             of_token = [other for other in known if other.key == key]
             self._make_room(of_token, "connections_of_a_token", limits.CONNECTIONS_OF_A_TOKEN)
-            if access.Scope.ADMIN not in principal.scopes:
+            if rules.Scope.ADMIN not in principal.scopes:
                 of_host = [other for other in known if other.host == place.host and not other.is_admin]
                 self._make_room(of_host, "connections_of_a_host", limits.CONNECTIONS_OF_A_HOST)
         if principal.lease is not None:
@@ -239,7 +240,7 @@ class Places:
         """Count one more call; see `Place.call`."""
         if place.key is None or place.principal is None:
             return
-        most = limits.CALLS_OF_A_WORKER if access.Scope.WORKER in place.principal.scopes else limits.CALLS_OF_A_TOKEN
+        most = limits.CALLS_OF_A_WORKER if rules.Scope.WORKER in place.principal.scopes else limits.CALLS_OF_A_TOKEN
         if self.calls[place.key] >= most:
             self.met["calls_of_a_token"] += 1
             raise Full(f"{most} calls of {place.who} are running already")
@@ -305,7 +306,7 @@ def alone() -> Place:
 
 def _key(principal: access.Principal, host: str) -> str:
     """Return whose limits count: those of a token; of one that many machines share, of each machine's part."""
-    shared = access.Scope.WORKER in principal.scopes or not principal.name
+    shared = rules.Scope.WORKER in principal.scopes or not principal.name
     return f"{principal.name} at {host}" if shared else principal.name
 
 

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from damocles.manager import office
-from damocles.manager.callers import holders, names
+from damocles.manager.callers import names
 from damocles.manager.chain import mock
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch, workers
@@ -18,6 +18,7 @@ from damocles.manager.serving import claims
 from damocles.rpc import core
 from damocles.stores import identity
 from damocles.testing.simulation import fleet, sham, virtual
+from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorID
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class CarelessClaims(claims.Claims):
         attempt: int,
         method: str,
         params: list[msgspec.Raw],
-        store: holders.Store,
+        store: control.Store,
     ) -> msgspec.Raw:
         """Run the method as if the attempt were the latest."""
         latest = await self._database.read(lambda tx: self._present(tx, sector))

@@ -14,6 +14,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
+from damocles.methods import rules
 from damocles.rpc.admission import access, keyring, tokens
 from damocles.stores import exhausted
 from damocles.wire import codec
@@ -26,7 +27,7 @@ MANAGER_NAME = "manager"  # whom the worker takes the holder of the lent token f
 MANAGER_VARIABLE = "DAMOCLES_MANAGER_TOKEN"
 # Where a manager on the same machine leaves a token for workers, if nothing else is said to either.
 LOCAL_MANAGER_FILE = Path("~/.damocles-manager/worker-token")
-ADMITTED = frozenset({access.Scope.OPERATE})  # what the original's manager and command line need
+ADMITTED = frozenset({rules.Scope.OPERATE})  # what the original's manager and command line need
 
 
 class Unusable(Exception):
@@ -44,7 +45,7 @@ async def open_keyring(home: Path) -> keyring.Keyring:
     try:
         text = tokens.ensure_file(file)
         await ring.load()
-        await ring.adopt(text, keyring.OWN_NAME, access.Scope.ADMIN)
+        await ring.adopt(text, keyring.OWN_NAME, rules.Scope.ADMIN)
     except OSError as error:
         raise Unusable(f"{error.filename or file} cannot be used: {error.strerror}; see worker.home") from error
     except ValueError as error:

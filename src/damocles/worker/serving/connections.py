@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from damocles import beside
+from damocles.methods import rules
 from damocles.rpc import address, core, dialects, limits, tls
 from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.admission import audit as rpc_audit
@@ -56,7 +57,7 @@ def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContex
         raise access.Unusable(str(error)) from error
     return client.connect(
         rpc_client.url,
-        headers={**rpc_client.headers, core.HANDED: ring.lend(access.MANAGER_NAME, rpc_access.Scope.OPERATE)},
+        headers={**rpc_client.headers, core.HANDED: ring.lend(access.MANAGER_NAME, rules.Scope.OPERATE)},
         token=token,
         timeout_seconds=CALL_TIMEOUT_SECONDS,
         trust=trust,

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from damocles.manager.serving import cli_api
+from damocles.methods import rules
 from damocles.rpc import errors
 from damocles.rpc.admission import access
 from damocles.stores import layout
@@ -65,7 +66,7 @@ async def test_what_cannot_be_answered_honestly_is_said(start: Start) -> None:
     """The text names the method and why; whoever may only read is told the same, and not that it needs more."""
     async with start() as manager:
         made: control.NewToken = await manager.rpc.call(
-            "Damocles.AuthCreate", ["reader", access.Scope.READ], returns=control.NewToken
+            "Damocles.AuthCreate", ["reader", rules.Scope.READ], returns=control.NewToken
         )
         reader = made.text
         for name, why in cli_api.UNSUPPORTED.items():

@@ -77,13 +77,13 @@ def test_jobs_select_records(tx: Connection) -> None:
         allocated = ledger.allocate(tx, [MINER], ANY, ledger.Receiver("peer"), 0)
         assert allocated is not None
         ledger.save(tx, msgspec.structs.replace(ledger.load(tx, allocated.id), **flags), 0)
-    listed = {job: [record.id.number for record in ledger.select_all(tx, online=True, job=job)] for job in ledger.Job}
+    listed = {job: [record.id.number for record in ledger.select_all(tx, online=True, job=job)] for job in records.Job}
     assert {
-        ledger.Job.ALL: [1, 2, 3, 4],
-        ledger.Job.SEALING: [1],
-        ledger.Job.SNAPUP: [2],
-        ledger.Job.UNSEAL: [3],
-        ledger.Job.REBUILD: [4],
+        records.Job.ALL: [1, 2, 3, 4],
+        records.Job.SEALING: [1],
+        records.Job.SNAPUP: [2],
+        records.Job.UNSEAL: [3],
+        records.Job.REBUILD: [4],
     } == listed
 
 

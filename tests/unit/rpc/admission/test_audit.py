@@ -9,9 +9,9 @@ import msgspec
 import pytest
 import structlog.testing
 
+from damocles.methods.rules import Scope
 from damocles.rpc import core, dialects, errors
 from damocles.rpc.admission import access, audit, audit_rows
-from damocles.rpc.admission.access import Scope
 from damocles.wire import control
 from damocles.wire.sectors import SectorID
 

@@ -3,9 +3,10 @@
 import pytest
 import structlog.testing
 
+from damocles.methods import rules
+from damocles.methods.rules import Scope
 from damocles.rpc import errors
 from damocles.rpc.admission import access
-from damocles.rpc.admission.access import Scope
 
 PEER = "10.0.0.7:40112"
 
@@ -61,8 +62,8 @@ class TestScopes:
     )
     def test_they_are_a_ladder_and_worker_is_not_on_it(self, least: Scope, allowed: set[Scope]) -> None:
         """A higher scope may do what a lower one may; a worker's may not, unless the rule says so."""
-        assert allowed == {scope for scope in Scope if access.Rule(least).allows({scope})}
-        assert allowed | {Scope.WORKER} == {scope for scope in Scope if access.Rule(least, worker=True).allows({scope})}
+        assert allowed == {scope for scope in Scope if rules.Rule(least).allows({scope})}
+        assert allowed | {Scope.WORKER} == {scope for scope in Scope if rules.Rule(least, worker=True).allows({scope})}
 
     def test_workers_cannot_manage(self) -> None:
         """A worker's token opens nothing that acts on workers, threads, tokens or the audit."""

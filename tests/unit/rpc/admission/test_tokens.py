@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from sqlalchemy import exc
 
+from damocles.methods.rules import Scope
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, keyring, tokens
-from damocles.rpc.admission.access import Scope
 
 from .conftest import NOW, Clock, MemoryShelf
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from damocles.methods.rules import Scope
 from damocles.rpc import errors
 from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.admission import keyring, tokens
-from damocles.rpc.admission.access import Scope
 from damocles.wire import control
 from damocles.worker.config import model
 from damocles.worker.serving import access, audit, environment

@@ -1,0 +1,39 @@
+"""Every method that our programs serve or call, declared once: its name, its parameters, its result, who may call it.
+
+    from damocles import methods
+
+    service.add(methods.worker.resume, self.resume)
+    resumed = client.call(methods.worker.resume(3, "PC1"))
+
+A module for each subject; `declaring` says how a declaration reads, `rules` who may call what.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from damocles.methods import access, alerts, claims, fleet, proven, records, sealer, util, wdpost, worker
+from damocles.methods.declaring import Ask, Method
+
+__all__ = [
+    "ALL",
+    "Ask",
+    "Method",
+    "access",
+    "alerts",
+    "claims",
+    "fleet",
+    "proven",
+    "records",
+    "sealer",
+    "util",
+    "wdpost",
+    "worker",
+]
+
+_SUBJECTS = (access, alerts, claims, fleet, proven, records, sealer, util, wdpost, worker)
+
+# By wire name.
+ALL: Mapping[str, Method[..., Any]] = MappingProxyType(
+    {method.name: method for subject in _SUBJECTS for method in vars(subject).values() if isinstance(method, Method)}
+)

@@ -1,0 +1,28 @@
+"""Tokens and the audit, which both daemons serve."""
+
+from damocles.methods import rules
+from damocles.methods.declaring import declared
+from damocles.methods.rules import Scope
+from damocles.wire import control
+
+
+@declared("Damocles.AuthCreate", rules.MINTING)
+def create_token(
+    name: str, scope: Scope, expires_seconds: control.Seconds | None = None, worker: str | None = None, /
+) -> control.NewToken:
+    """Make a token; the answer is the only place that ever shows its text. One of scope worker is for that `worker`."""
+
+
+@declared("Damocles.AuthList", rules.LOOKING_ADMIN)
+def list_tokens() -> list[control.Token]:
+    """Return all tokens, also those that are good for nothing any more."""
+
+
+@declared("Damocles.AuthRevoke", rules.ADMIN)
+def revoke_tokens(name: str, sure: bool = False, /) -> list[control.Token]:
+    """Revoke the tokens of a name; the caller's and the daemon's own only if that is `sure`."""
+
+
+@declared("Damocles.AuditList", rules.READ)
+def list_audit(query: control.AuditQuery, /) -> list[control.AuditEntry]:
+    """Return the first entries that the query asks for, the oldest first, and none only if there are no more."""

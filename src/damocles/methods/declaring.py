@@ -1,0 +1,100 @@
+"""How a method is declared, and how one is called.
+
+    @declared("VenusWorker.WorkerResume", rules.OPERATE)
+    def resume(index: int, state: str | None = None, /) -> bool:
+        'Resume a paused thread; false if it is not paused.'
+
+    service.add(resume, handler)              # by the program that serves it
+    resumed = client.call(resume(3, "PC1"))   # by whoever calls it: `resumed` is a bool
+
+The signature is the whole declaration: its positional parameters are those of the wire, their annotations say how they
+are decoded, defaults make trailing ones optional. What is returned is the result as a caller reads it, so that it is
+`X | None` where the original's programs answer null.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from damocles.methods.rules import Rule
+
+P = ParamSpec("P")
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """A call to make: the method's name on the wire, its parameters, and the type of its result (None: none)."""
+
+    method: str
+    params: Sequence[Any] = ()
+    returns: Any = None
+
+    def read_as(self, kind: type[U]) -> "Ask[U]":
+        """Return the same call with a result of which less, or more, is read."""
+        return Ask(self.method, self.params, kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method(Generic[P, T]):
+    """A method under its wire name; made by `declared`.
+
+    `parameters` and `kinds` are the names and types of its parameters, the first `least` are required. `has_result` is
+    false for the manager's methods that return only an error: their answer has no `result`. Without a `rule` nobody but
+    a service without a guard serves it.
+    """
+
+    name: str
+    rule: Rule | None = None
+    parameters: tuple[str, ...]
+    kinds: tuple[Any, ...]
+    least: int
+    returns: Any
+    has_result: bool = True
+
+    def __call__(self, *args: P.args, **_: P.kwargs) -> Ask[T]:
+        """Return a call of this method. Parameters that are left out do not travel."""
+        return Ask(self.name, args, self.returns)
+
+
+def declared(
+    name: str, rule: Rule | None = None, *, has_result: bool = True
+) -> Callable[[Callable[P, T]], Method[P, T]]:
+    """Declare the method that has the decorated function's signature.
+
+    Raises:
+        TypeError: A parameter is not positional, or has no type.
+    """
+
+    def declare(signature: Callable[P, T]) -> Method[P, T]:
+        return described(name, signature, rule, has_result=has_result)
+
+    return declare
+
+
+def described(
+    name: str, signature: Callable[P, T], rule: Rule | None = None, *, has_result: bool = True, skipped: int = 0
+) -> Method[P, T]:
+    """Return the method that a signature describes, without its first `skipped` parameters.
+
+    Raises:
+        TypeError: A parameter is not positional, or has no type.
+    """
+    whole = inspect.signature(signature, eval_str=True)
+    parameters = list(whole.parameters.values())[skipped:]
+    for parameter in parameters:
+        if parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            raise TypeError(f"{name}: parameter {parameter.name} is not positional")
+        if parameter.annotation is parameter.empty:
+            raise TypeError(f"{name}: parameter {parameter.name} has no type")
+    return Method(
+        name=name,
+        rule=rule,
+        parameters=tuple(parameter.name for parameter in parameters),
+        kinds=tuple(parameter.annotation for parameter in parameters),
+        least=sum(parameter.default is parameter.empty for parameter in parameters),
+        returns=whole.return_annotation,
+        has_result=has_result,
+    )

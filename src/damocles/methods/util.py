@@ -1,0 +1,48 @@
+"""What the manager is, and what it knows of its chain and its stores."""
+
+from typing import Any
+
+from damocles.methods import rules
+from damocles.methods.declaring import declared
+from damocles.wire import proving, records, seal
+from damocles.wire.codec import CID
+
+
+@declared("Venus.GetTicket", rules.READ)
+def get_ticket(tipset: list[CID] | None, epoch: int, miner: int, /) -> seal.Ticket:
+    """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset tells nothing."""
+
+
+@declared("Venus.GetSeed", rules.READ)
+def get_seed(tipset: list[CID] | None, epoch: int, miner: int, /) -> seal.Seed:
+    """Return the challenge randomness of an epoch."""
+
+
+@declared("Venus.GetWindowPoStChanlleengeRand", rules.READ)
+def window_challenge(tipset: list[CID] | None, epoch: int, miner: int, /) -> proving.Randomness:
+    """Return the randomness of the window PoSts of a deadline with this challenge epoch."""
+
+
+@declared("Venus.GetWindowPoStCommitRand", rules.READ)
+def post_commit(tipset: list[CID] | None, epoch: int, /) -> proving.Randomness:
+    """Return the randomness by which a window PoSt shows that it is of this chain."""
+
+
+@declared("Venus.GetInfo", rules.READ)
+def get_info(miner: int, /) -> records.MinerInfo:
+    """Return a miner of this manager."""
+
+
+@declared("Venus.GetMinerConfig", rules.READ)
+def get_miner_config(miner: int, /) -> dict[str, Any]:
+    """Return what the configuration of a miner would be."""
+
+
+@declared("Venus.StoreList", rules.READ)
+def list_stores() -> list[records.StoreDetails] | None:
+    """Return the stores with their space."""
+
+
+@declared("Venus.Version", rules.ASKED)
+def version() -> str:
+    """Return the version in the original's form; `prod` is its word for real proofs."""

@@ -1,0 +1,47 @@
+"""Window PoSts: jobs that workers prove, and what operators do with them."""
+
+from typing import Any
+
+from damocles.methods import rules
+from damocles.methods.declaring import declared
+from damocles.wire import wdpost
+
+
+@declared("Venus.WdPoStAllocateJobs", rules.SEALING)
+def allocate_jobs(spec: wdpost.AllocateSpec, count: int, worker: str, /) -> list[wdpost.Job] | None:
+    """Lend up to `count` jobs, the oldest first."""
+
+
+@declared("Venus.WdPoStHeartbeatJobs", rules.SEALING)
+def heartbeat_jobs(ids: list[str], worker: str, /) -> None:
+    """Prolong leases: all that can be, whatever is wrong with others."""
+
+
+@declared("Venus.WdPoStFinishJob", rules.SEALING)
+def finish_job(job_id: str, output: wdpost.Output | None, error: str, /) -> None:
+    """Take a proof from anybody; faults, or the reason why there is neither, from the machine that the job was lent to."""
+
+
+@declared("Venus.WdPoStResetJob", rules.OPERATE)
+def reset_job(job_id: str, /) -> None:
+    """Let a job be tried again from the beginning."""
+
+
+@declared("Venus.WdPoStRemoveJob", rules.OPERATE)
+def remove_job(job_id: str, /) -> None:
+    """Forget a job; an unknown one is no error."""
+
+
+@declared("Venus.WdPoStAllJobs", rules.READ)
+def all_jobs() -> wdpost.Listed:
+    """Return all jobs, the oldest first."""
+
+
+@declared("Damocles.MockWdPoSt", rules.OPERATE)
+def make_jobs(deadline: int = 0, partitions: list[int] | None = None, /) -> list[wdpost.Brief]:
+    """Make jobs for the sectors that are persisted, one for each partition, and return them."""
+
+
+@declared("Venus.SimulateWdPoSt", rules.NOT_THERE)
+def simulate(_1: Any = None, _2: Any = None, _3: Any = None, _4: Any = None, _5: Any = None, _6: Any = None, /) -> None:
+    """Refuse to prove a window PoSt for trial, whatever is asked for."""
