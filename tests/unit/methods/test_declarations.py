@@ -39,7 +39,7 @@ def test_parameters_are_positional_and_have_types() -> None:
     def named(*, index: int) -> None:
         """Take what the wire cannot give."""
 
-    def untyped(index) -> None:  # type: ignore[no-untyped-def]
+    def untyped(index) -> None:
         """Take anything."""
 
     for signature, why in ((named, "parameter index is not positional"), (untyped, "parameter index has no type")):
