@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from damocles.chain import cbor, ownership, sealing, tuples, upkeep, versions
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.chain.messages import SEND, Message
 from damocles.chain.tuples import Int, Uint
+from damocles.wire import codec
 from damocles.wire.codec import Blob
 
 POWER_ACTOR = Address.of_id(4)
@@ -104,6 +106,24 @@ OF_MINER = {
         NOMINAL_EXPIRATION, MAX_TERMINATION_FEE,
     )
 }  # fmt: skip
+
+
+def described(message: Message) -> tuple[str, Any]:
+    """Return the name of what a message calls, and its parameters as JSON would have them.
+
+    Who receives it is not looked up: a method that is a miner's by its number and its parameters is taken for it. What
+    cannot be read is `method 7`, and the parameters in hexadecimal digits.
+    """
+    if message.method == SEND:
+        return "Send", None
+    known = {CREATE_MINER.number: CREATE_MINER} if message.to == POWER_ACTOR else OF_MINER
+    method = known.get(message.method)
+    if method is not None:
+        try:
+            return method.name, codec.to_builtins(method.read_params(message.params))
+        except cbor.Malformed:
+            pass
+    return f"method {message.method}", message.params.hex() or None
 
 
 def of(network_version: int, method: Method) -> Method:

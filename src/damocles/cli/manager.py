@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import cyclopts
 
 PROGRAM = "damocles-manager"
-_CONNECTION = frozenset({"--listen", "--home", "--token-file", "--ca-file", "--timeout"})
+_CONNECTION = frozenset(
+    {"--listen", "--home", "--token-file", "--ca-file", "--timeout", "--miner", "--actor"}
+    | {"--node", "--node-token-file", "--node-ca-file"}
+)
 
 _FLEET_HELP = """See and steer the sealing threads of all workers.
 
@@ -81,7 +84,11 @@ def _app() -> "cyclopts.App":
         name="import",
         help="Take over a file of sectors, ours or the original's, all or none.",
     )
+    sealer.command("damocles.cli.of_chain.proving:app", name="proving", help="Deadlines, partitions and faults.")
+    sealer.command("damocles.cli.of_chain.actor:app", name="actor", help="Money and addresses of a miner.")
     util.command(sealer)
+    util.command("damocles.cli.of_chain.miner:app", name="miner", help="Miners as the chain has them.")
+    util.command("damocles.cli.of_chain.message:app", name="message", help="Messages, and what gas costs.")
     util.command("damocles.cli.of_manager.workers:app", name="worker", help=_FLEET_HELP)
     app.command(util)
     return app

@@ -100,7 +100,7 @@ class Nodes:
         """Look at a node and remember what was seen."""
         try:
             with anyio.fail_after(LOOK_SECONDS):
-                health = await self._seen(member)
+                health = await self.health_of(member)
         except TimeoutError:
             health = Health(url=member.url, problem=f"{member.url} did not answer within {LOOK_SECONDS:g} s")
         except errors.NodeError as exc:
@@ -113,7 +113,12 @@ class Nodes:
         self.healths[member.url] = health
         return health
 
-    async def _seen(self, member: Node) -> Health:
+    async def health_of(self, member: Node) -> Health:
+        """Return how a node is now; `look` also remembers and logs it.
+
+        Raises:
+            errors.NodeError: It does not say.
+        """
         params = self._params.get(member.url)
         if params is None:
             params = await member.network_params()

@@ -21,6 +21,17 @@ app.command(
 
 app.command("damocles.cli.of_manager.plans:abort", name="abort", help="Give up a sector whose worker is gone for good.")
 
+app.command(
+    "damocles.cli.of_chain.sectors:state", name="state", help="Show how a sector stands on the chain and with us."
+)
+app.command(
+    "damocles.cli.of_chain.sectors:on_chain", name="on-chain", help="List the sectors that the chain has of a miner."
+)
+app.command("damocles.cli.of_chain.sectors:check_expire", name="check-expire", help="List sectors that end soon.")
+app.command(
+    "damocles.cli.of_chain.sectors:expired", name="expired", help="List finished sectors that the chain needs no more."
+)
+
 _ALL_JOBS = 0
 
 

@@ -10,6 +10,7 @@ Exit codes, each but 0 with a line on stderr that says why:
     5    the worker cannot be reached
     6    there is no such worker
     7    not allowed: no token, or not one that is good for this
+    8    the chain node cannot be reached
     130  interrupted
 
 Tracebacks are for bugs.
@@ -36,11 +37,12 @@ MANAGER_UNREACHABLE = 4
 WORKER_UNREACHABLE = 5
 UNKNOWN_WORKER = 6
 NOT_ALLOWED = 7
+NODE_UNREACHABLE = 8
 INTERRUPTED = 130
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no such thread, 4 no manager, 5 no answer from the worker, "
-    "6 no such worker, 7 not allowed."
+    "6 no such worker, 7 not allowed, 8 no chain node."
 )
 
 STANDARD = Path("-")  # stands for the standard output or input
@@ -88,6 +90,12 @@ class NotAllowed(Failed):
     """The daemon wants another token."""
 
     exit_code = NOT_ALLOWED
+
+
+class NodeUnreachable(Failed):
+    """The chain node gives no answer."""
+
+    exit_code = NODE_UNREACHABLE
 
 
 def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:

@@ -53,11 +53,12 @@ def examples(*lines: str) -> str:
     return "\n".join(["Examples:", "", *(f"    {line}" for line in lines), "", exits.EXIT_CODES])
 
 
-def _miner(_: object, tokens: Sequence[Token]) -> int:
+def miner_of(_: object, tokens: Sequence[Token]) -> int:
+    """Return the number of a miner that was typed in any of its spellings."""
     return sectors.miner_id(tokens[0].value)
 
 
-Miner = Annotated[int, Parameter(converter=_miner, help="The miner, like f010000, t010000 or 10000.")]
+Miner = Annotated[int, Parameter(converter=miner_of, help="The miner, like f010000, t010000 or 10000.")]
 
 
 @Parameter(name="*", group=_WHICH)
