@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from tests.integration.access.conftest import Daemon, StartManager, StartWorker
 
+from damocles import methods
 from damocles.methods.rules import Scope
 from damocles.rpc import core
 from damocles.rpc.admission import access, tokens
@@ -59,6 +60,17 @@ async def test_everything_has_a_rule(daemon: Daemon) -> None:
     assert [] == sorted(set(daemon.service.methods) - set(access.RULES))
     wanted = {access.route(verb, route.path.split("{")[0]) for route in daemon.routes for verb in route.methods or ()}
     assert [] == sorted(name for name in wanted if access.rule_of(name) is None)
+
+
+async def test_what_is_declared_is_served(start_manager: StartManager, start_worker: StartWorker) -> None:
+    """Both programs serve declared methods alone, and of these every one is served by one of them, as it is declared."""
+    async with start_manager() as manager, start_worker() as worker:
+        served = [*manager.service.methods.values(), *worker.service.methods.values()]
+    assert sorted(methods.ALL) == sorted({one.name for one in served})
+    for one in served:
+        declared = methods.ALL[one.name]
+        assert (declared.parameters, declared.kinds, declared.least) == (one.parameters, one.kinds, one.least)
+        assert declared.has_result == one.has_result
 
 
 async def test_every_method_wants_a_token(daemon: Daemon, shown: dict[str, str | None]) -> None:

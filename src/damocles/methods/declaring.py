@@ -13,6 +13,8 @@ are decoded, defaults make trailing ones optional. What is returned is the resul
 """
 
 import inspect
+import types
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -58,6 +60,19 @@ class Method(Generic[P, T]):
         """Return a call of this method. Parameters that are left out do not travel."""
         return Ask(self.name, args, self.returns)
 
+    def misfit(self, handler: "Method[..., Any]") -> str | None:
+        """Return why something that is described so cannot serve the method; nothing if it can."""
+        if len(handler.kinds) != len(self.kinds) or handler.least > self.least:
+            takes, gets = _counts(handler.least, handler.kinds), _counts(self.least, self.kinds)
+            return f"its handler takes {takes} parameters, declared are {gets}"
+        for name, own, wanted in zip(self.parameters, handler.kinds, self.kinds, strict=True):
+            if own != wanted:
+                return f"its handler takes {own} for {name}, declared is {wanted}"
+        given = _options(handler.returns)
+        if Any not in given and not given <= _options(self.returns):
+            return f"its handler returns {handler.returns}, declared is {self.returns}"
+        return None
+
 
 def declared(
     name: str, rule: Rule | None = None, *, has_result: bool = True
@@ -86,9 +101,9 @@ def described(
     parameters = list(whole.parameters.values())[skipped:]
     for parameter in parameters:
         if parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
-            raise TypeError(f"{name}: parameter {parameter.name} is not positional")
+            raise TypeError(f"{name}: parameter {parameter.name} of its handler or declaration is not positional")
         if parameter.annotation is parameter.empty:
-            raise TypeError(f"{name}: parameter {parameter.name} has no type")
+            raise TypeError(f"{name}: parameter {parameter.name} of its handler or declaration has no type")
     return Method(
         name=name,
         rule=rule,
@@ -98,3 +113,13 @@ def described(
         returns=whole.return_annotation,
         has_result=has_result,
     )
+
+
+def _counts(least: int, kinds: Sequence[Any]) -> str:
+    return str(least) if least == len(kinds) else f"{least} to {len(kinds)}"
+
+
+def _options(kind: Any) -> set[Any]:
+    """Return what a type is a choice of: one thing, unless it is a union."""
+    is_union = typing.get_origin(kind) in {typing.Union, types.UnionType}
+    return set(typing.get_args(kind)) if is_union else {type(None) if kind is None else kind}

@@ -1,12 +1,11 @@
 """A service: its methods, and what it answers to which bytes. No I/O.
 
     service = core.Service(dialects.WORKER)
-    service.add("VenusWorker.WorkerPause", pause)       # async def pause(index: int) -> bool
+    service.add(methods.worker.pause, pause)            # async def pause(index: int) -> bool
     reply = await service.answer(body, core.Call(peer="10.0.0.7:40112"))
 
-The parameters of a handler are positional; their annotations say how they are decoded, and defaults make trailing ones
-optional. A first parameter annotated `core.Call` gets the call instead of a value from the wire. An async generator,
-or a handler annotated to return one, streams its values to peers on a WebSocket.
+A handler has the parameters of the method that it serves; a first one annotated `core.Call` gets the call instead of a
+value from the wire. An async generator, or a handler annotated to return one, streams its values to peers on a WebSocket.
 """
 
 import collections.abc
@@ -14,21 +13,24 @@ import contextlib
 import dataclasses
 import inspect
 import typing
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import msgspec
 import structlog
 
 from damocles import failpoints
-from damocles.methods import rules
+from damocles.methods import declaring, rules
 from damocles.rpc import dialects, errors, messages
 from damocles.rpc.admission import access
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
 from damocles.wire.sectors import SectorID
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -78,10 +80,7 @@ class Call:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """A method under its wire name.
-
-    `parameters` and `kinds` are the names and types of its parameters, the first `least` are required.
-    """
+    """A method as it is served: `name` to `has_result` as they are declared, and the handler."""
 
     name: str
     handler: Callable[..., Any]
@@ -133,25 +132,23 @@ def _begin(method: Method, call: Call, arguments: list[Any]) -> Any:
     return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
 
 
-def _method(name: str, handler: Callable[..., Any], *, has_result: bool) -> Method:
+def _served(declared: declaring.Method[..., Any] | str, handler: Callable[..., Any], *, has_result: bool) -> Method:
     signature = inspect.signature(handler, eval_str=True)
-    parameters = list(signature.parameters.values())
-    for parameter in parameters:
-        if parameter.kind not in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
-            raise TypeError(f"{name}: parameter {parameter.name} of its handler is not positional")
-        if parameter.annotation is parameter.empty:
-            raise TypeError(f"{name}: parameter {parameter.name} of its handler has no type")
-    takes_call = bool(parameters) and parameters[0].annotation is Call
-    from_wire = parameters[takes_call:]
-    generator = typing.get_origin(signature.return_annotation) is collections.abc.AsyncGenerator
+    takes_call = any(parameter.annotation is Call for parameter in [*signature.parameters.values()][:1])
+    name = declared if isinstance(declared, str) else declared.name
+    own = declaring.described(name, handler, has_result=has_result, skipped=takes_call)
+    method = own if isinstance(declared, str) else declared
+    if (why := method.misfit(own)) is not None:
+        raise TypeError(f"{name}: {why}")
+    generator = typing.get_origin(own.returns) is collections.abc.AsyncGenerator
     return Method(
         name=name,
         handler=handler,
-        parameters=tuple(p.name for p in from_wire),
-        kinds=tuple(p.annotation for p in from_wire),
-        least=sum(p.default is p.empty for p in from_wire),
+        parameters=method.parameters,
+        kinds=method.kinds,
+        least=method.least,
         takes_call=takes_call,
-        has_result=has_result,
+        has_result=method.has_result,
         streams=generator or inspect.isasyncgenfunction(handler),
     )
 
@@ -183,18 +180,27 @@ class Service:
         """All methods by name, for reading."""
         return MappingProxyType(self._methods)
 
-    def add(self, name: str, handler: Callable[..., Any], *, has_result: bool = True) -> None:
-        """Serve `handler` as `name`.
-
-        `has_result=False` is for the manager's methods that return only an error: their answer has no `result`.
+    @overload
+    def add(
+        self,
+        method: declaring.Method[P, T],
+        handler: Callable[P, Awaitable[T]] | Callable[Concatenate[Call, P], Awaitable[T]],
+    ) -> None: ...
+    @overload
+    def add(self, method: str, handler: Callable[..., Any], *, has_result: bool = True) -> None: ...
+    def add(
+        self, method: declaring.Method[..., Any] | str, handler: Callable[..., Any], *, has_result: bool = True
+    ) -> None:
+        """Serve a method by `handler`; of one that is declared nowhere, by its name, the handler's signature is all.
 
         Raises:
-            ValueError: The name is taken.
-            TypeError: A parameter of the handler is not positional, or has no type.
+            ValueError: It is served already.
+            TypeError: The handler does not fit what is declared, has a parameter that is not positional, or without type.
         """
-        if name in self._methods:
-            raise ValueError(f"{name} is served already")
-        self._methods[name] = _method(name, handler, has_result=has_result)
+        served = _served(method, handler, has_result=has_result)
+        if served.name in self._methods:
+            raise ValueError(f"{served.name} is served already")
+        self._methods[served.name] = served
 
     async def answer(self, body: bytes, call: Call) -> Reply:
         """Answer the body of one HTTP request, whatever it holds."""

@@ -42,7 +42,10 @@ def test_parameters_are_positional_and_have_types() -> None:
     def untyped(index) -> None:
         """Take anything."""
 
-    for signature, why in ((named, "parameter index is not positional"), (untyped, "parameter index has no type")):
+    for signature, why in (
+        (named, "parameter index of .* is not positional"),
+        (untyped, "parameter index of .* has no type"),
+    ):
         with pytest.raises(TypeError, match=f"Test.Bad: {why}"):
             described("Test.Bad", signature)
 

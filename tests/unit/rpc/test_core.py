@@ -8,6 +8,7 @@ import pytest
 import structlog.testing
 
 from damocles.methods import rules
+from damocles.methods.declaring import declared
 from damocles.rpc import core, dialects, errors
 from damocles.rpc.admission import access
 from damocles.wire.sectors import SectorID
@@ -167,6 +168,45 @@ class TestHandlers:
         for handler in (untyped, keyword, many):
             with pytest.raises(TypeError, match=r"X\.Bad: parameter a of its handler"):
                 service.add("X.Bad", handler)
+
+    async def test_a_declared_method_is_served_as_it_is_declared(self, service: core.Service) -> None:
+        """Names and types of parameters, which are optional, and whether there is a result, are those of the declaration."""
+
+        @declared("X.Resume", has_result=False)
+        def resume(index: int, state: str | None = None, /) -> str | None:
+            """Resume a thread."""
+
+        async def handler(call: core.Call, _number: int, _state: str | None = "PC1") -> str:
+            return call.peer
+
+        service.add(resume, handler)
+
+        served = service.methods["X.Resume"]
+        assert (("index", "state"), 1, False) == (served.parameters, served.least, served.has_result)
+        assert (await ask(service, "X.Resume", 1)).get("result") is None
+
+    async def test_a_handler_has_to_fit_what_is_declared(self, service: core.Service) -> None:
+        """One that takes or returns something else is a mistake of the programmer, found before anything is served."""
+
+        @declared("X.Resume")
+        def resume(index: int, state: str | None = None, /) -> str | None:
+            """Resume a thread."""
+
+        async def fewer(index: int) -> str: ...  # type: ignore[empty-body]
+        async def more(index: int, state: str | None, now: bool) -> str: ...  # type: ignore[empty-body]
+        async def all_of_them(index: int, state: str | None) -> str: ...  # type: ignore[empty-body]
+        async def another(index: str, state: str | None = None) -> str: ...  # type: ignore[empty-body]
+        async def result(index: int, state: str | None = None) -> int: ...  # type: ignore[empty-body]
+
+        for handler, why in (
+            (fewer, "its handler takes 1 parameters, declared are 1 to 2"),
+            (more, "its handler takes 3 parameters, declared are 1 to 2"),
+            (all_of_them, "its handler takes 2 parameters, declared are 1 to 2"),
+            (another, "its handler takes <class 'str'> for index, declared is <class 'int'>"),
+            (result, r"its handler returns <class 'int'>, declared is str \| None"),
+        ):
+            with pytest.raises(TypeError, match=f"^X.Resume: {why}$"):
+                service.add(resume, handler)  # type: ignore[arg-type]
 
     async def test_streams_need_a_websocket(self, manager: core.Service) -> None:
         """Both kinds of streaming handler are refused over HTTP."""

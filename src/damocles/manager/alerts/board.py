@@ -16,7 +16,7 @@ import anyio
 import structlog
 from msgspec import structs
 
-from damocles import beside
+from damocles import beside, methods
 from damocles.manager import errors
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.alerts import durations, notify, rules, table
@@ -76,9 +76,9 @@ class Alerts:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("Damocles.Alerts", self.board)
-        service.add("Damocles.AlertAck", self.acknowledge)
-        service.add("Damocles.AlertMute", self.mute)
+        service.add(methods.alerts.board, self.board)
+        service.add(methods.alerts.acknowledge, self.acknowledge)
+        service.add(methods.alerts.mute, self.mute)
 
     async def load(self) -> None:
         """Take up what the database holds from before."""

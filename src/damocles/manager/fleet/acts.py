@@ -16,7 +16,7 @@ import anyio
 import structlog
 from msgspec import structs
 
-from damocles import beside
+from damocles import beside, methods
 from damocles.manager import errors
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import history, workers
@@ -69,13 +69,13 @@ class Fleet:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("Damocles.Workers", self.workers)
-        service.add("Damocles.FleetThreads", self.threads)
-        service.add("Damocles.FleetAct", self.act)
-        service.add("Damocles.WorkerDrain", self.drain)
-        service.add("Damocles.WorkerDrainState", self.drain_state)
-        service.add("Damocles.WorkerLogs", self.logs)
-        service.add("Damocles.SectorHistory", self.history)
+        service.add(methods.fleet.workers, self.workers)
+        service.add(methods.fleet.threads, self.threads)
+        service.add(methods.fleet.act, self.act)
+        service.add(methods.fleet.drain, self.drain)
+        service.add(methods.fleet.drain_state, self.drain_state)
+        service.add(methods.fleet.logs, self.logs)
+        service.add(methods.fleet.history, self.history)
 
     # All workers ----------------------------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ same work again if the answer was lost, and the number of the attempt that it ma
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from damocles import methods
 from damocles.manager.callers import holders
 from damocles.manager.sectors import ledger
 from damocles.rpc import core
@@ -18,32 +19,43 @@ from damocles.wire import codec, control, records, seal
 
 log = structlog.get_logger(__name__)
 
-# Chooses work as the specification says and hands it out; returns it with the number of the attempt at its sector.
-Allocate = Callable[[Any, ledger.Receiver], Awaitable[tuple[Any, int] | None]]
+Spec = TypeVar("Spec", seal.AllocateSectorSpec, seal.AllocateSnapUpSpec)
+Given = TypeVar("Given", seal.AllocatedSnapUpSector, seal.SectorRebuildInfo, seal.SectorUnsealInfo)
 
 
-def add(service: core.Service, name: str, spec_type: type, allocate: Allocate) -> None:
-    """Serve an allocating method in both namespaces."""
+def add(
+    service: core.Service,
+    to_anybody: methods.Method[[Spec], Given | None],
+    to_store: methods.Method[[Spec, control.Store], control.Handed | None],
+    allocate: Callable[[Spec, ledger.Receiver], Awaitable[tuple[Given, int] | None]],
+) -> None:
+    """Serve an allocating method in both namespaces.
 
-    async def hand_out(spec: Any, receiver: ledger.Receiver) -> tuple[Any, int] | None:
+    `allocate` chooses work as the specification says and hands it out; it returns it with the number of the attempt at its
+    sector.
+    """
+
+    async def hand_out(spec: Spec, receiver: ledger.Receiver) -> tuple[Given, int] | None:
         handed = await allocate(spec, receiver)
         if handed is not None:
             given, attempt = handed
+            name = to_anybody.name.partition(".")[2]
             log.info("work handed out", method=name, sector=str(given.sector.id), to=receiver.to, attempt=attempt)
         return handed
 
-    async def from_anybody(call: core.Call, spec: Any) -> Any:
+    async def from_anybody(call: core.Call, spec: Spec) -> Given | None:
         handed = await hand_out(spec, holders.receiver(call))
         return handed[0] if handed is not None else None
 
-    async def from_store(call: core.Call, spec: Any, store: control.Store) -> control.Handed | None:
+    async def from_store(call: core.Call, spec: Spec, store: control.Store) -> control.Handed | None:
         handed = await hand_out(spec, holders.receiver(call, store))
         return control.Handed(msgspec.Raw(codec.encode(handed[0])), handed[1]) if handed is not None else None
 
-    for handler in (from_anybody, from_store):
-        handler.__annotations__["spec"] = spec_type
-    service.add(f"Venus.{name}", from_anybody)
-    service.add(f"Damocles.{name}", from_store)
+    # What stands for a type above is the type that is declared.
+    from_anybody.__annotations__ |= {"spec": to_anybody.kinds[0], "return": to_anybody.returns}
+    from_store.__annotations__ |= {"spec": to_store.kinds[0]}
+    service.add(to_anybody, from_anybody)
+    service.add(to_store, from_store)
 
 
 def lost(tx: Connection, receiver: ledger.Receiver, job: records.Job) -> list[records.SectorState]:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
@@ -34,8 +35,8 @@ class Rebuilds:
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
-        service.add("Venus.SectorSetForRebuild", self.set_for_rebuild)
-        handouts.add(service, "AllocateRebuildSector", seal.AllocateSectorSpec, self._allocate)
+        service.add(methods.proven.set_for_rebuild, self.set_for_rebuild)
+        handouts.add(service, methods.proven.allocate_rebuild, methods.proven.hand_out_rebuild, self._allocate)
 
     async def set_for_rebuild(self, sector: SectorID, options: seal.RebuildOptions) -> bool:
         """Put a sector into the queue; again for one that waits, or that was handed out and never heard of, as well.

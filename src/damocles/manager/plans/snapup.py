@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from damocles import beside
+from damocles import beside, methods
 from damocles.chain.bitfields import Bitfield
 from damocles.manager import errors
 from damocles.manager.chain import interface
@@ -56,12 +56,12 @@ class Upgrades:
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
-        service.add("Venus.SnapUpPreFetch", self.fetch)
-        service.add("Venus.SnapUpCandidates", self.candidates)
-        handouts.add(service, "AllocateSanpUpSector", seal.AllocateSnapUpSpec, self._allocate)
-        service.add("Damocles.WhyNoUpgrade", self.why_no_upgrade)
-        service.add("Venus.SubmitSnapUpProof", self.submit)
-        service.add("Venus.SnapUpCancelCommitment", self.cancel, has_result=False)
+        service.add(methods.proven.fetch_candidates, self.fetch)
+        service.add(methods.proven.candidates, self.candidates)
+        handouts.add(service, methods.proven.allocate_upgrade, methods.proven.hand_out_upgrade, self._allocate)
+        service.add(methods.proven.why_no_upgrade, self.why_no_upgrade)
+        service.add(methods.proven.submit_upgrade, self.submit)
+        service.add(methods.proven.cancel_upgrade, self.cancel)
 
     async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
         """Make candidates of all sectors of a miner that are proven, hold no deals and are not at work.

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, select, update
 
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.callers import holders
 from damocles.manager.db import tables
@@ -52,11 +53,11 @@ class Unsealing:
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
-        service.add("Venus.UnsealPiece", self.unseal_piece)
-        service.add("Damocles.UnsealTasks", self.tasks)
-        handouts.add(service, "AllocateUnsealSector", seal.AllocateSectorSpec, self._allocate)
-        service.add("Venus.AcquireUnsealDest", self.acquire_destinations)
-        service.add("Venus.AchieveUnsealSector", self.achieve)
+        service.add(methods.proven.unseal_piece, self.unseal_piece)
+        service.add(methods.proven.unseal_tasks, self.tasks)
+        handouts.add(service, methods.proven.allocate_unseal, methods.proven.hand_out_unseal, self._allocate)
+        service.add(methods.proven.acquire_destinations, self.acquire_destinations)
+        service.add(methods.proven.achieve_unseal, self.achieve)
 
     async def unseal_piece(self, sector: SectorID, piece: CID, offset_bytes: int, size_bytes: int, dest: str) -> None:
         """Ask for a range of a sector's data, in unpadded bytes, to be brought to a URL.

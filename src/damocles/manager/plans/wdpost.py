@@ -16,6 +16,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.alerts import posts
 from damocles.manager.callers import holders, names
@@ -64,13 +65,13 @@ class WdPoSt:
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
-        service.add("Venus.WdPoStAllocateJobs", self.allocate_jobs)
-        service.add("Venus.WdPoStHeartbeatJobs", self.heartbeat_jobs)
-        service.add("Venus.WdPoStFinishJob", self.finish_job)
-        service.add("Venus.WdPoStResetJob", self.reset_job)
-        service.add("Venus.WdPoStRemoveJob", self.remove_job)
-        service.add("Venus.WdPoStAllJobs", self.all_jobs)
-        service.add("Damocles.MockWdPoSt", self.make)
+        service.add(methods.wdpost.allocate_jobs, self.allocate_jobs)
+        service.add(methods.wdpost.heartbeat_jobs, self.heartbeat_jobs)
+        service.add(methods.wdpost.finish_job, self.finish_job)
+        service.add(methods.wdpost.reset_job, self.reset_job)
+        service.add(methods.wdpost.remove_job, self.remove_job)
+        service.add(methods.wdpost.all_jobs, self.all_jobs)
+        service.add(methods.wdpost.make_jobs, self.make)
 
     # For workers ----------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select
 
+from damocles import methods
 from damocles.manager.db import engine, tables
 from damocles.manager.fleet import workers
 from damocles.manager.sectors import ledger as sectors
@@ -28,7 +29,7 @@ class Ledger:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("Damocles.AuditList", self.select)
+        service.add(methods.access.list_audit, self.select)
 
     async def begin(self, entry: control.AuditEntry) -> int:
         """Keep one more entry; return its id."""

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import ColumnElement, Connection, select, update
 
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.callers import holders
 from damocles.manager.db import tables
@@ -53,10 +54,10 @@ class Claims:
 
     def register(self) -> None:
         """Serve the methods."""
-        self._service.add("Damocles.Allocate", self.allocate)
-        self._service.add("Damocles.Claim", self.claim)
-        self._service.add("Damocles.As", self.call_as)
-        self._service.add("Damocles.SectorAbort", self.abort)
+        self._service.add(methods.claims.allocate, self.allocate)
+        self._service.add(methods.claims.claim, self.claim)
+        self._service.add(methods.claims.call_as, self.call_as)
+        self._service.add(methods.claims.abort, self.abort)
 
     async def allocate(
         self, call: core.Call, spec: seal.AllocateSectorSpec, store: control.Store

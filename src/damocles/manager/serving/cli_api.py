@@ -3,7 +3,7 @@
 What a manager with a mock chain cannot answer honestly is served too, by a refusal that says why (`UNSUPPORTED`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from damocles import methods
 from damocles.manager import errors, miner_config
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
@@ -25,11 +26,14 @@ from damocles.wire.sectors import SectorID, SectorSize
 
 log = structlog.get_logger(__name__)
 
-# Wire name without `Venus.` to why. Whoever may read is told.
-UNSUPPORTED: Mapping[str, str] = {
-    "SimulateWdPoSt": "`damocles-manager util worker wdpost make` lets the workers prove what is in the stores",
-    "TerminateSector": "the mock chain terminates no sectors",
-}
+# Served to be refused, and why; whoever may read is told.
+UNSUPPORTED = (
+    (
+        methods.wdpost.simulate,
+        "`damocles-manager util worker wdpost make` lets the workers prove what is in the stores",
+    ),
+    (methods.records.terminate_sector, "the mock chain terminates no sectors"),
+)
 
 
 class CliAPI:
@@ -56,27 +60,25 @@ class CliAPI:
 
     def register(self, service: core.Service) -> None:
         """Serve the API under its wire names."""
-        handlers: dict[str, Callable[..., Any]] = {
-            "GetTicket": self.get_ticket,
-            "GetSeed": self.get_seed,
-            "GetWindowPoStChanlleengeRand": self.get_window_challenge,
-            "GetWindowPoStCommitRand": self.get_post_commit,
-            "FindSectorsWithDeal": self.find_sectors_with_deal,
-            "FindSectorWithPiece": self.find_sector_with_piece,
-            "SectorIndexerFind": self.sector_indexer_find,
-            "ProvingSectorInfo": self.proving_sector_info,
-            "CheckProvable": self.check_provable,
-            "GetMinerConfig": self.get_miner_config,
-            "PollTerminateSectorState": self.poll_terminate_sector_state,
-            "ImportSector": self._imports.import_sector,
-            "RestoreSector": self.restore_sector,
-        }
-        for name, handler in handlers.items():
-            service.add(f"Venus.{name}", handler)
-        for name, handler in (("FinalizeSector", self.finalize_sector), ("RemoveSector", self.remove_sector)):
-            service.add(f"Venus.{name}", handler, has_result=False)
-        for name, why in UNSUPPORTED.items():
-            service.add(f"Venus.{name}", partial(_refuse, f"not supported by this manager: {name}: {why}"))
+        service.add(methods.util.get_ticket, self.get_ticket)
+        service.add(methods.util.get_seed, self.get_seed)
+        service.add(methods.util.window_challenge, self.get_window_challenge)
+        service.add(methods.util.post_commit, self.get_post_commit)
+        service.add(methods.records.find_sectors_with_deal, self.find_sectors_with_deal)
+        service.add(methods.records.find_sector_with_piece, self.find_sector_with_piece)
+        service.add(methods.records.sector_indexer_find, self.sector_indexer_find)
+        service.add(methods.records.proving_sector_info, self.proving_sector_info)
+        service.add(methods.records.check_provable, self.check_provable)
+        service.add(methods.util.get_miner_config, self.get_miner_config)
+        service.add(methods.records.poll_termination, self.poll_terminate_sector_state)
+        service.add(methods.records.import_sector, self._imports.import_sector)
+        service.add(methods.records.restore_sector, self.restore_sector)
+        service.add(methods.records.finalize_sector, self.finalize_sector)
+        service.add(methods.records.remove_sector, self.remove_sector)
+        for method, why in UNSUPPORTED:
+            service.add(
+                method, partial(_refuse, f"not supported by this manager: {method.name.partition('.')[2]}: {why}")
+            )
 
     # Randomness -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, bindparam, delete, exists, func, insert, or_, select
 from sqlalchemy import exc as sql_errors
 
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
@@ -48,9 +49,9 @@ class Moves:
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
-        service.add("Damocles.SectorsExport", self.export)
-        service.add("Damocles.SectorsImportBatch", self.put_aside)
-        service.add("Damocles.SectorsImport", self.take_over)
+        service.add(methods.records.export, self.export)
+        service.add(methods.records.put_aside, self.put_aside)
+        service.add(methods.records.take_over, self.take_over)
 
     async def export(self, query: exports.Query) -> list[exports.Kept]:
         """Return a page of what this manager keeps of its sectors, by miner and number."""

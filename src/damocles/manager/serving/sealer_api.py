@@ -5,7 +5,6 @@ Those of upgrades, rebuilds, unsealing and window PoSts are in modules of their 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import anyio.to_thread
 import msgspec
@@ -13,6 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 import damocles
+from damocles import methods
 from damocles.manager import errors
 from damocles.manager.callers import holders
 from damocles.manager.db.engine import Database
@@ -53,37 +53,33 @@ class SealerAPI:
 
     def register(self, service: core.Service) -> None:
         """Serve the API under its wire names."""
-        handlers: dict[str, Callable[..., Any]] = {
-            "AllocateSector": self.allocate_sector,
-            "AcquireDeals": self.acquire_deals,
-            "AssignTicket": self._commits.assign_ticket,
-            "SubmitPreCommit": self._commits.submit_pre_commit,
-            "PollPreCommitState": self._commits.poll_pre_commit_state,
-            "SubmitPersisted": self.submit_persisted,
-            "SubmitPersistedEx": self.submit_persisted_ex,
-            "WaitSeed": self.wait_seed,
-            "SubmitProof": self._commits.submit_proof,
-            "PollProofState": self._commits.poll_proof_state,
-            "ReportState": self.report_state,
-            "ReportFinalized": self.report_finalized,
-            "ReportAborted": self.report_aborted,
-            "StoreReserveSpace": self.store_reserve_space,
-            "StoreBasicInfo": self.store_basic_info,
-            "StoreReleaseReserved": self.store_release_reserved,
-            "StoreList": self.store_list,
-            "WorkerPing": self.worker_ping,
-            "WorkerGetPingInfo": self.worker_get_ping_info,
-            "WorkerPingInfoList": self.worker_ping_info_list,
-            "ListSectors": self.list_sectors,
-            "FindSector": self.find_sector,
-            "FindSectorInAllStates": self.find_sector_in_all_states,
-            "GetInfo": self.get_info,
-            "Version": self.version,
-        }
-        for name, handler in handlers.items():
-            service.add(f"Venus.{name}", handler)
-        service.add("Damocles.WhyNoDeals", self.why_no_deals)
-        service.add("Venus.WorkerPingInfoRemove", self.worker_ping_info_remove, has_result=False)
+        service.add(methods.sealer.allocate_sector, self.allocate_sector)
+        service.add(methods.sealer.acquire_deals, self.acquire_deals)
+        service.add(methods.sealer.assign_ticket, self._commits.assign_ticket)
+        service.add(methods.sealer.submit_pre_commit, self._commits.submit_pre_commit)
+        service.add(methods.sealer.poll_pre_commit, self._commits.poll_pre_commit_state)
+        service.add(methods.sealer.submit_persisted, self.submit_persisted)
+        service.add(methods.sealer.submit_persisted_ex, self.submit_persisted_ex)
+        service.add(methods.sealer.wait_seed, self.wait_seed)
+        service.add(methods.sealer.submit_proof, self._commits.submit_proof)
+        service.add(methods.sealer.poll_proof, self._commits.poll_proof_state)
+        service.add(methods.sealer.report_state, self.report_state)
+        service.add(methods.sealer.report_finalized, self.report_finalized)
+        service.add(methods.sealer.report_aborted, self.report_aborted)
+        service.add(methods.sealer.reserve_space, self.store_reserve_space)
+        service.add(methods.sealer.store_info, self.store_basic_info)
+        service.add(methods.records.release_reserved, self.store_release_reserved)
+        service.add(methods.util.list_stores, self.store_list)
+        service.add(methods.sealer.worker_ping, self.worker_ping)
+        service.add(methods.fleet.find_ping, self.worker_get_ping_info)
+        service.add(methods.fleet.list_pings, self.worker_ping_info_list)
+        service.add(methods.records.list_sectors, self.list_sectors)
+        service.add(methods.records.find_sector, self.find_sector)
+        service.add(methods.records.find_sector_in_all_states, self.find_sector_in_all_states)
+        service.add(methods.util.get_info, self.get_info)
+        service.add(methods.util.version, self.version)
+        service.add(methods.sealer.why_no_deals, self.why_no_deals)
+        service.add(methods.fleet.remove_ping, self.worker_ping_info_remove)
 
     # A sector's life ------------------------------------------------------------------------------------------------
 

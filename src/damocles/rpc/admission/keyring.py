@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from damocles import methods
 from damocles.methods import rules
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, leases, token_names, tokens
@@ -248,9 +249,9 @@ class TokenAPI:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("Damocles.AuthCreate", self.create)
-        service.add("Damocles.AuthList", self.list_all)
-        service.add("Damocles.AuthRevoke", self.revoke)
+        service.add(methods.access.create_token, self.create)
+        service.add(methods.access.list_tokens, self.list_all)
+        service.add(methods.access.revoke_tokens, self.revoke)
 
     async def create(
         self,

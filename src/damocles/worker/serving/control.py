@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import anyio
 import anyio.to_thread
 
-from damocles import WIRE_VERSION, __version__
+from damocles import WIRE_VERSION, __version__, methods
 from damocles.operating import selection
 from damocles.rpc import core, errors
 from damocles.sealing import foresight
@@ -38,16 +38,16 @@ class Control:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("VenusWorker.WorkerList", self.list_threads)
-        service.add("VenusWorker.WorkerPause", self.pause)
-        service.add("VenusWorker.WorkerResume", self.resume)
-        service.add("VenusWorker.WorkerVersion", self.version)
-        service.add("Damocles.Threads", self.details)
-        service.add("Damocles.ActOn", self.act_on)
-        service.add("Damocles.Drain", self.drain)
-        service.add("Damocles.DrainState", self.drain_state)
-        service.add("Damocles.Logs", self.logs)
-        service.add("Damocles.History", self.history)
+        service.add(methods.worker.list_threads, self.list_threads)
+        service.add(methods.worker.pause, self.pause)
+        service.add(methods.worker.resume, self.resume)
+        service.add(methods.worker.version, self.version)
+        service.add(methods.worker.threads, self.details)
+        service.add(methods.worker.act_on, self.act_on)
+        service.add(methods.worker.drain, self.drain)
+        service.add(methods.worker.drain_state, self.drain_state)
+        service.add(methods.worker.logs, self.logs)
+        service.add(methods.worker.history, self.history)
 
     # The original's.
 

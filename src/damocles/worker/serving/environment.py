@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 import anyio.to_thread
 
+from damocles import methods
 from damocles.rpc import core, errors
 from damocles.stages import settings
 
@@ -25,9 +26,9 @@ class Environment:
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
-        service.add("VenusWorker.WorkerSetEnv", self.set)
-        service.add("VenusWorker.WorkerRemoveEnv", self.remove)
-        service.add("Damocles.Settings", self.settings)
+        service.add(methods.worker.set_env, self.set)
+        service.add(methods.worker.remove_env, self.remove)
+        service.add(methods.worker.settings, self.settings)
 
     async def settings(self) -> dict[str, str]:
         """Return the settings of the library of proofs that children inherit: they tell where its files are."""

@@ -75,7 +75,7 @@ async def worker(**methods: object) -> AsyncIterator[str]:
     service = core.Service(dialects.WORKER)
     for name, answer in methods.items():
         space = "VenusWorker" if name == "WorkerList" else "Damocles"
-        service.add(f"{space}.{name}", answering(answer))  # type: ignore[arg-type]
+        service.add(f"{space}.{name}", answering(answer))  # type: ignore[call-overload]
     async with server.serve(asgi.worker_app(service), "127.0.0.1", 0) as bound:
         yield str(bound)
 
