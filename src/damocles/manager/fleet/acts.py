@@ -7,9 +7,7 @@ Whatever changes something takes a `reason` and logs who asked for it.
 """
 
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
@@ -19,14 +17,13 @@ from msgspec import structs
 from damocles import beside, methods
 from damocles.manager import errors
 from damocles.manager.db.engine import Database
-from damocles.manager.fleet import history, workers
+from damocles.manager.fleet import history, targeting, workers
 from damocles.manager.fleet import peers as fleet_peers
 from damocles.manager.fleet import watch as fleet_watch
-from damocles.manager.fleet.workers import Row
+from damocles.manager.fleet.targeting import Target
 from damocles.manager.sectors import calls as sector_calls
-from damocles.methods import rules
 from damocles.operating import dialogues, selection
-from damocles.rpc import address, core, limits
+from damocles.rpc import core, limits
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.serving import turns
 from damocles.wire import control
@@ -40,18 +37,6 @@ Seconds: TypeAlias = control.Seconds
 
 TIMEOUT_SECONDS = fleet_peers.TIMEOUT_SECONDS
 LONGEST_LOG_WAIT_SECONDS = 30.0
-_RESOLVE_SECONDS = 2.0
-_NAMES_TOLD = 10
-_SHOWN = 100  # characters of what should name a worker
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A worker to call: its name in the registry, or the address that was asked for."""
-
-    name: str
-    dest: str
-    token: str | None = field(default=None, repr=False)
 
 
 class Fleet:
@@ -90,7 +75,7 @@ class Fleet:
         """Return the selected threads by worker and index; naming workers selects all of theirs."""
         if not chosen.workers:
             _check(chosen)
-        targets = await self._targets(call, chosen.workers)
+        targets = await self._chosen(call, chosen)
         told, silent = await self._gather(targets, lambda _: _few(dialogues.threads(self._clock())), timeout_seconds)
         return control.FleetThreads(
             threads=[
@@ -111,8 +96,8 @@ class Fleet:
     ) -> list[control.Outcome]:
         """Do something to the selected threads; return what came of it, for each thread and each silent worker."""
         _check(chosen)
-        found = await self._targets(call, chosen.workers)
-        refused = [outcome for target in found for outcome in _ambiguous(chosen, target, found)]
+        found = await self._chosen(call, chosen)
+        refused = [outcome for target in found for outcome in targeting.ambiguous(chosen, target, found)]
         targets = [target for target in found if target.name not in {outcome.worker for outcome in refused}]
         told, silent = await self._gather(
             targets, lambda _: dialogues.act(chosen, wanted, self._clock(), asked_by=call.who), timeout_seconds
@@ -147,7 +132,7 @@ class Fleet:
             raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
         rows = await self._database.read(workers.select_rows)
         lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
-        targets = self._current(rows)
+        targets = targeting.current(rows, self.watch)
         told, silent = await self._gather(
             [target for target in targets if target.name not in lost],
             lambda _: dialogues.asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
@@ -203,6 +188,10 @@ class Fleet:
 
     # How ------------------------------------------------------------------------------------------------------------
 
+    async def _chosen(self, call: core.Call, chosen: control.Selection) -> list[Target]:
+        rows = await self._database.read(workers.select_rows)
+        return await targeting.find(call, chosen.workers, rows, self.watch)
+
     async def _gather(
         self, targets: Sequence[Target], dialogue: Callable[[Target], dialogues.Dialogue[T]], timeout_seconds: float
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
@@ -239,15 +228,8 @@ class Fleet:
     async def _ask(  # noqa: PLR0917
         self, call: core.Call, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float
     ) -> T:
-        targets = await self._targets(call, [worker])
-        if len(targets) > 1 and len({target.name for target in targets}) == 1:
-            raise errors.ManagerError(f"{worker}: {_shared(targets)}", rpc_errors.Code.INVALID_PARAMS)
-        if len(targets) != 1:
-            names = _names(targets)
-            raise errors.ManagerError(
-                f"{worker[:_SHOWN]!r} must name one worker, not {names}", rpc_errors.Code.INVALID_PARAMS
-            )
-        (target,) = targets
+        rows = await self._database.read(workers.select_rows)
+        target = await targeting.find_one(call, worker, rows, self.watch)
         try:
             return await self._peers.hold(
                 target.dest, dialogues.asked_for(method, params, returns), seconds, token=target.token
@@ -259,60 +241,6 @@ class Fleet:
                 errors.UnknownThread if error.refused.code == rpc_errors.Code.UNKNOWN_THREAD else errors.ManagerError
             )
             raise failure(f"{target.name}: {error}") from error
-
-    async def _targets(self, call: core.Call, texts: Sequence[str]) -> list[Target]:
-        """Find the workers that names, patterns and addresses stand for; nothing given means all.
-
-        Raises:
-            errors.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
-            errors.ManagerError: There are too many addresses.
-        """
-        rows = await self._database.read(workers.select_rows)
-        known = self._current(rows)
-        if not texts:
-            return known
-        by_name = {row.info.name: row for row in rows}
-        found: dict[Target, None] = {}  # in order
-        strange = 0
-        for text in texts:
-            exact = self._of(by_name[text]) if text in by_name else []
-            matched = exact or [target for target in known if selection.names(text, target.name, target.dest)]
-            if not matched and not selection.is_pattern(text):
-                matched = [target] if (target := _registered(text, known)) else [await _elsewhere(call, text, known)]
-                strange += target is None
-            if strange > limits.ADDRESSES:
-                refusal = f"more than {limits.ADDRESSES} addresses of no registered worker: ask for fewer at once"
-                raise errors.ManagerError(refusal, rpc_errors.Code.INVALID_PARAMS)
-            found |= dict.fromkeys(matched)
-        if not found:
-            raise errors.UnknownWorker(" ".join(texts), _names(known), pattern=True)
-        return list(found)
-
-    def _current(self, rows: Sequence[Row]) -> list[Target]:
-        """Return all workers by name; of several names for one destination those that live, or the last that pinged.
-
-        A worker that got another name leaves the old one behind, and must not be asked twice. With another token that may
-        be somebody else's ping, which must not hide the worker there: as long as both names live, both are asked, and the
-        false one is told nothing. A worker of the original has no token, and answers to every name.
-        """
-        by_age = sorted(rows, key=lambda row: row.last_ping)
-        last = {row.info.dest: row.info.name for row in by_age}
-        last_with = {(row.info.dest, row.token): row.info.name for row in by_age}
-        return [
-            target
-            for row in rows
-            if last[row.info.dest] == row.info.name
-            or (
-                last_with[row.info.dest, row.token] == row.info.name
-                and self.watch.describe(row).status == fleet_watch.LIVE
-            )
-            for target in self._of(row)
-        ]
-
-    def _of(self, row: Row) -> list[Target]:
-        """Return the worker of a row, or all that ping under its name."""
-        found = self.watch.sharing(row.info.name) or [row]
-        return [Target(each.info.name, each.info.dest, each.token) for each in found]
 
 
 @contextlib.asynccontextmanager
@@ -346,63 +274,3 @@ def _check(chosen: control.Selection) -> None:
         selection.check(chosen)
     except selection.NothingSelected as error:
         raise errors.ManagerError(str(error), rpc_errors.Code.INVALID_PARAMS) from error
-
-
-def _ambiguous(chosen: control.Selection, target: Target, found: Sequence[Target]) -> Iterator[control.Outcome]:
-    """Refuse an index of a name that several workers have, once for the name; each of their addresses is clear."""
-    namesakes = [other for other in found if other.name == target.name]
-    if chosen.indexes and len(namesakes) > 1 and target is namesakes[0] and target.dest not in chosen.workers:
-        for index in chosen.indexes:
-            yield control.Outcome(worker=target.name, index=index, ok=False, text=_shared(namesakes))
-
-
-def _shared(namesakes: Sequence[Target]) -> str:
-    dests = " and ".join(target.dest for target in namesakes)
-    return (
-        f"{len(namesakes)} workers ping under this name, from {dests}: name the thread by --sector, or the worker by its"
-        " address; then give each worker a name of its own (worker.name)"
-    )
-
-
-def _names(known: Sequence[Target]) -> str:
-    names = ", ".join(target.name for target in known[:_NAMES_TOLD]) or "none"
-    return names + (", …" if len(known) > _NAMES_TOLD else "")
-
-
-def _registered(text: str, known: Sequence[Target]) -> Target | None:
-    """Return the registered worker at an address."""
-    with contextlib.suppress(ValueError):
-        url = address.worker_url(text)
-        for target in known:
-            with contextlib.suppress(ValueError):
-                if address.worker_url(target.dest) == url:
-                    return target
-    return None
-
-
-async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Target:
-    """Return whoever answers at an address, where no registered worker is.
-
-    Who may only read does not choose where the manager calls, or looks up a name: that would be a way to machines that
-    only the manager reaches.
-
-    Raises:
-        errors.UnknownWorker: It is no address of anything, or the caller may not choose one.
-    """
-    if call.principal is not None and not rules.Rule(rules.Scope.OPERATE).allows(call.scopes):
-        raise errors.NotRegistered(text, _names(known))
-    unknown = errors.UnknownWorker(text, _names(known))
-    try:
-        address.worker_url(text)
-        endpoint = address.host_port(text, address.WORKER_PORT) if "://" not in text else None
-    except ValueError as error:
-        raise unknown from error
-    if endpoint is not None:
-        with anyio.move_on_after(_RESOLVE_SECONDS) as scope:
-            try:
-                await anyio.getaddrinfo(endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM)
-            except OSError as error:
-                raise unknown from error
-        if scope.cancelled_caught:
-            raise unknown
-    return Target(text, text if endpoint is None else str(endpoint))
