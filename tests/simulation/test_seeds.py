@@ -4,6 +4,7 @@ import pytest
 
 from damocles.testing.simulation import __main__ as simulation
 from damocles.testing.simulation import world
+from damocles.testing.simulation.options import Options
 
 SEEDS = 200
 
@@ -53,7 +54,7 @@ def test_a_seed_that_crashes_is_told_as_one_that_breaks(monkeypatch):
         raise ExceptionGroup(msg, [KeyError("here"), ExceptionGroup(msg, [ValueError("there")])])
 
     monkeypatch.setattr(world, "run_seed", crash)
-    assert simulation.violations(1, world.Options()) == ["crashed: KeyError: 'here'", "crashed: ValueError: there"]
+    assert simulation.violations(1, Options()) == ["crashed: KeyError: 'here'", "crashed: ValueError: there"]
 
 
 @pytest.mark.parametrize("seed", [991, 1034, 8781])
@@ -61,7 +62,7 @@ def test_seeds_that_found_something_hold(seed):
     """Sectors that were resumed at an early state after their pre-commit: with another ticket, or by a restarted worker."""
     assert (
         simulation.violations(
-            seed, world.Options(others=0, sectors=4, seal_interval_seconds=60, trouble_seconds=900, faults=12)
+            seed, Options(others=0, sectors=4, seal_interval_seconds=60, trouble_seconds=900, faults=12)
         )
         == []
     )
@@ -70,4 +71,4 @@ def test_seeds_that_found_something_hold(seed):
 @pytest.mark.parametrize("seed", [91, 2393])
 def test_seeds_that_found_something_hold_with_all_plans(seed):
     """A copy of a store that stayed behind went on at an upgrade; a thread told under another thread's attempt."""
-    assert simulation.violations(seed, world.Options()) == []
+    assert simulation.violations(seed, Options()) == []

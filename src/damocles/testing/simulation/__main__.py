@@ -22,20 +22,21 @@ from pathlib import Path
 import structlog
 
 from damocles.testing.simulation import disks, world
+from damocles.testing.simulation.options import Options
 
 PLANTS = {
-    "nothing": world.Options(mounts=2, drains=2),
-    "lazy-disk": world.Options(lazy_disk=True),
-    "lazy-copies": world.Options(lazy_copies=True),
-    "stale-ok": world.Options(stale_ok=True),
-    "forgetful": world.Options(forgetful=True),
-    "deaf": world.Options(faults=60, deaf=True),
-    "any-store": world.Options(mounts=2, any_store=True),
-    "one-name": world.Options(one_name=True),
+    "nothing": Options(mounts=2, drains=2),
+    "lazy-disk": Options(lazy_disk=True),
+    "lazy-copies": Options(lazy_copies=True),
+    "stale-ok": Options(stale_ok=True),
+    "forgetful": Options(forgetful=True),
+    "deaf": Options(faults=60, deaf=True),
+    "any-store": Options(mounts=2, any_store=True),
+    "one-name": Options(one_name=True),
 }
 
 
-def violations(seed: int, options: world.Options, *, tell: bool = False) -> list[str]:
+def violations(seed: int, options: Options, *, tell: bool = False) -> list[str]:
     """Run a seed in a fresh folder and return what broke, a crash included; `tell` prints what happened in it."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

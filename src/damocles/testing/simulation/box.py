@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -18,11 +17,9 @@ from damocles.manager.serving import claims
 from damocles.rpc import core
 from damocles.stores import identity
 from damocles.testing.simulation import fleet, sham, virtual
+from damocles.testing.simulation.options import Options
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorID
-
-if TYPE_CHECKING:
-    from damocles.testing.simulation.world import Options
 
 MINER = 10000
 PROOF = SealProof(5)
@@ -49,7 +46,7 @@ class CarelessClaims(claims.Claims):
 class ManagerBox:
     """The manager, which can be killed and started again on the same database."""
 
-    def __init__(self, home: Path, options: "Options", market: deals.Deals) -> None:
+    def __init__(self, home: Path, options: Options, market: deals.Deals) -> None:
         self._home = home
         self._options = options
         self._market = market

@@ -1,133 +1,37 @@
 """One simulated world: a manager, machines with workers, a network, and what goes wrong in them."""
 
 import random
-import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.abc
-import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import select
 
-from damocles.manager.chain import mock
 from damocles.manager.db import tables
-from damocles.manager.sectors import ledger as sectors
-from damocles.rpc import core, errors, messages
+from damocles.rpc import core, messages
 from damocles.sealing import planner
 from damocles.stores import identity, nowhere, persist, sealing
 from damocles.stores.layout import Layout
 from damocles.stores.outlets import Outlets
 from damocles.stores.persist import PersistStore
 from damocles.stores.pieces import PieceStores
-from damocles.testing.simulation import disks, fleet, keeper, sham, virtual, wishes
+from damocles.testing.simulation import books, disks, fleet, keeper, mounts, sham, virtual, wishes
 from damocles.testing.simulation.box import MINER, PERSIST, ManagerBox
-from damocles.wire import seal
+from damocles.testing.simulation.machines import Line, Machine
+from damocles.testing.simulation.options import Options
 from damocles.wire.fleet import WorkerInfo
-from damocles.wire.sectors import SectorID
 from damocles.worker import upstream
 from damocles.worker.plans import job
 from damocles.worker.thread import loop as threads
 from damocles.worker.thread import surroundings
 
-URL = "sim://manager"
-RESULTS = frozenset(
-    {
-        *("SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"),
-        *("SubmitSnapUpProof", "AchieveUnsealSector"),
-    }
-)
 OTHER_PLANS = ("snapup", "rebuild", "unseal", "wdpost")
 STALE = "is over: attempt"
 LANDED_OTHERWISE = "on chain already, with other content"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a world is made of; the last seven plant bugs that the invariants have to find."""
-
-    machines: int = 2
-    threads: int = 2
-    others: int = 1  # of the threads, in odd seeds: have another plan than `sealer`
-    sectors: int = 3
-    seal_interval_seconds: float = 300.0
-    trouble_seconds: float = 1200.0
-    patience_seconds: float = 4 * 3600.0
-    faults: int = 18
-    loss: float = 0.03  # of a request, of an answer, of a single delivery
-    mounts: int = (
-        0  # how often a disk is not there for a while; its dice are its own, and leave older seeds as they are
-    )
-    drains: int = 0  # likewise
-    lazy_disk: bool = False
-    lazy_copies: bool = False
-    stale_ok: bool = False
-    forgetful: bool = False
-    any_store: bool = False
-    one_name: bool = False
-    deaf: bool = False
-
-
-@dataclass
-class Machine:
-    """A machine with a worker on it: can be killed, frozen and cut off."""
-
-    name: str
-    stores: list[Path]
-    memory: identity.Memory
-    instance: str = ""  # what its worker calls itself
-    life: anyio.CancelScope | None = None
-    thawed: anyio.Event = field(default_factory=anyio.Event)
-    freezers: int = 0
-    cut_off: bool = False
-    workers: list[threads.SealingThread] = field(default_factory=list)
-    stages: sham.ShamStages | None = None
-    generation: int = 0
-
-
-class Line:
-    """A machine's line to the manager: slow, lossy, and sometimes repeating itself."""
-
-    def __init__(self, world: "World", machine: Machine, dice: random.Random | None = None) -> None:
-        self._world = world
-        self._dice = dice or world.dice
-        self._machine = machine
-        self._generation = machine.generation
-
-    async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
-        """Send a call and return its result."""
-        world, dice = self._world, self._dice
-        await self._wait()
-        await anyio.sleep(dice.uniform(0.01, 0.5))
-        box, generation = world.box, world.box.generation
-        if self._machine.cut_off or box.service is None:
-            raise errors.Unreachable(URL, "simulated")
-        if dice.random() < world.loss:
-            await anyio.sleep(10)
-            raise errors.TimedOut(URL, 10)
-        body = messages.encode_call(1, method, params)
-        caller = core.Call(peer=self._machine.name)
-        reply = await box.service.answer(body, caller)
-        if dice.random() < world.loss and box.service is not None:
-            reply = await box.service.answer(body, caller)
-        try:
-            result = messages.decode_answer(reply.body, returns, url=URL, method=method, status=reply.status)
-            world.saw(method, params, result)
-        finally:
-            await anyio.sleep(dice.uniform(0.01, 0.5))
-            await self._wait()
-        cut_meanwhile: bool = self._machine.cut_off  # type: ignore[unreachable, unused-ignore]
-        if cut_meanwhile or generation != box.generation or dice.random() < world.loss:
-            await anyio.sleep(10)
-            raise errors.TimedOut(URL, 10)
-        return result
-
-    async def _wait(self) -> None:
-        await self._machine.thawed.wait()
 
 
 class World:
@@ -144,7 +48,6 @@ class World:
         self.wishes = wishes.Wishes(self.disk)
         self.persist = PersistStore(name=PERSIST, path=base / PERSIST)
         persist.init(self.persist.path)
-        self.mount_dice = random.Random(f"mounts of {seed}")  # noqa: S311, has to be repeatable
         self.drains = wishes.Drains(base / "homes", random.Random(f"drains of {seed}"))  # noqa: S311, likewise
         self.undrained = anyio.Event()  # for good
         self.mounted = anyio.Event()  # likewise
@@ -156,8 +59,9 @@ class World:
         self.keeper = keeper.Keeper(self.box, self.dice, self.persist.path, base / "out", MINER, market)
         self.keeper.posts_seen = self.posts.check
         self.machines: list[Machine] = []
-        self.attempts: dict[SectorID, int] = {}
-        self.given_up: set[SectorID] = set()
+        self.books = books.Books(options.sectors)
+        mount_dice = random.Random(f"mounts of {seed}")  # noqa: S311, has to be repeatable
+        self.mounts = mounts.Mounts(mount_dice, self.persist.path, self.disk, self.machines, self._stopped, self._tell)
         self.story: list[str] = []
         self.tasks: anyio.abc.TaskGroup
 
@@ -180,7 +84,7 @@ class World:
                 self.machines.append(Machine(name, places, memory, "twin" if self.shared else name))
             if self.others:
                 self.tasks.start_soon(self.keeper.run)
-            self.tasks.start_soon(self._disks)
+            self.tasks.start_soon(self._mounts)
             self.tasks.start_soon(self._drains)
             for machine in self.machines:
                 machine.thawed.set()
@@ -326,7 +230,7 @@ class World:
                 self._resume(thread)
             case "abort" if thread is not None and thread.sector.id is not None and self.dice.random() < 0.3:
                 if thread.sector.plan == "sealer":  # what is given up by others the keeper asks for again
-                    self.given_up.add(thread.sector.id)
+                    self.books.given_up.add(thread.sector.id)
                 thread.give_up("simulated operator")
             case "move" if thread is not None and thread.sector.id is not None:
                 self._move(machine, thread)
@@ -374,40 +278,9 @@ class World:
         await self.drains.run(names, self.options.drains, self.options.trouble_seconds)
         self.undrained.set()
 
-    async def _disks(self) -> None:
-        """Let disks be away for a while: the persist store's, or a sealing store's over a restart of its worker."""
-        dice, options = self.mount_dice, self.options
-        for when in sorted(dice.uniform(60, options.trouble_seconds) for _ in range(options.mounts)):
-            await anyio.sleep(max(0.0, when - anyio.current_time()))
-            seconds = dice.uniform(60, 600)
-            if dice.random() < 0.3:
-                await self._without_persist_store(seconds)
-            else:
-                await self._without_sealing_store(dice.choice(self.machines), seconds)
+    async def _mounts(self) -> None:
+        await self.mounts.run(self.options.mounts, self.options.trouble_seconds)
         self.mounted.set()
-
-    async def _without_persist_store(self, seconds: float) -> None:
-        self._tell("the persist store is away")
-        path, away = self.persist.path, self.persist.path.with_name("persist away")
-        path.rename(away)
-        path.mkdir()
-        await anyio.sleep(seconds)
-        shutil.rmtree(path)
-        away.rename(path)
-        self._tell("the persist store is back")
-
-    async def _without_sealing_store(self, machine: Machine, seconds: float) -> None:
-        known = [store for store in machine.stores if store.name in self.disk.seen]
-        if not known:
-            return
-        store = self.mount_dice.choice(known)
-        self._tell(f"{store.name} is away")
-        await self._stopped(machine)
-        self.disk.unmount(store)
-        await anyio.sleep(seconds)
-        await self._stopped(machine)
-        self.disk.mount(store)
-        self._tell(f"{store.name} is back")
 
     async def _stopped(self, machine: Machine) -> None:
         self._kill(machine, power=False)
@@ -445,7 +318,7 @@ class World:
                     thread.give_up("the sector was moved")
                 elif thread.paused and LANDED_OTHERWISE in error and thread.sector.id is not None:
                     # An old copy of a store went on, after the newer one had landed its pre-commit: nobody can finish it.
-                    self.given_up.add(thread.sector.id)
+                    self.books.given_up.add(thread.sector.id)
                     thread.give_up("landed with other content")
                 elif thread.paused:
                     thread.resume(None)
@@ -460,7 +333,8 @@ class World:
             }
             msg = f"not every sector ended: the stores hold {held}; {await self.keeper.open_ends()}"
             raise disks.Violation(msg)
-        await self._books()
+        assert self.box.database is not None
+        await self.keeper.check(await self.books.balance(self.box.database))
         if self.shared and len(self.box.watch.sharing("twin")) != len(self.machines):
             raise disks.Violation("the machines share a name, and nobody has noticed")
 
@@ -473,50 +347,11 @@ class World:
             return False
         return not await self.keeper.open_ends()
 
-    async def _books(self) -> None:
-        """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store.
-
-        One that was given up may have its proof on chain all the same: then it is as good as the others.
-        """
-        database = self.box.database
-        assert database is not None
-        counts = await database.read(
-            lambda tx: tx.execute(
-                select(
-                    tables.messages.c.miner, tables.messages.c.number, tables.messages.c.kind, func.count().label("n")
-                ).group_by(tables.messages.c.miner, tables.messages.c.number, tables.messages.c.kind)
-            ).all()
-        )
-        proofs = {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.PROOF}
-        for number in range(1, self.options.sectors + 1):
-            sector = SectorID(MINER, number)
-            if sector in self.given_up and sector not in proofs:
-                continue
-            if proofs.get(sector) != 1:
-                msg = f"{sector} has {proofs.get(sector, 0)} proofs on chain"
-                raise disks.Violation(msg)
-            record = await database.read(partial(sectors.find, sector=sector))
-            if record is None or record.abort_reason:
-                msg = f"{sector} is proven, but the manager has it as aborted"
-                raise disks.Violation(msg)
-        await self.keeper.check({SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.UPDATE})
-
     def saw(self, method: str, params: list[Any], result: Any) -> None:
-        """Check a call that succeeded: only the present holder of a sector delivers results."""
+        """Check a call that succeeded."""
         if method == "Venus.WdPoStAllocateJobs":
             self.posts.saw(params, result or ())
-        if method == "Damocles.Claim":
-            self.attempts[params[0]] = max(self.attempts.get(params[0], 0), int(result))
-        elif method == "Damocles.Allocate" and result is not None:
-            self.attempts[result.allocated.id] = max(self.attempts.get(result.allocated.id, 0), result.attempt)
-        elif method.startswith("Damocles.Allocate") and result is not None:
-            sector = msgspec.json.decode(result.given, type=_Handed).sector.id
-            self.attempts[sector] = max(self.attempts.get(sector, 0), result.attempt)
-        elif method == "Damocles.As" and params[2].removeprefix("Venus.") in RESULTS:
-            sector, attempt = params[0], params[1]
-            if attempt < self.attempts.get(sector, 0):
-                msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
-                raise disks.Violation(msg)
+        self.books.saw(method, params, result)
 
     def _settings(self, store: str) -> surroundings.Settings:
         plan = self.plans.get(store.partition("-")[0], "wdpost")
@@ -532,10 +367,6 @@ class World:
 
     def _tell(self, line: str) -> None:
         self.story.append(f"{anyio.current_time():8.1f} {line}")
-
-
-class _Handed(msgspec.Struct):
-    sector: seal.AllocatedSector = msgspec.field(name="Sector")
 
 
 def run_seed(seed: int, base: Path, options: Options | None = None, story: list[str] | None = None) -> None:
