@@ -17,7 +17,7 @@ RUST_TESTS = --release --locked --package damocles-groth16
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
-.PHONY: help setup demo test test-kill check lint types layers format bench docs params
+.PHONY: help setup demo install test test-kill check lint types layers format bench docs params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ $(OWN_UV):
 
 demo: setup ## Seal three 2KiB sectors with real proofs and watch (ARGS="--sectors 5 --keep")
 	$(RUN) python demo/demo.py $(ARGS)
+
+install: setup ## Install units, completion, manual pages and examples for this clone's programs (PREFIX=/usr/local)
+	$(SUDO) $(CURDIR)/.venv/bin/python -m damocles.kit $(or $(PREFIX),/usr/local)
 
 test: setup ## Run the tests, side by side (ARGS="-k planner", JOBS=1)
 	$(if $(ARGS),,cargo test $(RUST_TESTS) --manifest-path proofs/Cargo.toml --no-run)

@@ -53,10 +53,11 @@ def _main(given: list[str]) -> int:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
     from damocles.cli.terminal import exits
 
-    return exits.run(_app(), exits.options_last(given, "worker", _CONNECTION))
+    return exits.run(parser(), exits.options_last(given, "worker", _CONNECTION))
 
 
-def _app() -> "cyclopts.App":
+def parser() -> "cyclopts.App":
+    """Return the parser of the whole command line."""
     import cyclopts
 
     from damocles.cli.terminal import exits

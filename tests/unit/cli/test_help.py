@@ -28,7 +28,7 @@ def examples(page: cyclopts.App) -> list[list[str]]:
 @pytest.mark.parametrize("program", [manager, worker])
 def test_every_example_is_a_command_line(program):
     """What a page shows can be typed: names, options and values are understood, and are those of that page."""
-    app = program._app()
+    app = program.parser()
     count = 0
     for name, page in pages(app, program.PROGRAM):
         for words in examples(page):
@@ -46,7 +46,7 @@ def test_what_steers_threads_has_examples(program):
     groups = tuple(f"{program.PROGRAM} {group}" for group in ("worker", "alerts", "util worker"))
     lacking = [
         name
-        for name, page in pages(program._app(), program.PROGRAM)
+        for name, page in pages(program.parser(), program.PROGRAM)
         if name.startswith(groups) and "wdpost" not in name and not examples(page)
     ]
     assert [] == lacking

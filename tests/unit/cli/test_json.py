@@ -27,7 +27,7 @@ def commands(app: cyclopts.App, name: str) -> Iterator[tuple[str, set[str]]]:
 @pytest.mark.parametrize("program", [manager, worker])
 def test_every_command_that_prints_prints_json(program):
     """A script need not read what is meant for people."""
-    known = dict(commands(program._app(), program.PROGRAM))
+    known = dict(commands(program.parser(), program.PROGRAM))
     assert {name for name in WITHOUT if name.startswith(program.PROGRAM)} == {
         name for name, options in known.items() if "--json" not in options
     }
