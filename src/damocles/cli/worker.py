@@ -27,6 +27,7 @@ _GROUPS = {
         "Make sealing stores and persist stores; show, export and import what is in a store's journal.",
     ),
     "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
+    "hwinfo": ("of_worker.hwinfo:hwinfo", "Show what this machine has for stages."),
     "generator": ("of_worker.generator:app", "Make files that several sectors share."),
 }
 _CONNECTION = frozenset({"-c", "--config", "-H", "--host", "--token-file", "--ca-file", "--timeout"})

@@ -183,6 +183,11 @@ def post_names_of(size: SectorSize) -> tuple[str, ...]:
     return (proof.winning_name, f"StackedDrgWindow{size.label}V1", proof.window_name)
 
 
+def size_of_post(name: str) -> SectorSize | None:
+    """Return the size of the sectors that a PoSt proof is about, by its name; `None` if there is no such proof."""
+    return next((size for size in SectorSize if name in post_names_of(size)), None)
+
+
 def prover_id(miner: int) -> bytes:
     """Return the 32 bytes that name a miner in proofs: its actor id as unsigned varint, zero-padded."""
     out = bytearray()

@@ -24,6 +24,7 @@ from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.serving import asgi, doorstep, places, reloading, server
 from damocles.sealing import failures, planner
 from damocles.stages import errors as stage_errors
+from damocles.stages.admission import machine
 from damocles.stages.supervision import executor
 from damocles.stores import holding, identity, nowhere, space
 from damocles.stores.persist import PersistStore
@@ -88,7 +89,10 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         manager = upstream.Manager(caller, tally.call if tally else None)
         uncounted = upstream.Manager(caller)  # pings and the calls of the start are in no metrics, as in v0.13
         logs_of_stages = logbook.Logbook()
-        stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages))
+        admitted_by = processors.admission(settings, await anyio.to_thread.run_sync(machine.look))
+        for line in processors.unfit(admitted_by, _sizes(loaded)):
+            log.warning(line)
+        stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages, admitted_by))
         ip = _local_ip(url)
         gate = surroundings.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
@@ -268,6 +272,12 @@ def _plans(loaded: load.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | No
         sizes, known = thread.sealing.allowed_sizes, plans.get(thread.plan, ())
         plans[thread.plan] = None if sizes is None or known is None else (*known, *sizes)
     return plans
+
+
+def _sizes(loaded: load.Loaded) -> set[sectors.SectorSize]:
+    """Return the sizes that the threads name."""
+    threads = (load.effective(loaded.config, index) for index in range(len(loaded.config.sealing_thread)))
+    return {size for thread in threads for size in thread.sealing.allowed_sizes or ()}
 
 
 def _local_ip(url: str) -> str:

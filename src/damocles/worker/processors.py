@@ -1,11 +1,52 @@
 """From the `[processors]` section to what runs the stages."""
 
+from collections.abc import Iterator
+
+from damocles.stages import descriptors
+from damocles.stages.admission import costs, machine, policy
 from damocles.stages.supervision import executor, pool
+from damocles.wire import sectors
 from damocles.worker.config import model
 from damocles.worker.config.load import Config, Group
 
+_COUNTS = {"off": frozenset[str](), "memory": policy.MEMORY_ALONE, "full": policy.EVERYTHING}
 
-def stages(config: Config, log: pool.LogSink) -> executor.Stages:
+
+def admission(config: Config, has: machine.Machine) -> policy.Policy:
+    """Return how stages are admitted to a machine that `has` this; what the configuration names comes first."""
+    processors, admission = config.processors, config.processors.admission
+    capacity = has.capacity()
+    if (scratch := machine.space("scratch", machine.environment_scratch()).free_bytes) is not None:
+        capacity["scratch"] = scratch
+    said = {name: getattr(admission, name) for name in ("memory", "cores", "gpus", "scratch")}
+    capacity.update({name: amount for name, amount in said.items() if amount is not None})
+    return policy.Policy(
+        capacity=capacity,
+        counts=_COUNTS[admission.mode],
+        overrides={
+            (stage, size): costs.Override(
+                memory_bytes=cost.memory, cores=cost.cores, gpus=cost.gpus, scratch_bytes=cost.scratch
+            )
+            for stage, by_size in processors.costs.items()
+            for size, cost in by_size.items()
+        },
+        foreign={
+            stage for stage in model.GROUP_STAGES if any(group.bin is not None for group in processors.groups(stage))
+        },
+        refuses=admission.never_fits == "refuse",
+    )
+
+
+def unfit(admitted_by: policy.Policy, sizes: set[sectors.SectorSize]) -> Iterator[str]:
+    """Yield a line about each stage that even the empty machine has too little for."""
+    told = "it is refused" if admitted_by.refuses else "it runs alone, with what there is"
+    for size in sorted(sizes):
+        for stage in costs.STAGES:
+            if (text := admitted_by.unfit(stage, size)) is not None:
+                yield f"{descriptors.named(stage).label} of {size.label} {text}: {told} (processors.admission)"
+
+
+def stages(config: Config, log: pool.LogSink, admitted_by: policy.Policy | None = None) -> executor.Stages:
     """Return the stages as configured; enter it to start the configured children. `log` takes their stderr."""
     processors = config.processors
     token = config.sector_manager.piece_token
@@ -24,6 +65,7 @@ def stages(config: Config, log: pool.LogSink) -> executor.Stages:
         concurrent=processors.concurrent,
         staggered=processors.limitation.staggered,
         locks=processors.ext_locks,
+        admitted_by=admitted_by,
         log=log,
     )
 

@@ -21,6 +21,7 @@ import anyio.lowlevel
 import msgspec
 
 from damocles.stages import descriptors, errors, protocol
+from damocles.stages.admission import grants, policy
 from damocles.stages.processor import child
 from damocles.stages.supervision import limits, pool
 from damocles.wire import codec
@@ -51,6 +52,7 @@ class Stages:
         concurrent: How many tasks of a stage may run at a time.
         staggered: Seconds between two starts of a stage.
         locks: Capacities of the named locks.
+        admitted_by: What the machine has for stages, and what they cost; without it nothing of that counts.
         envs: Variables for our own children, beside those of this process; groups have theirs.
         log: Takes the children's stderr; without it they write to ours.
         now: Clock of `staggered` and of the pauses between restarts.
@@ -67,6 +69,7 @@ class Stages:
         concurrent: Mapping[str, int] | None = None,
         staggered: Mapping[str, float] | None = None,
         locks: Mapping[str, int] | None = None,
+        admitted_by: policy.Policy | None = None,
         envs: Mapping[str, str] | None = None,
         log: pool.LogSink | None = None,
         now: Callable[[], float] = anyio.current_time,
@@ -80,8 +83,14 @@ class Stages:
         self._envs = envs or {}
         self._log = log
         self._sleep = sleep
+        self._policy = admitted_by or policy.Policy(capacity={})
         self._desk = limits.Desk(
-            concurrent=self._concurrent, staggered=staggered or {}, locks=locks or {}, now=now, sleep=sleep
+            concurrent=self._concurrent,
+            staggered=staggered or {},
+            locks=locks or {},
+            capacity=self._policy.limits,
+            now=now,
+            sleep=sleep,
         )
         self._seats: dict[str, list[pool.Seat]] = {}
         self._lanes: dict[Hashable, pool.Seat] = {}
@@ -153,8 +162,11 @@ class Stages:
         lane: Hashable,
         on_status: Callable[[Status], None],
         on_progress: Callable[[protocol.Progress], None] | None = None,
+        errand: policy.Errand | None = None,
     ) -> Any:
         """Run a task and return its output, of the type that `descriptors` names.
+
+        Of a task without an `errand` with a size nobody knows the cost: it takes nothing of the machine.
 
         A task that is to be made is made when everything it needs is held, right before a child gets it.
 
@@ -170,7 +182,7 @@ class Stages:
         """
         facts = descriptors.named(stage)
         seats = self._seats_of(facts, lane)
-        seat, worker, claim = await self._child_for(stage, seats, on_status)
+        seat, worker, claim = await self._child_for(stage, seats, on_status, errand)
         try:
             body = codec.encode(await made(task))
         except BaseException:
@@ -202,14 +214,25 @@ class Stages:
             raise errors.StageFailed(stage, text, worker.pid, protocol.excerpt(bytes(output))) from error
 
     async def _child_for(
-        self, stage: str, seats: Sequence[pool.Seat], on_status: Callable[[Status], None]
+        self,
+        stage: str,
+        seats: Sequence[pool.Seat],
+        on_status: Callable[[Status], None],
+        errand: policy.Errand | None,
     ) -> tuple[pool.Seat, child.Child, limits.Claim]:
+        needs = self._policy.needs(stage, errand.size if errand is not None else None)
+        label = errand.label if errand is not None else ""
+
         def on_wait(what: str) -> None:
             on_status(Status(state="waiting", what=what))
 
         while True:
             try:
-                claim = await self._desk.claim(stage, [seat.place for seat in seats], on_wait)
+                places = [seat.place for seat in seats]
+                claim = await self._desk.claim(stage, places, on_wait, needs=needs, label=label)
+            except limits.NeverFits as error:
+                text = f"{error}, so {stage} can never start here (processors.admission)"
+                raise errors.StageFailed(stage, text) from None
             except limits.PlacesGone:
                 text = f"no child of {stage} is left, and none is started again (auto_restart = false)"
                 raise errors.StageDied(stage, text) from None
@@ -235,6 +258,15 @@ class Stages:
     def occupancy(self) -> limits.Occupancy:
         """Return how the limits of the stages are used at the moment."""
         return self._desk.occupancy()
+
+    @property
+    def admitted_by(self) -> policy.Policy:
+        """What the machine has for stages, and what they cost."""
+        return self._policy
+
+    def granted(self) -> list[grants.Request]:
+        """Return what runs at the moment and takes something of the machine."""
+        return self._desk.granted()
 
     def pid(self, lane: Hashable) -> int | None:
         """Return the pid of the lane's own child, if it runs."""

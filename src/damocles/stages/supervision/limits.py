@@ -3,8 +3,10 @@
 A claim names everything that a task needs, and gets all of it at once or nothing. So nobody holds one thing while
 waiting for another, and two claims cannot block each other for good, in whatever order their locks are written.
 Claims are served first come, first served; a later one goes ahead only where that takes nothing from an earlier one.
+What the machine has is part of it: `admission.grants` decides about that.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +14,17 @@ from typing import Literal
 
 import anyio
 
+from damocles.stages.admission import grants
+
 Sleep = Callable[[float], Awaitable[object]]
 
 
 class PlacesGone(Exception):
     """No child is left that could do the task, and none will come back."""
+
+
+class NeverFits(Exception):
+    """The machine has less than the task needs, however long it waits; the message says of what."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -45,10 +53,11 @@ class Place:
 class Claim:
     """What one task has got; `release` gives it back, once."""
 
-    def __init__(self, desk: "Desk", stage: str, place: Place) -> None:
+    def __init__(self, desk: "Desk", stage: str, place: Place, request: grants.Request) -> None:
         self._desk: Desk | None = desk
         self.stage = stage
         self.place = place
+        self.request = request
 
     def release(self) -> None:
         """Give everything back; a second call does nothing."""
@@ -70,6 +79,8 @@ class Occupancy:
 class _Waiter:
     stage: str
     places: Sequence[Place]
+    request: grants.Request
+    never: str | None = None  # why it can never start
     reason: str = ""
     wake_at: float | None = None
     claim: Claim | None = None
@@ -90,6 +101,7 @@ class Desk:
         concurrent: How many tasks of a stage may run at a time.
         staggered: How many seconds lie at least between two starts of a stage.
         locks: How many tasks may hold a named lock at a time.
+        capacity: What the machine has for tasks (see `grants`).
         now: Clock in seconds.
         sleep: Waits that many seconds of the same clock.
 
@@ -103,6 +115,7 @@ class Desk:
         concurrent: Mapping[str, int],
         staggered: Mapping[str, float],
         locks: Mapping[str, int],
+        capacity: grants.Amounts | None = None,
         now: Callable[[], float] = anyio.current_time,
         sleep: Sleep = anyio.sleep,
     ) -> None:
@@ -114,6 +127,9 @@ class Desk:
         self._concurrent = concurrent
         self._staggered = staggered
         self._locks = locks
+        self._capacity = capacity or {}
+        self._numbers = itertools.count()
+        self._granted: dict[int, grants.Request] = {}
         self._now = now
         self._sleep = sleep
         self._running: dict[str, int] = {}
@@ -136,20 +152,35 @@ class Desk:
             limits=self._concurrent,
         )
 
-    async def claim(self, stage: str, places: Sequence[Place], on_wait: Callable[[str], None]) -> Claim:
+    def granted(self) -> list[grants.Request]:
+        """Return what runs at the moment and takes something of the machine, oldest first."""
+        return [one for one in self._granted.values() if one.needs]
+
+    async def claim(
+        self,
+        stage: str,
+        places: Sequence[Place],
+        on_wait: Callable[[str], None],
+        *,
+        needs: grants.Amounts | None = None,
+        label: str = "",
+    ) -> Claim:
         """Wait for everything that a task of `stage` at one of `places` needs.
 
-        `on_wait` hears what the task waits for, whenever that changes.
+        `on_wait` hears what the task waits for, whenever that changes. `needs` is what it takes of the machine, and
+        `label` what others are told who wait for it.
 
         Raises:
             PlacesGone: All places are gone.
+            NeverFits: The machine has less than it needs.
         """
-        waiter = _Waiter(stage=stage, places=places)
+        request = grants.Request(number=next(self._numbers), label=label or stage, needs=needs or {})
+        waiter = _Waiter(stage=stage, places=places, request=request)
         self._waiting[waiter] = None
         try:
             self.changed()
             told = ""
-            while waiter.claim is None and not waiter.gone:
+            while waiter.claim is None and not waiter.gone and waiter.never is None:
                 if waiter.reason != told:
                     told = waiter.reason
                     on_wait(told)
@@ -162,6 +193,8 @@ class Desk:
             if waiter in self._waiting:
                 del self._waiting[waiter]
                 self.changed()  # others may have stood behind it
+        if waiter.never is not None:
+            raise NeverFits(waiter.never)
         if waiter.claim is None:
             raise PlacesGone
         return waiter.claim
@@ -185,10 +218,11 @@ class Desk:
     def changed(self) -> None:
         """Look through the waiting claims; call this after the state of a place has changed."""
         reserved: set[tuple[str, str]] = set()  # stages and locks that an earlier claim is next in line for
+        machine = grants.Round(self._capacity, self._granted.values())
         for waiter in list(self._waiting):
-            self._consider(waiter, reserved)
+            self._consider(waiter, reserved, machine)
 
-    def _consider(self, waiter: _Waiter, reserved: set[tuple[str, str]]) -> None:
+    def _consider(self, waiter: _Waiter, reserved: set[tuple[str, str]], machine: grants.Round) -> None:
         stage = waiter.stage
         limit = self._concurrent.get(stage)
         if ("stage", stage) in reserved or (limit is not None and self._running.get(stage, 0) >= limit):
@@ -212,7 +246,16 @@ class Desk:
             return
         for place in sorted(roomy, key=lambda place: (place.free, place.warm), reverse=True):
             if all(self._is_free(name, reserved) for name in place.locks):
-                self._grant(waiter, place)
+                decision = machine.decide(waiter.request)
+                if decision.starts:
+                    self._grant(waiter, place)
+                elif decision.never:
+                    waiter.never = decision.why
+                    waiter.news.set()
+                else:
+                    waiter.tell(decision.why)
+                    reserved.add(("stage", stage))
+                    reserved.update(("lock", name) for name in place.locks)
                 return
         missing = [name for name in roomy[0].locks if not self._is_free(name, reserved)]
         waiter.tell("lock " + ", ".join(missing))
@@ -227,12 +270,14 @@ class Desk:
         place.taken += 1
         for name in place.locks:
             self._held[name] = self._held.get(name, 0) + 1
-        waiter.claim = Claim(self, waiter.stage, place)
+        self._granted[waiter.request.number] = waiter.request
+        waiter.claim = Claim(self, waiter.stage, place, waiter.request)
         del self._waiting[waiter]
         waiter.news.set()
 
     def _take_back(self, claim: Claim) -> None:
         self._running[claim.stage] -= 1
+        del self._granted[claim.request.number]
         claim.place.taken -= 1
         for name in claim.place.locks:
             self._held[name] -= 1

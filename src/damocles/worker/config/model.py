@@ -6,7 +6,7 @@ What a value may be is in `config_values`. Checks that look at the disk, or at s
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
@@ -216,6 +216,30 @@ class Limitation(Model):
     staggered: dict[str, values.Stagger] = {}
 
 
+class Admission(Model):
+    """`[processors.admission]`: what stages may take of this machine, and what counts. Not in the original.
+
+    Without amounts, what the machine has, or the control group of the worker. `never_fits` says what becomes of a stage
+    that even the empty machine has too little for: `warn` lets it run alone, with all there is; `refuse` pauses it.
+    """
+
+    mode: Literal["off", "memory", "full"] = "memory"
+    never_fits: Literal["warn", "refuse"] = "warn"
+    memory: values.Size | None = None
+    cores: values.Count | None = None
+    gpus: values.Natural | None = None
+    scratch: values.Size | None = None
+
+
+class StageCost(Model):
+    """`[processors.costs.<stage>.<sector size>]`: what a stage takes of this machine. Not in the original."""
+
+    memory: values.Size | None = None
+    cores: values.Count | None = None
+    gpus: values.Natural | None = None
+    scratch: values.Size | None = None
+
+
 Groups = tuple[Group, ...] | None
 
 
@@ -224,6 +248,8 @@ class Processors(Model):
 
     limit: dict[str, values.Count] = {}
     limitation: Limitation = Limitation()
+    admission: Admission = Admission()
+    costs: dict[values.StageName, dict[values.SectorSize, StageCost]] = {}
     ext_locks: dict[str, values.Count] = {}
     static_tree_d: dict[values.SectorSize, Path] = {}
     add_pieces: Groups = None

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, St
 
 from damocles.rpc import address
 from damocles.rpc.admission import access
+from damocles.stages.admission import costs
 from damocles.text import spelling, units
 from damocles.wire import sectors
 from damocles.worker.config import rpc
@@ -64,6 +65,13 @@ def _sector_size(value: object) -> sectors.SectorSize:
     except ValueError:
         valid = ", ".join(f'"{size.label}"' for size in sectors.SectorSize)
         raise ValueError(f"expected a sector size: one of {valid}") from None
+
+
+def _stage(value: object) -> object:
+    if isinstance(value, str) and value not in costs.STAGES:
+        hint = spelling.did_you_mean(value, costs.STAGES)
+        raise ValueError(f"expected a stage: no stage has this name{hint}")
+    return value
 
 
 def _plan(value: object) -> object:
@@ -158,4 +166,5 @@ Socket = Annotated[StrictStr, AfterValidator(_socket)]
 ManagerAddress = Annotated[StrictStr, AfterValidator(_manager)]
 Origin = Annotated[StrictStr, AfterValidator(rpc.check_origin)]
 Cpuset = Annotated[StrictStr, AfterValidator(_cpuset)]
+StageName = Annotated[StrictStr, BeforeValidator(_stage)]
 PlanName = Annotated[StrictStr, BeforeValidator(_plan)]

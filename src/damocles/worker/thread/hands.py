@@ -17,6 +17,8 @@ import structlog
 from damocles import failpoints
 from damocles.sealing import events, failures, planner, thread
 from damocles.sealing.sectors import Sector
+from damocles.stages import descriptors
+from damocles.stages.admission import policy
 from damocles.stages.supervision import executor
 from damocles.stores import exhausted, full, identity, journal, sealing
 from damocles.wire import control, sectors
@@ -252,7 +254,16 @@ class Hands:
             self._may_begin()
             return ready
 
-        return await self._runs.run(stage, made)
+        return await self._runs.run(stage, made, self._errand(stage))
+
+    def _errand(self, stage: str) -> policy.Errand:
+        sector = self._body.mind.sector
+        size = sector.proof_type.size if sector.allocated is not None else None
+        if stage == "add_pieces" and not sector.deals:
+            size = None  # no more than a sparse file
+        if sector.post is not None:
+            size = sectors.size_of_post(sector.post.input.proof_name)
+        return policy.Errand(label=f"{descriptors.named(stage).label} of {sector.job_id}", size=size)
 
     def _may_begin(self) -> None:
         if self._body.mind.stopping:

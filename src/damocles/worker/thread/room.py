@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from damocles.stages.admission import costs
 from damocles.stores import sealing
 from damocles.text import units
 from damocles.wire import sectors
-
-_LARGE = frozenset({sectors.SectorSize.GIB32, sectors.SectorSize.GIB64})
 
 
 def lacking(plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float) -> str | None:
@@ -23,7 +22,7 @@ def lacking(plan: str, allowed_proofs: Sequence[int], location: Path, trash_rete
     if not sizes:
         return None
     size = min(sizes)
-    needed_bytes = int(size * _times(plan, size))
+    needed_bytes = costs.disk_bytes(plan, size)
     try:
         free_bytes = shutil.disk_usage(location).free
     except OSError:
@@ -45,19 +44,3 @@ def _kept(location: Path, retention_seconds: float) -> str:
         return f"; see {location}/trash too"
     size = units.human_size(trash.size_bytes)
     return f"; {location}/trash holds {size}, the oldest until {until} (worker.trash_retention)"
-
-
-def _times(plan: str, size: sectors.SectorSize) -> float:
-    """Return how many times its size a sector takes at most while it is worked on."""
-    layers = 11 if size in _LARGE else 2
-    match plan:
-        case "wdpost":
-            return 0.0
-        case "snapup":  # data, its tree-d (2), the new replica and its trees; the old files are links
-            return 5.2
-        case "unseal":  # layers, the piece, and the whole data of an upgraded sector
-            return layers + 2.0
-        case "rebuild":  # as the first sealing, and a new replica with its trees
-            return layers + 7.4
-        case _:  # data, tree-d (2), layers, replica, tree-c and tree-r-last
-            return layers + 5.2

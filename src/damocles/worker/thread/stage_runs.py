@@ -10,6 +10,7 @@ import anyio.to_thread
 
 from damocles.sealing import failures, thread
 from damocles.stages import errors, protocol
+from damocles.stages.admission import policy
 from damocles.stages.supervision import executor
 from damocles.stores import full
 from damocles.wire import control
@@ -41,8 +42,8 @@ class StageRuns:
         self._wait_began: float | None = None
         self.waited_seconds = 0.0  # in all: for a slot, for a processor
 
-    async def run(self, stage: str, task: executor.Task) -> Any:
-        """Run a stage and return its output.
+    async def run(self, stage: str, task: executor.Task, errand: policy.Errand | None = None) -> Any:
+        """Run a stage and return its output; of an `errand` with a size it is known what it costs.
 
         Raises:
             failures.Full: It failed, and there is no room where it writes.
@@ -59,7 +60,12 @@ class StageRuns:
 
         try:
             output = await self._stages.run(
-                stage, task, lane=self._lane, on_status=self._on_status, on_progress=self._on_progress
+                stage,
+                task,
+                lane=self._lane,
+                on_status=self._on_status,
+                on_progress=self._on_progress,
+                errand=errand,
             )
         except errors.StageError as error:
             ended(failed=True)

@@ -47,13 +47,15 @@ class Tasks:
         self.waits: dict[str, list[str]] = {}
         self.scopes: dict[str, anyio.CancelScope] = {}
 
-    async def start(self, name: str, stage: str, places: Sequence[limits.Place]) -> None:
+    async def start(self, name: str, stage: str, places: Sequence[limits.Place], **needs: int) -> None:
         """Let a task ask for a claim."""
 
         async def run() -> None:
             with anyio.CancelScope() as scope:
                 self.scopes[name] = scope
-                claim = await self.desk.claim(stage, places, lambda what: self.waits.setdefault(name, []).append(what))
+                claim = await self.desk.claim(
+                    stage, places, lambda what: self.waits.setdefault(name, []).append(what), needs=needs, label=name
+                )
                 self.got[name] = claim
                 self.order.append(name)
 
@@ -89,11 +91,17 @@ def make_desk(
     concurrent: Mapping[str, int] | None = None,
     staggered: Mapping[str, float] | None = None,
     locks: Mapping[str, int] | None = None,
+    capacity: Mapping[str, int] | None = None,
 ) -> limits.Desk:
     """Return a desk on a clock that stands still unless moved."""
     clock = clock or Clock()
     return limits.Desk(
-        concurrent=concurrent or {}, staggered=staggered or {}, locks=locks or {}, now=clock.now, sleep=clock.sleep
+        concurrent=concurrent or {},
+        staggered=staggered or {},
+        locks=locks or {},
+        capacity=capacity,
+        now=clock.now,
+        sleep=clock.sleep,
     )
 
 
@@ -268,3 +276,55 @@ def test_limit_of_zero_is_refused() -> None:
         make_desk(concurrent={"pc1": 0})
     with pytest.raises(ValueError, match="capacity of lock gpu0 is 0"):
         make_desk(locks={"gpu0": 0})
+
+
+async def test_machine_and_limits_hold_together() -> None:
+    """A task starts when its slot is free and the machine has room, and hears which of them it waits for."""
+    async with claiming(make_desk(concurrent={"c2": 1}, capacity={"cores": 4})) as tasks:
+        await tasks.start("pc1", "pc1", [place()], cores=3)
+        await tasks.start("a", "c2", [place()], cores=2)
+        await tasks.start("b", "c2", [place()], cores=1)
+        assert ["pc1"] == tasks.order
+        assert {"a": ["cores (needs 2, 1 free; pc1 holds 3)"], "b": ["slot of c2 (limit 1)"]} == tasks.waits
+        assert [{"cores": 3}] == [request.needs for request in tasks.desk.granted()]
+        await tasks.release("pc1")
+        assert ["pc1", "a"] == tasks.order
+        await tasks.release("a")
+        assert ["pc1", "a", "b"] == tasks.order
+
+
+async def test_slot_is_kept_for_who_waits_for_the_machine() -> None:
+    """Else small tasks of the same stage would take it over and over, and the large one would never start."""
+    async with claiming(make_desk(concurrent={"pc1": 1}, locks={"l": 1}, capacity={"memory": 10})) as tasks:
+        await tasks.start("pc2", "pc2", [place()], memory=5)
+        await tasks.start("large", "pc1", [place(locks=("l",))], memory=10)
+        await tasks.start("small", "pc1", [place()], memory=1)
+        await tasks.start("lock", "c2", [place(locks=("l",))])
+        assert ["pc2"] == tasks.order
+        await tasks.release("pc2")
+        assert ["pc2", "large"] == tasks.order
+
+
+async def test_cancelled_in_the_queue_lets_the_others_go_on() -> None:
+    """Whoever stood behind a large task starts when that does not want to any more."""
+    async with claiming(make_desk(capacity={"memory": 10})) as tasks:
+        await tasks.start("a", "pc2", [place()], memory=5)
+        await tasks.start("large", "pc1", [place()], memory=10)
+        await tasks.start("small", "c1", [place()], memory=1)
+        assert {
+            "large": ["memory (needs 10B, 5B free; a holds 5B)"],
+            "small": ["memory (large is next, and needs 10B)"],
+        } == (tasks.waits)
+        tasks.scopes["large"].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert ["a", "small"] == tasks.order
+
+
+async def test_what_never_fits_is_refused_at_once() -> None:
+    """It does not wait, and keeps nobody waiting."""
+    desk = make_desk(capacity={"memory": 10})
+    with pytest.raises(limits.NeverFits, match="needs 11B of memory, this machine has 10B"):
+        await desk.claim("pc1", [place()], lambda _: None, needs={"memory": 11})
+    assert [] == desk.granted()
+    await desk.claim("pc1", [place()], lambda _: None, needs={"memory": 10})
+    assert 1 == len(desk.granted())
