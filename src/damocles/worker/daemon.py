@@ -33,7 +33,7 @@ from damocles.worker import processors, upstream
 from damocles.worker.config import environment, load
 from damocles.worker.plans import trees
 from damocles.worker.serving import access, connections, control, drain, logbook, ping, signals
-from damocles.worker.thread import fitness, loop, options, pauses, remedies, surroundings
+from damocles.worker.thread import fitness, loop, options, pauses, remedies, reservations, surroundings
 
 if TYPE_CHECKING:
     from damocles.worker.serving import metrics
@@ -218,6 +218,7 @@ def _threads(
 ) -> list[loop.SealingThread]:
     settings = loaded.config
     memory = identity.Memory(settings.worker.home.expanduser())
+    located = [entry.location.resolve() for entry in settings.sealing_thread if entry.location is not None]
     around = surroundings.Surroundings(
         instance=instance,
         manager=manager,
@@ -230,6 +231,7 @@ def _threads(
         memory=memory,
         gate=gate,
         observe=observe,
+        room=reservations.Reservations(located),
         lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores, memory),
     )
     result = []

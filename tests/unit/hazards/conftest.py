@@ -19,7 +19,7 @@ from damocles.stores.pieces import PieceStores
 from damocles.wire import codec, seal, sectors, tasks
 from damocles.worker import upstream
 from damocles.worker.plans import job
-from damocles.worker.thread import loop, surroundings
+from damocles.worker.thread import loop, reservations, surroundings
 
 from ..worker.conftest import Bench, ScriptedCaller
 
@@ -103,6 +103,7 @@ class Scene:
     )
     open_store: Any = surroundings.opened
     gate: surroundings.Gate = field(default_factory=surroundings.Gate)
+    room: reservations.Reservations = field(default_factory=reservations.Reservations)
 
     def holds(self, sector: Sector) -> None:
         """Let the store hold a sector, as an earlier worker left it."""
@@ -131,6 +132,7 @@ class Scene:
             pieces=PieceStores(origin="http://manager"),
             trash_retention_seconds=1e6,
             gate=self.gate,
+            room=self.room,
         )
         made = {"settings": lambda: self.settings, "open_store": self.open_store, **arguments}
         return Watched(0, self.location, around, **made)

@@ -316,3 +316,33 @@ async def test_a_sector_that_could_not_be_persisted_is_not_begun(scene: Scene) -
         await until(lambda: "a persist store that is not readonly ([[attached]])" in str(thread.detail().waiting))
         running.cancel_scope.cancel()
     assert [] == scene.asked("AllocateSector")
+
+
+async def test_room_that_another_sector_will_need_is_not_free(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two stores on one disk with room for one more sector: the second thread waits until the first one's is done."""
+    size = sectors.SectorSize.GIB32
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 50, 0, 600 << 30))
+    scene.option(allowed_proofs=(int(sectors.SealProof.of(size)),))
+    other = tmp_path / "other"
+    sealing.init(other)
+    scene.room.opened(other, None)
+    scene.room.keep(other, "sealer", size)
+    async with scene.running() as thread:
+        await until(lambda: "518.4GiB of them kept for sectors in other stores" in (thread.activity.what or ""))
+        assert [] == scene.asked("AllocateSector")
+        scene.room.drop(other)
+        await until(lambda: scene.asked("AllocateSector"))
+
+
+async def test_no_sector_no_room_kept(scene: Scene, tmp_path: Path) -> None:
+    """A thread that the manager has nothing for keeps nothing from others."""
+    scene.option(allowed_proofs=(5,))
+    scene.caller.answers["AllocateSector"] = [None]
+    other = tmp_path / "other"
+    sealing.init(other)
+    scene.room.opened(other, None)
+    async with scene.running():
+        await until(lambda: len(scene.asked("AllocateSector")) > 2)
+    assert 0 == scene.room.missing_bytes(other)

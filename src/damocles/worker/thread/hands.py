@@ -144,7 +144,9 @@ class Hands:
             if self._store is None:
                 self._store = self._stack.enter_context(self._body.open_store(self._location))
                 self._manager.works_in(self._store.journal.identity)
-            return self._store.journal.load()
+            sector = self._store.journal.load()
+            self._around.room.opened(self._location, sector)
+            return sector
 
         try:
             return thread.Found(await anyio.to_thread.run_sync(look))
@@ -219,6 +221,7 @@ class Hands:
         )
 
     async def _execute(self, store: sealing.SealingStore, sector: Sector, does: str) -> events.Event:
+        self._around.room.begin(self._location, sector)
         job = jobs.Job(
             sector=sector,
             options=self.now.options,
@@ -235,7 +238,13 @@ class Hands:
             lacking_for_post=self._lacking_for_post,
         )
         failpoints.reach(f"handler.before:{sector.state}")
-        event = await repertoire.HANDLERS[does](job)
+        comes = sector.job_id is not None  # or, afterwards, has come
+        try:
+            event = await repertoire.HANDLERS[does](job)
+            comes = comes or not isinstance(event, events.Idle)
+        finally:
+            if not comes:
+                self._around.room.drop(self._location)
         failpoints.reach(f"handler.after:{sector.state}")
         return event
 
@@ -302,6 +311,7 @@ class Hands:
     async def _clear(self, work: Callable[[], None], done: events.Event) -> events.Event:
         try:
             await anyio.to_thread.run_sync(work)
+            self._around.room.drop(self._location)
         except OSError as error:
             if full.is_full(error):
                 raise failures.Full(f"the sealing store {self._location}", str(error)) from error
@@ -319,9 +329,15 @@ class Hands:
 
         def look() -> str | None:
             self._empty_trash(store)
-            return room.lacking(plan, allowed, self._location, self._around.trash_retention_seconds)
+            kept_bytes = self._around.room.missing_bytes(self._location)
+            return room.lacking(plan, allowed, self._location, self._around.trash_retention_seconds, kept_bytes)
 
-        return await anyio.to_thread.run_sync(look)
+        if (size := room.smallest(allowed)) is not None:
+            self._around.room.keep(self._location, plan, size)
+        lacking = await anyio.to_thread.run_sync(look)
+        if lacking is not None:
+            self._around.room.drop(self._location)
+        return lacking
 
     def _empty_trash(self, store: sealing.SealingStore) -> None:
         """Delete what is old in the trash; what cannot be deleted keeps nobody from working."""

@@ -11,26 +11,35 @@ from damocles.text import units
 from damocles.wire import sectors
 
 
-def lacking(plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float) -> str | None:
+def smallest(allowed_proofs: Sequence[int]) -> sectors.SectorSize | None:
+    """Return the size of the smallest sector that a thread may be given; `None` if every size is allowed."""
+    return min((sectors.SealProof(number).size for number in allowed_proofs), default=None)
+
+
+def lacking(
+    plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float, kept_bytes: int = 0
+) -> str | None:
     """Say what a store lacks for the smallest sector that a thread may be given, or `None` if that fits.
 
-    What lies in the trash is named, with the end of its retention: until then only a person may delete it.
+    Of what is free, `kept_bytes` are for the sectors of other stores on the disk. What lies in the trash is named, with the end of its retention: until then only a person may delete it.
 
     Nothing is known if every size is allowed, or if the disk does not tell. Looks at the disk: not for the event loop.
     """
-    sizes = [sectors.SealProof(number).size for number in allowed_proofs]
-    if not sizes:
+    size = smallest(allowed_proofs)
+    if size is None:
         return None
-    size = min(sizes)
     needed_bytes = costs.disk_bytes(plan, size)
     try:
         free_bytes = shutil.disk_usage(location).free
     except OSError:
         return None
-    if needed_bytes <= free_bytes:
+    if needed_bytes <= free_bytes - kept_bytes:
         return None
     free, needed = units.human_size(free_bytes), units.human_size(needed_bytes)
-    text = f"room in {location}: {free} are free, the plan {plan} takes {needed} for a sector of {size.label}"
+    kept = (
+        f", {units.human_size(kept_bytes)} of them kept for sectors in other stores on its disk" if kept_bytes else ""
+    )
+    text = f"room in {location}: {free} are free{kept}, the plan {plan} takes {needed} for a sector of {size.label}"
     return text + _kept(location, trash_retention_seconds)
 
 

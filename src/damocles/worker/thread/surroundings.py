@@ -17,7 +17,7 @@ from damocles.stores.pieces import PieceStores
 from damocles.wire import sectors
 from damocles.worker import upstream
 from damocles.worker.plans import job
-from damocles.worker.thread import fitness, stage_runs
+from damocles.worker.thread import fitness, reservations, stage_runs
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +66,7 @@ class Surroundings:
     memory: identity.Memory = identity.NOTHING
     gate: Gate = field(default_factory=Gate)
     observe: stage_runs.Observe | None = None
+    room: reservations.Reservations = field(default_factory=reservations.Reservations)
     lacking_for_post: fitness.Lacking = lambda _: None
 
 
