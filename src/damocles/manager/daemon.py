@@ -14,12 +14,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
+from starlette.routing import BaseRoute
 
 from damocles import privacy
 from damocles.manager import errors, office
@@ -32,12 +34,15 @@ from damocles.manager.fleet import acts, peers
 from damocles.manager.sectors import deals, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, metrics
-from damocles.rpc import address, tls
+from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.serving import doorstep, places, reloading, server, site
 from damocles.stores import holding, identity, space
+
+if TYPE_CHECKING:
+    from damocles.manager.dashboard import site as dashboard
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +71,7 @@ class Settings:
     ca_file: Path | None = None  # of the authorities that workers' certificates come from
     insecure: bool = False
     open_metrics: bool = False
+    dashboard: bool = False
     alerts: config.Config = field(default_factory=config.Config)
     read_alerts: Callable[[], config.Config] | None = None  # once more, at SIGHUP
 
@@ -124,7 +130,7 @@ async def _open(
         workers = await stack.enter_async_context(registered)
         room = space.Space(settings.stores, memory=identity.Memory(settings.home))
         tally = metrics.Tally()
-        guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics)
+        guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics, dashboard=settings.dashboard)
         ledger = audit.Ledger(database)
         auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
         means = await _means(settings, database, verifier, clock, ring=ring, workers=workers)
@@ -160,9 +166,20 @@ async def _open(
         )
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
-        door = doorstep.door(ring.digest_of, guard, settings.known_as)
-        app = doorstep.watched(site.manager_app(service, routes=[scraped.route(), *payloads.routes()]), door)
-        return await stack.enter_async_context(server.serve(app, *settings.listen, tls=context, gauges=tally.gauges))
+        routes: list[BaseRoute] = [scraped.route(), *payloads.routes()]
+        pages = await _pages(stack, settings, service=service, workers=workers, ring=ring, clock=clock)
+        if pages is None:
+            door, app = (
+                doorstep.door(ring.digest_of, guard, settings.known_as),
+                site.manager_app(service, routes=routes),
+            )
+        else:
+            door = doorstep.door(ring.digest_of, guard, settings.known_as, pages=pages.below)
+            app = pages.around(site.manager_app(service, routes=[*routes, *pages.routes]))
+        serving = server.serve(doorstep.watched(app, door), *settings.listen, tls=context, gauges=tally.gauges)
+        bound = await stack.enter_async_context(serving)
+        if pages is not None:
+            stack.callback(pages.end)  # before the server ends, which waits for all that streams
     except rpc_errors.ListenError as error:
         raise errors.StartError(str(error)) from error
     except notify.SinkError as error:
@@ -174,6 +191,26 @@ async def _open(
     except sql_errors.DBAPIError as error:
         msg = f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; bring it back, or choose another --home"
         raise errors.StartError(msg) from error
+    return bound
+
+
+async def _pages(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    *,
+    service: core.Service,
+    workers: acts.Fleet,
+    ring: keyring.Keyring,
+    clock: Callable[[], float],
+) -> "dashboard.Dashboard | None":
+    """Open the dashboard, if there is to be one; what makes pages is imported by those alone who want them."""
+    if not settings.dashboard:
+        return None
+    from damocles.manager.dashboard import site as opened  # noqa: PLC0415
+
+    return await stack.enter_async_context(
+        opened.open_dashboard(service=service, workers=workers, ring=ring, clock=clock)
+    )
 
 
 async def run(settings: Settings, verifier: interface.Verifier) -> None:

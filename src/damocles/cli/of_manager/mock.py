@@ -50,6 +50,7 @@ def mock(
     admit: list[str] | None = None,
     known_as: list[str] | None = None,
     open_metrics: bool = False,
+    dashboard: bool = False,
     alerts: Path | None = None,
     insecure: bool = False,
     log_json: bool = False,
@@ -83,6 +84,7 @@ def mock(
         known_as: Name by which programs that are let in by address call this machine, if it is not its host name;
             repeatable. Another name could be that of a web page.
         open_metrics: Let everybody read /metrics.
+        dashboard: Serve pages for browsers at /dashboard/, for whoever logs in with a token.
         alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
         insecure: Listen on an address that other machines reach without TLS.
         log_json: Log JSON lines instead of text.
@@ -111,6 +113,7 @@ def mock(
             certificate=_certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,
+            dashboard=dashboard,
             alerts=_alerts(alerts, home.expanduser()),
             read_alerts=partial(_alerts, alerts, home.expanduser()),
             insecure=insecure,

@@ -55,8 +55,17 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     return ring
 
 
-def guard(ring: keyring.Keyring, *, admit: Sequence[access.Admitted] = (), open_metrics: bool = False) -> access.Guard:
+def guard(
+    ring: keyring.Keyring,
+    *,
+    admit: Sequence[access.Admitted] = (),
+    open_metrics: bool = False,
+    dashboard: bool = False,
+) -> access.Guard:
     """Return what lets calls to this manager through."""
+    open_routes = access.OPEN
+    open_routes |= {"GET /metrics"} if open_metrics else set()
+    open_routes |= access.OPEN_PAGES if dashboard else set()
     if admit:
         log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admit])
     return access.Guard(
@@ -67,7 +76,7 @@ def guard(ring: keyring.Keyring, *, admit: Sequence[access.Admitted] = (), open_
         ),
         create="damocles-manager auth create",
         admission=access.Admission(admit, option="--admit {}"),
-        open_routes=access.OPEN | {"GET /metrics"} if open_metrics else access.OPEN,
+        open_routes=open_routes,
     )
 
 

@@ -31,6 +31,10 @@ ROUTES: Mapping[str, Rule] = MappingProxyType(
         "GET /metrics": rules.READ,
         "GET /piecestore/": rules.ASKED,
         "PUT /piecestore/": rules.SEALING,
+        # The dashboard: what a page shows or does, it asks for by the methods, as whoever looks at it.
+        "GET /dashboard/": rules.READ,
+        "POST /dashboard/": rules.READ,
+        "GET /dashboard/static/": rules.READ,
     }
 )
 
@@ -42,6 +46,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 # What needs no token, whatever is configured.
 HEALTH = "GET /healthcheck"
 OPEN = frozenset({HEALTH})
+# And what of the dashboard, where there is one: its door.
+OPEN_PAGES = frozenset({"GET /dashboard/login", "POST /dashboard/login", "GET /dashboard/static/"})
+# What is answered for as long as its peer listens: it counts as a WebSocket does, not as a call that runs.
+STREAMS = frozenset({"GET /dashboard/events", "GET /dashboard/log"})
 
 
 def route(verb: str, path: str) -> str:
@@ -224,7 +232,7 @@ class Guard:
             errors.RpcError: They may not (401: who is it? 403: not with this scope); the text says what is needed.
             UnknownMethod: They are known, and the table does not have the method.
         """
-        if name in self._open_routes:
+        if name in self._open_routes or known_as(name) in self._open_routes:
             return Principal("anyone", frozenset())
         rule = rule_of(name)
         try:

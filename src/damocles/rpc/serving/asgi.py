@@ -92,7 +92,7 @@ def guarded(
             principal = await guard.authorize(name, call.token, call.peer)
             if principal.scopes:  # not of what is open to everybody
                 place.enter(principal)
-            running.enter_context(place.call())
+            running.enter_context(place.websocket() if name in access.STREAMS else place.call())
         except access.UnknownMethod:
             await respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
         except errors.RpcError as error:

@@ -42,11 +42,14 @@ class Door:
     """What a daemon knows of tokens and peers.
 
     `admits` says whether a route is open to a peer by its address, and `names` are those that it may call this machine by.
+    What lies below the path `pages` is for browsers, asks for a token whatever the address, and looks itself at which page
+    sends what.
     """
 
     digests: handshake.Digests = unknown
     admits: Callable[[str, str], bool] = _nobody
     names: frozenset[str] = frozenset()
+    pages: str | None = None
     _refused: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
 
     def refuses(self, scope: asgi.Message) -> str | None:
@@ -54,6 +57,8 @@ class Door:
         headers, call = dict(scope["headers"]), asgi.call_of(scope, "http")
         route = access.route(scope.get("method", "GET"), scope["path"])
         if call.token is not None or route == access.HEALTH:
+            return None
+        if self.pages is not None and scope["type"] == "http" and scope["path"].startswith(self.pages):
             return None
         why = _of_a_page(headers)
         if why is None and self.admits(route, call.peer):
@@ -71,10 +76,10 @@ class Door:
             log.warning("call refused", peer=peer, reason=why)
 
 
-def door(digests: handshake.Digests, guard: access.Guard, known_as: Iterable[str]) -> Door:
+def door(digests: handshake.Digests, guard: access.Guard, known_as: Iterable[str], *, pages: str | None = None) -> Door:
     """Return the door of a daemon that is called by further names than those that every machine has."""
     names = frozenset(name.casefold().rstrip(".") for name in (socket.gethostname(), *known_as))
-    return Door(digests=digests, admits=guard.admits, names=names)
+    return Door(digests=digests, admits=guard.admits, names=names, pages=pages)
 
 
 def watched(app: asgi.App, at: Door) -> asgi.App:

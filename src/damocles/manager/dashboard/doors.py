@@ -1,0 +1,69 @@
+"""The log-in page: it takes a token and gives the browser the id of a session, which ends at the log-out."""
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from damocles.manager.dashboard import forms, gate, render, sessions
+from damocles.rpc import errors
+from damocles.rpc.admission import access, tokens
+from damocles.rpc.serving import asgi
+
+log = structlog.get_logger(__name__)
+
+_LOG_IN_BYTES = 8192
+
+
+class Doors:
+    """Log-in and log-out."""
+
+    def __init__(self, opened: sessions.Sessions, pages: render.Pages) -> None:
+        self._sessions = opened
+        self._pages = pages
+
+    async def show(self, request: Request) -> Response:
+        """Return the page that asks for a token."""
+        return self._page(request, request.query_params.get("next", ""))
+
+    async def log_in(self, request: Request) -> Response:
+        """Open a session for a token and go to where its holder wanted to."""
+        form = await forms.read(request, _LOG_IN_BYTES, of_session=False)
+        wanted = form.texts.get("next", "")
+        peer = asgi.call_of(request.scope, "http").peer
+        try:
+            token = tokens.checked(form.texts.get("token", ""), "the field")
+            made = await self._sessions.log_in(token)
+        except ValueError as error:
+            return self._page(request, wanted, str(error), status=400)
+        except access.Unidentified as error:
+            log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
+            return self._page(request, wanted, f"{error}: ask whoever runs this manager for another one", status=401)
+        except sessions.NotForPages as error:
+            log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
+            return self._page(request, wanted, str(error), status=403)
+        if (before := gate.session_of(request.scope)) is not None:
+            before.end()
+        log.info("dashboard: log-in", peer=peer)
+        answer = RedirectResponse(_ours(wanted), 303)
+        answer.headers["set-cookie"] = gate.cookie(request.scope, made)
+        return answer
+
+    async def log_out(self, request: Request) -> Response:
+        """End the session."""
+        await forms.read(request, _LOG_IN_BYTES)
+        session = gate.session_of(request.scope)
+        if session is None:
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, "there is no session: a token needs no log-out")
+        session.end()
+        answer = RedirectResponse(gate.LOG_IN, 303)
+        answer.headers["set-cookie"] = gate.cookie(request.scope, "")
+        return answer
+
+    def _page(self, request: Request, wanted: str, problem: str = "", *, status: int = 200) -> Response:
+        return self._pages.html(request, "login", {"next": _ours(wanted), "problem": problem}, status=status)
+
+
+def _ours(wanted: str) -> str:
+    """Return where to go, if that is a page of ours: a link must not lead through the log-in to another site."""
+    is_ours = wanted.startswith(gate.PREFIX) and wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+    return wanted if is_ours and not wanted.startswith(gate.LOG_IN) else gate.FIRST

@@ -1,0 +1,121 @@
+"""The fleet as all open pages see it: one look at the workers, however many people watch.
+
+While somebody watches, the next look comes soon after the last, but looking never takes more than a small part of the
+time. While nobody does, nobody asks the workers anything.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import anyio
+import structlog
+
+from damocles.rpc import errors
+from damocles.wire import control
+
+log = structlog.get_logger(__name__)
+
+LEAST_SECONDS = 2.0  # between two looks
+REST_FACTOR = 20.0  # so many times as long as the last look took
+STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one look found; `number` counts looks."""
+
+    number: int
+    at: float
+    workers: Sequence[control.WorkerStatus]
+    threads: control.FleetThreads
+
+
+class Looks:
+    """Looks at the fleet; `run` makes them while somebody watches."""
+
+    def __init__(
+        self,
+        threads: Callable[[], Awaitable[control.FleetThreads]],
+        workers: Callable[[], Awaitable[Sequence[control.WorkerStatus]]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._threads = threads
+        self._workers = workers
+        self._clock = clock
+        self._lock = anyio.Lock()
+        self._last: Seen | None = None
+        self._looked = -1e9  # by the monotonic clock
+        self._took_seconds = 0.0
+        self._watchers = 0
+        self._awake = anyio.Event()
+        self._news = anyio.Event()
+
+    async def seen(self) -> Seen:
+        """Return a look that is as new as watchers get it."""
+        before = time.monotonic()
+        async with self._lock:
+            if self._last is not None and before - self._looked <= self._patience():
+                return self._last
+            return await self._look()
+
+    async def after(self, number: int) -> Seen:
+        """Return the first look after that number."""
+        while self._last is None or self._last.number <= number:
+            await self._news.wait()
+        return self._last
+
+    def forget(self) -> None:
+        """Look anew for the next page: something was done."""
+        self._looked = -1e9
+        self._awake.set()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have looks made while the block runs."""
+        self._watchers += 1
+        self._awake.set()
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+
+    async def run(self) -> None:
+        """Look again and again while somebody watches, for ever."""
+        while True:
+            self._awake = anyio.Event()
+            if not self._watchers:
+                await self._awake.wait()
+            elif (left := self._looked + self._rest() - time.monotonic()) > 0:
+                with anyio.move_on_after(left):
+                    await self._awake.wait()
+            else:
+                await self._try()
+
+    async def _try(self) -> None:
+        try:
+            async with self._lock:
+                await self._look()
+        except errors.DiskFails:
+            self._looked = time.monotonic()  # told by the database
+        except Exception:
+            self._looked = time.monotonic()
+            log.exception("dashboard: the look failed; trying again")
+
+    async def _look(self) -> Seen:
+        began = time.monotonic()
+        threads = await self._threads()
+        number = 1 if self._last is None else self._last.number + 1
+        self._last = Seen(number=number, at=self._clock(), workers=await self._workers(), threads=threads)
+        self._looked = time.monotonic()
+        self._took_seconds = self._looked - began
+        self._news.set()
+        self._news = anyio.Event()
+        return self._last
+
+    def _rest(self) -> float:
+        return max(LEAST_SECONDS, REST_FACTOR * self._took_seconds)
+
+    def _patience(self) -> float:
+        return self._rest() + LEAST_SECONDS if self._watchers else STALE_SECONDS

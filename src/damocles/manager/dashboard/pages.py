@@ -1,0 +1,99 @@
+"""The pages of the dashboard, and what their forms do: all by the methods that the command line calls."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from damocles import methods
+from damocles.manager.dashboard import asking, forms, looks, render
+from damocles.manager.dashboard.views import acts, fleet, threads
+from damocles.rpc import core
+from damocles.rpc.serving import asgi
+from damocles.text import units
+from damocles.wire import control
+
+_USUAL_MUTE = "1h"
+
+
+class Shown:
+    """What is shown, and done."""
+
+    def __init__(self, ask: asking.Asking, look: looks.Looks, templates: render.Pages) -> None:
+        self._ask = ask
+        self._look = look
+        self._templates = templates
+
+    def handlers(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
+        """Return verb, path and handler of each."""
+        return [
+            ("GET", "/dashboard/fleet", self.fleet),
+            ("GET", "/dashboard/threads", self.threads),
+            ("POST", "/dashboard/threads", self.act),
+            ("POST", "/dashboard/drain", self.drain),
+            ("POST", "/dashboard/alerts", self.alert),
+        ]
+
+    async def fleet(self, request: Request) -> Response:
+        """Show all workers, and what needs a person."""
+        board = await self._ask(_call(request), methods.alerts.board())
+        return self._templates.page(request, "fleet", fleet.view(await self._look.seen(), board))
+
+    async def threads(self, request: Request) -> Response:
+        """Show the threads that the address asks for."""
+        view = threads.view(await self._look.seen(), threads.read(request.query_params))
+        return self._templates.page(
+            request, "threads", view, pinned=threads.pinned, sizes=threads.SIZES, verbs=acts.VERBS
+        )
+
+    async def act(self, request: Request) -> Response:
+        """Show what an act would do; do it, and show what came of it, once that is wanted."""
+        form = await forms.read(request)
+        wanted = acts.read(form)
+        dry_run = form.texts.get("step") != "do"
+        call = _call(request)
+        if not dry_run and wanted.verb == "abort" and form.texts.get("sure") != "yes":
+            raise ValueError("aborting deletes the files of sectors and cannot be undone: say that you are sure")
+        outcomes = await self._acted(call, wanted, wanted.act(dry_run=dry_run))
+        possible: list[str] = []
+        if dry_run and (question := acts.asks_for_states(wanted)) is not None:
+            possible = acts.states(await self._acted(call, wanted, question))
+        if not dry_run:
+            self._look.forget()
+        view = acts.view(wanted, outcomes, dry_run=dry_run, states=possible)
+        return self._templates.page(request, "act", view)
+
+    async def drain(self, request: Request) -> Response:
+        """Begin or end the drain of a worker."""
+        texts = (await forms.read(request)).texts
+        deadline = units.parse_duration(texts["deadline"]) if texts.get("deadline", "").strip() else None
+        worker, reason = texts.get("worker", ""), texts.get("reason", "").strip()
+        await self._ask(_call(request), methods.fleet.drain(worker, texts.get("on") == "yes", deadline, reason))
+        self._look.forget()
+        return RedirectResponse("/dashboard/fleet", 303)
+
+    async def alert(self, request: Request) -> Response:
+        """Note that somebody takes care of an alert, or mute it for a while."""
+        texts = (await forms.read(request)).texts
+        number, reason = texts.get("id", ""), texts.get("reason", "").strip()
+        if not (number.isascii() and number.isdigit()):
+            raise ValueError("say which alert: its id is a number")
+        if texts.get("do") == "mute":
+            seconds = units.parse_duration(texts.get("for") or _USUAL_MUTE)
+            await self._ask(_call(request), methods.alerts.mute(int(number), seconds, reason))
+        else:
+            await self._ask(_call(request), methods.alerts.acknowledge(int(number), reason))
+        return RedirectResponse("/dashboard/fleet", 303)
+
+    async def _acted(self, call: core.Call, wanted: acts.Wanted, act: control.Act) -> list[control.Outcome]:
+        made: list[control.Outcome] = []
+        for chosen in wanted.selections():
+            outcomes = await self._ask(call, methods.fleet.act(chosen, act))
+            made += outcomes
+        return made
+
+
+def _call(request: Request) -> core.Call:
+    call: Any = request.scope[asgi.CALL]
+    return call  # type: ignore[no-any-return]

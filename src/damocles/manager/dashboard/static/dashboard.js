@@ -1,0 +1,75 @@
+// What pages do beyond HTML: hear of news and ask for themselves again, and keep what somebody has marked meanwhile.
+// Everything works without it, but for the news.
+"use strict";
+(() => {
+  const body = document.body;
+  const line = document.getElementById("connection");
+  const show = (text, bad) => {
+    if (line && line.textContent !== text) line.textContent = text;
+    if (line) line.classList.toggle("bad", Boolean(bad));
+  };
+
+  // News. A page that nobody sees listens to none: browsers have few connections for all pages of a site.
+  let stream = null;
+  let again = 0;
+  const listen = () => {
+    if (stream || document.hidden) return;
+    stream = new EventSource(body.dataset.events);
+    stream.addEventListener("open", () => { again = 0; show("live"); });
+    stream.addEventListener("looked", () => { if (!isBusy()) htmx.trigger(body, "looked"); });
+    stream.addEventListener("over", () => { stop(); show("logged out: load the page again", true); });
+    stream.addEventListener("error", () => {
+      show("connection lost; trying again", true);
+      if (stream && stream.readyState === EventSource.CLOSED) {
+        stop();
+        again = Math.min(again + 1, 5);
+        setTimeout(() => { listen(); htmx.trigger(body, "looked"); }, 1000 * 2 ** again);
+      }
+    });
+  };
+  const stop = () => { if (stream) stream.close(); stream = null; };
+  document.addEventListener("visibilitychange", () => { if (document.hidden) { stop(); show("asleep"); } else { listen(); htmx.trigger(body, "looked"); } });
+  window.addEventListener("pagehide", stop);
+  window.addEventListener("pageshow", () => { if (body.dataset.events) listen(); });
+
+  // Whoever writes into a field of what would be replaced is not disturbed.
+  const isBusy = () => {
+    const at = document.activeElement;
+    return Boolean(at && at.closest("#live") && (at.matches("select, textarea") || (at.matches("input") && at.type !== "checkbox")));
+  };
+
+  // What was marked, opened or scrolled stays so when a part of the page is replaced.
+  let kept = null;
+  body.addEventListener("htmx:beforeSwap", (event) => {
+    const status = event.detail.xhr.status;
+    if (status === 401) { event.detail.shouldSwap = false; return; }
+    if (event.detail.target.id !== "live") return;
+    const live = document.getElementById("live");
+    kept = {
+      marked: [...live.querySelectorAll("input[type=checkbox]:checked")].map((box) => box.id),
+      open: [...live.querySelectorAll("details[id]")].map((part) => [part.id, part.open]),
+      scroll: [...live.querySelectorAll(".scroll")].map((part) => [part.scrollLeft, part.scrollTop]),
+      at: [window.scrollX, window.scrollY],
+    };
+  });
+  body.addEventListener("htmx:afterSwap", () => {
+    if (!kept) return;
+    const live = document.getElementById("live");
+    for (const id of kept.marked) { const box = document.getElementById(id); if (box) box.checked = true; }
+    for (const [id, open] of kept.open) { const part = document.getElementById(id); if (part) part.open = open; }
+    [...live.querySelectorAll(".scroll")].forEach((part, n) => { if (kept.scroll[n]) [part.scrollLeft, part.scrollTop] = kept.scroll[n]; });
+    window.scrollTo(...kept.at);
+    kept = null;
+  });
+  body.addEventListener("htmx:configRequest", (event) => {
+    for (const [name, value] of [...event.detail.formData.entries()]) if (value === "") event.detail.formData.delete(name);
+  });
+  body.addEventListener("htmx:sendError", () => show("connection lost; trying again", true));
+  body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 401) show("logged out: load the page again", true); });
+
+  body.addEventListener("change", (event) => {
+    if (event.target.id !== "page-all") return;
+    for (const box of document.querySelectorAll("#threads tbody input[name=thread]")) box.checked = event.target.checked;
+  });
+  if (body.dataset.events) listen();
+})();

@@ -1,0 +1,201 @@
+"""The table of all threads: which are asked for, in which order, one page of them; and what ails them, counted."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from damocles.manager.dashboard import looks
+from damocles.operating import selection
+from damocles.parameters import lacking
+from damocles.sealing import planner
+from damocles.sealing.states import State
+from damocles.wire import control
+
+SIZES = (50, 100, 200)
+_MOST_ERRORS = 10
+_ERROR_CHARACTERS = 200  # of an error that others are compared with
+_PAUSED = {"yes": True, "no": False}
+_ORDER = {state: number for number, state in enumerate(State)}
+
+_KEYS: Mapping[str, Callable[[control.ThreadDetail], Any]] = {
+    "worker": lambda thread: (thread.worker, thread.info.index),
+    "sector": lambda thread: (thread.info.job_id is None, _numbers(thread.info.job_id)),
+    "plan": lambda thread: thread.info.plan,
+    "state": lambda thread: _ORDER.get(thread.info.job_state, -1),  # type: ignore[call-overload]
+    "doing": lambda thread: thread.info.thread_state.state,
+    "for": lambda thread: thread.since,
+    "try": lambda thread: -thread.attempt,
+    "why": lambda thread: (not thread.info.last_error, thread.info.last_error or ""),
+}
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the address of the page says: filters, order (`-for` is downwards) and which page of how many rows."""
+
+    worker: str = ""
+    plan: str = ""
+    state: str = ""
+    error: str = ""
+    sector: str = ""
+    paused: str = ""
+    sort: str = "worker"
+    page: int = 1
+    size: int = 100
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters that are set, as an address has them."""
+        found = {name: getattr(self, name) for name in ("worker", "plan", "state", "error", "sector", "paused")}
+        return {name: value for name, value in found.items() if value}
+
+    def query(self, **changes: Any) -> dict[str, str]:
+        """Return what an address has after changes to this; a change of what is shown begins at its first page."""
+        plain = {name: str(value) for name, value in msgspec.structs.asdict(self).items()}
+        usual = {name: str(value) for name, value in msgspec.structs.asdict(Asked()).items()}
+        given = {**plain, "page": "1", **{name: str(value) for name, value in changes.items()}}
+        return {name: value for name, value in given.items() if value != usual[name]}
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """Threads with the same error: how many, how many of them are paused, and what helps. `find` selects them."""
+
+    text: str
+    find: str
+    threads: int
+    paused: int
+    there_now: bool = False
+    commands: list[str] = []
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of the threads that are asked for."""
+
+    at: float
+    asked: Asked
+    problem: str = ""  # why nothing can be asked for like this
+    total: int
+    matching: int
+    pages: int
+    threads: list[control.ThreadDetail]
+    silent: list[control.Silence]
+    states: dict[str, int]
+    doing: dict[str, int]
+    plans: list[str]
+    troubles: list[Trouble]
+
+
+def read(query: Mapping[str, str]) -> Asked:
+    """Read an address; what makes no sense there is as if it were not there."""
+    texts = {name: query.get(name, "").strip() for name in ("worker", "plan", "state", "error", "sector", "paused")}
+    sort = query.get("sort", "worker")
+    size = _number(query.get("size", ""), 100)
+    return Asked(
+        **texts,
+        sort=sort if sort.removeprefix("-") in _KEYS else "worker",
+        page=max(1, _number(query.get("page", ""), 1)),
+        size=size if size in SIZES else 100,
+    )
+
+
+def chosen(filters: Mapping[str, str]) -> control.Selection:
+    """Return the selection that filters mean; without any it is all threads.
+
+    Raises:
+        ValueError: There can be no such sector.
+    """
+    worker = filters.get("worker", "")
+    error = filters.get("error", "")
+    made = selection.parse(
+        workers=[worker if selection.is_pattern(worker) else f"*{worker}*"] if worker else [],
+        sectors=[filters["sector"]] if filters.get("sector") else [],
+        states=[filters["state"]] if filters.get("state") else [],
+        plans=[filters["plan"]] if filters.get("plan") else [],
+        error=error or None,
+        paused=_PAUSED.get(filters.get("paused", "")),
+    )
+    try:
+        selection.check(made)
+    except selection.NothingSelected:
+        return msgspec.structs.replace(made, all=True)
+    return made
+
+
+def view(seen: looks.Seen, asked: Asked) -> View:
+    """Return the page that is asked for, of what was seen."""
+    everyone, problem = seen.threads.threads, ""
+    try:
+        wanted = chosen(asked.filters)
+        found = [thread for thread in everyone if selection.selects(wanted, thread)] if asked.filters else everyone
+    except ValueError as error:
+        found, problem = [], str(error)
+    ordered = _ordered(found, asked.sort)
+    pages = max(1, -(-len(ordered) // asked.size))
+    page = min(asked.page, pages)
+    return View(
+        at=seen.at,
+        asked=msgspec.structs.replace(asked, page=page),
+        problem=problem,
+        total=len(everyone),
+        matching=len(ordered),
+        pages=pages,
+        threads=ordered[(page - 1) * asked.size : page * asked.size],
+        silent=seen.threads.silent,
+        states=dict(Counter(thread.info.job_state or "Empty" for thread in everyone).most_common()),
+        doing=dict(Counter(thread.info.thread_state.state for thread in everyone).most_common()),
+        plans=sorted({*planner.PLANS, *(thread.info.plan for thread in everyone)}),
+        troubles=troubles(found),
+    )
+
+
+def troubles(threads: Sequence[control.ThreadDetail]) -> list[Trouble]:
+    """Return what ails threads, that of most of them first."""
+    counts: Counter[tuple[str, bool]] = Counter()
+    paused: Counter[tuple[str, bool]] = Counter()
+    errors: dict[tuple[str, bool], str] = {}
+    for thread in threads:
+        error = thread.info.last_error
+        if not error:
+            continue
+        lack = lacking.found(error)
+        there = thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
+        key = (lack.text if lack else error[:_ERROR_CHARACTERS], there)
+        errors.setdefault(key, error)
+        counts[key] += 1
+        paused[key] += thread.info.thread_state.state == "Paused"
+    return [_trouble(key, errors[key], count, paused[key]) for key, count in counts.most_common(_MOST_ERRORS)]
+
+
+def _trouble(key: tuple[str, bool], error: str, count: int, paused: int) -> Trouble:
+    text, there = key
+    lack = lacking.found(error)
+    return Trouble(
+        text=text,
+        find=lack.words if lack else text,
+        threads=count,
+        paused=paused,
+        there_now=there,
+        commands=[] if there or lack is None else lacking.commands(error),
+    )
+
+
+def pinned(thread: control.ThreadDetail) -> str:
+    """Return by what a form names a thread, and the sector that it must still hold."""
+    return json.dumps([thread.worker, thread.info.index, thread.info.job_id])
+
+
+def _ordered(threads: Sequence[control.ThreadDetail], sort: str) -> list[control.ThreadDetail]:
+    key = _KEYS[sort.removeprefix("-")]
+    first = sorted(threads, key=lambda thread: (thread.worker, thread.info.index))
+    return sorted(first, key=key, reverse=sort.startswith("-"))
+
+
+def _numbers(sector: str | None) -> tuple[int, ...]:
+    parts = (sector or "").removeprefix("s-t").split("-")
+    return tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+
+
+def _number(text: str, usual: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else usual

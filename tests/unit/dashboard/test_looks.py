@@ -1,0 +1,86 @@
+"""One look for all pages: made while somebody watches, shared by whoever asks, and not more often than it costs."""
+
+import anyio
+
+from damocles.manager.dashboard import looks
+from damocles.wire import control
+
+
+class Fleet:
+    """Counts how often it is looked at."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+        self.fails = False
+
+    async def threads(self) -> control.FleetThreads:
+        """Return nothing."""
+        self.looked += 1
+        await anyio.sleep(0)
+        if self.fails:
+            raise RuntimeError("told by nobody")
+        return control.FleetThreads()
+
+    async def workers(self) -> list[control.WorkerStatus]:
+        """Return nothing."""
+        return []
+
+    def looks(self) -> looks.Looks:
+        """Return what looks at it."""
+        return looks.Looks(self.threads, self.workers, lambda: 7.0)
+
+
+async def test_pages_share_a_look():
+    """Many that ask at once are answered by one look, and so is whoever asks soon after."""
+    fleet = Fleet()
+    look = fleet.looks()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(look.seen)
+    assert (1, 1) == (fleet.looked, (await look.seen()).number)
+
+
+async def test_after_an_act_it_looks_anew():
+    """A page after an act shows what came of it."""
+    fleet = Fleet()
+    look = fleet.looks()
+    await look.seen()
+    look.forget()
+    assert 2 == (await look.seen()).number
+
+
+async def test_nobody_watches_nobody_looks(monkeypatch):
+    """The workers are asked while somebody watches, and those who wait hear of each look."""
+    monkeypatch.setattr(looks, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(looks, "REST_FACTOR", 0.0)
+    fleet = Fleet()
+    look = fleet.looks()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look.run)
+        await anyio.wait_all_tasks_blocked()
+        assert 0 == fleet.looked
+        with look.watched():
+            with anyio.fail_after(10):
+                assert 3 <= (await look.after(2)).number
+        await anyio.wait_all_tasks_blocked()
+        before = fleet.looked
+        for _ in range(10):
+            await anyio.sleep(0.002)
+        assert fleet.looked <= before + 1
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_look_that_fails_is_followed_by_another(monkeypatch):
+    """Whatever goes wrong at one look, the next one comes after the pause."""
+    monkeypatch.setattr(looks, "LEAST_SECONDS", 0.001)
+    fleet = Fleet()
+    fleet.fails = True
+    look = fleet.looks()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look.run)
+        with look.watched(), anyio.fail_after(10):
+            while fleet.looked < 3:
+                await anyio.sleep(0.001)
+            fleet.fails = False
+            assert 1 == (await look.after(0)).number
+        tasks.cancel_scope.cancel()
