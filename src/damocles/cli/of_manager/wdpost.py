@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
+from damocles.operating import posts
 from damocles.text import units
 from damocles.wire import codec, wdpost
 
@@ -43,9 +44,9 @@ def list_(
     with at.call() as found:
         listed = found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)
     jobs = sorted(listed.jobs, key=lambda job: -job.created_at)
-    shown = [job for job in jobs if everything or _state(job) != "Succeed"]
+    shown = [job for job in jobs if everything or posts.state(job) != "Succeed"]
     if json:
-        exits.print_json([{**codec.to_builtins(job), "DisplayState": _state(job)} for job in shown])
+        exits.print_json([{**codec.to_builtins(job), "DisplayState": posts.state(job)} for job in shown])
         return exits.OK
     tables.show(_table(listed.max_tries, time.time(), detail=detail), shown, full=full)
     return exits.OK
@@ -118,18 +119,6 @@ def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str, *, as_
     exits.tell("", list(jobs), as_json=as_json)
 
 
-def _state(job: wdpost.Brief) -> str:
-    match job.state:
-        case wdpost.State.READY:
-            return "ReadyToRun"
-        case wdpost.State.RUNNING:
-            return "Running"
-        case wdpost.State.FINISHED if job.error:
-            return "Failed"
-        case _:
-            return f"Faults({job.faults})" if job.faults else "Succeed"
-
-
 def _table(max_tries: int, now: float, *, detail: bool) -> tables.Table[wdpost.Brief]:
     def plain_cells(job: wdpost.Brief) -> list[str]:
         return _detail_cells(job, max_tries) if detail else _cells(job, max_tries, now, units.go_duration)
@@ -156,7 +145,7 @@ def _cells(job: wdpost.Brief, max_tries: int, now: float, lasting: Callable[[flo
     heartbeat = lasting(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
     return [
         *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
-        *(_state(job), _tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, _error(job)),
+        *(posts.state(job), posts.tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, posts.error(job)),
     ]
 
 
@@ -164,18 +153,8 @@ def _detail_cells(job: wdpost.Brief, max_tries: int) -> list[str]:
     times = (job.created_at, job.started_at, job.heartbeat_at, job.finished_at, job.updated_at)
     return [
         *(job.id, job.state.value, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors)),
-        *(job.worker, _state(job), _tries(job, max_tries), *map(_time, times), _error(job)),
+        *(job.worker, posts.state(job), posts.tries(job, max_tries), *map(_time, times), posts.error(job)),
     ]
-
-
-def _tries(job: wdpost.Brief, max_tries: int) -> str:
-    return f"{job.tries}(Max)" if job.tries >= max_tries else str(job.tries)
-
-
-def _error(job: wdpost.Brief) -> str:
-    """Return why a job failed, or why sectors are faulty: our managers keep what workers tell of them."""
-    reasons = job.output.reasons if job.output else {}
-    return job.error or "; ".join(f"sector {number}: {reason}" for number, reason in reasons.items())
 
 
 def _time(seconds: int) -> str:

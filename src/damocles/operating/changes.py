@@ -1,0 +1,120 @@
+"""Words for people about what was changed, by whom, and what came of it: the same in a terminal and in a browser."""
+
+import json
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+from msgspec import structs
+
+from damocles.wire import control
+
+_CELL_CHARACTERS = 200
+_ACTS = {"Damocles.FleetAct", "Damocles.ActOn"}
+_DRAINS = {"Damocles.WorkerDrain", "Damocles.Drain"}
+_COMMANDS = {
+    **dict.fromkeys(_DRAINS, "drain"),
+    "Damocles.AlertAck": "alerts ack",
+    "Damocles.AlertMute": "alerts mute",
+    "Damocles.AuthCreate": "auth create",
+    "Damocles.AuthRevoke": "auth revoke",
+    "Damocles.MockWdPoSt": "wdpost make",
+    "Damocles.SectorAbort": "sectors abort",
+    "Damocles.SectorsImport": "import",
+    "Venus.SectorSetForRebuild": "sectors rebuild",
+    "Venus.SnapUpPreFetch": "snap fetch",
+    "Venus.UnsealPiece": "sectors unseal",
+    "Venus.WdPoStRemoveJob": "wdpost remove",
+    "Venus.WdPoStResetJob": "wdpost reset",
+    "Venus.WorkerPingInfoRemove": "worker remove",
+    "VenusWorker.WorkerPause": "pause",
+    "VenusWorker.WorkerResume": "resume",
+}
+_UNTOLD = {"reason", "asked_by", "timeout_seconds"}
+
+
+def is_called(entry: control.AuditEntry, what: str | None) -> bool:
+    """Return whether an entry is about a command or method with these letters in its name."""
+    return what is None or any(what.lower() in name.lower() for name in (entry.what, called(entry)))
+
+
+def called(entry: control.AuditEntry) -> str:
+    """Return the command by which people know what was done; without one the method's name."""
+    params = entry.params if isinstance(entry.params, list) else []
+    if entry.what in _ACTS:
+        act = next((one for one in params if isinstance(one, dict) and "verb" in one), {"verb": "act"})
+        return str(act["verb"])
+    if entry.what in _DRAINS and any(one is False for one in params[:2]):
+        return "undrain"
+    return _COMMANDS.get(entry.what) or entry.what.partition(".")[2] or entry.what
+
+
+def asked(entry: control.AuditEntry, untold: Collection[str] = _UNTOLD) -> str:
+    """Say what was asked for, by the parameters' names; what has a column of its own is left out, and what is empty."""
+    if not isinstance(entry.params, list) or len(entry.names) != len(entry.params):
+        params = entry.params if isinstance(entry.params, list) else [entry.params]
+        return ", ".join(_brief(one, untold) for one in params)
+    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in untold]
+    texts = (
+        _brief(value, untold) if isinstance(value, dict) else f"{name}={_brief(value, untold)}"
+        for name, value in named
+        if value not in (None, "", [])
+    )
+    return ", ".join(text for text in texts if text)
+
+
+def brief(entry: control.AuditEntry) -> str:
+    """Say in short what was asked for: an act on threads is called by its verb, which needs no second word."""
+    if entry.what not in _ACTS:
+        return asked(entry)
+    return asked(structs.replace(entry, params=_spoken(entry.params)), untold={*_UNTOLD, "verb"})
+
+
+def outcome(entry: control.AuditEntry) -> str:
+    """Say what came of it; acts on many threads are counted."""
+    if not entry.ended:
+        return "not known: it goes on, or its daemon was stopped meanwhile"
+    if not entry.ok:
+        return f"failed: {_brief(entry.outcome)}"
+    match entry.outcome:
+        case False:
+            return "nothing was done"
+        case {"ok": bool(ok), "text": str(text)}:
+            return text if ok else f"refused: {text}"
+        case [{"ok": _}, *_]:
+            counts = Counter(
+                "done" if one.get("ok") else "without answer" if one.get("silent") else "refused"
+                for one in entry.outcome
+            )
+            return ", ".join(f"{count} {how}" for how, count in counts.items())
+        case [] if entry.what in _ACTS:
+            return "no thread fitted, nothing was done"
+    return "done"
+
+
+def has_failed(entry: control.AuditEntry) -> bool:
+    """Return whether something failed or was refused, wholly or in part."""
+    outcomes = entry.outcome if isinstance(entry.outcome, list) else [entry.outcome]
+    return not entry.ok or any(one is False or (isinstance(one, dict) and one.get("ok") is False) for one in outcomes)
+
+
+def _brief(value: Any, untold: Collection[str] = _UNTOLD) -> str:
+    if isinstance(value, dict):
+        told = ((name, item) for name, item in value.items() if name not in untold)
+        inner = (f"{name}={_brief(item, untold)}" for name, item in told if item not in (None, [], "", False))
+        text = " ".join(inner)
+    elif isinstance(value, str):
+        text = value
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"
+
+
+def _spoken(value: Any) -> Any:
+    """Return JSON with its lists of words and numbers as people write them: `w1,w2`."""
+    if isinstance(value, dict):
+        return {name: _spoken(item) for name, item in value.items()}
+    if isinstance(value, list):
+        are_plain = all(isinstance(item, str | int) for item in value)
+        return ",".join(map(str, value)) if value and are_plain else [_spoken(item) for item in value]
+    return value
