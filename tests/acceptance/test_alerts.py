@@ -80,7 +80,7 @@ def test_paused_threads_are_told_acknowledged_and_resolved(tmp_path: Path) -> No
         for code, said, command in (
             (1, "there is no open alert 999; open ones: ", ("ack", "999")),
             (1, "there is no rule 'nosuch'; there are: thread-paused, ", ("mute", "--rule", "nosuch", "--for", "1h")),
-            (2, "give either the number of an alert or --rule", ("unmute",)),
+            (2, "pass either the number of an alert or --rule", ("unmute",)),
         ):
             refused = cli("damocles-manager", "alerts", *command, *at, check=False)
             assert (code, "", 1) == (refused.returncode, refused.stdout, len(refused.stderr.splitlines()))

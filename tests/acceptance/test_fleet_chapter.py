@@ -126,7 +126,7 @@ def test_one_line_brings_the_fleet_on(stuck, util):
     """`resume --error` takes up every thread with that error, wherever it is; a dry run says so before."""
     before = [len(stuck.events(index)) for index in range(3)]
     code, out, err = util(stuck, "resume", "--error", "no cached parameters", "--dry-run")
-    assert (0, "dry run: nothing was done\n") == (code, err)
+    assert (0, "dry run: nothing was changed\n") == (code, err)
     assert 3 == len(out.splitlines())
     assert before == [len(stuck.events(index)) for index in range(3)]
 
@@ -138,7 +138,7 @@ def test_one_line_brings_the_fleet_on(stuck, util):
         wait_until(partial(failed_again, stuck, index, before[index]), "the thread tries again")
     assert "parameters copied" in (stuck.base / "manager.log").read_text()
 
-    assert (3, "", "error: no thread fits, nothing was done\n") == util(stuck, "resume", "--error", "disk full")
+    assert (3, "", "error: no thread matches; nothing was changed\n") == util(stuck, "resume", "--error", "disk full")
     assert 3 == util(stuck, "resume", "--sector", "s-t010000-99")[0]
     assert 2 == util(stuck, "pause", "127.0.0.1")[0]
     by_worker = cli(
@@ -161,7 +161,7 @@ def aborting(f: Farm, util) -> None:
     code, out, err = util(f, "abort", "--sector", sector)
     assert 2 == code
     assert f"gives up {sector}" in out
-    assert "say --yes to do it" in err
+    assert "pass --yes to do it" in err
     assert sector == f.thread(2).job_id
 
     code, out, _ = util(f, "abort", "--sector", sector, "--yes", "--reason", "bad disk")
@@ -184,14 +184,14 @@ def draining(f: Farm, util) -> None:
     """A drain names the sectors left; waiting for it ends where only paused ones are left."""
     left = {str(thread.job_id) for thread in f.all_threads() if thread.job_id}
     code, out, _ = util(f, "drain", "127.0.0.1", "--reason", "new disks")
-    assert (0, True) == (code, out.startswith("draining (new disks); 2 in work: "))
+    assert (0, True) == (code, out.startswith("draining (new disks); 2 in progress: "))
     assert left == set(re.findall(r"s-t010000-\d", out))
     wait_until(lambda: "live, draining" in util(f, "list", "--wide")[1], "the list tells of the drain", 60)
     code, out, err = util(f, "drain", "127.0.0.1", "--deadline", "300ms", "--wait")
     assert (1, True) == (code, "paused, and will not end by themselves" in err)
     assert 0 == util(f, "abort", "127.0.0.1", "1", "--yes")[0]
     own = cli("damocles-worker", "worker", "-c", str(f.config), "undrain")
-    assert own.stdout.startswith("takes new sectors; 1 in work: ")
+    assert own.stdout.startswith("takes new sectors; 1 in progress: ")
 
 
 def remembering(f: Farm, util) -> None:

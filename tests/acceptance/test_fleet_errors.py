@@ -84,7 +84,7 @@ def hanging(known):
         (("logs", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
         (("drain", "nobody"), 6, r"no worker is named 'nobody', .*"),
         (("info", "1:2:3"), 6, r"no worker is named '1:2:3', .*"),
-        (("remove", "ours"), 2, r"ours is live: its next ping would bring it back, .*; stop it first, or say --yes"),
+        (("remove", "ours"), 2, r"ours is live: its next ping would bring it back, .*; stop it first, or pass --yes"),
         (("remove", "nobody"), 6, r"worker info not found. please make sure the instance name is correct: nobody"),
         (("info", "127.0.0.1:1"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: Connection refused; .*"),
         (("resume", "127.0.0.1:1", "0"), 5, r"127.0.0.1:1: http://127.0.0.1:1/ cannot be reached: .*"),
@@ -93,9 +93,9 @@ def hanging(known):
         (("pause", "ours", "99"), 3, r"ours: no thread #99; the worker has #0.*"),
         (("pause", "ours", "5,7-99"), 3, r"ours: no thread #5, #7-#99; the worker has #0.*"),
         (("logs", "ours", "99"), 3, r"ours: no thread #99; the worker has #0.*"),
-        (("info", "nothing-*"), 6, r"no worker fits 'nothing-\*'; known workers: ours"),
-        (("pause", "nothing-*", "--all"), 6, r"no worker fits 'nothing-\*'; known workers: ours"),
-        (("pause", "ours", "--sector", "s-t010000-9"), 3, r"no thread fits, nothing was done"),
+        (("info", "nothing-*"), 6, r"no worker matches 'nothing-\*'; known workers: ours"),
+        (("pause", "nothing-*", "--all"), 6, r"no worker matches 'nothing-\*'; known workers: ours"),
+        (("pause", "ours", "--sector", "s-t010000-9"), 3, r"no thread matches; nothing was changed"),
     ],
 )
 def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
@@ -117,7 +117,7 @@ def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
         (("resume", "ours", "0", "PC1Done", "--to", "PC2Done"), "two states"),
         (("history", "2"), "s-t0"),
         (("list", "--timeout", "soon"), "'soon' is not a duration"),
-        (("list", "--timeout", "0s"), "is no time"),
+        (("list", "--timeout", "0s"), "is not a positive duration"),
         (("remove",), "NAME is missing (try --help)"),
     ],
 )
@@ -259,7 +259,7 @@ def test_an_original_manager_is_asked_for_what_it_has(util, capsys):
     assert (0, "") == (code, err)
     assert re.fullmatch(r"worker-1  127\.0\.0\.1:17890  3        1      1       1       \S+ \(!\)", out.splitlines()[1])
     assert (1, True) == (refused, alerts.endswith("of another release: it does not know Damocles.Alerts\n"))
-    known = "it does not know Venus.WdPoStAllJobs; the original does if it was started with --worker-prover\n"
+    known = "it does not have Venus.WdPoStAllJobs; the original does if it was started with --worker-prover\n"
     assert (1, "", True) == (posts[0], posts[1], posts[2].endswith(known))
 
 
@@ -299,8 +299,8 @@ def test_our_worker_behind_an_original_manager_is_ours(util, behind_original, fa
     code, out, _ = util("info", "ours", "--paused", "--json", port=port)
     assert (0, [0]) == (code, [thread["info"]["index"] for thread in json.loads(out)["threads"]])
     assert 0 == util("resume", "ours", "0", port=port)[0]
-    assert (0, "draining; 0 in work\n", "") == util("drain", "ours", port=port)
-    assert (0, "takes new sectors; 0 in work\n", "") == util("undrain", "ours", port=port)
+    assert (0, "draining; 0 in progress\n", "") == util("drain", "ours", port=port)
+    assert (0, "takes new sectors; 0 in progress\n", "") == util("undrain", "ours", port=port)
     assert (0, "", "") == util("logs", "ours", "0", port=port)
     code, _, err = util("history", "s-t010000-9", port=port)
     assert (3, True) == (code, "rust: is a worker of the original or too old, it has no History" in err)

@@ -258,7 +258,7 @@ class TestCommands:
         async with start_manager() as manager:
             for wrong in (["--scope", "worker"], ["--scope", "worker", "--worker", "gpu1", "--shared"]):
                 code, _, said = await run(manager, "create", "gpu1", *wrong)
-                assert (2, True) == (code, "for which worker (--worker NAME), or for all of them (--shared)" in said)
+                assert (2, True) == (code, "name the worker (--worker NAME), or pass --shared for all of them" in said)
             assert 2 == (await run(manager, "create", "gpu1", "--scope", "read", "--worker", "gpu1"))[0]
             code, text, _ = await run(manager, "create", "gpu1", "--scope", "worker", "--worker", "gpu1")
             assert 0 == code

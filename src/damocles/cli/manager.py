@@ -20,9 +20,9 @@ _CONNECTION = frozenset(
     | {"--node", "--node-token-file", "--node-ca-file"}
 )
 
-_FLEET_HELP = """See and steer the sealing threads of all workers.
+_FLEET_HELP = """List and control the sealing threads of all workers.
 
-A worker is named as in the list, by a pattern (`gpu-*`), or by its address.
+Name a worker as in the list, by a pattern (`gpu-*`), or by its address.
 """
 
 
@@ -37,7 +37,7 @@ def _main(given: list[str]) -> int:
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
     if given[:1] == ["mock"]:
-        # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
+        # Until the daemon takes over, there is nothing to shut down, and a request to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
     from damocles.cli.terminal import exits
@@ -53,7 +53,7 @@ def parser() -> "cyclopts.App":
 
     app = cyclopts.App(
         name=PROGRAM,
-        help="Hand out sectors, talk to the chain, and keep a fleet of workers.",
+        help="Hand out sectors, talk to the chain, and manage a fleet of workers.",
         help_epilogue=exits.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
@@ -63,27 +63,39 @@ def parser() -> "cyclopts.App":
         "damocles.cli.of_manager.mock:mock", name="mock", help="Run a manager with a mock chain in its process."
     )
     app.command(
-        "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` out of files."
+        "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` from files."
     )
-    app.command("damocles.cli.of_manager.alerts:app", name="alerts", help="What needs a person.")
-    app.command("damocles.cli.access.auth:init", name="init", help="Make the manager's folder with its own two tokens.")
     app.command(
-        "damocles.cli.access.auth:manager_app", name="auth", help="Tokens: who may call the manager; certificates."
+        "damocles.cli.of_manager.alerts:app",
+        name="alerts",
+        help="List, acknowledge and mute alerts: what needs a person.",
     )
-    app.command("damocles.cli.access.audit:manager_app", name="audit", help="Who changed what through the manager.")
-    util = cyclopts.App(name="util", help="Ask a running manager.")
-    sealer = cyclopts.App(name="sealer", help="Sectors and their sealing.")
-    sealer.command("damocles.cli.of_manager.sectors:app", name="sectors", help="What the manager knows of its sectors.")
+    app.command(
+        "damocles.cli.access.auth:init", name="init", help="Create the manager's home, with its own two tokens."
+    )
+    app.command(
+        "damocles.cli.access.auth:manager_app",
+        name="auth",
+        help="Manage tokens (who may call the manager) and certificates.",
+    )
+    app.command(
+        "damocles.cli.access.audit:manager_app", name="audit", help="Show who changed what through the manager."
+    )
+    util = cyclopts.App(name="util", help="Query and control a running manager.")
+    sealer = cyclopts.App(name="sealer", help="Manage sectors.")
+    sealer.command(
+        "damocles.cli.of_manager.sectors:app", name="sectors", help="List sectors; rebuild, unseal or abort one."
+    )
     sealer.command("damocles.cli.of_manager.plans:snap", name="snap", help="Upgrade sectors with deals.")
     sealer.command(
         "damocles.cli.of_manager.moves:export",
         name="export",
-        help="Write what is kept of all sectors, one JSON object a line.",
+        help="Export the records of all sectors, one JSON object per line.",
     )
     sealer.command(
         "damocles.cli.of_manager.moves:import_",
         name="import",
-        help="Take over a file of sectors, ours or the original's, all or none.",
+        help="Import a file of sectors, ours or the original's: all or none.",
     )
     sealer.command("damocles.cli.of_chain.proving:app", name="proving", help="Deadlines, partitions and faults.")
     sealer.command("damocles.cli.of_chain.actor:app", name="actor", help="Money and addresses of a miner.")

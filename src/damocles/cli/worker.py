@@ -18,13 +18,13 @@ PROGRAM = "damocles-worker"
 
 _GROUPS = {
     "daemon": ("of_worker.daemon:daemon", "Run the worker."),
-    "worker": ("of_worker.threads:app", "List and steer the sealing threads of a running worker."),
-    "auth": ("access.auth:worker_app", "Tokens: who may call the worker."),
-    "audit": ("access.audit:worker_app", "Who changed what through the worker."),
-    "config": ("of_worker.config:app", "Check a configuration file, or show what it amounts to."),
+    "worker": ("of_worker.threads:app", "List and control the sealing threads of a running worker."),
+    "auth": ("access.auth:worker_app", "Manage tokens: who may call the worker."),
+    "audit": ("access.audit:worker_app", "Show who changed what through the worker."),
+    "config": ("of_worker.config:app", "Check a configuration file, or show the values in force."),
     "store": (
         "of_worker.store:app",
-        "Make sealing stores and persist stores; show, export and import what is in a store's journal.",
+        "Create sealing stores and persist stores; show, export and import a store's journal.",
     ),
     "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
     "hwinfo": ("of_worker.hwinfo:hwinfo", "Show what this machine has for stages."),
@@ -49,7 +49,7 @@ def _main(given: list[str]) -> int:
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
     if given[:1] == ["daemon"]:
-        # Until the daemon takes it over there is nothing to be ended in order, and being told to stop is no failure.
+        # Until the daemon takes over, there is nothing to shut down, and a request to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
     from damocles.cli.terminal import exits
@@ -65,7 +65,7 @@ def parser() -> "cyclopts.App":
 
     app = cyclopts.App(
         name=PROGRAM,
-        help="Seal sectors on this machine: run the worker, list and steer its sealing threads.",
+        help="Seal sectors on this machine: run the worker, list and control its sealing threads.",
         help_epilogue=exits.EXIT_CODES,
         version=f"{PROGRAM} {damocles.__version__}",
         version_flags=["--version", "-V"],
@@ -74,7 +74,7 @@ def parser() -> "cyclopts.App":
     for name, (place, about) in _GROUPS.items():
         app.command(f"damocles.cli.{place}", name=name, help=about)
     # Never reached: `main` takes it before the parser is imported.
-    app.command("damocles.stages.processor.runner:main", name="processor", help="Serve one stage to a worker: STAGE.")
+    app.command("damocles.stages.processor.runner:main", name="processor", help="Run one stage for a worker: STAGE.")
     return app
 
 

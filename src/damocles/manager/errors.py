@@ -38,7 +38,7 @@ class UnknownWorker(ManagerError):
 
     def __init__(self, text: str, known: str, *, pattern: bool = False) -> None:
         shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-        what = f"no worker fits {shown!r}" if pattern else f"no worker is named {shown!r}, and it is no address"
+        what = f"no worker matches {shown!r}" if pattern else f"no worker is named {shown!r}, and it is no address"
         super().__init__(f"{what}; known workers: {known}", errors.Code.UNKNOWN_WORKER)
 
 

@@ -30,7 +30,7 @@ _COMMANDS = {
     "VenusWorker.WorkerPause": "pause",
     "VenusWorker.WorkerResume": "resume",
 }
-_UNTOLD = {"reason", "asked_by", "timeout_seconds"}
+_OMITTED = {"reason", "asked_by", "timeout_seconds"}
 
 
 def is_called(entry: control.AuditEntry, what: str | None) -> bool:
@@ -49,14 +49,14 @@ def called(entry: control.AuditEntry) -> str:
     return _COMMANDS.get(entry.what) or entry.what.partition(".")[2] or entry.what
 
 
-def asked(entry: control.AuditEntry, untold: Collection[str] = _UNTOLD) -> str:
+def asked(entry: control.AuditEntry, omitted: Collection[str] = _OMITTED) -> str:
     """Say what was asked for, by the parameters' names; what has a column of its own is left out, and what is empty."""
     if not isinstance(entry.params, list) or len(entry.names) != len(entry.params):
         params = entry.params if isinstance(entry.params, list) else [entry.params]
-        return ", ".join(_brief(one, untold) for one in params)
-    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in untold]
+        return ", ".join(_brief(one, omitted) for one in params)
+    named = [(name, value) for name, value in zip(entry.names, entry.params, strict=True) if name not in omitted]
     texts = (
-        _brief(value, untold) if isinstance(value, dict) else f"{name}={_brief(value, untold)}"
+        _brief(value, omitted) if isinstance(value, dict) else f"{name}={_brief(value, omitted)}"
         for name, value in named
         if value not in (None, "", [])
     )
@@ -67,13 +67,13 @@ def brief(entry: control.AuditEntry) -> str:
     """Say in short what was asked for: an act on threads is called by its verb, which needs no second word."""
     if entry.what not in _ACTS:
         return asked(entry)
-    return asked(structs.replace(entry, params=_spoken(entry.params)), untold={*_UNTOLD, "verb"})
+    return asked(structs.replace(entry, params=_spoken(entry.params)), omitted={*_OMITTED, "verb"})
 
 
 def outcome(entry: control.AuditEntry) -> str:
     """Say what came of it; acts on many threads are counted."""
     if not entry.ended:
-        return "not known: it goes on, or its daemon was stopped meanwhile"
+        return "unknown: it still runs, or its daemon was stopped meanwhile"
     if not entry.ok:
         return f"failed: {_brief(entry.outcome)}"
     match entry.outcome:
@@ -88,7 +88,7 @@ def outcome(entry: control.AuditEntry) -> str:
             )
             return ", ".join(f"{count} {how}" for how, count in counts.items())
         case [] if entry.what in _ACTS:
-            return "no thread fitted, nothing was done"
+            return "no thread matched; nothing was changed"
     return "done"
 
 
@@ -98,10 +98,10 @@ def has_failed(entry: control.AuditEntry) -> bool:
     return not entry.ok or any(one is False or (isinstance(one, dict) and one.get("ok") is False) for one in outcomes)
 
 
-def _brief(value: Any, untold: Collection[str] = _UNTOLD) -> str:
+def _brief(value: Any, omitted: Collection[str] = _OMITTED) -> str:
     if isinstance(value, dict):
-        told = ((name, item) for name, item in value.items() if name not in untold)
-        inner = (f"{name}={_brief(item, untold)}" for name, item in told if item not in (None, [], "", False))
+        told = ((name, item) for name, item in value.items() if name not in omitted)
+        inner = (f"{name}={_brief(item, omitted)}" for name, item in told if item not in (None, [], "", False))
         text = " ".join(inner)
     elif isinstance(value, str):
         text = value

@@ -9,19 +9,19 @@ NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that be
 
 
 def status(worker: control.WorkerStatus) -> str:
-    """Say whether a worker is there, whether it takes new sectors, and whether it is more than one."""
+    """Return a worker's status, whether it is draining, and whether several workers share the name."""
     told = f"{worker.status}, draining" if worker.info.draining is True else worker.status
     return f"{told}, {len(worker.sharing)} workers" if worker.sharing else told
 
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
-    """Say to a person why a thread does not go on: its error, or else what it waits for."""
+    """Return for people why a thread does not go on: its error, or else what it waits for."""
     lack = lacking.found(thread.info.last_error or "") if is_remedied(thread) else None
     return lack.text_remedied if lack else brief_error(thread.info.last_error or waits(thread, now), full=full)
 
 
 def waits(thread: control.ThreadDetail, now: float) -> str:
-    """Say to a person what a thread waits for, for how long by now, and until when if that is known; may be empty."""
+    """Return for people what a thread waits for, for how long, and until when if that is known; may be empty."""
     waiting, parts = thread.waiting, []
     if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
         parts.append("drained")
@@ -42,7 +42,7 @@ def then_pauses(thread: control.ThreadDetail) -> str:
 
 
 def lasts(thread: control.ThreadDetail, now: float) -> str:
-    """Say to a person for how long a thread has been doing what it does, by its worker's clock if that is told."""
+    """Return for people how long a thread has been in its present activity, by its worker's clock if reported."""
     elapsed = thread.info.thread_state.elapsed
     if elapsed is None and not thread.since:
         return NOTHING
@@ -50,16 +50,16 @@ def lasts(thread: control.ThreadDetail, now: float) -> str:
 
 
 def took(seconds: float | None) -> str:
-    """Say to a person how long something took."""
+    """Return for people how long something took."""
     return NOTHING if seconds is None else units.brief_duration(seconds)
 
 
 def brief_error(text: str | None, *, full: bool = False) -> str:
-    """Return an error as a table shows it: in short where it is long and known, unless it shall be there in `full`."""
+    """Return an error as a table shows it: a known long one in short form, unless `full`."""
     lack = None if full or not text else lacking.found(text)
     return lack.text if lack else text or NOTHING
 
 
 def is_remedied(thread: control.ThreadDetail) -> bool:
-    """Return whether what a thread lacked is there by now."""
+    """Return whether what a thread lacked has arrived since."""
     return thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW

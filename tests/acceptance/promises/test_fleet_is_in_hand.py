@@ -132,7 +132,7 @@ def test_a_drain_begins_no_sector_and_stops_at_its_deadline(tmp_path: Path) -> N
         wait_until(lambda: f.ask_manager("WorkerPingInfoList", [], list), "the manager knows the worker")
         shown = cli(*stages.util(f, "drain", "test-worker", "--deadline", "1h", "--reason", "new disks")).stdout
         assert shown.startswith("draining (new disks), ")
-        assert " to the deadline; 1 in work: s-t010000-1" in shown
+        assert " to the deadline; 1 in progress: s-t010000-1" in shown
         # The manager has work again, and nobody wants it.
         assert f.manager is not None
         farm.stop(f.manager)
@@ -148,7 +148,7 @@ def test_a_drain_begins_no_sector_and_stops_at_its_deadline(tmp_path: Path) -> N
         assert f.thread(free).job_id is None
 
         late = cli(*stages.util(f, "drain", "test-worker", "--deadline", "500ms", "--wait"), check=False)
-        assert (1, True) == (late.returncode, "the deadline came first" in late.stderr)
+        assert (1, True) == (late.returncode, "the deadline has passed" in late.stderr)
         asked = stages.details(f)[busy]
         assert ("Running", True) == (asked.info.thread_state.state, asked.pausing), "its stage is not lost"
         hand.release("pc1")

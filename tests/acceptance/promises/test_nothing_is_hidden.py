@@ -143,7 +143,7 @@ def test_a_full_fleet_with_a_hung_worker_still_answers(tmp_path: Path) -> None:
             assert 3 == timed(*stages.ours(f, "list")).count("state=TicketAssigned")
             assert 3 == timed(*stages.ours(f, "list", "--why")).count(f"ext(pid: {pc1})")
             assert 3 == timed(*stages.ours(f, "list", "--wide")).count("PC1")
-            assert "3 in work" in timed(*stages.ours(f, "drain"))
+            assert "3 in progress" in timed(*stages.ours(f, "drain"))
             assert "PC1" not in timed(*stages.ours(f, "history", str(f.thread(0).job_id)))
             timed(*stages.ours(f, "logs", "--index", "0"))
             assert "pauses at" in timed(*stages.ours(f, "pause", "--index", "0"))

@@ -160,7 +160,7 @@ def test_an_error_never_deletes_a_sector(tmp_path: Path) -> None:
             assert f.resume(0)
         stages.unproven(f)
         unsure = farm.cli(*stages.ours(f, "abort", "--index", "0"), check=False)
-        assert (2, True) == (unsure.returncode, "say --yes to do it" in unsure.stderr)
+        assert (2, True) == (unsure.returncode, "pass --yes to do it" in unsure.stderr)
         assert known <= {path for path in data.rglob("*") if not path.is_dir()}
         assert is_right(f.stores[0], tmp_path / "direct")
 

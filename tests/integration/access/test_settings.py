@@ -51,7 +51,7 @@ def test_the_folders_are_those_of_the_running_worker(tmp_path: Path) -> None:
         farm.stop(f.worker)
         _, told, said = ask("list", *given, **{PARAMETERS: "/here"})
         assert "/here" == told["folder"]
-        assert "; so the folders are those that this shell's environment names\n" in said
+        assert "; using the folders that this shell's environment names\n" in said
 
 
 @pytest.mark.parametrize("command", ["list", "check", "fetch", "generate", "parents"])

@@ -401,8 +401,8 @@ class TestTLS:
                 return capsys.readouterr().err
 
             told = (
-                f"; its token was looked for in {root}/.damocles-worker, since worker.home is ~/.damocles-worker: if the"
-                f" worker runs as another user, set worker.home to an absolute path in {file}, or give --token-file\n"
+                f"; looked for its token in {root}/.damocles-worker, since worker.home is ~/.damocles-worker: if the"
+                f" worker runs as another user, set worker.home to an absolute path in {file}, or pass --token-file\n"
             )
             assert (await ask("")).endswith(told)
             assert (await ask('home = "~/.damocles-worker"')).endswith(told)

@@ -54,7 +54,7 @@ def test_what_steers_threads_has_examples(program):
 
 def test_each_program_speaks_for_itself(capsys):
     """The worker's page is about this machine and the manager's about the fleet; both say what exit codes mean."""
-    for program, words in ((worker, "Seal sectors on this machine"), (manager, "keep a fleet of workers")):
+    for program, words in ((worker, "Seal sectors on this machine"), (manager, "manage a fleet of workers")):
         assert 0 == program.main(["--help"])
         page = capsys.readouterr().out
         assert words in page
@@ -68,7 +68,9 @@ def test_how_to_connect_comes_last(program, command, capsys):
     """What a command does is above what all commands have."""
     assert 0 == program.main([*command, "--help"])
     page = capsys.readouterr().out
-    places = [page.index(text) for text in ("─ Parameters", "─ Which threads", "─ Connection", "--timeout", "Examples")]
+    places = [
+        page.index(text) for text in ("─ Parameters", "─ Thread selection", "─ Connection", "--timeout", "Examples")
+    ]
     assert sorted(places) == places
 
 

@@ -40,7 +40,7 @@ def test_how_to_reach_the_manager_may_stand_before_the_command(called, tmp_path,
         (("--expiration", "-1s"), "--expiration needs a value; one that begins with - is written --expiration=VALUE"),
         (("--expiration=-1s",), "--expiration: '-1s' is not a duration: write numbers with units"),
         (("--timeout", "0"), "--timeout: '0' is not a duration without a unit: write numbers with units"),
-        (("--timeout", "0s"), "--timeout: '0s' is no time: write a duration like 5s or 2h"),
+        (("--timeout", "0s"), "--timeout: '0s' is not a positive duration: write one like 5s or 2h"),
     ],
 )
 def test_a_wrong_duration_is_told_in_a_line(called, arguments, text):

@@ -19,14 +19,14 @@ worker_app = App(name="audit", version_flags=[])
 
 PAGE = 1000
 
-Since = Annotated[str | None, options.Flag(name="--since", help="Only of the last time, like 1d or 2h.")]
-Who = Annotated[str | None, options.Flag(name="--who", help="Only by the holder of this token.")]
+Since = Annotated[str | None, options.Flag(name="--since", help="Only entries no older than this, like 1d or 2h.")]
+Who = Annotated[str | None, options.Flag(name="--who", help="Only changes by the holder of this token.")]
 What = Annotated[
     str | None, options.Flag(name="--what", help="Only commands or methods with this in their name, like resume.")
 ]
 Failed = Annotated[bool, options.Flag(name="--failed", help="Only what failed or was refused, wholly or in part.")]
-Newest = Annotated[bool, options.Flag(name="--newest-first", help="Begin with the newest.")]
-Sector = Annotated[str | None, options.Flag(name="--sector", help="Only what concerns this sector.")]
+Newest = Annotated[bool, options.Flag(name="--newest-first", help="Newest first.")]
+Sector = Annotated[str | None, options.Flag(name="--sector", help="Only changes to this sector.")]
 
 
 @manager_app.command(
@@ -47,20 +47,20 @@ def list_of_manager(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List what was changed through the manager, the oldest first."""
+    """List the changes made through the manager, oldest first."""
     found = (entry for entry in _fetch(at, _query(since, who, sector)) if changes.is_called(entry, what))
     return _show(found, failed=failed, newest=newest, full=full, as_json=json)
 
 
 @manager_app.command
 def export(*, since: Since = None, at: manager_at.At = manager_at.USUAL) -> int:
-    """Print the whole audit, one JSON object a line."""
+    """Export the whole audit, one JSON object per line."""
     return _export(_fetch(at, _query(since, None, None)))
 
 
 @worker_app.command(name="export")
 def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL) -> int:
-    """Print the whole audit, one JSON object a line. Reads its file: the worker need not run."""
+    """Export the whole audit, one JSON object per line. The worker need not run: this reads its file."""
     return _export(_read(at, _query(since, None, None)))
 
 
@@ -82,7 +82,7 @@ def list_of_worker(
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """List what was changed through the worker, the oldest first. Reads its file: the worker need not run."""
+    """List the changes made through the worker, oldest first. The worker need not run: this reads its file."""
     found = (entry for entry in _read(at, _query(since, who, sector)) if changes.is_called(entry, what))
     return _show(found, failed=failed, newest=newest, full=full, as_json=json)
 

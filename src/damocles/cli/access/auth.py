@@ -22,26 +22,26 @@ worker_app = App(name="auth", version_flags=[])
 manager_app.command(
     "damocles.cli.access.authority:ca",
     name="ca",
-    help="Make TLS certificates for machines, signed by an authority of yours.",
+    help="Create TLS certificates for machines, signed by your own authority.",
 )
 
-Name = Annotated[str, Parameter(help="By which the token is listed and revoked.")]
+Name = Annotated[str, Parameter(help="The token's name in the list.")]
 Scope = Annotated[
     rules.Scope,
-    Parameter(name="--scope", help="read; operate: and pause, resume, abort; admin: and tokens; worker: to seal."),
+    Parameter(name="--scope", help="read: look; operate: also pause, resume, abort; admin: also tokens; worker: seal."),
 ]
 Worker = Annotated[
-    str | None, options.Flag(name="--worker", help="The one worker that a token of scope worker is for.")
+    str | None, options.Flag(name="--worker", help="With scope worker: the one worker that the token is for.")
 ]
 Shared = Annotated[
-    bool, options.Flag(name="--shared", help="A token of scope worker for all workers without their own.")
+    bool, options.Flag(name="--shared", help="With scope worker: for all workers without a token of their own.")
 ]
 Expires = Annotated[
-    str | None, options.Flag(name="--expires", help="For how long it is good, like 90d; else for ever.")
+    str | None, options.Flag(name="--expires", help="How long it is valid, like 90d; default: for ever.")
 ]
 Output = Annotated[
     Path | None,
-    options.Flag(name="--output", help="Write it to this file, that only you can read, instead of stdout."),
+    options.Flag(name="--output", help="Write it to this file, readable only by you, instead of stdout."),
 ]
 
 
@@ -72,9 +72,9 @@ def create_for_manager(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Make a token for the manager; it is shown this once."""
+    """Create a token for the manager; it is shown only once."""
     if scope is rules.Scope.WORKER and (worker is None) is not shared:
-        raise exits.WrongUsage("--scope worker: say for which worker (--worker NAME), or for all of them (--shared)")
+        raise exits.WrongUsage("--scope worker: name the worker (--worker NAME), or pass --shared for all of them")
     if scope is not rules.Scope.WORKER and (worker is not None or shared):
         raise exits.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
     return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
@@ -97,7 +97,7 @@ def revoke_for_manager(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Make a token good for nothing, from the next call on; your own and the manager's only with --yes."""
+    """Revoke a token, from the next call on; your own and the manager's only with --yes."""
     return _revoke(at.call(), name, sure=yes, as_json=json)
 
 
@@ -115,7 +115,7 @@ def create_for_worker(
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Make a token for the worker; it is shown this once. The manager needs none."""
+    """Create a token for the worker; it is shown only once. The manager needs none."""
     return _create(at.call(), name, scope, expires, output, as_json=json)
 
 
@@ -136,14 +136,14 @@ def revoke_for_worker(
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Make a token good for nothing, from the next call on; your own and the worker's only with --yes."""
+    """Revoke a token, from the next call on; your own and the worker's only with --yes."""
     return _revoke(at.call(), name, sure=yes, as_json=json)
 
 
 def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: options.AsJson = False) -> int:
-    """Make the manager's folder with a token for this machine's command line and one for workers.
+    """Create the manager's home, with a token for this machine's command line and one for workers.
 
-    What is there already stays. A manager does the same when it starts.
+    Existing files are kept. A manager does the same when it starts.
     """
     from damocles.manager import errors
     from damocles.manager.serving import auth
@@ -167,22 +167,22 @@ def _create(
     as_json: bool,
 ) -> int:
     if output is not None and output.exists():
-        raise exits.WrongUsage(f"--output: {output} is there already")
+        raise exits.WrongUsage(f"--output: {output} already exists")
     seconds = None if expires is None else options.seconds(expires, "--expires")
     with connection as daemon:
         params = [name, scope, seconds, *([worker] if worker is not None else [])]
         made: control.NewToken = daemon.call("Damocles.AuthCreate", params, returns=control.NewToken)
-    told = codec.to_builtins(made.token)
+    fields = codec.to_builtins(made.token)
     if output is None:
-        exits.tell(made.text, {**told, "text": made.text}, as_json=as_json)
+        exits.tell(made.text, {**fields, "text": made.text}, as_json=as_json)
         return exits.OK
     try:
         tokens.write_private(output, f"{made.text}\n".encode())
     except OSError as error:
         raise exits.Failed(
-            f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and make it again"
+            f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and create it again"
         ) from error
-    exits.tell(str(output), {**told, "file": str(output)}, as_json=as_json)
+    exits.tell(str(output), {**fields, "file": str(output)}, as_json=as_json)
     return exits.OK
 
 

@@ -36,19 +36,19 @@ def ca(
         Parameter(name="--host", help="A machine: all its names and addresses, like gpu1,10.0.0.7; repeatable."),
     ],
     renew: Annotated[
-        bool, options.Flag(name="--renew", help="Replace the key and certificate of machines that have some.")
+        bool, options.Flag(name="--renew", help="Replace keys and certificates that already exist.")
     ] = False,
     json: options.AsJson = False,
 ) -> int:
-    """Make certificates for machines, and before the first one the authority that signs them.
+    """Create certificates for machines, and before the first one the authority that signs them.
 
-    Each machine needs its own two files, and `ca.pem`. Whoever has `ca.key` can pass for any machine: keep it apart.
+    Each machine needs its own two files, and `ca.pem`. Anybody with `ca.key` can impersonate any machine: keep it apart.
     """
     machines = _machines(host)
     for name in machines:
         there = [file for file in (directory / f"{name}.key", directory / f"{name}.pem") if file.exists()]
         if there and not renew:
-            raise exits.WrongUsage(f"{there[0]} is there already: with --renew it is replaced by a new one")
+            raise exits.WrongUsage(f"{there[0]} already exists: pass --renew to replace it")
     made: list[dict[str, str]] = []
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -66,7 +66,7 @@ def ca(
 
 
 def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
-    """Return the names and addresses of machines by the first one, which their files are called by."""
+    """Return the names and addresses of machines, by the first one, after which their files are named."""
     machines: dict[str, list[str]] = {}
     for text in texts:
         try:
@@ -76,7 +76,7 @@ def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
             raise exits.WrongUsage(msg) from error
         if names[0] == AUTHORITY:
             raise exits.WrongUsage(
-                f"--host {text!r}: the files of {AUTHORITY!r} are the authority's; begin with another name"
+                f"--host {text!r}: {AUTHORITY!r} is the name of the authority's own files; begin with another name"
             )
         if names[0] in machines:
             raise exits.WrongUsage(f"--host {text!r}: {names[0]} is given twice; write all its names in one --host")
@@ -85,7 +85,7 @@ def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _authority(directory: Path, made: list[dict[str, str]]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Return the authority of a folder, which is made if there is none, and then noted in `made`."""
+    """Return the authority of a folder; a missing one is created and added to `made`."""
     file, key_file = directory / f"{AUTHORITY}.pem", directory / f"{AUTHORITY}.key"
     if file.exists() or key_file.exists():
         found = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
@@ -165,7 +165,7 @@ def _write(
     key: ec.EllipticCurvePrivateKey,
     chain: x509.Certificate | None = None,
 ) -> dict[str, str]:
-    """Write NAME.pem (with the chain) and NAME.key; return what is to be told of them."""
+    """Write NAME.pem (with the chain) and NAME.key; return what to report of them."""
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file, key_file = directory / f"{name}.pem", directory / f"{name}.key"

@@ -1,1 +1,1 @@
-"""How a command finds its daemon and shows who it is."""
+"""How a command finds its daemon and identifies itself."""

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Of the time that a person is ready to wait, workers get this part: in the rest the manager puts together, and we read,
-# what came of ten thousand threads and who hangs.
+# The workers' part of the time-out. In the rest the manager assembles, and we read, the outcomes of ten thousand threads
+# and the list of workers that hang.
 WORKERS_PART = 0.7
 
 Hint: TypeAlias = Callable[[sync.Client], str]
@@ -32,7 +32,7 @@ def _no_hint(_: sync.Client) -> str:
 class Manager:
     """A manager to call; made by `manager_at`.
 
-    Behind one of the original, what concerns the fleet is asked of its workers.
+    For a manager of the original, fleet commands call its workers directly.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Manager:
             return self.call(method, params, returns=returns)
         hint = "; the original does if it was started with --worker-prover" if ".WdPoSt" in method else ""
         raise exits.Failed(
-            f"the manager at {self._client.url} is the original, or of another release: it does not know {method}{hint}"
+            f"the manager at {self._client.url} is the original, or another release: it does not have {method}{hint}"
         ) from lacking
 
     def _direct(self) -> "direct.Fleet":
@@ -90,7 +90,7 @@ class Manager:
 
 
 def failed(code: int | None, text: str) -> exits.Failed:
-    """Return what a refusal is for a command line, by its code; without one nobody answered."""
+    """Return the error of a command line for a refusal, by its code; no code means no answer."""
     return _FAILURES.get(code, exits.Failed)(text)
 
 
@@ -115,17 +115,17 @@ def manager_at(
 ) -> Iterator[Manager]:
     """Yield the manager behind a connection; workers get their part of `timeout_seconds` for each answer.
 
-    `hint` says why a call that was refused went without a token.
+    `hint` returns why a refused call went without a token.
     """
     with connection as client:
         yield Manager(client, timeout_seconds, ca_file, insecure=insecure, hint=hint)
 
 
 def hold(client: sync.Client, dialogue: dialogues.Dialogue[T]) -> T:
-    """Hold a dialogue with one worker, call after call, all of it within the client's time-out.
+    """Hold a dialogue with one worker, call by call, within the client's time-out.
 
     Raises:
-        common.Failed: The worker did not tell its threads.
+        exits.Failed: The worker did not list its threads.
     """
     deadline = time.monotonic() + client.timeout_seconds
 

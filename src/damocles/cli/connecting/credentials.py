@@ -1,4 +1,4 @@
-"""What a command shows to a daemon, and what it trusts: found by itself on the daemon's own machine, else as given."""
+"""A command's token, and the authority that it trusts: found by itself on the daemon's own machine, otherwise as given."""
 
 import dataclasses
 import os
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 TokenFile = Annotated[
     Path | None,
-    Parameter(name="--token-file", help="A file with a token; usually the daemon's own is found.", show_default=False),
+    Parameter(
+        name="--token-file",
+        help="A file with a token; default: the daemon's own, if readable here.",
+        show_default=False,
+    ),
 ]
 CaFile = Annotated[
     Path | None,
@@ -37,7 +41,7 @@ Insecure = Annotated[
     Parameter(
         name="--insecure",
         env_var="DAMOCLES_INSECURE",
-        help="Send the token over http to another machine, or to whoever answers on this one.",
+        help="Send the token over http to another machine, or to any program that answers on this one.",
         show_default=False,
     ),
 ]
@@ -46,11 +50,11 @@ Insecure = Annotated[
 def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: bool = False) -> str | None:
     """Return the token for the daemon at `url`: from the given file, the variable, or the daemon's home.
 
-    That of a home goes to this machine only: whoever answers at another address must not get it.
+    That of a home goes to this machine only: a program at another address must not get it.
 
     Raises:
-        common.Failed: A file cannot be read; it or the variable holds no token; or it would go through a network in the
-            clear, and is not said to be `insecure`.
+        common.Failed: A file cannot be read; it or the variable holds no token; or it would cross a network
+            unencrypted without `insecure`.
     """
     own = home.expanduser() / tokens.FILE_NAME
     file = given or own
@@ -60,8 +64,8 @@ def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: 
         return None
     if handshake.wanted(url, insecure=insecure) and not is_here:
         raise exits.Failed(
-            f"the token in {variable if text else file} would go to {url} through a network in the clear: write https://,"
-            " or say --insecure"
+            f"the token in {variable if text else file} would cross the network to {url} unencrypted: use https://,"
+            " or pass --insecure"
         )
     try:
         return tokens.checked(text, variable) if text else tokens.read_file(file.expanduser())
@@ -74,7 +78,7 @@ def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: 
 def connect(
     url: str, *, token: str | None, ca_file: Path | None, timeout_seconds: float, insecure: bool = False
 ) -> AbstractContextManager[sync.Client]:
-    """Return a client, to be entered. Over http its token goes to none but the daemon that knows it.
+    """Return a client, to be entered. Over http its token goes only to a daemon that knows it.
 
     Raises:
         common.Failed: The file with the authority cannot be used.
@@ -88,14 +92,14 @@ def connect(
 
 
 def hint(client: sync.Client, home: Path) -> str:
-    """Return why a call that was refused went without a token, as the end of a sentence; empty if it had one."""
+    """Return why a refused call went without a token, as the end of a sentence; empty if it had one."""
     if client.kept_back:
         return f"; our token was not sent: {client.kept_back}"
     return "" if client.has_token else f"; no token was found in {home.expanduser() / tokens.FILE_NAME}"
 
 
 def repeated(at: "DataclassInstance", usual: "DataclassInstance") -> list[str]:
-    """Return the options by which a daemon was found, spelled for a command that is to be pasted.
+    """Return the options by which a daemon was found, for a command that can be pasted.
 
     `at` is what was given, `usual` what it is without any option; a field is named like its option.
     """

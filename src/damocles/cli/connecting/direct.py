@@ -1,6 +1,6 @@
-"""The fleet of the original's manager: it has the workers' addresses, and each is asked directly, by what it serves.
+"""The fleet of the original's manager: it has the workers' addresses, and each worker is called directly.
 
-So does the original's own command line. Tokens for workers are found as `damocles-worker -H ADDRESS` finds them; the
+The original's own command line does the same. Tokens for workers are found as `damocles-worker -H ADDRESS` finds them; the
 original's workers need none.
 """
 
@@ -37,7 +37,7 @@ class Fleet:
     def __init__(
         self, pings: Sequence[fleet.PingInfo], *, url: str, ca_file: Path | None, insecure: bool = False
     ) -> None:
-        # A worker that got another name leaves the old one behind, and must not be asked twice.
+        # A worker that was renamed leaves its old name behind, and must not be called twice.
         newest = {ping.info.dest: ping for ping in sorted(pings, key=lambda ping: ping.last_ping)}
         self._all = {ping.info.name: ping for ping in pings}
         self._known = [ping for ping in pings if newest[ping.info.dest] is ping]
@@ -46,7 +46,7 @@ class Fleet:
         self._insecure = insecure
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
-        """Return what can be asked, by the names and with the parameters of our manager."""
+        """Return the methods on offer, with our manager's names and parameters."""
         return {
             "Damocles.Workers": self.workers,
             "Damocles.FleetThreads": self.threads,
@@ -58,7 +58,7 @@ class Fleet:
         }
 
     def workers(self, _expiration_seconds: float | None = None) -> list[control.WorkerStatus]:
-        """Return the list; the status of a worker is what our own manager alone knows."""
+        """Return the list; only our own manager knows a worker's status."""
         now = time.time()
         return [
             control.WorkerStatus(
@@ -108,11 +108,11 @@ class Fleet:
         return self._ask(worker, "Damocles.Drain", (on, deadline_seconds, reason), control.Drain, seconds)
 
     def drain_state(self, worker: str, seconds: float) -> Any:
-        """Return how a drain stands."""
+        """Return the state of a drain."""
         return self._ask(worker, "Damocles.DrainState", (), control.Drain, seconds)
 
     def logs(self, worker: str, index: int, after: int, wait_seconds: float, seconds: float) -> Any:
-        """Return what the stages of a thread wrote last."""
+        """Return the latest log lines of a thread's stages."""
         params = (index, after, wait_seconds)
         return self._ask(worker, "Damocles.Logs", params, list[control.LogLine], seconds + wait_seconds)
 
@@ -122,7 +122,7 @@ class Fleet:
         """Find the workers that names, patterns and addresses stand for; nothing given means all.
 
         Raises:
-            common.UnknownWorker: A name or address is nobody's, or all that is given are patterns that fit nobody.
+            exits.UnknownWorker: No worker has a name or address, or none matches the patterns.
         """
         if not texts:
             return self._known
@@ -134,18 +134,18 @@ class Fleet:
                 matched = [self._by_address(text)]
             found |= {one.info.name: one for one in matched}
         if not found:
-            raise exits.UnknownWorker(f"no worker fits {' '.join(texts)!r}; {self._named()}")
+            raise exits.UnknownWorker(f"no worker matches {' '.join(texts)!r}; {self._named()}")
         return list(found.values())
 
     def _by_address(self, text: str) -> fleet.PingInfo:
-        """Return whoever answers at an address."""
+        """Return the worker at an address."""
         try:
             url = address.worker_url(text)
             if "://" not in text:
                 endpoint = address.host_port(text, address.WORKER_PORT)
                 socket.getaddrinfo(endpoint.host or None, endpoint.port, type=socket.SOCK_STREAM)
         except (ValueError, OSError) as error:
-            unknown = f"no worker is named {text!r}, and it is no address; {self._named()}"
+            unknown = f"no worker is named {text!r}, and it is not an address; {self._named()}"
             raise exits.UnknownWorker(unknown) from error
         for one in self._known:
             with contextlib.suppress(ValueError):
@@ -160,7 +160,7 @@ class Fleet:
     def _gather(
         self, targets: Sequence[fleet.PingInfo], dialogue: Callable[[], dialogues.Dialogue[T]], seconds: float
     ) -> tuple[list[tuple[fleet.WorkerInfo, T]], list[control.Silence]]:
-        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order."""
+        """Hold a dialogue with all targets at once; return the answers, and the targets that gave none, in the given order."""
 
         def hold(target: fleet.PingInfo) -> T | exits.Failed:
             try:

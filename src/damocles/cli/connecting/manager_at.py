@@ -15,16 +15,16 @@ from damocles.rpc import address
 DEFAULT_LISTEN = "127.0.0.1:1789"
 VARIABLE = "DAMOCLES_TOKEN"
 
-Home = Annotated[Path, Parameter(name="--home", env_var="DAMOCLES_PATH", help="The manager's folder.")]
+Home = Annotated[Path, Parameter(name="--home", env_var="DAMOCLES_PATH", help="The manager's home.")]
 DEFAULT_HOME = Path("~/.damocles-manager")
 
 
 @Parameter(name="*", group=options.CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """Where the manager is, how we are let in, and how patient we are."""
+    """The manager's address, our credentials and the time-out."""
 
-    listen: Annotated[str, Parameter(name="--listen", help="Where the manager is: host:port, URL or multiaddr.")] = (
+    listen: Annotated[str, Parameter(name="--listen", help="The manager's address: HOST:PORT, URL or multiaddr.")] = (
         DEFAULT_LISTEN
     )
     home: Home = DEFAULT_HOME

@@ -24,7 +24,7 @@ Config = Annotated[
     Parameter(
         name=["--config", "-c"],
         env_var="DAMOCLES_WORKER_CONFIG",
-        help="The worker's configuration file: says where it listens, and wins over --host.",
+        help="The worker's configuration file, which has its address; overrides --host.",
     ),
 ]
 Host = Annotated[
@@ -36,7 +36,7 @@ Host = Annotated[
 @Parameter(name="*", group=options.CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """Where the worker is, how we are let in, and how patient we are."""
+    """The worker's address, our credentials and the time-out."""
 
     config: Config = None
     host: Host = None
@@ -47,7 +47,7 @@ class At:
 
     @contextmanager
     def call(self, more_seconds: float = 0.0) -> Iterator[sync.Client]:
-        """Yield a client with the time-out and `more_seconds` for each answer; what goes wrong is told in a line."""
+        """Yield a client with the time-out and `more_seconds` for each answer; failures become one line."""
         timeout_seconds = options.seconds(self.timeout) + more_seconds
         place = self.place()
         insecure = self.insecure or place.insecure
@@ -70,13 +70,13 @@ class At:
                 raise exits.WorkerUnreachable(str(error)) from error
 
     def _of_another_user(self, place: rpc.Place) -> str:
-        """Say that the home of a configuration is that of whoever asks, if that may be why no token was found."""
+        """Return a hint that `~` in the configured home is this user's, if that may be why no token was found."""
         is_own = str(place.home).startswith("~/")
         if self.config is None or self.token_file is not None or VARIABLE in os.environ or not is_own:
             return ""
         return (
-            f"; its token was looked for in {place.home.expanduser()}, since worker.home is {place.home}: if the worker"
-            f" runs as another user, set worker.home to an absolute path in {self.config}, or give --token-file"
+            f"; looked for its token in {place.home.expanduser()}, since worker.home is {place.home}: if the worker"
+            f" runs as another user, set worker.home to an absolute path in {self.config}, or pass --token-file"
         )
 
     def place(self) -> rpc.Place:

@@ -1,4 +1,4 @@
-"""`damocles-manager alerts`: what needs a person, who takes care of it, and what is not to be told."""
+"""`damocles-manager alerts`: list them, acknowledge and mute them."""
 
 import time
 from collections.abc import Callable
@@ -17,8 +17,10 @@ app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, whic
 Id = Annotated[int, Parameter(help="The alert's number in the list.")]
 MaybeId = Annotated[int | None, Parameter(help="The alert's number in the list.")]
 Rule = Annotated[str | None, options.Flag(name="--rule", help="All alerts of this rule.")]
-Note = Annotated[str, options.Flag(name=["--reason", "--note"], help="Why; others see it, and it goes into the audit.")]
-All = Annotated[bool, options.Flag(name="--all", help="Pending ones and those resolved lately, too.")]
+Note = Annotated[
+    str, options.Flag(name=["--reason", "--note"], help="Why; shown to others, and recorded in the audit.")
+]
+All = Annotated[bool, options.Flag(name="--all", help="Also pending and recently resolved ones.")]
 
 
 @app.command(
@@ -33,7 +35,7 @@ def list_(
     watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List the alerts that fire, and the rules that are muted."""
+    """List the firing alerts and the muted rules."""
 
     def show() -> int:
         with at.call() as found:
@@ -63,7 +65,7 @@ def ack(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Say that somebody takes care of an alert: it is not repeated, and told once more when it is resolved."""
+    """Acknowledge an alert: it is not repeated, only reported once more when it is resolved."""
     with at.call() as found:
         alert = found.call("Damocles.AlertAck", [alert_id, note], returns=alerts.Alert)
     if json:
@@ -89,7 +91,7 @@ def mute(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Send no notifications about an alert, also if it comes again, or about all of a rule."""
+    """Mute an alert, also if it recurs, or a whole rule: send no notifications about it."""
     return _mute(alert_id, rule, options.seconds(for_, "--for"), note, at, as_json=json)
 
 
@@ -111,13 +113,13 @@ def _mute(
 ) -> int:
     of = alert_id if rule is None else rule
     if of is None or (alert_id is not None and rule is not None):
-        raise exits.WrongUsage("give either the number of an alert or --rule")
+        raise exits.WrongUsage("pass either the number of an alert or --rule")
     with at.call() as found:
         made = found.call("Damocles.AlertMute", [of, seconds, note], returns=alerts.Mute)
     if as_json:
         exits.print_json(codec.to_builtins(made))
     else:
-        until = f"muted until {units.moment(made.until)}" if seconds else "not muted any more"
+        until = f"muted until {units.moment(made.until)}" if seconds else "no longer muted"
         exits.say(f"{made.rule} {made.subject}".rstrip() + f": {until}")
     return exits.OK
 

@@ -1,4 +1,4 @@
-"""`damocles-manager mock-deals`: make deals for a manager with a mock chain out of files."""
+"""`damocles-manager mock-deals`: make deals for a manager with a mock chain from files."""
 
 import os
 import shutil
@@ -33,14 +33,14 @@ def make(
     The payload of a piece is the file as it is; its size is the next one that holds it.
 
     Args:
-        folder: The folder; made if there is none.
+        folder: The folder; created if missing.
         files: The payloads, for example CAR files.
         ddo: Make direct onboardings, which have an allocation instead of a deal of the built-in market.
-        sector_size: Of the manager's sectors, like 32GiB: a file that fits in none is refused.
+        sector_size: The manager's sector size, like 32GiB: a file that does not fit is refused.
         json: Print JSON.
     """
     if not files:
-        raise exits.WrongUsage("no files: say which ones become deals")
+        raise exits.WrongUsage("no files: name those that become deals")
     _check_sizes(files, sector_size)
     made = []
     try:
@@ -61,7 +61,7 @@ def make(
 
 
 def _check_sizes(files: Sequence[Path], sector_size: str | None) -> None:
-    """Refuse files that fit in no sector before any of them is made a deal."""
+    """Refuse files that do not fit in a sector, before any becomes a deal."""
     if sector_size is None:
         return
     try:

@@ -55,38 +55,38 @@ def mock(
     insecure: bool = False,
     log_json: bool = False,
 ) -> int:
-    """Run a manager whose chain is a mock in the same process; proofs are verified for real.
+    """Run a manager with a mock chain in the same process; it verifies proofs for real.
 
-    Its state stays in its home: started again, it goes on. The tokens of this machine are there too.
+    Its state is in its home: started again, it continues. This machine's tokens are there too.
 
     Args:
         miner: The miner, like f010000, t010000 or 10000.
         sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
         listen: Address to listen on.
         home: Folder of the database.
-        store: A persist store as NAME=PATH, repeatable; without any, workers may name what they like.
-        max_sectors: Hand out this many sectors in all, then none.
+        store: A persist store as NAME=PATH, repeatable; without any, workers may use any name.
+        max_sectors: Hand out this many sectors in total, then none.
         block_delay: Length of an epoch of the mock chain.
         pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
         proof_delay: Epochs from the submission of a proof to its landing.
         challenge_delay: Epochs from the landing of a pre-commit to its seed.
-        fail_messages: Let the first so many pre-commits, and as many proofs, fail once each, to see them sent again.
+        fail_messages: Let this many pre-commits, and as many proofs, fail once each, to see them sent again.
         synthetic: Hand out sectors whose proof type has synthetic PoRep.
         non_interactive: Hand out sectors with non-interactive PoRep, for workers with the plan niporep.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
-        wdpost_every: Length of a deadline: that often, window PoSts of the persisted sectors are due.
+        wdpost_every: Length of a deadline: how often window PoSts of the persisted sectors are due.
         tls_cert: PEM file with the certificate to listen with, and its chain.
         tls_key: PEM file with its key.
-        ca_file: PEM file with the authorities that made the certificates of workers.
-        admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
-            workers and command line: they may do what workers do, and read. For more, say what for, like
-            10.0.0.2=read,worker,operate: the closest of several networks counts.
-        known_as: Name by which programs that are let in by address call this machine, if it is not its host name;
-            repeatable. Another name could be that of a web page.
-        open_metrics: Let everybody read /metrics.
+        ca_file: PEM file with the authorities that signed the certificates of workers.
+        admit: Admit callers without tokens by address or network, like 10.0.0.0/24; repeatable. For the original's
+            workers and command line: they may read, and do what workers do. To allow more, name the scopes, like
+            10.0.0.2=read,worker,operate; the narrowest network that matches counts.
+        known_as: Name by which programs admitted by address call this machine, if it is not its host name; repeatable.
+            Any other name is refused, since it could be a web page's.
+        open_metrics: Let anybody read /metrics.
         dashboard: Serve pages for browsers at /dashboard/, for whoever logs in with a token.
-        alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
-        insecure: Listen on an address that other machines reach without TLS.
+        alerts: TOML file with the rules and receivers of alerts; default: `alerts.toml` in the home, if it exists.
+        insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.
     """
     try:
@@ -147,7 +147,7 @@ def _interval(text: str, option: str) -> float:
 def _positive(text: str, option: str) -> float:
     seconds = _interval(text, option)
     if seconds <= 0:
-        raise ValueError(f"{option}: {text!r} is no time: write a duration like 30m")
+        raise ValueError(f"{option}: {text!r} is not a positive duration: write one like 30m")
     return seconds
 
 
@@ -168,7 +168,7 @@ def _stores(texts: Sequence[str]) -> dict[str, Path]:
 
 def _proof(size: str, *, synthetic: bool, non_interactive: bool) -> SealProof:
     if synthetic and non_interactive:
-        raise ValueError("--synthetic and --non-interactive are two families of proofs: say one of them")
+        raise ValueError("--synthetic and --non-interactive are two families of proofs: pass one of them")
     family = SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1
     return SealProof.of(SectorSize.parse(size), SealFamily.NON_INTERACTIVE if non_interactive else family)
 
@@ -186,5 +186,5 @@ def _certificate(certificate: Path | None, key: Path | None) -> tls.Files | None
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
-        raise ValueError("--tls-cert and --tls-key go together: give both")
+        raise ValueError("--tls-cert and --tls-key go together: pass both")
     return tls.Files(certificate, key)

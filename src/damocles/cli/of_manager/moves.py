@@ -20,19 +20,22 @@ _TAKE_OVER_SECONDS = 600.0  # for one transaction over everything
 
 State = Annotated[
     Literal["online", "offline", "all"],
-    Parameter(name="--state", help="Only sectors that are being worked on, or only those that are over."),
+    Parameter(name="--state", help="Only sectors in progress (online), or only those that have ended (offline)."),
 ]
-Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is the standard output.")]
+Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is standard output.")]
 File = Annotated[Path, Parameter(name="FILE", help="An export, or records of the original.")]
-Overwrite = Annotated[bool, options.Flag(name="--overwrite", help="Replace sectors that are here already.")]
+Overwrite = Annotated[bool, options.Flag(name="--overwrite", help="Replace sectors that already exist.")]
 FromOriginal = Annotated[
-    bool, options.Flag(name="--from-original", help="Take records of the original only; they are recognized.")
+    bool,
+    options.Flag(
+        name="--from-original", help="Accept only records of the original; by default both kinds are recognized."
+    ),
 ]
 
 FilesIn = Annotated[
     str | None,
     Parameter(
-        name="--files-in", help="The persist store that has the files of finished sectors, where a line does not say."
+        name="--files-in", help="The persist store with the files of finished sectors, where a line does not name one."
     ),
 ]
 
@@ -42,9 +45,9 @@ STDOUT = exits.STANDARD
 def export(
     *, state: State = "all", out: Out = STDOUT, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
 ) -> int:
-    """Write what the manager keeps of its sectors, one JSON object a line, by miner and number.
+    """Export the manager's records of its sectors, one JSON object per line, by miner and number.
 
-    A file appears when it is complete. Sectors that change meanwhile are in it as they were before or after.
+    The file appears once it is complete. A sector that changes meanwhile is in it as before or after the change.
     """
     count = 0
     with progress.Counter("sectors") as counter, at.call() as found, exits.written(out) as file:
@@ -69,10 +72,10 @@ def import_(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Take over the sectors of a file, all or none: of an export, or records as the original prints them.
+    """Import the sectors of a file, all or none: an export, or records as the original prints them.
 
-    The original's are SectorState objects: one a line, an array, or the answer to `Venus.ListSectors`. Sectors that are
-    here already are refused, or replaced with `--overwrite`; `--dry-run` shows which, and what would change in them.
+    The original's are SectorState objects: one per line, an array, or the answer to `Venus.ListSectors`. Sectors that
+    already exist are refused, or replaced with `--overwrite`; `--dry-run` shows which, and what would change in them.
     """
     name, lost = uuid.uuid4().hex, dict[str, None]()
     try:
@@ -82,11 +85,11 @@ def import_(
                 read = exports.read(_counted(opened, counter), from_original=from_original)
                 count = _send(at, name, (exports.placed(one, files_in) for one in read), lost)
     except exports.BadLine as error:
-        raise exits.Failed(f"{file}: {error}; nothing is imported") from error
+        raise exits.Failed(f"{file}: {error}; nothing was imported") from error
     if not count:
         raise exits.Failed(f"{file} holds no sectors")
     for field in lost:
-        exits.warning(f"{file}: nothing here knows the field {field}; it is left out")
+        exits.warning(f"{file}: the field {field} is unknown here; it is left out")
     request = exports.Import(id=name, count=count, overwrite=overwrite, dry_run=dry_run, reason=reason)
     with at.call(_TAKE_OVER_SECONDS) as found:
         done = found.call("Damocles.SectorsImport", [request], returns=exports.Imported)
@@ -112,7 +115,7 @@ def _counted(lines: Iterable[bytes], counter: progress.Counter) -> Iterator[byte
 
 
 def _send(at: manager_at.At, name: str, lines: Iterable[exports.Read], lost: dict[str, None]) -> int:
-    """Have the lines put aside, a batch at a time; return how many there are."""
+    """Send the lines to be staged, a batch at a time; return how many there are."""
     count = size_bytes = 0
     batch: list[exports.Numbered] = []
     with at.call() as found:
@@ -147,7 +150,7 @@ def _tell(done: exports.Imported, request: exports.Import, *, as_json: bool) -> 
         print(", ".join(f"{count} {what}" for what, count in (*counts, ("unchanged", len(done.unchanged)))))
     if refused:
         here = len(done.replaced) + len(done.unchanged)
-        exits.error(f"{here} sectors are here already: without --overwrite nothing would be imported")
+        exits.error(f"{here} sectors already exist: without --overwrite nothing is imported")
         return exits.FAILED
     return exits.OK
 

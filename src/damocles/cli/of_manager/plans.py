@@ -20,7 +20,7 @@ _CANDIDATES = tables.Table[tuple[int, list[int]]](
     plain_columns=("deadline", "count"),
 )
 
-_NO_RECORD = "key not found"  # all that managers, the original's too, say of a sector that is not there
+_NO_RECORD = "key not found"  # all that managers, the original's too, report of an unknown sector
 
 Miner = options.Miner
 Number = Annotated[int | None, Parameter(help="Number of the sector, after its miner.")]
@@ -30,13 +30,13 @@ Sector = Annotated[str, Parameter(help="The sector, like s-t010000-7; or its min
 @snap.command(help_epilogue=options.examples("damocles-manager util sealer snap fetch f010000"))
 def fetch(
     miner: Miner,
-    deadline: Annotated[int | None, Parameter(help="Of the sectors; without it, the present one.")] = None,
+    deadline: Annotated[int | None, Parameter(help="Of the sectors; default: the present one.")] = None,
     /,
     *,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Make candidates of the sectors that can be upgraded; workers with the plan snapup get them with deals."""
+    """Mark the sectors that can be upgraded as candidates; workers with the plan snapup get them with deals."""
     with at.call() as found:
         result = found.call("Venus.SnapUpPreFetch", [miner, deadline], returns=seal.SnapUpFetchResult)
     if json:
@@ -70,10 +70,10 @@ def candidates(
 
 
 def sector_of(text: str, number: int | None) -> SectorID:
-    """Return a sector by the name that lists show, or by miner and number, as the original's commands have it.
+    """Return a sector from its name in lists, or from miner and number as in the original's commands.
 
     Raises:
-        common.WrongUsage: It is neither.
+        exits.WrongUsage: It is neither.
     """
     try:
         return SectorID.parse(text) if number is None else SectorID(sectors.miner_id(text), number)
@@ -92,7 +92,7 @@ def rebuild(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Have the files of a sector made again by a worker with the plan rebuild."""
+    """Queue a sector for a worker with the plan rebuild, which makes its files again."""
     identity = sector_of(sector, number)
     with at.call() as found:
         found.call("Venus.SectorSetForRebuild", [identity, seal.RebuildOptions(pieces_available)])
@@ -114,31 +114,31 @@ def abort(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Give up a sector whose worker is gone for good, so that its deals, space and tasks are free for others.
+    """Abort a sector whose worker will not come back, which frees its deals, space and tasks for others.
 
-    A sector that is on the chain is then as it was before that work, also before an upgrade whose message was lost, or
-    finished if the work has just proven it. While its worker lives and has not finished, use `util worker abort --sector`,
-    which ends both sides. Should the worker come back, it has no say any more.
+    A sector on the chain goes back to what it was before that work, also before an upgrade whose message was lost; it is
+    finished if the work has just proved it. While its worker is live and has not finished, use
+    `util worker abort --sector`, which ends both sides. If the worker does come back, its calls are refused.
     """
     identity = sector_of(sector, number)
     with at.call() as found:
         record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
         if record.finalized or record.abort_reason:
-            raise exits.Failed(f"{identity} is not being worked on")
+            raise exits.Failed(f"{identity} is not in progress")
         latest = record.latest_state
-        holder = latest.worker.instance if latest else "nobody that has reported"
+        holder = latest.worker.instance if latest else "no worker that has reported"
         has_finished = latest is not None and latest.state_change.next == State.Finished
         workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
         if not has_finished and any(worker.info.name == holder and worker.status == "live" for worker in workers):
             raise exits.Failed(
-                f"{holder} has {identity} and lives: use `util worker abort --sector {identity}`, which ends both sides"
+                f"{holder} has {identity} and is live: use `util worker abort --sector {identity}`, which ends both sides"
             )
         if yes:
             found.call("Damocles.SectorAbort", [identity, reason])
-    text = f"{identity} is given up; {holder} had it" if yes else f"would give up {identity}, which {holder} has"
+    text = f"aborted {identity}; {holder} had it" if yes else f"would abort {identity}, which {holder} has"
     exits.tell(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
     if not yes:
-        exits.hint("say --yes to do it")
+        exits.hint("pass --yes to do it")
     return exits.OK
 
 
@@ -150,14 +150,14 @@ def unseal(
     sector: Annotated[int, Parameter(help="Number of the sector.")],
     dest: Annotated[
         str,
-        Parameter(help="Where it has to go: an http, https, file, store or market URL; without one, /piecestore/."),
+        Parameter(help="Where to send it: an http, https, file, store or market URL; default: /piecestore/."),
     ] = "",
     offset: Annotated[int | None, Parameter(help="First byte of the sector's data, unpadded.")] = None,
-    size: Annotated[int | None, Parameter(help="Bytes from there; without both, those of the piece.")] = None,
+    size: Annotated[int | None, Parameter(help="Bytes from there; the default for both is the whole piece.")] = None,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Have a piece got out of a sector by a worker with the plan unseal, and brought somewhere."""
+    """Queue a piece for a worker with the plan unseal, which gets it out of its sector and sends it somewhere."""
     identity = SectorID(miner, sector)
     with at.call() as found:
         record = _record(found, identity)
@@ -176,7 +176,7 @@ def unseal(
 def unseal_tasks(
     *, full: options.Full = False, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
 ) -> int:
-    """List the pieces that were asked for, and how far each is."""
+    """List the requested pieces and their progress."""
     with at.call() as found:
         tasks = found.call("Damocles.UnsealTasks", returns=list[seal.SectorUnsealInfo])
     if json:
@@ -212,4 +212,4 @@ def _span(record: records.SectorState, piece: str) -> tuple[int, int]:
         if known.piece.cid == piece:
             return offset // 128 * 127, known.deal.payload_bytes or known.piece.size_bytes // 128 * 127
         offset += known.piece.size_bytes
-    raise exits.Failed(f"{record.id} has no deal with piece {piece}: say --offset and --size")
+    raise exits.Failed(f"{record.id} has no deal with piece {piece}: pass --offset and --size")

@@ -12,14 +12,12 @@ from damocles.cli.threads import options
 from damocles.operating import words
 from damocles.wire import records, seal
 
-app = App(name="sectors", help="What the manager knows of its sectors.")
-app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Have the files of a sector made again.")
-app.command("damocles.cli.of_manager.plans:unseal", name="unseal", help="Have a piece got out of a sector.")
-app.command(
-    "damocles.cli.of_manager.plans:unseal_tasks", name="unseal-tasks", help="List the pieces that were asked for."
-)
+app = App(name="sectors", help="List sectors; rebuild, unseal or abort one.")
+app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Make the files of a sector again.")
+app.command("damocles.cli.of_manager.plans:unseal", name="unseal", help="Get a piece out of a sector.")
+app.command("damocles.cli.of_manager.plans:unseal_tasks", name="unseal-tasks", help="List the requested pieces.")
 
-app.command("damocles.cli.of_manager.plans:abort", name="abort", help="Give up a sector whose worker is gone for good.")
+app.command("damocles.cli.of_manager.plans:abort", name="abort", help="Abort a sector whose worker will not come back.")
 
 app.command(
     "damocles.cli.of_chain.sectors:state", name="state", help="Show how a sector stands on the chain and with us."
@@ -63,9 +61,9 @@ def list_sectors(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List every sector: who has it, where it stands, what is on chain.
+    """List every sector: its worker, its state, what is on chain.
 
-    A sector without a worker was handed out and never reported: its answer may have been lost.
+    A sector without a worker was handed out and never reported: the answer may have been lost.
     """
     with at.call() as found:
         rows = list(_rows(found))

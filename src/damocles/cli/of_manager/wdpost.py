@@ -54,7 +54,7 @@ def list_(
 
 @app.command
 def reset(*jobs: Id, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
-    """Let jobs be tried again from the beginning."""
+    """Reset jobs, so that they are tried again from the beginning."""
     _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ", as_json=json)
     return exits.OK
 
@@ -91,7 +91,7 @@ def remove_all(
 @app.command
 def make(
     *,
-    deadline: Annotated[int, Parameter(name="--ddl-idx", help="The index that the deadline is to have.")] = 0,
+    deadline: Annotated[int, Parameter(name="--ddl-idx", help="The index of the deadline.")] = 0,
     partition: Annotated[tuple[int, ...], Parameter(name="--partition-idx", help="Only these; repeatable.")] = (),
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,

@@ -1,4 +1,4 @@
-"""`damocles-manager util worker`: see and steer the sealing threads of all workers from one place.
+"""`damocles-manager util worker`: list and control the sealing threads of all workers from one place.
 
 Everything goes through the manager, which calls the workers; no chain node is needed. The original's manager calls none:
 there the workers of its list are called from here.
@@ -17,7 +17,7 @@ from damocles.operating import selection
 from damocles.wire import codec, control, fleet
 
 app = App(name="worker", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
-app.command("damocles.cli.of_manager.wdpost:app", name="wdpost", help="Window PoSt jobs that workers take.")
+app.command("damocles.cli.of_manager.wdpost:app", name="wdpost", help="List, reset and remove window PoSt jobs.")
 
 Pattern = Annotated[str | None, Parameter(help="The worker's name or address, or a pattern.")]
 Name = Annotated[str, Parameter(help="The worker's name or address.")]
@@ -29,7 +29,7 @@ Workers = Annotated[
 ]
 _EXPIRATION, _EXPIRATION_SECONDS = "10m", 600.0
 _RESUME = "damocles-manager util worker resume"
-State = Annotated[str | None, Parameter(help="The state to go on from; without it, the present one.")]
+State = Annotated[str | None, Parameter(help="The state to resume from; default: the present one.")]
 
 
 @app.command(
@@ -40,14 +40,16 @@ State = Annotated[str | None, Parameter(help="The state to go on from; without i
 )
 def list_(
     *,
-    expiration: Annotated[str, Parameter(name="--expiration", help="Mark workers silent for longer.")] = _EXPIRATION,
+    expiration: Annotated[
+        str, Parameter(name="--expiration", help="Mark workers that have been silent for longer.")
+    ] = _EXPIRATION,
     wide: Wide = False,
     full: options.Full = False,
     json: options.AsJson = False,
     watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List the workers that have reported to the manager, and when they did last."""
+    """List the workers that have pinged the manager, and how long ago."""
     expiration_seconds = options.seconds(expiration, "--expiration")
 
     def show() -> int:
@@ -82,7 +84,7 @@ def info(
     watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Show the sealing threads of a worker, or those of all workers that the flags select."""
+    """Show the sealing threads of a worker, or all that the options select."""
     chosen = options.selected(which, workers=_both(worker, workers))
     if not chosen.workers and chosen == control.Selection():
         raise _which_worker(at)
@@ -124,7 +126,7 @@ def pause(
     how: options.How = options.PLAINLY,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Pause a sealing thread at its next boundary, or those that the flags select."""
+    """Pause a sealing thread, or all that the options select, at the next boundary."""
     act = acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
     chosen = options.selected(which, workers=_both(worker, workers), index=index)
     outcomes = _act(chosen, act, at)
@@ -146,23 +148,23 @@ def resume(
     state: State = None,
     /,
     *,
-    to: Annotated[str | None, Parameter(name="--to", help="The same, where flags select the threads.")] = None,
+    to: Annotated[str | None, Parameter(name="--to", help="The same, where options select the threads.")] = None,
     yes: options.YesToAbort = False,
     which: options.Which = options.NONE,
     workers: Workers = (),
     how: options.How = options.PLAINLY,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Resume a paused sealing thread, at its present state or another one, or those that the flags select."""
+    """Resume a paused sealing thread, or all that the options select, from the present state or another one."""
     if state is not None and to is not None:
-        raise exits.WrongUsage(f"two states to go on from, {state} and {to}: give one")
+        raise exits.WrongUsage(f"two states to resume from, {state} and {to}: pass one")
     target = state if to is None else to
     chosen = options.selected(which, workers=_both(worker, workers), index=index)
-    unsure = acts.gives_up(target, chosen) and not yes
+    unsure = acts.aborts(target, chosen) and not yes
     act = acts.wanted("resume", state=target, dry_run=how.dry_run or unsure, reason=how.reason)
     outcomes = _act(chosen, act, at)
     if which.state and not outcomes:
-        exits.hint("--state selects threads; the state to go on from is the word behind the index, or --to")
+        exits.hint("--state selects threads; the state to resume from is the word after the index, or --to")
     if unsure and not how.dry_run:
         return acts.show_unconfirmed(outcomes, as_json=how.json, chosen=chosen)
     if _is_plain(chosen, how):
@@ -187,7 +189,7 @@ def abort(
     how: options.How = options.PLAINLY,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
+    """Abort the sectors of threads: kill their processes, move their files to the trash, and report to the manager."""
     act = acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
     chosen = options.selected(which, workers=_both(worker, workers), index=index)
     outcomes = _act(chosen, act, at)
@@ -258,7 +260,7 @@ def logs(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Print what the stages of a thread wrote last; as JSON, one object a line. A sector is found without its thread."""
+    """Print the latest log lines of a thread's stages, with --json one object per line. With --sector, no thread is needed."""
     if sector is None and (worker is None or index is None):
         raise exits.WrongUsage(
             "which thread? give its worker and its number in the list, like: logs gpu-1 0, or --sector"
@@ -284,7 +286,7 @@ def history(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Show every step of a sector, on whichever workers it was."""
+    """Show every step of a sector, on all workers that had it."""
     name = options.sector(sector)
     with at.call() as found:
         told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
@@ -295,7 +297,7 @@ def history(
     for silence in told.silent:
         exits.warning(f"{silence.worker}: {silence.reason}")
     if not told.entries:
-        raise exits.NothingSelected(f"{name}: neither the manager nor any worker that answered knows of it")
+        raise exits.NothingSelected(f"{name}: neither the manager nor any worker that answered has a record of it")
     return exits.OK
 
 
@@ -304,19 +306,19 @@ def remove(
     name: Annotated[str, Parameter(help="As in the list.")],
     /,
     *,
-    yes: Annotated[bool, options.Flag(name="--yes", help="Also if it is live.")] = False,
+    yes: Annotated[bool, options.Flag(name="--yes", help="Even if it is live.")] = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Forget a worker that is gone for good; if it still runs, its next ping brings it back."""
+    """Forget a worker that will not come back; if it still runs, its next ping brings it back."""
     with at.call() as found:
         if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
             raise exits.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
         listed = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
         if not yes and any(one.info.name == name and one.status == "live" for one in listed):
             exits.error(
-                f"{name} is live: its next ping would bring it back, with its alerts told as resolved and again as new;"
-                " stop it first, or say --yes"
+                f"{name} is live: its next ping would bring it back, with its alerts reported as resolved, then as new;"
+                " stop it first, or pass --yes"
             )
             return exits.USAGE
         found.call("Venus.WorkerPingInfoRemove", [name])
@@ -330,7 +332,7 @@ def top(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q ends it. As JSON, once."""
+    """Watch the whole fleet: workers, threads by state, paused ones first with the reason; q quits. With --json, once."""
     from damocles.cli.threads import top as fleet_top
 
     with at.call() as found:
@@ -366,7 +368,7 @@ def _place_of(found: calls.Manager, sector: str, worker: str | None) -> tuple[st
 
 
 def _which_worker(at: manager_at.At) -> exits.WrongUsage:
-    """Return the error that no worker is named, with those that can be if the manager answers."""
+    """Return the error for a missing name, with the known workers if the manager answers."""
     try:
         with at.call() as found:
             workers = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
@@ -381,7 +383,7 @@ def _both(worker: str | None, workers: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_plain(chosen: control.Selection, how: options.How) -> bool:
-    """Return whether just one worker and one index are given, the only form that the original has."""
+    """Return whether exactly one worker and one index are given, the only form that the original has."""
     one = len(chosen.indexes) == len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
     alone = chosen == control.Selection(workers=chosen.workers, indexes=chosen.indexes)
     return one and alone and not how.json and not how.dry_run

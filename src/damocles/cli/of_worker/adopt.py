@@ -9,7 +9,7 @@ from damocles.worker.config import adopt, environment, report
 from damocles.worker.config import load as configuration
 
 _WORDS = {
-    "refused": "the original takes it, this worker does not",
+    "refused": "the original accepts it, this worker does not",
     "differs": "means something else here",
     "needed": "needed here",
     "ignored": "has no effect",
@@ -17,12 +17,12 @@ _WORDS = {
 
 
 def check(file: Path, out: Path | None, *, as_json: bool) -> int:
-    """Print what is different, then what keeps a worker from starting all the same; write the file as it has to be.
+    """Print the differences, then what still keeps a worker from starting; write the file as this worker needs it.
 
-    The exit code says whether a worker could use the written file.
+    The exit code shows whether a worker could use the written file.
     """
     if out is not None and out.exists():
-        raise exits.Failed(f"{out} is there already: choose another name, nothing is replaced")
+        raise exits.Failed(f"{out} already exists: choose another name; nothing is overwritten")
     try:
         document = report.read(file)
     except report.ConfigError as failure:
@@ -80,14 +80,14 @@ def _text(document: report.Document, found: list[adopt.Difference]) -> str:
 def _judged(
     changed: report.Document,
 ) -> tuple[tuple[configuration.Problem, ...], tuple[configuration.Problem, ...]]:
-    """Return what is wrong, and what is odd, in the file as it has to be."""
+    """Return the errors and warnings of the changed file."""
     file = changed.file
     try:
         warnings = configuration.check(changed).warnings
         errors: tuple[configuration.Problem, ...] = ()
     except configuration.ConfigError as failure:
         errors, warnings = failure.errors, failure.warnings
-    errors += tuple(report.Problem(file=file, message=told) for told in environment.of_worker())
+    errors += tuple(report.Problem(file=file, message=text) for text in environment.of_worker())
     return errors, warnings
 
 

@@ -1,4 +1,4 @@
-"""`damocles-worker config`: check a configuration file, show what it amounts to."""
+"""`damocles-worker config`: check a configuration file, show the values in force."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,18 @@ from damocles.text import redaction
 from damocles.worker.config import environment, report
 from damocles.worker.config import load as configuration
 
-app = App(name="config", help="Check a configuration file, or show what it amounts to.", version_flags=[])
+app = App(name="config", help="Check a configuration file, or show the values in force.", version_flags=[])
 
 VARIABLE = "DAMOCLES_WORKER_CONFIG"
 
-Given = Annotated[Path | None, Parameter(help="The configuration file, like --config.")]
+Given = Annotated[Path | None, Parameter(help="The configuration file; the same as --config.")]
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"], env_var=VARIABLE, help="The configuration file.")]
 Strict = Annotated[bool, Parameter(help="Treat unknown keys and other oddities as errors.")]
 Original = Annotated[
-    Path | None, Parameter(help="A file of the original's worker: list what is different here.", show_default=False)
+    Path | None, Parameter(help="A configuration of the original's worker: list what differs here.", show_default=False)
 ]
 Write = Annotated[
-    Path | None, Parameter(help="With --from-damocles: write the file as it has to be here.", show_default=False)
+    Path | None, Parameter(help="With --from-damocles: write the file as this worker needs it.", show_default=False)
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
@@ -44,19 +44,19 @@ def check(
     write: Write = None,
     json: AsJson = False,
 ) -> int:
-    """Say everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
+    """Report everything that is wrong with a configuration file; exit code 1 if a worker could not use it.
 
-    The threads' own files, `config.toml` in their sealing stores, are checked with it. The settings of the library of proofs (FIL_PROOFS_…) in this environment are checked as well: start it with that of
-    the worker.
+    This also checks the threads' own files (`config.toml` in their sealing stores), and the settings of the proofs
+    library (FIL_PROOFS_…) in this environment: run it in the worker's environment.
     """
     if from_damocles is not None:
         from damocles.cli.of_worker import adopt as worker_adopt
 
         if file is not None:
-            raise exits.WrongUsage(f"which file, {file} or {from_damocles}? give --from-damocles alone")
+            raise exits.WrongUsage(f"which file, {file} or {from_damocles}? pass --from-damocles alone")
         return worker_adopt.check(from_damocles, write, as_json=json)
     if write is not None:
-        raise exits.WrongUsage("--write goes with --from-damocles")
+        raise exits.WrongUsage("--write needs --from-damocles")
     path = _chosen(file, config)
     errors: tuple[configuration.Problem, ...] = ()
     try:
@@ -85,7 +85,7 @@ def check(
 
 @app.command(help_epilogue=options.examples("damocles-worker config show worker.toml --json"))
 def show(file: Given = None, /, *, config: Config = None, strict: Strict = False, json: AsJson = False) -> int:
-    """Show every value that is in force: the file's, the defaults, and for each thread its own and its hot ones.
+    """Show every value in force: the file's, the defaults, and each thread's own and hot ones.
 
     Tokens and passwords are masked.
     """
@@ -102,7 +102,7 @@ def show(file: Given = None, /, *, config: Config = None, strict: Strict = False
 def _of_stores(
     loaded: configuration.Loaded, *, strict: bool
 ) -> tuple[tuple[configuration.Problem, ...], tuple[configuration.Problem, ...]]:
-    """Return what is wrong and what is odd in the threads' own files, after what is odd in the configuration itself."""
+    """Return the errors and warnings of the threads' own files; the configuration's own warnings come first."""
     errors: list[configuration.Problem] = []
     warnings = list(loaded.warnings)
     for thread in loaded.config.sealing_thread:
@@ -116,7 +116,7 @@ def _of_stores(
 
 
 def load(path: Path, *, strict: bool = False) -> configuration.Loaded:
-    """Load a configuration for a command that cannot go on without it; the errors go to stderr."""
+    """Load a configuration for a command that needs it; errors go to stderr."""
     try:
         return configuration.load(path, strict=strict)
     except configuration.ConfigError as failure:
@@ -141,7 +141,7 @@ def _report(errors: tuple[configuration.Problem, ...], warnings: tuple[configura
 
 
 def _hint(path: Path) -> None:
-    """Say where to turn with a file that the original takes."""
+    """Suggest what to do with a file that the original accepts."""
     from damocles.worker.config import adopt
 
     try:
@@ -150,9 +150,7 @@ def _hint(path: Path) -> None:
         return
     found = adopt.differences(document.data)
     if any(one.kind == "refused" and one.path in document.lines for one in found):
-        exits.hint(
-            f"a file of the original? damocles-worker config check --from-damocles {path} lists all that differs"
-        )
+        exits.hint(f"a file of the original? damocles-worker config check --from-damocles {path} lists all differences")
 
 
 def _effective(loaded: configuration.Loaded) -> dict[str, Any]:
@@ -183,7 +181,7 @@ def _thread(loaded: configuration.Loaded, index: int) -> dict[str, Any]:
 
 
 def _shown(value: Any, path: report.KeyPath) -> Any:
-    """Mask what is secret and leave out tables without values."""
+    """Mask secrets and leave out tables without values."""
     if isinstance(value, Mapping):
         items = ((key, _shown(item, (*path, key))) for key, item in value.items())
         return {key: item for key, item in items if item != {}}

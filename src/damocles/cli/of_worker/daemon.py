@@ -13,11 +13,11 @@ def daemon(
     config: Annotated[Path, Parameter(name=["--config", "-c"], env_var="DAMOCLES_WORKER_CONFIG")],
     strict: bool = False,
 ) -> int:
-    """Run the worker until it is told to stop by SIGTERM or SIGINT.
+    """Run the worker until SIGTERM or SIGINT stops it.
 
     Args:
         config: The configuration file.
-        strict: Do not start if the file holds unknown keys or other oddities.
+        strict: Do not start if the file contains unknown keys or other oddities.
     """
     loaded = worker_config.load(config, strict=strict)
 

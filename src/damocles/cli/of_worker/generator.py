@@ -40,7 +40,7 @@ def tree_d(
     if json:
         exits.print_json({"sector_size": size.label, "path": str(made)})
     else:
-        print(f"{made}: made, for sectors of {size.label}")
+        print(f"{made}: created, for sectors of {size.label}")
     return exits.OK
 
 
@@ -52,14 +52,14 @@ def _run(task: bytes) -> None:
         assert child.stdout is not None
         try:
             if not protocol.is_ready(child.stdout.readline(), "tree_d"):
-                raise exits.Failed("the processor of tree_d does not start, see above")
+                raise exits.Failed("the processor of tree_d did not start; see above")
             child.stdin.write(protocol.request(1, task))
             child.stdin.flush()
             for line in child.stdout:
                 answer = protocol.read_line(line)
                 if isinstance(answer, protocol.Answer):
                     if answer.error is not None:
-                        raise exits.Failed(f"tree-d cannot be made: {answer.error}")
+                        raise exits.Failed(f"cannot make tree-d: {answer.error}")
                     return
             raise exits.Failed("the processor of tree_d ended without an answer")
         finally:

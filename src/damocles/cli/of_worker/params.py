@@ -1,4 +1,4 @@
-"""`damocles-worker params`: which proof parameters and parent caches are here and whole, how to get or make them."""
+"""`damocles-worker params`: check which proof parameters and parent caches are present and intact, fetch or generate them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ app = App(
 
 Sizes = Annotated[
     list[str],
-    Parameter(name="--sector-size", help="A sector size, like 32GiB; may be repeated, or a list with commas."),
+    Parameter(name="--sector-size", help="A sector size, like 32GiB; repeatable, or a list with commas."),
 ]
 AnySizes = Annotated[list[str] | None, Parameter(name="--sector-size", help="A sector size, like 32GiB; default all.")]
 Kinds = Annotated[
@@ -45,9 +45,9 @@ def list_(
     full: options.Full = False,
     json: AsJson = False,
 ) -> int:
-    """List the files that sector sizes need, and which are here, without reading them.
+    """List the files that sector sizes need, and which are present, without reading them.
 
-    Exit code 1 if one is missing for a size that was asked for.
+    Exit code 1 if one is missing for a given size.
     """
     settings.adopt(config)
     sizes = sector_size or [size.label for size in sectors.SectorSize]
@@ -98,13 +98,13 @@ def fetch(
     for_: Kinds = None,
     mirror: Annotated[
         list[str] | None,
-        Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; may be repeated, tried in order."),
+        Parameter(help="Web folder or IPFS gateway (…/ipfs) to fetch from; repeatable, tried in order."),
     ] = None,
     config: settings.Config = None,
-    tries: Annotated[int, Parameter(help="How often to ask in a row without getting a byte, with pauses between.")] = 6,
+    tries: Annotated[int, Parameter(help="How many requests in a row may bring no byte, with pauses between.")] = 6,
     json: AsJson = False,
 ) -> int:
-    """Fetch what is missing or damaged, and check it; a broken fetch goes on where it stood.
+    """Fetch what is missing or damaged, and check it; an interrupted fetch resumes where it stopped.
 
     Without a mirror here or in $DAMOCLES_PARAMETER_MIRRORS, those of the configuration are used (parameters.mirrors).
     """
@@ -135,11 +135,11 @@ def generate(
     *,
     sector_size: Sizes,
     for_: Kinds = None,
-    adopt: Annotated[bool, Parameter(help="Mark files that are here already as made on this machine.")] = False,
+    adopt: Annotated[bool, Parameter(help="Mark existing files as generated on this machine.")] = False,
     config: settings.Config = None,
     json: AsJson = False,
 ) -> int:
-    """Make what is missing on this machine, for a test network: no real network accepts proofs made with it."""
+    """Generate what is missing, for a test network: no real network accepts proofs made with it."""
     import functools
 
     import anyio
@@ -151,7 +151,7 @@ def generate(
     sets, folder = _sets(sector_size, for_), catalog.folder()
     largest = max(sectors.SectorSize.parse(size) for size in _words(sector_size))
     if largest >= sectors.SectorSize.GIB32 and any(wanted.kind is catalog.Kind.SRS for wanted in sets):
-        text = f"--for srs: sectors of {largest.label} are for real networks, which refuse what is made here: fetch it"
+        text = f"--for srs: sectors of {largest.label} are for real networks, which refuse generated parameters: fetch them"
         raise exits.WrongUsage(text)
     with progress.watcher(has_sizes=False) as watcher:
         watcher.say(generation.WARNING)
@@ -164,7 +164,8 @@ def parents(
     *,
     sector_size: AnySizes = None,
     verify: Annotated[
-        bool, Parameter(help="Read them as a whole; what is cut or damaged is removed, and the next PC1 makes it anew.")
+        bool,
+        Parameter(help="Read each in full; one that is cut or damaged is removed, and the next PC1 makes it again."),
     ] = False,
     config: settings.Config = None,
     full: options.Full = False,
@@ -172,9 +173,9 @@ def parents(
 ) -> int:
     """List the parent caches, which PC1 makes and reads; exit code 1 if one is cut or damaged.
 
-    A worker looks at the length before each PC1. It reads all of a cache, 56 GiB for 32GiB sectors, only after a kill
-    while it was made, or when C1 has refused a sector. The digests for synthetic and non-interactive proofs are not
-    published: of those only the length can be checked, and in doubt a worker makes them anew.
+    A worker checks the length before each PC1. It reads a whole cache, 56 GiB for 32GiB sectors, only after it was killed
+    while making one, or when C1 has refused a sector. Digests for synthetic and non-interactive proofs are not
+    published, so only the length of those can be checked; in doubt a worker makes them again.
     """
     from damocles.cli.of_worker import parents as worker_parents
 
@@ -230,10 +231,10 @@ def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> in
         if report.detail:
             exits.error(f"{report.path}: {report.detail}")
     counts = Counter(report.status for report in reports)
-    told = ", ".join(f"{count} {status}" for status, count in counts.items())
-    exits.hint(f"{catalog.folder()}: {told}")
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items())
+    exits.hint(f"{catalog.folder()}: {summary}")
     if counts[inspection.Status.GENERATED]:
-        exits.hint("generated: made on this machine, for test networks only")
+        exits.hint("generated: on this machine, for test networks only")
     return exits.OK if usable else exits.FAILED
 
 

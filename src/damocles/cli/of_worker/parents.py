@@ -13,7 +13,7 @@ from damocles.wire import sectors
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What is known of a cache; `problem` is what is wrong with it."""
+    """The status of a cache; `problem` is what is wrong with it."""
 
     proof: str
     status: str  # present, unverified, ok, cut, removed
@@ -29,7 +29,7 @@ _TABLE = tables.Table[_Report](
 
 
 def report(sizes: Collection[sectors.SectorSize], *, verify: bool, full: bool, as_json: bool) -> int:
-    """Print the caches that are here; those that are of no use are removed if they are to be verified."""
+    """Print the caches of this machine; with `verify`, remove those that are of no use."""
     folder = settings.parent_cache()
     proofs = [proof for proof in map(sectors.SealProof, range(20)) if proof.size in sizes]
     found = [cache for cache in (parents.Cache(proof=proof, folder=folder) for proof in proofs) if cache.path.exists()]
@@ -41,7 +41,7 @@ def report(sizes: Collection[sectors.SectorSize], *, verify: bool, full: bool, a
         tables.show(_TABLE, reports, full=full)
         for one in reports:
             if one.problem:
-                exits.error(f"{folder}/{one.file}: {one.problem}; the next PC1 makes it anew")
+                exits.error(f"{folder}/{one.file}: {one.problem}; the next PC1 makes it again")
         exits.hint(str(folder))
     else:
         exits.hint(f"{folder} has no parent cache: the first PC1 makes it")

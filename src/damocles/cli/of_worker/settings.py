@@ -1,4 +1,4 @@
-"""Look where the running worker looks: its folders, which a shell on the same machine most likely does not name."""
+"""Use the running worker's folders, which a shell on the same machine most likely does not name."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ Config = Annotated[
     Parameter(
         name=["--config", "-c"],
         env_var="DAMOCLES_WORKER_CONFIG",
-        help="A worker's configuration: look in the folders of the running worker, instead of this shell's.",
+        help="A worker's configuration: use the running worker's folders instead of this shell's.",
     ),
 ]
 
@@ -25,9 +25,9 @@ _STAGES = ("pc1", "c2", "snap_prove", "window_post", "unseal")  # that look in o
 
 
 def adopt(config: Path | None) -> None:
-    """Let this process look where the worker that uses `config` does, and say so where that is elsewhere.
+    """Let this process use the folders of the worker that uses `config`, and report where they differ.
 
-    Of a worker that does not answer nobody knows it: then this shell's environment counts.
+    If the worker does not answer, this shell's environment counts.
     """
     if config is None:
         return
@@ -39,7 +39,7 @@ def adopt(config: Path | None) -> None:
         with at.call() as client:
             theirs: dict[str, str] = client.call("Damocles.Settings", [], returns=dict[str, str])
     except exits.Failed as error:
-        exits.warning(f"{error}; so the folders are those that this shell's environment names")
+        exits.warning(f"{error}; using the folders that this shell's environment names")
         return
     ours = dict(os.environ)
     for name in _FOLDERS:

@@ -1,4 +1,4 @@
-"""`damocles-worker store`: make stores, show what happened in one."""
+"""`damocles-worker store`: create stores, show what happened in one."""
 
 import time
 from collections.abc import Callable
@@ -17,44 +17,47 @@ from damocles.text import units
 
 app = App(
     name="store",
-    help="Make sealing stores and persist stores; show, export and import what is in a store's journal.",
+    help="Create sealing stores and persist stores; show, export and import a store's journal.",
     version_flags=[],
 )
 
 Locations = Annotated[
-    list[Path], Parameter(name=["--loc", "-l"], consume_multiple=True, help="Folder of the store; several may follow.")
+    list[Path], Parameter(name=["--loc", "-l"], consume_multiple=True, help="Folder of the store; more may follow.")
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
-Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is the standard output.")]
-File = Annotated[Path, Parameter(name="FILE", allow_leading_hyphen=True, help="An export; - is the standard input.")]
+Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is standard output.")]
+File = Annotated[Path, Parameter(name="FILE", allow_leading_hyphen=True, help="An export; - is standard input.")]
 Which = Annotated[
-    str | None, Parameter(name="--store", help="Which store of the file, by its folder or identity, if it has several.")
+    str | None,
+    Parameter(name="--store", help="Which store in the file, by its folder or identity, if there are several."),
 ]
 
-Home = Annotated[Path | None, Parameter(help="The home that remembers, of a worker or a manager; instead of --config.")]
+Home = Annotated[
+    Path | None, Parameter(help="The home of the worker or manager that uses the stores; instead of --config.")
+]
 
 STDOUT = exits.STANDARD
 
 
 @app.command(help_epilogue=options.examples("damocles-worker store sealing-init --loc /srv/store1 /srv/store2"))
 def sealing_init(*, loc: Locations, json: AsJson = False) -> int:
-    """Make sealing stores, with their parent folders; exit code 1 if one cannot be made."""
+    """Create sealing stores, with their parent folders; exit code 1 if one cannot be created."""
     return _make(loc, sealing.init, json=json)
 
 
 @app.command(help_epilogue=options.examples("damocles-worker store file-init --loc /srv/persist"))
 def file_init(*, loc: Locations, json: AsJson = False) -> int:
-    """Make the folders of persist stores, with their parent folders; exit code 1 if one cannot be made."""
+    """Create the folders of persist stores, with their parent folders; exit code 1 if one cannot be created."""
     return _make(loc, persist.init, json=json)
 
 
 @app.command
 def accept(*locations: Path, config: worker_config.Config = None, home: Home = None, json: AsJson = False) -> int:
-    """Take what is in the place of a store from now on: for a disk that was replaced on purpose.
+    """Accept what is at a store's path now as the store: for a disk that was replaced on purpose.
 
-    A worker, or a manager, takes nothing else for a store than what it has seen there, lest it write to a bare mount point. It looks
-    again by itself; what is there now is marked, and remembered.
+    A worker or a manager accepts only the store that it has seen at a path, so that it never writes to a bare mount
+    point. This marks what is there now and remembers it; the daemon looks again by itself.
     """
     if not locations:
         raise exits.WrongUsage("which stores? name their folders")
@@ -72,7 +75,7 @@ def accept(*locations: Path, config: worker_config.Config = None, home: Home = N
         accepted.append({"location": str(location), "before": before, "mark": found})
         if not json:
             now = f"store {found}" if found is not None else "a folder without a mark"
-            print(f"{location}: {now} takes the place of {before or 'nothing that was known'}")
+            print(f"{location}: {now} replaces {before or 'nothing known'}")
     if json:
         exits.print_json(accepted)
     return exits.OK
@@ -94,9 +97,9 @@ def show(location: Path, /, *, full: options.Full = False, json: AsJson = False)
 
 @app.command(help_epilogue=options.examples("damocles-worker store export /srv/store1 --out store1.jsonl"))
 def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
-    """Write the sector and the whole history of sealing stores, one JSON object a line; no worker need run.
+    """Export the sector and the whole history of sealing stores, one JSON object per line; the worker need not run.
 
-    The files in `data` are not part of it: copy them, or the whole folder instead.
+    This leaves out the files in `data`: copy them, or copy the whole folder instead.
     """
     if not locations:
         raise exits.WrongUsage("which stores? name their folders")
@@ -104,7 +107,7 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
         with exits.written(out) as file:
             for location in locations:
                 if sealing.is_in_use(location):
-                    exits.warning(f"{location} is in use: stop its worker before the store goes on elsewhere")
+                    exits.warning(f"{location} is in use: stop its worker before you use the export elsewhere")
                 file.writelines(exports.lines(location))
     except journal.JournalError as error:
         raise exits.Failed(str(error)) from error
@@ -119,16 +122,16 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
 
 @app.command(name="import", help_epilogue=options.examples("damocles-worker store import store1.jsonl /srv/new-store"))
 def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson = False) -> int:
-    """Put an exported sector and history into a sealing store that has never held anything.
+    """Import an exported sector and its history into a sealing store that has never been used.
 
-    The store takes the place of the one that they came from: that one must not be used any more. The thread goes on
-    from the sector's state once the files of the old `data` folder are in the new one, before or after this.
+    The store replaces the one they came from, which must not be used any more. The thread goes on from the sector's
+    state once the files of the old `data` folder are in the new one; copy them before or after this.
     """
     try:
         with exits.opened(file) as lines:
             found = [one for one in exports.read(lines) if store in {None, one.location, one.head.identity}]
     except exports.BadLine as error:
-        raise exits.Failed(f"{file}: {error}; nothing is imported") from error
+        raise exits.Failed(f"{file}: {error}; nothing was imported") from error
     if len(found) != 1:
         names = ", ".join(one.location for one in found)
         raise exits.WrongUsage(
@@ -166,7 +169,7 @@ def _standing(sector: sectors.Sector | None) -> str:
 
 
 def _missing(sector: sectors.Sector | None, data: Path) -> list[str]:
-    """Return the files, by the names of the plans' tables, that the sector's state reads and that are not there."""
+    """Return the files that the sector's state reads and that are missing, by their names in the plans' tables."""
     if sector is None or sector.id is None or sector.state not in planner.PLANS[sector.plan].steps:
         return []
     at_hand = layout.Layout(data, sector.id, sector.proof_type.size).at_hand()
@@ -186,7 +189,7 @@ def _make(locations: list[Path], init: Callable[[Path], None], *, json: bool) ->
         if location in failures:
             exits.error(failures[location])
         elif not json:
-            print(f"{location}: made")
+            print(f"{location}: created")
     return exits.FAILED if failures else exits.OK
 
 

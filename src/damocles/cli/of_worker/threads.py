@@ -1,7 +1,7 @@
-"""`damocles-worker worker`: list, pause, resume and give up the sealing threads of a running worker.
+"""`damocles-worker worker`: list, pause, resume and abort the sealing threads of a running worker.
 
-These commands are typed when something is wrong, so they need little: of the configuration only where the worker
-listens, and no library that takes long to import.
+These commands are typed when something is wrong, so they need little: from the configuration only the worker's
+address, and no library that takes long to import.
 """
 
 import time
@@ -23,16 +23,16 @@ T = TypeVar("T")
 app = App(
     name="worker",
     help=(
-        "List and steer the sealing threads of a running worker.\n\n"
-        "`-c FILE` or `-H HOST:PORT` say which worker, before or behind the command; without them, the one of this "
-        "machine at its usual port."
+        "List and control the sealing threads of a running worker.\n\n"
+        "`-c FILE` or `-H HOST:PORT` name the worker, before or after the command; the default is this machine's worker "
+        "at the usual port."
     ),
     version_flags=[],
 )
 app.command(
     "damocles.cli.of_worker.work:drain",
     name="drain",
-    help="Finish the sectors in work, begin no new ones.",
+    help="Finish the sectors in progress, begin no new ones.",
     help_epilogue=options.examples(
         "damocles-worker worker drain --wait", "damocles-worker worker drain --deadline 4h --reason 'new disks'"
     ),
@@ -46,7 +46,7 @@ app.command(
 app.command(
     "damocles.cli.of_worker.work:logs",
     name="logs",
-    help="Print what the stages of a thread wrote last.",
+    help="Print the latest log lines of a thread's stages.",
     help_epilogue=options.examples(
         "damocles-worker worker logs 0 --follow", "damocles-worker worker logs 0 --stage pc1 --sector s-t010000-2"
     ),
@@ -65,7 +65,7 @@ Thread = Annotated[str | None, Parameter(help="The same as --index.")]
 Target = Annotated[str | None, Parameter(help="The same as --state.")]
 State = Annotated[
     str | None,
-    Parameter(name=["--state", "-s", "--to"], help="The state to go on from; without it, the present one."),
+    Parameter(name=["--state", "-s", "--to"], help="The state to resume from; default: the present one."),
 ]
 
 _RESUME = "damocles-worker worker resume"
@@ -87,9 +87,9 @@ def list_(
     watch: options.Watch = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """List sealing threads: where they work, at what, whether they are paused, and the last error.
+    """List sealing threads: their stores, sectors and states, whether they are paused, and the last error.
 
-    On a terminal it is a table that fits; elsewhere the lines of the original, or with `--wide` its columns.
+    On a terminal this is a table that fits; elsewhere it is the original's lines, or with `--wide` its columns.
     """
     chosen = options.selected(which)
     resume = [_RESUME, *credentials.repeated(at, worker_at.USUAL)]
@@ -126,7 +126,7 @@ def pause(
     how: options.How = options.PLAINLY,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Pause a sealing thread at its next boundary, or those that the flags select."""
+    """Pause a sealing thread, or all that the options select, at the next boundary."""
     act = acts.wanted("pause", now=now, dry_run=how.dry_run, reason=how.reason)
     return _act(options.selected(which, index=_one("thread", thread, index)), act, how, at)
 
@@ -150,10 +150,10 @@ def resume(
     how: options.How = options.PLAINLY,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Resume a paused sealing thread, at its present state or one it has been in, or those that the flags select."""
+    """Resume a paused sealing thread, or all that the options select, from the present state or an earlier one."""
     chosen = options.selected(which, index=_one("thread", thread, index))
     state = _one("state", target, state)
-    unsure = acts.gives_up(state, chosen) and not yes
+    unsure = acts.aborts(state, chosen) and not yes
     act = acts.wanted("resume", state=state, dry_run=how.dry_run or unsure, reason=how.reason)
     return _act(chosen, act, how, at)
 
@@ -174,7 +174,7 @@ def abort(
     how: options.How = options.PLAINLY,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Give up the sectors of threads: processes are killed, files go to the trash, the manager is told."""
+    """Abort the sectors of threads: kill their processes, move their files to the trash, and report to the manager."""
     act = acts.wanted("abort", dry_run=how.dry_run or not yes, reason=how.reason)
     return _act(options.selected(which, index=_one("thread", thread, index)), act, how, at)
 
@@ -191,7 +191,7 @@ def _threads(worker: sync.Client, chosen: control.Selection, *, details: bool) -
 def _one(what: str, word: str | None, option: str | None) -> str | None:
     """Return what was given as a word or as an option."""
     if word is not None and option is not None:
-        raise exits.WrongUsage(f"the {what} is given twice, as {word} and as {option}: give one")
+        raise exits.WrongUsage(f"the {what} is given twice, as {word} and as {option}: pass one")
     return option if word is None else word
 
 
@@ -205,7 +205,7 @@ def _act(chosen: control.Selection, act: control.Act, how: options.How, at: work
 
 
 def _flat(thread: control.ThreadDetail) -> dict[str, object]:
-    """Return all that is known of a thread beside what the original tells, so that scripts for that find theirs."""
+    """Return all that is known of a thread, merged with the original's fields, so that scripts written for those still work."""
     fields: dict[str, object] = codec.to_builtins(thread)
     info: dict[str, object] = codec.to_builtins(thread.info)
     del fields["info"]

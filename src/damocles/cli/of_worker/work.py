@@ -1,4 +1,4 @@
-"""`damocles-worker worker` drain, undrain, logs and history: what a worker has in work, and what it did."""
+"""`damocles-worker worker` drain, undrain, logs and history: what a worker has in progress, and what it did."""
 
 import time
 from typing import Annotated
@@ -25,7 +25,7 @@ def drain(
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Finish the sectors in work and begin no new ones."""
+    """Finish the sectors in progress and begin no new ones."""
     deadline_seconds = None if deadline is None else options.seconds(deadline, "--deadline")
     with at.call() as worker:
         state = worker.call("Damocles.Drain", [True, deadline_seconds, reason], returns=control.Drain)
@@ -57,7 +57,7 @@ def logs(
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
-    """Print what the stages of a thread wrote last; as JSON, one object a line. A sector is found without its thread."""
+    """Print the latest log lines of a thread's stages, with --json one object per line. With --sector, no thread is needed."""
     given = index if thread is None else thread
     if (given is None and sector is None) or (index is not None and thread is not None):
         raise exits.WrongUsage("which thread? give its number in the list, like: logs 0, or --sector")
@@ -89,14 +89,14 @@ def history(
     elif entries:
         views.print_history(entries, full=full)
     if not entries:
-        raise exits.NothingSelected(f"{name} was never on this worker")
+        raise exits.NothingSelected(f"{name} has never been on this worker")
     return exits.OK
 
 
 def _index_of(worker: sync.Client, sector: str) -> int:
     def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
-        told = calls.hold(worker, dialogues.threads(time.time()))
-        return [thread for thread in told if selection.holds(chosen, thread)]
+        details = calls.hold(worker, dialogues.threads(time.time()))
+        return [thread for thread in details if selection.holds(chosen, thread)]
 
     def history(name: str) -> list[control.HistoryEntry]:
         return worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])

@@ -1,15 +1,15 @@
 """What both programs' commands share: exit codes, errors in one line, JSON.
 
-Exit codes, each but 0 with a line on stderr that says why:
+Exit codes, each except 0 with the reason on stderr:
 
     0    done
     1    failed, refused, or (of several threads) done to some only
-    2    wrong usage, or a confirmation is missing
-    3    nothing is selected: no such thread, or none that fits
+    2    wrong usage, or a missing confirmation
+    3    nothing is selected: no such thread, or none that matches
     4    the manager cannot be reached
     5    the worker cannot be reached
     6    there is no such worker
-    7    not allowed: no token, or not one that is good for this
+    7    not allowed: no token, or one without the needed scope
     8    the chain node cannot be reached
     130  interrupted
 
@@ -63,19 +63,19 @@ class WrongUsage(Failed):
 
 
 class NothingSelected(Failed):
-    """No thread fits."""
+    """No thread matches."""
 
     exit_code = NOTHING_SELECTED
 
 
 class ManagerUnreachable(Failed):
-    """The manager gives no answer."""
+    """The manager does not answer."""
 
     exit_code = MANAGER_UNREACHABLE
 
 
 class WorkerUnreachable(Failed):
-    """A worker gives no answer."""
+    """A worker does not answer."""
 
     exit_code = WORKER_UNREACHABLE
 
@@ -87,7 +87,7 @@ class UnknownWorker(Failed):
 
 
 class NotAllowed(Failed):
-    """The daemon wants another token."""
+    """The daemon requires another token."""
 
     exit_code = NOT_ALLOWED
 
@@ -125,7 +125,7 @@ def run(app: "cyclopts.App", arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Iterable[str]) -> None:
-    """Refuse what is no text: it could neither be sent nor printed."""
+    """Refuse arguments that are not valid text: they could be neither sent nor printed."""
     for argument in arguments:
         try:
             argument.encode()
@@ -134,9 +134,9 @@ def _check(arguments: Iterable[str]) -> None:
 
 
 def options_last(given: Sequence[str], group: str, options: Collection[str]) -> list[str]:
-    """Move options that stand behind a group of commands to the end, where they are parsed.
+    """Move options that follow a group of commands to the end, where they are parsed.
 
-    The originals take them only there: `damocles-worker worker -c FILE list`.
+    The original's programs take them only there: `damocles-worker worker -c FILE list`.
     """
     if not given or given[0] != group:
         return [*given]
@@ -156,7 +156,7 @@ def options_last(given: Sequence[str], group: str, options: Collection[str]) -> 
 
 
 def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
-    """Say what is wrong with a command line; what was typed says which command it is."""
+    """Return what is wrong with a command line."""
     import cyclopts
 
     if isinstance(failure, cyclopts.UnusedCliTokensError):
@@ -174,28 +174,28 @@ def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
 
 
 def error(text: str) -> None:
-    """Say on stderr why the command failed."""
+    """Print on stderr why the command failed."""
     _say("error", _RED, text)
 
 
 def warning(text: str) -> None:
-    """Say on stderr what is odd."""
+    """Print a warning on stderr."""
     _say("warning", _YELLOW, text)
 
 
 def hint(text: str) -> None:
-    """Say on stderr what may help."""
+    """Print a hint on stderr."""
     _print_error(terminal.shown(text))
 
 
 def say(text: str) -> None:
-    """Print a line that has words of others in it."""
+    """Print a line that contains text from elsewhere."""
     print(terminal.shown(text))
 
 
 @contextmanager
 def written(out: Path) -> Iterator[IO[bytes]]:
-    """Yield what to write to: the standard output, or a file that takes its name when the block has ended well."""
+    """Yield a file to write to: standard output, or a file that gets its name once the block has succeeded."""
     if out == STANDARD:
         sys.stdout.flush()
         yield sys.stdout.buffer
@@ -218,7 +218,7 @@ def written(out: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """Yield what to read from: the standard input, or a file."""
+    """Yield a file to read from: standard input, or a file."""
     if file == STANDARD:
         yield sys.stdin.buffer
         return
@@ -250,5 +250,5 @@ def _say(label: str, colour: str, text: str) -> None:
 
 
 def _print_error(line: str) -> None:
-    with suppress(OSError):  # where stderr cannot be written, the exit code still says it
+    with suppress(OSError):  # where stderr cannot be written, there is still the exit code
         print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Show a person that work on files goes on: bars on a terminal, plain lines elsewhere. All of it on stderr."""
+"""Show the progress of work on files: bars on a terminal, plain lines elsewhere, always on stderr."""
 
 import sys
 import time
@@ -20,7 +20,7 @@ _REFRESH_SECONDS = 0.2
 
 @contextmanager
 def watcher(*, has_sizes: bool = True) -> Iterator[Watcher]:
-    """Yield what shows progress on this stderr; without sizes, as how long the work has taken."""
+    """Yield a watcher that shows progress on this stderr; without sizes, it shows the time taken."""
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -42,7 +42,7 @@ def watcher(*, has_sizes: bool = True) -> Iterator[Watcher]:
 
 
 class Counter:
-    """Say on a terminal how far a count has come, once that takes longer than two seconds; elsewhere say nothing."""
+    """Show a count on a terminal, once it takes longer than two seconds; elsewhere show nothing."""
 
     def __init__(self, what: str, total: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._total, self._clock = what, total, clock
@@ -56,7 +56,7 @@ class Counter:
         self.end()
 
     def show(self, done: int) -> None:
-        """Take note of how many are done."""
+        """Update the count of what is done."""
         now = self._clock()
         if now - self._began < _PATIENCE_SECONDS or now - self._told < _REFRESH_SECONDS or not sys.stderr.isatty():
             return
@@ -67,7 +67,7 @@ class Counter:
         self._width = len(text)
 
     def end(self) -> None:
-        """Take the text away."""
+        """Clear the text."""
         if self._width:
             print(f"\r{' ' * self._width}\r", end="", file=sys.stderr, flush=True)
             self._width = 0

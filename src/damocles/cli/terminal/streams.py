@@ -51,19 +51,19 @@ def ended(command: Callable[[], int]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough (`… | head`); the interpreter must not complain about it at its end.
-        give_up_stdout()
+        abandon_stdout()
         return FAILED
     except OSError as failure:
         if failure.filename is not None or failure.errno not in _OF_OUTPUT:
             raise
-        give_up_stdout()
+        abandon_stdout()
         with contextlib.suppress(OSError):  # then nobody hears it but by the exit code
             print(f"error: the standard output cannot be written: {failure.strerror}", file=sys.stderr)
         return FAILED
     return code
 
 
-def give_up_stdout() -> None:
+def abandon_stdout() -> None:
     """Let what is still to be written go nowhere."""
     if isinstance(sys.stdout, _Closed):
         return

@@ -1,4 +1,4 @@
-"""Show what came of an act on threads, and say it with the exit code."""
+"""Show the outcomes of an act on threads, also as an exit code."""
 
 import json
 import sys
@@ -21,15 +21,15 @@ def wanted(
 
 
 def check(chosen: control.Selection) -> None:
-    """Refuse to act on nothing, or on a whole worker whose thread was forgotten."""
+    """Refuse an empty selection, and a whole worker where the thread's index was forgotten."""
     try:
         selection.check(chosen)
     except selection.NothingSelected as error:
         raise exits.WrongUsage(str(error)) from error
 
 
-def gives_up(state: str | None, chosen: control.Selection) -> bool:
-    """Return whether a resume would give up sectors that were not named one by one, which needs `--yes` as `abort` does.
+def aborts(state: str | None, chosen: control.Selection) -> bool:
+    """Return whether a resume would abort sectors that were not named one by one, which needs `--yes` as `abort` does.
 
     One thread by its index, the original's form, is a name.
     """
@@ -45,22 +45,22 @@ def line(outcome: control.Outcome) -> str:
     return f"{worker}#{outcome.index} {outcome.sector or '-'} {outcome.state or '-'}: {outcome.text}"
 
 
-def nothing_fits(chosen: control.Selection, so: str = "") -> exits.NothingSelected:
-    """Return the error that a selection means no thread, with what was probably meant."""
-    return exits.NothingSelected("; ".join([f"no thread fits{so}", *selection.unknown_words(chosen)]))
+def nothing_matches(chosen: control.Selection, so: str = "") -> exits.NothingSelected:
+    """Return the error for a selection that matches no thread, with what was probably meant."""
+    return exits.NothingSelected("; ".join([f"no thread matches{so}", *selection.unknown_words(chosen)]))
 
 
 def show_nothing(chosen: control.Selection) -> int:
-    """Say that a list has nothing in it, which is an error only of a thing that was named: nothing paused is good news."""
+    """Report an empty list, which is an error only if something was named: nothing paused is good news."""
     if chosen.sectors or selection.unknown_words(chosen):
-        raise nothing_fits(chosen)
+        raise nothing_matches(chosen)
     if chosen != control.Selection(workers=chosen.workers):
-        exits.hint("no thread fits")
+        exits.hint("no thread matches")
     return exits.OK
 
 
 def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, chosen: control.Selection = _ANY) -> int:
-    """Print a line for each outcome, what failed on stderr, and return the exit code."""
+    """Print a line for each outcome, failures on stderr, and return the exit code."""
     if as_json:
         exits.print_json([codec.to_builtins(outcome) | {"dry_run": dry_run} for outcome in outcomes])
     for outcome in outcomes:
@@ -69,11 +69,11 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, c
         elif not as_json:
             exits.say(line(outcome))
     if not outcomes:
-        raise nothing_fits(chosen, ", nothing was done")
+        raise nothing_matches(chosen, "; nothing was changed")
     if all(map(_is_missing, outcomes)):
         return exits.NOTHING_SELECTED
     if dry_run:
-        exits.hint("dry run: nothing was done")
+        exits.hint("dry run: nothing was changed")
     if all(outcome.ok for outcome in outcomes):
         return exits.OK
     return exits.WORKER_UNREACHABLE if all(outcome.silent for outcome in outcomes) else exits.FAILED
@@ -82,7 +82,7 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, c
 def show_unconfirmed(outcomes: Sequence[control.Outcome], *, as_json: bool, chosen: control.Selection = _ANY) -> int:
     """Print what an act that needs `--yes` would do."""
     show(outcomes, dry_run=True, as_json=as_json, chosen=chosen)
-    exits.hint("say --yes to do it")
+    exits.hint("pass --yes to do it")
     return exits.USAGE
 
 
@@ -109,5 +109,5 @@ def show_plain(
 
 
 def _is_missing(outcome: control.Outcome) -> bool:
-    """Return whether it tells of indexes that no thread has."""
+    """Return whether an outcome reports indexes that no thread has."""
     return outcome.index is None and not outcome.silent

@@ -13,7 +13,7 @@ _POLL_SECONDS = 0.5
 
 
 def show(drain: control.Drain, *, as_json: bool) -> int:
-    """Print how a drain stands."""
+    """Print the progress of a drain."""
     if as_json:
         exits.print_json(codec.to_builtins(drain))
     else:
@@ -22,15 +22,15 @@ def show(drain: control.Drain, *, as_json: bool) -> int:
 
 
 def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: bool) -> int:
-    """Show what is left whenever it changes, on a terminal each second, until nothing is.
+    """Show what is left, whenever that changes and on a terminal each second, until nothing is.
 
-    It fails if the deadline came first, if somebody ended the drain, or if what is left is paused and will not end.
+    Fail if the deadline comes first, if somebody ends the drain, or if all that is left is paused and will not end.
     """
     deadline = drain.deadline
     shown = ""
     live = sys.stdout.isatty() and not as_json
     while True:
-        busy = f"draining, still in work: {', '.join(drain.busy) or 'nothing'}"
+        busy = f"draining, still in progress: {', '.join(drain.busy) or 'nothing'}"
         text = terminal.shown(_text(drain) if live or not drain.on else busy)
         if text != shown and not as_json:
             # A line that the terminal breaks could not be drawn over.
@@ -48,20 +48,20 @@ def wait(drain: control.Drain, ask: Callable[[], control.Drain], *, as_json: boo
     if as_json:
         exits.print_json(codec.to_builtins(drain))
     if not drain.on:
-        raise exits.Failed("the drain was ended by somebody else")
+        raise exits.Failed("somebody else ended the drain")
     if stuck and not (deadline is not None and drain.deadline is None):
         raise exits.Failed(
             f"paused, and will not end by themselves: {', '.join(drain.busy)}; resume or abort them (--paused)"
         )
     if drain.busy:
-        raise exits.Failed(f"the deadline came first; paused at their next boundary: {', '.join(drain.busy)}")
+        raise exits.Failed(f"the deadline has passed; paused at their next boundary: {', '.join(drain.busy)}")
     if not as_json:
-        print("drained: no sector is in work")
+        print("drained: no sector is in progress")
     return exits.OK
 
 
 def _text(drain: control.Drain) -> str:
-    busy = f"{len(drain.busy)} in work" + (f": {', '.join(drain.busy)}" if drain.busy else "")
+    busy = f"{len(drain.busy)} in progress" + (f": {', '.join(drain.busy)}" if drain.busy else "")
     if drain.paused:
         busy += f" ({len(drain.paused)} of them paused)"
     if not drain.on:

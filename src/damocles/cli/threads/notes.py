@@ -1,4 +1,4 @@
-"""What stands under a table of threads: what to do about what they lack, once for all that lack the same."""
+"""Notes under a table of threads: what to do about what they lack, once for all that lack the same."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ from damocles.wire import control
 
 
 class _Lacking(NamedTuple):
-    """What threads lack, how to get it, and whether it is there by now."""
+    """What threads lack, how to get it, and whether it has arrived since."""
 
     lack: lacking.Lack
     commands: tuple[str, ...]
@@ -23,9 +23,9 @@ class _Lacking(NamedTuple):
 
 
 def lines(threads: Sequence[control.ThreadDetail], *, resume: Sequence[str], whole: bool) -> Iterator[str]:
-    """Yield what to say under a table of threads: what to do about missing parameters, and with `whole` every error.
+    """Yield the notes under a table of threads: what to do about missing parameters, and with `whole` every error.
 
-    `resume` is the command that has threads go on, and the options by which it finds whom these threads are of.
+    `resume` is the command that resumes threads, with the options by which it finds their daemon.
     """
     paused = {thread.info.last_error for thread in threads if thread.info.thread_state.state == "Paused"}
     counts = Counter(
@@ -56,7 +56,7 @@ def _threads(count: int) -> str:
 
 
 def _command(way: str, *parts: str) -> list[str]:
-    """Return the lines of a command that can be pasted: where it is too long, lines end between its parts."""
+    """Return the lines of a command that can be pasted; a long one is broken between its parts."""
     columns = shutil.get_terminal_size().columns
     made = [f"  {way:8} {parts[0]}"]
     for left, part in zip(range(len(parts) - 2, -1, -1), parts[1:], strict=True):

@@ -14,25 +14,25 @@ from damocles.wire import control, sectors
 
 DEFAULT_TIMEOUT = "5s"
 
-Flag = partial(Parameter, show_default=False)  # that the usual is nothing need not be said
+Flag = partial(Parameter, show_default=False)  # an empty default need not be shown
 
 AsJson = Annotated[bool, Flag(name="--json", help="Print JSON.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
-Watch = Annotated[bool, Flag(name="--watch", help="Show it again and again, until Ctrl-C.")]
-Full = Annotated[bool, Flag(name="--full", help="Cut nothing and leave nothing out on a terminal.")]
-Reason = Annotated[str, Flag(name="--reason", help="Why; it goes into the logs.")]
-DryRun = Annotated[bool, Flag(name="--dry-run", help="Only say what would happen.")]
-Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Go on with new lines as they come, until Ctrl-C.")]
+Watch = Annotated[bool, Flag(name="--watch", help="Show it again every two seconds, until Ctrl-C.")]
+Full = Annotated[bool, Flag(name="--full", help="On a terminal, cut nothing and leave nothing out.")]
+Reason = Annotated[str, Flag(name="--reason", help="Why; it is logged.")]
+DryRun = Annotated[bool, Flag(name="--dry-run", help="Only report what would happen.")]
+Follow = Annotated[bool, Flag(name=["--follow", "-f"], help="Print new lines as they come, until Ctrl-C.")]
 LogSector = Annotated[str | None, Flag(name="--sector", help="Only lines of this sector, like s-t010000-2.")]
 LogStage = Annotated[str | None, Flag(name="--stage", help="Only lines of this stage, like pc1.")]
-Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is still in work after this time.")]
-Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in work any more.")]
-Now = Annotated[bool, Flag(name="--now", help="Kill a running stage; it is done again after the resume.")]
+Deadline = Annotated[str | None, Flag(name="--deadline", help="Pause what is still in progress after this time.")]
+Wait = Annotated[bool, Flag(name="--wait", help="Wait until no sector is in progress.")]
+Now = Annotated[bool, Flag(name="--now", help="Kill the running stage; it runs again after the resume.")]
 Yes = Annotated[bool, Flag(name="--yes", help="Really do it.")]
-YesToAbort = Annotated[bool, Flag(name="--yes", help="Really give up several sectors, with the state Aborted.")]
+YesToAbort = Annotated[bool, Flag(name="--yes", help="Really abort several sectors, with the state Aborted.")]
 
 CONNECTION = Group("Connection", sort_key=2)
-_WHICH = Group("Which threads; what is given must hold together", sort_key=1)
+_WHICH = Group("Thread selection (all given conditions must match)", sort_key=1)
 
 Sectors = Annotated[tuple[str, ...], Flag(name="--sector", help="Threads with this sector; repeatable.")]
 States = Annotated[
@@ -42,7 +42,7 @@ States = Annotated[
 InStates = Annotated[
     tuple[str, ...], Flag(name="--in-state", help="Threads whose sector is in this state; repeatable.")
 ]
-Error = Annotated[str | None, Flag(name="--error", help="Threads whose last error has this text in it.")]
+Error = Annotated[str | None, Flag(name="--error", help="Threads whose last error contains this text.")]
 Plans = Annotated[tuple[str, ...], Flag(name="--plan", help="Threads with this plan; repeatable.")]
 Paused = Annotated[bool, Flag(name="--paused", help="Threads that are paused.")]
 All = Annotated[bool, Flag(name="--all", help="All threads.")]
@@ -77,7 +77,7 @@ class Which:
 @Parameter(name="*", group=_WHICH)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhichToResume:
-    """The same where `--state` says at which state to go on, as in the original."""
+    """The same where `--state` is the state to resume from, as in the original."""
 
     sector: Sectors = ()
     state: InStates = ()
@@ -90,7 +90,7 @@ class WhichToResume:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """How to act, and how to tell of it."""
+    """How to act, and how to report it."""
 
     dry_run: DryRun = False
     reason: Reason = ""
@@ -105,7 +105,7 @@ NONE_TO_RESUME = WhichToResume()
 def selected(
     which: Which | WhichToResume, *, workers: tuple[str, ...] = (), index: str | None = None
 ) -> control.Selection:
-    """Make a selection from what was typed; wrong texts are wrong usage."""
+    """Make a selection from what was typed; a malformed value is wrong usage."""
     try:
         return selection.parse(
             workers=workers,
@@ -122,12 +122,12 @@ def selected(
 
 
 def sector(text: str) -> str:
-    """Return a sector's name as records have it; a wrong one is wrong usage."""
+    """Return a sector's name as records have it; a malformed one is wrong usage."""
     return selected(Which(sector=(text,))).sectors[0]
 
 
 def check_stage(name: str | None) -> None:
-    """Refuse a stage that there is not."""
+    """Refuse a stage that does not exist."""
     from damocles.stages import descriptors
 
     if name is not None and name.lower() not in descriptors.STAGES:
@@ -138,13 +138,13 @@ def check_stage(name: str | None) -> None:
 
 
 def seconds(text: str, option: str = "--timeout") -> float:
-    """Read a duration that is longer than nothing."""
+    """Read a duration greater than zero."""
     try:
         value = units.parse_duration(text)
     except ValueError as error:
         raise exits.WrongUsage(f"{option}: {error}") from error
     if value <= 0:
-        raise exits.WrongUsage(f"{option}: {text!r} is no time: write a duration like 5s or 2h")
+        raise exits.WrongUsage(f"{option}: {text!r} is not a positive duration: write one like 5s or 2h")
     if value > units.LONGEST_SECONDS:
         raise exits.WrongUsage(f"{option}: {text!r} is longer than 100 years")
     return value

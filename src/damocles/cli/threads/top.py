@@ -1,4 +1,4 @@
-"""`damocles-manager util worker top`: the fleet on one screen, what needs a person first."""
+"""`damocles-manager util worker top`: the fleet on one screen, beginning with what needs a person."""
 
 import contextlib
 import select
@@ -64,7 +64,7 @@ def _other_screen() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Yield what waits some seconds for a key; keys are not echoed meanwhile."""
+    """Yield a function that waits some seconds for a key; keys are not echoed meanwhile."""
     import termios
     import tty
 
@@ -109,7 +109,7 @@ def screen(
         + "".join(f"  {states[state]} {state.lower()}" for state in _ORDER if states[state])
     )
     silent = {silence.worker: silence.reason for silence in told.silent}
-    # Those that are well are in the counts; on a small screen the others matter.
+    # Healthy workers are in the counts; on a small screen the others matter.
     shown = sorted(workers, key=lambda worker: (worker.info.name not in silent, worker.status == "live"))
     shown_workers = shown if rows is None else shown[:_MOST_WORKERS]
     threads = sorted(told.threads, key=lambda thread: _urgency(thread, now))
@@ -127,7 +127,7 @@ def screen(
 
 
 def _urgency(thread: control.ThreadDetail, now: float) -> tuple[int, float, str, int]:
-    """Sort paused threads to the top, and of each state those first that are in it longest."""
+    """Sort paused threads to the top, and within a state those first that have been in it longest."""
     state = thread.info.thread_state.state
     place = _ORDER.index(state) if state in _ORDER else len(_ORDER)
     return place, -(now - thread.since), thread.worker, thread.info.index

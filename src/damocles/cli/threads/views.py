@@ -75,7 +75,7 @@ def worker_cells(worker: control.WorkerStatus, expiration_seconds: float, *, wid
 
 
 def warn_of_shared_names(workers: Iterable[control.WorkerStatus]) -> None:
-    """Say on stderr which names are several workers'."""
+    """Warn on stderr about names that several workers share."""
     for worker in workers:
         if worker.sharing:
             dests = " and ".join(worker.sharing)
@@ -95,8 +95,8 @@ def show_threads(
 ) -> None:
     """Print sealing threads, and what can be done for those that lack parameters.
 
-    They are `named` with their workers', and where several workers have one name, with their addresses. `resume` is the
-    command that has them go on, and its options.
+    `named` adds their workers' names, and where several workers share one, their addresses. `resume` is the command that
+    resumes them, and its options.
     """
     now = time.time()
     dests: dict[str, set[str]] = {}
@@ -147,7 +147,7 @@ def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
 
 
 def wide_thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
-    """Return the row of a thread with what newer releases know, and what it waits for since when."""
+    """Return the row of a thread with newer releases' columns, and what it has been waiting for."""
     info, state = thread.info, thread.info.thread_state
     doing = state.state
     if state.elapsed is not None:
@@ -170,7 +170,7 @@ def wide_thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:
 
 
 def waits_for(thread: control.ThreadDetail) -> str:
-    """Say what a thread waits for, since when, and until when if that is known."""
+    """Return what a thread waits for, since when, and until when if that is known."""
     waiting = thread.waiting
     if waiting is None:
         text = "-"
@@ -262,10 +262,10 @@ def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:
 
 
 def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> Iterator[control.LogLine]:
-    """Yield the lines of a log, and then those that come.
+    """Yield the lines of a log, then new ones as they come.
 
     `read` takes the number of the last line known and how many seconds to wait for a line after it. A wait that is cut
-    off has changed nothing: it is asked once more, and whoever was locked out meanwhile learns why.
+    off has changed nothing, so it is repeated once; a caller that was locked out meanwhile gets the reason.
     """
     after, wait_seconds = 0, 0.0
     while True:
@@ -287,7 +287,7 @@ def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> 
 def print_log(
     lines: Iterable[control.LogLine], *, sector: str | None = None, stage: str | None = None, as_json: bool = False
 ) -> int:
-    """Print lines of stages as they come, until Ctrl-C; those of one sector, those of one stage; JSON is one a line."""
+    """Print lines of stages as they come, until Ctrl-C, filtered by sector and stage; JSON is one object per line."""
     try:
         for each in lines:
             if sector not in {None, each.sector} or (stage or each.stage).lower() != each.stage.lower():
@@ -301,7 +301,7 @@ def print_log(
 
 
 def again(show: Callable[[], int], *, watch: bool) -> int:
-    """Show something; with `watch` again every two seconds until Ctrl-C, on a terminal in the same place."""
+    """Call `show` once, or with `watch` every two seconds until Ctrl-C, on a terminal in the same place."""
     if not watch:
         return show()
     try:

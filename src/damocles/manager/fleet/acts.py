@@ -195,7 +195,7 @@ class Fleet:
     async def _gather(
         self, targets: Sequence[Target], dialogue: Callable[[Target], dialogues.Dialogue[T]], timeout_seconds: float
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
-        """Hold a dialogue with all targets at once; return what each told and who told nothing, in the given order.
+        """Hold a dialogue with all targets at once; return the answers, and the targets that gave none, in the given order.
 
         Who told nothing at a destination where another did is a name that the worker had before, or a false one.
         """

@@ -133,7 +133,7 @@ async def test_sectors_that_are_here_are_replaced_on_request_only(start: Start, 
         assert line.startswith("s-t010000-2  online, PCSubmitted  offline, aborted: lost  ")
         assert {"Finalized", "AbortReason"} == {*line.split()[-2:]}
         assert "1 would be added, 1 would be replaced, 3 unchanged" == counts
-        assert (1, "error: 4 sectors are here already: without --overwrite nothing would be imported\n") == (code, err)
+        assert (1, "error: 4 sectors already exist: without --overwrite nothing is imported\n") == (code, err)
         assert 0 == (await run(manager, "import", file, "--dry-run", "--overwrite"))[0]
         assert before == await manager.call("FindSectorInAllStates", SectorID(10000, 2))
         assert [False] == [entry.ok for entry in await audited(manager)]
@@ -280,7 +280,7 @@ async def test_what_an_original_says_beside_is_named(start: Start, run: Run, tmp
     file.write_text(json.dumps(value))
     async with start() as manager:
         code, _, err = await run(manager, "import", file)
-        assert (0, f"warning: {file}: nothing here knows the field Novelty; it is left out\n") == (code, err)
+        assert (0, f"warning: {file}: the field Novelty is unknown here; it is left out\n") == (code, err)
         found = codec.from_builtins(await manager.call("FindSectorInAllStates", value["ID"]), records.SectorState)
         assert found.pieces is not None
         assert found.pieces[0].is_filler

@@ -65,12 +65,12 @@ def listed(run, monkeypatch):
     ("one", "asked", "outcome"),
     [
         (DRAIN, "worker=demo, on=false", "done"),
-        (NOTHING, 'workers=["gpu-*"] error=disk full, verb=resume', "no thread fitted, nothing was done"),
-        (SOME, 'workers=["gpu-*"] error=disk full, verb=resume', "2 done, 1 refused, 1 without answer"),
+        (NOTHING, 'workers=["gpu-*"] error=disk full, verb=resume', "no thread matched; nothing was changed"),
+        (SOME, 'workers=["gpu-*"] error=disk full, verb=resume', "2 done, 1 refused, 1 unanswered"),
         (ALL, "all=true, verb=resume", "1 done"),
         (FAILED, "name=bob", "failed: no such token"),
         (OLD, "demo, true", "done"),
-        (CUT_OFF, "name=bob", "not known: it goes on, or its daemon was stopped meanwhile"),
+        (CUT_OFF, "name=bob", "unknown: it still runs, or its daemon was stopped meanwhile"),
     ],
 )
 def test_an_entry_says_what_was_asked_and_what_came_of_it(listed, one, asked, outcome):

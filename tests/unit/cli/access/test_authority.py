@@ -43,7 +43,7 @@ def test_a_certificate_is_renewed_when_asked_to(folder: Path, capsys: pytest.Cap
     """With --renew a machine gets a new key by the same authority."""
     before = content(folder)
     assert 2 == manager_cli.main(["auth", "ca", "--dir", str(folder), "--host", "gpu1"])
-    assert "gpu1.key is there already: with --renew it is replaced" in capsys.readouterr().err
+    assert "gpu1.key already exists: pass --renew to replace it" in capsys.readouterr().err
     assert 0 == manager_cli.main(["auth", "ca", "--dir", str(folder), "--host", "gpu1", "--renew"])
     after = content(folder)
     assert {"gpu1.key", "gpu1.pem"} == {name for name in after if after[name] != before[name]}

@@ -55,11 +55,13 @@ def test_what_is_given_goes_through_no_network_in_the_clear(
     """Over http a token leaves the machine only where somebody says that the network is not listened in on."""
     given = tmp_path / "given"
     tokens.ensure_file(given)
-    with pytest.raises(exits.Failed, match=rf"^the token in {given} would go to {ELSEWHERE} .* or say --insecure$"):
+    with pytest.raises(
+        exits.Failed, match=rf"^the token in {given} would cross the network to {ELSEWHERE} .* or pass --insecure$"
+    ):
         found(ELSEWHERE, home, given)
     assert tokens.read_file(given) == found(ELSEWHERE, home, given, insecure=True)
     monkeypatch.setenv(VARIABLE, "dmc_variable")
-    with pytest.raises(exits.Failed, match=rf"^the token in {VARIABLE} would go "):
+    with pytest.raises(exits.Failed, match=rf"^the token in {VARIABLE} would cross "):
         found(ELSEWHERE, home)
 
 

@@ -65,9 +65,9 @@ async def util(capsys):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--sector", "s-t010000-9"], "no thread fits"),
-        (["--state", "c1done"], 'no thread fits; there is no state c1done; did you mean "C1Done"?'),
-        (["--plan", "sealr"], 'no thread fits; there is no plan sealr; did you mean "sealer"?'),
+        (["--sector", "s-t010000-9"], "no thread matches"),
+        (["--state", "c1done"], 'no thread matches; there is no state c1done; did you mean "C1Done"?'),
+        (["--plan", "sealr"], 'no thread matches; there is no plan sealr; did you mean "sealer"?'),
     ],
 )
 async def test_info_of_nothing_says_so(util, flags, text):
@@ -80,9 +80,9 @@ async def test_info_of_nothing_says_so(util, flags, text):
 
 async def test_a_filter_that_nothing_fits_is_no_error(util):
     """That no thread is in a state, or has an error, is an answer: a line on stderr, and exit code 0."""
-    assert (0, "", "no thread fits\n") == await util("info", "--state", "PC1Done")
+    assert (0, "", "no thread matches\n") == await util("info", "--state", "PC1Done")
     code, out, err = await util("info", "w1", "--error", "disk full", "--json")
-    assert (0, [], "no thread fits\n") == (code, json.loads(out)["threads"], err)
+    assert (0, [], "no thread matches\n") == (code, json.loads(out)["threads"], err)
 
 
 async def test_info_of_no_worker_names_those_there_are(util):

@@ -140,9 +140,9 @@ def test_daemon_refuses_a_bad_file(run, config):
 def test_stores_are_made(run, tmp_path):
     """Each location is made, with its parents; if one cannot be, the others are, and the exit code is 1."""
     first, second, third = (tmp_path / "a" / name for name in "123")
-    assert (0, f"{first}: made\n{second}: made\n", "") == run("store", "sealing-init", "-l", first, second)
+    assert (0, f"{first}: created\n{second}: created\n", "") == run("store", "sealing-init", "-l", first, second)
     code, out, err = run("store", "sealing-init", "--loc", first, "--loc", third)
-    assert (1, f"{third}: made\n", f"error: {first} is a sealing store already\n") == (code, out, err)
+    assert (1, f"{third}: created\n", f"error: {first} is a sealing store already\n") == (code, out, err)
     assert 0 == run("store", "file-init", "-l", tmp_path / "persist")[0]
     code, out, _ = run("store", "file-init", "-l", tmp_path / "x", first / ".holder", "--json")
     assert (1, [True, False]) == (code, [entry["error"] is None for entry in json.loads(out)])
@@ -269,7 +269,7 @@ def test_generator_makes_tree_d_of_an_empty_sector(run, tmp_path):
     pytest.importorskip("damocles_proofs")
     code, out, err = run("generator", "tree-d", "--sector-size", "2KiB", "--path", tmp_path / "trees")
     made = tmp_path / "trees" / "sc-02-data-tree-d.dat"
-    assert (0, f"{made}: made, for sectors of 2KiB\n") == (code, out), err
+    assert (0, f"{made}: created, for sectors of 2KiB\n") == (code, out), err
     assert "fc7e928296e516faade986b28f92d44a4f24b935485223376a799027bc18f833" == made.read_bytes()[-32:].hex()
     assert ["sc-02-data-tree-d.dat"] == [path.name for path in made.parent.iterdir()]
 

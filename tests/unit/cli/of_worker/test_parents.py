@@ -54,7 +54,7 @@ def test_a_cut_cache_is_told_with_what_will_come_of_it(cache, capsys):
     assert 1 == worker.main(["params", "parents", "--sector-size", "2KiB"])
     told = capsys.readouterr()
     assert "StackedDrg2KiBV1_1" in told.out
-    assert f"error: {cache.path}: has 100 bytes, it should have 3584; the next PC1 makes it anew" in told.err
+    assert f"error: {cache.path}: has 100 bytes, it should have 3584; the next PC1 makes it again" in told.err
 
 
 def test_a_cache_without_a_published_digest_stays(cache, capsys):

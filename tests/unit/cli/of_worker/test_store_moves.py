@@ -139,7 +139,7 @@ def test_a_store_in_use_is_pointed_out(run, tmp_path):
     fill(old)
     with sealing.opened(old):
         code, out, err = run("store", "export", old)
-    assert (0, 7, f"warning: {old} is in use: stop its worker before the store goes on elsewhere\n") == (
+    assert (0, 7, f"warning: {old} is in use: stop its worker before you use the export elsewhere\n") == (
         code,
         len(out.splitlines()),
         err,

@@ -142,7 +142,7 @@ async def test_many_sectors_are_given_up_only_with_yes(serving, run_async):
         give_up = ("worker", "-H", worker.address, "resume", "--state", "Aborted")
         for chosen in (["--all"], ["--error", "No cached"], ["-i", "0-1"]):
             code, out, err = await run_async(*give_up, *chosen)
-            assert (2, True, True) == (code, "s-t010000-2" in out, err.endswith("say --yes to do it\n"))
+            assert (2, True, True) == (code, "s-t010000-2" in out, err.endswith("pass --yes to do it\n"))
         assert [] == worker.asked
         assert 0 == (await run_async(*give_up, "--error", "No cached", "--yes"))[0]
         assert 0 == (await run_async(*give_up, "-i", "0"))[0]
@@ -171,7 +171,7 @@ def test_the_managers_command_asks_likewise(monkeypatch, capsys, arguments, dry_
     monkeypatch.setattr(workers, "_act", act)
     assert code == workers.app(["resume", *arguments], result_action="return_value")
     assert [dry_run] == [wanted.dry_run for wanted in acts]
-    assert (code == 2) == ("say --yes to do it" in capsys.readouterr().err)
+    assert (code == 2) == ("pass --yes to do it" in capsys.readouterr().err)
 
 
 async def test_a_refused_resume_shows_why_and_fails(serving, run_async):
@@ -214,19 +214,19 @@ async def test_a_thread_may_be_named_without_an_option(serving, run_async):
         assert 0 == (await run_async("worker", "pause", "1", *at))[0]
         code, _, err = await run_async("worker", "pause", "0", "--index", "1", *at)
     assert [("resume", 0, "PC2Done"), ("pause", 1)] == worker.asked
-    assert (2, "error: the thread is given twice, as 0 and as 1: give one\n") == (code, err)
+    assert (2, "error: the thread is given twice, as 0 and as 1: pass one\n") == (code, err)
 
 
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--sector", "s-t010000-9"], "no thread fits"),
-        (["--state", "C1Don"], 'no thread fits; there is no state C1Don; did you mean "C1Done"?'),
-        (["--state", "Paused"], "no thread fits; Paused is what a thread does: use --paused"),
+        (["--sector", "s-t010000-9"], "no thread matches"),
+        (["--state", "C1Don"], 'no thread matches; there is no state C1Don; did you mean "C1Done"?'),
+        (["--state", "Paused"], "no thread matches; Paused is what a thread does: use --paused"),
     ],
 )
 async def test_a_list_of_nothing_says_so(serving, run_async, flags, text):
-    """Flags that no thread fits are exit code 3 and a line, with a word that was probably meant; also as JSON."""
+    """Flags that no thread matches are exit code 3 and a line, with a word that was probably meant; also as JSON."""
     async with serving(PAUSED) as worker:
         assert (3, "", f"error: {text}\n") == await run_async("worker", "list", *flags, "-H", worker.address)
         assert (3, "[]\n", f"error: {text}\n") == await run_async(

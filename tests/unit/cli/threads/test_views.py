@@ -162,8 +162,8 @@ def test_a_log_is_followed_from_where_it_was_left():
     ("later", "text"),
     [
         ([control.Drain(on=True, deadline=NOW, busy=["s-t010000-1"]), control.Drain(on=True)], None),
-        ([control.Drain(on=True, deadline=None, busy=["s-t010000-1"])], "deadline came first"),
-        ([control.Drain(on=False, busy=["s-t010000-1"])], "ended by somebody else"),
+        ([control.Drain(on=True, deadline=None, busy=["s-t010000-1"])], "deadline has passed"),
+        ([control.Drain(on=False, busy=["s-t010000-1"])], "somebody else ended"),
     ],
 )
 def test_a_drain_ends_well_or_says_how(later, text, capsys, monkeypatch):
@@ -173,7 +173,7 @@ def test_a_drain_ends_well_or_says_how(later, text, capsys, monkeypatch):
     start = control.Drain(on=True, deadline=NOW, busy=["s-t010000-1", "s-t010000-2"])
     if text is None:
         assert 0 == drains.wait(start, lambda: next(states), as_json=False)
-        assert "drained: no sector is in work" == capsys.readouterr().out.splitlines()[-1]
+        assert "drained: no sector is in progress" == capsys.readouterr().out.splitlines()[-1]
         return
     with pytest.raises(exits.Failed, match=text):
         drains.wait(start, lambda: next(states), as_json=False)

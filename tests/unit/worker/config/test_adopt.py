@@ -213,7 +213,7 @@ def test_it_is_told_as_lines_and_as_json(original: Path, capsys: pytest.CaptureF
     assert 0 == worker_cli.main(["config", "check", "--from-damocles", str(original)])
     printed = capsys.readouterr()
     assert (
-        f'{original}:11: sector_manager.rpc_client.addr = "/ip4/10.0.0.1/tcp/1789/ws": the original takes it, this worker'
+        f'{original}:11: sector_manager.rpc_client.addr = "/ip4/10.0.0.1/tcp/1789/ws": the original accepts it, this worker'
         ' does not: calls go over HTTP, as in the original -> sector_manager.rpc_client.addr = "/ip4/10.0.0.1/tcp/1789"'
     ) in printed.out.splitlines()
     assert "--write OUT writes the file with these changes" in printed.err.splitlines()
@@ -242,7 +242,7 @@ def test_what_keeps_it_from_starting_all_the_same_is_said(tmp_path: Path, capsys
 
 def test_the_way_is_shown_to_whoever_starts_with_it(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file of the original that is refused, by the check or the daemon, ends with the command that lists everything."""
-    hint = f"a file of the original? damocles-worker config check --from-damocles {original} lists all that differs"
+    hint = f"a file of the original? damocles-worker config check --from-damocles {original} lists all differences"
     for command in (["config", "check", str(original)], ["daemon", "-c", str(original)]):
         assert 1 == worker_cli.main(command)
         assert hint in capsys.readouterr().err.splitlines()
@@ -254,9 +254,9 @@ def test_the_way_is_shown_to_whoever_starts_with_it(original: Path, capsys: pyte
 def test_nothing_is_replaced(original: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is there is not overwritten, least of all the original's own."""
     assert 1 == worker_cli.main(["config", "check", "--from-damocles", str(original), "--write", str(original)])
-    assert f"error: {original} is there already: choose another name, nothing is replaced\n" == capsys.readouterr().err
+    assert f"error: {original} already exists: choose another name; nothing is overwritten\n" == capsys.readouterr().err
     assert 2 == worker_cli.main(["config", "check", str(original), "--write", str(original) + "2"])
-    assert "--write goes with --from-damocles" in capsys.readouterr().err
+    assert "--write needs --from-damocles" in capsys.readouterr().err
 
 
 def test_one_word_holds_for_the_whole_file(tmp_path: Path) -> None:
