@@ -6,17 +6,8 @@ from pathlib import Path
 from damocles import privacy
 from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
+from damocles.sealing import planner
 from damocles.wire import sectors
-
-# What each plan proves. A rebuild compares commitments and proves nothing; a non-interactive PoRep is an aggregate.
-KINDS_OF_PLAN: Mapping[str, tuple[Kind, ...]] = {
-    "sealer": (Kind.POREP,),
-    "niporep": (Kind.POREP, Kind.SRS),
-    "snapup": (Kind.UPDATE,),
-    "rebuild": (),
-    "wdpost": (Kind.WDPOST,),
-    "unseal": (),
-}
 
 
 def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: Path) -> list[str]:
@@ -32,7 +23,7 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
             " at its files: damocles-worker params check"
         )
     for plan, sizes in plans.items():
-        kinds = KINDS_OF_PLAN.get(plan, ())
+        kinds = [Kind(kind) for kind in planner.PLANS[plan].proves]
         if sizes is None:
             if kinds and all(catalog.missing([size], kinds, folder) for size in sectors.SectorSize):
                 lines.append(

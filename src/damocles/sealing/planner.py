@@ -15,8 +15,10 @@ from damocles.sealing.plans import niporep, rebuild, sealer, snapup, table, unse
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 
+# The plans that there are, in the order in which people see them. What each does on the worker is in
+# `worker.plans.repertoire`, what it makes the manager serve in `manager.office`.
 PLANS: Mapping[str, table.Plan] = {
-    plan.name: plan for plan in (sealer.PLAN, niporep.PLAN, snapup.PLAN, rebuild.PLAN, unseal.PLAN, wdpost.PLAN)
+    plan.PLAN.name: plan.PLAN for plan in (sealer, niporep, snapup, rebuild, unseal, wdpost)
 }
 
 

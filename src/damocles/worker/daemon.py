@@ -22,7 +22,7 @@ from damocles.parameters import catalog, preflight
 from damocles.rpc import errors
 from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.serving import asgi, doorstep, places, reloading, server
-from damocles.sealing import failures, planner
+from damocles.sealing import failures
 from damocles.stages import errors as stage_errors
 from damocles.stages.admission import machine
 from damocles.stages.supervision import executor
@@ -236,9 +236,6 @@ def _threads(
     )
     result = []
     for index, entry in enumerate(settings.sealing_thread):
-        if entry.plan not in planner.PLANS:
-            msg = f"sealing_thread[{index}]: plan {entry.plan} cannot run yet; this release has {', '.join(planner.PLANS)}"
-            raise StartError(msg)
         location = entry.location.resolve() if entry.location is not None else None
         now = options.reader(settings, index, location)
         if location is not None:

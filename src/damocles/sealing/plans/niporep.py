@@ -10,6 +10,7 @@ from damocles.sealing import events as e
 from damocles.sealing.plans import sealer
 from damocles.sealing.plans.table import Plan, Step
 from damocles.sealing.states import State as S
+from damocles.wire.sectors import SealFamily
 
 _SEALER = sealer.PLAN.steps
 _BEFORE = (S.DealsAcquired, S.PieceAdded, S.TreeDBuilt, S.TicketAssigned)
@@ -34,4 +35,8 @@ PLAN = Plan(
         S.PC2Done: replace(_SEALER[S.PCLanded], until=_UNTIL),
         **{state: _SEALER[state] for state in _AFTER},
     },
+    proves=("porep", "srs"),  # the proof is an aggregate
+    family=SealFamily.NON_INTERACTIVE,
+    writes=sealer.PLAN.writes,
+    is_original=False,
 )

@@ -89,4 +89,6 @@ PLAN = Plan(
         ),
         S.Finished: Step(does="finalize"),
     },
+    proves=(),  # it compares commitments
+    writes=("add_pieces", "tree_d", "pc1", "pc2", "snap_encode"),
 )

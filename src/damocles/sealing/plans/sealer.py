@@ -105,4 +105,7 @@ PLAN = Plan(
         ),
         S.Finished: Step(does="finalize"),
     },
+    proves=("porep",),
+    writes=("add_pieces", "tree_d", "pc1", "pc2"),
+    may_seal_deals=True,
 )

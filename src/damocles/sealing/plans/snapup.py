@@ -49,4 +49,6 @@ PLAN = Plan(
         ),
         S.Finished: Step(does="finalize"),
     },
+    proves=("update",),
+    writes=("add_pieces", "tree_d", "snap_encode"),  # the old files are links
 )

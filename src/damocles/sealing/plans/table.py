@@ -4,12 +4,13 @@ From the table come the transitions, the check of `resume --state`, what listing
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from damocles.sealing import events
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
 from damocles.text import spelling
+from damocles.wire.sectors import SealFamily
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +38,30 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A named table of steps."""
+    """A named table of steps, and what the worker has to know of the plan besides.
+
+    Attributes:
+        name: Its name in configurations, in journals and on the wire.
+        steps: By state, in the order in which a sector comes through them.
+        proves: What its proofs need parameters for, as `parameters.catalog.Kind` names it.
+        family: The family of seal proofs that its sectors have, `None` for any.
+        writes: The stages whose files make up what a sector takes of its store at most.
+        has_store: Whether it works in a sealing store.
+        rests: Whether its threads rest between two sectors, for `seal_interval`.
+        may_seal_deals: Whether its sectors take deals where these are enabled, and hold none otherwise.
+        is_original: Whether the original has the plan too.
+    """
 
     name: str
     steps: Mapping[State, Step]
-    rests: bool = True  # between two sectors, for `seal_interval`
+    _: KW_ONLY
+    proves: tuple[str, ...] = ()
+    family: SealFamily | None = None
+    writes: tuple[str, ...] = ()
+    has_store: bool = True
+    rests: bool = True
+    may_seal_deals: bool = False
+    is_original: bool = True
 
     @property
     def persists(self) -> bool:
@@ -77,7 +97,7 @@ class Plan:
         if state is State.Finished:
             return "a sector becomes Finished by its proof alone"
         step = self.steps[state]
-        if step.does.startswith("allocate"):
+        if state is State.Empty:
             return f"it would allocate another sector over {sector.job_id}; give this one up first (Aborted)"
         if state not in sector.path:
             return f"{sector.job_id} has not reached {state} yet"

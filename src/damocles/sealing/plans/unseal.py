@@ -23,4 +23,5 @@ PLAN = Plan(
         ),
         S.Finished: Step(does="finalize"),
     },
+    writes=("unseal",),  # layers, the piece, and the whole data of an upgraded sector
 )

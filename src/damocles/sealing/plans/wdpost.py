@@ -19,5 +19,7 @@ PLAN = Plan(
         S.Generated: Step(does="submit_post", stage="SubmitProof", to={e.Finish: S.Finished}, needs=_KNOWN),
         S.Finished: Step(does="finalize"),
     },
+    proves=("wdpost",),
+    has_store=False,
     rests=False,
 )

@@ -17,6 +17,7 @@ The sources, as the table names them:
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+from damocles.sealing import planner
 from damocles.wire import sectors
 
 _MIB, _GIB = 1 << 20, 1 << 30
@@ -129,16 +130,6 @@ _FACTS: Mapping[str, _Fact] = {
 
 STAGES = tuple(_FACTS)
 
-# The stages whose files make up what a plan has in its store at most: nothing of it goes before the sector is finished.
-_WRITES: Mapping[str, tuple[str, ...]] = {
-    "sealer": ("add_pieces", "tree_d", "pc1", "pc2"),
-    "niporep": ("add_pieces", "tree_d", "pc1", "pc2"),
-    "snapup": ("add_pieces", "tree_d", "snap_encode"),  # the old files are links
-    "rebuild": ("add_pieces", "tree_d", "pc1", "pc2", "snap_encode"),
-    "unseal": ("unseal",),  # layers, the piece, and the whole data of an upgraded sector
-    "wdpost": (),
-}
-
 
 def layers(size: sectors.SectorSize) -> int:
     """Return the layers of the graph."""
@@ -161,6 +152,6 @@ def of(stage: str, size: sectors.SectorSize) -> Cost:
 
 
 def disk_bytes(plan: str, size: sectors.SectorSize) -> int:
-    """Return how much a sector takes of its sealing store at most while a plan works on it."""
-    stages = _WRITES.get(plan, _WRITES["sealer"])
-    return int(sum((_FACTS[one].disk + (layers(size) if _FACTS[one].layers else 0)) for one in stages) * size)
+    """Return how much a sector takes of its sealing store at most: nothing of it goes before the sector is finished."""
+    written = [_FACTS[stage] for stage in planner.PLANS[plan].writes]
+    return int(sum(fact.disk + (layers(size) if fact.layers else 0) for fact in written) * size)

@@ -16,7 +16,7 @@ from damocles.rpc.admission import access
 from damocles.text import units
 from damocles.wire import sectors
 from damocles.worker.config import model, rpc
-from damocles.worker.config.checks import strings, table, tables
+from damocles.worker.config.checks import plan_of, strings, table, tables
 from damocles.worker.config.report import KeyPath
 
 Kind = Literal["refused", "differs", "needed", "ignored"]
@@ -212,9 +212,10 @@ def _groups(data: Mapping[str, Any]) -> Iterator[Difference]:
 
 def _plans(data: Mapping[str, Any]) -> Iterator[Difference]:
     for index, thread in tables(data, "sealing_thread"):
-        if thread.get("plan") == "niporep":
+        plan = plan_of(thread)
+        if plan is not None and not plan.is_original:
             text = "pauses its thread in the original (unknown planner), here it seals"
-            yield Difference(("sealing_thread", index, "plan"), "differs", text, "niporep")
+            yield Difference(("sealing_thread", index, "plan"), "differs", text, plan.name)
     plans = {thread.get("plan") for _, thread in tables(data, "sealing_thread")}
     if "unseal" in plans and "unseal_dirs" not in table(data, "worker"):
         text = "the original puts a piece wherever a file:// destination says, here it is below these folders alone"

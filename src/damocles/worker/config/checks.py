@@ -14,6 +14,8 @@ from typing import Any, TypeGuard
 import msgspec
 
 from damocles.rpc.admission import access
+from damocles.sealing import planner
+from damocles.sealing.plans import table as plans
 from damocles.stages import descriptors
 from damocles.stores import outlets, persist
 from damocles.text import spelling, units
@@ -66,11 +68,9 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
     sealing = table(data, "sealing")
     for index, thread in tables(data, "sealing_thread"):
         options = {**sealing, **table(thread, "sealing")}
-        if (
-            thread.get("plan", "sealer") == "sealer"
-            and options.get("disable_cc") is True
-            and not options.get("enable_deals")
-        ):
+        plan = plan_of(thread)
+        has_deals_alone = options.get("disable_cc") is True and not options.get("enable_deals")
+        if plan is not None and plan.may_seal_deals and has_deals_alone:
             told = "lets this thread seal nothing: without deals (enable_deals) there is only committed capacity"
             yield ("sealing_thread", index, "sealing", "disable_cc"), True, told
     manager = table(data, "sector_manager")
@@ -79,6 +79,11 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield ("sector_manager", "piece_token"), None, told
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
+
+
+def plan_of(thread: Mapping[str, Any]) -> plans.Plan | None:
+    """Return the plan of a thread's table, `None` if there is no such one."""
+    return planner.PLANS.get(str(thread.get("plan", "sealer")))
 
 
 def persist_stores(attached: tuple[model.Attached, ...], globs: tuple[str, ...]) -> list[persist.PersistStore]:
@@ -124,11 +129,15 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
     seen: dict[Path, int] = {}
     for index, thread in tables(data, "sealing_thread"):
-        location, plan = thread.get("location"), thread.get("plan", "sealer")
+        location, plan = thread.get("location"), plan_of(thread)
         here: KeyPath = ("sealing_thread", index, "location")
         if location is None:
-            if plan != "wdpost":
-                yield here, None, f'missing; plan {plan} works in a sealing store: location = "<a folder>"'
+            if plan is None or plan.has_store:
+                yield (
+                    here,
+                    None,
+                    f'missing; plan {thread.get("plan", "sealer")} works in a sealing store: location = "<a folder>"',
+                )
         elif location == "":
             yield here, location, "expected a folder"
         elif isinstance(location, str):

@@ -6,10 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from damocles.sealing import planner
 from damocles.stores import identity, layout, sealing
 from damocles.worker.config import rpc
-from damocles.worker.config.checks import Finding, no_folder, scan_globs, strings, table, tables
+from damocles.worker.config.checks import Finding, no_folder, plan_of, scan_globs, strings, table, tables
 from damocles.worker.config.report import KeyPath
 
 _SCANNED: KeyPath = ("worker", "scan_persist_stores")
@@ -65,7 +64,7 @@ def _all_readonly(data: Mapping[str, Any]) -> Iterator[Finding]:
     if not attached or scan_globs(data) or not all(store.get("readonly") is True for store in attached):
         return
     for index, thread in tables(data, "sealing_thread"):
-        plan = planner.PLANS.get(str(thread.get("plan", "sealer")))
+        plan = plan_of(thread)
         if plan is not None and plan.persists:
             told = "begins no sector: every [[attached]] store is readonly, and its sectors need one to go to"
             yield ("sealing_thread", index, "plan"), plan.name, told

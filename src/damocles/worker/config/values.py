@@ -2,19 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictInt, StrictStr
 
 from damocles.rpc import address
 from damocles.rpc.admission import access
+from damocles.sealing import planner
 from damocles.stages.admission import costs
 from damocles.text import spelling, units
 from damocles.wire import sectors
 from damocles.worker.config import rpc
-
-Plan = Literal["sealer", "niporep", "snapup", "rebuild", "unseal", "wdpost"]
-PLANS: tuple[str, ...] = get_args(Plan)
 
 _CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
@@ -75,9 +73,9 @@ def _stage(value: object) -> object:
 
 
 def _plan(value: object) -> object:
-    if isinstance(value, str) and value not in PLANS:
-        hint = spelling.did_you_mean(value, PLANS)
-        raise ValueError(f"unknown plan, expected one of {', '.join(PLANS)}{hint}")
+    if isinstance(value, str) and value not in planner.PLANS:
+        hint = spelling.did_you_mean(value, planner.PLANS)
+        raise ValueError(f"unknown plan, expected one of {', '.join(planner.PLANS)}{hint}")
     return value
 
 

@@ -11,12 +11,9 @@ from damocles.worker import upstream
 from damocles.worker.plans import niporep, rebuild, sealer, snapup, unseal, wdpost
 
 HANDLERS: Mapping[str, sealer.Handler] = {
-    **sealer.HANDLERS,
-    **niporep.HANDLERS,
-    **snapup.HANDLERS,
-    **rebuild.HANDLERS,
-    **unseal.HANDLERS,
-    **wdpost.HANDLERS,
+    name: handler
+    for plan in (sealer, niporep, snapup, rebuild, unseal, wdpost)
+    for name, handler in plan.HANDLERS.items()
 }
 
 

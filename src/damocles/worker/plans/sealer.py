@@ -13,7 +13,7 @@ import structlog
 
 from damocles import failpoints
 from damocles.rpc import tls
-from damocles.sealing import events, failures
+from damocles.sealing import events, failures, planner
 from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.stores.durably import sync_dir
@@ -267,10 +267,10 @@ def _commitments(job: Job) -> seal.PreCommit:
 
 
 def sector_spec(job: Job) -> seal.AllocateSectorSpec:
-    """Return what this thread is willing to work on; for the plan `niporep`, of the proofs its own family alone."""
-    proofs = list(job.options.allowed_proofs)
-    if job.sector.plan == "niporep":
-        family = [int(sectors.SealProof.of(s, sectors.SealFamily.NON_INTERACTIVE)) for s in sectors.SectorSize]
+    """Return what this thread is willing to work on; of the proofs those of the plan's family, if it has one."""
+    proofs, own = list(job.options.allowed_proofs), planner.PLANS[job.sector.plan].family
+    if own is not None:
+        family = [int(sectors.SealProof.of(size, own)) for size in sectors.SectorSize]
         proofs = [proof for proof in proofs if proof in family] or family
     return seal.AllocateSectorSpec(list(job.options.allowed_miners), proofs)
 

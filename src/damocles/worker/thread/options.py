@@ -32,9 +32,6 @@ def reader(whole: load.Config, index: int, location: Path | None) -> Callable[[]
                 log.warning(problem)
             told = odd
         thread = load.effective(whole, index, hot)
-        if thread.plan not in planner.PLANS:
-            msg = f"{location}/{load.HOT_FILE_NAME}: plan {thread.plan} cannot run yet"
-            raise failures.Critical(msg)
         return _settings(thread)
 
     return read
