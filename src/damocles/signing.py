@@ -8,6 +8,7 @@ Both kinds of keys take milliseconds of computing, secp256k1 some dozen of them:
 
 import base64
 import binascii
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,11 +63,15 @@ def sign(key: PrivateKey, message: Message) -> SignedMessage:
     """
     if message.sender != key.address:
         raise ValueError(f"the key of {key.address} does not sign messages of {message.sender}")
+    return SignedMessage(message, sign_bytes(key, messages.signing_bytes(message)))
+
+
+def sign_bytes(key: PrivateKey, data: bytes) -> Signature:
+    """Sign bytes as a wallet does: a BLS key signs them as they are, a secp256k1 key their BLAKE2b-256."""
     if key.type is SignatureType.BLS:
-        data = bls.sign(key.secret, messages.signing_bytes(message))
-    else:
-        data = secp256k1.sign(key.secret, messages.signing_digest(message))
-    return SignedMessage(message, Signature(key.type, data))
+        return Signature(key.type, bls.sign(key.secret, data))
+    digest = hashlib.blake2b(data, digest_size=32).digest()
+    return Signature(key.type, secp256k1.sign(key.secret, digest))
 
 
 def is_valid(signed: SignedMessage) -> bool:

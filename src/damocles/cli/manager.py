@@ -36,7 +36,7 @@ def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
-    if given[:1] == ["mock"]:
+    if given[:1] in (["mock"], ["devnode"]):
         # Until the daemon takes over, there is nothing to shut down, and a request to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
@@ -64,6 +64,9 @@ def parser() -> "cyclopts.App":
     )
     app.command(
         "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` from files."
+    )
+    app.command(
+        "damocles.cli.of_manager.devnode:devnode", name="devnode", help="Run a devnet: one node that speaks Lotus' API."
     )
     app.command(
         "damocles.cli.of_manager.alerts:app",

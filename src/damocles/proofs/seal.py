@@ -1,5 +1,6 @@
 """Sealing, from tree-d to the SNARK, and unsealing."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import damocles_proofs as native
@@ -106,6 +107,16 @@ def verify_seal(task: tasks.VerifySeal) -> bool:
             task.seed,
             task.proof,
         )
+
+
+def verify_aggregate(
+    registered_proof: str, proof: bytes, members: Sequence[tuple[bytes, bytes, bytes, int, bytes, bytes]]
+) -> bool:
+    """Check an aggregate of sectors: CommR, CommD, prover id, number, ticket and seed of each, in its order."""
+    with translated():
+        inputs = [row for member in members for row in native.get_seal_inputs(registered_proof, *member)]
+        comm_rs, seeds = [member[0] for member in members], [member[5] for member in members]
+        return native.verify_aggregate_seal_proofs(registered_proof, "SnarkPackV2", proof, comm_rs, seeds, inputs)
 
 
 def unseal(task: tasks.Unseal) -> int:

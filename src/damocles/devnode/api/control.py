@@ -1,0 +1,90 @@
+"""`Damocles.Devnode…`: what no real node does, for tests and for people who try things out. All of it needs *admin*."""
+
+from typing import Any
+
+from damocles.chain.amounts import Amount
+from damocles.devnode import rules
+from damocles.devnode.api.context import Api, fail
+from damocles.devnode.api.service import Service
+from damocles.devnode.mischief import Fault
+
+
+class ControlApi(Api):
+    """Methods that make time and trouble."""
+
+    def serve(self, service: Service) -> None:
+        """Serve them."""
+        service.serve("read", {"DevnodeInfo": self.info}, prefix="Damocles")
+        service.serve(
+            "admin",
+            {
+                "DevnodeStep": self.step,
+                "DevnodeStop": self.stop,
+                "DevnodeGoOn": self.go_on,
+                "DevnodeReorganise": self.reorganise,
+                "DevnodeNullRounds": self.null_rounds,
+                "DevnodeBaseFee": self.base_fee,
+                "DevnodeFault": self.fault,
+                "DevnodeLag": self.lag,
+                "DevnodeBlockLimit": self.block_limit,
+            },
+            prefix="Damocles",
+        )
+
+    async def info(self) -> dict[str, Any]:
+        """Return how the devnet was made, and what is amiss on request."""
+        of = self.node.rules
+        return {
+            "Devnode": rules.NAME,
+            "Network": of.name,
+            "SectorSize": of.sector_bytes,
+            "ChallengeDelay": of.challenge_delay,
+            "ChallengeWindow": of.window_epochs,
+            "BlockSeconds": self.node.block_seconds,
+            "AcceptsAnyProof": self.node.accepts_any_proof,
+            "Height": self.chain.head.height,
+        }
+
+    async def step(self, count: int) -> int:
+        """Make blocks now; return the height."""
+        if not 0 < count <= rules.FINALITY:
+            fail(f"1 to {rules.FINALITY} blocks at once, not {count}")
+        return (await self.node.step(count)).height
+
+    async def stop(self) -> None:
+        """Let time stand still."""
+        self.node.stop_time()
+
+    async def go_on(self) -> None:
+        """Let time go on, and take all faults back."""
+        self.node.go_on()
+        self.node.mischief.clear()
+
+    async def reorganise(self, depth: int, drop: bool) -> int:
+        """Take tipsets back; their messages wait again, or are lost. Return the height."""
+        try:
+            return (await self.node.reorganise(depth, drop=drop)).height
+        except ValueError as exc:
+            fail(str(exc))
+
+    async def null_rounds(self, count: int) -> None:
+        """Leave epochs out before the next block."""
+        if not 0 < count <= rules.FINALITY:
+            fail(f"1 to {rules.FINALITY} null rounds at once, not {count}")
+        self.node.null_rounds(count)
+
+    async def base_fee(self, base_fee: Amount) -> None:
+        """Let the next block have another base fee, in attoFIL; it goes down by an eighth a block."""
+        self.node.set_base_fee(int(base_fee))
+
+    async def fault(self, method: str, fault: Fault | None) -> None:
+        """Let a method (`*`: all) misbehave, or no longer."""
+        self.node.mischief.put(method, fault)
+
+    async def lag(self, epochs: int) -> None:
+        """Let the head that is told lag behind."""
+        self.node.mischief.behind = max(0, epochs)
+
+    async def block_limit(self, messages: int | None) -> None:
+        """Let blocks have so many messages at most."""
+        self.node.messages_a_block = messages

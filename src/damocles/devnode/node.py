@@ -1,0 +1,248 @@
+"""A devnet's one node: its chain, keys and pool, the clock that makes blocks, and what makes trouble."""
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from damocles import signing
+from damocles.chain.addresses import Address, Protocol
+from damocles.chain.messages import SignedMessage
+from damocles.devnode import rules, wallet
+from damocles.devnode.actors.draft import Unverifiable
+from damocles.devnode.chain import Chain, Change
+from damocles.devnode.mischief import Fault, Kind, Mischief
+from damocles.devnode.pool import NotTaken
+from damocles.devnode.rules import Rules
+from damocles.devnode.store import Store
+from damocles.devnode.tipsets import TipSet
+from damocles.signing import PrivateKey
+from damocles.wire.codec import CID
+
+log = structlog.get_logger(__name__)
+
+_QUEUE = 1000  # changes that a subscriber may be behind
+_STEPPED_SECONDS = 30  # of an epoch, where nobody counts them
+
+
+class Node:
+    """A devnode.
+
+    `url` and `token` are for clients; `tokens` has one for each permission. `miner`, `owner` and the keys are those
+    that the devnet was made with. With `block_seconds` of `None` a block is made only by `step`.
+    """
+
+    url: str = ""
+
+    def __init__(
+        self,
+        chain: Chain,
+        keys: wallet.Wallet,
+        *,
+        store: Store | None,
+        block_seconds: float | None,
+        accepts_any_proof: bool,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.chain = chain
+        self.wallet = keys
+        self.mischief = Mischief()
+        self.block_seconds = block_seconds
+        self.accepts_any_proof = accepts_any_proof
+        self.messages_a_block: int | None = None
+        self.pushed: dict[str, SignedMessage] = {}  # by the uuid of their senders
+        self.tokens = {name: wallet.token(chain.secret, wallet.up_to(name)) for name in wallet.PERMISSIONS}
+        self.token = self.tokens["admin"]
+        self._store = store
+        self._clock = clock
+        self._making = anyio.Lock()
+        self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
+        self._is_stopped = False
+        self._nulls = 0
+        self._base_fee: int | None = None
+        self.changed = anyio.Event()
+
+    # What it is.
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the devnet."""
+        return self.chain.rules
+
+    @property
+    def head(self) -> TipSet:
+        """The head of the chain, as it is told: it may lag on request."""
+        head = self.chain.head
+        return self.chain.at(max(0, head.height - self.mischief.behind), head) if self.mischief.behind else head
+
+    @property
+    def block_delay_seconds(self) -> int:
+        """How long an epoch is in whole seconds, at least one, which is what nodes can say."""
+        return max(1, math.ceil(self.block_seconds)) if self.block_seconds else _STEPPED_SECONDS
+
+    # Blocks.
+
+    async def run(self) -> None:
+        """Make blocks for ever, as fast as the devnet is to go."""
+        if self.block_seconds is None:
+            await anyio.sleep_forever()
+            return
+        due = anyio.current_time()
+        while True:
+            due = max(due + self.block_seconds, anyio.current_time() - self.block_seconds)
+            await anyio.sleep_until(due)
+            if not self._is_stopped:
+                await self._try_step()
+
+    async def _try_step(self) -> None:
+        try:
+            await self.step()
+        except Unverifiable as error:
+            log.error("no block can be made", error=str(error))
+            await anyio.sleep(1)
+
+    async def step(self, count: int = 1) -> TipSet:
+        """Make blocks now; return the last."""
+        for _ in range(count):
+            async with self._making:
+                nulls, self._nulls = self._nulls, 0
+                base_fee, self._base_fee = self._base_fee, None
+                plan = self.chain.plan(int(self._clock()), nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
+                made = await anyio.to_thread.run_sync(self._made, plan)
+                self._tell(self.chain.add(made))
+                if made.messages:
+                    log.info("block", height=made.height, messages=len(made.messages))
+        return self.chain.head
+
+    def _made(self, plan: Any) -> TipSet:
+        made = self.chain.executed(plan)
+        if self._store is not None:
+            self._store.keep(made)
+        return made
+
+    async def reorganise(self, depth: int, *, drop: bool = False) -> TipSet:
+        """Take tipsets back; the next block is made on top of what is left. Return the head.
+
+        The messages in them wait again, or are lost (`drop`).
+        """
+        async with self._making:
+            changes = self.chain.take_back(depth, drop=drop)
+            await self._keep_head()
+        self._tell(changes)
+        return self.chain.head
+
+    async def set_head(self, key: CID) -> None:
+        """Make a known tipset the head."""
+        async with self._making:
+            changes = self.chain.set_head(self.chain.known[key])
+            await self._keep_head()
+        if changes:
+            self._tell(changes)
+
+    async def _keep_head(self) -> None:
+        if self._store is not None:
+            await anyio.to_thread.run_sync(self._store.keep_head, self.chain.head.key)
+            await anyio.to_thread.run_sync(self._store.keep_pool, self.chain.pool.all())
+
+    def _tell(self, changes: list[Change]) -> None:
+        event, self.changed = self.changed, anyio.Event()
+        event.set()
+        for stream in list(self._subscribers):
+            try:
+                stream.send_nowait(changes)
+            except (anyio.WouldBlock, anyio.BrokenResourceError):
+                self._subscribers.discard(stream)
+                stream.close()
+
+    @asynccontextmanager
+    async def changes(self) -> AsyncIterator[MemoryObjectReceiveStream[list[Change]]]:
+        """Yield the changes of the head from now on."""
+        sending, receiving = anyio.create_memory_object_stream[list[Change]](_QUEUE)
+        self._subscribers.add(sending)
+        try:
+            yield receiving
+        finally:
+            self._subscribers.discard(sending)
+            sending.close()
+            receiving.close()
+
+    # Trouble.
+
+    def stop_time(self) -> None:
+        """Make no more blocks by itself: the head grows old."""
+        self._is_stopped = True
+
+    def go_on(self) -> None:
+        """Make blocks again."""
+        self._is_stopped = False
+
+    def null_rounds(self, count: int) -> None:
+        """Let some epochs before the next block have none."""
+        self._nulls += count
+
+    def set_base_fee(self, base_fee: int) -> None:
+        """Let the next block have another base fee; from there it goes its ordinary way."""
+        self._base_fee = max(rules.LEAST_BASE_FEE, base_fee)
+
+    def disturb(
+        self,
+        method: str,
+        kind: Kind,
+        *,
+        seconds: float = 0.0,
+        text: str = "",
+        times: int | None = None,
+        late: bool = False,
+    ) -> None:
+        """Let a method misbehave; see `mischief.Fault`."""
+        self.mischief.put(method, Fault(kind=kind, seconds=seconds, text=text, times=times, late=late))
+
+    # Messages.
+
+    async def push(self, signed: SignedMessage) -> CID:
+        """Take a signed message into the pool.
+
+        Raises:
+            NotTaken: With the node's reason.
+        """
+        state, _ = await anyio.to_thread.run_sync(self.chain.after_head, self.chain.head)
+        signer = self._signer(signed)
+        if not await anyio.to_thread.run_sync(signing.is_valid, signer):
+            raise NotTaken(
+                "signature verification failed: failed to validate signature: invalid signature for message"
+                f" {signed.cid} (type {int(signed.signature.type)}): signature failed to verify"
+            )
+        self.chain.pool.check(signed, state)
+        if self._store is not None:
+            await anyio.to_thread.run_sync(self._store.keep_pool, [*self.chain.pool.all(), signed])
+        self.chain.pool.put(signed)
+        self.chain.seen[signed.cid] = signed
+        return signed.cid
+
+    def _signer(self, signed: SignedMessage) -> SignedMessage:
+        if signed.message.sender.protocol is Protocol.ID:
+            raise NotTaken("verify msg failed: mpool message sender must be a key address")
+        return signed
+
+    def key_of(self, address: Address) -> Address:
+        """Return the key of an account that may be named by its number; anything else as it is."""
+        state = self.chain.head.state
+        number = state.id_of(address) if state is not None else None
+        account = state.accounts.get(number) if state is not None and number is not None else None
+        return account.key if account is not None and account.key is not None else address
+
+    async def add_key(self, key: PrivateKey) -> Address:
+        """Take a key into the wallet, for good."""
+        if self._store is not None:
+            await anyio.to_thread.run_sync(self._store.add_key, key)
+        return self.wallet.add(key)
+
+    def sequence(self) -> Sequence[SignedMessage]:
+        """Return the messages that wait."""
+        return self.chain.pool.all()

@@ -1,0 +1,72 @@
+"""Run a devnode in this process.
+
+async with devnode.serving(block_seconds=0.05) as node:
+place = Place(url=node.url, token_file=…)
+await node.reorganise(3)
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from damocles.devnode import beginnings
+from damocles.devnode.api.chain import ChainApi
+from damocles.devnode.api.control import ControlApi
+from damocles.devnode.api.messages import MessagesApi
+from damocles.devnode.api.miners import MinersApi
+from damocles.devnode.api.network import NetworkApi
+from damocles.devnode.api.service import Service, app
+from damocles.devnode.node import Node
+from damocles.devnode.rules import Rules
+from damocles.rpc.serving import server
+
+_ROOMS = (NetworkApi, ChainApi, MinersApi, MessagesApi, ControlApi)
+
+
+def service_of(node: Node) -> Service:
+    """Return all methods of a node."""
+    service = Service(node)
+    for room in _ROOMS:
+        room(node).serve(service)
+    return service
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    rules: Rules | None = None,
+    *,
+    home: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    block_seconds: float | None = None,
+    accepts_any_proof: bool = False,
+    secret: bytes | None = None,
+) -> AsyncIterator[Node]:
+    """Yield a devnode that listens while the block runs.
+
+    Without `home` nothing of it is kept. With `block_seconds` of `None` blocks are made by `node.step` alone. The same
+    `secret` (32 bytes) makes a devnet with the same keys.
+
+    Raises:
+        beginnings.Unsuitable: The devnet in the home was made with other rules.
+        rpc.errors.ListenError: The port is in use.
+    """
+    of = Rules() if rules is None else rules
+
+    def begin() -> tuple[Node, "contextlib.AbstractContextManager[object]"]:
+        node, store = beginnings.begin(
+            of, home=home, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, secret=secret
+        )
+        return node, contextlib.nullcontext() if store is None else contextlib.closing(store)
+
+    node, closing = await anyio.to_thread.run_sync(begin)
+    with closing:
+        async with server.serve(app(service_of(node), node), host, port, grace_seconds=0) as bound:
+            node.url = bound.url("/rpc/v1")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(node.run)
+                yield node
+                tasks.cancel_scope.cancel("the block is left")

@@ -1,0 +1,133 @@
+"""How the devnode speaks: tokens, errors, subscriptions, and trouble on request."""
+
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from damocles.devnode import serving, wallet
+from damocles.devnode.node import Node as Devnode
+from damocles.lotus import errors, heads, node
+from damocles.lotus.answers import ChangeType
+from damocles.lotus.node import Node
+from damocles.lotus.places import Place
+from damocles.lotus.view import View
+
+from .helpers import MINER, view
+
+
+async def test_tokens_have_their_permissions(devnode: Devnode, place_of: Callable[..., Place]):
+    """A token may do what it is for; none may read; a wrong one nothing, over both transports."""
+    async with node.connect(place_of(devnode, "write")) as lotus:
+        assert await lotus.permissions(devnode.tokens["write"]) == ["read", "write"]
+        key = devnode.wallet.addresses()[0]
+        assert await lotus.has_key(key)
+        with pytest.raises(errors.Forbidden, match="need 'sign'"):
+            await lotus.sign(key, b"x")
+    async with node.connect(Place(url=devnode.url)) as lotus:
+        assert (await lotus.head()).height == 30
+        with pytest.raises(errors.Forbidden, match="need 'write'"):
+            await lotus.has_key(key)
+    place = place_of(devnode)
+    assert place.token_file is not None
+    place.token_file.write_text(wallet.token(b"another", ["admin"]))
+    async with node.connect(place) as lotus:
+        with pytest.raises(errors.BadToken):
+            await lotus.head()
+        with pytest.raises(errors.NodeError):
+            async with lotus.changes() as frames:
+                await anext(frames)
+
+
+async def test_the_head_is_followed_over_a_reorganisation(devnode: Devnode, lotus: Node):
+    """First the head, then what comes; a reorganisation takes tipsets back, newest first."""
+    async with lotus.changes() as frames:
+        (first,) = await anext(frames)
+        assert (first.type, first.tipset.height) == (ChangeType.CURRENT, 30)
+        await devnode.step()
+        (applied,) = await anext(frames)
+        assert (applied.type, applied.tipset.height) == (ChangeType.APPLY, 31)
+        await devnode.reorganise(2)
+        assert [(one.type, one.tipset.height) for one in await anext(frames)] == [("revert", 31), ("revert", 30)]
+        devnode.null_rounds(2)
+        await devnode.step()
+        (after,) = await anext(frames)
+        assert after.tipset.height == 34
+        assert (await lotus.tipset_at(33, after.tipset.key)).height == 29
+        path = await lotus.path(applied.tipset.key, after.tipset.key)
+        assert [change.tipset.height for change in path] == [31, 30, 34]
+
+
+async def test_a_real_follower_gets_it_all_by_the_clock():
+    """With a clock the blocks come by themselves, and our own `heads` follows them."""
+    async with serving.serving(block_seconds=0.02) as devnode, node.connect(Place(url=devnode.url)) as lotus:
+
+        async def pick() -> Node:
+            return lotus
+
+        changes = heads.follow(pick)
+        with anyio.fail_after(20):
+            seen = [await anext(changes) for _ in range(4)]
+        await changes.aclose()
+        heights = [change.head.height for change in seen]
+        assert heights == sorted(heights)
+
+
+async def test_randomness_of_tickets_changes_with_the_chain_and_that_of_the_beacon_does_not(
+    devnode: Devnode, lotus: Node
+):
+    """As on a real chain: a ticket drawn before a reorganisation may be worth nothing after it."""
+    before = await view(lotus)
+    ticket, seed = await before.ticket(MINER, 29), await before.seed(MINER, 29)
+    with pytest.raises(errors.NotYet):
+        await before.ticket(MINER, 31)
+    await devnode.reorganise(5)
+    await devnode.step()
+    after = await view(lotus)
+    assert await after.seed(MINER, 29) == seed
+    assert await after.ticket(MINER, 29) != ticket
+    assert await after.ticket(MINER, 20) == await before.ticket(MINER, 20)
+    assert await View(lotus, before.tipset).ticket(MINER, 29) == ticket, "the abandoned chain can still be asked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("error", errors.Refused),
+        ("missing", errors.NodeError),
+        ("html", errors.NodeError),
+        ("hang up", errors.Away),
+        ("result", errors.NoNode),
+    ],
+)
+async def test_trouble_comes_on_request_and_goes(devnode: Devnode, lotus: Node, kind: str, error: type[Exception]):
+    """Each kind is what our client takes it for, for as many calls as were asked for."""
+    devnode.disturb("StateNetworkName", kind, text='{"not": "a name"}', times=1)  # type: ignore[arg-type]
+    with pytest.raises(error):
+        await lotus.call(str, "StateNetworkName", repeats=False)
+    assert await lotus.network_name() == devnode.rules.name
+
+
+async def test_a_base_fee_spikes_and_goes_down_again(devnode: Devnode, lotus: Node):
+    """A message whose cap is below waits until the base fee is down."""
+    devnode.set_base_fee(10**9)
+    await devnode.step()
+    assert (await lotus.head()).base_fee == 10**9
+    await devnode.step(3)
+    assert 10**8 < (await lotus.head()).base_fee < 10**9
+
+
+async def test_a_bad_signature_is_not_taken(devnode: Devnode, lotus: Node):
+    """Whoever changes a signed message has to sign it again."""
+    key = devnode.wallet.addresses()[0]
+    from damocles.chain.amounts import Amount
+    from damocles.chain.messages import Message, SignedMessage
+    from damocles.lotus.answers import SendSpec
+
+    made = await lotus.estimate(Message(to=key, sender=key, value=Amount(1)), SendSpec())
+    signed = await lotus.sign_message(made)
+    changed = SignedMessage(
+        Message(**{**{n: getattr(made, n) for n in made.__struct_fields__}, "value": Amount(2)}), signed.signature
+    )
+    with pytest.raises(errors.NotTaken, match="signature verification failed"):
+        await lotus.push(changed)

@@ -1,0 +1,109 @@
+"""Sectors on a devnode, by our own client of Lotus: from the pre-commit to the record of a proved sector."""
+
+import pytest
+
+from damocles.chain import methods
+from damocles.chain.amounts import Amount
+from damocles.chain.sealing import Activation, PreCommitSectorBatch2, ProveCommitSectors3
+from damocles.devnode import rules
+from damocles.devnode.node import Node as Devnode
+from damocles.lotus import checks, errors
+from damocles.lotus.node import Node
+from damocles.wire.codec import Blob, Rows
+
+from .helpers import MINER, WORKER, done, promise, promised, proved, send, view
+
+
+async def test_a_sector_is_promised_and_proved(devnode: Devnode, lotus: Node):
+    """A pre-commit takes its deposit, the proof gives it back and takes the pledge, and the sector has a place."""
+    before = await (await view(lotus)).state(MINER)
+    await promised(devnode, lotus, 7)
+    state = await view(lotus)
+    found = await state.pre_committed(MINER, 7)
+    assert found is not None
+    assert found.deposit == rules.deposit(2048)
+    assert (await state.state(MINER)).funds.pre_commit_deposits == found.deposit
+    seed = await state.seed(MINER, found.epoch + devnode.rules.challenge_delay)
+    assert len(seed) == 32
+    params = ProveCommitSectors3(activations=Rows([Activation(7)]), sector_proofs=Rows([Blob(bytes(192))]))
+    receipt = (await done(devnode, lotus, methods.PROVE_COMMIT, params)).receipt
+    assert (receipt.exit_code, receipt.returned.hex()) == (0, "820180")
+    state = await view(lotus)
+    assert await state.pre_committed(MINER, 7) is None
+    sector = await state.sector(MINER, 7)
+    assert sector is not None
+    funds = (await state.state(MINER)).funds
+    assert (funds.pre_commit_deposits, funds.pledge) == (0, sector.pledge)
+    assert (await state.state(MINER)).balance == before.balance
+    assert (await state.location(MINER, 7)).partition == 0
+    assert (await state.sector_count(MINER)).live == 1
+    assert await state.is_allocated(MINER, 7)
+
+
+async def test_a_proof_before_its_seed_is_refused_by_the_estimate(devnode: Devnode, lotus: Node):
+    """As Lotus says it, with the exit code in the text."""
+    batch = PreCommitSectorBatch2(Rows([promise(1, devnode.chain.head.height)]))
+    await done(devnode, lotus, methods.PRE_COMMIT, batch)
+    params = ProveCommitSectors3(activations=Rows([Activation(1)]), sector_proofs=Rows([Blob(bytes(192))]))
+    with pytest.raises(errors.NotYet, match="too early to prove sector") as caught:
+        await send(lotus, methods.PROVE_COMMIT, params)
+    assert caught.value.exit_code == 18
+
+
+async def test_one_bad_proof_of_a_batch_is_in_the_return_value(devnode: Devnode, lotus: Node):
+    """Exit code 0, and the failure by its place; the sector with the bad proof stays promised."""
+    await promised(devnode, lotus, 1, 2)
+    params = ProveCommitSectors3(
+        activations=Rows([Activation(1), Activation(2)]), sector_proofs=Rows([Blob(), Blob(bytes(192))])
+    )
+    receipt = (await done(devnode, lotus, methods.PROVE_COMMIT, params)).receipt
+    assert (receipt.exit_code, receipt.returned.hex()) == (0, "820181820010")
+    state = await view(lotus)
+    assert await state.pre_committed(MINER, 1) is not None
+    assert await state.sector(MINER, 2) is not None
+
+
+async def test_a_reorganisation_takes_a_message_back_and_it_lands_again(devnode: Devnode, lotus: Node):
+    """What was proved is gone, the message waits, and the heights that were taken back become null rounds."""
+    await proved(devnode, lotus, 3)
+    top = devnode.chain.head.height
+    await devnode.reorganise(3)
+    state = await view(lotus)
+    assert state.epoch == top - 3
+    assert await state.sector(MINER, 3) is None
+    assert len(await lotus.pending()) == 1
+    await devnode.step(2)
+    state = await view(lotus)
+    assert state.epoch == top + 2
+    assert await state.sector(MINER, 3) is not None
+    assert (await lotus.tipset_at(top, state.key)).height == top - 3
+
+
+async def test_a_message_is_replaced_only_for_more(devnode: Devnode, lotus: Node):
+    """The node names the premium that it wants; a search for the old message finds the one that took its place."""
+    key = await (await view(lotus)).key_of(WORKER)
+    first = await send(lotus, None, value=1)
+    (waiting,) = await lotus.pending()
+    message = waiting.message
+    changed = {name: getattr(message, name) for name in message.__struct_fields__} | {
+        "gas_limit": message.gas_limit + 1
+    }
+    with pytest.raises(errors.Outbid) as caught:
+        await lotus.push(await lotus.sign_message(type(message)(**changed)))
+    premium = caught.value.premium
+    assert premium == 125_001
+    changed["gas_premium"] = Amount(premium)
+    changed["gas_fee_cap"] = Amount(premium + 1000)
+    second = await lotus.push(await lotus.sign_message(type(message)(**changed)))
+    await devnode.step(2)
+    found = await (await view(lotus)).search(first, 10)
+    assert found is not None
+    assert found.message == second
+    assert await lotus.next_nonce(key) == message.nonce + 1
+
+
+async def test_our_checks_find_nothing_wrong_with_it(devnode: Devnode, lotus: Node):
+    """What a manager looks at when it starts."""
+    key = await (await view(lotus)).key_of(WORKER)
+    found = await checks.problems(lotus, miners=[MINER], senders=[key], network=devnode.rules.name)
+    assert found == []
