@@ -42,12 +42,19 @@ def test_bare_machine(tmp_path):
     pool = "sys/kernel/mm/hugepages/hugepages-1048576kB"
     found = look(
         tmp_path,
-        {"proc/meminfo": MEMINFO, **nodes, f"{pool}/nr_hugepages": "66\n", f"{pool}/free_hugepages": "2\n"},
+        {
+            "proc/meminfo": MEMINFO,
+            "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+            **nodes,
+            f"{pool}/nr_hugepages": "66\n",
+            f"{pool}/free_hugepages": "2\n",
+        },
     )
     assert (527936000 << 10, 402653184 << 10) == (found.memory_bytes, found.available_bytes)
     assert [(0, (0, 1)), (1, (2, 3)), (10, ())] == [(node.number, node.cores) for node in found.nodes]
     assert {1 << 20} == {node.memory_bytes for node in found.nodes}
     assert (machine.HugePages(GIB, 66, 2),) == found.huge_pages
+    assert "madvise" == found.transparent_huge_pages
     assert found.cgroup is None
     assert {"cores": 4, "memory": 527936000 << 10, "gpus": 0} == found.capacity()
 

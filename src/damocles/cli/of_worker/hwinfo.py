@@ -71,6 +71,8 @@ def _rows(found: machine.Machine) -> Iterator[Row]:
     for pool in found.huge_pages:
         size = units.human_size(pool.size_bytes)
         yield f"pages of {size}", units.human_size(pool.size_bytes * pool.total), f"{pool.total}, {pool.free} free"
+    if found.transparent_huge_pages is not None:
+        yield "huge pages", found.transparent_huge_pages, "transparent ones; where always, PC1 has its memory in them"
     for number, gpu in enumerate(found.gpus):
         yield f"GPU {number}", _size(gpu.memory_bytes), gpu.name
     if not found.gpus:

@@ -72,6 +72,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     available_bytes: int | None
     nodes: tuple[Node, ...] = ()
     huge_pages: tuple[HugePages, ...] = ()
+    transparent_huge_pages: str | None = None  # always, madvise or never
     cgroup: Cgroup | None = None
     gpus: tuple[Gpu, ...] = ()
     spaces: tuple[Space, ...] = ()
@@ -117,6 +118,7 @@ def look(
         available_bytes=memory.get("MemAvailable"),
         nodes=tuple(_nodes(root / "sys/devices/system/node")),
         huge_pages=tuple(_huge_pages(root / "sys/kernel/mm/hugepages")),
+        transparent_huge_pages=_chosen(_text(root / "sys/kernel/mm/transparent_hugepage/enabled")),
         cgroup=_cgroup(root),
         gpus=tuple(_gpus(root, (nvidia or query_nvidia)())),
         spaces=tuple(space(what, path) for what, path in folders),
@@ -184,6 +186,11 @@ def _huge_pages(folder: Path) -> Iterator[HugePages]:
         size = pool.name.removeprefix("hugepages-").removesuffix("kB")
         if size.isdecimal():
             yield HugePages(int(size) << 10, _number(pool / "nr_hugepages") or 0, _number(pool / "free_hugepages") or 0)
+
+
+def _chosen(text: str) -> str | None:
+    """Read a choice like `always [madvise] never`."""
+    return next((word[1:-1] for word in text.split() if word.startswith("[") and word.endswith("]")), None)
 
 
 def _gpus(root: Path, listed: str | None) -> Iterator[Gpu]:

@@ -51,10 +51,13 @@ _EXPECTED = {
     "string_type": "expected a text in quotes",
     "tuple_type": "expected an array",
 }
-# Sections of old releases that people still carry along.
+# What people carry along from old releases, or from other parts of the original.
 _RETIRED = {
     "remote_store": "; persist stores are [[attached]] tables",
     "attached_selection": "; stores are chosen by the manager",
+    "weight": "; a worker's processors have none: the one with the most room gets the next task",
+    "hugepage_files_path": f"; {machine.NO_HUGE_PAGE_FILES}",
+    "hugepage_files_path_pattern": f"; {machine.NO_HUGE_PAGE_FILES}",
 }
 
 

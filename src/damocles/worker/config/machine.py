@@ -5,7 +5,13 @@ from typing import Any
 
 from damocles.stages import host
 from damocles.worker.config import model
-from damocles.worker.config.checks import Finding, table, tables
+from damocles.worker.config.checks import Finding, strings, table, tables
+from damocles.worker.config.report import KeyPath
+
+NO_HUGE_PAGE_FILES = (
+    "PC1 takes its memory from the system, as transparent huge pages where it gives them, and from no files"
+)
+_HUGE_PAGE_NAMES = ("HUGEPAGE_FILES_PATH", "HUGEPAGE_FILES_PATH_PATTERN")
 
 
 def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -18,6 +24,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
             if isinstance(node, int) and not isinstance(node, bool) and node not in nodes:
                 path = ("processors", stage, index, "numa_preferred")
                 yield path, node, f"this machine has {_named('node', nodes)}: memory is taken from any"
+            yield from _of_the_original(("processors", stage, index), group)
             cpuset = table(group, "cgroup").get("cpuset")
             if not isinstance(cpuset, str):
                 continue
@@ -29,6 +36,19 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
                 there = "on the rest" if host.parse_cpus(cpuset) & cores else "on every core"
                 text = f"this machine gives us {_named('core', cores)}, and no {host.cpu_list(missing)}: runs {there}"
                 yield ("processors", stage, index, "cgroup", "cpuset"), cpuset, text
+
+
+def _of_the_original(here: KeyPath, group: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what has an effect in the original, and none here."""
+    for name in _HUGE_PAGE_NAMES:
+        if name in table(group, "envs"):
+            yield (*here, "envs", name), None, f"has no effect: {NO_HUGE_PAGE_FILES}"
+    for word in strings(group.get("args")):
+        if word.replace("_", "-").startswith("--hugepage-files-path"):
+            yield (*here, "args"), word, f"has no effect: {NO_HUGE_PAGE_FILES}"
+    cgroup = table(group, "cgroup")
+    if "group_name" in cgroup and "cpuset" not in cgroup:
+        yield (*here, "cgroup", "group_name"), cgroup["group_name"], "has no effect without cpuset beside it"
 
 
 def _named(what: str, numbers: frozenset[int]) -> str:
