@@ -36,7 +36,7 @@ def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         print(f"{PROGRAM} {damocles.__version__}")
         return 0
-    if given[:1] in (["mock"], ["devnode"]):
+    if given[:1] in (["mock"], ["daemon"], ["devnode"]):
         # Until the daemon takes over, there is nothing to shut down, and a request to stop is no failure.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that is closed; later it means to read files again
@@ -62,6 +62,7 @@ def parser() -> "cyclopts.App":
     app.command(
         "damocles.cli.of_manager.mock:mock", name="mock", help="Run a manager with a mock chain in its process."
     )
+    app.command("damocles.cli.of_manager.daemon:daemon", name="daemon", help="Run a manager on a real chain.")
     app.command(
         "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` from files."
     )

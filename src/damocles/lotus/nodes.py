@@ -58,7 +58,7 @@ class Nodes:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.healths: dict[str, Health] = {}
-        self._members = members
+        self.members = members
         self._network = network
         self._genesis: int | None = None
         self._params: dict[str, NetworkParams] = {}
@@ -77,7 +77,7 @@ class Nodes:
             if self._picked is not None and (await self.look(self._picked)).problem is None:
                 return self._picked
             was, self._picked = self._picked, None
-            for member in self._members:
+            for member in self.members:
                 if member is not was and (await self.look(member)).problem is None:
                     log.info("asking another chain node", node=member.url, was=was.url if was else None)
                     self._picked = member

@@ -3,18 +3,19 @@
     async with daemon.serve(settings, verifier) as bound:     # all of it, listening on `bound`
     await daemon.run(settings, verifier)                      # the same until SIGTERM or SIGINT
 
-Nothing polls but the alerts, which look at the workers every half minute: an idle manager waits for requests.
+Nothing polls but the alerts, which look at the workers every half minute: an idle manager waits for requests, and for
+heads of its chain.
 """
 
 import contextlib
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -28,7 +29,8 @@ from damocles.manager import errors, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
-from damocles.manager.chain import interface, mock
+from damocles.manager.chain import interface, mock, opening, terms, verifiers
+from damocles.manager.config import model
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts, peers
 from damocles.manager.sectors import deals, piecestore, stores
@@ -53,16 +55,17 @@ PIECES_NAME = "pieces"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a manager with a mock chain is started with; no `stores` means that every name is one.
+    """What a manager is started with; no `stores` means that every name is one.
 
+    With a mock chain it has one `miner`, on a real one those of the configuration.
     To listen where other machines can reach it without a `certificate` is a `ValueError`, unless it is `insecure`.
     """
 
     home: Path
-    miner: sectors.Miner
     listen: address.Endpoint
+    miner: sectors.Miner | None = None
     stores: Mapping[str, Path] = field(default_factory=dict)
-    chain: mock.Options = field(default_factory=mock.Options)
+    chain: mock.Options | model.Config = field(default_factory=mock.Options)
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
     admit: Sequence[access.Admitted] = ()
@@ -121,7 +124,6 @@ async def _open(
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
-        await database.read(partial(_check_owner, settings))
         context, connect = _trust(settings)
         ring = await auth.open_keyring(settings.home, database, clock)
         registered = acts.open_fleet(
@@ -133,7 +135,9 @@ async def _open(
         guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics, dashboard=settings.dashboard)
         ledger = audit.Ledger(database)
         auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
-        means = await _means(settings, database, verifier, clock, ring=ring, workers=workers)
+        chain = await stack.enter_async_context(_chain(settings, database, verifier, clock))
+        sector_bytes = max(int(miner.proof.size) for miner in chain.miners)
+        means = await _means(settings, database, verifier, clock, chain=chain, ring=ring, workers=workers)
         made = await stack.enter_async_context(office.open_office(means, auditor=auditor, guard=guard, meter=tally))
         service = made.service
         workers.register(service)
@@ -146,7 +150,8 @@ async def _open(
             workers=workers,
             stores=room,
             posts=made.posts.outlines,
-            sector_bytes=int(settings.miner.proof.size),
+            chain=chain.troubles,
+            sector_bytes=sector_bytes,
             config=settings.alerts,
             clock=clock,
         )
@@ -162,7 +167,7 @@ async def _open(
         payloads = piecestore.PieceStore(
             settings.deals or settings.home / PIECES_NAME,
             made.unsealing.may_bring,
-            most_bytes=int(settings.miner.proof.size),
+            most_bytes=sector_bytes,
         )
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
@@ -231,33 +236,73 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
     log.info("stopped")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chain:
+    """A chain, the miners on it that are sealed for, what has to run beside it, and what keeps it from going on."""
+
+    chain: interface.Chain
+    miners: Sequence[sectors.Miner]
+    loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
+    troubles: Callable[[], Mapping[str, str]] = dict
+
+
+@contextlib.asynccontextmanager
+async def _chain(
+    settings: Settings, database: engine.Database, verifier: interface.Verifier, clock: Callable[[], float]
+) -> AsyncIterator[_Chain]:
+    if not isinstance(settings.chain, model.Config):
+        assert settings.miner is not None
+        miner, made = settings.miner, await mock.open_chain(database, settings.chain, verifier, clock)
+        await database.read(partial(_check_owner, settings, [miner]))
+        proof, home = miner.proof.proof_name, str(settings.home)
+        log.info("mock chain", miner=miner.id, proof=proof, head=await made.head(), home=home)
+        yield _Chain(chain=made, miners=[miner])
+        return
+    aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
+    async with opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened:
+        miners = [_as_ledger(miner) for miner in opened.miners]
+        await database.read(partial(_check_owner, settings, miners))
+        rounds = opened.chain.rounds
+        log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(settings.home))
+        for miner in miners:
+            log.info("miner", miner=miner.id, proof=miner.proof.proof_name)
+        loops = (rounds.follow, rounds.run)
+        yield _Chain(chain=opened.chain, miners=miners, loops=loops, troubles=lambda: rounds.troubles)
+
+
+def _as_ledger(miner: terms.Miner) -> sectors.Miner:
+    table = miner.config.sector
+    return sectors.Miner(
+        id=miner.id,
+        proof=miner.proof,
+        max_number=table.max_number,
+        above=table.above,
+        enabled=table.enabled,
+        takes_deals=table.enable_deals,
+    )
+
+
 async def _means(
     settings: Settings,
     database: engine.Database,
     verifier: interface.Verifier,
     clock: Callable[[], float],
     *,
+    chain: _Chain,
     ring: keyring.Keyring,
     workers: acts.Fleet,
 ) -> office.Means:
-    chain = await mock.open_chain(database, settings.chain, verifier, clock)
-    log.info(
-        "mock chain",
-        miner=settings.miner.id,
-        proof=settings.miner.proof.proof_name,
-        head=await chain.head(),
-        home=str(settings.home),
-    )
     persist = stores.Stores(settings.stores, identity.Memory(settings.home))
     with anyio.move_on_after(space.PATIENCE_SECONDS):
         await anyio.to_thread.run_sync(persist.look, abandon_on_cancel=True)
-    market = deals.Deals(settings.deals, int(settings.miner.proof.size))
+    market = deals.Deals(settings.deals, min(int(miner.proof.size) for miner in chain.miners))
     with contextlib.suppress(errors.ManagerError):  # told to whoever asks for deals
         await market.offers()
     return office.Means(
-        miner=settings.miner,
+        miners=chain.miners,
         database=database,
-        chain=chain,
+        chain=chain.chain,
+        beside=chain.loops,
         verifier=verifier,
         persist=persist,
         market=market,
@@ -284,18 +329,18 @@ def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, peers.Connect]:
     return context, partial(peers.connect, trust=trust)
 
 
-def _check_owner(settings: Settings, tx: Connection) -> None:
+def _check_owner(settings: Settings, miners: Sequence[sectors.Miner], tx: Connection) -> None:
     """Refuse a home with the sectors of another miner, or of another size: numbers and deadlines would be mixed up.
 
     Raises:
         errors.StartError: It has such sectors.
     """
-    miner = settings.miner
-    if (owner := sectors.owner(tx)) is not None and owner != (miner.id, miner.proof.size):
+    if (owner := sectors.owner(tx)) is not None and owner not in [(miner.id, miner.proof.size) for miner in miners]:
         number, size = owner
         raise errors.StartError(
-            f"the home {settings.home} has sectors of miner {number}, of {size.label}: start it with --miner {number}"
-            f" --sector-size {size.label}, or choose another --home"
+            f"the home {settings.home} has sectors of miner {number}, of {size.label}: start it with"
+            f" {'--miner' if settings.miner else '[[Miners]] Actor ='} {number}"
+            f"{f' --sector-size {size.label}' if settings.miner else ''}, or choose another --home"
         )
 
 

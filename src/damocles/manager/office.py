@@ -4,8 +4,9 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from damocles import beside
 from damocles.manager.callers import holders, names
@@ -24,7 +25,7 @@ from damocles.rpc.admission import audit as rpc_audit
 class Means:
     """What an office works with."""
 
-    miner: ledger.Miner
+    miners: Sequence[ledger.Miner]
     database: engine.Database
     chain: interface.Chain
     verifier: interface.Verifier
@@ -34,6 +35,7 @@ class Means:
     naming: names.Names
     clock: Callable[[], float]
     wdpost_every_seconds: float | None = None
+    beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ async def open_office(
     claims_kind: type[claims.Claims] = claims.Claims,
 ) -> AsyncIterator[Office]:
     """Serve everything while the block runs; without a `guard` everybody may call."""
-    database, clock, miners = means.database, means.clock, [means.miner]
+    database, clock, miners = means.database, means.clock, list(means.miners)
     held = holders.Holders(database, means.naming, clock)
     service = core.Service(dialects.MANAGER, guard=guard, auditor=auditor, meter=meter, holders=held)
     commits = commitments.Commitments(database, means.chain, clock)
@@ -87,7 +89,7 @@ async def open_office(
         database,
         means.chain,
         means.verifier,
-        means.miner,
+        miners[0],
         clock,
         every_seconds=means.wdpost_every_seconds,
         naming=means.naming,
@@ -102,5 +104,6 @@ async def open_office(
         clock=clock,
     )
     upgrades.register(service)
-    async with beside.running(*([auditor.run] if auditor is not None else [])), snapup.open_upgrades(upgrades):
+    running = [*([auditor.run] if auditor is not None else []), *means.beside]
+    async with beside.running(*running), snapup.open_upgrades(upgrades):
         yield Office(service=service, posts=posts, unsealing=unsealing)

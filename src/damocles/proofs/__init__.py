@@ -15,7 +15,18 @@ from damocles.proofs.parameters import (
 )
 from damocles.proofs.pieces import add_piece, data_commitment, piece_commitment, zero_piece
 from damocles.proofs.post import check_replica, scalar, verify_window_post, window_challenges, window_post, winning_post
-from damocles.proofs.seal import c1, c2, generate_synthetic, pc1, pc2, tree_d, unseal, verify_aggregate, verify_seal
+from damocles.proofs.seal import (
+    aggregate_seals,
+    c1,
+    c2,
+    generate_synthetic,
+    pc1,
+    pc2,
+    tree_d,
+    unseal,
+    verify_aggregate,
+    verify_seal,
+)
 from damocles.proofs.update import snap_decode, snap_encode, snap_prove, snap_vanilla, snap_verify
 
 __all__ = [
@@ -24,6 +35,7 @@ __all__ = [
     "ProofsError",
     "ProofsPanic",
     "add_piece",
+    "aggregate_seals",
     "c1",
     "c2",
     "check_replica",

@@ -194,6 +194,14 @@ STAGES: Mapping[str, Stage] = {
             output=bool,
             is_ours=True,
         ),
+        Stage(
+            name="aggregate_seals",
+            label="Aggregate",
+            about="make one proof of those of several sectors",
+            task=tasks.AggregateSeals,
+            output=bytes,
+            is_ours=True,
+        ),
     )
 }
 

@@ -342,6 +342,19 @@ class VerifySeal(msgspec.Struct, frozen=True):
     proof: bytes  # base64
 
 
+class AggregateSeals(msgspec.Struct, frozen=True):
+    """Make one proof of the PoRep proofs of several sectors, all lists in their order; output is the aggregate.
+
+    Not in the original's protocol: its daemon does this itself.
+    """
+
+    registered_proof: str
+    aggregation: str
+    comm_rs: list[Bytes32]
+    seeds: list[Bytes32]
+    proofs: list[bytes]  # base64
+
+
 class Upload(msgspec.Struct, frozen=True):
     """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol.
 

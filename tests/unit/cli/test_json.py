@@ -11,7 +11,7 @@ from damocles.cli import manager, worker
 # Daemons, and what writes lines of JSON anyway.
 WITHOUT = {
     *("damocles-worker daemon", "damocles-worker processor", "damocles-worker audit export"),
-    *("damocles-manager mock", "damocles-manager audit export"),
+    *("damocles-manager daemon", "damocles-manager mock", "damocles-manager audit export"),
 }
 
 

@@ -106,34 +106,36 @@ def mock(
                 challenge_delay=challenge_delay,
                 fail_messages=fail_messages,
             ),
-            deals=_deals(deals),
+            deals=deals_in(deals),
             wdpost_every_seconds=_positive(wdpost_every, "--wdpost-every") if wdpost_every else None,
             admit=access.admitted(admit or (), auth.ADMITTED),
             known_as=known_as or (),
-            certificate=_certificate(tls_cert, tls_key),
+            certificate=certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,
             dashboard=dashboard,
-            alerts=_alerts(alerts, home.expanduser()),
-            read_alerts=partial(_alerts, alerts, home.expanduser()),
+            alerts=alerts_of(alerts, home.expanduser()),
+            read_alerts=partial(alerts_of, alerts, home.expanduser()),
             insecure=insecure,
         )
     except (ValueError, config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
     logs.configure(as_json=log_json)
     try:
-        anyio.run(partial(_run, settings))
+        anyio.run(partial(run, settings))
     except errors.StartError as error:
         raise exits.Failed(str(error)) from error
     return exits.OK
 
 
-async def _run(settings: daemon.Settings) -> None:
+async def run(settings: daemon.Settings) -> None:
+    """Run a manager, with a child that verifies proofs."""
     async with verifiers.open_stages() as verifier:
         await daemon.run(settings, verifier)
 
 
-def _alerts(file: Path | None, home: Path) -> config.Config:
+def alerts_of(file: Path | None, home: Path) -> config.Config:
+    """Read what `--alerts` names, or the file of the home."""
     return config.of_home(home) if file is None else config.read(file.expanduser())
 
 
@@ -173,7 +175,8 @@ def _proof(size: str, *, synthetic: bool, non_interactive: bool) -> SealProof:
     return SealProof.of(SectorSize.parse(size), SealFamily.NON_INTERACTIVE if non_interactive else family)
 
 
-def _deals(folder: Path | None) -> Path | None:
+def deals_in(folder: Path | None) -> Path | None:
+    """Check the folder of `--deals`."""
     if folder is None:
         return None
     found = folder.expanduser().absolute()
@@ -182,9 +185,10 @@ def _deals(folder: Path | None) -> Path | None:
     return found
 
 
-def _certificate(certificate: Path | None, key: Path | None) -> tls.Files | None:
-    if certificate is None and key is None:
+def certificate(file: Path | None, key: Path | None) -> tls.Files | None:
+    """Return what `--tls-cert` and `--tls-key` name."""
+    if file is None and key is None:
         return None
-    if certificate is None or key is None:
+    if file is None or key is None:
         raise ValueError("--tls-cert and --tls-key go together: pass both")
-    return tls.Files(certificate, key)
+    return tls.Files(file, key)

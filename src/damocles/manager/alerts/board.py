@@ -51,6 +51,7 @@ class Alerts:
         workers: acts.Fleet,
         stores: space.Space,
         posts: Posts,
+        chain: Callable[[], Mapping[str, str]],
         sector_bytes: int,
         config: alerts_config.Config,
         notifier: notify.Notifier,
@@ -61,6 +62,7 @@ class Alerts:
         self._workers = workers
         self._stores = stores
         self._posts = posts
+        self._chain = chain
         self._home = space.Space({str(home): home})
         self._sector_bytes = sector_bytes
         self._config = config
@@ -157,6 +159,7 @@ class Alerts:
             silent_stores=self._stores.names - usage.keys(),
             missing_stores=self._stores.missing,
             posts=await self._posts(),
+            chain=self._chain(),
             typical=self._durations.typical(),
         )
 
@@ -264,13 +267,14 @@ async def open_alerts(
     workers: acts.Fleet,
     stores: space.Space,
     posts: Posts,
+    chain: Callable[[], Mapping[str, str]],
     sector_bytes: int,
     config: alerts_config.Config,
     clock: Callable[[], float],
 ) -> AsyncIterator[Alerts]:
     """Yield the alerts that the database holds, and look after them while the block runs.
 
-    `name` is the manager's, for messages, `home` its folder; `sector_bytes` the size of its sectors.
+    `chain` returns what keeps messages from landing; `name` is the manager's, for messages, `home` its folder; `sector_bytes` the size of its sectors.
 
     Raises:
         alerts_notify.SinkError: A sink cannot be used.
@@ -283,6 +287,7 @@ async def open_alerts(
             workers=workers,
             stores=stores,
             posts=posts,
+            chain=chain,
             sector_bytes=sector_bytes,
             config=config,
             notifier=notifier,

@@ -157,6 +157,7 @@ class _Rules(_Model):
     store_full: _StoreFull | None = Field(default=None, alias="store-full")
     store_missing: _Rule | None = Field(default=None, alias="store-missing")
     manager_disk: _Rule | None = Field(default=None, alias="manager-disk")
+    chain_messages: _Rule | None = Field(default=None, alias="chain-messages")
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
     window_post_late: _Rule | None = Field(default=None, alias="window-post-late")
     window_post_faults: _Rule | None = Field(default=None, alias="window-post-faults")

@@ -49,6 +49,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="store-full", severity=CRITICAL),
     Rule(name="store-missing", severity=CRITICAL),
     Rule(name="manager-disk", severity=CRITICAL),
+    Rule(name="chain-messages", severity=CRITICAL, for_seconds=120.0),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
     Rule(name="window-post-faults", severity=CRITICAL),
@@ -88,7 +89,7 @@ class Snapshot:
 
     `silent` names the workers that did not tell their threads, and why; `silent_stores` those whose disk did not answer,
     `missing_stores` what is wrong with those that are not there. `typical` is by miner and state of a sector. `disk` says
-    what is wrong with the manager's own.
+    what is wrong with the manager's own, `chain` what keeps messages from landing, by what they are about.
     """
 
     workers: Sequence[control.WorkerStatus] = ()
@@ -99,6 +100,7 @@ class Snapshot:
     missing_stores: Mapping[str, str] = field(default_factory=dict)
     posts: Sequence[alerts_posts.Outline] = ()
     disk: str = ""
+    chain: Mapping[str, str] = field(default_factory=dict)
     typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
 
 
@@ -324,15 +326,10 @@ def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
             )
 
 
-def _store_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    for name, why in snapshot.missing_stores.items():
-        yield Finding(subject=name, text=f"nothing is reserved in it, and its files cannot be looked at: {why}")
-
-
-def _manager_disk(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
-    if snapshot.disk:
-        text = f"{snapshot.disk}; make room, or mend the disk: until then workers ask again, and nothing is lost"
-        yield Finding(subject="manager", text=text)
+def _of_texts(texts: Callable[[Snapshot], Mapping[str, str]], before: str = "", behind: str = "") -> Condition:
+    return lambda _, snapshot, __: iter(
+        [Finding(subject=name, text=before + text + behind) for name, text in texts(snapshot).items()]
+    )
 
 
 def _of_posts(find: Callable[[Sequence[alerts_posts.Outline]], alerts_posts.Found]) -> Condition:
@@ -353,8 +350,12 @@ _CONDITIONS: Mapping[str, Condition] = {
     "worker-unreachable": _worker_unreachable,
     "worker-name-shared": _worker_name_shared,
     "store-full": _store_full,
-    "store-missing": _store_missing,
-    "manager-disk": _manager_disk,
+    "store-missing": _of_texts(lambda seen: seen.missing_stores, "nothing is reserved, and no file looked at: "),
+    "manager-disk": _of_texts(
+        lambda seen: {"manager": seen.disk} if seen.disk else {},
+        behind="; make room, or mend the disk: until then workers ask again, and nothing is lost",
+    ),
+    "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),
     "window-post-late": _of_posts(alerts_posts.late),
     "window-post-faults": _of_posts(alerts_posts.faulty),

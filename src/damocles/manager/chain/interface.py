@@ -5,14 +5,17 @@ one. Messages are handed over inside the caller's transaction: either the sector
 there afterwards, or neither. A real chain keeps them in an outbox and sends them from there.
 """
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy import Connection
 
 from damocles.wire import seal, tasks
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID
+
+Pieces: TypeAlias = Sequence[seal.SectorPiece]
 
 
 class Refused(Exception):
@@ -32,12 +35,13 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnChain:
-    """A sector whose pre-commit has landed."""
+    """A sector whose pre-commit has landed; of one that is proven a chain may keep nothing of its pre-commit."""
 
     proof_type: SealProof
-    pre_commit: seal.PreCommit
-    pre_commit_epoch: int
+    comm_r: bytes
     proven: bool
+    ticket_epoch: int | None = None
+    pre_commit_epoch: int | None = None
 
 
 class Verifier(Protocol):
@@ -56,6 +60,13 @@ class Verifier(Protocol):
             Refused: It is no proof at all.
             errors.Unverifiable: It cannot be checked now.
         """
+
+
+class Aggregator(Protocol):
+    """Makes one proof of many."""
+
+    async def aggregate(self, claim: tasks.AggregateSeals) -> bytes:
+        """Return the aggregate of proofs; raises as `Verifier.verify`."""
 
 
 class Chain(Protocol):
@@ -83,6 +94,16 @@ class Chain(Protocol):
     async def sector(self, sector: SectorID) -> OnChain | None:
         """Return what is on the chain of a sector; `None` if its pre-commit has not landed."""
 
+    async def allocated(self, miner: int) -> Container[int]:
+        """Return the sector numbers of a miner that the chain has seen."""
+
+    async def check_pieces(self, sector: SectorID, pieces: Pieces) -> None:
+        """Return if the chain lets a sector have these pieces.
+
+        Raises:
+            Refused: It does not: an allocation is another one's, or too old.
+        """
+
     async def message(self, cid: CID) -> seal.Polled:
         """Return how far a message has come."""
 
@@ -100,15 +121,21 @@ class Chain(Protocol):
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade as the chain would; raises as `check_proof`."""
 
-    def send_update(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof) -> CID:
+    def send_update(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, pieces: Pieces
+    ) -> CID:
         """Hand over a checked proof of an upgrade, as `send_pre_commit` does with a pre-commit."""
 
-    def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> CID:
-        """Hand over a pre-commit and return its message id; one of the same sector that has not landed is replaced.
+    def send_pre_commit(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit, pieces: Pieces
+    ) -> CID:
+        """Hand over a pre-commit, with the pieces of its sector, and return the id by which `message` knows it.
+
+        The same content again is the same; other content replaces what has not left.
 
         Raises:
-            Refused: Another one has landed.
+            Refused: Another one has landed, or is on its way.
         """
 
-    def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> CID:
+    def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, pieces: Pieces) -> CID:
         """Hand over a checked proof, likewise; a non-interactive one brings its commitments onto the chain."""

@@ -8,7 +8,7 @@ epochs; a proof is only taken if it verifies.
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import structlog
@@ -129,12 +129,21 @@ class MockChain:
         if PRE_COMMIT not in rows:
             return None
         row = rows[PRE_COMMIT]
+        pre_commit = codec.decode(row.content, seal.PreCommit)
         return interface.OnChain(
             proof_type=SealProof(row.proof_type),
-            pre_commit=codec.decode(row.content, seal.PreCommit),
-            pre_commit_epoch=row.landing_epoch,
+            comm_r=pre_commit.comm_r,
             proven=PROOF in rows,
+            ticket_epoch=pre_commit.ticket.epoch,
+            pre_commit_epoch=row.landing_epoch,
         )
+
+    async def allocated(self, _miner: int) -> Container[int]:
+        """Return nothing: nobody else hands out numbers here."""
+        return ()
+
+    async def check_pieces(self, sector: SectorID, pieces: interface.Pieces) -> None:
+        """Let a sector have what it likes: this chain knows no allocations."""
 
     async def message(self, cid: codec.CID) -> seal.Polled:
         """Return how far a message has come: packed one epoch after it was sent, landed after the delay."""
@@ -151,19 +160,20 @@ class MockChain:
 
     async def check_proof(self, sector: SectorID, proof: bytes) -> None:
         """Verify a proof against the landed pre-commit and this chain's own randomness."""
-        found = await self.sector(sector)
-        if found is None:
+        landed = select(_messages).where(*_of(sector), _messages.c.kind == PRE_COMMIT, *_landed(self._head()))
+        row = await self._database.read(lambda tx: tx.execute(landed).first())
+        if row is None:
             msg = "pre-commit info not found on chain"
             raise interface.Refused(msg)
-        pre_commit = found.pre_commit
+        pre_commit = codec.decode(row.content, seal.PreCommit)
         claim = tasks.VerifySeal(
-            registered_proof=found.proof_type.proof_name,
+            registered_proof=SealProof(row.proof_type).proof_name,
             comm_r=pre_commit.comm_r,
             comm_d=pre_commit.comm_d,
             prover_id=codec.Bytes32(prover_id(sector.miner)),
             sector_id=sector.number,
             ticket=codec.Bytes32(await self.ticket(sector.miner, pre_commit.ticket.epoch)),
-            seed=codec.Bytes32(await self.seed(sector.miner, found.pre_commit_epoch + self.network.challenge_delay)),
+            seed=codec.Bytes32(await self.seed(sector.miner, row.landing_epoch + self.network.challenge_delay)),
             proof=proof,
         )
         if not await self._verifier.verify(claim):
@@ -194,13 +204,13 @@ class MockChain:
         if found is None or not found.proven:
             msg = "only a proven sector can be upgraded"
             raise interface.Refused(msg)
-        if found.pre_commit.comm_r != comm_r_old:
-            msg = f"the chain has CommR {found.pre_commit.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}"
+        if found.comm_r != comm_r_old:
+            msg = f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}"
             raise interface.Refused(msg)
         claim = tasks.SnapVerify(
             registered_proof=found.proof_type.update_name,
             proof=codec.NumberList(content.proof),
-            comm_r_old=found.pre_commit.comm_r,
+            comm_r_old=codec.Bytes32(found.comm_r),
             comm_r_new=content.comm_r,
             comm_d_new=content.comm_d,
         )
@@ -208,15 +218,21 @@ class MockChain:
             msg = "invalid update proof (compute error?)"
             raise interface.Refused(msg)
 
-    def send_update(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof) -> codec.CID:
+    def send_update(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, _pieces: interface.Pieces
+    ) -> codec.CID:
         """Keep the proof of an upgrade until it lands."""
         return self._send(tx, UPDATE, allocated, codec.encode(content), self._options.proof_delay)
 
-    def send_pre_commit(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit) -> codec.CID:
+    def send_pre_commit(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit, _pieces: interface.Pieces
+    ) -> codec.CID:
         """Keep a pre-commit until it lands."""
         return self._send(tx, PRE_COMMIT, allocated, codec.encode(content), self._options.pre_commit_delay)
 
-    def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof) -> codec.CID:
+    def send_proof(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, _pieces: interface.Pieces
+    ) -> codec.CID:
         """Keep a proof until it lands."""
         if content.pre_commit is not None:
             self._send(tx, PRE_COMMIT, allocated, codec.encode(content.pre_commit), self._options.proof_delay)

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import AsyncIterator, Hashable
+from typing import Any
 
 import msgspec
 import structlog
@@ -47,9 +48,16 @@ class StagesVerifier:
         """Tell whether a window PoSt is valid; raises as `verify`."""
         return await self._verify("verify_window_post", claim, claim.proof_type, "wdpost")
 
+    async def aggregate(self, claim: tasks.AggregateSeals) -> bytes:
+        """Return the aggregate of proofs; raises as `verify`."""
+        return bytes(await self._run("aggregate_seals", claim, claim.registered_proof, "srs"))
+
     async def _verify(self, stage: str, claim: msgspec.Struct, proof_name: str, kind: str) -> bool:
+        return bool(await self._run(stage, claim, proof_name, kind))
+
+    async def _run(self, stage: str, claim: msgspec.Struct, proof_name: str, kind: str) -> Any:
         try:
-            valid = await self._stages.run(stage, claim, lane=_LANE, on_status=lambda _: None)
+            return await self._stages.run(stage, claim, lane=_LANE, on_status=lambda _: None)
         except stage_errors.StageFailed as error:
             if lacking := _NO_KEY.match(error.message):
                 raise _lacking(f"{lacking['base']}.vk", proof_name, kind) from error
@@ -60,7 +68,6 @@ class StagesVerifier:
             raise interface.Refused(f"invalid proof: {error.message}") from error
         except stage_errors.StageError as error:
             raise errors.Unverifiable(f"the proof cannot be verified: {error}") from error
-        return bool(valid)
 
 
 def _lacking(path: str, proof_name: str, kind: str) -> errors.Unverifiable:

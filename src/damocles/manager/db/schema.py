@@ -140,6 +140,18 @@ STEPS: Mapping[int, Sequence[str]] = {
         """,
         "CREATE INDEX ix_sector_calls_miner_number_id ON sector_calls (miner, number, id)",
     ),
+    12: (
+        """
+        CREATE TABLE submissions (
+            id INTEGER NOT NULL, cid TEXT NOT NULL, kind TEXT NOT NULL, miner BIGINT NOT NULL, number BIGINT NOT NULL,
+            proof_type INTEGER NOT NULL, content TEXT NOT NULL, pieces TEXT NOT NULL, since_epoch BIGINT NOT NULL,
+            last_epoch BIGINT, state TEXT NOT NULL, order_id BIGINT, reason TEXT NOT NULL, landed_epoch BIGINT,
+            CONSTRAINT pk_submissions PRIMARY KEY (id), CONSTRAINT uq_submissions_cid UNIQUE (cid)
+        )
+        """,
+        "CREATE INDEX ix_submissions_miner_number_kind ON submissions (miner, number, kind)",
+        "CREATE INDEX ix_submissions_state ON submissions (state)",
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -333,6 +333,29 @@ outbox = Table(
     Index(None, "state"),
 )
 
+# What is handed in for the chain, of one sector each; see `manager.chain.submissions`. `cid` is what workers ask by,
+# `content` and `pieces` are JSON, `order_id` is the order of the message that it shares with others.
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("cid", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("miner", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("proof_type", Integer, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("pieces", Text, nullable=False),
+    Column("since_epoch", BigInteger, nullable=False),
+    Column("last_epoch", BigInteger, nullable=True),  # by which it has to be executed, once that is known
+    Column("state", Text, nullable=False),
+    Column("order_id", BigInteger, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("landed_epoch", BigInteger, nullable=True),
+    Index(None, "miner", "number", "kind"),
+    Index(None, "state"),
+)
+
 # The messages that have been signed for an order: the first, and what has replaced it, all with the order's nonce.
 outbox_signed = Table(
     "outbox_signed",

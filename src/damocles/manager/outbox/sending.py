@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 # A reorganisation may take the head back by so much; a message may then be executed earlier than it was signed.
 FINALITY_EPOCHS = 900
 # That an account has too little is mended by money, not by another message.
-_LACKS_MONEY = frozenset({6, exits.INSUFFICIENT_FUNDS})
+LACKS_MONEY = frozenset({6, exits.INSUFFICIENT_FUNDS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,8 @@ class Outbox:
         self._terms = terms
         #: What orders wait for, by their ids, as of the last turn.
         self.waiting: dict[int, str] = {}
+        #: Those that are executed, and not deep enough yet to be believed.
+        self.executed: set[int] = set()
 
     async def turn(self) -> None:
         """Take every order one step further, as the chain is seen from the present head.
@@ -56,6 +58,7 @@ class Outbox:
     async def _turn(self, view: node.View) -> None:
         unfinished = await self._database.read(orders.unfinished)
         waited, self.waiting = self.waiting, {}
+        self.executed = set()
         # The lowest nonces first: a pool takes no message that is far ahead of its sender.
         for order in sorted(unfinished, key=lambda order: (order.nonce is None, order.nonce, order.id)):
             try:
@@ -85,7 +88,7 @@ class Outbox:
             try:
                 estimate = await view.estimate(order.trial(sender))
             except node.WouldFail as error:
-                if error.exit_code not in _LACKS_MONEY:
+                if error.exit_code not in LACKS_MONEY:
                     raise
                 poor.append(f"{sender}: {error}")
                 continue
@@ -117,7 +120,7 @@ class Outbox:
             case following.Push(signed):
                 await view.push(signed.message)
             case following.Wait():
-                pass
+                self.executed.add(order.id)
 
     async def _seen(self, order: Order, view: node.View, policy: fees.Policy) -> following.Seen:
         assert order.sender is not None
@@ -138,7 +141,7 @@ class Outbox:
         try:
             estimate = await view.estimate(trial)
         except node.WouldFail as error:
-            if newest.fills or error.exit_code in _LACKS_MONEY:
+            if newest.fills or error.exit_code in LACKS_MONEY:
                 raise _Waits(str(error)) from error
             reason = str(error)
             order = await self._database.write(lambda tx: orders.blame(tx, order, reason))

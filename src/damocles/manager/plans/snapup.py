@@ -149,7 +149,7 @@ class Upgrades:
         if known is not None:
             return known
         try:
-            cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
+            cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content, record.pieces or ())
         except interface.Refused as error:
             return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
         self._unfollowed.discard(str(cid))  # its id may follow from its content, and be that of one that was lost
@@ -229,7 +229,7 @@ class Upgrades:
             pieces=[piece.piece.cid for piece in record.pieces or ()],
             proof=info.proof or b"",
         )
-        cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content)
+        cid = self._chain.send_update(tx, seal.AllocatedSector(sector, record.proof), content, record.pieces or ())
         ledger.save(tx, msgspec.structs.replace(record, upgrade_message_id=str(cid)), self._clock())
 
 

@@ -5,7 +5,7 @@ again: of two submissions at once, the second meets the first one's result.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from damocles.manager import errors
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
-from damocles.manager.sectors import ledger
+from damocles.manager.sectors import deals, ledger
 from damocles.wire import commitments, records, seal
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID
@@ -33,6 +33,25 @@ class Commitments:
         self._database = database
         self._chain = chain
         self._clock = clock
+        self._told: set[tuple[str, int]] = set()  # offers that cannot be sealed
+
+    async def taken(self, miners: Sequence[ledger.Miner]) -> Mapping[int, Container[int]]:
+        """Return the sector numbers that the chain has seen, by miner."""
+        return {miner.id: await self._chain.allocated(miner.id) for miner in miners}
+
+    async def possible(self, sector: SectorID, offers: Sequence[deals.Offer]) -> list[deals.Offer]:
+        """Return the offers that the chain lets a sector have; of each other one it is logged once why not."""
+        found = []
+        for offer in offers:
+            try:
+                await self._chain.check_pieces(sector, [deals.as_piece(offer)])
+            except interface.Refused as error:
+                if offer.key not in self._told:
+                    log.warning("a deal cannot be sealed", deal=" ".join(map(str, offer.key)), why=str(error))
+                self._told.add(offer.key)
+            else:
+                found.append(offer)
+        return found
 
     async def assign_ticket(self, sector: SectorID) -> seal.Ticket:
         """Draw a ticket for the replica id and keep it; every call draws a new one, until a pre-commit is on its way.
@@ -46,6 +65,12 @@ class Commitments:
             if polled.state in _ON_ITS_WAY:
                 await self._set(sector, ticket=record.pre_commit.ticket)
                 return record.pre_commit.ticket
+        try:
+            await self._chain.check_pieces(sector, record.pieces or ())
+        except interface.Refused as error:
+            raise errors.ManagerError(
+                f"{sector} cannot be sealed: {error}; abort it, so that it gets other pieces"
+            ) from error
         epoch = await self._chain.head() - self._chain.network.ticket_lookback
         ticket = seal.Ticket(await self._chain.ticket(sector.miner, epoch), epoch)
         await self._set(sector, ticket=ticket)
@@ -63,6 +88,12 @@ class Commitments:
         on_chain = await self._chain.sector(sector)
         ticket = await self._chain.ticket(sector.miner, content.ticket.epoch)
         kept = _kept(content)
+        before = await self._load(sector)
+        if on_chain is None:
+            try:
+                await self._chain.check_pieces(sector, before.pieces or ())
+            except interface.Refused as error:
+                return _logged("pre-commit", sector, seal.Submitted(seal.SubmitResult.REJECTED, str(error)))
 
         def submit(tx: Connection) -> seal.Submitted:
             record = ledger.load(tx, sector)
@@ -72,11 +103,13 @@ class Commitments:
                 refused = self._check_pre_commit(record, content, head, ticket)
                 if refused is not None:
                     return refused
-            elif on_chain.pre_commit.ticket.epoch != content.ticket.epoch:
-                desc = f"bad ticket epoch: {on_chain.pre_commit.ticket.epoch} != {content.ticket.epoch}"
+            elif on_chain.ticket_epoch not in {None, content.ticket.epoch}:
+                desc = f"bad ticket epoch: {on_chain.ticket_epoch} != {content.ticket.epoch}"
                 return seal.Submitted(seal.SubmitResult.REJECTED, desc)
             try:
-                cid = self._chain.send_pre_commit(tx, seal.AllocatedSector(sector, record.proof), content)
+                cid = self._chain.send_pre_commit(
+                    tx, seal.AllocatedSector(sector, record.proof), content, record.pieces or ()
+                )
             except interface.Refused as error:
                 return seal.Submitted(seal.SubmitResult.MISMATCHED, str(error))
             messages = msgspec.structs.replace(record.messages, pre_commit_cid=cid, need_send=False)
@@ -124,7 +157,7 @@ class Commitments:
             epoch = head - 1
         else:
             on_chain = await self._chain.sector(sector)
-            if on_chain is None:
+            if on_chain is None or on_chain.pre_commit_epoch is None:
                 raise errors.ManagerError(f"precommit info not found on chain. sid: {sector}")
             epoch = on_chain.pre_commit_epoch + network.challenge_delay
             missing = epoch + network.seed_confidence - head
@@ -158,7 +191,8 @@ class Commitments:
             if known is not None:
                 return known
             try:
-                cid = self._chain.send_proof(tx, seal.AllocatedSector(sector, record.proof), content)
+                allocated = seal.AllocatedSector(sector, record.proof)
+                cid = self._chain.send_proof(tx, allocated, content, record.pieces or ())
             except interface.Refused as error:
                 # Another valid proof has landed: all the worker wants is there.
                 return seal.Submitted(seal.SubmitResult.DUPLICATE, str(error))

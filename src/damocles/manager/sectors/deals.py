@@ -3,7 +3,8 @@
     DIR/deals.json              [{"PieceCID": "baga…", "PieceSize": 1024, "PayloadSize": 1000, "DealID": 7}, …]
     DIR/<piece CID>[.car]       the payload of each piece; without `PayloadSize`, its length is taken from here
 
-A deal of the built-in market has a `DealID`, a direct onboarding (DDO) an `AllocationID` instead. The file is read
+A deal of the built-in market has a `DealID`, a direct onboarding (DDO) an `AllocationID` instead, and on a real chain the
+address of its `Client`. The file is read
 again with each request, so deals can be added at any time. Which sector has which deal is in the database.
 """
 
@@ -43,6 +44,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     payload_bytes: int | None = field(name="PayloadSize", default=None)
     deal_id: int = field(name="DealID", default=0)
     allocation_id: int = field(name="AllocationID", default=0)
+    client: str = field(name="Client", default="")  # whose allocation it is; only a real chain asks for it
 
     @property
     def key(self) -> tuple[str, int]:
@@ -216,7 +218,7 @@ def _first_fitting(offers: Sequence[Offer], sector_bytes: int, spec: seal.Acquir
 
 def layout(chosen: Sequence[Offer], sector_bytes: int) -> list[seal.SectorPiece]:
     """Put offers in an order that leaves no gap between them, and fill the rest of the sector with zeros."""
-    result = [_piece(offer) for offer in sorted(chosen, key=lambda offer: -offer.size_bytes)]
+    result = [as_piece(offer) for offer in sorted(chosen, key=lambda offer: -offer.size_bytes)]
     offset = sum(piece.piece.size_bytes for piece in result)
     while offset < sector_bytes:
         # The largest that may begin here; the sizes so far grow smaller, so from here they grow.
@@ -227,12 +229,14 @@ def layout(chosen: Sequence[Offer], sector_bytes: int) -> list[seal.SectorPiece]
     return result
 
 
-def _piece(offer: Offer) -> seal.SectorPiece:
+def as_piece(offer: Offer) -> seal.SectorPiece:
+    """Return the piece of an offer as a sector has it."""
     deal = seal.DealInfo(
         deal_id=offer.deal_id,
         allocation_id=offer.allocation_id,
         payload_bytes=offer.payload_bytes or 0,
         is_builtin_market=bool(offer.deal_id),
+        client=offer.client or msgspec.UNSET,
     )
     return seal.SectorPiece(seal.Piece(offer.size_bytes, CID(offer.cid)), deal)
 

@@ -4,7 +4,7 @@ A sector is *online* while a worker seals it and *offline* once it is finished o
 inside a transaction: each takes the open `Connection` first.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -63,11 +63,14 @@ _UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miner:
-    """A miner that this manager allocates sectors for, up to `max_number` if there is one."""
+    """A miner that this manager allocates sectors for, with numbers above one, and up to `max_number` if there is one."""
 
     id: int
     proof: SealProof
     max_number: int | None = None
+    above: int = 0
+    enabled: bool = True  # for new sectors
+    takes_deals: bool = True  # in new sectors
 
     def info(self) -> records.MinerInfo:
         """Return it as `GetInfo` answers."""
@@ -97,20 +100,26 @@ def job_of(record: records.SectorState) -> records.Job:
 
 
 def allocate(
-    tx: Connection, miners: Collection[Miner], spec: seal.AllocateSectorSpec, receiver: Receiver, now: float
+    tx: Connection,
+    miners: Collection[Miner],
+    spec: seal.AllocateSectorSpec,
+    receiver: Receiver,
+    now: float,
+    *,
+    taken: Mapping[int, Container[int]] | None = None,
 ) -> seal.AllocatedSector | None:
     """Give out the next number of a miner that `spec` allows; the first is 1. `None` if there is none.
+
+    `taken` are the numbers of each miner that the chain has seen: nobody can seal under them.
 
     Raises:
         errors.ManagerError: The receiver has too much already.
     """
     _check_most(tx, receiver)
     for miner in miners:
-        if spec.allowed_miners and miner.id not in spec.allowed_miners:
+        if not may_allocate(miner, spec):
             continue
-        if spec.allowed_proofs and int(miner.proof) not in spec.allowed_proofs:
-            continue
-        number = _next_number(tx, miner)
+        number = _next_number(tx, miner, (taken or {}).get(miner.id, ()))
         if number is None:
             continue
         sector = SectorID(miner.id, number)
@@ -119,6 +128,15 @@ def allocate(
         tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
         return seal.AllocatedSector(sector, int(miner.proof))
     return None
+
+
+def may_allocate(miner: Miner, spec: seal.AllocateSectorSpec) -> bool:
+    """Return whether `spec` allows sectors of a miner, which gets new ones."""
+    return (
+        miner.enabled
+        and (not spec.allowed_miners or miner.id in spec.allowed_miners)
+        and (not spec.allowed_proofs or int(miner.proof) in spec.allowed_proofs)
+    )
 
 
 def _given(receiver: Receiver, now: float) -> dict[str, object]:
@@ -136,9 +154,11 @@ def _check_most(tx: Connection, receiver: Receiver) -> None:
         )
 
 
-def _next_number(tx: Connection, miner: Miner) -> int | None:
+def _next_number(tx: Connection, miner: Miner, taken: Container[int]) -> int | None:
     last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
-    number = (last or 0) + 1
+    number = max(last or 0, miner.above) + 1
+    while number in taken:
+        number += 1
     if miner.max_number is not None and number > miner.max_number:
         return None
     if last is None:

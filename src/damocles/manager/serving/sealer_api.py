@@ -90,8 +90,10 @@ class SealerAPI:
         was sent to and without a report.
         """
         receiver = holders.receiver(call)
+        miners = [miner for miner in self._miners if ledger.may_allocate(miner, spec)]
+        taken = await self._commits.taken(miners)
         allocated = await self._database.write(
-            lambda tx: ledger.allocate(tx, self._miners, spec, receiver, self._clock())
+            lambda tx: ledger.allocate(tx, miners, spec, receiver, self._clock(), taken=taken)
         )
         if allocated is not None:
             log.info("sector allocated", sector=str(allocated.id), to=receiver.to)
@@ -103,9 +105,9 @@ class SealerAPI:
         Asked again, the answer is the same.
         """
         record = await self._database.read(lambda tx: ledger.load(tx, sector))
-        if record.pieces or not self._market.is_open:
+        if record.pieces or not self._market.is_open or not self._takes_deals(sector.miner):
             return record.pieces
-        offers = await self._market.offers()
+        offers = await self._commits.possible(sector, await self._market.offers())
 
         def acquire(tx: Connection) -> list[seal.SectorPiece]:
             record = ledger.load(tx, sector)
@@ -119,6 +121,9 @@ class SealerAPI:
         given = await self._database.write(acquire)
         log.info("deals acquired", sector=str(sector), deals=sum(not piece.is_filler for piece in given))
         return given
+
+    def _takes_deals(self, miner: int) -> bool:
+        return any(known.takes_deals for known in self._miners if known.id == miner)
 
     async def why_no_deals(self, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
         """Say why there are no deals for a sector, to be shown where it waits for some; empty if there are."""

@@ -350,6 +350,7 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "winning_post": _plain(winning_post),
     # These only read files of the sector, or none at all.
     "verify_seal": _plain(proofs.verify_seal),
+    "aggregate_seals": _plain(proofs.aggregate_seals),
     "verify_window_post": _plain(proofs.verify_window_post),
     "check_replicas": check_replicas,
     "snap_vanilla": _plain(snap_vanilla),

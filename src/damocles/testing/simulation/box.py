@@ -85,7 +85,7 @@ class ManagerBox:
         persist = stores.Stores({PERSIST: self._home / PERSIST}, memory)
         persist.look()
         means = office.Means(
-            miner=ledger.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors),
+            miners=[ledger.Miner(id=MINER, proof=PROOF, max_number=self._options.sectors)],
             database=database,
             chain=chain,
             verifier=verifier,

@@ -92,6 +92,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "outbox",
             "outbox_signed",
             "sector_calls",
+            "submissions",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))

@@ -14,7 +14,7 @@ from tests.unit.manager.outbox.sham import MINER, SENDERS, Chain, Crash, Node
 from damocles.chain.amounts import Amount
 from damocles.chain.messages import SignedMessage
 from damocles.manager.db import engine, tables
-from damocles.manager.outbox import following, node, orders, sending
+from damocles.manager.outbox import fees, following, node, orders, sending
 from damocles.manager.outbox.fees import Policy
 
 POLICY = Policy(confidence=5, stuck_epochs=8, wait_above=Amount(400))
@@ -180,3 +180,12 @@ async def test_planted_bugs_are_found(plant: type[sending.Outbox], tmp_path: Pat
                 continue
         return
     pytest.fail("not found")
+
+
+def test_cap_of_a_unit_of_gas() -> None:
+    """No message is signed above the cap, and none that could not be executed below it."""
+    estimate = node.Estimate(gas_limit=1000, premium=Amount(10))
+    policy = Policy(most_cap=Amount(150))
+    assert fees.first(estimate, Amount(100), policy).cap == 150
+    with pytest.raises(fees.TooDear, match="raise GasFeeCap"):
+        fees.first(estimate, Amount(141), policy)

@@ -1,0 +1,217 @@
+"""The chain as Lotus nodes tell it, with messages through the outbox; an `interface.Chain`. `opening` makes one.
+
+A submission has the id that it gets at the hand-in (see `submissions`) for as long as it lives, whichever message carries it
+in the end: `message` is asked by that.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Container
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from damocles.chain.addresses import Address
+from damocles.lotus import errors
+from damocles.lotus.nodes import Nodes
+from damocles.lotus.view import View
+from damocles.manager.chain import interface, lifetimes, parts, submissions
+from damocles.manager.chain.rounds import Rounds
+from damocles.manager.chain.submissions import Kind, State
+from damocles.manager.db.engine import Database
+from damocles.manager.errors import ManagerError
+from damocles.manager.outbox import orders
+from damocles.wire import codec, commitments, seal, tasks
+from damocles.wire.codec import CID
+from damocles.wire.sectors import SealProof, SectorID, prover_id
+
+T = TypeVar("T")
+
+SEED_CONFIDENCE = 6  # as the original's
+
+_ENDED = {
+    State.LANDED: seal.OnChainState.LANDED,
+    State.FAILED: seal.OnChainState.FAILED,
+    State.REFUSED: seal.OnChainState.PERM_FAILED,
+}
+
+
+class LotusChain:
+    """The chain; see `interface.Chain` for its methods. `rounds` is what has to run beside them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        nodes: Nodes,
+        network: interface.Network,
+        verifier: interface.Verifier,
+        rounds: Rounds,
+    ) -> None:
+        self.network = network
+        self.rounds = rounds
+        self._database = database
+        self._nodes = nodes
+        self._verifier = verifier
+
+    async def head(self) -> int:
+        """Return the epoch of the head."""
+        async with self._asking() as view:
+            return view.epoch
+
+    @contextlib.asynccontextmanager
+    async def _asking(self) -> AsyncIterator[View]:
+        """Yield the chain at the head; what goes wrong with the node is an answer, by which a worker asks again."""
+        try:
+            async with self._nodes.view() as view:
+                yield view
+        except errors.NodeError as error:
+            raise ManagerError(str(error)) from error
+
+    # Randomness.
+
+    async def ticket(self, miner: int, epoch: int) -> bytes:
+        """Return the sealing randomness of an epoch."""
+        async with self._asking() as view:
+            return await view.ticket(Address.of_id(miner), epoch)
+
+    async def seed(self, miner: int, epoch: int) -> bytes:
+        """Return the challenge randomness of an epoch."""
+        async with self._asking() as view:
+            return await view.seed(Address.of_id(miner), epoch)
+
+    async def window_challenge(self, miner: int, epoch: int) -> bytes:
+        """Return the randomness of window PoSts."""
+        async with self._asking() as view:
+            return await view.window_challenge(Address.of_id(miner), epoch)
+
+    async def post_commit(self, epoch: int) -> bytes:
+        """Return the randomness of an epoch that is the same for all miners."""
+        async with self._asking() as view:
+            return await view.chain_commit(epoch)
+
+    # Sectors.
+
+    async def sector(self, sector: SectorID) -> interface.OnChain | None:
+        """Return what is on the chain of a sector."""
+        address = Address.of_id(sector.miner)
+        async with self._asking() as view:
+            pre = await view.pre_committed(address, sector.number)
+            if pre is not None:
+                return interface.OnChain(
+                    proof_type=SealProof(pre.info.seal_proof),
+                    comm_r=commitments.commitment_of(pre.info.sealed_cid),
+                    proven=False,
+                    ticket_epoch=pre.info.seal_rand_epoch,
+                    pre_commit_epoch=pre.epoch,
+                )
+            proven = await view.sector(address, sector.number)
+            if proven is None:
+                return None
+            return interface.OnChain(
+                proof_type=SealProof(proven.seal_proof),
+                comm_r=commitments.commitment_of(proven.sealed_cid),
+                proven=True,
+            )
+
+    async def allocated(self, miner: int) -> Container[int]:
+        """Return the sector numbers that were ever used."""
+        async with self._asking() as view:
+            return await view.allocated_numbers(Address.of_id(miner))
+
+    async def check_pieces(self, sector: SectorID, pieces: interface.Pieces) -> None:
+        """Return if all allocations of the pieces can be claimed for this sector."""
+        if all(piece.is_filler for piece in pieces):
+            return
+        async with self._asking() as view:
+            await parts.allocations(view, sector.miner, sector.number, pieces)
+
+    async def message(self, cid: CID) -> seal.Polled:
+        """Return how far a submission has come, and what it waits for, or what it failed for."""
+
+        def read(tx: Connection) -> tuple[submissions.Submission | None, orders.Order | None]:
+            found = submissions.find(tx, cid)
+            order = None if found is None or found.order_id is None else orders.load(tx, found.order_id)
+            return found, order
+
+        found, order = await self._database.read(read)
+        if found is None:
+            return seal.Polled(seal.OnChainState.NOT_FOUND, f"nothing was handed in as {cid}")
+        if found.state in _ENDED:
+            return seal.Polled(_ENDED[found.state], found.reason or None)
+        if order is None:
+            return seal.Polled(seal.OnChainState.PENDING, "it waits for its message")
+        if order.id in self.rounds.outbox.executed:
+            return seal.Polled(seal.OnChainState.PACKED)
+        return seal.Polled(seal.OnChainState.PENDING, self.rounds.outbox.waiting.get(order.id))
+
+    # Proofs, verified here before they cost gas.
+
+    async def check_proof(self, sector: SectorID, proof: bytes) -> None:
+        """Verify a proof for the pre-commit that is on the chain, with the chain's own randomness."""
+        address = Address.of_id(sector.miner)
+        async with self._asking() as view:
+            pre = await view.pre_committed(address, sector.number)
+            if pre is None:
+                raise interface.Refused("pre-commit info not found on chain")
+            kind, info = SealProof(pre.info.seal_proof), pre.info
+            comm_d = (
+                commitments.zero_comm_d(kind.size)
+                if info.unsealed_cid is None
+                else commitments.commitment_of(info.unsealed_cid)
+            )
+            claim = tasks.VerifySeal(
+                registered_proof=kind.proof_name,
+                comm_r=commitments.commitment_of(info.sealed_cid),
+                comm_d=comm_d,
+                prover_id=codec.Bytes32(prover_id(sector.miner)),
+                sector_id=sector.number,
+                ticket=codec.Bytes32(await view.ticket(address, info.seal_rand_epoch)),
+                seed=codec.Bytes32(await view.seed(address, pre.epoch + self.network.challenge_delay)),
+                proof=proof,
+            )
+        if not await self._verifier.verify(claim):
+            raise interface.Refused("invalid proof (compute error?)")
+
+    async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
+        """Refuse: nothing sends these messages yet."""
+        raise interface.Refused("sectors with non-interactive proofs are not sent to a real chain yet")
+
+    async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
+        """Verify the proof of an upgrade of what is on the chain."""
+        found = await self.sector(allocated.id)
+        if found is None or not found.proven:
+            raise interface.Refused("only a proven sector can be upgraded")
+        if found.comm_r != comm_r_old:
+            raise interface.Refused(f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}")
+        claim = tasks.SnapVerify(
+            registered_proof=found.proof_type.update_name,
+            proof=codec.NumberList(content.proof),
+            comm_r_old=codec.Bytes32(found.comm_r),
+            comm_r_new=content.comm_r,
+            comm_d_new=content.comm_d,
+        )
+        if not await self._verifier.verify_update(claim):
+            raise interface.Refused("invalid update proof (compute error?)")
+
+    # What is handed in.
+
+    def send_pre_commit(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.PreCommit, pieces: interface.Pieces
+    ) -> CID:
+        """Record a pre-commit."""
+        last = content.ticket.epoch + lifetimes.TICKET_MAX_AGE
+        return submissions.put(
+            tx, Kind.PRE_COMMIT, allocated, content, pieces, epoch=self.rounds.epoch, last_epoch=last
+        )
+
+    def send_proof(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, pieces: interface.Pieces
+    ) -> CID:
+        """Record a proof."""
+        return submissions.put(tx, Kind.PROOF, allocated, content, pieces, epoch=self.rounds.epoch)
+
+    def send_update(
+        self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, pieces: interface.Pieces
+    ) -> CID:
+        """Record the proof of an upgrade."""
+        return submissions.put(tx, Kind.UPDATE, allocated, content, pieces, epoch=self.rounds.epoch)

@@ -1,0 +1,157 @@
+"""Open the chain that a configuration names, after a look at everything that would keep messages from landing.
+
+What is wrong is told at once, a line for each thing, before any worker is let in.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from damocles.chain.addresses import Address
+from damocles.lotus import checks, errors, nodes
+from damocles.lotus.node import Node
+from damocles.lotus.places import BadTokenFile, Place
+from damocles.lotus.view import View
+from damocles.manager.chain import interface, lifetimes
+from damocles.manager.chain.accounts import Accounts
+from damocles.manager.chain.lotus import SEED_CONFIDENCE, LotusChain
+from damocles.manager.chain.rounds import Rounds
+from damocles.manager.chain.submissions import Kind
+from damocles.manager.chain.terms import Miner
+from damocles.manager.config import model
+from damocles.manager.db.engine import Database
+from damocles.manager.errors import StartError
+from damocles.rpc import tls
+from damocles.wire.sectors import SealFamily, SealProof, SectorSize
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A chain, and the miners of the configuration as they are on it."""
+
+    chain: LotusChain
+    miners: Sequence[Miner]
+    network_name: str
+
+
+@contextlib.asynccontextmanager
+async def open_chain(
+    config: model.Config,
+    database: Database,
+    verifier: interface.Verifier,
+    aggregator: interface.Aggregator | None,
+    clock: Callable[[], float],
+) -> AsyncIterator[Opened]:
+    """Yield the chain; its `rounds` do not run yet.
+
+    Raises:
+        StartError: Nothing could be sent; a line for each thing that is in the way.
+    """
+    try:
+        places = [_place(node) for node in config.chain.nodes]
+        async with nodes.connect(places, network=config.chain.network) as members:
+            addresses = [Address.of_id(miner.actor) for miner in config.miners]
+            good = await _good(members.members, config.chain.network, addresses)
+            async with members.view() as view:
+                params = await view.node.network_params()
+                miners = [await _miner(view, miner) for miner in config.miners]
+                accounts = Accounts()
+                await accounts.refresh(view, miners)
+                await _check_senders(view, good, miners, accounts)
+            network = interface.Network(
+                ticket_lookback=lifetimes.TICKET_LOOKBACK,
+                ticket_max_age=lifetimes.TICKET_MAX_AGE,
+                challenge_delay=params.challenge_delay,
+                seed_confidence=SEED_CONFIDENCE,
+                block_seconds=float(params.block_delay_seconds),
+            )
+            rounds = Rounds(
+                database=database,
+                nodes=members,
+                miners={miner.id: miner for miner in miners},
+                accounts=accounts,
+                network=network,
+                aggregator=aggregator,
+                epoch=view.epoch,
+                clock=clock,
+            )
+            chain = LotusChain(database=database, nodes=members, network=network, verifier=verifier, rounds=rounds)
+            yield Opened(chain=chain, miners=miners, network_name=params.name)
+    except errors.NodeError as error:
+        raise StartError(str(error)) from error
+
+
+def _place(node: model.Node) -> Place:
+    try:
+        trust = tls.client_context(Path(node.ca_file)) if node.ca_file else None
+    except tls.Unusable as error:
+        raise StartError(f"CAFile of {node.api}: {error}") from error
+    place = Place(url=node.api, token_file=node.token_file, trust=trust)
+    try:
+        place.token()
+    except BadTokenFile as error:
+        raise StartError(str(error)) from error
+    if place.sends_token_openly:
+        log.warning("no TLS on a network: whoever can listen in can read the node's token", node=place.url)
+    return place
+
+
+async def _good(members: Sequence[Node], network: str | None, miners: Sequence[Address]) -> list[Node]:
+    """Return the nodes that can be used; what is wrong with others is logged if there is one."""
+    good, lines = [], []
+    for node in members:
+        problems = await checks.problems(node, network=network, miners=miners)
+        lines += problems
+        if not problems:
+            good.append(node)
+    if not good:
+        raise StartError("\n".join(lines))
+    for line in lines:
+        log.warning("a chain node cannot be used", problem=line)
+    return good
+
+
+async def _miner(view: View, table: model.Miner) -> Miner:
+    size = (await view.info(Address.of_id(table.actor))).sector_size_bytes
+    family = SealFamily.SYNTHETIC if table.sealing.use_synthetic_po_rep else SealFamily.V1_1
+    return Miner(id=table.actor, proof=SealProof.of(SectorSize(size), family), config=table)
+
+
+async def _check_senders(view: View, good: Sequence[Node], miners: Sequence[Miner], accounts: Accounts) -> None:
+    """Raise if messages of a miner could not be signed, or not be paid.
+
+    Raises:
+        StartError: With a line for each.
+    """
+    lines, without_key = [], set[Address]()
+    for miner in miners:
+        lines += [
+            f"{account} is neither owner, worker nor a control address of {miner.address}: correct Sender or Senders, or"
+            " make it one (`damocles-manager util sealer actor control`)"
+            for account in accounts.strangers(miner)
+        ]
+        for kind in (Kind.PRE_COMMIT, Kind.PROOF) if not accounts.strangers(miner) else ():
+            senders = accounts.senders(miner, kind)
+            able = [sender for sender in senders if await _can_sign(good, sender)]
+            without_key |= set(senders) - set(able)
+            if not able:
+                named = ", ".join(map(str, senders)) or "nobody"
+                lines.append(
+                    f"no wallet has a key that may send for {miner.address} ({named}): import one with `lotus wallet import`"
+                )
+            elif not any([await view.node.balance(sender) for sender in able]):
+                lines.append(
+                    f"{', '.join(map(str, able))} of {miner.address} has no FIL and cannot pay for messages: send it some"
+                )
+    if lines:
+        raise StartError("\n".join(dict.fromkeys(lines)))
+    accounts.without_key = without_key
+
+
+async def _can_sign(good: Sequence[Node], sender: Address) -> bool:
+    return all([await node.has_key(sender) for node in good])

@@ -1,0 +1,312 @@
+"""What is done at each head of the chain: look what became of messages, let sectors share new ones, and send them.
+
+A round is made of steps that each begin from what is recorded, so that it can end anywhere and the next one goes on.
+While nothing is under way it reads the database once, and asks no node.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from functools import partial
+
+import anyio
+import structlog
+from sqlalchemy import Connection
+
+from damocles.chain import versions
+from damocles.chain.messages import Message
+from damocles.lotus import errors, heads
+from damocles.lotus.nodes import Nodes
+from damocles.lotus.view import View
+from damocles.manager.chain import interface, lifetimes, outcomes, parts, submissions
+from damocles.manager.chain.accounts import Accounts
+from damocles.manager.chain.submissions import Kind, State, Submission
+from damocles.manager.chain.terms import BATCH, Miner
+from damocles.manager.db.engine import Database
+from damocles.manager.outbox import batching, lotus, node, orders, sending
+from damocles.rpc import errors as rpc_errors
+from damocles.wire import commitments
+from damocles.wire.codec import Blob
+from damocles.wire.sectors import SealProof, SectorID
+
+log = structlog.get_logger(__name__)
+
+# So long before the last epoch that will do, it is said that something is late.
+_LATE_EPOCHS = lifetimes.DAY_EPOCHS
+_LATE_PROOF_EPOCHS = 3 * lifetimes.DAY_EPOCHS
+
+
+class _NoMoney(Exception):
+    """Nobody who may send has enough; the text says who has tried."""
+
+
+class Rounds:
+    """The loop, and what it last saw. `troubles` are what keeps messages from landing, by what they are about."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        nodes: Nodes,
+        miners: Mapping[int, Miner],
+        accounts: Accounts,
+        network: interface.Network,
+        aggregator: interface.Aggregator | None,
+        epoch: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._nodes = nodes
+        self._miners = miners
+        self._accounts = accounts
+        self._network = network
+        self._aggregator = aggregator
+        self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self._terms)
+        self.epoch = epoch  # of the newest head that was seen
+        self.troubles: dict[str, str] = {}
+        self._reached = anyio.Event()  # set when there is a new head
+
+    def _terms(self, miner: int, kind: str) -> sending.Terms:
+        known = self._miners[miner]
+        return sending.Terms(senders=self._accounts.senders(known, kind), policy=known.policy(kind))
+
+    async def follow(self) -> None:
+        """Follow the head, for ever."""
+        async with aclosing(heads.follow(self._nodes.pick)) as changes:
+            async for change in changes:
+                self.epoch = change.head.height
+                self._reached.set()
+
+    async def run(self) -> None:
+        """Make a round at each head, for ever; after one that failed, also without."""
+        while True:
+            self._reached = anyio.Event()
+            again = True
+            try:
+                again = await self.once()
+            except rpc_errors.DiskFails:
+                pass  # told by the database, and an alert
+            except (node.Unavailable, errors.Away) as error:
+                self._trouble("node", f"no chain node can be asked: {error}")
+            except (errors.NodeError, versions.UnknownNetwork) as error:
+                self._trouble("node", str(error))
+            except Exception:
+                # The task is the daemon's: it must outlive what nobody thought of.
+                log.exception("the round of messages failed; trying again")
+            with anyio.move_on_after(2 * self._network.block_seconds if again else None):
+                await self._reached.wait()
+
+    def _trouble(self, what: str, text: str) -> None:
+        if self.troubles.get(what) != text:
+            log.error("messages do not get on", about=what, why=text)
+        self.troubles[what] = text
+
+    async def once(self) -> bool:
+        """Make a round; return whether anything is under way.
+
+        Raises:
+            errors.NodeError: The node does not answer, or not as it should; nothing is lost.
+            versions.UnknownNetwork: Nothing may be sent on this network.
+        """
+        open_ones = await self._database.read(submissions.unfinished)
+        open_orders = await self._database.read(orders.unfinished)
+        unproven = await self._database.read(submissions.unproven)
+        before, troubles = self.troubles, dict[str, str]()
+        if not open_ones and not open_orders:
+            self._watch(unproven, troubles)
+            self._tell(before, troubles)
+            return False
+        async with self._nodes.view() as view:
+            versions.network(await view.network_version())
+            miners = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
+            await self._accounts.refresh(view, [self._miners[miner] for miner in miners if miner in self._miners])
+        if open_orders:
+            await self.outbox.turn()
+        async with self._nodes.view() as view:
+            self.epoch = view.epoch
+            await self._land(view, [one for one in open_ones if one.state is State.ORDERED])
+            if await self._order(view, troubles):
+                await self.outbox.turn()
+        for order_id, why in self.outbox.waiting.items():
+            troubles[f"message {order_id}"] = f"the message waits: {why}"
+        self._watch(unproven, troubles)
+        self._watch_waiting(await self._database.read(submissions.unfinished), troubles)
+        self._tell(before, troubles)
+        return True
+
+    def _tell(self, before: Mapping[str, str], troubles: dict[str, str]) -> None:
+        for what, text in troubles.items():
+            if before.get(what) != text:
+                log.warning("messages do not get on", about=what, why=text)
+        self.troubles = troubles
+
+    # What became of messages ----------------------------------------------------------------------------------------
+
+    async def _land(self, view: View, ordered: Sequence[Submission]) -> None:
+        for order_id, sharing in outcomes.by_order(ordered).items():
+            order = await self._database.read(partial(orders.load, order_id=order_id))
+            if order.receipt is not None and view.epoch < order.receipt.epoch:
+                continue  # a node that is behind knows nothing of it
+            for submission, (state, reason) in zip(sharing, outcomes.of(order, sharing), strict=True):
+                if state is State.ORDERED:
+                    continue
+                ended, why = state, reason
+                if state is State.LANDED and not await self._is_on_chain(view, submission):
+                    ended = State.FAILED
+                    why = f"its message landed with exit code 0, and the chain does not have it{reason and f' ({reason})'}"
+                epoch = order.receipt.epoch if order.receipt is not None else None
+                await self._end(submission, ended, why, epoch)
+
+    async def _end(self, submission: Submission, state: State, reason: str, epoch: int | None) -> None:
+        if state is State.WAITING:
+            await self._database.write(lambda tx: submissions.wait_again(tx, [submission]))
+        else:
+            await self._database.write(
+                lambda tx: submissions.end(tx, submission, state, reason=reason, landed_epoch=epoch)
+            )
+        say = log.info if state is State.LANDED else log.warning
+        say(f"{submission.kind} {state}", sector=str(submission.sector), reason=reason or None, epoch=epoch)
+
+    async def _is_on_chain(self, view: View, submission: Submission) -> bool:
+        address, number = self._miners[submission.sector.miner].address, submission.sector.number
+        sector = await view.sector(address, number)
+        match submission.kind:
+            case Kind.PRE_COMMIT:
+                return sector is not None or await view.pre_committed(address, number) is not None
+            case Kind.PROOF:
+                return sector is not None
+            case Kind.UPDATE:
+                new_cid = commitments.sealed_cid(submission.content.comm_r)
+                return sector is not None and sector.sealed_cid == new_cid
+
+    # New messages ---------------------------------------------------------------------------------------------------
+
+    async def _order(self, view: View, troubles: dict[str, str]) -> bool:
+        """Let what waits share messages, as far as it is time; return whether there is a new order."""
+        groups: dict[tuple[int, Kind, SealProof], list[Submission]] = {}
+        for one in await self._database.read(submissions.unfinished):
+            if one.state is State.WAITING and one.sector.miner in self._miners:
+                groups.setdefault((one.sector.miner, one.kind, one.proof_type), []).append(one)
+        made = False
+        for (number, kind, _), group in groups.items():
+            miner = self._miners[number]
+            waiting = {one.sector.number: one for one in [await self._dated(view, one) for one in group] if one}
+            due = batching.batches(
+                [
+                    batching.Waiting(number=number, since=one.since_epoch, last=one.last_epoch or 0)
+                    for number, one in waiting.items()
+                ],
+                view.epoch,
+                view.tipset.base_fee,
+                miner.rule(kind, self._network.block_seconds),
+            )
+            for numbers in due:
+                try:
+                    made |= await self._batch(view, miner, [waiting[number] for number in numbers])
+                except _NoMoney as error:
+                    troubles[f"{kind}s of {miner.address}"] = str(error)
+        return made
+
+    async def _dated(self, view: View, submission: Submission) -> Submission | None:
+        """Return a submission with the last epoch that will do; nothing if there is nothing to send."""
+        if submission.last_epoch is not None:
+            return submission
+        last_epoch = view.epoch + lifetimes.DAY_EPOCHS  # an upgrade that waits for long may lose its deals
+        if submission.kind is Kind.PROOF:
+            address = self._miners[submission.sector.miner].address
+            pre = await view.pre_committed(address, submission.sector.number)
+            if pre is not None:
+                last_epoch = lifetimes.prove_by(pre.epoch, self._network.challenge_delay)
+        await self._database.write(lambda tx: submissions.due_by(tx, submission, last_epoch), durable=False)
+        return await self._database.read(lambda tx: submissions.find(tx, submission.cid))
+
+    async def _batch(self, view: View, miner: Miner, batch: Sequence[Submission]) -> bool:
+        """Make orders for what can be sent of a batch; return whether there is one.
+
+        Raises:
+            _NoMoney: It all has to wait.
+        """
+        made: dict[int, tuple[Submission, parts.Part]] = {}
+        for one in sorted(batch, key=lambda one: one.sector.number):
+            try:
+                part = await parts.of(view, miner, one, self._network.challenge_delay)
+            except parts.Unfit as error:
+                await self._end(one, error.state, str(error), None)
+                continue
+            made[one.sector.number] = (one, part)
+        if not made:
+            return False
+        kind = batch[0].kind
+
+        async def tried(numbers: Sequence[int]) -> parts.Bundle:
+            bundle = await parts.bundle(miner, kind, [made[number][1] for number in sorted(numbers)], self._aggregator)
+            await self._try(view, miner, kind, bundle)
+            return bundle
+
+        good, bad = await batching.without_bad(sorted(made), tried)
+        for number, why in bad.items():
+            await self._end(made[number][0], State.REFUSED, why, None)
+        for numbers, bundle in good:
+            sharing = [made[number][0] for number in sorted(numbers)]
+            last_epoch = min(one.last_epoch or 0 for one in sharing)
+            wish = orders.Wish(
+                miner=miner.id,
+                kind=kind if len(sharing) == 1 else f"{kind}{BATCH}",
+                to=bundle.to,
+                method=bundle.method.number,
+                params=bundle.params,
+                value=bundle.value,
+                urgent_epoch=last_epoch - miner.rule(kind, self._network.block_seconds).margin_epochs,
+            )
+            await self._database.write(partial(record, wish=wish, sharing=sharing, at=self._clock()))
+            log.info("message ordered", kind=wish.kind, sectors=[str(one.sector) for one in sharing])
+        return bool(good)
+
+    async def _try(self, view: View, miner: Miner, kind: Kind, bundle: parts.Bundle) -> None:
+        """Let the node execute a message on trial, for the first sender who has the money."""
+        asked, poor = lotus.LotusView(view), []
+        for sender in self._accounts.senders(miner, kind):
+            trial = Message(
+                to=bundle.to,
+                sender=sender,
+                value=bundle.value,
+                method=bundle.method.number,
+                params=Blob(bundle.params),
+            )
+            try:
+                await asked.estimate(trial)
+            except node.WouldFail as error:
+                if error.exit_code not in sending.LACKS_MONEY:
+                    raise
+                poor.append(f"{sender}: {error}")
+                continue
+            return
+        raise _NoMoney(f"no sender has enough money for {bundle.value}: {'; '.join(poor) or 'none has a role in it'}")
+
+    # What is late ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, unproven: Sequence[tuple[SectorID, int]], troubles: dict[str, str]) -> None:
+        for sector, epoch in unproven:
+            last_epoch = lifetimes.prove_by(epoch, self._network.challenge_delay)
+            if last_epoch - self.epoch <= _LATE_PROOF_EPOCHS:
+                troubles[f"pre-commit of {sector}"] = (
+                    f"it is not proven, and its deposit is burnt at epoch {last_epoch}; see what its thread waits for:"
+                    " damocles-manager util worker list --wide"
+                )
+
+    def _watch_waiting(self, waiting: Sequence[Submission], troubles: dict[str, str]) -> None:
+        for one in waiting:
+            if one.last_epoch is not None and one.last_epoch - self.epoch <= _LATE_EPOCHS // 4:
+                troubles[f"{one.kind} of {one.sector}"] = (
+                    f"it has to be on the chain by epoch {one.last_epoch}, and is {one.state}"
+                )
+
+
+def record(tx: Connection, *, wish: orders.Wish, sharing: Sequence[Submission], at: float) -> bool:
+    """Record a message and who shares it, in one transaction; not if one of them has been handed in anew meanwhile."""
+    for one in sharing:
+        now = submissions.find(tx, one.cid)
+        if now is None or now.state is not State.WAITING:
+            return False
+    submissions.order(tx, sharing, orders.put(tx, wish, at))
+    return True

@@ -1,0 +1,86 @@
+"""What the configuration says of a miner's messages, in the outbox's terms.
+
+A message of several sectors is of the kind `… batch`, and has the fees of that table of the configuration.
+"""
+
+from dataclasses import dataclass
+
+from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
+from damocles.manager.chain.submissions import Kind
+from damocles.manager.config import model
+from damocles.manager.outbox import batching, fees
+from damocles.wire.sectors import SealProof
+
+BATCH = " batch"
+# By as much Lotus' estimate of gas goes above what was used (`GasLimitOverestimation`); the configuration's factor,
+# as the original's, is on what was used.
+_NODES_MARGIN = 1.25
+_STUCK_EPOCHS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miner:
+    """A miner that is sealed for: its number, the proof of its sectors, and what its table says."""
+
+    id: int
+    proof: SealProof
+    config: model.Miner
+
+    @property
+    def address(self) -> Address:
+        """Its address."""
+        return Address.of_id(self.id)
+
+    def sends_fund(self, kind: Kind) -> bool:
+        """Return whether messages bring deposit or pledge along."""
+        return self._table(kind).send_fund
+
+    def accounts(self, kind: str) -> tuple[Address, ...]:
+        """Return who is to send messages of a kind; nobody means that it is not said."""
+        return self._table(kind.removesuffix(BATCH)).accounts
+
+    def rule(self, kind: Kind, block_seconds: float) -> batching.Rule:
+        """Return when sectors share a message."""
+        if kind is Kind.UPDATE:
+            return batching.Rule(wait_epochs=0)
+        batch = self._batch(kind)
+        return batching.Rule(
+            at_least=batch.threshold,
+            wait_epochs=round(batch.max_wait / block_seconds),
+            wait_above=batch.max_base_fee,
+        )
+
+    def policy(self, kind: str) -> fees.Policy:
+        """Return how messages of a kind are paid for and waited for."""
+        single = kind.removesuffix(BATCH)
+        table: model.Fees = self._batch(single) if kind.endswith(BATCH) else self._table(single)
+        confidence = self.config.snap_up.confidence if single == Kind.UPDATE else self.config.commitment.confidence
+        return fees.Policy(
+            over_estimation=table.gas_over_estimation / _NODES_MARGIN,
+            over_premium=table.gas_over_premium or 1.0,
+            wait_above=self._max_base_fee(single),
+            most=table.max_fee,
+            most_cap=table.gas_fee_cap or table.max_fee_cap,
+            confidence=confidence,
+            stuck_epochs=_STUCK_EPOCHS,
+        )
+
+    def _table(self, kind: str) -> model.Messages | model.SnapUp:
+        commitment = self.config.commitment
+        match kind:
+            case Kind.PRE_COMMIT:
+                return commitment.pre
+            case Kind.PROOF:
+                return commitment.prove
+            case Kind.UPDATE:
+                return self.config.snap_up
+            case _:  # what operators ask for
+                return commitment.terminate
+
+    def _batch(self, kind: str) -> model.Batch:
+        table = self._table(kind)
+        return table.batch if isinstance(table, model.Messages) else model.Batch()
+
+    def _max_base_fee(self, kind: str) -> Amount | None:
+        return self._batch(kind).max_base_fee if kind in {Kind.PRE_COMMIT, Kind.PROOF} else None
