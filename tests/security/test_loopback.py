@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 from tests.integration.access.conftest import StartManager
 
+from damocles import durable
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.rpc import address, core, dialects, errors
@@ -247,7 +248,7 @@ def test_commands_do_not_send_the_token_of_a_home(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], program: str
 ) -> None:
     """While the daemon is down its port may be anybody's, and the admin's token is not theirs."""
-    token_files.write_private(tmp_path / "token", f"{TOKEN}\n".encode())
+    durable.replace(tmp_path / "token", f"{TOKEN}\n".encode(), private=True)
     (tmp_path / "worker.toml").write_text("[worker]\n")
     with impostor() as other:
         if program == "manager":
@@ -263,7 +264,7 @@ def test_commands_do_not_send_the_token_of_a_home(
 
 async def test_a_refusal_says_that_the_token_was_kept_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever is refused for want of a token learns that it was there, and why it was not sent."""
-    token_files.write_private(tmp_path / "token", b"dmc_ba9876543210OfAnotherHome\n")
+    durable.replace(tmp_path / "token", b"dmc_ba9876543210OfAnotherHome\n", private=True)
 
     async def identify(_: str) -> access.Principal:
         raise AssertionError
@@ -279,7 +280,7 @@ async def test_a_refusal_says_that_the_token_was_kept_back(tmp_path: Path, capsy
 async def test_a_worker_hands_nothing_to_whoever_took_its_manager_s_port(tmp_path: Path) -> None:
     """Neither its token nor the one to call it back with goes to a manager that does not know the first."""
     file = tmp_path / "worker-token"
-    token_files.write_private(file, f"{TOKEN}\n".encode())
+    durable.replace(file, f"{TOKEN}\n".encode(), private=True)
     ring = await worker_access.open_keyring(tmp_path)
     with impostor() as other:
         settings = settings_for(other.at, file)
@@ -298,7 +299,7 @@ async def test_a_token_that_comes_later_is_asked_for_too(tmp_path: Path) -> None
     with impostor() as other:
         async with connections.manager(settings_for(other.at, file), ring) as peer:
             await peer.call("Venus.WorkerPing", [])
-            token_files.write_private(file, f"{TOKEN}\n".encode())
+            durable.replace(file, f"{TOKEN}\n".encode(), private=True)
             with pytest.raises(errors.Unknowing):
                 await peer.call("Venus.WorkerPing", [])
         assert TOKEN.encode() not in other.heard
@@ -307,7 +308,7 @@ async def test_a_token_that_comes_later_is_asked_for_too(tmp_path: Path) -> None
 async def test_a_worker_s_token_goes_through_no_network_in_the_clear(tmp_path: Path) -> None:
     """A worker whose manager is on another machine wants https, or the word insecure."""
     file = tmp_path / "worker-token"
-    token_files.write_private(file, f"{TOKEN}\n".encode())
+    durable.replace(file, f"{TOKEN}\n".encode(), private=True)
     ring = await worker_access.open_keyring(tmp_path)
     elsewhere = address.Endpoint("198.51.100.7", 1789)
     with pytest.raises(worker_access.Unusable, match=r"in the clear: write https:// .* or say insecure = true on the"):

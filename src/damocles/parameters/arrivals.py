@@ -11,6 +11,8 @@ from typing import Self
 
 import msgspec
 
+from damocles import durable
+
 _SAVE_EVERY_BYTES = 8 << 20
 
 
@@ -108,11 +110,7 @@ class Partial:
         """Give the file its name, durably: it is whole, and stays so if the power fails now."""
         os.fsync(self._handle)
         self.path.replace(self.target)
-        folder = os.open(self.target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.sync_entry(self.target.parent)
         self._state = None
         self._state_path.unlink(missing_ok=True)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from damocles import durable
 from damocles.stores import exhausted
-from damocles.stores.durably import sync_dir, write_durably, write_synced
 from damocles.wire import codec
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ def mark(location: Path) -> str:
     made = uuid.uuid4().hex
     part = location / f"{FILE_NAME}.{made}.part"
     try:
-        write_synced(part, f"{made}\n".encode())
+        durable.write(part, f"{made}\n".encode())
         try:
             os.link(part, location / FILE_NAME)  # of two that mark it at once, one is first
         except FileExistsError:
@@ -65,7 +65,7 @@ def mark(location: Path) -> str:
         except OSError:  # a file system without links
             if mark_of(location) is None:
                 part.replace(location / FILE_NAME)
-        sync_dir(location)
+        durable.sync_entry(location)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -113,7 +113,8 @@ class Memory:
                 found = mark(location)
             if found is not None:
                 seen = _Seen(str(location), found)
-                write_durably(self._file(location), codec.encode(seen))
+                self._file(location).parent.mkdir(parents=True, exist_ok=True)
+                durable.replace(self._file(location), codec.encode(seen))
         except OSError as error:
             _warn_once(str(location), str(error))
 

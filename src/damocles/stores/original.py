@@ -8,7 +8,7 @@ original pauses, and has written nothing but a lock and a log of RocksDB.
 
 from pathlib import Path
 
-from damocles.stores.durably import write_synced
+from damocles import durable
 
 FILE_NAME = "CURRENT"
 _OURS = b"A store of damocles in Python, with its journal beside this file, which keeps the original's worker from using it."
@@ -34,5 +34,5 @@ def keep_out(meta: Path) -> None:
     """
     if not (meta / FILE_NAME).exists():
         part = meta / f"{FILE_NAME}.part"
-        write_synced(part, _OURS)
+        durable.write(part, _OURS)
         part.replace(meta / FILE_NAME)

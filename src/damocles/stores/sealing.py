@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from damocles import failpoints
+from damocles import durable, failpoints
 from damocles.stores import holding, identity, journal, original
-from damocles.stores.durably import sync_dir
 from damocles.stores.layout import Layout
 from damocles.wire import sectors
 
@@ -66,7 +65,7 @@ class SealingStore:
             failpoints.reach(f"discard:{child.name}")
             child.rename(target / child.name)
         for folder in (target, trash, data, self.location):
-            sync_dir(folder)
+            durable.sync_entry(folder)
         return target
 
     def empty_trash(self, older_than_seconds: float) -> list[Path]:
@@ -144,7 +143,7 @@ def init(location: Path) -> None:
         identity.mark(location)
         # Last, since it is what makes the folder a store.
         (location / HOLDER).touch(exist_ok=False)
-        sync_dir(location)
+        durable.sync_entry(location)
     except journal.JournalError as error:
         raise StoreError(str(error)) from error
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
+from damocles import durable
 from damocles.parameters import catalog, lacking
 from damocles.parameters.catalog import Kind
 from damocles.sealing.states import State
@@ -315,7 +316,7 @@ async def test_a_drain_that_cannot_be_kept_is_none(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(drain, "write_durably", full)
+        patch.setattr(durable, "replace", full)
         with pytest.raises(OSError, match="No space left"):
             await draining.set(on=True)
     assert (False, False) == (draining.state().on, gate.closed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from damocles import durable
 from damocles.stores import identity, persist, sealing
 
 
@@ -98,7 +99,7 @@ def test_one_that_cannot_be_marked_is_taken(
 
     store = tmp_path / "store"
     store.mkdir()
-    monkeypatch.setattr(identity, "write_synced", full)
+    monkeypatch.setattr(durable, "write", full)
     memory.admit(store)
     assert ([], None) == (list(store.iterdir()), memory.expected(store))
 

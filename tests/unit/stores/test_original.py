@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stores import journal, original, sealing
+from damocles import durable
+from damocles.stores import journal, sealing
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_disk_that_takes_no_mark_keeps_nobody_from_a_store(store: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(original, "write_synced", full)
+        patched.setattr(durable, "write", full)
         with sealing.opened(store) as opened:
             assert opened.location == store
     assert not (store / "meta" / "CURRENT").exists()

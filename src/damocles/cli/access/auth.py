@@ -8,11 +8,11 @@ from typing import Annotated, Any, Protocol
 
 from cyclopts import App, Parameter
 
+from damocles import durable
 from damocles.cli.connecting import manager_at, worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.methods import rules
-from damocles.rpc.admission import tokens
 from damocles.text import units
 from damocles.wire import codec, control
 
@@ -177,7 +177,7 @@ def _create(
         exits.tell(made.text, {**fields, "text": made.text}, as_json=as_json)
         return exits.OK
     try:
-        tokens.write_private(output, f"{made.text}\n".encode())
+        durable.replace(output, f"{made.text}\n".encode(), private=True)
     except OSError as error:
         raise exits.Failed(
             f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and create it again"

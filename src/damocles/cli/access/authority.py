@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cyclopts import Parameter
 
+from damocles import durable
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
 from damocles.rpc import address
-from damocles.rpc.admission import tokens
 
 AUTHORITY = "ca"
 AUTHORITY_DAYS = 3650
@@ -169,7 +169,7 @@ def _write(
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     file, key_file = directory / f"{name}.pem", directory / f"{name}.key"
-    tokens.write_private(key_file, secret)
+    durable.replace(key_file, secret, private=True)
     parts = [certificate, *([chain] if chain else [])]
     file.write_bytes(b"".join(part.public_bytes(pem) for part in parts))
     return {

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from damocles import durable
 from damocles.cli.terminal import exits
-from damocles.rpc.admission import tokens
 from damocles.worker.config import adopt, environment, report
 from damocles.worker.config import load as configuration
 
@@ -36,7 +36,7 @@ def check(file: Path, out: Path | None, *, as_json: bool) -> int:
     errors, warnings = _judged(changed)
     if out is not None:
         try:
-            tokens.write_private(out, text.encode())  # there may be a token in it
+            durable.replace(out, text.encode(), private=True)  # there may be a token in it
         except OSError as error:
             raise exits.Failed(f"{out} cannot be written: {error.strerror}") from error
     if as_json:

@@ -17,13 +17,13 @@ Tracebacks are for bugs.
 """
 
 import json
-import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from damocles import durable
 from damocles.text import terminal
 
 if TYPE_CHECKING:
@@ -201,17 +201,9 @@ def written(out: Path) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    part = out.with_name(f"{out.name}.part")
     try:
-        with part.open("wb") as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                part.replace(out)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        with durable.replacing(out) as file:
+            yield file
     except OSError as error:
         raise Failed(f"{out} cannot be written: {error.strerror}") from error
 

@@ -21,11 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from damocles import durable
 from damocles.manager.sectors import intake
 from damocles.rpc import core
 from damocles.rpc.serving import asgi
 from damocles.stores import pieces
-from damocles.stores.durably import sync_dir
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +149,7 @@ def _named(part: Path, path: Path) -> bool:
         if path.exists():
             return False
         part.replace(path)
-    sync_dir(path.parent)
+    durable.sync_entry(path.parent)
     return True
 
 

@@ -6,10 +6,11 @@ is the SHA-256 of the whole text. No salt and no slow hash: 256 random bits cann
 
 import contextlib
 import hashlib
-import os
 import re
 import secrets
 from pathlib import Path
+
+from damocles import durable
 
 PREFIX = "dmc_"
 FILE_NAME = "token"  # in a daemon's home, for the command line on its own machine
@@ -64,19 +65,5 @@ def ensure_file(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return read_file(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_private(path, f"{mint()}\n".encode())
+    durable.replace(path, f"{mint()}\n".encode(), private=True)
     return read_file(path)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, so that a kill leaves the old content or the new one."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from damocles import failpoints
-from damocles.stages import durable, job
+from damocles import durable, failpoints
+from damocles.stages import job
 from damocles.stages.files import fences, strangers
 from damocles.wire import tasks
 

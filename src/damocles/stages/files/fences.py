@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from damocles import failpoints
-from damocles.stages import durable, job
+from damocles import durable, failpoints
+from damocles.stages import job, locking
 from damocles.wire import tasks
 
 
@@ -35,7 +35,7 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
     durable.make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        durable.lock(descriptor, around)
+        locking.lock(descriptor, around)
         newest = int(os.pread(descriptor, 32, 0).strip() or 0)
         if newest > fence.attempt:
             msg = (

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from damocles import proofs
-from damocles.stages import durable, job, settings
+from damocles.stages import job, locking, settings
 from damocles.stores import exhausted
 from damocles.wire import sectors
 
@@ -202,7 +202,7 @@ def _locked(cache: Cache, around: job.Job) -> Iterator[int]:
     cache.folder.mkdir(parents=True, exist_ok=True)
     marker = os.open(cache.marker, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        durable.lock(marker, around)
+        locking.lock(marker, around)
         yield marker
     finally:
         os.close(marker)

@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from damocles import proofs
-from damocles.stages import durable, job
+from damocles import durable, proofs
+from damocles.stages import job
 from damocles.stages.files import fr32, parents, pieces, replicas
 from damocles.wire import codec, sectors, tasks
 

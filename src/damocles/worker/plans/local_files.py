@@ -7,10 +7,9 @@ from typing import TypeVar
 
 import anyio.to_thread
 
-from damocles import failpoints
+from damocles import durable, failpoints
 from damocles.sealing import failures
 from damocles.stores import exhausted, full, layout
-from damocles.stores.durably import sync_dir
 from damocles.worker.plans.job import Job
 
 T = TypeVar("T")
@@ -52,7 +51,7 @@ def link(name: Path, target: Path) -> None:
     part.symlink_to(target)
     failpoints.reach(f"link.before:{name.name}")
     part.replace(name)
-    sync_dir(name.parent)
+    durable.sync_entry(name.parent)
     failpoints.reach(f"link.after:{name.name}")
 
 

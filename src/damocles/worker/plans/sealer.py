@@ -11,12 +11,11 @@ from pathlib import Path
 
 import structlog
 
-from damocles import failpoints
+from damocles import durable, failpoints
 from damocles.rpc import tls
 from damocles.sealing import events, failures, planner
 from damocles.sealing.states import State
 from damocles.stores import layout
-from damocles.stores.durably import sync_dir
 from damocles.wire import codec, seal, sectors, tasks
 from damocles.worker.plans import local_files, persisting, pieces, submissions
 from damocles.worker.plans.job import Job
@@ -367,5 +366,5 @@ def _prepare_pc2(job: Job) -> None:
         failpoints.reach("pc2:copied")
     else:
         marker.touch()
-        sync_dir(cache)
+        durable.sync_entry(cache)
         failpoints.reach("pc2:marked")

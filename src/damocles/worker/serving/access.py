@@ -7,6 +7,7 @@ the same machine. The manager needs none of them: with each ping it gets one tha
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -14,6 +15,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
+from damocles import durable
 from damocles.methods import rules
 from damocles.rpc.admission import access, keyring, tokens
 from damocles.stores import exhausted
@@ -159,7 +161,7 @@ class Shelf:
 
     async def _write(self, known: Sequence[keyring.Kept]) -> None:
         text = json.dumps(msgspec.to_builtins(known), indent=1)
-        await anyio.to_thread.run_sync(tokens.write_private, self._file, f"{text}\n".encode())
+        await anyio.to_thread.run_sync(partial(durable.replace, self._file, f"{text}\n".encode(), private=True))
 
 
 def _changed(token: keyring.Kept, **changes: float) -> keyring.Kept:

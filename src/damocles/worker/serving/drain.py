@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from damocles.stores.durably import write_durably
+from damocles import durable
 from damocles.wire import codec, control
 from damocles.worker.thread import loop, surroundings
 
@@ -107,6 +107,6 @@ class Drain:
 
     def _save(self, wanted: control.Drain) -> None:
         if wanted.on:
-            write_durably(self._file, codec.encode(wanted))
+            durable.replace(self._file, codec.encode(wanted))
         else:
             self._file.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from damocles.stores.durably import write_durably
+from damocles import durable
 from damocles.wire import codec
 from damocles.worker.thread import loop, surroundings
 
@@ -56,6 +56,6 @@ class Earlier:
 
     def _write(self) -> None:
         if self._locations:
-            write_durably(self._file, codec.encode(sorted(self._locations)))
+            durable.replace(self._file, codec.encode(sorted(self._locations)))
         else:
             self._file.unlink(missing_ok=True)

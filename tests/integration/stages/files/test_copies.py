@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from damocles.stages import durable, job
+from damocles import durable
+from damocles.stages import job
 from damocles.stages.files import copies, fences
 from damocles.wire import tasks
 

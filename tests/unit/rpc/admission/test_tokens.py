@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from sqlalchemy import exc
 
+from damocles import durable
 from damocles.methods.rules import Scope
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, keyring, tokens
@@ -229,6 +230,6 @@ class TestFiles:
         file.write_text("old")
         file.chmod(0o644)
         with file.open() as old:
-            tokens.write_private(file, b"new")
+            durable.replace(file, b"new", private=True)
             assert "old" == old.read()
         assert ("new", 0o600) == (file.read_text(), mode(file))

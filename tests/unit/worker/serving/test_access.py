@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
+from damocles import durable
 from damocles.methods.rules import Scope
 from damocles.rpc import errors
 from damocles.rpc.admission import access as rpc_access
@@ -62,7 +63,7 @@ class TestTokens:
         def full(path: Path, content: bytes) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(tokens, "write_private", full)
+        monkeypatch.setattr(durable, "replace", full)
         with structlog.testing.capture_logs() as logs:
             await ring.identify(tokens.read_file(tmp_path / "token"))
         assert ["the use of a token cannot be noted"] == [entry["event"] for entry in logs]
@@ -106,9 +107,9 @@ class TestManagerToken:
             model.SectorManager(rpc_client=RPC, token_file=file), on_loopback=True, environment={}
         )
         assert None is token()
-        tokens.write_private(file, b"dmc_one\n")
+        durable.replace(file, b"dmc_one\n", private=True)
         assert "dmc_one" == token()
-        tokens.write_private(file, b"dmc_two\n")
+        durable.replace(file, b"dmc_two\n", private=True)
         assert "dmc_two" == token()
         with structlog.testing.capture_logs() as logs:
             file.unlink()

@@ -1,14 +1,48 @@
-"""Make results survive a power cut before somebody notes down that they are there; one writer at a time."""
+"""Files that survive a power cut before somebody notes down that they are there, and are whole after a kill."""
 
-import fcntl
 import os
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from damocles import failpoints
-from damocles.stages import job
 
-_POLL_SECONDS = 0.2
+
+def replace(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a small file so that a kill or a power cut leaves the old content or the new one.
+
+    `private` lets only its owner read it.
+
+    Raises:
+        OSError: It cannot be written; the old content is still there.
+    """
+    with replacing(path, private=private) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
+    """Yield a file that takes the place of another, durably, once the block has succeeded."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if private else 0o666), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_entry(path.parent)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file to the disk; a kill may leave a part of it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync(*paths: str | Path) -> None:
@@ -48,15 +82,3 @@ def sync_entry(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def lock(descriptor: int, around: job.Job) -> None:
-    """Lock an open file for this process alone, and wait for that as long as the task is wanted; closing unlocks."""
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            around.check()
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
