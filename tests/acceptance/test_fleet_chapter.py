@@ -117,7 +117,7 @@ def test_the_chapter(stuck):
     assert re.fullmatch(r"error: 127\.0\.0\.1 #1 s-t010000-\d C1Done: .*possible: .*PC1Done.*\n", refused.stderr)
     again = cli(*util, "pause", "127.0.0.1", "1", check=False)
     assert (0, "") == (again.returncode, again.stdout)
-    assert "is paused already" in again.stderr
+    assert "is already paused" in again.stderr
     listing = cli("damocles-worker", "worker", "-c", str(stuck.config), "list").stdout
     assert 3 == listing.count("paused=true")
 
@@ -160,12 +160,12 @@ def aborting(f: Farm, util) -> None:
     sector = str(f.thread(2).job_id)
     code, out, err = util(f, "abort", "--sector", sector)
     assert 2 == code
-    assert f"gives up {sector}" in out
+    assert f"aborts {sector}" in out
     assert "pass --yes to do it" in err
     assert sector == f.thread(2).job_id
 
     code, out, _ = util(f, "abort", "--sector", sector, "--yes", "--reason", "bad disk")
-    assert (0, True) == (code, f"gave up {sector}" in out)
+    assert (0, True) == (code, f"aborted {sector}" in out)
     assert f.thread(2).job_id is None
     (record,) = [
         row for row in f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]]) if row["AbortReason"]

@@ -112,8 +112,8 @@ def test_each_error_has_a_line_and_a_code(util, arguments, code, text):
     [
         (("pause", "ours"), "No thread is selected"),
         (("info",), "which worker?"),
-        (("pause", "ours", "abc"), "'abc' is no thread's index"),
-        (("pause", "ours", "-1"), "'-1' is no thread's index"),
+        (("pause", "ours", "abc"), "'abc' is not a thread's index"),
+        (("pause", "ours", "-1"), "'-1' is not a thread's index"),
         (("resume", "ours", "0", "PC1Done", "--to", "PC2Done"), "two states"),
         (("history", "2"), "s-t0"),
         (("list", "--timeout", "soon"), "'soon' is not a duration"),
@@ -212,7 +212,7 @@ def test_an_original_worker_is_managed_with_what_it_has(util, original):
 
     count = len(original.asked)
     refused = util("pause", "worker-1", "3")
-    assert (1, "", "error: worker-1 #3 - -: a pause is asked for already\n") == refused
+    assert (1, "", "error: worker-1 #3 - -: a pause is already pending\n") == refused
     assert (1, True) == ((done := util("resume", "worker-1", "1", "NoSuchState"))[0], "is not a state of" in done[2])
     assert (1, True) == ((done := util("pause", "worker-1", "0", "--now"))[0], "cannot kill a running stage" in done[2])
     assert (1, True) == ((done := util("drain", "worker-1"))[0], "it has no Drain" in done[2])

@@ -137,7 +137,7 @@ def test_a_broken_file_is_told_and_the_options_from_before_stay(tmp_path):
         pc1.wait_for(2)
         told = f"critical: {f.stores[0]}/config.toml:2: is not TOML"
         assert (f.thread(0).last_error or "").startswith(told)
-        assert "the options from before stay in force" in (f.thread(0).last_error or "")
+        assert "the previous options stay in force" in (f.thread(0).last_error or "")
         assert 1 == f.log().count("thread options not read")
         pc1.let_go()
         plan_farms.paused_with(f, "No cached parameters")

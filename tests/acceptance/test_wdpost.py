@@ -78,7 +78,7 @@ def test_partitions_are_proved_and_faults_are_named(tmp_path, wdpost_parameters)
             n: reason for i in (damaged, hanging) for n, reason in (found[i].output or no_output()).reasons.items()
         }
         assert {
-            "1": "its files do not fit its commitment",
+            "1": "its files do not match its commitment",
             "4": f"{sealed}/s-t010000-4 or its cache was not read within 1 s",
         } == reasons
         follow = [i for i in found if i not in {*whole, damaged, hanging}]

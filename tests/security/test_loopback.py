@@ -311,7 +311,7 @@ async def test_a_worker_s_token_goes_through_no_network_in_the_clear(tmp_path: P
     durable.replace(file, f"{TOKEN}\n".encode(), private=True)
     ring = await worker_access.open_keyring(tmp_path)
     elsewhere = address.Endpoint("198.51.100.7", 1789)
-    with pytest.raises(worker_access.Unusable, match=r"in the clear: write https:// .* or say insecure = true on the"):
+    with pytest.raises(worker_access.Unusable, match=r"unencrypted: use https:// .* or set insecure = true on the"):
         connections.manager(settings_for(elsewhere, file), ring)
     insecure = model.Worker(rpc_server=model.RpcServer(insecure=True))
     connections.manager(settings_for(elsewhere, file).model_copy(update={"worker": insecure}), ring)

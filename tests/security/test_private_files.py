@@ -152,7 +152,7 @@ class TestWorkerConfiguration:
         said = capsys.readouterr()
         lines = [line for line in (said.out + said.err).splitlines() if "every user" in line]
         assert [True, True] == [
-            f"processors.c2[0].envs.AWS_SECRET_ACCESS_KEY: is a secret, and stands in {file};" in "".join(lines),
+            f"processors.c2[0].envs.AWS_SECRET_ACCESS_KEY: is a secret, and is in {file};" in "".join(lines),
             f"every user of this machine can read it: chmod o= {tmp_path / 'worker-token'}" in "".join(lines),
         ]
         assert "topsecret" not in said.out + said.err
@@ -164,7 +164,7 @@ class TestWorkerConfiguration:
             file.write_text(first + text)
             assert 0 == worker_cli.main(["config", "check", str(file)])
             said = capsys.readouterr().err
-            assert warned == ("the token would go there through a network in the clear" in said), said
+            assert warned == ("the token would cross a network unencrypted" in said), said
 
     def test_without_a_secret_everybody_may_read_it(self, file: Path) -> None:
         """A configuration that holds no secret may be open."""
@@ -186,7 +186,7 @@ async def test_a_manager_warns_of_what_lies_open(start_manager: StartManager, tm
             async with start_manager(alerts=alerts_config.of_home(home), certificate=certificate):
                 pass
         assert "T0P-SECRET" not in str(logs)
-        return [entry["path"] for entry in logs if entry["event"] == "secrets lie open"]
+        return [entry["path"] for entry in logs if entry["event"] == "secrets are readable by others"]
 
     for path, bits in ((home, 0o755), (alerts, 0o644), (key, 0o644)):
         path.chmod(bits)
@@ -204,7 +204,7 @@ async def test_an_alerts_file_without_secrets_may_be_read(start_manager: StartMa
     with structlog.testing.capture_logs() as logs:
         async with start_manager(alerts=alerts_config.read(file)):
             pass
-    assert [] == [entry for entry in logs if entry["event"] == "secrets lie open"]
+    assert [] == [entry for entry in logs if entry["event"] == "secrets are readable by others"]
 
 
 def test_a_worker_warns_of_a_home_that_lies_open(tmp_path: Path) -> None:

@@ -193,4 +193,4 @@ async def test_a_worker_s_file_of_tokens(tmp_path: Path, content: bytes) -> None
         await worker_access.open_keyring(tmp_path)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{file} is damaged: ")
-    assert line.endswith("; delete it, and a new one is made")
+    assert line.endswith("; delete it, and a new one is created")

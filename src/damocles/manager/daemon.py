@@ -81,7 +81,7 @@ class Settings:
     def __post_init__(self) -> None:
         if access.exposed(self.listen.host, tls=self.certificate is not None) and not self.insecure:
             raise ValueError(
-                f"{self.listen} can be reached from other machines, and tokens would go there in the clear: listen on"
+                f"{self.listen} can be reached from other machines, and tokens would go there unencrypted: listen on"
                 f" 127.0.0.1:{self.listen.port}, or say --insecure, or give a certificate with --tls-cert and --tls-key"
             )
 
@@ -102,7 +102,7 @@ async def serve(
     with _claim(settings.home):
         for path in (settings.home, *_secrets(settings)):
             if privacy.is_open(path):
-                log.warning("secrets lie open", path=str(path), problem=privacy.advice(path))
+                log.warning("secrets are readable by others", path=str(path), problem=privacy.advice(path))
         if (few := places.too_few(0)) is not None:
             log.warning("too few open files", problem=few)
         async with contextlib.AsyncExitStack() as stack:
@@ -320,7 +320,7 @@ def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, peers.Connect]:
         errors.StartError: A certificate cannot be used.
     """
     if access.exposed(settings.listen.host, tls=settings.certificate is not None):
-        log.warning("no TLS on a network: whoever can listen in can read tokens", listen=str(settings.listen))
+        log.warning("no TLS on a network: anybody who can intercept it can read tokens", listen=str(settings.listen))
     try:
         context = tls.server_context(*settings.certificate) if settings.certificate else None
         trust = tls.client_context(settings.ca_file) if settings.ca_file else None

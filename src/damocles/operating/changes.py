@@ -78,13 +78,12 @@ def outcome(entry: control.AuditEntry) -> str:
         return f"failed: {_brief(entry.outcome)}"
     match entry.outcome:
         case False:
-            return "nothing was done"
+            return "nothing was changed"
         case {"ok": bool(ok), "text": str(text)}:
             return text if ok else f"refused: {text}"
         case [{"ok": _}, *_]:
             counts = Counter(
-                "done" if one.get("ok") else "without answer" if one.get("silent") else "refused"
-                for one in entry.outcome
+                "done" if one.get("ok") else "unanswered" if one.get("silent") else "refused" for one in entry.outcome
             )
             return ", ".join(f"{count} {how}" for how, count in counts.items())
         case [] if entry.what in _ACTS:

@@ -167,10 +167,10 @@ def _original_outcome(detail: control.ThreadDetail, wanted: control.Act, answer:
     done = {
         "pause": "pauses at its next boundary",
         "resume": f"goes on from {wanted.state or detail.info.job_state or 'where it was'}",
-        "abort": f"gives up {detail.info.job_id}: its worker deletes its files and tells the manager",
+        "abort": f"aborts {detail.info.job_id}: its worker deletes its files and reports to the manager",
     }
     refused = {
-        "pause": "a pause is asked for already",
+        "pause": "a pause is already pending",
         "resume": "is not paused",
         "abort": "is not paused",
     }
@@ -186,7 +186,7 @@ def _refusals(detail: control.ThreadDetail, wanted: control.Act) -> Iterator[str
             if wanted.now:
                 yield "its worker is the original, which cannot kill a running stage: pause without --now"
             if paused:
-                yield "is paused already"  # it would answer true, and pause again after the next resume
+                yield "is already paused"  # it would answer true, and pause again after the next resume
         case "resume":
             if not paused:
                 yield "is not paused"
@@ -196,9 +196,9 @@ def _refusals(detail: control.ThreadDetail, wanted: control.Act) -> Iterator[str
             if info.job_id is None:
                 yield "holds no sector"
             if not paused:
-                yield "its worker is the original, which gives up only the sector of a paused thread: pause it first"
+                yield "its worker is the original, which aborts only the sector of a paused thread: pause it first"
         case other:
-            yield f"{other!r} cannot be done to a thread: use pause, resume or abort"
+            yield f"{other!r} is not an act on threads: use pause, resume or abort"
 
 
 def _bad_targets(info: fleet.ThreadInfo, target: str) -> Iterator[str]:
@@ -212,8 +212,8 @@ def _bad_targets(info: fleet.ThreadInfo, target: str) -> Iterator[str]:
         yield f"{target} is not a state of plan {info.plan}; possible: {', '.join(known)}, {State.Aborted}"
         return
     if target == info.job_state:
-        yield f"is at {target} already, which its worker takes for an error: resume without a state"
+        yield f"is at {target} already, which its worker treats as an error: resume without a state"
     if target in (State.Empty, State.Finished):
         yield f"going on from {target} would lose {info.job_id}"
     if info.job_state in order and order.index(State(target)) > order.index(State(info.job_state)):
-        yield f"has not reached {target} yet: its worker would give the sector up"
+        yield f"has not reached {target} yet: its worker would abort the sector"

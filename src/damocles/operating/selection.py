@@ -144,5 +144,5 @@ def _indexes(text: str) -> Iterable[int]:
         if not all(n.isascii() and n.isdigit() and len(n) <= _DIGITS for n in numbers) or (
             int(numbers[-1]) < int(numbers[0])
         ):
-            raise ValueError(f"{text!r} is no thread's index: write a number as in the list, or several: 0,2 or 0-3")
+            raise ValueError(f"{text!r} is not a thread's index: write a number as in the list, or several: 0,2 or 0-3")
         yield from range(int(numbers[0]), int(numbers[-1]) + 1)

@@ -42,7 +42,7 @@ def chosen(
         if urlsplit(mirror).scheme not in {"http", "https"} or not urlsplit(mirror).hostname:
             raise ValueError(f"{urls.shown(mirror)} is not the address of a mirror: expected http:// or https://")
         if urlsplit(mirror).username is not None and access.in_the_clear(mirror):
-            raise ValueError(f"{urls.shown(mirror)} would get name and password in the clear: write https://")
+            raise ValueError(f"{urls.shown(mirror)} would get name and password unencrypted: use https://")
     return mirrors
 
 

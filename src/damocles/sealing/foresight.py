@@ -45,7 +45,7 @@ def target(thread: Thread, state: str, files_at_hand: frozenset[str]) -> State:
     """
     if thread.trouble is not None:
         # What it was about to record is still in its hands, and comes first.
-        raise ResumeRefused(f"cannot resume at {state}: {thread.trouble}; mend that and resume without a state")
+        raise ResumeRefused(f"cannot resume at {state}: {thread.trouble}; fix that and resume without a state")
     plan = planner.PLANS[thread.sector.plan]
     refusal = plan.refusal(thread.sector, state, files_at_hand)
     if refusal is not None:

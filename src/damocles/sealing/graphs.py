@@ -8,7 +8,7 @@ _HEAD = """\
 
 What a sealing thread does with a sector, drawn from the tables in `damocles/sealing/`. Every state has a handler; its event
 leads to the next state. In any state a thread can be paused, and a failure is retried, pauses the thread, or (level
-`Abort`) gives the sector up, which leads to `Aborted`.
+`Abort`) aborts the sector, which leads to `Aborted`.
 """
 
 

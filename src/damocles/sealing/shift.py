@@ -316,7 +316,7 @@ def _next_task(thread: Thread) -> parts.Task | parts.Done:
         return parts.Claim(sector.id)
     needs = planner.PLANS[sector.plan].steps[sector.state].needs
     if lacks := [name for name in needs if getattr(sector, name) is None]:
-        text = f"{sector.job_id} lacks its {', '.join(lacks)}, which {sector.state} needs: resume at an earlier state"
+        text = f"{sector.job_id} lacks its {', '.join(lacks)}, which {sector.state} needs: resume from an earlier state"
         return parts.Done(events.Failed(failures.Level.CRITICAL.value, text))
     return action
 

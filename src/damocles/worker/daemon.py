@@ -146,7 +146,7 @@ def _claimed(home: Path) -> Iterator[None]:
             (home / LOCK_NAME).touch()
             stack.enter_context(holding.held(home / LOCK_NAME))
             if privacy.is_open(home):
-                log.warning("secrets lie open", path=str(home), problem=privacy.advice(home))
+                log.warning("secrets are readable by others", path=str(home), problem=privacy.advice(home))
         except OSError as error:
             raise StartError(f"the home {home} cannot be used: {error.strerror}") from error
         except holding.InUse as error:
@@ -283,7 +283,7 @@ def _local_ip(url: str) -> str:
     try:
         return ping.local_ip(url)
     except OSError as error:
-        msg = f"the manager's address {url} leads nowhere ({error.strerror}): check sector_manager.rpc_client.addr"
+        msg = f"the manager's address {url} does not resolve ({error.strerror}): check sector_manager.rpc_client.addr"
         raise StartError(msg) from error
 
 
@@ -308,7 +308,7 @@ async def _check_stores(
         if info is None:
             msg = (
                 f"store basic info of instance {store.name} not found in damocles-manager: "
-                f"give {store.path} the name that the manager has for it, or add it there"
+                f"give {store.path} the manager's name for it, or add it there"
             )
             raise StartError(msg)
     gate.unready = None

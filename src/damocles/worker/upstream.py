@@ -68,7 +68,9 @@ def _given(method: str, given: msgspec.Raw, kind: type[Given]) -> Given:
     try:
         return codec.decode(given, kind)
     except msgspec.MsgspecError as error:
-        raise failures.Temporary(f"rpc error: {method}: the manager handed out what is no work: {error}") from error
+        raise failures.Temporary(
+            f"rpc error: {method}: the manager handed out something that is not work: {error}"
+        ) from error
 
 
 class Manager:
@@ -168,7 +170,7 @@ class Manager:
         """Say what it means that the manager has no such sector at work."""
         known = await self.known(sector) if sector is not None else None
         if known is not None and known.finalized:
-            return failures.Abort(f"the work on this sector is over for the manager ({error})")
+            return failures.Abort(f"the manager's record of this sector is closed ({error})")
         return failures.Unknown(
             f"the manager does not know this sector ({error}): is it the right one, with its database? Everything stays"
             " here; abort the sector if it is to be given up"
@@ -297,7 +299,7 @@ class Manager:
             if _NO_RECORD not in error.message and error.code != errors.Code.METHOD_NOT_FOUND:
                 msg = f"rpc error: FindSectorInAllStates: {error.message}"
                 raise failures.Temporary(msg) from error
-            log.warning("the manager does not tell what it knows", sector=str(sector), error=error.message)
+            log.warning("the manager does not report its record", sector=str(sector), error=error.message)
             return None
 
     async def _allocate(self, method: str, spec: Any, store: str, kind: type[Given]) -> tuple[Given, int | None] | None:
@@ -350,7 +352,7 @@ class Manager:
         except failures.Temporary as failure:
             if "task not found" not in str(failure):
                 raise
-            log.warning("the manager does not wait for this piece any more", sector=str(sector), piece=piece)
+            log.warning("the manager no longer waits for this piece", sector=str(sector), piece=piece)
 
     async def reserve_space(
         self, sector: sectors.SectorID, size_bytes: int, candidates: list[str]

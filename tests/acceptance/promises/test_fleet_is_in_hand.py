@@ -42,7 +42,7 @@ def test_a_pause_comes_at_the_boundary_or_now_or_while_waiting(tmp_path: Path) -
         assert ("Running", True) == (asked.info.thread_state.state, asked.pausing)
         assert ", then pauses" in cli(*stages.ours(f, "list", "--why")).stdout
         taken_back = cli(*stages.util(f, "resume", "test-worker", str(works)))
-        assert "goes on without the pause that was asked for" in taken_back.stderr
+        assert "goes on; the pending pause is withdrawn" in taken_back.stderr
         assert not stages.details(f)[works].pausing
         cli(*stages.util(f, "pause", "test-worker", str(works)))
         hand.release("pc1")
@@ -93,7 +93,7 @@ def test_one_abort_ends_the_sector_on_both_sides(tmp_path: Path) -> None:
         assert files
 
         done = cli(*stages.util(f, "abort", "--sector", first.sector, "--yes", "--reason", "bad disk"))
-        assert f"gave up {first.sector}; the manager knows" in done.stdout
+        assert f"aborted {first.sector}; the manager knows" in done.stdout
         assert "bad disk" in given_up(f, SectorID.parse(first.sector))
         assert f.thread(0).job_id is None
         assert not stages.is_alive(first.pid)
@@ -106,7 +106,7 @@ def test_one_abort_ends_the_sector_on_both_sides(tmp_path: Path) -> None:
         assert f.manager is not None
         farm.stop(f.manager, kill=True)
         told = cli(*stages.ours(f, "abort", "--index", "1", "--yes"))
-        assert f"is giving up {second.sector}" in told.stdout
+        assert f"is aborting {second.sector}" in told.stdout
         wait_until(lambda: not stages.is_alive(second.pid or 0), "the process is gone", PATIENCE_SECONDS)
         assert second.sector == f.thread(1).job_id, "nothing is settled before the manager knows"
         f.start_manager()

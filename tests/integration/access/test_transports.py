@@ -191,7 +191,7 @@ class TestAdmission:
                     ) as raised:
                         await peer.call(method, ["w"])
                     assert errors.Code.FORBIDDEN == raised.value.code
-        assert "peers are let in by address, without tokens" in [entry["event"] for entry in logs]
+        assert "peers are admitted by address, without tokens" in [entry["event"] for entry in logs]
 
     async def test_the_original_command_line_operates_from_an_address_that_may(
         self, start_manager: StartManager
@@ -449,14 +449,16 @@ class TestExposure:
         with structlog.testing.capture_logs() as logs:
             daemon._trust(self.settings(tmp_path, host, insecure=True))
             daemon._trust(self.settings(tmp_path, host, certificate=TestTLS().certificate(farm)))
-        assert ["no TLS on a network: whoever can listen in can read tokens"] == [entry["event"] for entry in logs]
+        assert ["no TLS on a network: anybody who can intercept it can read tokens"] == [
+            entry["event"] for entry in logs
+        ]
 
     def test_the_command_says_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A wrong command line is one line, and nothing is made."""
         home = tmp_path / "home"
         common = ["mock", "--miner", "1", "--sector-size", "2KiB", "--home", str(home)]
         assert 2 == manager_cli.main([*common, "--listen", "0.0.0.0:1789"])
-        assert "tokens would go there in the clear" in capsys.readouterr().err
+        assert "tokens would go there unencrypted" in capsys.readouterr().err
         assert 2 == manager_cli.main([*common, "--tls-cert", "a.pem"])
         assert "--tls-cert and --tls-key go together" in capsys.readouterr().err
         assert 2 == manager_cli.main([*common, "--admit", "10.0.0.0/8x"])

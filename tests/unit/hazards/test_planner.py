@@ -67,7 +67,7 @@ async def test_a_record_that_lacks_something_says_what_and_is_not_given_up(scene
     async with scene.running() as thread:
         await until(lambda: thread.paused)
         assert (SECTOR, State.PC1Done) == (thread.sector.id, thread.sector.state)
-        assert "critical: s-t010000-1 lacks its pc1out, which PC1Done needs: resume at an earlier state" == (
+        assert "critical: s-t010000-1 lacks its pc1out, which PC1Done needs: resume from an earlier state" == (
             thread.info().last_error
         )
     assert [] == scene.asked("ReportAborted")

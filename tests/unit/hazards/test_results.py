@@ -168,10 +168,10 @@ async def test_a_result_that_cannot_be_recorded_stops_one_thread_and_is_kept(
             assert State.PC1Done is thread.sector.state
             with pytest.raises(
                 foresight.ResumeRefused,
-                match=r"cannot write the journal.* once there is room; mend that and resume without",
+                match=r"cannot write the journal.* once there is room; fix that and resume without",
             ):
                 await thread.check_target("PC1Done")  # which would be forgotten
-            logged = capsys.readouterr().out.count("thread out of order")
+            logged = capsys.readouterr().out.count("thread blocked")
             assert 1 == logged, "once, however often it is tried"
         await until(lambda: encoding.asked("PollPreCommitState"))
         assert (None, False) == (thread.info().last_error, thread.paused)

@@ -99,7 +99,7 @@ def test_an_original_worker_is_asked_in_its_own_words():
     worker = original(info(0, "Paused"), info(1, "Running"))
     outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), worker)
     assert [("WorkerPause", 1)] == asked[2:]
-    assert [(0, False, "is paused already"), (1, True, "pauses at its next boundary")] == texts(outcomes)
+    assert [(0, False, "is already paused"), (1, True, "pauses at its next boundary")] == texts(outcomes)
 
     outcomes, asked = hold(dialogues.act(ALL, control.Act(verb="resume", state="PC1Done"), NOW), worker)
     assert [("WorkerResume", 0, "PC1Done")] == asked[2:]
@@ -141,7 +141,7 @@ def test_what_an_original_worker_cannot_do_is_said():
 def test_an_original_worker_may_refuse():
     """False and errors become refusals with a reason."""
     outcomes, _ = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), original(info(0, "Idle"), done=False))
-    assert [(0, False, "a pause is asked for already")] == texts(outcomes)
+    assert [(0, False, "a pause is already pending")] == texts(outcomes)
 
     def failing(ask: dialogues.Ask) -> Any:
         known = original(info(0, "Idle"))

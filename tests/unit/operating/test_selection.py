@@ -83,10 +83,10 @@ def test_a_thread_without_error_has_no_text_in_it():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"indexes": ["abc"]}, "'abc' is no thread's index"),
-        ({"indexes": ["-1"]}, "is no thread's index"),
-        ({"indexes": ["3-1"]}, "is no thread's index"),
-        ({"indexes": ["0-999999999"]}, "is no thread's index"),
+        ({"indexes": ["abc"]}, "'abc' is not a thread's index"),
+        ({"indexes": ["-1"]}, "is not a thread's index"),
+        ({"indexes": ["3-1"]}, "is not a thread's index"),
+        ({"indexes": ["0-999999999"]}, "is not a thread's index"),
         ({"sectors": ["2"]}, "s-t0"),
     ],
 )

@@ -305,7 +305,7 @@ def test_every_edge_leads_to_a_state_of_the_plan():
         (State.C1Done, "Unsealed", "Unsealed is not a state of plan sealer"),
         (State.C1Done, "pc1done", 'pc1done is not a state of plan sealer; did you mean "PC1Done"?'),
         (State.C1Done, "Finished", "a sector becomes Finished by its proof alone"),
-        (State.C1Done, "Empty", "it would allocate another sector over s-t010000-1; give this one up first (Aborted)"),
+        (State.C1Done, "Empty", "it would allocate another sector over s-t010000-1; abort this one first (Aborted)"),
         (State.C1Done, "C2Done", "s-t010000-1 has not reached C2Done yet"),
         (State.C1Done, "TreeDBuilt", "s-t010000-1 is past PCLanded: the chain holds what follows from TreeDBuilt"),
         (State.C1Done, "PC1Done", None),

@@ -90,7 +90,7 @@ def _endpoint(listen: str, *, insecure: bool) -> address.Endpoint:
     endpoint = address.host_port(listen, address.NODE_PORT)
     if access.exposed(endpoint.host, tls=False) and not insecure:
         raise ValueError(
-            f"{endpoint} can be reached from other machines, and tokens would go there in the clear: listen on"
+            f"{endpoint} can be reached from other machines, and tokens would go there unencrypted: listen on"
             f" 127.0.0.1:{endpoint.port}, or say --insecure"
         )
     return endpoint

@@ -174,9 +174,7 @@ class _Rules(_Model):
 def _not_in_the_clear(hook: "_Webhook") -> "_Webhook":
     """Refuse to send what lets us in to where it can be read on the way."""
     if access.in_the_clear(hook.url) and (hook.headers or urlsplit(hook.url).username is not None):
-        raise ValueError(
-            "headers, or a name and password, would go there in the clear: write https:// or leave them out"
-        )
+        raise ValueError("headers, or a name and password, would go there unencrypted: use https:// or leave them out")
     return hook
 
 

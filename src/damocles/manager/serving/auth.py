@@ -67,7 +67,7 @@ def guard(
     open_routes |= {"GET /metrics"} if open_metrics else set()
     open_routes |= access.OPEN_PAGES if dashboard else set()
     if admit:
-        log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admit])
+        log.warning("peers are admitted by address, without tokens", addresses=[str(peer) for peer in admit])
     return access.Guard(
         ring.identify,
         help_text=(
@@ -86,7 +86,7 @@ def _ensure(file: Path) -> str:
     except OSError as error:
         raise errors.StartError(f"the token file {file} cannot be used: {error.strerror}") from error
     except ValueError as error:
-        raise errors.StartError(f"{error}; delete it, and a new one is made") from error
+        raise errors.StartError(f"{error}; delete it, and a new one is created") from error
 
 
 class _Shelf:

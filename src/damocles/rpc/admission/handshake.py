@@ -59,7 +59,7 @@ class Question:
 
     def __init__(self, token: str, here: str, there: Endpoint) -> None:
         if not same_machine(here, there.host):
-            raise Stranger(f"{there} is on another machine, and a token would go there in the clear")
+            raise Stranger(f"{there} is on another machine, and a token would go there unencrypted")
         challenge = secrets.token_hex(16)
         path = f"{PATH}{tokens.id_of(token)}/{challenge}"
         self.text = f"GET {path} HTTP/1.1\r\nHost: {there}\r\n\r\n".encode()

@@ -98,7 +98,7 @@ class Plan:
             return "a sector becomes Finished by its proof alone"
         step = self.steps[state]
         if state is State.Empty:
-            return f"it would allocate another sector over {sector.job_id}; give this one up first (Aborted)"
+            return f"it would allocate another sector over {sector.job_id}; abort this one first (Aborted)"
         if state not in sector.path:
             return f"{sector.job_id} has not reached {state} yet"
         if step.until is not None and step.until in sector.visited:

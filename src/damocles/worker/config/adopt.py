@@ -96,22 +96,24 @@ def _access(data: Mapping[str, Any]) -> Iterator[Difference]:
     host, manager = server.get("host"), _manager_host(data)
     is_local = manager is not None and access.is_loopback(manager)
     if host is None and not is_local:
-        text = "the original listens on every interface, here it is this machine alone unless the file says otherwise"
+        text = (
+            "the original listens on every interface, here only this machine can connect unless the file says otherwise"
+        )
         yield Difference((*here, "host"), "differs", text, becomes=_ALL_INTERFACES)
     elif host is None:
-        text = "the original listens on every interface, here it is this machine alone, where the manager is"
+        text = "the original listens on every interface, here only this machine can connect, where the manager is"
         yield Difference((*here, "host"), "differs", text)
     listens = host if isinstance(host, str) else rpc.LOOPBACK if is_local else _ALL_INTERFACES
     if _exposed(listens) and server.get("insecure") is not True and data.get("insecure") is not True:
-        text = "other machines reach it without TLS, which has to be said: once for the whole file"
+        text = "other machines reach it without TLS, which has to be declared, once for the whole file"
         yield Difference((*here, "host"), "refused", text, listens, changed=("insecure",), becomes=True)
     if "admit" not in server and manager is not None:
-        text = "programs of the original send no token: its manager and command line there are let in by their address"
+        text = (
+            "programs of the original send no token: its manager and command line there are admitted by their address"
+        )
         yield Difference((*here, "admit"), "needed", text, becomes=[manager])
     elif "admit" not in server:
-        text = (
-            "the original's manager and command line send no token: say by their addresses who may operate this worker"
-        )
+        text = "the original's manager and command line send no token: admit those that may operate this worker by their addresses"
         yield Difference((*here, "admit"), "needed", text)
 
 
@@ -121,13 +123,13 @@ def _metrics(data: Mapping[str, Any]) -> Iterator[Difference]:
         return
     listen = metrics.get("http_listen")
     if listen is None:
-        text = "the original serves metrics on every interface, here it is this machine alone"
+        text = "the original serves metrics on every interface; here only this machine can read them"
         wanted = f"{_ALL_INTERFACES}:{_METRICS_PORT}"
         yield Difference(("metrics", "http_listen"), "differs", text, becomes=wanted)
         listen = wanted
     is_said = metrics.get("open") is True or data.get("insecure") is True
     if isinstance(listen, str) and _exposed(listen.rpartition(":")[0].strip("[]")) and not is_said:
-        text = "everybody who reaches them may read them, which has to be said: once for the whole file"
+        text = "anybody who can connect may read them, which has to be declared, once for the whole file"
         yield Difference(("metrics", "http_listen"), "refused", text, listen, changed=("insecure",), becomes=True)
 
 
@@ -138,13 +140,13 @@ def _manager(data: Mapping[str, Any]) -> Iterator[Difference]:
         yield Difference((*here, "addr"), "refused", "calls go over HTTP, as in the original", addr, becomes=plain)
     host = _manager_host(data)
     if "token_file" not in table(data, "sector_manager") and not (host is not None and access.is_loopback(host)):
-        text = "a manager of ours wants a token (`auth create NAME --scope worker --worker NAME`), the original's needs none"
+        text = "our manager requires a token (`auth create NAME --scope worker --worker NAME`), the original's requires none"
         yield Difference(("sector_manager", "token_file"), "needed", text)
     if "piece_token" in table(data, "sector_manager") and not table(data, "sector_manager").get("piece_origins"):
-        text = "the original shows piece_token to whichever server a piece comes from, here it is that of these markets alone"
+        text = "the original sends piece_token to any server that a piece comes from; here it is sent to these markets only"
         yield Difference(("sector_manager", "piece_origins"), "needed", text)
     if client.get("headers"):
-        text = "the original reads them and sends none, here they are sent with every call"
+        text = "the original reads them and sends none; here they are sent with every call"
         yield Difference((*here, "headers"), "differs", text)
 
 
@@ -176,7 +178,7 @@ def _limits(data: Mapping[str, Any]) -> Iterator[Difference]:
     ):
         for name, count in limits.items():
             if _is_zero(count):
-                text = "0 lets nothing run, and what needs it waits for ever in the original"
+                text = "0 lets nothing run: in the original, stages that need it wait for ever"
                 yield Difference((*path, name), "refused", text, count, becomes=1)
     for stage, text in table(limitation, "staggered").items():
         try:
@@ -189,7 +191,7 @@ def _limits(data: Mapping[str, Any]) -> Iterator[Difference]:
                 ("processors", "limitation", "staggered", stage), "refused", why, text, becomes=LEAST_STAGGER
             )
         else:
-            why = "the original lets starts through side by side, here two starts keep this distance"
+            why = "the original lets starts through together; here two starts keep this distance"
             yield Difference(("processors", "limitation", "staggered", stage), "differs", why, text)
 
 
@@ -198,7 +200,7 @@ def _groups(data: Mapping[str, Any]) -> Iterator[Difference]:
     locks = table(processors, "ext_locks")
     for stage in (*model.GROUP_STAGES, "sealing_daemons"):
         if stage in _OURS_ALONE and stage in processors:
-            yield Difference(("processors", stage), "differs", "has no effect in the original, here it is used")
+            yield Difference(("processors", stage), "differs", "has no effect in the original; it has one here")
         for index, group in tables(processors, stage):
             here: KeyPath = ("processors", stage, index)
             if _is_zero(group.get("concurrent")):
@@ -218,11 +220,11 @@ def _plans(data: Mapping[str, Any]) -> Iterator[Difference]:
             yield Difference(("sealing_thread", index, "plan"), "differs", text, plan.name)
     plans = {thread.get("plan") for _, thread in tables(data, "sealing_thread")}
     if "unseal" in plans and "unseal_dirs" not in table(data, "worker"):
-        text = "the original puts a piece wherever a file:// destination says, here it is below these folders alone"
+        text = "the original puts a piece wherever a file:// destination points; here only below these folders"
         yield Difference(("worker", "unseal_dirs"), "needed", text)
     for retired, instead in (("remote_store", "[[attached]]"), ("attached_selection", "the choice of the manager")):
         if retired in data:
-            text = f"neither the original nor this worker reads it any more; its place has {instead}"
+            text = f"neither the original nor this worker reads it any more; {instead} replaced it"
             yield Difference((retired,), "ignored", text, becomes=_GONE)
 
 

@@ -75,7 +75,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("sealing_thread", index, "sealing", "disable_cc"), True, told
     manager = table(data, "sector_manager")
     if "piece_token" in manager and not manager.get("piece_origins"):
-        told = 'is shown to nobody: name the market that may see it, piece_origins = ["https://market.example:41235"]'
+        told = 'is sent to nobody: name the market that may have it, piece_origins = ["https://market.example:41235"]'
         yield ("sector_manager", "piece_token"), None, told
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
@@ -107,7 +107,7 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     is_insecure = data.get("insecure") is True  # which is said once for the whole file
     is_said = is_insecure or server.get("insecure") is True
     if _is_host(host) and not is_said and access.exposed(host, tls=has_certificate):
-        told = "can be reached from other machines, and tokens would go there in the clear"
+        told = "can be reached from other machines, and tokens would go there unencrypted"
         yield (*here, "host"), host, f"{told}: add tls_cert and tls_key, or insecure = true"
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if key in server and other not in server:
@@ -117,13 +117,13 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     if metrics.get("enable") is True and not (is_insecure or metrics.get("open") is True) and isinstance(listen, str):
         scraped_at = listen.rpartition(":")[0].strip("[]")
         if _is_host(scraped_at) and access.exposed(scraped_at, tls=False):
-            told = "can be reached from other machines, and tokens would go there in the clear"
-            yield ("metrics", "http_listen"), listen, f"{told}: add open = true to let everybody read the metrics"
+            told = "can be reached from other machines, and tokens would go there unencrypted"
+            yield ("metrics", "http_listen"), listen, f"{told}: add open = true to let anybody read the metrics"
     manager = table(data, "sector_manager")
     files = [((*here, key), server.get(key)) for key in ("tls_cert", "tls_key")]
     for path, file in [*files, (("sector_manager", "ca_file"), manager.get("ca_file"))]:
         if isinstance(file, str) and not Path(file).expanduser().is_file():
-            yield path, file, "there is no such file; make one with: damocles-manager auth ca"
+            yield path, file, "there is no such file; create one with: damocles-manager auth ca"
 
 
 def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -167,7 +167,7 @@ def no_folder(path: Path) -> str | None:
 
 
 def _unreadable(error: OSError) -> str:
-    return f"cannot be read: {error.strerror}; is the disk in order?"
+    return f"cannot be read: {error.strerror}; is the disk healthy?"
 
 
 def _stores(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -210,7 +210,7 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("processors", stage), [], "expected a group; leave the key out to use the built-in processor"
     for size, path in table(processors, "static_tree_d").items():
         if isinstance(path, str) and _is_sector_size(size) and not Path(path).is_file():
-            hint = f"make it with: damocles-worker generator tree-d --sector-size {size} --path {Path(path).parent}"
+            hint = f"create it with: damocles-worker generator tree-d --sector-size {size} --path {Path(path).parent}"
             yield ("processors", "static_tree_d", size), path, f"there is no such file; {hint}"
     locks = table(processors, "ext_locks")
     for stage in (*_STAGES, "sealing_daemons"):

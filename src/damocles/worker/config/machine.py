@@ -34,7 +34,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
                 continue  # told already
             if missing:
                 there = "on the rest" if host.parse_cpus(cpuset) & cores else "on every core"
-                text = f"this machine gives us {_named('core', cores)}, and no {host.cpu_list(missing)}: runs {there}"
+                text = f"this machine gives us {_named('core', cores)}, but not {host.cpu_list(missing)}: runs {there}"
                 yield ("processors", stage, index, "cgroup", "cpuset"), cpuset, text
 
 

@@ -15,7 +15,7 @@ from damocles.worker.config.report import KeyPath
 def oddities(file: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield the first secret in a file that every user can read, the keys that name such files, and a token's open way."""
     if privacy.is_open(file) and (secret := next(_secrets((), data), None)) is not None:
-        yield secret, None, f"is a secret, and stands in {file}; {privacy.advice(file)}"
+        yield secret, None, f"is a secret, and is in {file}; {privacy.advice(file)}"
     server, manager = table(table(data, "worker"), "rpc_server"), table(data, "sector_manager")
     named = {
         ("worker", "rpc_server", "tls_key"): server.get("tls_key"),
@@ -27,7 +27,7 @@ def oddities(file: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
     where = table(manager, "rpc_client").get("addr")
     is_insecure = data.get("insecure") is True or server.get("insecure") is True
     if isinstance(where, str) and "token_file" in manager and not is_insecure and _is_open_way(where):
-        told = "the token would go there through a network in the clear, and the worker does not start: write https://"
+        told = "the token would cross a network unencrypted, so the worker does not start: use https://"
         yield ("sector_manager", "rpc_client", "addr"), where, f"{told}, or insecure = true on the first line"
 
 

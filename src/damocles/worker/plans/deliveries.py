@@ -41,11 +41,11 @@ async def bring(job: Job, cid: str, url: str) -> None:
         failures.Failure: It is none, or cannot be reached.
     """
     shown = name_of(url)
-    file = job.place.piece_file(checked_cid(cid, f"the piece that is wanted of {job.id}"))
+    file = job.place.piece_file(checked_cid(cid, f"the piece requested from {job.id}"))
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise failures.Permanent(f"destination {shown} is no URL: {error}") from error
+        raise failures.Permanent(f"destination {shown} is not a URL: {error}") from error
     match parts.scheme:
         case "http" | "https":
             await _upload(job, file, url, {})

@@ -60,7 +60,7 @@ def check_staged(sector: SectorID, deals: Sequence[seal.SectorPiece], staged: Se
         failures.Permanent: A piece has another commitment or size than its deal says; the text has both.
     """
     if len(staged) != len(deals):
-        msg = f"{sector}: {len(deals)} pieces were to be staged, the processor of add_pieces names {len(staged)}"
+        msg = f"{sector}: {len(deals)} pieces were to be staged, the processor of add_pieces reported {len(staged)}"
         raise failures.Permanent(msg)
     for number, (piece, info) in enumerate(zip(deals, staged, strict=True)):
         found = commitments.unsealed_cid(info.commitment)

@@ -44,6 +44,6 @@ async def tell_given_up(manager: upstream.Manager, worker: str, sector: Sector, 
 async def _is_proven(manager: upstream.Manager, sector: SectorID) -> bool:
     state = (await manager.poll_proof(sector)).state
     if state in {seal.OnChainState.PENDING, seal.OnChainState.PACKED}:
-        msg = f"the proof of {sector} is on its way to the chain: what becomes of it decides whether it can be given up"
+        msg = f"the proof of {sector} is on its way to the chain: the outcome decides whether the sector can be aborted"
         raise failures.Away(msg)
     return state == seal.OnChainState.LANDED

@@ -277,11 +277,11 @@ def sector_spec(job: Job) -> seal.AllocateSectorSpec:
 def check_comm_r(job: Job, found: codec.Bytes32, expected: codec.Bytes32 | None) -> None:
     """Compare a replica's commitment with the one that the chain knows, as far as the manager told it."""
     if expected is None:
-        log.warning("the manager does not tell which CommR is right", sector=str(job.id), comm_r=found.hex())
+        log.warning("the manager does not report the right CommR", sector=str(job.id), comm_r=found.hex())
     elif found != expected:
         msg = (
-            f"{job.id} has CommR {found.hex()}, the chain knows {expected.hex()}: ticket or pieces are not those that"
-            " it was sealed with"
+            f"{job.id} has CommR {found.hex()}, the chain knows {expected.hex()}: it was sealed with another"
+            " ticket or other pieces"
         )
         raise failures.Permanent(msg)
 

@@ -41,10 +41,10 @@ async def add_deal_pieces(job: Job) -> events.Event:
     """Write the staged file with the new pieces; a half-written one is replaced."""
     sector = job.sector
     if not sector.deals:
-        msg = f"deals required, got empty: the manager wants {job.id} upgraded with nothing"
+        msg = f"deals required, got empty: the manager asks to upgrade {job.id} with nothing"
         raise failures.Abort(msg)
     if not sector.access_instance:
-        msg = f"the manager does not say which persist store has the files of {job.id}"
+        msg = f"the manager does not report which persist store has the files of {job.id}"
         raise failures.Abort(msg)
     return events.AddPiece(await sealer.stage_pieces(job, sector.deals))
 
@@ -56,7 +56,9 @@ async def fetch_and_encode(job: Job) -> events.Event:
     new replica, which is made anew.
     """
     place, instance = job.place, job.sector.access_instance or ""
-    store = await persisting.in_order(job, persisting.attached(job, instance, f"the manager says that {job.id} is in"))
+    store = await persisting.in_order(
+        job, persisting.attached(job, instance, f"according to the manager, {job.id} is in")
+    )
     info = await persisting.known_store(job, instance)
     routes = [
         tasks.Route(
@@ -117,7 +119,7 @@ async def submit_snapup(job: Job) -> events.Event:
         case seal.SubmitResult.FILES_MISSED if sector.repersisted:
             msg = (
                 f"submit upgrade: the manager misses files in {sector.persist_instance} that were copied twice: {reason};"
-                f" mend the store where the manager looks and resume, at {State.SnapProved} to copy them again"
+                f" repair the store where the manager looks and resume, at {State.SnapProved} to copy them again"
             )
             raise failures.Permanent(msg)
         case seal.SubmitResult.FILES_MISSED:
@@ -126,7 +128,7 @@ async def submit_snapup(job: Job) -> events.Event:
         case seal.SubmitResult.MISMATCHED | seal.SubmitResult.REJECTED:
             raise submissions.rejected("upgrade", reason)
         case _:
-            msg = f"submit upgrade: the manager answered {answer.res}, which is none of the known results"
+            msg = f"submit upgrade: the manager answered {answer.res}, which is not a known result"
             raise failures.Temporary(msg)
 
 

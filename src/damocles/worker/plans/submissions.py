@@ -22,7 +22,7 @@ async def submitted(
     """
     answer = await submit(again)
     if answer.res == seal.SubmitResult.MISMATCHED and not again and sector.claim is not None:
-        log.info("replacing what was submitted before", sector=str(sector.id), state=sector.state)
+        log.info("replacing the earlier submission", sector=str(sector.id), state=sector.state)
         answer = await submit(True)
     return answer
 
@@ -43,7 +43,7 @@ def check(what: str, answer: seal.Submitted) -> None:
         case seal.SubmitResult.REJECTED:
             raise rejected(what, reason)
         case _:
-            msg = f"submit {what}: the manager answered {answer.res}, which is none of the known results"
+            msg = f"submit {what}: the manager answered {answer.res}, which is not a known result"
             raise failures.Temporary(msg)
 
 
@@ -54,7 +54,7 @@ def rejected(what: str, reason: str) -> failures.Permanent:
     and behind it are hours of work and perhaps deals: that is for a person to end.
     """
     return failures.Permanent(
-        f"submit {what}: rejected: {reason}; resume at an earlier state if that mends it, or abort the sector"
+        f"submit {what}: rejected: {reason}; resume from an earlier state if that helps, or abort the sector"
     )
 
 
@@ -82,5 +82,5 @@ def polled(
             msg = f"{what} on chain: {reason}"
             raise failures.Abort(msg)
         case _:
-            msg = f"{what} on chain: the manager answered {answer.state}, which is none of the known states"
+            msg = f"{what} on chain: the manager answered {answer.state}, which is not a known state"
             raise failures.Temporary(msg)

@@ -39,7 +39,7 @@ async def unseal(job: Job) -> events.Event:
     """
     place, piece = job.place, job.sector.unseal_piece
     assert piece is not None
-    output = place.piece_file(deliveries.checked_cid(piece.cid, f"the piece that is wanted of {job.id}"))
+    output = place.piece_file(deliveries.checked_cid(piece.cid, f"the piece requested from {job.id}"))
     await local_files.in_thread(local_files.make_empty_file, output)
     known = await job.manager.known(job.id)
     if known is not None and (known.upgraded or known.upgraded_info is not None):
@@ -47,7 +47,7 @@ async def unseal(job: Job) -> events.Event:
     else:
         written = await job.run("unseal", await _unsealing(job, piece, output))
     if written != piece.size_bytes:
-        msg = f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were asked for"
+        msg = f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were requested"
         raise failures.Permanent(msg)
     return events.Unsealed()
 
@@ -92,7 +92,9 @@ async def _unsealing(job: Job, piece: UnsealPiece, output: Path) -> tasks.Unseal
 
 async def _source(job: Job, name: str | None, what: str) -> Path:
     """Return the folder of a persist store that the manager names."""
-    return (await persisting.in_order(job, persisting.attached(job, name or "", f"the manager says that {what}"))).path
+    return (
+        await persisting.in_order(job, persisting.attached(job, name or "", f"according to the manager, {what}"))
+    ).path
 
 
 async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector) -> tasks.SnapDecode:
@@ -123,7 +125,7 @@ async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, P
         sealed, cache = source.path / "sealed" / str(job.id), source.path / "cache" / str(job.id)
         if await local_files.in_thread(lambda: sealed.exists() and (cache / "p_aux").exists()):
             return sealed, cache
-    log.info("the replica from before the upgrade is gone: sealing it anew", sector=str(job.id))
+    log.info("the replica from before the upgrade is gone: sealing it again", sector=str(job.id))
     place = job.place
     staged = await sealer.stage_pieces(job, ())
     empty = job.having(deals=None, pieces=staged)

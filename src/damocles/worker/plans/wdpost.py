@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 RESEND_SECONDS = 5.0
 DEADLINE_SECONDS = 1800.0  # the network's `WPoStChallengeWindow`: 60 epochs of 30 seconds
-_NO_REASON = "its files do not fit its commitment"
+_NO_REASON = "its files do not match its commitment"
 
 
 async def allocate_post(job: Job) -> events.Event:
@@ -31,7 +31,7 @@ async def allocate_post(job: Job) -> events.Event:
     able, error = await _provable(job, allowed or list(sectors.SectorSize))
     if not able:
         if error != job.sector.last_error:
-            log.error("no window PoSt is asked for", reason=error)
+            log.error("not asking for window PoSts", reason=error)
         return events.Idle("what window PoSts need (see the error)", error=error)
     # Nothing named means any size.
     names = [name for size in able for name in sectors.post_names_of(size)] if allowed or error else []
@@ -74,7 +74,7 @@ async def submit_post(job: Job) -> events.Event:
     except failures.Failure as failure:
         return events.Later(RESEND_SECONDS, f"the manager to take the window PoSt ({failure})")
     if not known:
-        log.warning("the manager does not want the window PoSt from us any more", job=post.id)
+        log.warning("the manager no longer expects this window PoSt from us", job=post.id)
     return events.Finish()
 
 

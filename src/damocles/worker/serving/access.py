@@ -51,7 +51,7 @@ async def open_keyring(home: Path) -> keyring.Keyring:
     except OSError as error:
         raise Unusable(f"{error.filename or file} cannot be used: {error.strerror}; see worker.home") from error
     except ValueError as error:
-        raise Unusable(f"{error}; delete it, and a new one is made") from error
+        raise Unusable(f"{error}; delete it, and a new one is created") from error
     return ring
 
 
@@ -59,7 +59,7 @@ def guard(ring: keyring.Keyring, settings: model.RpcServer) -> access.Guard:
     """Return what lets calls to this worker through."""
     admitted = access.admitted(settings.admit, ADMITTED)
     if admitted:
-        log.warning("peers are let in by address, without tokens", addresses=[str(peer) for peer in admitted])
+        log.warning("peers are admitted by address, without tokens", addresses=[str(peer) for peer in admitted])
     return access.Guard(
         ring.identify,
         help_text=("this worker's own is in its home (found by --config, else --token-file or DAMOCLES_WORKER_TOKEN)"),

@@ -38,16 +38,18 @@ def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContex
     token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
     must_know = handshake.wanted(rpc_client.url, insecure=settings.worker.rpc_server.insecure)
     if token() is None:
-        log.warning("no token for the manager; the original needs none, ours refuses", looked_in=str(token))
+        log.warning(
+            "no token for the manager: the original needs none, ours refuses calls without one", looked_in=str(token)
+        )
         if must_know and rpc_client.headers:
             log.warning(
-                "sector_manager.rpc_client.headers are not sent: nobody can tell who answers; write https:// or insecure = true"
+                "sector_manager.rpc_client.headers are not sent, since the server cannot be identified; use https:// or set insecure = true"
             )
     elif not rpc_client.url.startswith("https:") and not handshake.is_here(rpc_client.url):
         if must_know:
             raise access.Unusable(
-                f"tokens would go to the manager at {rpc_client.url} through a network in the clear: write https:// and"
-                " set sector_manager.ca_file, or say insecure = true on the first line of the file"
+                f"tokens would go to the manager at {rpc_client.url} through a network unencrypted: use https:// and"
+                " set sector_manager.ca_file, or set insecure = true on the first line of the file"
             )
         log.warning("tokens go to the manager through a network without TLS", manager=rpc_client.url)
     ca_file = settings.sector_manager.ca_file
@@ -109,7 +111,9 @@ async def served(
     environment.Environment(settings.worker.allow_env).register(service)
     keyring.TokenAPI(ring).register(service)
     if rpc_access.exposed(listen.host, tls=listen.certificate is not None):
-        log.warning("no TLS on a network: whoever can listen in can read tokens", host=listen.host, port=listen.port)
+        log.warning(
+            "no TLS on a network: anybody who can intercept it can read tokens", host=listen.host, port=listen.port
+        )
     try:
         context = tls.server_context(*listen.certificate) if listen.certificate else None
         if context is not None and listen.certificate is not None:

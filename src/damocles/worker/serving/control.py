@@ -96,7 +96,7 @@ class Control:
         except selection.NothingSelected as error:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(error)) from error
         if act.verb not in acts.VERBS:
-            text = f"{act.verb!r} cannot be done to a thread: use pause, resume or abort"
+            text = f"{act.verb!r} is not an act on threads: use pause, resume or abort"
             raise errors.RpcError(errors.Code.INVALID_PARAMS, text)
         targets = [thread for thread in self._threads.values() if selection.holds(chosen, thread.detail())]
         outcomes: dict[int, control.Outcome] = {}

@@ -43,7 +43,7 @@ class Drain:
             try:
                 self._state = codec.decode(self._file.read_bytes(), control.Drain)
             except msgspec.MsgspecError as error:
-                log.warning("drain file is damaged and not used", file=str(self._file), error=str(error))
+                log.warning("drain file is damaged; ignoring it", file=str(self._file), error=str(error))
         self._apply(is_overdue=self._state.deadline is not None and self._state.deadline <= self._clock())
 
     async def set(self, *, on: bool, deadline_seconds: float | None = None, reason: str = "") -> control.Drain:
@@ -92,7 +92,9 @@ class Drain:
                 continue
             for thread in self._threads:
                 if thread.sector.job_id is not None:
-                    log.warning("deadline of the drain: pausing", thread=thread.index, sector=thread.sector.job_id)
+                    log.warning(
+                        "deadline of the drain has passed: pausing", thread=thread.index, sector=thread.sector.job_id
+                    )
             self._apply(is_overdue=True)
 
     def _apply(self, *, is_overdue: bool) -> None:

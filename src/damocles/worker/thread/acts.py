@@ -104,23 +104,23 @@ def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, 
     """
     if act.verb == "abort":
         kills = f"its process (pid {mind.pid}) is killed, " if mind.pid is not None else ""
-        return f"gives up {mind.sector.job_id}: {kills}its files go to {thread.location}/trash"
+        return f"aborts {mind.sector.job_id}: {kills}its files go to {thread.location}/trash"
     if act.verb == "resume":
         if ahead is mind:
             raise Refused("is not paused")
         is_taken_back = mind.pause_wanted and not mind.is_paused
         return (
-            "goes on without the pause that was asked for"
+            "goes on; the pending pause is withdrawn"
             if is_taken_back
             else f"goes on from {act.state or mind.sector.state}"
         )
     if ahead is mind:
-        return "is paused already"
+        return "is already paused"
     if mind.trouble is not None:
-        return "pauses once it is in order again"
+        return "pauses once it is no longer blocked"
     if not ahead.is_paused:
         return f"pauses at {'the end of its running stage' if mind.pid is not None else 'its next boundary'}"
-    kills = f": its running stage (pid {mind.pid}) is killed and will be done again" if mind.pid is not None else ""
+    kills = f": its running stage (pid {mind.pid}) is killed and will run again" if mind.pid is not None else ""
     return f"pauses at once{kills}"
 
 
@@ -129,8 +129,8 @@ async def _given_up(thread: loop.SealingThread, sector: str) -> str:
     with anyio.move_on_after(ABORT_PATIENCE_SECONDS):
         while thread.sector.job_id == sector:
             await thread.moved()
-        return f"gave up {sector}; the manager knows, its files are in {thread.location}/trash"
-    return f"is giving up {sector}; see its state and last error"
+        return f"aborted {sector}; the manager knows, its files are in {thread.location}/trash"
+    return f"is aborting {sector}; see its state and last error"
 
 
 def _look(mind: parts.Thread, state: str) -> str:

@@ -129,7 +129,7 @@ class Hands:
             now = await anyio.to_thread.run_sync(self._body.settings, abandon_on_cancel=True, limiter=self._disk)
         except (failures.Critical, OSError) as error:
             failure = error if isinstance(error, failures.Critical) else failures.Critical(str(error))
-            shown = f"{failure.text}; the options from before stay in force until the file is mended"
+            shown = f"{failure.text}; the previous options stay in force until the file is fixed"
             if shown != self._unread:
                 log.error("thread options not read", location=str(self._location), error=str(failure))
             self._unread = shown
@@ -195,7 +195,7 @@ class Hands:
     def _log_refusal(self, refusal: str | None) -> None:
         """Log that the manager does not give what it is asked for, and that it does again, once each."""
         if refusal is not None and refusal != self._refusal:
-            log.warning("nothing from the manager, asking again", plan=self.now.plan, reason=refusal)
+            log.warning("the manager does not answer, asking again", plan=self.now.plan, reason=refusal)
         elif refusal is None and self._refusal is not None:
             log.info("the manager answers again")
         self._refusal = refusal
@@ -287,7 +287,7 @@ class Hands:
     async def _discard(
         self, store: sealing.SealingStore, sector: Sector, reason: str, *, tell_manager: bool
     ) -> events.Event:
-        log.warning("sector given up", sector=str(sector.job_id), reason=reason)
+        log.warning("sector aborted", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
             tell = partial(repertoire.tell_given_up, self._manager, self._around.instance, sector, reason)
             await self._tell(sector, tell)

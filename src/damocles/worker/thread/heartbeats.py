@@ -62,4 +62,4 @@ async def run(
             log.info("heartbeats delivered again", job=job)
             undelivered = None
         if not is_ours and at_work() == job:
-            lost(f"the manager does not want {job} from us any more: it was removed, or lent to another worker")
+            lost(f"the manager no longer expects {job} from us: it was removed, or lent to another worker")

@@ -194,7 +194,7 @@ class SealingThread:
         self._display.draw(self.mind)
         self._say(before, event)
         if self.mind.halting and self._handling is not None:
-            self._handling.cancel(reason="something else was asked for")
+            self._handling.cancel(reason="something else was requested")
         self._changed.set()
         self._changed = anyio.Event()
         if _shows_more(before, self.mind):
@@ -276,9 +276,9 @@ class SealingThread:
             is_looked_for = isinstance(mind.doing, thread.Mend) and mind.doing.seconds is not None
             cause = mind.doing.cause if isinstance(mind.doing, thread.Mend) else None
             if is_looked_for:
-                log.error("thread out of order, looking again until it is mended", failure=mind.trouble)
+                log.error("thread blocked, looking again until it is fixed", failure=mind.trouble)
             else:
-                log.error("thread out of order, waiting for resume", failure=mind.trouble, exc_info=cause)
+                log.error("thread blocked, waiting for resume", failure=mind.trouble, exc_info=cause)
         if mind.wish_failure is not None and mind.wish_failure != before.wish_failure:
             log.warning(
                 "pause not recorded yet: a restart would forget it",

@@ -31,7 +31,7 @@ class Earlier:
         except FileNotFoundError:
             pass
         except (OSError, msgspec.MsgspecError) as error:
-            log.warning("file of pauses is damaged and not used", file=str(self._file), error=str(error))
+            log.warning("file of pauses is damaged; ignoring it", file=str(self._file), error=str(error))
 
     def take_over(self, all_threads: Iterable[loop.SealingThread]) -> None:
         """Pause the threads of these stores."""

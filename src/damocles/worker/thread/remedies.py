@@ -32,6 +32,6 @@ async def watch(all_threads: Sequence[SealingThread]) -> None:
                 )
             )
             if is_over and thread.remedy is None:
-                log.warning("parameters that a paused thread lacked are there now: resume it", thread=thread.index)
+                log.warning("parameters that a paused thread lacked have arrived: resume it", thread=thread.index)
             thread.remedy = lacking.THERE_NOW if is_over else None
         await anyio.sleep(EVERY_SECONDS)

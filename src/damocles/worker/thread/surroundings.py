@@ -79,7 +79,7 @@ def opened(location: Path, memory: identity.Memory = identity.NOTHING) -> Iterat
     """
     memory.check(location)
     if not location.exists() and location.parent.is_dir():
-        log.warning("sealing store made: there was none", location=str(location))
+        log.warning("sealing store created: there was none", location=str(location))
         sealing.init(location)
     with sealing.opened(location) as store:
         memory.admit(location)

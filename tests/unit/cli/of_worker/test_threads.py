@@ -195,7 +195,7 @@ async def test_a_pause_of_a_paused_thread_says_so(serving, run_async):
     """An original worker would pause it again after the next resume, so it is not asked."""
     async with serving(PAUSED) as worker:
         answer = await run_async("worker", "-H", worker.address, "pause", "-i", "0")
-    assert (1, "", "error: #0 s-t010000-2 C1Done: is paused already\n") == answer
+    assert (1, "", "error: #0 s-t010000-2 C1Done: is already paused\n") == answer
     assert [] == worker.asked
 
 
@@ -262,8 +262,8 @@ async def test_a_dry_run_as_json_says_that_it_is_one(serving, run_async):
     ("arguments", "words"),
     [
         (("worker", "pause"), "No thread is selected: give an index"),
-        (("worker", "pause", "-i", "abc"), "'abc' is no thread's index"),
-        (("worker", "pause", "-i", "-1"), "'-1' is no thread's index"),
+        (("worker", "pause", "-i", "abc"), "'abc' is not a thread's index"),
+        (("worker", "pause", "-i", "-1"), "'-1' is not a thread's index"),
         (
             ("worker", "pause", "0", "1", "2"),
             "1 2: nothing more is expected here; several threads are written 0,2 or 0-3",

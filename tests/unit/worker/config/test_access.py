@@ -49,8 +49,8 @@ class TestListening:
         server = f'[worker.rpc_server]\nhost = "{host}"\n'
         (problem,) = problems(server)
         assert (
-            f'2: worker.rpc_server.host = "{host}": can be reached from other machines, and tokens would go there in'
-            " the clear: add tls_cert and tls_key, or insecure = true" == problem
+            f'2: worker.rpc_server.host = "{host}": can be reached from other machines, and tokens would go there'
+            " unencrypted: add tls_cert and tls_key, or insecure = true" == problem
         )
         assert [] == problems(server + "insecure = true\n")
 
@@ -63,7 +63,7 @@ class TestListening:
         assert [] == problems(both)
         assert "expected tls_key beside it" in problems(server)[-1]
         (tmp_path / "a.key").unlink()
-        assert problems(both)[0].endswith("there is no such file; make one with: damocles-manager auth ca")
+        assert problems(both)[0].endswith("there is no such file; create one with: damocles-manager auth ca")
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
     def test_loopback_needs_nothing(self, problems: Callable[..., list[str]], host: str) -> None:
@@ -75,7 +75,7 @@ class TestListening:
         listen = '[metrics]\nhttp_listen = "0.0.0.0:9000"\n'
         assert [] == problems(listen)
         (problem,) = problems(listen + "enable = true\n")
-        assert problem.endswith("add open = true to let everybody read the metrics")
+        assert problem.endswith("add open = true to let anybody read the metrics")
         assert [] == problems(listen + "enable = true\nopen = true\n")
 
     def test_who_is_admitted_is_checked(self, problems: Callable[..., list[str]]) -> None:

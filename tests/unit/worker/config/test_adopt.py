@@ -285,6 +285,6 @@ def test_cores_and_memory_that_the_machine_lacks_are_told(tmp_path: Path, monkey
     file.write_text(changed.replace("CUDA_VISIBLE_DEVICES", "X") + 'cgroup.cpuset = "8"\n')
     assert [
         "processors.pc1[0].numa_preferred = 7: this machine has node 0: memory is taken from any",
-        'processors.pc1[0].cgroup.cpuset = "0-7,16": this machine gives us cores 0-3, and no 4-7,16: runs on the rest',
-        'processors.pc2[0].cgroup.cpuset = "8": this machine gives us cores 0-3, and no 8: runs on every core',
+        'processors.pc1[0].cgroup.cpuset = "0-7,16": this machine gives us cores 0-3, but not 4-7,16: runs on the rest',
+        'processors.pc2[0].cgroup.cpuset = "8": this machine gives us cores 0-3, but not 8: runs on every core',
     ] == [str(warning).partition(": ")[2] for warning in load.load(file).warnings]

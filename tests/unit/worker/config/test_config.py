@@ -344,7 +344,7 @@ args = ["--remote"]
         'worker.toml:36: processors.limitation.staggered.pc1 = "500ms": expected at least "1s" between two starts',
         "worker.toml:39: processors.ext_locks.gpu0 = 0: expected a whole number from 1 on; 0 would let nothing run, "
         "leave the key out for no limit",
-        'worker.toml:42: processors.static_tree_d.2KiB = "missing-tree-d": there is no such file; make it with: '
+        'worker.toml:42: processors.static_tree_d.2KiB = "missing-tree-d": there is no such file; create it with: '
         "damocles-worker generator tree-d --sector-size 2KiB --path .",
         'worker.toml:45: processors.pc1[0].cgroup.cpuset = "0--15": expected a list of cores, like "0-7,16-23"',
         "worker.toml:46: processors.pc1[0].concurrent = 0: expected a whole number from 1 on; 0 would let nothing run, "
@@ -657,7 +657,7 @@ def test_a_store_on_a_broken_disk_costs_its_thread_alone(write, breaks, location
     breaks("broken")
     (found,) = load.load(path).warnings
     assert "sealing_thread[1].location" == found.key
-    assert "cannot be read: Input/output error; is the disk in order?" == found.message
+    assert "cannot be read: Input/output error; is the disk healthy?" == found.message
     with pytest.raises(load.ConfigError, match=r"config\.toml: cannot be read: Input/output error"):
         load.load_hot(Path(location).resolve())
 
@@ -670,6 +670,6 @@ def test_a_persist_store_on_a_broken_disk_is_named(write, breaks):
     with pytest.raises(load.ConfigError) as caught:
         load.load(path)
     told = "cannot be read: Input/output error"
-    assert f'attached[0].location = "persist": {told}; is the disk in order?' in str(caught.value)
+    assert f'attached[0].location = "persist": {told}; is the disk healthy?' in str(caught.value)
     assert "worker.scan_persist_stores: " in str(caught.value)
     assert 2 == str(caught.value).count("Input/output error")

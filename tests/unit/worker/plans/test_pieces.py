@@ -131,7 +131,7 @@ def test_what_was_staged_is_compared():
     infos = [tasks.PieceInfo(commitments.commitment_of(piece.piece.cid), 1016) for piece in deals]
     pieces.check_staged(SECTOR, deals, infos)
     for wrong, message in (
-        (infos[:1], "2 pieces were to be staged, the processor of add_pieces names 1"),
+        (infos[:1], "2 pieces were to be staged, the processor of add_pieces reported 1"),
         (infos[::-1], rf"piece 0 \(deal 1\) has the commitment {cid(2)}, its deal says {cid(1)}"),
         (
             [infos[0], tasks.PieceInfo(infos[1].commitment, 508)],

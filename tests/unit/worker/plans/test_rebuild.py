@@ -58,7 +58,7 @@ async def test_an_upgraded_sector_is_sealed_with_zeros_first(bench: Bench, secto
 async def test_an_upgraded_sector_without_pieces_is_refused(bench: Bench, sector: Make) -> None:
     """What was encoded cannot be guessed."""
     rebuilt = sector(plan="rebuild", deals=None, upgrade_from=seal.SectorPublic(ZERO))
-    with pytest.raises(failures.Permanent, match="the manager names no pieces"):
+    with pytest.raises(failures.Permanent, match="the manager lists no pieces"):
         await rebuild.prepare_for_snapup(bench.job(rebuilt))
 
 

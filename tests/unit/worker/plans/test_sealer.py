@@ -29,7 +29,7 @@ SUBMITTED = [
     (seal.Submitted(2), None, ""),
     (seal.Submitted(3, "other CommR"), failures.Permanent, "other CommR"),
     (seal.Submitted(3), failures.Permanent, "mismatched"),
-    (seal.Submitted(4, "bad ticket"), failures.Permanent, "rejected: bad ticket; resume at an earlier state"),
+    (seal.Submitted(4, "bad ticket"), failures.Permanent, "rejected: bad ticket; resume from an earlier state"),
     (seal.Submitted(5), failures.Permanent, "files_missed"),
     (seal.Submitted(0, "busy"), failures.Temporary, "answered 0"),
     (seal.Submitted(9), failures.Temporary, "answered 9"),

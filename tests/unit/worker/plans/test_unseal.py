@@ -74,14 +74,14 @@ async def test_too_few_bytes_are_refused(bench: Bench, unsealing: Sector) -> Non
     """The number of bytes is compared with what was asked for."""
     bench.caller.answers["FindSectorInAllStates"] = [errors.RpcError(1, "key not found")]
     bench.stages["unseal"] = 253
-    with pytest.raises(failures.Permanent, match=r"unsealed 253 bytes of piece .* of s-t010000-1, 254 were asked for"):
+    with pytest.raises(failures.Permanent, match=r"unsealed 253 bytes of piece .* of s-t010000-1, 254 were requested"):
         await unseal.unseal(bench.job(unsealing))
 
 
 async def test_a_piece_is_named_by_its_commitment(bench: Bench, unsealing: Sector) -> None:
     """What becomes the name of a file cannot be a path."""
     job = bench.job(unsealing).having(unseal_piece=UnsealPiece(codec.CID("../../x"), 0, 127, ZERO))
-    with pytest.raises(failures.Permanent, match=r"the piece that is wanted of s-t010000-1: '../../x' is not the CID"):
+    with pytest.raises(failures.Permanent, match=r"the piece requested from s-t010000-1: '../../x' is not the CID"):
         await unseal.unseal(job)
 
 
@@ -139,7 +139,7 @@ async def test_each_destination_is_an_event(bench: Bench, unsealing: Sector, tmp
     [
         ("ftp://host/x", "unsupported url scheme 'ftp' of the destination ftp://host/x"),
         ("file://host", "it names a host"),
-        ("http://[::1", "is no URL"),
+        ("http://[::1", "is not a URL"),
         ("market://store/x?host=h&scheme=http", "lacks token in its query"),
         ("store:///nonsense", "'nonsense' is not the CID"),
         ("store://elsewhere/x", "the piece is wanted in the persist store 'elsewhere', which is not attached"),

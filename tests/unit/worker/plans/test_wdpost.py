@@ -127,7 +127,7 @@ async def test_a_sector_that_the_proof_finds_damaged_is_named(proving: Bench) ->
     """Faults of the prover are told with a reason too."""
     proving.stages["window_post"] = tasks.WindowPoStOutput([], [1])
     assert events.Generate(
-        wdpost.Output([], [1], {"1": "its files do not fit its commitment"}, "worker-1")
+        wdpost.Output([], [1], {"1": "its files do not match its commitment"}, "worker-1")
     ) == await generate(proving)
 
 

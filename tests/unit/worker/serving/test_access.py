@@ -53,7 +53,7 @@ class TestTokens:
         """Nobody is let in or out by a file that cannot be read: the worker does not start, and says which."""
         await access.open_keyring(tmp_path)
         (tmp_path / name).write_text("[")
-        with pytest.raises(access.Unusable, match=rf"/{name} .*; delete it, and a new one is made"):
+        with pytest.raises(access.Unusable, match=rf"/{name} .*; delete it, and a new one is created"):
             await access.open_keyring(tmp_path)
 
     async def test_a_full_disk_keeps_nobody_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

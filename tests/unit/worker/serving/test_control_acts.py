@@ -97,4 +97,4 @@ async def test_giving_up_a_paused_sector_speaks_of_no_process(tmp_path):
     (tmp_path / "store00" / "data").mkdir(parents=True)
     async with paused_threads(tmp_path, 1) as ours:
         (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="abort", dry_run=True))
-    assert re.fullmatch(r"gives up s-t\d+-\d+: its files go to .*/store00/trash", outcome.text)
+    assert re.fullmatch(r"aborts s-t\d+-\d+: its files go to .*/store00/trash", outcome.text)

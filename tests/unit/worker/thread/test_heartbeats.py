@@ -104,7 +104,7 @@ async def test_a_job_that_is_not_ours_any_more_is_lost(thread: Thread) -> None:
     thread.caller.answers["WdPoStHeartbeatJobs"] = [None, errors.RpcError(1, "key not found")]
     thread.take("a")
     await until(lambda: thread.lost)
-    assert "the manager does not want a from us any more" in thread.lost[0]
+    assert "the manager no longer expects a from us" in thread.lost[0]
 
 
 async def test_heartbeats_that_are_not_delivered_are_logged_once(thread: Thread) -> None:

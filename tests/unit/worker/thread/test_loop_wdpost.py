@@ -237,7 +237,9 @@ async def test_a_manager_without_window_posts_is_shown_and_logged_once(scene: Sc
     assert (f"temporary: {why}", "Idle", None) == (info.last_error, info.thread_state.state, info.job_id)
     assert detail.waiting is not None
     assert f"a window PoSt from the manager ({why})" == detail.waiting.what
-    assert ["nothing from the manager, asking again", "the manager answers again"] == [line["event"] for line in logs]
+    assert ["the manager does not answer, asking again", "the manager answers again"] == [
+        line["event"] for line in logs
+    ]
 
 
 async def test_a_manager_that_is_away_is_logged_once(scene: Scene) -> None:
@@ -249,4 +251,4 @@ async def test_a_manager_that_is_away_is_logged_once(scene: Scene) -> None:
         asked = len(scene.asked("WdPoStAllocateJobs"))
         await scene.until(lambda: len(scene.asked("WdPoStAllocateJobs")) > asked + 5)
     assert None is scene.thread.info().last_error
-    assert ["nothing from the manager, asking again"] == [line["event"] for line in logs]
+    assert ["the manager does not answer, asking again"] == [line["event"] for line in logs]
