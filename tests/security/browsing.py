@@ -4,9 +4,10 @@ import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import httpx2
 from tests.integration.access.conftest import Daemon
 
@@ -71,13 +72,14 @@ class Acted:
 
     threads: list[control.ThreadDetail]
     asked: list[tuple[control.Selection, control.Act, str]]
-    lines: list[control.LogLine]
+    lines: list[control.LogLine] = field(default_factory=list)
+    history: list[control.HistoryEntry] = field(default_factory=list)
 
 
 @asynccontextmanager
 async def worker(manager: Daemon, *threads: control.ThreadDetail, name: str = "w1") -> AsyncIterator[Acted]:
     """Run a worker that is none, and have it ping."""
-    made = Acted([*threads], [], [])
+    made = Acted([*threads], [])
     service = core.Service(dialects.WORKER)
 
     async def listed() -> list[control.ThreadDetail]:
@@ -99,10 +101,13 @@ async def worker(manager: Daemon, *threads: control.ThreadDetail, name: str = "w
         ]
 
     async def logs(index: int, after: int = 0, wait_seconds: float = 0.0) -> list[control.LogLine]:
-        return [line for line in made.lines if line.number > after]
+        found = [line for line in made.lines if line.number > after]
+        if not found and wait_seconds:
+            await anyio.sleep(wait_seconds)
+        return found
 
     async def history(sector: str) -> list[control.HistoryEntry]:
-        return []
+        return made.history
 
     service.add("Damocles.Threads", listed)
     service.add("Damocles.ActOn", act_on)

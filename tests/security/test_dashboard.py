@@ -3,6 +3,8 @@
 import contextlib
 import subprocess
 import sys
+import urllib.parse
+from pathlib import Path
 
 import anyio
 import httpx2
@@ -15,8 +17,9 @@ from damocles.manager.dashboard import sessions
 from damocles.manager.serving import auth
 from damocles.methods.rules import Scope
 from damocles.rpc.admission import access
+from damocles.wire import codec, control
 
-PAGES = ["/dashboard/fleet", "/dashboard/threads"]
+PAGES = [f"/dashboard/{name}" for name in ("fleet", "threads", "pipeline", "proving", "stores", "audit")]
 ACTS = {
     "/dashboard/threads": {"verb": "pause", "everything": "yes", "step": "do"},
     "/dashboard/drain": {"worker": "w1", "on": "yes"},
@@ -256,42 +259,77 @@ async def test_a_reader_acts_on_nothing(start_manager: StartManager) -> None:
         assert [] == [entry for entry in await manager.call("Damocles.AuditList", {}) if entry["who"] == "reader"]
 
 
-async def test_what_others_write_is_text(start_manager: StartManager) -> None:
-    """Whatever a worker puts into errors, names, states and places stands in the pages as text, and what cannot be printed
-    as an escape.
+async def test_what_others_write_is_text(start_manager: StartManager, tmp_path: Path) -> None:
+    """Whatever others put into errors, names, states, reasons and lines of logs stands in the pages as text, and what cannot
+    be printed as an escape.
     """
     name = f"w{SCRIPT}".replace("\x1b", "").replace("\u202e", "")
     evil = thread(last_error=SCRIPT, location=SCRIPT, plan=SCRIPT, job_state=SCRIPT, job_stage=SCRIPT, host=SCRIPT)
-    async with start_manager(dashboard=True) as manager, worker(manager, evil, name=name) as acted:
-        async with browser(manager, manager.token) as someone:
-            pages = [(await someone.get(path)).text for path in PAGES]
-            pages.append((await someone.get("/dashboard/threads", **{"hx-request": "true"})).text)
-            filters = {
-                "worker": SCRIPT,
-                "error": SCRIPT,
-                "state": SCRIPT,
-                "plan": SCRIPT,
-                "sector": SCRIPT,
-                "sort": SCRIPT,
-            }
-            async with httpx2.AsyncClient(trust_env=False) as http:
-                url = f"{someone.origin}/dashboard/threads"
-                asked = await http.get(url, params=filters, headers={"authorization": f"Bearer {manager.token}"})
-            pages.append(asked.text)
-            pages.append((await someone.send("/dashboard/threads", {"verb": "pause", "everything": "yes"})).text)
-            pages.append((await someone.send("/dashboard/threads", {"verb": SCRIPT, "everything": "yes"})).text)
-            pages.append((await someone.send("/dashboard/drain", {"worker": SCRIPT, "on": "yes"})).text)
-            pages.append(
-                (await someone.post("/dashboard/login", {"token": SCRIPT, "next": f"/dashboard/{SCRIPT}"})).text
-            )
+    plain = thread(1, last_error=SCRIPT, waiting=control.Waiting(SCRIPT, 1.0), job_id="s-t010000-8")
+    step = control.HistoryEntry(
+        at=1.0, location=SCRIPT, plan="sealer", sector="s-t010000-7", attempt=1, prev=SCRIPT, state=SCRIPT, event=SCRIPT,
+        error=SCRIPT, by=SCRIPT,
+    )  # fmt: skip
+    stores = {f"s{SCRIPT}": tmp_path}
+    async with (
+        start_manager(dashboard=True, stores=stores) as manager,
+        worker(manager, evil, plain, name=name) as acted,
+        browser(manager, manager.token) as someone,
+    ):
+        acted.history.append(step)
+        acted.lines.append(control.LogLine(1, 1.0, SCRIPT, 7, SCRIPT, "s-t010000-7"))
+        act = control.Act(verb="pause", reason=SCRIPT)
+        await manager.call("Damocles.FleetAct", control.Selection(all=True), act)
+        acted.asked.clear()
+        shown = {
+            path: (await someone.get(path)).text
+            for path in [*PAGES, *(f"/dashboard/sectors/s-t010000-{n}" for n in (7, 8))]
+        }
+        filters = dict.fromkeys(("worker", "error", "state", "plan", "sector", "sort", "who", "what", "since"), SCRIPT)
+        asked = urllib.parse.urlencode(filters)
+        shown |= {f"{path}?": (await someone.get(f"{path}?{asked}")).text for path in PAGES}
+        pause, drain = {"verb": "pause", "everything": "yes"}, {"worker": SCRIPT, "on": "yes"}
+        shown["sector"] = (await someone.get(f"/dashboard/sectors/{urllib.parse.quote(SCRIPT, safe='')}")).text
+        shown["act"] = (await someone.send("/dashboard/threads", pause)).text
+        shown["no act"] = (await someone.send("/dashboard/threads", {**pause, "verb": SCRIPT})).text
+        shown["drain"] = (await someone.send("/dashboard/drain", drain)).text
+        shown["log-in"] = (
+            await someone.post("/dashboard/login", {"token": SCRIPT, "next": f"/dashboard/{SCRIPT}"})
+        ).text
         assert [] == acted.asked
-    for page in pages:
-        assert "document.title='run'" not in page
-        assert "<script>" not in page
-        assert "<img" not in page
-        assert not {"\x1b", "\u202e"} & set(page)
-    assert "&lt;script&gt;" in pages[0]
-    assert "&lt;script&gt;" in pages[1]
+    for where, page in shown.items():
+        assert "<script>" not in page, where
+        assert "<img" not in page, where
+        assert "document.title='run'" not in page, where
+        assert not {"\x1b", "\u202e"} & set(page), where
+    for where in ("fleet", "threads", "stores", "audit", "sectors/s-t010000-7", "sectors/s-t010000-8"):
+        assert "&lt;script&gt;" in shown[f"/dashboard/{where}"], where
+
+
+async def test_a_line_of_a_log_is_one_message(start_manager: StartManager) -> None:
+    """Whatever stands in a line, it comes as the JSON of one event: no line makes events of its own."""
+    text = f"{SCRIPT}\n\nevent: over\ndata: x\r\r\n\u2028"
+    async with start_manager(dashboard=True) as manager, worker(manager, thread()) as acted:
+        acted.lines += [
+            control.LogLine(1, 1.0, "C2", 7, text, "s-t010000-7"),
+            control.LogLine(2, 1.0, "C2", 7, "of another sector", "s-t010000-8"),
+            control.LogLine(3, 1.0, "C2", 7, "end", "s-t010000-7"),
+        ]
+        token = await manager.create("reader", Scope.READ)
+        async with browser(manager, token) as someone:
+            url = f"{someone.origin}/dashboard/log?worker=w1&index=0&sector=s-t010000-7"
+            heard = ""
+            with anyio.fail_after(20):
+                async with someone.http.stream("GET", url) as stream:
+                    async for chunk in stream.aiter_text():
+                        heard += chunk
+                        if '"end"' in heard:
+                            break
+            assert 400 == (await someone.get("/dashboard/log?worker=w1&index=x")).status_code
+    events = [event for event in heard.split("\n\n") if event.startswith("id:")]
+    assert [1, 3] == [int(event.split()[1]) for event in events]
+    assert text == codec.decode(events[0].partition("data: ")[2], control.LogLine).text
+    assert 3 == events[0].count("\n") + 1
 
 
 async def test_nobody_is_led_elsewhere(start_manager: StartManager) -> None:
@@ -364,3 +402,19 @@ async def test_a_dry_run_comes_first(start_manager: StartManager) -> None:
             assert 400 == unsure.status_code
             assert "say that you are sure" in unsure.text
         assert [] == acted.asked
+
+
+async def test_the_audit_is_paged_from_its_end(start_manager: StartManager) -> None:
+    """The newest entries come first, each page goes on where the last one ended, and none is left out."""
+    async with start_manager(dashboard=True) as manager, worker(manager, thread()):
+        for number in range(103):
+            await manager.call("Damocles.FleetAct", {"all": True}, {"verb": "pause", "reason": f"no. {number}"})
+        async with browser(manager, manager.token) as someone:
+            found, path = [], "/dashboard/audit.json"
+            while path:
+                page = (await someone.get(path)).json()
+                found += [entry["reason"] for entry in page["entries"] if entry["what"] == "Damocles.FleetAct"]
+                path = f"/dashboard/audit.json?before={page['older']}" if page["older"] else ""
+            assert [f"no. {number}" for number in reversed(range(103))] == found
+            (last,) = (await someone.get("/dashboard/audit.json?what=pause&before=3&since=1d")).json()["entries"][:1]
+            assert "no. 0" == last["reason"]

@@ -172,7 +172,17 @@ async def _open(
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
         routes: list[BaseRoute] = [scraped.route(), *payloads.routes()]
-        pages = await _pages(stack, settings, service=service, workers=workers, ring=ring, clock=clock)
+        pages = await _pages(
+            stack,
+            settings,
+            service=service,
+            workers=workers,
+            ring=ring,
+            database=database,
+            ledger=ledger,
+            watching=watching,
+            clock=clock,
+        )
         if pages is None:
             door, app = (
                 doorstep.door(ring.digest_of, guard, settings.known_as),
@@ -206,16 +216,20 @@ async def _pages(
     service: core.Service,
     workers: acts.Fleet,
     ring: keyring.Keyring,
+    database: engine.Database,
+    ledger: audit.Ledger,
+    watching: alerts.Alerts,
     clock: Callable[[], float],
 ) -> "dashboard.Dashboard | None":
     """Open the dashboard, if there is to be one; what makes pages is imported by those alone who want them."""
     if not settings.dashboard:
         return None
+    from damocles.manager.dashboard import details  # noqa: PLC0415
     from damocles.manager.dashboard import site as opened  # noqa: PLC0415
 
-    return await stack.enter_async_context(
-        opened.open_dashboard(service=service, workers=workers, ring=ring, clock=clock)
-    )
+    sources = details.Sources(database=database, ledger=ledger, alerts=watching)
+    opening = opened.open_dashboard(service=service, workers=workers, ring=ring, sources=sources, clock=clock)
+    return await stack.enter_async_context(opening)
 
 
 async def run(settings: Settings, verifier: interface.Verifier) -> None:

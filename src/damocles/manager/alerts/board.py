@@ -72,7 +72,7 @@ class Alerts:
         self._unsaved: dict[int, alerts.Alert | None] = {}  # None: to delete
         self._mutes: list[alerts.Mute] = []
         self._numbers = itertools.count(1)
-        self._durations = durations.Durations()
+        self.durations = durations.Durations()
         self.seen = rules.Snapshot()
         self.looked_at: float | None = None
 
@@ -147,7 +147,7 @@ class Alerts:
         told = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
         workers = await self._workers.workers()
         usage = await self._stores.ask()
-        self._durations.feed(await self._database.read(self._durations.read))
+        self.durations.feed(await self._database.read(self.durations.read))
         return rules.Snapshot(
             workers=workers,
             threads=told.threads,
@@ -160,7 +160,7 @@ class Alerts:
             missing_stores=self._stores.missing,
             posts=await self._posts(),
             chain=self._chain(),
-            typical=self._durations.typical(),
+            typical=self.durations.typical(),
         )
 
     async def _save(self, *, durable: bool) -> None:

@@ -6,8 +6,8 @@ the original's workers are left out: they come a stage late, and all with the ev
 
 import statistics
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -17,14 +17,33 @@ from damocles.manager.db import tables
 _events = tables.sector_events
 
 _RUNS = 50  # remembered of a state
+_ENDS = 20_000
+_FINISHED, _ABORTED = "Finished", "Aborted"
 _EVENTS = 20_000  # looked back at after a start
 _OF_THE_ORIGINAL = "None"
 
 
+class Spread(NamedTuple):
+    """How long sectors stay in a state, by their last runs there."""
+
+    runs: int
+    median_seconds: float
+    p90_seconds: float
+
+
+class End(NamedTuple):
+    """When a sector was finished or aborted."""
+
+    at: float
+    finished: bool
+
+
 class Durations:
-    """The last runs by miner and state."""
+    """The last runs by miner and state, and the last ends of sectors."""
 
     def __init__(self) -> None:
+        self.ends: deque[End] = deque(maxlen=_ENDS)
+        self.since: float | None = None  # the first report that was taken in
         self._last_id: int | None = None
         self._entered: dict[tuple[int, int], tuple[str, float]] = {}  # sector -> state and when it came there
         self._runs: dict[tuple[int, str], deque[float]] = {}
@@ -41,6 +60,9 @@ class Durations:
         """Take reports in, in their order."""
         for event in events:
             self._last_id = event.id
+            self.since = event.at if self.since is None else self.since
+            if event.prev != event.next and event.next in {_FINISHED, _ABORTED}:
+                self.ends.append(End(event.at, event.next == _FINISHED))
             if event.event == _OF_THE_ORIGINAL:
                 continue
             sector = (event.miner, event.number)
@@ -57,3 +79,16 @@ class Durations:
     def typical(self) -> Mapping[tuple[int, str], Typical]:
         """Return the medians."""
         return {key: Typical(statistics.median(runs), len(runs)) for key, runs in self._runs.items()}
+
+    def spreads(self) -> Mapping[str, Spread]:
+        """Return how long sectors stay in each state."""
+        runs: dict[str, list[float]] = {}
+        for (_, state), seconds in self._runs.items():
+            runs.setdefault(state, []).extend(seconds)
+        return {state: _spread(sorted(seconds)) for state, seconds in runs.items()}
+
+
+def _spread(seconds: Sequence[float]) -> Spread:
+    """Return the spread of sorted runs; the p90 is the least that nine in ten do not exceed."""
+    rank = max(1, -(-9 * len(seconds) // 10))
+    return Spread(len(seconds), statistics.median(seconds), seconds[rank - 1])

@@ -21,8 +21,7 @@ from starlette.responses import Response
 
 from damocles.manager.dashboard import gate
 from damocles.methods.rules import Rule, Scope
-from damocles.operating import words
-from damocles.parameters import lacking
+from damocles.operating import changes, posts, words
 from damocles.rpc.serving import asgi
 from damocles.text import terminal, units
 from damocles.wire import codec
@@ -66,7 +65,13 @@ class Pages:
             lstrip_blocks=True,
         )
         self._clock = clock
-        self._templates.globals |= {"static": self._address, "words": words, "lacking": lacking, "units": units}
+        self._templates.globals |= {
+            "static": self._address,
+            "words": words,
+            "changes": changes,
+            "posts": posts,
+            "units": units,
+        }
         self._templates.filters |= {"id": _identifier, "moment": units.moment, "query": urllib.parse.urlencode}
         for name in texts:
             self._templates.get_template(name)

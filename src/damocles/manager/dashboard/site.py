@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from damocles import beside
-from damocles.manager.dashboard import asking, doors, gate, looks, pages, render, sessions, streams
+from damocles.manager.dashboard import asking, details, doors, gate, looks, pages, render, sessions, streams
 from damocles.manager.fleet import acts
 from damocles.rpc import core, errors
-from damocles.rpc.admission import keyring
+from damocles.rpc.admission import access, keyring
 from damocles.rpc.serving import asgi
 from damocles.wire import control
 
@@ -48,7 +48,12 @@ class Dashboard:
 
 @contextlib.asynccontextmanager
 async def open_dashboard(
-    *, service: core.Service, workers: acts.Fleet, ring: keyring.Keyring, clock: Callable[[], float]
+    *,
+    service: core.Service,
+    workers: acts.Fleet,
+    ring: keyring.Keyring,
+    sources: details.Sources,
+    clock: Callable[[], float],
 ) -> AsyncIterator[Dashboard]:
     """Serve the dashboard while the block runs."""
     templates = await anyio.to_thread.run_sync(render.Pages, clock)
@@ -59,18 +64,21 @@ async def open_dashboard(
     door = doors.Doors(opened, templates)
     ask = asking.Asking(service)
     shown = pages.Shown(ask, look, templates)
+    closer = details.Details(ask, look, templates, sources, clock)
     streaming = streams.Streams(ask, look)
     given: list[tuple[str, str, Handler]] = [
         ("GET", gate.LOG_IN, door.show),
         ("POST", gate.LOG_IN, door.log_in),
         ("POST", "/dashboard/logout", door.log_out),
         ("GET", "/dashboard/events", streaming.events),
+        ("GET", "/dashboard/log", streaming.log),
         *shown.handlers(),
+        *closer.handlers(),
     ]
     routes: list[BaseRoute] = [Route("/dashboard/static/{name}", _file(templates), methods=["GET"])]
     for verb, path, handler in given:
         answer = _explained(handler, templates)
-        if verb == "GET" and path != gate.LOG_IN:
+        if verb == "GET" and path != gate.LOG_IN and f"GET {path}" not in access.STREAMS:
             routes.append(Route(f"{path}.json", answer, methods=[verb]))
         routes.append(Route(path, answer, methods=[verb]))
     async with beside.running(look.run):

@@ -1,7 +1,6 @@
-"""What pages are told while they are open, as server-sent events: that there is something new, never what.
+"""What pages are told while they are open, as server-sent events: that there is something new, and lines of a log.
 
-A page that hears of news asks for itself again, with its own session. So a stream holds nothing that others wrote, and
-costs next to nothing.
+A page that hears of news asks for itself again, with its own session. So that stream costs next to nothing.
 """
 
 from collections.abc import AsyncIterator
@@ -10,7 +9,11 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from damocles import methods
 from damocles.manager.dashboard import asking, gate, looks
+from damocles.rpc import core, errors
+from damocles.rpc.serving import asgi
+from damocles.wire import codec, control
 
 QUIET_SECONDS = 15.0  # after which a stream shows that it is still there
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -51,6 +54,45 @@ class Streams:
                     number = heard.number
                     yield f"event: looked\ndata: {number}\n\n"
         yield "event: over\ndata: log in again\n\n"
+
+    async def log(self, request: Request) -> Response:
+        """Tell the lines of a thread's stages as they come: as JSON, which a page shows as text."""
+        query = request.query_params
+        worker, index, after = query.get("worker", ""), query.get("index", ""), query.get("after", "0")
+        if not worker or not all(
+            number.isascii() and number.isdigit() and len(number) < 18 for number in (index, after)
+        ):
+            raise ValueError("say which log: worker, index, and after which line")
+        lines = self._lines(request, worker, int(index), int(after), query.get("sector", ""))
+        return StreamingResponse(lines, headers=_HEADERS, media_type="text/event-stream")
+
+    async def _lines(self, request: Request, worker: str, index: int, after: int, sector: str) -> AsyncIterator[str]:
+        session = gate.session_of(request.scope)
+        over = self._closing if session is None else session.over
+        yield "retry: 5000\n\n"
+        while not over.is_set():
+            found: list[control.LogLine] | None = None
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_end_with, over, tasks.cancel_scope)
+                found = await self._read(request, worker, index, after)
+                tasks.cancel_scope.cancel()
+            if found is None:
+                break
+            for line in found:
+                after = line.number
+                if line.sector in {"", sector}:
+                    yield f"id: {line.number}\nevent: line\ndata: {codec.encode(line).decode()}\n\n"
+            if not found:
+                yield ": still here\n\n"
+        yield "event: over\ndata: the log ends here\n\n"
+
+    async def _read(self, request: Request, worker: str, index: int, after: int) -> list[control.LogLine] | None:
+        """Return the next lines, when there are some; None if there is nobody to ask."""
+        call: core.Call = request.scope[asgi.CALL]
+        try:
+            return await self._ask(call, methods.fleet.logs(worker, index, after, QUIET_SECONDS))
+        except errors.RpcError:
+            return None
 
 
 async def _end_with(over: anyio.Event, scope: anyio.CancelScope) -> None:

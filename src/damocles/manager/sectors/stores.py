@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select
 
 from damocles.manager import errors
 from damocles.manager.db import tables
@@ -207,6 +207,18 @@ def reserved(tx: Connection, sector: SectorID) -> dict[str, object] | None:
     columns = (_reservations.c.store, _reservations.c.size_bytes, _reservations.c.at)
     row = tx.execute(select(*columns).where(*_of(sector))).mappings().first()
     return dict(row) if row else None
+
+
+def persisted(tx: Connection) -> dict[str, dict[str, int]]:
+    """Return how many sectors have their files in each store, by whether these are a replica's or an upgrade's."""
+    files = tables.sector_files
+    rows = tx.execute(
+        select(files.c.sealed_store, files.c.kind, func.count()).group_by(files.c.sealed_store, files.c.kind)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for store, kind, count in rows:
+        found.setdefault(store, {})[kind] = count
+    return found
 
 
 def release(tx: Connection, sector: SectorID) -> bool:

@@ -1,6 +1,6 @@
 """The manager's audit in its database: entries that can be added and read, and nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select
@@ -19,6 +19,7 @@ MOST_ENTRIES = 10_000  # in one answer
 ANSWER_BYTES = 1 << 20  # likewise, but for the last of them
 
 _audit, _ends = tables.audit, tables.audit_ends
+_COLUMNS = (_audit.c.id, _audit.c.at, _audit.c.entry, _ends.c.entry_end)
 
 
 class Ledger:
@@ -40,22 +41,37 @@ class Ledger:
         values = {"id": key, "sectors": _spaced(end.sectors), "entry_end": codec.encode(end).decode()}
         await self._database.write(lambda tx: tx.execute(insert(_ends).values(values)))
 
+    async def newest(self, query: control.AuditQuery, before_id: int | None = None) -> list[control.AuditEntry]:
+        """Return the last entries that the query asks for, before one if it is given, the newest first."""
+
+        def load(tx: Connection) -> list[control.AuditEntry]:
+            conditions = _conditions(query) + ([] if before_id is None else [_audit.c.id < before_id])
+            wanted = select(*_COLUMNS).outerjoin(_ends, _ends.c.id == _audit.c.id).where(*conditions)
+            rows = tx.execute(wanted.order_by(_audit.c.id.desc()).limit(max(0, min(query.limit, MOST_ENTRIES))))
+            return _within_limits(rows)
+
+        return await self._database.read(load)
+
     async def select(self, query: control.AuditQuery) -> list[control.AuditEntry]:
         """Return the first entries that the query asks for, the oldest first, and none only if there are no more."""
 
         def load(tx: Connection) -> list[control.AuditEntry]:
-            columns = (_audit.c.id, _audit.c.at, _audit.c.entry, _ends.c.entry_end)
-            wanted = select(*columns).outerjoin(_ends, _ends.c.id == _audit.c.id).where(*_conditions(query))
+            wanted = select(*_COLUMNS).outerjoin(_ends, _ends.c.id == _audit.c.id).where(*_conditions(query))
             rows = tx.execute(wanted.order_by(_audit.c.id).limit(max(0, min(query.limit, MOST_ENTRIES))))
-            found, size = list[control.AuditEntry](), 0
-            for number, at, entry, end in rows:
-                found.append(audit_rows.read(entry, number, end, at=at))
-                size += len(entry) + len(end or "")
-                if size > ANSWER_BYTES:
-                    break
-            return found
+            return _within_limits(rows)
 
         return await self._database.read(load)
+
+
+def _within_limits(rows: Iterable[Any]) -> list[control.AuditEntry]:
+    """Read rows, as many as fit into an answer."""
+    found, size = list[control.AuditEntry](), 0
+    for number, at, entry, end in rows:
+        found.append(audit_rows.read(entry, number, end, at=at))
+        size += len(entry) + len(end or "")
+        if size > ANSWER_BYTES:
+            break
+    return found
 
 
 def keep(tx: Connection, entry: control.AuditEntry) -> int:

@@ -16,7 +16,7 @@
     if (stream || document.hidden) return;
     stream = new EventSource(body.dataset.events);
     stream.addEventListener("open", () => { again = 0; show("live"); });
-    stream.addEventListener("looked", () => { if (!isBusy()) htmx.trigger(body, "looked"); });
+    stream.addEventListener("looked", () => { if (!isBusy() && isTime()) htmx.trigger(body, "looked"); });
     stream.addEventListener("over", () => { stop(); show("logged out: load the page again", true); });
     stream.addEventListener("error", () => {
       show("connection lost; trying again", true);
@@ -31,6 +31,15 @@
   document.addEventListener("visibilitychange", () => { if (document.hidden) { stop(); show("asleep"); } else { listen(); htmx.trigger(body, "looked"); } });
   window.addEventListener("pagehide", stop);
   window.addEventListener("pageshow", () => { if (body.dataset.events) listen(); });
+
+  // What is dear to ask for is asked for less often.
+  let asked = Date.now();
+  const isTime = () => {
+    const live = document.getElementById("live");
+    if (Date.now() - asked < 1000 * Number((live && live.dataset.every) || 0)) return false;
+    asked = Date.now();
+    return true;
+  };
 
   // Whoever writes into a field of what would be replaced is not disturbed.
   const isBusy = () => {
@@ -71,5 +80,33 @@
     if (event.target.id !== "page-all") return;
     for (const box of document.querySelectorAll("#threads tbody input[name=thread]")) box.checked = event.target.checked;
   });
+  // The log of a stage: lines are text, whatever they hold.
+  const log = document.getElementById("lines");
+  const MOST = 200000; // characters that are kept
+  if (log) {
+    let lines = null;
+    let last = 0;
+    const follow = () => {
+      if (lines || document.hidden) return;
+      const address = new URL(log.dataset.log, location.href);
+      if (last) address.searchParams.set("after", last);
+      lines = new EventSource(address);
+      lines.addEventListener("line", (event) => {
+        const line = JSON.parse(event.data);
+        const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+        last = line.number;
+        const at = new Date(line.at * 1000).toISOString().slice(0, 19) + "Z";
+        log.append(`${at} ${line.stage}[${line.pid}] ${line.text}\n`.replace(/[^\P{C}\n\t]/gu, "\u00b7"));
+        if (log.textContent.length > MOST) log.textContent = log.textContent.slice(-MOST / 2);
+        if (isAtEnd) log.scrollTop = log.scrollHeight;
+      });
+      lines.addEventListener("over", unfollow);
+    };
+    const unfollow = () => { if (lines) lines.close(); lines = null; };
+    document.addEventListener("visibilitychange", () => (document.hidden ? unfollow() : follow()));
+    window.addEventListener("pagehide", unfollow);
+    log.scrollTop = log.scrollHeight;
+    follow();
+  }
   if (body.dataset.events) listen();
 })();

@@ -1,0 +1,126 @@
+"""The pages that look closer: one sector, the pipeline, window PoSts, stores and the audit."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from damocles import methods
+from damocles.manager.alerts import board
+from damocles.manager.dashboard import asking, looks, render
+from damocles.manager.dashboard.views import others, pipeline
+from damocles.manager.dashboard.views import sector as one
+from damocles.manager.db.engine import Database
+from damocles.manager.sectors import stores
+from damocles.manager.serving import audit
+from damocles.methods.declaring import Ask
+from damocles.rpc import core, errors
+from damocles.rpc.serving import asgi
+from damocles.wire import control, proving, records
+from damocles.wire.sectors import SectorID
+
+_LINES = 200  # of a log that a page begins with
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What the manager knows and serves by no method of its own."""
+
+    database: Database
+    ledger: audit.Ledger
+    alerts: board.Alerts
+
+
+class Details:
+    """What is shown of single things."""
+
+    def __init__(
+        self,
+        ask: asking.Asking,
+        look: looks.Looks,
+        templates: render.Pages,
+        sources: Sources,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ask = ask
+        self._look = look
+        self._templates = templates
+        self._from = sources
+        self._clock = clock
+
+    def handlers(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
+        """Return verb, path and handler of each."""
+        return [
+            ("GET", "/dashboard/sectors/{sector}", self.sector),
+            ("GET", "/dashboard/pipeline", self.pipeline),
+            ("GET", "/dashboard/proving", self.proving),
+            ("GET", "/dashboard/stores", self.stores),
+            ("GET", "/dashboard/audit", self.audit),
+        ]
+
+    async def sector(self, request: Request) -> Response:
+        """Show all that is known of a sector; a worker that is away leaves its part out."""
+        identity = SectorID.parse(request.path_params["sector"])
+        call = _call(request)
+        seen = await self._look.seen()
+        history = await self._ask(call, methods.fleet.history(str(identity)))
+        record = await self._record(call, identity)
+        holding = one.held(seen, identity)
+        lines = await self._lines(call, holding[0], str(identity)) if holding else []
+        view = one.view(seen, identity, history, record=record, places=await self._places(call, identity), log=lines)
+        if not (view.threads or view.history or view.record):
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, f"nothing is known of {identity}")
+        return self._templates.page(request, "sector", view)
+
+    async def pipeline(self, request: Request) -> Response:
+        """Show how sectors flow."""
+        known = self._from.alerts.durations
+        view = pipeline.view(await self._look.seen(), known.spreads(), known.ends, self._clock(), known.since)
+        return self._templates.page(request, "pipeline", view)
+
+    async def proving(self, request: Request) -> Response:
+        """Show the jobs of window PoSts."""
+        listed = await self._ask(_call(request), methods.wdpost.all_jobs())
+        view = others.proving(listed, request.query_params.get("state", ""), self._clock())
+        return self._templates.page(request, "proving", view)
+
+    async def stores(self, request: Request) -> Response:
+        """Show persist stores."""
+        found = await self._ask(_call(request), methods.util.list_stores())
+        counts = await self._from.database.read(stores.persisted)
+        return self._templates.page(request, "stores", others.stores(found or [], counts, self._clock()))
+
+    async def audit(self, request: Request) -> Response:
+        """Show who changed what."""
+        asked, now = others.audit_asked(request.query_params), self._clock()
+        try:
+            query = others.audit_query(asked, now)
+        except ValueError as error:
+            return self._templates.page(request, "audit", others.audit_page(asked, [], now, problem=str(error)))
+        found = await self._from.ledger.newest(query, asked.before or None)
+        return self._templates.page(request, "audit", others.audit_page(asked, found, now))
+
+    async def _record(self, call: core.Call, identity: SectorID) -> records.SectorState | None:
+        return await self._unless_refused(call, methods.records.find_sector_in_all_states(identity))
+
+    async def _places(self, call: core.Call, identity: SectorID) -> list[one.Place]:
+        kinds: tuple[proving.FilesOf, ...] = ("normal", "upgrade")
+        asks = {kind: methods.records.sector_indexer_find(kind, identity) for kind in kinds}
+        found = {kind: await self._ask(call, ask) for kind, ask in asks.items()}
+        return [one.Place(what=kind, store=at.instance.sealed_file) for kind, at in found.items() if at.found]
+
+    async def _lines(self, call: core.Call, thread: control.ThreadDetail, identity: str) -> list[control.LogLine]:
+        lines = await self._unless_refused(call, methods.fleet.logs(thread.dest, thread.info.index))
+        return [line for line in lines or [] if line.sector in {"", identity}][-_LINES:]
+
+    async def _unless_refused(self, call: core.Call, ask: Ask[asking.T]) -> asking.T | None:
+        try:
+            return await self._ask(call, ask)
+        except errors.RpcError:
+            return None
+
+
+def _call(request: Request) -> core.Call:
+    call: core.Call = request.scope[asgi.CALL]
+    return call

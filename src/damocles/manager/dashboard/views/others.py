@@ -1,0 +1,113 @@
+"""Window PoSts, stores and the audit, as the methods of the same subjects answer."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from damocles.operating import changes, posts
+from damocles.text import units
+from damocles.wire import control, records, wdpost
+from damocles.wire.sectors import SectorID
+
+AUDIT_ROWS = 100
+_LOOKED_THROUGH = 1000  # entries for words that are not in the database as they are
+_MOST_JOBS = 500
+
+
+class Proving(msgspec.Struct, frozen=True, kw_only=True):
+    """Jobs of window PoSts, the newest first, and how many there are by how they stand."""
+
+    at: float
+    states: dict[str, int]
+    shown: str
+    jobs: list[wdpost.Brief]
+    left_out: int
+    max_tries: int
+
+
+def proving(listed: wdpost.Listed, state: str, now: float) -> Proving:
+    """Return the page; with a state only the jobs that stand so."""
+    counts: dict[str, int] = {}
+    for job in listed.jobs:
+        kind = posts.state(job).partition("(")[0]
+        counts[kind] = counts.get(kind, 0) + 1
+    found = [job for job in listed.jobs if not state or posts.state(job).partition("(")[0] == state]
+    ordered = sorted(found, key=lambda job: -job.created_at)
+    return Proving(
+        at=now,
+        states=dict(sorted(counts.items())),
+        shown=state,
+        jobs=ordered[:_MOST_JOBS],
+        left_out=max(0, len(ordered) - _MOST_JOBS),
+        max_tries=listed.max_tries,
+    )
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """How many sectors have their files in a store: of replicas (`normal`) and of upgrades (`upgrade`)."""
+
+    store: str
+    normal: int = 0
+    upgrade: int = 0
+
+
+class Stores(msgspec.Struct, frozen=True, kw_only=True):
+    """Persist stores with their room, and what is in which; those without room are not declared at this manager."""
+
+    at: float
+    stores: list[records.StoreDetails]
+    held: list[Held]
+
+
+def stores(found: Sequence[records.StoreDetails], counts: Mapping[str, Mapping[str, int]], now: float) -> Stores:
+    """Return the page; `counts` are sectors by store and by what files they are."""
+    names = sorted({store.name for store in found} | counts.keys())
+    return Stores(at=now, stores=list(found), held=[Held(store=name, **counts.get(name, {})) for name in names])
+
+
+class AuditAsked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the address of the audit says: filters, and before which entry the page begins."""
+
+    who: str = ""
+    what: str = ""
+    sector: str = ""
+    since: str = ""
+    before: int = 0
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries of the audit, the newest first; `older` is what the next page begins before, if there is one."""
+
+    at: float
+    asked: AuditAsked
+    problem: str
+    entries: list[control.AuditEntry]
+    older: int | None
+
+
+def audit_asked(query: Mapping[str, str]) -> AuditAsked:
+    """Read an address."""
+    before = query.get("before", "")
+    texts = {name: query.get(name, "").strip() for name in ("who", "what", "sector", "since")}
+    return AuditAsked(**texts, before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else 0)
+
+
+def audit_query(asked: AuditAsked, now: float) -> control.AuditQuery:
+    """Return what the ledger is asked for.
+
+    Raises:
+        ValueError: There can be no such sector, or no such time.
+    """
+    return control.AuditQuery(
+        since=now - units.parse_duration(asked.since) if asked.since else None,
+        who=asked.who or None,
+        sector=str(SectorID.parse(asked.sector)) if asked.sector else None,
+        limit=_LOOKED_THROUGH if asked.what else AUDIT_ROWS,
+    )
+
+
+def audit_page(asked: AuditAsked, found: Sequence[control.AuditEntry], now: float, *, problem: str = "") -> AuditPage:
+    """Return the page of what was found; words that people know a change by are looked for here."""
+    shown = [entry for entry in found if changes.is_called(entry, asked.what or None)]
+    older = found[-1].id if found and found[-1].id > 1 else None
+    return AuditPage(at=now, asked=asked, problem=problem, entries=shown, older=older)

@@ -1,0 +1,94 @@
+"""One sector: where it is in its plan and has been, on which machines, for how long, and what it left where."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from damocles.manager.dashboard import drawing, looks
+from damocles.sealing import planner
+from damocles.wire import control, records
+from damocles.wire.sectors import SectorID
+
+_MOST_STEPS = 2000  # of a history that a page shows, the last ones
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where files of a sector are: of its replica (`normal`) or its upgrade (`upgrade`)."""
+
+    what: str
+    store: str
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of a sector; `left_out` steps of the history, the first ones, are not here."""
+
+    at: float
+    sector: str
+    plan: str
+    state: str
+    threads: list[control.ThreadDetail]
+    record: records.SectorState | None
+    places: list[Place]
+    graph: drawing.Graph | None
+    history: list[control.HistoryEntry]
+    left_out: int
+    silent: list[control.Silence]
+    log: list[control.LogLine]
+
+
+def view(
+    seen: looks.Seen,
+    sector: SectorID,
+    history: control.SectorHistory,
+    *,
+    record: records.SectorState | None,
+    places: Sequence[Place],
+    log: Sequence[control.LogLine],
+) -> View:
+    """Return the page of a sector."""
+    holding = held(seen, sector)
+    steps = [entry for entry in history.entries if entry.state]
+    latest = record.latest_state if record is not None else None
+    reported = latest.state_change.next if latest is not None else ""
+    state = holding[0].info.job_state if holding else steps[-1].state if steps else reported
+    name = holding[0].info.plan if holding else steps[-1].plan if steps else ""
+    plan = planner.PLANS.get(name)
+    return View(
+        at=seen.at,
+        sector=str(sector),
+        plan=name,
+        state=state,
+        threads=holding,
+        record=record,
+        places=list(places),
+        graph=None
+        if plan is None
+        else drawing.graph(plan, stays(steps, name), [(one.prev, one.state) for one in steps], state or None),
+        history=history.entries[-_MOST_STEPS:],
+        left_out=max(0, len(history.entries) - _MOST_STEPS),
+        silent=history.silent,
+        log=list(log),
+    )
+
+
+def held(seen: looks.Seen, sector: SectorID) -> list[control.ThreadDetail]:
+    """Return the threads that hold a sector: one, or none; more if a copy of a store was left behind."""
+    return [thread for thread in seen.threads.threads if thread.info.job_id == str(sector)]
+
+
+def stays(steps: Sequence[control.HistoryEntry], plan: str) -> dict[str, drawing.Stay]:
+    """Return what a sector has done in the states of a plan; the time of a step is that of the state before it."""
+    found: dict[str, drawing.Stay] = {}
+    for entry in steps:
+        if entry.plan != plan:
+            continue
+        before = found.get(entry.prev, drawing.Stay())
+        found[entry.prev] = msgspec.structs.replace(
+            before,
+            seconds=before.seconds + (entry.seconds or 0.0),
+            failures=before.failures + (entry.error is not None),
+        )
+        if entry.state != entry.prev:
+            there = found.get(entry.state, drawing.Stay())
+            found[entry.state] = msgspec.structs.replace(there, visits=there.visits + 1)
+    return found
