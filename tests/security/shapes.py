@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
+from damocles.chain.bitfields import Bitfield
 from damocles.wire import codec
 
 Texts = st.SearchStrategy[str]
@@ -105,6 +108,8 @@ def _of(info: Any) -> Texts:
             return st.just(json.dumps({"/": PIECE}))
         case msgspec.inspect.CustomType() if issubclass(info.cls, codec.Bytes32):
             return st.just(json.dumps([7] * 32))
+        case msgspec.inspect.CustomType() if info.cls in _OF_THE_CHAIN:
+            return st.just(_OF_THE_CHAIN[info.cls])
         case _:
             return ODD
 
@@ -114,11 +119,15 @@ def _struct(info: msgspec.inspect.StructType) -> Texts:
         names = [*(field.encode_name for field in info.fields), "unknown"]
         if info.array_like:
             return f"[{','.join(member or 'null' for member in members[:-1])}]"
+        tag = [f"{json.dumps(info.tag_field)}:{json.dumps(info.tag)}"] if info.tag_field is not None else []
         there = (f"{json.dumps(name)}:{text}" for name, text in zip(names, members, strict=True) if text is not None)
-        return f"{{{','.join(there)}}}"
+        return f"{{{','.join([*tag, *there])}}}"
 
     members = [_of(field.type) if field.required else st.none() | _of(field.type) for field in info.fields]
     return st.tuples(*members, st.none() | st.none() | ODD).map(written)
+
+
+_OF_THE_CHAIN = {Address: '"f01000"', Amount: '"5"', Bitfield: "[1,2]"}
 
 
 def fitting(kind: Any) -> str:
@@ -130,6 +139,7 @@ def _fitting(info: Any) -> str:
     match info:
         case msgspec.inspect.StructType():
             needed = [(field.encode_name, _fitting(field.type)) for field in info.fields if field.required]
+            needed += [(info.tag_field, json.dumps(info.tag))] if info.tag_field is not None else []
             if info.array_like:
                 return f"[{','.join(text for _, text in needed)}]"
             return f"{{{','.join(f'{json.dumps(name)}:{text}' for name, text in needed)}}}"
@@ -145,6 +155,8 @@ def _fitting(info: Any) -> str:
             return json.dumps({"/": PIECE})
         case msgspec.inspect.CustomType() if issubclass(info.cls, codec.Bytes32):
             return json.dumps([7] * 32)
+        case msgspec.inspect.CustomType() if info.cls in _OF_THE_CHAIN:
+            return _OF_THE_CHAIN[info.cls]
         case msgspec.inspect.EnumType():
             return json.dumps(next(iter(info.cls)).value)
         case msgspec.inspect.LiteralType():

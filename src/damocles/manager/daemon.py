@@ -36,6 +36,7 @@ from damocles.manager.fleet import acts, peers
 from damocles.manager.sectors import deals, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, metrics
+from damocles.manager.upkeep import doing
 from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
@@ -258,6 +259,7 @@ class _Chain:
     miners: Sequence[sectors.Miner]
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     troubles: Callable[[], Mapping[str, str]] = dict
+    upkeep: doing.Means | None = None
 
 
 @contextlib.asynccontextmanager
@@ -281,7 +283,13 @@ async def _chain(
         for miner in miners:
             log.info("miner", miner=miner.id, proof=miner.proof.proof_name)
         loops = (rounds.follow, rounds.run)
-        yield _Chain(chain=opened.chain, miners=miners, loops=loops, troubles=lambda: rounds.troubles)
+        yield _Chain(
+            chain=opened.chain,
+            miners=miners,
+            loops=loops,
+            troubles=lambda: rounds.troubles,
+            upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
+        )
 
 
 def _as_ledger(miner: terms.Miner) -> sectors.Miner:
@@ -317,6 +325,7 @@ async def _means(
         database=database,
         chain=chain.chain,
         beside=chain.loops,
+        upkeep=chain.upkeep,
         verifier=verifier,
         persist=persist,
         market=market,

@@ -15,7 +15,8 @@ from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
 from damocles.manager.sectors import commitments, deals, ledger, stores
-from damocles.manager.serving import claims, cli_api, moves, sealer_api
+from damocles.manager.serving import chain_api, claims, cli_api, moves, sealer_api
+from damocles.manager.upkeep import doing
 from damocles.rpc import core, dialects
 from damocles.rpc.admission import access
 from damocles.rpc.admission import audit as rpc_audit
@@ -36,6 +37,7 @@ class Means:
     clock: Callable[[], float]
     wdpost_every_seconds: float | None = None
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
+    upkeep: doing.Means | None = None  # without it, operators can do nothing on the chain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,7 @@ async def open_office(
         market=means.market,
         clock=clock,
     ).register(service)
+    chain_api.ChainAPI(doing.Doing(database, means.upkeep, clock)).register(service)
     posts = wdpost.WdPoSt(
         database,
         means.chain,

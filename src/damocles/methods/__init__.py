@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from damocles.methods import access, alerts, claims, fleet, proven, records, sealer, util, wdpost, worker
+from damocles.methods import access, alerts, chain, claims, fleet, proven, records, sealer, util, wdpost, worker
 from damocles.methods.declaring import Ask, Method
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Method",
     "access",
     "alerts",
+    "chain",
     "claims",
     "fleet",
     "proven",
@@ -31,7 +32,7 @@ __all__ = [
     "worker",
 ]
 
-_SUBJECTS = (access, alerts, claims, fleet, proven, records, sealer, util, wdpost, worker)
+_SUBJECTS = (access, alerts, chain, claims, fleet, proven, records, sealer, util, wdpost, worker)
 
 # By wire name.
 ALL: Mapping[str, Method[..., Any]] = MappingProxyType(

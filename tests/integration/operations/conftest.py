@@ -1,17 +1,33 @@
 """The command line against a node that replays."""
 
+import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import anyio.to_thread
 import httpcore2  # noqa: F401, else httpx2 imports it in the event loop
 import pytest
+import structlog
 from tests.integration.lotus.replay import Replay, serve
 
+from damocles import beside
 from damocles.cli import manager
+from damocles.cli.of_chain import acting
 from damocles.cli.terminal import tables
+from damocles.lotus import nodes
+from damocles.lotus.places import Place
+from damocles.manager.db import engine
+from damocles.manager.outbox import fees, lotus
+from damocles.manager.outbox import sending as outboxes
+from damocles.manager.serving import chain_api
+from damocles.manager.upkeep import doing
+from damocles.rpc import core, dialects
+from damocles.rpc.serving import server, site
 
 from .scene import Scene
+from .sending import SENDER, Node
 
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
 
@@ -48,3 +64,71 @@ async def util(
             return code, printed.out, printed.err
 
         yield run
+
+
+@pytest.fixture
+def node(scene: Scene) -> Node:
+    """Return that node as it takes messages."""
+    return Node(scene)
+
+
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """Keep the manager's logs out of what its commands print."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+@dataclass
+class Farm:
+    """A manager that sends to the node: its command line, its outbox, and what it has audited."""
+
+    run: Command
+    outbox: outboxes.Outbox
+    database: engine.Database
+
+
+@pytest.fixture
+async def farm(
+    scene: Scene,
+    node: Node,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    _quiet: None,
+) -> AsyncIterator[Farm]:
+    """Yield a manager whose outbox turns all the time, five epochs at once."""
+    monkeypatch.setattr(acting, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setenv("COLUMNS", "80")
+    async with (
+        serve(scene.replay) as url,
+        nodes.connect([Place(url=url)], pauses_seconds=()) as members,
+        engine.open_sqlite(tmp_path / "manager.db") as database,
+    ):
+        terms = outboxes.Terms(senders=[SENDER], policy=fees.Policy(confidence=3, stuck_epochs=1000))
+        outbox = outboxes.Outbox(database, lotus.LotusNode(members), lambda *_: terms)
+        means = doing.Means(nodes=members, outbox=outbox, terms=lambda *_: terms)
+        service = core.Service(dialects.MANAGER)
+        chain_api.ChainAPI(doing.Doing(database, means, lambda: 0.0)).register(service)
+        async with (
+            server.serve(site.manager_app(service), "127.0.0.1", 0) as bound,
+            beside.running(lambda: _turning(outbox, scene)),
+        ):
+
+            async def run(*arguments: str) -> tuple[int, str, str]:
+                capsys.readouterr()
+                words = ["util", *arguments, "--listen", str(bound), "--insecure"]
+                code = await anyio.to_thread.run_sync(manager.main, words)
+                printed = capsys.readouterr()
+                return code, printed.out, printed.err
+
+            yield Farm(run, outbox, database)
+
+
+async def _turning(outbox: outboxes.Outbox, scene: Scene) -> None:
+    while True:
+        await outbox.turn()
+        scene.epoch += 5
+        await anyio.sleep(0.01)

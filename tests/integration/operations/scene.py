@@ -66,7 +66,7 @@ class Scene:
         replay.answer("StateMinerSectorCount", first("StateMinerSectorCount"))
         replay.answer("StateAccountKey", OWNER)
         replay.answer("StateGetActor", first("StateGetActor"))
-        replay.answer("StateMinerSectors", lambda _: list(self.sectors.values()))
+        replay.answer("StateMinerSectors", lambda params: self._chosen(params[1]))
         replay.answer("StateSectorGetInfo", lambda params: self.sectors.get(params[1]))
         replay.answer("StateSectorPreCommitInfo", None)
         replay.answer("StateSectorExpiration", lambda params: self._expiration(params[1]))
@@ -85,6 +85,10 @@ class Scene:
         recorded = first("StateMinerSectors", "after the proof of sector 0")[0]
         return {**recorded, "SectorNumber": number, **changes}
 
+    def _chosen(self, which: list[int] | None) -> list[dict[str, Any]]:
+        numbers = None if which is None else _numbers(which)
+        return [record for number, record in self.sectors.items() if numbers is None or number in numbers]
+
     def _deadlines(self) -> list[dict[str, Any]]:
         plain = first("StateMinerDeadlines")[0]
         return [{**plain, "PostSubmissions": [0, 1] if number == 0 else [0]} for number in range(48)]
@@ -95,7 +99,8 @@ class Scene:
 
 
 def _numbers(lengths: list[int]) -> set[int]:
-    found, at = set(), 0
+    found: set[int] = set()
+    at = 0
     for index, length in enumerate(lengths):
         found |= set(range(at, at + length)) if index % 2 else set()
         at += length

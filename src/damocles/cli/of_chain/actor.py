@@ -19,6 +19,21 @@ from damocles.lotus.view import View
 app = App(name="actor", help="Money and addresses of a miner.", version_flags=[])
 control = App(name="control", help="Addresses that may send the miner's messages.", version_flags=[])
 app.command(control)
+_AFFAIRS = "damocles.cli.of_chain.affairs"
+control.command(f"{_AFFAIRS}:set_control", name="set", help="Replace all control addresses.")
+for _name, _function, _help in (
+    ("withdraw", "withdraw", "Take money out of the miner."),
+    ("add-balance", "add_balance", "Send the miner money."),
+    ("repay-debt", "repay_debt", "Pay the miner's fee debt."),
+    ("propose-change-worker", "propose_worker", "Ask for another worker."),
+    ("confirm-change-worker", "confirm_worker", "Let the worker that was asked for be the worker."),
+    ("set-owner", "set_owner", "Offer the miner to another owner."),
+    ("confirm-owner", "confirm_owner", "Take over a miner that was offered."),
+    ("propose-change-beneficiary", "propose_beneficiary", "Let another address have what is withdrawn."),
+    ("confirm-change-beneficiary", "confirm_beneficiary", "Approve a change of the beneficiary."),
+    ("compact-allocated", "compact_allocated", "Give up sector numbers."),
+):
+    app.command(f"{_AFFAIRS}:{_function}", name=_name, help=_help)
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer actor balance --miner f01000"))

@@ -22,6 +22,8 @@ from damocles.wire import codec
 from damocles.wire.codec import CID
 
 app = App(name="message", help="Messages on the chain and in the node's pool, and what gas costs.", version_flags=[])
+app.command("damocles.cli.of_chain.orders:list_", name="list", help="List messages that the manager is sending.")
+app.command("damocles.cli.of_chain.orders:replace", name="replace", help="Make a message that waits dearer, now.")
 
 _PERIOD_EPOCHS = 2880
 _SHOWN_CHARACTERS = 2000

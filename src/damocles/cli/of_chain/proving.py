@@ -17,6 +17,10 @@ from damocles.lotus.miners import Partition
 from damocles.lotus.view import View
 
 app = App(name="proving", help="Deadlines, partitions and faults of a miner.", version_flags=[])
+_UPKEEP = "damocles.cli.of_chain.upkeep"
+app.command(f"{_UPKEEP}:recover_faults", name="recover-faults", help="Declare faulty sectors recovered.")
+app.command(f"{_UPKEEP}:declare_faults", name="declare-faults", help="Declare sectors faulty whose files are gone.")
+app.command(f"{_UPKEEP}:compact_partitions", name="compact-partitions", help="Remove dead sectors from partitions.")
 
 T = TypeVar("T")
 

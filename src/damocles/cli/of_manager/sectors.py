@@ -29,6 +29,10 @@ app.command("damocles.cli.of_chain.sectors:check_expire", name="check-expire", h
 app.command(
     "damocles.cli.of_chain.sectors:expired", name="expired", help="List finished sectors that the chain needs no more."
 )
+app.command("damocles.cli.of_chain.upkeep:extend", name="extend", help="Let sectors live longer.")
+app.command(
+    "damocles.cli.of_chain.upkeep:terminate", name="terminate", help="End sectors before their time, for a fee."
+)
 
 _ALL_JOBS = 0
 

@@ -22,7 +22,7 @@ from damocles.manager.chain.accounts import Accounts
 from damocles.manager.chain.submissions import Kind, State, Submission
 from damocles.manager.chain.terms import BATCH, Miner
 from damocles.manager.db.engine import Database
-from damocles.manager.outbox import batching, lotus, node, orders, sending
+from damocles.manager.outbox import batching, fees, lotus, node, orders, sending
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments
 from damocles.wire.codec import Blob
@@ -56,23 +56,26 @@ class Rounds:
     ) -> None:
         self._clock = clock
         self._database = database
-        self._nodes = nodes
+        self.nodes = nodes
         self._miners = miners
         self._accounts = accounts
         self._network = network
         self._aggregator = aggregator
-        self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self._terms)
+        self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self.terms)
         self.epoch = epoch  # of the newest head that was seen
         self.troubles: dict[str, str] = {}
         self._reached = anyio.Event()  # set when there is a new head
 
-    def _terms(self, miner: int, kind: str) -> sending.Terms:
-        known = self._miners[miner]
+    def terms(self, miner: int, kind: str) -> sending.Terms:
+        """Return how messages of a kind are sent; of a miner that is not configured, by nobody in particular."""
+        known = self._miners.get(miner)
+        if known is None:
+            return sending.Terms(senders=(), policy=fees.Policy())
         return sending.Terms(senders=self._accounts.senders(known, kind), policy=known.policy(kind))
 
     async def follow(self) -> None:
         """Follow the head, for ever."""
-        async with aclosing(heads.follow(self._nodes.pick)) as changes:
+        async with aclosing(heads.follow(self.nodes.pick)) as changes:
             async for change in changes:
                 self.epoch = change.head.height
                 self._reached.set()
@@ -116,13 +119,13 @@ class Rounds:
             self._watch(unproven, troubles)
             self._tell(before, troubles)
             return False
-        async with self._nodes.view() as view:
+        async with self.nodes.view() as view:
             versions.network(await view.network_version())
             miners = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
             await self._accounts.refresh(view, [self._miners[miner] for miner in miners if miner in self._miners])
         if open_orders:
             await self.outbox.turn()
-        async with self._nodes.view() as view:
+        async with self.nodes.view() as view:
             self.epoch = view.epoch
             await self._land(view, [one for one in open_ones if one.state is State.ORDERED])
             if await self._order(view, troubles):

@@ -152,6 +152,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX ix_submissions_miner_number_kind ON submissions (miner, number, kind)",
         "CREATE INDEX ix_submissions_state ON submissions (state)",
     ),
+    13: ("ALTER TABLE outbox ADD COLUMN account BLOB",),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

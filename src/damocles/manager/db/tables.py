@@ -329,6 +329,7 @@ outbox = Table(
     Column("exit_code", BigInteger, nullable=True),
     Column("returned", LargeBinary, nullable=True),
     Column("gas_used", BigInteger, nullable=True),
+    Column("account", LargeBinary, nullable=True),  # who has to send it, if not one of those configured
     UniqueConstraint("sender", "nonce"),
     Index(None, "state"),
 )

@@ -1,5 +1,6 @@
 """The outbox's records: orders, and the messages that have been signed for them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -33,7 +34,10 @@ NOTHING = Amount(0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be sent; `urgent_epoch` is when it is sent whatever the base fee."""
+    """What is to be sent; `urgent_epoch` is when it is sent whatever the base fee.
+
+    `account` is the key that has to send it, as an owner's; otherwise it is one of those that the terms name.
+    """
 
     miner: int
     kind: str
@@ -42,6 +46,7 @@ class Wish:
     params: bytes
     value: Amount = NOTHING
     urgent_epoch: int | None = None
+    account: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,7 @@ def put(tx: Connection, wish: Wish, at: float) -> int:
         "urgent_epoch": wish.urgent_epoch,
         "state": State.WANTED,
         "reason": "",
+        "account": bytes(wish.account) if wish.account is not None else None,
     }
     key = tx.execute(insert(_ORDERS).values(values)).inserted_primary_key
     assert key is not None
@@ -119,6 +125,11 @@ def load(tx: Connection, order_id: int) -> Order:
 def unfinished(tx: Connection) -> list[Order]:
     """Return the orders that are not over, the oldest first."""
     return _orders(tx, _ORDERS.c.state.in_(OPEN))
+
+
+def find(tx: Connection, ids: Sequence[int]) -> list[Order]:
+    """Return the orders of these ids that there are, by id."""
+    return _orders(tx, _ORDERS.c.id.in_(ids))
 
 
 def last_nonce(tx: Connection, sender: Address) -> int:
@@ -192,6 +203,7 @@ def _order(row: Any, messages: list[Signed]) -> Order:
         params=row.params,
         value=Amount.from_json(row.value),
         urgent_epoch=row.urgent_epoch,
+        account=Address(row.account) if row.account is not None else None,
     )
     receipt = None
     if row.exit_code is not None:

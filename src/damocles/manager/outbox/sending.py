@@ -34,6 +34,10 @@ class _Waits(Exception):
     """An order cannot go on now; the text says what it waits for."""
 
 
+class NotReplaceable(Exception):
+    """There is nothing to be made dearer; the text says why."""
+
+
 class Outbox:
     """Sends the orders of one database. Only one may run at a time, since it chooses nonces."""
 
@@ -84,7 +88,7 @@ class Outbox:
 
     async def _sender(self, order: Order, view: node.View, terms: Terms) -> tuple[Address, fees.Fees]:
         poor = []
-        for sender in terms.senders:
+        for sender in [order.wish.account] if order.wish.account is not None else terms.senders:
             try:
                 estimate = await view.estimate(order.trial(sender))
             except node.WouldFail as error:
@@ -150,6 +154,28 @@ class Outbox:
         paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
         log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
         await self._sign(order, view, trial, newest.message.message.nonce, paid)
+
+    async def replace(self, order_id: int) -> None:
+        """Make the message of an order dearer now, for somebody who does not want to wait until it counts as stuck.
+
+        Raises:
+            LookupError: There is no such order.
+            NotReplaceable: It is not on its way, or executed already.
+            fees.TooDear: It would cost more than its policy allows.
+            node.Unavailable: The node does not answer.
+            node.NotTaken: The pool refuses it; what was signed is recorded, and pushed again.
+        """
+        order = await self._database.read(lambda tx: orders.load(tx, order_id))
+        if order.state is not State.SIGNED:
+            raise NotReplaceable(f"message {order_id} is {order.state}: only one that is signed can be replaced")
+        policy = self._terms(order.wish.miner, order.wish.kind).policy
+        async with self._node.view() as view:
+            if (executed := (await self._seen(order, view, policy)).executed) is not None:
+                raise NotReplaceable(f"message {order_id} is executed already, at epoch {executed[1].epoch}")
+            try:
+                await self._replace(order, view, policy)
+            except _Waits as error:
+                raise NotReplaceable(str(error)) from error
 
     async def _sign(self, order: Order, view: node.View, trial: Message, nonce: int, paid: fees.Fees) -> None:
         """Have a message signed, record it, and only then push it."""

@@ -1,0 +1,41 @@
+"""What operators do on the chain, served: `methods.chain`."""
+
+from damocles import methods
+from damocles.manager.upkeep.doing import Doing
+from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, UpkeepWanted
+from damocles.rpc import core
+
+
+class ChainAPI:
+    """Handlers of the methods."""
+
+    def __init__(self, doing: Doing) -> None:
+        self._doing = doing
+
+    def register(self, service: core.Service) -> None:
+        """Serve the methods."""
+        service.add(methods.chain.operate, self.operate)
+        service.add(methods.chain.administer, self.administer)
+        service.add(methods.chain.orders, self.orders)
+        service.add(methods.chain.outcomes, self.outcomes)
+        service.add(methods.chain.replace, self.replace)
+
+    async def operate(self, wanted: UpkeepWanted) -> Answer:
+        """Keep sectors up."""
+        return await self._doing.do(wanted.act, dry_run=wanted.dry_run)
+
+    async def administer(self, wanted: AffairWanted) -> Answer:
+        """Do what costs money, or changes who decides."""
+        return await self._doing.do(wanted.act, dry_run=wanted.dry_run)
+
+    async def orders(self, ids: list[int] | None = None) -> list[OrderSeen]:
+        """Return messages of this manager."""
+        return await self._doing.orders(ids)
+
+    async def outcomes(self, ids: list[int]) -> list[Outcome]:
+        """Return what messages have done."""
+        return await self._doing.outcomes(ids)
+
+    async def replace(self, order: int) -> OrderSeen:
+        """Make a message dearer."""
+        return await self._doing.replace(order)

@@ -1,0 +1,151 @@
+"""Do what operators want on the chain: plan it, show it, order it, and say what came of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy import Connection
+
+from damocles.chain import messages
+from damocles.lotus import errors as node_errors
+from damocles.lotus.nodes import Nodes
+from damocles.lotus.view import View
+from damocles.manager.db.engine import Database
+from damocles.manager.outbox import fees, node, orders, sending
+from damocles.manager.outbox.orders import Order, State, Wish
+from damocles.manager.upkeep import outcomes, planning, trials
+from damocles.manager.upkeep.drafts import Plan, Refused
+from damocles.methods import acts
+from damocles.methods.acts import Answer, Drafted, OrderSeen, Outcome
+
+log = structlog.get_logger(__name__)
+
+_SHOWN_MOST = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What messages are planned and sent with."""
+
+    nodes: Nodes
+    outbox: sending.Outbox
+    terms: Callable[[int, str], sending.Terms]
+
+
+class Doing:
+    """Acts on the chain, and the orders of a database. Without `means` the chain is a mock, and nothing can be done."""
+
+    def __init__(self, database: Database, means: Means | None, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._means = means
+        self._clock = clock
+
+    async def do(self, act: acts.Upkeep | acts.Affair, *, dry_run: bool) -> Answer:
+        """Return what an act comes to; unless it is a dry run, its messages are recorded to be sent.
+
+        Raises:
+            errors.ManagerError: It cannot be done; a message would fail, or nobody can sign it.
+        """
+        means = self._chain()
+        try:
+            async with means.nodes.view() as view:
+                plan = await planning.plan(act, view)
+                drafts = tuple(
+                    [await trials.drafted(one, view, means.terms(act.miner, one.kind)) for one in plan.drafts]
+                )
+                if not dry_run:
+                    await _check(drafts, view)
+        except node_errors.NodeError as error:
+            raise Refused(str(error)) from error
+        ordered: Sequence[int] = ()
+        if not dry_run and drafts:
+            wishes = [_wish(act.miner, plan, index, made) for index, made in enumerate(drafts)]
+            ordered = await self._database.write(lambda tx: self._order(tx, wishes))
+            log.warning("messages ordered by an operator", act=type(act).__name__, miner=act.miner, orders=ordered)
+        return Answer(epoch=view.epoch, drafts=drafts, notes=plan.notes, orders=tuple(ordered))
+
+    def _order(self, tx: Connection, wishes: Sequence[Wish]) -> list[int]:
+        return [orders.put(tx, wish, self._clock()) for wish in wishes]
+
+    async def orders(self, ids: Sequence[int] | None) -> list[OrderSeen]:
+        """Return orders by their numbers, or those that are not over."""
+        if ids is not None and len(ids) > _SHOWN_MOST:
+            raise Refused(f"{len(ids)} numbers are too many at once: ask for {_SHOWN_MOST}")
+        found = await self._database.read(lambda tx: orders.unfinished(tx) if ids is None else orders.find(tx, ids))
+        return [self._seen(order) for order in found]
+
+    async def outcomes(self, ids: Sequence[int]) -> list[Outcome]:
+        """Return what orders that landed have done, by the chain as it is now; others are left out."""
+        found = await self._database.read(lambda tx: orders.find(tx, ids[:_SHOWN_MOST]))
+        try:
+            async with self._chain().nodes.view() as view:
+                return [await outcomes.outcome(order, view) for order in found if order.state is State.LANDED]
+        except node_errors.NodeError as error:
+            raise Refused(str(error)) from error
+
+    async def replace(self, order_id: int) -> OrderSeen:
+        """Make a message that waits dearer, now."""
+        try:
+            await self._chain().outbox.replace(order_id)
+        except (LookupError, sending.NotReplaceable, fees.TooDear, node.Unavailable, node.NotTaken) as error:
+            raise Refused(str(error)) from error
+        (order,) = await self._database.read(lambda tx: orders.find(tx, [order_id]))
+        log.warning("message replaced by an operator", order=order_id, cid=order.signed[-1].cid)
+        return self._seen(order)
+
+    def _seen(self, order: Order) -> OrderSeen:
+        waiting = self._means.outbox.waiting.get(order.id, "") if self._means is not None else ""
+        newest = order.signed[-1] if order.signed else None
+        receipt = order.receipt
+        return OrderSeen(
+            id=order.id,
+            miner=order.wish.miner,
+            kind=order.wish.kind,
+            state=order.state.value,
+            why=waiting or order.reason,
+            sender=order.sender,
+            nonce=order.nonce,
+            cid=newest.cid if newest else None,
+            signed=len(order.signed),
+            most_cost=newest.message.message.most_burnt if newest else orders.NOTHING,
+            landed_epoch=receipt.epoch if receipt else None,
+            exit_code=receipt.exit_code if receipt else None,
+            gas_used=receipt.gas_used if receipt else None,
+        )
+
+    def _chain(self) -> Means:
+        if self._means is None:
+            raise Refused("not supported by this manager: its chain is a mock, where nothing is sent; see `daemon`")
+        return self._means
+
+
+async def _check(drafts: Sequence[Drafted], view: View) -> None:
+    """Refuse what would fail, or what nobody here can sign, before anything is recorded."""
+    for made in drafts:
+        if made.verdict.exit_code:
+            text = " | ".join(line.strip() for line in made.verdict.error.splitlines())
+            raise Refused(f"{made.name} would fail with {made.verdict.words}: {text}")
+        try:
+            messages.kind_of_signature(made.sender)
+        except ValueError:
+            raise Refused(
+                f"{made.sender} is no key, but an actor like a multisig: propose the message there; a dry run with --json has"
+                " its parameters"
+            ) from None
+        if not await view.node.has_key(made.sender):
+            raise Refused(
+                f"the wallet of {view.node.url} has no key of {made.sender}: import it there with `lotus wallet import`"
+            )
+
+
+def _wish(miner: int, plan: Plan, index: int, made: Drafted) -> Wish:
+    draft = plan.drafts[index]
+    return Wish(
+        miner=miner,
+        kind=draft.kind,
+        to=draft.to,
+        method=draft.method,
+        params=draft.params,
+        value=draft.value,
+        account=made.sender if draft.sender is not None else None,
+    )

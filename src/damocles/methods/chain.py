@@ -1,0 +1,30 @@
+"""What an operator does on the chain, and what has become of it."""
+
+from damocles.methods import rules
+from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, UpkeepWanted
+from damocles.methods.declaring import declared
+
+
+@declared("Damocles.ChainOperate", rules.OPERATE)
+def operate(wanted: UpkeepWanted, /) -> Answer:
+    """Order the messages of an act that keeps sectors up; a dry run shows them."""
+
+
+@declared("Damocles.ChainAdminister", rules.ADMIN)
+def administer(wanted: AffairWanted, /) -> Answer:
+    """Order the messages of an act that costs money, or changes who decides; a dry run shows them."""
+
+
+@declared("Damocles.ChainOrders", rules.READ)
+def orders(ids: list[int] | None = None, /) -> list[OrderSeen]:
+    """Return messages of the manager by their numbers; without any, those that are not over."""
+
+
+@declared("Damocles.ChainOutcomes", rules.READ)
+def outcomes(ids: list[int], /) -> list[Outcome]:
+    """Return what messages that landed have really done, from the state as it is now."""
+
+
+@declared("Damocles.ChainReplace", rules.OPERATE)
+def replace(order: int, /) -> OrderSeen:
+    """Sign a message anew that waits to be executed, with higher fees, and push it."""
