@@ -12,22 +12,28 @@ import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from damocles import signing
+from damocles.chain import tuples
 from damocles.chain.addresses import Address, Protocol
-from damocles.chain.messages import SignedMessage
+from damocles.chain.amounts import ATTO, Amount
+from damocles.chain.messages import Message, SignedMessage
 from damocles.devnode import rules, wallet
+from damocles.devnode.actors import registry
 from damocles.devnode.actors.draft import Unverifiable
 from damocles.devnode.chain import Chain, Change
 from damocles.devnode.mischief import Fault, Kind, Mischief
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.rules import Rules
+from damocles.devnode.state import DATACAP, REGISTRY
 from damocles.devnode.store import Store
 from damocles.devnode.tipsets import TipSet
 from damocles.signing import PrivateKey
-from damocles.wire.codec import CID
+from damocles.wire.codec import CID, Blob, Rows
 
 log = structlog.get_logger(__name__)
 
 _QUEUE = 1000  # changes that a subscriber may be behind
+_CLIENT_KEY = 2  # of those in a new wallet
+_ALLOCATION_GAS = 20_000_000
 _STEPPED_SECONDS = 30  # of an epoch, where nobody counts them
 
 
@@ -229,6 +235,49 @@ class Node:
         if signed.message.sender.protocol is Protocol.ID:
             raise NotTaken("verify msg failed: mpool message sender must be a key address")
         return signed
+
+    async def allocate(
+        self, provider: Address, piece: CID, size_bytes: int, *, client: Address | None = None, epochs: int = 10_000
+    ) -> int:
+        """Let a client with datacap (that of the beginning) ask a provider to store a piece; return the allocation's number.
+
+        It makes the two blocks that its message needs.
+
+        Raises:
+            NotTaken: The chain does not take it; the text says why.
+        """
+        head = self.chain.head
+        state, _ = await anyio.to_thread.run_sync(self.chain.after_head, head)
+        sender = self.wallet.addresses()[_CLIENT_KEY] if client is None else client
+        before = set(state.registry.allocations)
+        request = registry.AllocationRequest(
+            provider=provider.id,
+            data=piece,
+            size_bytes=size_bytes,
+            term_min=rules.TERM_MIN,
+            term_max=rules.TERM_MAX,
+            expiration=head.height + epochs,
+        )
+        requests = tuples.encode(registry.AllocationRequests(Rows([request])))
+        params = registry.Transfer(Address.of_id(REGISTRY), Amount(size_bytes * ATTO), Blob(requests))
+        account = state.account(state.id_of(sender) or 0)
+        message = Message(
+            to=Address.of_id(DATACAP),
+            sender=sender,
+            nonce=self.chain.pool.next_nonce(sender, account.nonce),
+            gas_limit=_ALLOCATION_GAS,
+            gas_fee_cap=Amount(head.base_fee * 2 + rules.PREMIUM),
+            gas_premium=Amount(rules.PREMIUM),
+            method=registry.TRANSFER.number,
+            params=registry.TRANSFER.params_of(params),
+        )
+        cid = await self.push(await anyio.to_thread.run_sync(self.wallet.sign_message, message))
+        while (found := self.chain.find(message, cid, self.chain.head, rules.FINALITY)) is None:
+            await self.step()
+        if found.outcome.exit_code:
+            raise NotTaken(found.outcome.error)
+        assert found.tipset.state is not None
+        return max(set(found.tipset.state.registry.allocations) - before)
 
     def key_of(self, address: Address) -> Address:
         """Return the key of an account that may be named by its number; anything else as it is."""

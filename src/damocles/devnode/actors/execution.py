@@ -164,6 +164,12 @@ def _entry(state: State, receiver: int, number: int) -> tuple[Method, Handler, i
     return _MINER.get(number) if receiver in state.miners else _OTHERS.get((receiver, number))
 
 
+def miner_method(number: int) -> Method | None:
+    """Return a method of miners, `None` if they have none with that number."""
+    found = _MINER.get(number)
+    return None if found is None else found[0]
+
+
 def method_of(state: State, receiver: int, number: int) -> Method | None:
     """Return a method of an actor, `None` if it has none with that number."""
     found = _entry(state, receiver, number)

@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from damocles.chain import exits, tuples
 from damocles.chain.addresses import Address
@@ -21,6 +22,7 @@ from damocles.devnode.chain import Found
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.state import State, with_
 from damocles.devnode.tipsets import TipSet
+from damocles.wire import codec
 from damocles.wire.codec import CID
 
 _CALL_GAS_LIMIT = 4611686018427387903
@@ -48,6 +50,8 @@ class MessagesApi(Api):
                 "StateReplay": self.replay,
                 "StateSearchMsg": self.search,
                 "StateWaitMsg": self.wait,
+                "StateDecodeParams": self.decode_params,
+                "StateEncodeParams": self.encode_params,
             },
         )
         service.serve("write", {"MpoolPush": self.push})
@@ -217,6 +221,34 @@ class MessagesApi(Api):
             if found is not None and self.node.head.height >= found.tipset.height + confidence:
                 return _lookup(found) | {"ReturnDec": self._decoded(found)}
             await changed.wait()
+
+    # Parameters.
+
+    async def decode_params(self, address: Address, number: int, params: bytes | None, key: Key) -> Any:
+        """Return the parameters of a method as JSON."""
+        state = self.state(key)
+        actor = state.id_of(address)
+        method = None if actor is None else execution.method_of(state, actor, number)
+        if method is None:
+            fail(f"method {number} not found on actor {shapes.text(address)}")
+        if method.params is None:
+            return None
+        try:
+            return shapes.plain(tuples.decode(params or b"", method.params))
+        except ValueError as exc:
+            fail(f"decoding params: {exc}")
+
+    async def encode_params(self, code: CID, number: int, params: msgspec.Raw) -> str | None:
+        """Return the parameters of a miner's method as CBOR."""
+        method = execution.miner_method(number)
+        if code != shapes.code("storageminer") or method is None:
+            fail(f"method {number} not found on actor {code}")
+        if method.params is None:
+            return None
+        try:
+            return shapes.octets(tuples.encode(codec.decode(params, method.params), method.params))
+        except ValueError as exc:
+            fail(f"unmarshaling params: {exc}")
 
     def _find(self, tipset: TipSet, cid: CID, limit: int, *, replaced: bool) -> Found | None:
         signed = self.chain.seen.get(cid)

@@ -72,6 +72,13 @@ class Service(core.Service):
             self.needs[f"{prefix}.{name}"] = permission
             self.add(f"{prefix}.{name}", handler)
 
+    async def answer(self, body: bytes, call: core.Call) -> core.Reply:
+        """Answer the body of a request; of nothing, with HTTP 400."""
+        if b"".join(body.split()) in {b"", b"[]"}:
+            error = errors.ProtocolError(errors.Code.INVALID_REQUEST, "Invalid request")
+            return core.Reply(400, self.error(None, error))
+        return await super().answer(body, call)
+
     async def run(self, method: core.Method, request: messages.Request, call: core.Call) -> bytes:
         """Answer, or do what was asked for instead."""
         fault = self._mischief.take(method.name)
