@@ -21,6 +21,7 @@ first time it is reached, and leaves an empty file of its name there: `*=kill` k
 | `fence:SECTOR` | child, when it has its turn in a persist store |
 | `rename.before:FILE`, `rename.after:FILE` | child, around the rename that makes a copy visible |
 | `answer.before:METHOD`, `answer.after:METHOD` | manager (and worker), around a method, before it is answered |
+| `node.before:METHOD`, `node.after:METHOD` | manager, around a call to a node of the chain |
 | `database.before:FUNCTION`, `database.after:…` | manager, before and after the commit of a transaction |
 
 Without the variable a point costs a call and its name, little beside the sync that it stands next to.

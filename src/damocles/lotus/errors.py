@@ -11,6 +11,7 @@
         ├── NotThere         an actor, sector or key is not on the chain at this tipset
         │   └── NoTipSet     the node does not have this tipset: take another view
         ├── Unseen           the node has never seen this message: push it
+        ├── Superseded       another message with its nonce has landed, which does something else
         ├── WouldFail        the message would fail, as its actor says: do not send it
         └── NotTaken         the mempool did not take the message
             ├── Pending      …because it has this very message: that is as good
@@ -84,6 +85,10 @@ class Unseen(Refused):
     """The node has never seen the message."""
 
 
+class Superseded(Refused):
+    """Another message of the same sender and nonce has landed, which does something else."""
+
+
 class WouldFail(Refused):
     """A message would fail."""
 
@@ -123,6 +128,7 @@ _WORDS: tuple[tuple[str, Callable[[str, str, str], Refused]], ...] = (
     ("replace by fee has too low GasPremium", Outbid),
     (r"gas fee cap too low|'GasLimit' field|not enough funds", TooCheap),
     ("failed to load message", Unseen),
+    ("NOT a valid replacement message", Superseded),
     ("draw randomness from the future|greater than start point", NotYet),
     ("too early to prove sector|must be less than the current epoch", NotYet),
     ("(?:load|loading) tipset.*could not find", NoTipSet),

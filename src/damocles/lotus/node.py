@@ -12,7 +12,7 @@ from typing import Any, Optional, TypeVar
 import anyio
 import anyio.to_thread
 
-from damocles import signing
+from damocles import failpoints, signing
 from damocles.chain import messages
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
@@ -67,6 +67,7 @@ class Node:
 
     async def _with_token(self, returns: type[T], method: str, params: Sequence[Any], seconds: float) -> T:
         """Call with the token; once more if it has been exchanged in its file meanwhile."""
+        failpoints.reach(f"node.before:{method}")
         try:
             return await self._once(returns, method, params, seconds)
         except errors.BadToken:
@@ -81,6 +82,8 @@ class Node:
             )
         except rpc.CallError as exc:
             raise errors.of(exc, self.url, method) from exc
+        finally:
+            failpoints.reach(f"node.after:{method}")
 
     async def _has_new_token(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """`Mpool…`, `Gas…`, and messages as the state has them: trials, searches, receipts."""
 
 import contextlib
+import itertools
 from typing import Any
 
 import anyio
@@ -155,7 +156,9 @@ class MessagesApi(Api):
 
     async def _tried(self, message: Message, tipset: TipSet, state: State, *, after_pool: bool) -> Outcome:
         around = self.around(tipset)
-        before = self.chain.pool.of(self.node.key_of(message.sender)) if after_pool else []
+        waiting = self.chain.pool.of(self.node.key_of(message.sender)) if after_pool else []
+        # As Lotus does it: those before the nonce of the message, or all if none has it.
+        before = list(itertools.takewhile(lambda signed: signed.message.nonce != message.nonce, waiting))
 
         def work() -> Outcome:
             now = state

@@ -55,7 +55,7 @@ class LotusView:
         with _translated():
             try:
                 found = await self._view.search(cid, max(1, self.epoch - since))
-            except errors.Unseen:
+            except (errors.Unseen, errors.Superseded):
                 return None
         if found is None or found.message != cid:
             return None

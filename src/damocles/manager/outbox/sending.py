@@ -141,7 +141,8 @@ class Outbox:
         assert order.sender is not None
         assert order.nonce is not None
         newest = order.signed[-1]
-        trial = order.trial(order.sender, fills=newest.fills)
+        # With the nonce: a node executes what waits below it first, and must not count the very message to be replaced.
+        trial = msgspec.structs.replace(order.trial(order.sender, fills=newest.fills), nonce=order.nonce)
         try:
             estimate = await view.estimate(trial)
         except node.WouldFail as error:
@@ -149,7 +150,7 @@ class Outbox:
                 raise _Waits(str(error)) from error
             reason = str(error)
             order = await self._database.write(lambda tx: orders.blame(tx, order, reason))
-            trial = order.trial(trial.sender, fills=True)
+            trial = msgspec.structs.replace(order.trial(trial.sender, fills=True), nonce=order.nonce)
             estimate = await view.estimate(trial)
         paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
         log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
