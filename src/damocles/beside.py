@@ -1,6 +1,6 @@
-"""Run tasks beside a block of code."""
+"""Run tasks beside a block of code, and take their errors apart."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,3 +26,12 @@ async def running(*tasks: Callable[[], Coroutine[Any, Any, None]]) -> AsyncItera
             group.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, in groups within it too; of an error that is none, itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

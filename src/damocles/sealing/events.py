@@ -18,6 +18,14 @@ from damocles.wire.codec import NumberList
 class Event(msgspec.Struct, frozen=True):
     """Something happened."""
 
+    # Whether it is recorded under the attempt that it begins, and not under the one that it ends.
+    begins_attempt: ClassVar[bool] = False
+
+    @property
+    def failure(self) -> str | None:
+        """The error that ended a handler, as it is recorded."""
+        return None
+
     @property
     def name(self) -> str:
         """The name in reports and journals."""
@@ -238,6 +246,8 @@ class ControlEvent(Event, frozen=True):
 class Restart(ControlEvent, frozen=True):
     """The worker started and found the sector."""
 
+    begins_attempt: ClassVar[bool] = True
+
 
 class Claimed(ControlEvent, frozen=True):
     """The manager gave this worker the next attempt at the sector; calls under older ones are refused."""
@@ -274,6 +284,11 @@ class Failed(ControlEvent, frozen=True):
     error: str
     away: bool = False
 
+    @property
+    def failure(self) -> str | None:
+        """The error."""
+        return self.error
+
 
 class PauseWanted(ControlEvent, frozen=True):
     """Somebody asked for a pause, which comes at the next boundary; with `now` the running stage is killed for it."""
@@ -291,6 +306,8 @@ class Pause(ControlEvent, frozen=True):
 
 class Resume(ControlEvent, frozen=True):
     """Somebody asked to go on, perhaps from another state (already checked)."""
+
+    begins_attempt: ClassVar[bool] = True
 
     state: State | None = None
 

@@ -10,7 +10,7 @@ import urllib.parse
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,9 @@ class JournalError(Exception):
     """The journal cannot be read or written; the message names the file and what to do."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the history."""
+    """One line of the history; a field for each column."""
 
     at: float
     plan: str
@@ -74,6 +74,10 @@ class Entry:
         """The error with its level, as threads tell theirs: `permanent: no such file`."""
         level = codec.decode(self.detail, dict[str, Any]).get("level") if self.error and self.detail else None
         return f"{level.lower()}: {self.error}" if level else self.error
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Entry))
+_INSERT = f"INSERT INTO history ({_COLUMNS}) VALUES ({', '.join('?' * len(fields(Entry)))})"  # noqa: S608, names of our own
 
 
 class Journal:
@@ -147,28 +151,23 @@ class Journal:
             if getattr(after, name) is not self._written.get(name)
         }
         who = after if after.id else before
-        attempt = (after if isinstance(event, events.Resume | events.Restart) else before).attempt
-        entry = (
-            at,
-            before.plan,
-            str(who.id) if who.id else None,
-            attempt,
-            before.state,
-            after.state,
-            event.name,
-            seconds,
-            event.error if isinstance(event, events.Failed) else None,
-            _detail(event),
+        entry = Entry(
+            at=at,
+            plan=before.plan,
+            sector=str(who.id) if who.id else None,
+            attempt=(after if event.begins_attempt else before).attempt,
+            prev=before.state,
+            state=after.state,
+            event=event.name,
+            seconds=seconds,
+            error=event.failure,
+            detail=_detail(event),
         )
         try:
             failpoints.reach(f"journal.before:{after.state}")
             self._db.execute("BEGIN IMMEDIATE")
-            if not self._is_recorded(attempt, before.state, after.state, event.name):
-                self._db.execute(
-                    "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    entry,
-                )
+            if not self._is_recorded(entry):
+                self._db.execute(_INSERT, astuple(entry))
             (last_id,) = self._db.execute("SELECT max(id) FROM history").fetchone()
             self._db.execute(
                 "INSERT INTO sector VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
@@ -197,10 +196,11 @@ class Journal:
         self._written.update(changed)
         self._last_id = last_id
 
-    def _is_recorded(self, *what: object) -> bool:
+    def _is_recorded(self, entry: Entry) -> bool:
         """Return whether the last line is this one, and was written by a transaction that we were told had failed."""
         newest = "SELECT attempt, prev, state, event FROM history WHERE id > ? ORDER BY id DESC LIMIT 1"
-        return bool(self._db.execute(newest, (self._last_id,)).fetchone() == what)
+        found = self._db.execute(newest, (self._last_id,)).fetchone()
+        return bool(found == (entry.attempt, entry.prev, entry.state, entry.event))
 
 
 def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:
@@ -208,21 +208,8 @@ def read(location: Path, *, sector: str | None = None) -> Iterator[Entry]:
 
     With `sector` (its name) only what happened to that one.
     """
-    path = location / "meta" / FILE_NAME
-    if not path.is_file():
-        msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
-        raise JournalError(msg)
-    try:
-        with closing(_reader(path)) as db:
-            for row in db.execute(
-                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history"
-                " WHERE ?1 IS NULL OR sector = ?1 ORDER BY id",
-                (sector,),
-            ):
-                yield Entry(**dict(zip(Entry.__slots__, row, strict=True)))
-    except sqlite3.Error as error:
-        msg = f"cannot read the journal {path}: {error}"
-        raise JournalError(msg) from error
+    with _reading(location) as db:
+        yield from _entries(db, sector)
 
 
 def create(path: Path) -> None:
@@ -235,6 +222,27 @@ def create(path: Path) -> None:
         if book.load() is not None:
             msg = f"{path} holds a sector: choose a new folder for a sealing store"
             raise JournalError(msg)
+
+
+@contextlib.contextmanager
+def _reading(location: Path) -> Iterator[sqlite3.Connection]:
+    """Yield the journal of a store to read from; an error while it is read is one of the journal."""
+    path = location / "meta" / FILE_NAME
+    if not path.is_file():
+        raise JournalError(
+            f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
+        )
+    try:
+        with closing(_reader(path)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise JournalError(f"cannot read the journal {path}: {error}") from error
+
+
+def _entries(db: sqlite3.Connection, sector: str | None = None) -> Iterator[Entry]:
+    """Yield the history, oldest first, of one sector or of all."""
+    for row in db.execute(f"SELECT {_COLUMNS} FROM history WHERE ?1 IS NULL OR sector = ?1 ORDER BY id", (sector,)):  # noqa: S608
+        yield Entry(*row)
 
 
 def _reader(path: Path) -> sqlite3.Connection:
@@ -288,26 +296,15 @@ def contents(location: Path) -> Iterator[Head | Entry]:
     Raises:
         JournalError: It is not a store, or cannot be read.
     """
-    path = location / "meta" / FILE_NAME
-    if not path.is_file():
-        msg = f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
-        raise JournalError(msg)
-    try:
-        with closing(_reader(path)) as db:
-            db.execute("BEGIN")
-            row = db.execute("SELECT record FROM sector").fetchone()
-            yield Head(
-                identity=str(db.execute("SELECT id FROM identity").fetchone()[0]),
-                record=row[0] if row is not None else None,
-                outputs=tuple(db.execute("SELECT name, body FROM outputs ORDER BY name")),
-            )
-            for entry in db.execute(
-                "SELECT at, plan, sector, attempt, prev, state, event, seconds, error, detail FROM history ORDER BY id"
-            ):
-                yield Entry(**dict(zip(Entry.__slots__, entry, strict=True)))
-    except sqlite3.Error as error:
-        msg = f"cannot read the journal {path}: {error}"
-        raise JournalError(msg) from error
+    with _reading(location) as db:
+        db.execute("BEGIN")
+        row = db.execute("SELECT record FROM sector").fetchone()
+        yield Head(
+            identity=str(db.execute("SELECT id FROM identity").fetchone()[0]),
+            record=row[0] if row is not None else None,
+            outputs=tuple(db.execute("SELECT name, body FROM outputs ORDER BY name")),
+        )
+        yield from _entries(db)
 
 
 def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
@@ -329,11 +326,7 @@ def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
             if head.record is not None:
                 db.execute("INSERT INTO sector VALUES (1, ?)", (head.record,))
             db.executemany("INSERT INTO outputs VALUES (?, ?)", head.outputs)
-            db.executemany(
-                "INSERT INTO history (at, plan, sector, attempt, prev, state, event, seconds, error, detail)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (tuple(entry.as_dict().values()) for entry in entries),
-            )
+            db.executemany(_INSERT, map(astuple, entries))
             db.execute("COMMIT")
     except sqlite3.Error as error:
         msg = f"cannot write the journal {path}: {error}"

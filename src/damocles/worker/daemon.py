@@ -17,7 +17,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from damocles import logs, privacy
+from damocles import beside, logs, privacy
 from damocles.parameters import catalog, preflight
 from damocles.rpc import errors
 from damocles.rpc.admission import access as rpc_access
@@ -329,14 +329,6 @@ def main(loaded: load.Loaded) -> int:
         known, others = group.split(CANNOT_START)
         if known is None or others is not None:
             raise
-        for cause in _leaves(known):
+        for cause in beside.leaves(known):
             log.error("cannot start", reason=str(cause))
         return 1
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

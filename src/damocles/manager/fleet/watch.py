@@ -14,6 +14,7 @@ import anyio
 import structlog
 from msgspec import UnsetType
 
+from damocles import pulse
 from damocles.manager.fleet import doubles, workers
 from damocles.wire import control
 
@@ -80,7 +81,7 @@ class Watch:
         self._known: dict[str, _Known] = {}
         self._namesakes = doubles.Namesakes()
         self._timer: float | None = None  # when it goes off
-        self._sooner = anyio.Event()
+        self._sooner = pulse.Pulse()
 
     async def load(self) -> None:
         """Take up what the registry holds from before.
@@ -113,7 +114,7 @@ class Watch:
             self._move(name, known, LIVE)
         due = self._due(known)
         if due is not None and (self._timer is None or due < self._timer):
-            self._sooner.set()
+            self._sooner.beat()
 
     def pinged(self, row: workers.Row) -> None:
         """Take note of a ping, and of where it came from."""
@@ -152,7 +153,6 @@ class Watch:
     async def run(self) -> None:
         """Change statuses when their time has come."""
         while True:
-            self._sooner = anyio.Event()
             self._timer = min((due for known in self._known.values() if (due := self._due(known))), default=None)
             if self._timer is None:
                 await self._sooner.wait()

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from damocles import beside, methods
+from damocles import beside, methods, pulse
 from damocles.chain.bitfields import Bitfield
 from damocles.manager import errors
 from damocles.manager.chain import interface
@@ -51,7 +51,7 @@ class Upgrades:
         self._persist = persist
         self._market = market
         self._clock = clock
-        self._sent = anyio.Event()
+        self._sent = pulse.Pulse()
         self._unfollowed: set[str] = set()  # messages that will never land, or that nobody wants to be followed
 
     def register(self, service: core.Service) -> None:
@@ -109,7 +109,7 @@ class Upgrades:
         is_good = answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE}
         if is_good:
             self._unfollowed.discard(record.upgrade_message_id or "")
-            self._sent.set()
+            self._sent.beat()
         say = log.info if is_good else log.warning
         result = seal.SubmitResult(answer.res).name.lower()
         say("upgrade submitted", sector=str(sector), result=result, reason=answer.desc)
@@ -169,7 +169,7 @@ class Upgrades:
     async def watch(self) -> None:
         """Follow the messages under way until cancelled. Whatever fails is tried again a block later."""
         while True:
-            self._sent = anyio.Event()
+            sent = self._sent.count
             try:
                 look_again = await self._follow_all()
             # The task is the daemon's: it must outlive a database without room, and whatever else.
@@ -179,7 +179,7 @@ class Upgrades:
                 log.exception("upgrades: not looked after; trying again")
                 look_again = True
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
-                await self._sent.wait()
+                await self._sent.wait(since=sent)
 
     async def _follow_all(self) -> bool:
         """Look once at each message; tell whether there was one."""

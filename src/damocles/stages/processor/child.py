@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
+from damocles import pulse
 from damocles.stages import errors, processes, protocol
 
 DUMP_VARIABLE = "DUMP_ERR_RESP_{pid}"  # names a folder for lines that cannot be read; set by `WorkerSetEnv`
@@ -53,7 +54,7 @@ class Child:
         self._calls: dict[int, _Call] = {}
         self._next_id = 1
         self._outbox: collections.deque[bytes] = collections.deque()
-        self._outbox_filled = anyio.Event()
+        self._outbox_filled = pulse.Pulse()
         self._last_words: collections.deque[str] = collections.deque(maxlen=_LAST_WORDS)
         self._lines = protocol.Lines()
         self._log_lines = protocol.Lines()
@@ -145,7 +146,7 @@ class Child:
 
     def _send(self, line: bytes) -> None:
         self._outbox.append(line)
-        self._outbox_filled.set()
+        self._outbox_filled.beat()
 
     # What goes on while the child lives ------------------------------------------------------------------------------
 
@@ -163,7 +164,6 @@ class Child:
                     except BrokenPipeError:
                         self._finish()
                         return
-            self._outbox_filled = anyio.Event()
             await self._outbox_filled.wait()
 
     async def _read_answers(self) -> None:

@@ -16,11 +16,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
+from damocles import beside
 from damocles.testing.simulation import disks, world
 from damocles.testing.simulation.options import Options
 
@@ -47,7 +47,7 @@ def violations(seed: int, options: Options, *, tell: bool = False) -> list[str]:
         world.run_seed(seed, base, options, story)
     except BaseException as error:
         # Whatever is not a violation is a defect too: it has to be told with its seed, and the others go on.
-        leaves = list(_leaves(error))
+        leaves = list(beside.leaves(error))
         if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
             raise
         broken = [str(leaf) for leaf in leaves if isinstance(leaf, disks.Violation)]
@@ -61,14 +61,6 @@ def violations(seed: int, options: Options, *, tell: bool = False) -> list[str]:
         shutil.rmtree(base)
         structlog.configure(**before)
     return []
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def main() -> int:

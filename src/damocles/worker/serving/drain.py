@@ -13,7 +13,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from damocles import durable
+from damocles import durable, pulse
 from damocles.wire import codec, control
 from damocles.worker.thread import loop, surroundings
 
@@ -36,7 +36,7 @@ class Drain:
         self._gate = gate
         self._threads = all_threads
         self._clock = clock
-        self._changed = anyio.Event()
+        self._changed = pulse.Pulse()
         self._turn = anyio.Lock()
         self._state = control.Drain(on=False)
         if self._file.exists():
@@ -82,7 +82,6 @@ class Drain:
     async def run(self) -> None:
         """Pause what is still in work when the deadline comes."""
         while True:
-            self._changed = anyio.Event()
             deadline = self._state.deadline
             if deadline is None or self._gate.overdue:
                 await self._changed.wait()
@@ -104,7 +103,7 @@ class Drain:
         )
         for thread in self._threads:
             thread.wake()
-        self._changed.set()
+        self._changed.beat()
         self._gate.changed()
 
     def _save(self, wanted: control.Drain) -> None:

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from damocles import privacy
+from damocles import privacy, pulse
 from damocles.rpc import messages
 from damocles.sealing.sectors import Sector
 from damocles.text import redaction
@@ -59,7 +59,7 @@ class Logbook:
         self._characters: collections.Counter[Hashable] = collections.Counter()
         # Numbers go on after a restart of the worker, so that whoever follows a log need not notice it.
         self._count = int(clock() * 1000)
-        self._news = anyio.Event()
+        self._news = pulse.Pulse()
         self._keepers: dict[Path, _Keeper] = {}
         # Not the limit that all share: readers of a disk that hangs must not use that up.
         self._looks: dict[Path, anyio.CapacityLimiter] = {}
@@ -89,8 +89,7 @@ class Logbook:
             if file not in self._keepers:
                 self._keepers[file] = _Keeper(file)
             self._keepers[file].put(kept)
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.beat()
 
     async def read(self, thread: int, after: int, wait_seconds: float) -> list[control.LogLine]:
         """Return the lines with a number above `after`; wait for the first one if there is none."""

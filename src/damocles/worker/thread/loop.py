@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from damocles import pulse
 from damocles.sealing import events, failures, foresight, shift, thread
 from damocles.sealing.foresight import ResumeRefused
 from damocles.sealing.sectors import Sector
@@ -58,8 +59,8 @@ class SealingThread:
         # A disk that hangs takes one thread of the process here, and none of those that all threads share.
         self._disk = anyio.CapacityLimiter(1)
         self._looking = False  # at the files, for `check_target`; changed by the thread of the process that looks
-        self._changed = anyio.Event()  # set, and replaced, with every change of the mind
-        self._moved = anyio.Event()  # likewise, when listings change
+        self._changed = pulse.Pulse()  # with every change of the mind
+        self._moved = pulse.Pulse()  # when listings change
         self._handling: anyio.CancelScope | None = None  # of the task that the hands are at
         self._manager = self.around.manager.for_one_thread()
         self._reports = reports.Reporter(
@@ -195,11 +196,9 @@ class SealingThread:
         self._say(before, event)
         if self.mind.halting and self._handling is not None:
             self._handling.cancel(reason="something else was requested")
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.beat()
         if _shows_more(before, self.mind):
-            self._moved.set()
-            self._moved = anyio.Event()
+            self._moved.beat()
             self.around.gate.changed()
         return True
 

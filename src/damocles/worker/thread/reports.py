@@ -11,6 +11,7 @@ from collections.abc import Callable
 import anyio
 import structlog
 
+from damocles import pulse
 from damocles.sealing import failures, planner
 from damocles.wire import seal, sectors
 from damocles.worker import upstream
@@ -38,7 +39,7 @@ class Reporter:
         self._queue: collections.deque[tuple[sectors.SectorID, planner.Report]] = collections.deque(
             maxlen=LONGEST_QUEUE
         )
-        self._changed = anyio.Event()
+        self._changed = pulse.Pulse()
 
     def send(self, sector: sectors.SectorID, report: planner.Report) -> None:
         """Queue a report; when the queue is full the oldest one goes."""
@@ -82,5 +83,4 @@ class Reporter:
             self._withdrawn(sector, answer.abort_reason or "")
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        self._changed.beat()

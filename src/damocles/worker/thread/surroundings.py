@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import anyio
 import structlog
 
+from damocles import pulse
 from damocles.sealing import planner, thread
 from damocles.stages.supervision import executor
 from damocles.stores import identity, sealing
@@ -39,12 +39,11 @@ class Gate:
     why: str = ""
     overdue: bool = False  # a drain's deadline has come: what is in work pauses
     unready: str | None = None  # what everything waits for: journals are read, and nothing is done
-    news: anyio.Event = field(default_factory=anyio.Event)  # set, and replaced, when listings change
+    news: pulse.Pulse = field(default_factory=pulse.Pulse)  # when listings change
 
     def changed(self) -> None:
         """Let whoever reports on the worker look again."""
-        self.news.set()
-        self.news = anyio.Event()
+        self.news.beat()
 
     def orders(self) -> thread.Orders:
         """Return what threads have to know of it."""
