@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import structlog
 from tests.integration.lotus.replay import Replay, serve
 
 from damocles import beside
+from damocles.chain.addresses import Address
 from damocles.cli import manager
 from damocles.cli.of_chain import acting
 from damocles.cli.terminal import tables
@@ -90,6 +92,44 @@ class Farm:
     database: engine.Database
 
 
+@asynccontextmanager
+async def farming(
+    place: Place,
+    sender: Address,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    go_on: Callable[[], Awaitable[object]],
+) -> AsyncIterator[Farm]:
+    """Yield a manager that sends to a node by one key; its outbox turns all the time, and the chain goes on in between."""
+    async with (
+        nodes.connect([place], pauses_seconds=()) as members,
+        engine.open_sqlite(home / "manager.db") as database,
+    ):
+        terms = outboxes.Terms(senders=[sender], policy=fees.Policy(confidence=3, stuck_epochs=1000))
+        outbox = outboxes.Outbox(database, lotus.LotusNode(members), lambda *_: terms)
+        means = doing.Means(nodes=members, outbox=outbox, terms=lambda *_: terms)
+        service = core.Service(dialects.MANAGER)
+        chain_api.ChainAPI(doing.Doing(database, means, lambda: 0.0)).register(service)
+
+        async def turning() -> None:
+            while True:
+                await outbox.turn()
+                await go_on()
+                await anyio.sleep(0.01)
+
+        async with server.serve(site.manager_app(service), "127.0.0.1", 0) as bound, beside.running(turning):
+
+            async def run(*arguments: str) -> tuple[int, str, str]:
+                capsys.readouterr()
+                at = () if "--node" in arguments else ("--listen", str(bound), "--insecure")
+                words = ["util", *arguments, *at]
+                code = await anyio.to_thread.run_sync(manager.main, words)
+                printed = capsys.readouterr()
+                return code, printed.out, printed.err
+
+            yield Farm(run, outbox, database)
+
+
 @pytest.fixture
 async def farm(
     scene: Scene,
@@ -99,36 +139,15 @@ async def farm(
     monkeypatch: pytest.MonkeyPatch,
     _quiet: None,
 ) -> AsyncIterator[Farm]:
-    """Yield a manager whose outbox turns all the time, five epochs at once."""
+    """Yield a manager that sends to the node that replays, five epochs at once."""
     monkeypatch.setattr(acting, "_LOOK_SECONDS", 0.01)
     monkeypatch.setenv("COLUMNS", "80")
+
+    async def go_on() -> None:
+        scene.epoch += 5
+
     async with (
         serve(scene.replay) as url,
-        nodes.connect([Place(url=url)], pauses_seconds=()) as members,
-        engine.open_sqlite(tmp_path / "manager.db") as database,
+        farming(Place(url=url), SENDER, tmp_path, capsys, go_on) as made,
     ):
-        terms = outboxes.Terms(senders=[SENDER], policy=fees.Policy(confidence=3, stuck_epochs=1000))
-        outbox = outboxes.Outbox(database, lotus.LotusNode(members), lambda *_: terms)
-        means = doing.Means(nodes=members, outbox=outbox, terms=lambda *_: terms)
-        service = core.Service(dialects.MANAGER)
-        chain_api.ChainAPI(doing.Doing(database, means, lambda: 0.0)).register(service)
-        async with (
-            server.serve(site.manager_app(service), "127.0.0.1", 0) as bound,
-            beside.running(lambda: _turning(outbox, scene)),
-        ):
-
-            async def run(*arguments: str) -> tuple[int, str, str]:
-                capsys.readouterr()
-                words = ["util", *arguments, "--listen", str(bound), "--insecure"]
-                code = await anyio.to_thread.run_sync(manager.main, words)
-                printed = capsys.readouterr()
-                return code, printed.out, printed.err
-
-            yield Farm(run, outbox, database)
-
-
-async def _turning(outbox: outboxes.Outbox, scene: Scene) -> None:
-    while True:
-        await outbox.turn()
-        scene.epoch += 5
-        await anyio.sleep(0.01)
+        yield made
