@@ -1,10 +1,8 @@
 """What the manager keeps of sectors: questions, and what operators do to a record."""
 
-from typing import Any
-
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import exports, proving, records
+from damocles.wire import exports, proving, records, seal
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID
 
@@ -71,11 +69,9 @@ def remove_sector(sector: SectorID, /) -> None:
     """Delete the files of a sector that is over and not alive on the chain; again for the same one does nothing."""
 
 
-@declared("Venus.TerminateSector", rules.NOT_THERE)
-def terminate_sector(
-    _1: Any = None, _2: Any = None, _3: Any = None, _4: Any = None, _5: Any = None, _6: Any = None, /
-) -> None:
-    """Refuse to end a sector on the chain, whatever is asked for."""
+@declared("Venus.TerminateSector", rules.ADMIN)
+def terminate_sector(sector: SectorID, /) -> seal.Submitted:
+    """Order the message that ends a sector on the chain, for a fee."""
 
 
 @declared("Venus.PollTerminateSectorState", rules.READ)

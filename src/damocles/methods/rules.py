@@ -52,7 +52,6 @@ READ = Rule(Scope.READ)
 OPERATE = Rule(Scope.OPERATE, changes=True)
 ADMIN = Rule(Scope.ADMIN, changes=True)
 LOOKING_ADMIN = Rule(Scope.ADMIN)  # shows, or prepares, what only an admin may
-NOT_THERE = READ  # the answer is that, and why
 ASKED = Rule(Scope.READ, worker=True)  # a worker asks, and so may people
 SEALING = Rule(Scope.ADMIN, worker=True, changes=True)  # a step in a sector's life, its worker's own business
 ENDING = Rule(Scope.OPERATE, worker=True, changes=True)  # the same, if it is not an operator's: `abort`, `resend-pre`

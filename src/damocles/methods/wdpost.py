@@ -1,10 +1,9 @@
 """Window PoSts: jobs that workers prove, and what operators do with them."""
 
-from typing import Any
-
+from damocles.chain.addresses import Address
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import wdpost
+from damocles.wire import proving, wdpost
 
 
 @declared("Venus.WdPoStAllocateJobs", rules.SEALING)
@@ -42,6 +41,14 @@ def make_jobs(deadline: int = 0, partitions: list[int] | None = None, /) -> list
     """Make jobs for the sectors that are persisted, one for each partition, and return them."""
 
 
-@declared("Venus.SimulateWdPoSt", rules.NOT_THERE)
-def simulate(_1: Any = None, _2: Any = None, _3: Any = None, _4: Any = None, _5: Any = None, _6: Any = None, /) -> None:
-    """Refuse to prove a window PoSt for trial, whatever is asked for."""
+@declared("Venus.SimulateWdPoSt", rules.OPERATE, has_result=False)
+def simulate(
+    deadline: int,
+    partition: int,
+    miner: Address,
+    post_proof: int,
+    sectors: list[proving.Extended] | None,
+    randomness: bytes,
+    /,
+) -> None:
+    """Make a job for these sectors on trial, which no message follows; its result is in the log and in the list of jobs."""

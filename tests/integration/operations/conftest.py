@@ -89,7 +89,7 @@ class Farm:
 
     run: Command
     outbox: outboxes.Outbox
-    database: engine.Database
+    doing: doing.Doing
 
 
 @asynccontextmanager
@@ -109,7 +109,8 @@ async def farming(
         outbox = outboxes.Outbox(database, lotus.LotusNode(members), lambda *_: terms)
         means = doing.Means(nodes=members, outbox=outbox, terms=lambda *_: terms)
         service = core.Service(dialects.MANAGER)
-        chain_api.ChainAPI(doing.Doing(database, means, lambda: 0.0)).register(service)
+        acting_there = doing.Doing(database, means, lambda: 0.0)
+        chain_api.ChainAPI(acting_there).register(service)
 
         async def turning() -> None:
             while True:
@@ -127,7 +128,7 @@ async def farming(
                 printed = capsys.readouterr()
                 return code, printed.out, printed.err
 
-            yield Farm(run, outbox, database)
+            yield Farm(run, outbox, acting_there)
 
 
 @pytest.fixture

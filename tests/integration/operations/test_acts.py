@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import anyio
 import pytest
 
 from damocles.chain import methods
@@ -10,6 +11,9 @@ from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
 from damocles.chain.messages import Message
+from damocles.manager import errors
+from damocles.wire import seal
+from damocles.wire.sectors import SectorID
 
 from .conftest import Farm
 from .scene import Scene, partition
@@ -309,6 +313,25 @@ async def test_a_message_that_waits_is_listed_and_replaced(farm: Farm, node: Nod
     assert "message 1 is landed: only one that is signed can be replaced" in err
     code, _, err = await farm.run("message", "replace", "9")
     assert "the outbox has no order 9" in err
+
+
+async def test_the_originals_command_line_terminates_and_polls(farm: Farm, node: Node) -> None:
+    """Accepted once, a duplicate while it is on its way, and rejected with the reason where nothing would be sent."""
+    node.verdict = lambda sent: (0, _bytes(Amount(5).to_cbor()) if sent.method > 1000 else b"\x81\xf5", "")
+    node.takes = False
+    sector, dead = SectorID(1002, 0), SectorID(1002, 2)
+    assert seal.Submitted(seal.SubmitResult.ACCEPTED) == await farm.doing.terminate(sector)
+    again = await farm.doing.terminate(sector)
+    assert seal.SubmitResult.DUPLICATE == again.res
+    rejected = await farm.doing.terminate(dead)
+    assert (seal.SubmitResult.REJECTED, "sectors 2: not alive (any more)") == (rejected.res, rejected.desc)
+    node.takes = True
+    while not (found := await farm.doing.termination(sector)).terminated_at_epoch:
+        await anyio.sleep(0.01)
+    assert found.terminate_cid in node.executed
+    assert 0 < found.added_epoch <= found.terminated_at_epoch
+    with pytest.raises(errors.SectorNotFound):
+        await farm.doing.termination(dead)
 
 
 async def test_a_newer_network_gets_no_messages(farm: Farm, node: Node, scene: Scene) -> None:

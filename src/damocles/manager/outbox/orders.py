@@ -132,6 +132,11 @@ def find(tx: Connection, ids: Sequence[int]) -> list[Order]:
     return _orders(tx, _ORDERS.c.id.in_(ids))
 
 
+def of_kind(tx: Connection, miner: int, kind: str) -> list[Order]:
+    """Return the orders of a kind for a miner, the oldest first."""
+    return _orders(tx, (_ORDERS.c.miner == miner) & (_ORDERS.c.kind == kind))
+
+
 def last_nonce(tx: Connection, sender: Address) -> int:
     """Return the highest nonce that was ever recorded for a sender, -1 if there is none."""
     highest = tx.execute(select(func.max(_ORDERS.c.nonce)).where(_ORDERS.c.sender == bytes(sender))).scalar()

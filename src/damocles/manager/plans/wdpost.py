@@ -17,6 +17,7 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from damocles import methods
+from damocles.chain.addresses import Address
 from damocles.manager import errors
 from damocles.manager.alerts import posts
 from damocles.manager.callers import holders, names
@@ -26,7 +27,7 @@ from damocles.manager.plans import wdpost_jobs, wdpost_turns
 from damocles.manager.plans.wdpost_turns import Turn
 from damocles.manager.sectors import ledger
 from damocles.rpc import core
-from damocles.wire import tasks, wdpost
+from damocles.wire import proving, tasks, wdpost
 from damocles.wire.codec import Bytes32
 
 log = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class WdPoSt:
         service.add(methods.wdpost.remove_job, self.remove_job)
         service.add(methods.wdpost.all_jobs, self.all_jobs)
         service.add(methods.wdpost.make_jobs, self.make)
+        service.add(methods.wdpost.simulate, self.simulate)
 
     # For workers ----------------------------------------------------------------------------------------------------
 
@@ -207,6 +209,37 @@ class WdPoSt:
         if not made:
             raise errors.ManagerError("there is no persisted sector to prove (in these partitions)")
         return [wdpost_jobs.brief(record) for record in made]
+
+    async def simulate(  # noqa: PLR0917, of the wire
+        self,
+        deadline: int,
+        partition: int,
+        miner: Address,
+        post_proof: int,
+        sectors: list[proving.Extended] | None,
+        randomness: bytes,
+    ) -> None:
+        """Make a job for sectors on trial; each call makes one of its own, before the first epoch.
+
+        Raises:
+            errors.ManagerError: It is another miner's, or no randomness; or no store is known of a sector.
+        """
+        if miner != Address.of_id(self._miner.id):
+            raise errors.ManagerError(
+                f"{miner} is not the miner whose window PoSts are proved here: f0{self._miner.id}"
+            )
+        if len(randomness) != 32 or not sectors:
+            raise errors.ManagerError("expected sectors, and 32 bytes of randomness")
+        now = self._clock()
+        seed = Bytes32(randomness[:31] + bytes([randomness[31] & 0x3F]))  # an element of the field
+        challenge = wdpost_jobs.Challenge(epoch=-int(now), deadline=deadline, seed=seed)
+
+        def make(tx: Connection) -> wdpost.Record:
+            group = [wdpost_jobs.sector_of(tx, self._miner.id, one) for one in sectors]
+            return wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+
+        record = await self._database.write(make)
+        log.warning("window PoSt on trial, no message follows", job=record.id, sectors=len(sectors), proof=post_proof)
 
     # What is due ----------------------------------------------------------------------------------------------------
 

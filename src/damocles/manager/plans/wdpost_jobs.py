@@ -9,11 +9,12 @@ from typing import Any
 from msgspec import UNSET, structs
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
+from damocles.manager import errors
 from damocles.manager.alerts import posts
 from damocles.manager.db import tables
 from damocles.manager.plans import wdpost_turns
 from damocles.manager.sectors import ledger
-from damocles.wire import codec, commitments, records, wdpost
+from damocles.wire import codec, commitments, proving, records, wdpost
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -114,6 +115,21 @@ def make(
         )
     )
     return record
+
+
+def sector_of(tx: Connection, miner: int, info: proving.Extended) -> wdpost.Sector:
+    """Return a sector to prove, with the store that has its files.
+
+    Raises:
+        errors.ManagerError: No store is known, or the chain's CommR is not said.
+    """
+    is_upgrade = info.key_cid is not None
+    store = ledger.files(tx, SectorID(miner, info.number), upgrade=is_upgrade)
+    if store is None or info.sealed_cid is None:
+        what = "its sealed CID is not said" if store is not None else "no store is known to have its files"
+        raise errors.ManagerError(f"sector {info.number}: {what}")
+    comm_r = commitments.commitment_of(info.sealed_cid)
+    return wdpost.Sector(info.number, comm_r, is_upgrade, wdpost.Accesses(store, store))
 
 
 def follow(

@@ -1,9 +1,11 @@
-"""What operators do on the chain, served: `methods.chain`."""
+"""What operators do on the chain, served: `methods.chain`, and what the original's command line has of it."""
 
 from damocles import methods
 from damocles.manager.upkeep.doing import Doing
 from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, UpkeepWanted
 from damocles.rpc import core
+from damocles.wire import records, seal
+from damocles.wire.sectors import SectorID
 
 
 class ChainAPI:
@@ -19,6 +21,8 @@ class ChainAPI:
         service.add(methods.chain.orders, self.orders)
         service.add(methods.chain.outcomes, self.outcomes)
         service.add(methods.chain.replace, self.replace)
+        service.add(methods.records.terminate_sector, self.terminate_sector)
+        service.add(methods.records.poll_termination, self.poll_termination)
 
     async def operate(self, wanted: UpkeepWanted) -> Answer:
         """Keep sectors up."""
@@ -39,3 +43,11 @@ class ChainAPI:
     async def replace(self, order: int) -> OrderSeen:
         """Make a message dearer."""
         return await self._doing.replace(order)
+
+    async def terminate_sector(self, sector: SectorID) -> seal.Submitted:
+        """Order the termination of a sector."""
+        return await self._doing.terminate(sector)
+
+    async def poll_termination(self, sector: SectorID) -> records.TerminateInfo:
+        """Return how a termination stands."""
+        return await self._doing.termination(sector)

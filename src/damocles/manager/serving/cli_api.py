@@ -1,10 +1,6 @@
-"""The API of the manager for the original's command line: questions about sectors, and what an operator does to one.
-
-What a manager with a mock chain cannot answer honestly is served too, by a refusal that says why (`UNSUPPORTED`).
-"""
+"""The API of the manager for the original's command line: questions about sectors, and what an operator does to one."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -25,15 +21,6 @@ from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID, SectorSize
 
 log = structlog.get_logger(__name__)
-
-# Served to be refused, and why; whoever may read is told.
-UNSUPPORTED = (
-    (
-        methods.wdpost.simulate,
-        "`damocles-manager util worker wdpost make` lets the workers prove what is in the stores",
-    ),
-    (methods.records.terminate_sector, "the mock chain terminates no sectors"),
-)
 
 
 class CliAPI:
@@ -70,15 +57,10 @@ class CliAPI:
         service.add(methods.records.proving_sector_info, self.proving_sector_info)
         service.add(methods.records.check_provable, self.check_provable)
         service.add(methods.util.get_miner_config, self.get_miner_config)
-        service.add(methods.records.poll_termination, self.poll_terminate_sector_state)
         service.add(methods.records.import_sector, self._imports.import_sector)
         service.add(methods.records.restore_sector, self.restore_sector)
         service.add(methods.records.finalize_sector, self.finalize_sector)
         service.add(methods.records.remove_sector, self.remove_sector)
-        for method, why in UNSUPPORTED:
-            service.add(
-                method, partial(_refuse, f"not supported by this manager: {method.name.partition('.')[2]}: {why}")
-            )
 
     # Randomness -----------------------------------------------------------------------------------------------------
 
@@ -177,13 +159,6 @@ class CliAPI:
                 return miner_config.of(known, has_deals=self._market.is_open, block_seconds=seconds)
         raise errors.ManagerError(f"config for miner actor {miner} not found")
 
-    async def poll_terminate_sector_state(self, sector: SectorID) -> records.TerminateInfo:
-        """Return how a termination stands; zeros if there is none."""
-        record = await self._database.read(lambda tx: ledger.find(tx, sector))
-        if record is None:
-            raise errors.SectorNotFound
-        return record.termination
-
     async def _flaw(
         self, sector: SectorID, size: SectorSize, info: proving.Extended, *, state_check: bool
     ) -> str | None:
@@ -266,12 +241,6 @@ class CliAPI:
 
         await self._database.write(mark)
         log.warning("sector removed by an operator", sector=str(sector))
-
-
-async def _refuse(
-    text: str, _1: Any = None, _2: Any = None, _3: Any = None, _4: Any = None, _5: Any = None, _6: Any = None
-) -> None:
-    raise errors.ManagerError(text)
 
 
 def _offline(tx: Connection, sector: SectorID) -> records.SectorState:

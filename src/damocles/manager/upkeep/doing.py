@@ -6,17 +6,22 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import Connection
 
-from damocles.chain import messages
+from damocles.chain import messages, methods
+from damocles.chain.bitfields import Bitfield
 from damocles.lotus import errors as node_errors
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
+from damocles.manager import errors as manager_errors
 from damocles.manager.db.engine import Database
 from damocles.manager.outbox import fees, node, orders, sending
 from damocles.manager.outbox.orders import Order, State, Wish
+from damocles.manager.sectors import ledger
 from damocles.manager.upkeep import outcomes, planning, trials
 from damocles.manager.upkeep.drafts import Plan, Refused
 from damocles.methods import acts
 from damocles.methods.acts import Answer, Drafted, OrderSeen, Outcome
+from damocles.wire import records, seal
+from damocles.wire.sectors import SectorID
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +97,42 @@ class Doing:
         (order,) = await self._database.read(lambda tx: orders.find(tx, [order_id]))
         log.warning("message replaced by an operator", order=order_id, cid=order.signed[-1].cid)
         return self._seen(order)
+
+    async def terminate(self, sector: SectorID) -> seal.Submitted:
+        """Order the termination of a sector, as the original's command line asks for it: nothing is raised, but said."""
+        if (known := await self._termination(sector)) is not None and known.state in orders.OPEN:
+            return seal.Submitted(seal.SubmitResult.DUPLICATE, f"message {known.id} is {known.state}")
+        act = acts.Terminate(miner=sector.miner, sectors=Bitfield([sector.number]))
+        answer = await self.do(act, dry_run=False)
+        if not answer.orders:
+            return seal.Submitted(seal.SubmitResult.REJECTED, "; ".join(answer.notes))
+        return seal.Submitted(seal.SubmitResult.ACCEPTED)
+
+    async def termination(self, sector: SectorID) -> records.TerminateInfo:
+        """Return how the last termination of a sector that was ordered stands.
+
+        Raises:
+            errors.SectorNotFound: There is neither a termination nor a record of the sector.
+        """
+        if (order := await self._termination(sector)) is not None:
+            landed = order.receipt is not None and order.receipt.exit_code == 0
+            return records.TerminateInfo(
+                terminate_cid=order.signed[-1].cid if order.signed else None,
+                terminated_at_epoch=order.receipt.epoch if order.receipt is not None and landed else 0,
+                added_epoch=order.signed[0].epoch if order.signed else 0,
+            )
+        record = await self._database.read(lambda tx: ledger.find(tx, sector))
+        if record is None:
+            raise manager_errors.SectorNotFound
+        return record.termination
+
+    async def _termination(self, sector: SectorID) -> Order | None:
+        found = await self._database.read(lambda tx: orders.of_kind(tx, sector.miner, "terminate"))
+        for order in reversed(found):
+            params = methods.TERMINATE.read_params(order.wish.params)
+            if any(sector.number in one.sectors for one in params.terminations):
+                return order
+        return None
 
     def _seen(self, order: Order) -> OrderSeen:
         waiting = self._means.outbox.waiting.get(order.id, "") if self._means is not None else ""

@@ -15,7 +15,7 @@ from damocles.manager import errors
 from damocles.manager.alerts import config
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
-from damocles.wire import alerts, commitments, seal, wdpost
+from damocles.wire import alerts, commitments, proving, seal, wdpost
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -104,6 +104,23 @@ async def test_there_is_one_job_for_a_partition(manager: Manager, clock: Clock) 
     assert set(ids).isdisjoint(await make(manager))
     assert len(await listed(manager)) == 4
     assert len(seeds) == 1
+
+
+async def test_a_window_post_is_proved_on_trial(manager: Manager, clock: Clock) -> None:
+    """The sectors and the randomness are the caller's; each call makes a job, and what has no files is named."""
+    infos = [proving.Extended(proof=5, number=n, sealed_cid=commitments.sealed_cid(comm_r(n))) for n in (1, 3)]
+    rand = base64.b64encode(bytes([255]) * 32).decode()
+    await manager.call("SimulateWdPoSt", 7, 0, "t010000", 10, infos, rand)
+    (job,) = await allocate(manager)
+    assert [1, 3] == [one.number for one in job.input.sectors or ()]
+    assert Bytes32(bytes([255]) * 31 + b"\x3f") == job.input.seed
+    clock.now += 1
+    await manager.call("SimulateWdPoSt", 7, 0, "t010000", 10, infos, rand)
+    assert len(await listed(manager)) == 2
+    with pytest.raises(rpc_errors.RpcError, match="sector 9: no store is known to have its files"):
+        await manager.call("SimulateWdPoSt", 7, 0, "t010000", 10, [proving.Extended(number=9)], rand)
+    with pytest.raises(rpc_errors.RpcError, match="f010001 is not the miner"):
+        await manager.call("SimulateWdPoSt", 7, 0, "t010001", 10, infos, rand)
 
 
 @pytest.mark.parametrize(

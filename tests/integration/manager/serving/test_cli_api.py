@@ -6,8 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from damocles.manager.serving import cli_api
-from damocles.methods import rules
 from damocles.rpc import errors
 from damocles.rpc.admission import access
 from damocles.stores import layout
@@ -62,21 +60,13 @@ async def test_every_method_of_the_go_client_is_served(start: Start) -> None:
             assert f"method 'Venus.{name}' not found" not in raised.value.message, name
 
 
-async def test_what_cannot_be_answered_honestly_is_said(start: Start) -> None:
-    """The text names the method and why; whoever may only read is told the same, and not that it needs more."""
+async def test_a_mock_chain_terminates_nothing(start: Start) -> None:
+    """That is said, and what would do it."""
     async with start() as manager:
-        made: control.NewToken = await manager.rpc.call(
-            "Damocles.AuthCreate", ["reader", rules.Scope.READ], returns=control.NewToken
-        )
-        reader = made.text
-        for method, why in cli_api.UNSUPPORTED:
-            name = method.name.removeprefix("Venus.")
-            expected = f"not supported by this manager: {name}: {why}"
-            assert expected == await refused(manager, name, SECTOR)
-            with pytest.raises(errors.RpcError, match=r"^not supported by this manager: "):
-                await manager.rpc.call(f"Venus.{name}", [SECTOR], token=reader)
+        text = await refused(manager, "TerminateSector", SECTOR)
+        assert "not supported by this manager: its chain is a mock, where nothing is sent; see `daemon`" == text
         with pytest.raises(errors.RpcError, match=r"method 'VenusWorker\.WorkerPause' not found"):
-            await manager.rpc.call("VenusWorker.WorkerPause", [0], token=reader)
+            await manager.rpc.call("VenusWorker.WorkerPause", [0])
 
 
 async def test_the_configuration_of_a_miner_is_what_the_manager_does(start: Start, tmp_path: Path) -> None:
