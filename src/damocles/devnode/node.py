@@ -27,6 +27,7 @@ from damocles.devnode.state import DATACAP, REGISTRY
 from damocles.devnode.store import Store
 from damocles.devnode.tipsets import TipSet
 from damocles.signing import PrivateKey
+from damocles.wire import codec
 from damocles.wire.codec import CID, Blob, Rows
 
 log = structlog.get_logger(__name__)
@@ -62,15 +63,16 @@ class Node:
         self.block_seconds = block_seconds
         self.accepts_any_proof = accepts_any_proof
         self.messages_a_block: int | None = None
-        self.pushed: dict[str, SignedMessage] = {}  # by the uuid of their senders
         self.tokens = {name: wallet.token(chain.secret, wallet.up_to(name)) for name in wallet.PERMISSIONS}
         self.token = self.tokens["admin"]
         self._store = store
+        self._pushed: dict[str, SignedMessage] = {}
         self._clock = clock
         self._making = anyio.Lock()
         self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
         self._is_stopped = False
         self._nulls = 0
+        self._doomed: dict[int, tuple[int, int]] = {}
         self._base_fee: int | None = None
         self.changed = anyio.Event()
 
@@ -180,6 +182,25 @@ class Node:
 
     # Trouble.
 
+    def hang_up(self) -> None:
+        """End all subscriptions to the head."""
+        for stream in list(self._subscribers):
+            self._subscribers.discard(stream)
+            stream.close()
+
+    def doom(self, method: int, count: int = 1, exit_code: int = 16) -> None:
+        """Let the next messages to a method of an actor land with an exit code, though their estimates say nothing of it.
+
+        It is forgotten when the devnode stops.
+        """
+        self._doomed[method] = (count, exit_code)
+
+    def _look_for_doom(self, signed: SignedMessage) -> None:
+        count, exit_code = self._doomed.get(signed.message.method, (0, 0))
+        if count > 0:
+            self._doomed[signed.message.method] = (count - 1, exit_code)
+            self.chain.executor.doomed[signed.cid] = exit_code
+
     def stop_time(self) -> None:
         """Make no more blocks by itself: the head grows old."""
         self._is_stopped = True
@@ -229,6 +250,7 @@ class Node:
             await anyio.to_thread.run_sync(self._store.keep_pool, [*self.chain.pool.all(), signed])
         self.chain.pool.put(signed)
         self.chain.seen[signed.cid] = signed
+        self._look_for_doom(signed)
         return signed.cid
 
     def _signer(self, signed: SignedMessage) -> SignedMessage:
@@ -278,6 +300,20 @@ class Node:
             raise NotTaken(found.outcome.error)
         assert found.tipset.state is not None
         return max(set(found.tipset.state.registry.allocations) - before)
+
+    async def pushed(self, uuid: str) -> SignedMessage | None:
+        """Return the message that was pushed under a uuid of its sender's, `None` if none was."""
+        if uuid not in self._pushed and self._store is not None:
+            content = await anyio.to_thread.run_sync(self._store.get, f"uuid {uuid}")
+            if content is not None:
+                self._pushed[uuid] = codec.decode(content, SignedMessage)
+        return self._pushed.get(uuid)
+
+    async def remember(self, uuid: str, signed: SignedMessage) -> None:
+        """Remember a message by a uuid of its sender's."""
+        self._pushed[uuid] = signed
+        if self._store is not None:
+            await anyio.to_thread.run_sync(self._store.put, f"uuid {uuid}", codec.encode(signed))
 
     def key_of(self, address: Address) -> Address:
         """Return the key of an account that may be named by its number; anything else as it is."""

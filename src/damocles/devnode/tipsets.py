@@ -162,6 +162,7 @@ class Executor:
         self._known = known
         self._secret = secret
         self._verify = verify
+        self.doomed: dict[CID, int] = {}  # exit codes of messages that fail on request
 
     def draws(self, tipset: TipSet) -> Draws:
         """Return the randomness of the chain that ends with a tipset."""
@@ -189,7 +190,9 @@ class Executor:
         outcomes = []
         for signed in tipset.messages:
             size = len(tuples.encode(signed))
-            state, outcome = execution.execute(state, signed.message, around, message_bytes=size)
+            state, outcome = execution.execute(
+                state, signed.message, around, message_bytes=size, doom=self.doomed.get(signed.cid)
+            )
             outcomes.append(outcome)
         for epoch in range(tipset.height, until):
             state = execution.end_epoch(state, self.around(tipset, epoch))

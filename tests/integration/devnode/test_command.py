@@ -5,13 +5,17 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from damocles.cli import manager
 from damocles.lotus import node
+from damocles.lotus.answers import Lookup
 from damocles.lotus.places import Place
+
+from .helpers import send
 
 
 def start(home: Path, *options: str) -> tuple[subprocess.Popen[str], dict[str, str]]:
@@ -28,20 +32,20 @@ def start(home: Path, *options: str) -> tuple[subprocess.Popen[str], dict[str, s
     return process, json.loads(process.stdout.readline())
 
 
-async def height(said: dict[str, str]) -> int:
-    """Return the height of a devnode's head."""
-    place = Place(url=said["url"], token_file=Path(said["token_file"]))
-    async with node.connect(place) as lotus:
-        assert (await lotus.version()).text.startswith("damocles-devnode-")
-        assert await lotus.network_name() == said["network"]
-        return (await lotus.head()).height
+def connected(said: dict[str, str]) -> AbstractAsyncContextManager[node.Node]:
+    """Connect to a devnode."""
+    return node.connect(Place(url=said["url"], token_file=Path(said["token_file"])))
 
 
 async def test_a_devnet_goes_on_after_its_devnode_was_killed(tmp_path: Path):
-    """The chain has the same beginning, keys and token, and a higher head."""
+    """The chain has the same beginning, keys and token, and a higher head; every message that was taken lands."""
     process, said = start(tmp_path / "devnet")
     try:
-        before = await height(said)
+        async with connected(said) as lotus:
+            assert (await lotus.version()).text.startswith("damocles-devnode-")
+            assert await lotus.network_name() == said["network"]
+            before = (await lotus.head()).height
+            sent = [await send(lotus, None, value=1) for _ in range(3)]
     finally:
         process.kill()
         process.communicate()
@@ -50,7 +54,10 @@ async def test_a_devnet_goes_on_after_its_devnode_was_killed(tmp_path: Path):
         assert {name: value for name, value in told.items() if name != "url"} == {
             name: value for name, value in said.items() if name != "url"
         }
-        assert await height(told) >= before
+        async with connected(told) as lotus:
+            assert (await lotus.head()).height >= before
+            for cid in sent:
+                assert (await lotus.call(Lookup, "StateWaitMsg", cid, 0, -1, True)).receipt.exit_code == 0
         assert stat.S_IMODE(Path(told["token_file"]).stat().st_mode) == 0o600
         again.send_signal(signal.SIGTERM)
         assert again.wait(20) == 0

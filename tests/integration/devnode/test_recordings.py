@@ -169,8 +169,6 @@ async def test_answers_on_the_level_of_http_are_alike(devnode: Devnode):
     """Bad tokens, batches, what is no JSON, other paths; status and code."""
     async with httpx2.AsyncClient(timeout=20) as client:
         for row in recordings.rows("answers"):
-            if row["path"].startswith("/health"):
-                continue
             body = row["request"]
             if body == "Filecoin.Version":
                 body = '{"jsonrpc":"2.0","id":1,"method":"Filecoin.Version","params":[]}'

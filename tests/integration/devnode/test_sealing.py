@@ -1,11 +1,15 @@
 """Sectors on a devnode, by our own client of Lotus: from the pre-commit to the record of a proved sector."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import damocles.lotus
 from damocles.chain import methods
 from damocles.chain.amounts import Amount
 from damocles.chain.sealing import Activation, PreCommitSectorBatch2, ProveCommitSectors3
-from damocles.devnode import rules
+from damocles.devnode import rules, serving
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus import checks, errors
 from damocles.lotus.node import Node
@@ -107,3 +111,35 @@ async def test_our_checks_find_nothing_wrong_with_it(devnode: Devnode, lotus: No
     key = await (await view(lotus)).key_of(WORKER)
     found = await checks.problems(lotus, miners=[MINER], senders=[key], network=devnode.rules.name)
     assert found == []
+
+
+async def test_a_doomed_message_lands_with_its_exit_code(devnode: Devnode, lotus: Node):
+    """Its estimate says nothing of it, the sender pays for gas, and the next one is all right."""
+    devnode.doom(methods.PRE_COMMIT.number, exit_code=19)
+    batch = PreCommitSectorBatch2(Rows([promise(1, devnode.chain.head.height)]))
+    before = (await (await view(lotus)).actor(WORKER)).balance
+    receipt = (await done(devnode, lotus, methods.PRE_COMMIT, batch)).receipt
+    assert receipt.exit_code == 19
+    assert (await (await view(lotus)).actor(WORKER)).balance < before
+    assert (await done(devnode, lotus, methods.PRE_COMMIT, batch)).receipt.exit_code == 0
+
+
+async def test_a_block_limit_lets_messages_wait(devnode: Devnode, lotus: Node):
+    """With no message a block nothing lands; the nonces go on."""
+    devnode.messages_a_block = 0
+    for _ in range(3):
+        await send(lotus, None, value=1)
+    await devnode.step(3)
+    assert len(await lotus.pending()) == 3
+    devnode.messages_a_block = 2
+    await devnode.step()
+    assert [signed.message.nonce for signed in await lotus.pending()] == [2]
+
+
+async def test_every_method_that_our_client_calls_is_served(devnode: Devnode):
+    """What `damocles.lotus` asks, a devnode answers."""
+    source = "".join(path.read_text() for path in Path(damocles.lotus.__file__).parent.glob("*.py"))
+    called = set(re.findall(r'(?<!name=)"((?:State|Chain|Mpool|Gas|Wallet|Auth|Miner|Net)[A-Z]\w+|Version)"', source))
+    assert len(called) > 40
+    served = {name.removeprefix("Filecoin.") for name in serving.service_of(devnode).methods}
+    assert called - served == set()

@@ -80,10 +80,13 @@ _OTHERS: dict[tuple[int, int], tuple[Method, Handler, int]] = {
 }
 
 
-def execute(state: State, message: Message, around: Surroundings, *, message_bytes: int) -> tuple[State, Outcome]:
+def execute(
+    state: State, message: Message, around: Surroundings, *, message_bytes: int, doom: int | None = None
+) -> tuple[State, Outcome]:
     """Execute a message of a block, and return the state after it.
 
     Its sender pays for gas whatever comes of it. A message whose sender, nonce or money does not allow it does nothing.
+    With `doom` it fails with this exit code.
 
     Raises:
         Unverifiable: A proof in it cannot be checked here.
@@ -97,7 +100,10 @@ def execute(state: State, message: Message, around: Surroundings, *, message_byt
         return state, Outcome(exit_code=2, error="the sender's nonce or balance does not allow the message")
     paid = Draft(state, around)
     paid.put_account(sender, with_(account, balance=account.balance - most, nonce=account.nonce + 1))
-    after, outcome = _attempt(paid.state, message, around, sender)
+    if doom is None:
+        after, outcome = _attempt(paid.state, message, around, sender)
+    else:
+        after, outcome = paid.state, _refused(message, Abort(doom, "the devnode was told to fail this message"), 0)
     used = max(rules.storage_gas(message_bytes), outcome.gas_used)
     if used > message.gas_limit:
         after, used = paid.state, message.gas_limit
@@ -124,10 +130,14 @@ def _attempt(state: State, message: Message, around: Surroundings, sender: int) 
         draft.move(sender, draft.receiver, int(message.value))
         returned = _dispatch(draft, message)
     except Abort as abort:
-        words = f"message failed with backtrace:\n00: {_shown(message)} -- {abort.text} ({abort.exit_code})\n"
-        error = f"{words} (RetCode={abort.exit_code})"
-        return state, Outcome(exit_code=abort.exit_code, gas_used=_REFUSED_GAS + draft.gas_of_proofs, error=error)
+        return state, _refused(message, abort, draft.gas_of_proofs)
     return draft.state, Outcome(exit_code=exits.OK, returned=returned, gas_used=draft.gas + draft.gas_of_proofs)
+
+
+def _refused(message: Message, abort: Abort, gas_of_proofs: int) -> Outcome:
+    code = abort.exit_code
+    words = f"message failed with backtrace:\n00: {_shown(message)} -- {abort.text} ({code})\n (RetCode={code})"
+    return Outcome(exit_code=code, gas_used=_REFUSED_GAS + gas_of_proofs, error=words)
 
 
 def _receiver(draft: Draft, message: Message) -> int:

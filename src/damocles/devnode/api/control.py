@@ -2,11 +2,14 @@
 
 from typing import Any
 
+from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.devnode import rules
 from damocles.devnode.api.context import Api, fail
 from damocles.devnode.api.service import Service
 from damocles.devnode.mischief import Fault
+from damocles.devnode.pool import NotTaken
+from damocles.wire.codec import CID
 
 
 class ControlApi(Api):
@@ -27,6 +30,9 @@ class ControlApi(Api):
                 "DevnodeFault": self.fault,
                 "DevnodeLag": self.lag,
                 "DevnodeBlockLimit": self.block_limit,
+                "DevnodeHangUp": self.hang_up,
+                "DevnodeDoom": self.doom,
+                "DevnodeAllocate": self.allocate,
             },
             prefix="Damocles",
         )
@@ -88,3 +94,21 @@ class ControlApi(Api):
     async def block_limit(self, messages: int | None) -> None:
         """Let blocks have so many messages at most."""
         self.node.messages_a_block = messages
+
+    async def hang_up(self) -> None:
+        """End all subscriptions to the head."""
+        self.node.hang_up()
+
+    async def doom(self, method: int, count: int, exit_code: int) -> None:
+        """Let the next messages to a method fail when they are executed."""
+        self.node.doom(method, count, exit_code)
+
+    async def allocate(self, provider: Address, piece: CID, size_bytes: int, epochs: int) -> int:
+        """Let the client of the beginning ask a miner to store a piece; return the number of the allocation.
+
+        It makes the blocks that its message needs. `epochs` is how long the allocation can be claimed.
+        """
+        try:
+            return await self.node.allocate(provider, piece, size_bytes, epochs=epochs)
+        except (NotTaken, ValueError) as exc:
+            fail(str(exc))

@@ -20,6 +20,7 @@ from damocles.devnode.api import shapes
 from damocles.devnode.api.context import Api, Key, fail
 from damocles.devnode.api.service import Service
 from damocles.devnode.chain import Found
+from damocles.devnode.node import Node
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.state import State, with_
 from damocles.devnode.tipsets import TipSet
@@ -33,6 +34,10 @@ _FEE_CAP_EPOCHS = 20  # of growing base fees, that an estimate outlives
 
 class MessagesApi(Api):
     """Methods about messages."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._pushing = anyio.Lock()  # two messages of a sender must not get the same nonce
 
     def serve(self, service: Service) -> None:
         """Serve them."""
@@ -101,14 +106,20 @@ class MessagesApi(Api):
 
     async def push_message(self, message: Message, spec: dict[str, Any] | None) -> dict[str, Any]:
         """Estimate a message, sign it with a key of the wallet, and take it."""
-        uuid = str((spec or {}).get("MsgUuid") or "")
-        if uuid.strip("0-") and uuid in self.node.pushed:
-            return shapes.signed_message(self.node.pushed[uuid])
+        uuid = str((spec or {}).get("MsgUuid") or "").strip("0-") and str((spec or {})["MsgUuid"])
+        async with self._pushing:
+            known = await self.node.pushed(uuid) if uuid else None
+            signed = known or await self._pushed(message, _max_fee(spec))
+            if uuid and known is None:
+                await self.node.remember(uuid, signed)
+        return shapes.signed_message(signed)
+
+    async def _pushed(self, message: Message, max_fee: int) -> SignedMessage:
         if message.nonce:
             fail(f"MpoolPushMessage expects message nonce to be 0, was {message.nonce}")
         message = _with(message, sender=self.node.key_of(message.sender))
         try:
-            message = await self._estimated(message, self.node.head, _max_fee(spec))
+            message = await self._estimated(message, self.node.head, max_fee)
         except WouldFail as exc:
             fail(f"GasEstimateMessageGas error: {exc}")
         message = _with(message, nonce=await self.next_nonce(message.sender))
@@ -120,9 +131,7 @@ class MessagesApi(Api):
             await self.node.push(signed)
         except NotTaken as exc:
             fail(f"mpool push: failed to push message: {exc}")
-        if uuid.strip("0-"):
-            self.node.pushed[uuid] = signed
-        return shapes.signed_message(signed)
+        return signed
 
     # Estimates.
 

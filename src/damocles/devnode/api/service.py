@@ -1,7 +1,7 @@
 """How the API is spoken: Lotus' dialect of JSON-RPC, its tokens and permissions, and faults on request."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import anyio
@@ -14,9 +14,8 @@ from damocles.rpc import core, dialects, errors, messages
 from damocles.rpc.admission import access
 from damocles.rpc.serving import asgi
 
-PATHS = ("/rpc/v1", "/rpc/v0")
-_OK = 200
-
+PATH = "/rpc/v1"
+_HEALTH = {"/health/livez": 200, "/health/readyz": 503}  # as of a node without peers
 LOTUS = dataclasses.replace(
     dialects.MANAGER,
     content_type="application/json",
@@ -97,6 +96,17 @@ class Service(core.Service):
             await super().run(method, request, call)
         raise Broken(fault)
 
+    async def stream(
+        self, method: core.Method, request: messages.Request, call: core.Call
+    ) -> AsyncGenerator[Any, None]:
+        """Answer with a stream, unless a fault keeps from it."""
+        fault = self._mischief.take(method.name)
+        if fault is not None and fault.kind != "slow":
+            raise errors.RpcError(errors.Code.FAILED, fault.text or f"the devnode was told: {fault.kind}")
+        if fault is not None:
+            await anyio.sleep(fault.seconds)
+        return await super().stream(method, request, call)
+
 
 class Broken(Exception):
     """No answer is to be given to a call, but what a fault says."""
@@ -111,9 +121,11 @@ def app(service: Service, node: Node) -> asgi.App:
     rpc = asgi.endpoint(service, websocket=True)
 
     async def answer(scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
-        if scope["path"] not in PATHS:
+        if scope["path"] != PATH:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close"})
+            elif scope["path"] in _HEALTH:
+                await asgi.respond(send, _HEALTH[scope["path"]], b"", "")
             else:
                 await asgi.respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
             return
