@@ -1,0 +1,111 @@
+"""`damocles-manager config`: check the manager's configuration, and take over one of the original's."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli.connecting import manager_at
+from damocles.cli.terminal import exits
+from damocles.cli.threads import options
+from damocles.manager.config import adopt, load
+from damocles.text import redaction, toml
+from damocles.worker.config import report
+
+app = App(name="config", help="Check the manager's configuration.", version_flags=[])
+
+_WORDS = {
+    "refused": "not here",
+    "differs": "has another meaning",
+    "needed": "needed",
+    "ignored": "left out, nothing is lost",
+}
+
+Given = Annotated[Path | None, Parameter(help="The file; without it, `manager.toml` in the home.")]
+Original = Annotated[
+    Path | None,
+    Parameter(
+        name="--from-damocles",
+        help="A configuration of the original's manager (sector-manager.cfg): list what differs here.",
+        show_default=False,
+    ),
+]
+Write = Annotated[
+    Path | None, Parameter(help="With --from-damocles: write the file as this manager needs it.", show_default=False)
+]
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-manager config check manager.toml",
+        "damocles-manager config check --from-damocles sector-manager.cfg",
+    )
+)
+def check(
+    file: Given = None,
+    /,
+    *,
+    home: manager_at.Home = manager_at.DEFAULT_HOME,
+    from_damocles: Original = None,
+    write: Write = None,
+    json: options.AsJson = False,
+) -> int:
+    """Report everything that is wrong with a configuration file; exit code 1 if a manager could not use it.
+
+    No node is asked: whether miners, keys and money are there is looked at when `daemon` starts.
+    """
+    if from_damocles is not None:
+        if file is not None:
+            raise exits.WrongUsage(f"which file, {file} or {from_damocles}? pass --from-damocles alone")
+        return _from_damocles(from_damocles, write, as_json=json)
+    if write is not None:
+        raise exits.WrongUsage("--write needs --from-damocles")
+    path = file or home.expanduser() / load.FILE_NAME
+    problems: list[str] = []
+    try:
+        load.load(path)
+    except load.ConfigError as error:
+        problems = str(error).splitlines()
+    if json:
+        exits.print_json({"file": str(path), "ok": not problems, "errors": problems})
+        return exits.FAILED if problems else exits.OK
+    for problem in problems:
+        exits.error(problem)
+    if not problems:
+        exits.say(f"{path}: ok")
+    return exits.FAILED if problems else exits.OK
+
+
+def _from_damocles(path: Path, write: Path | None, *, as_json: bool) -> int:
+    try:
+        adopted = adopt.adopt(toml.parse(toml.read(path)))
+    except toml.Unusable as error:
+        raise exits.Failed(f"{path}{f':{error.line}' if error.line else ''}: {error}") from error
+    notes, problems = adopted.notes, adopted.problems
+    if write is not None:
+        _write(adopted, write, path)
+    if as_json:
+        made = [{"key": one.key, "kind": one.kind, "text": one.text} for one in notes]
+        exits.print_json({"file": str(path), "differences": made, "problems": list(problems)})
+    else:
+        for kind, words in _WORDS.items():
+            for one in (one for one in notes if one.kind == kind):
+                exits.say(f"{words}: {one.key}: {redaction.text(one.text)}")
+        count = Counter[str](one.kind for one in notes)
+        print(f"{len(notes)} differences: " + ", ".join(f"{count[kind]} {words}" for kind, words in _WORDS.items()))
+        for problem in problems:
+            exits.error(problem)
+        if write is not None:
+            exits.say(f"written: {write}; put a token of the node into {adopt.TOKEN_FILE} (mode 0600)")
+    return exits.FAILED if problems else exits.OK
+
+
+def _write(adopted: adopt.Adopted, out: Path, of: Path) -> None:
+    if out.exists():
+        raise exits.Failed(f"{out} exists: choose another file, or remove it")
+    lines = [f"# Made of {of.name} by `damocles-manager config check --from-damocles`. What is different:"]
+    lines += [f"# - {one.key}: {redaction.text(one.text)}" for one in adopted.notes]
+    lines += ["", *report.toml_lines(adopted.tables)]
+    with exits.written(out) as file:
+        file.write(("\n".join(lines).strip() + "\n").encode())
