@@ -1,5 +1,6 @@
 """The chapter's story with real processes: parameters are missing, found, and the threads are brought on by hand."""
 
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,10 @@ def test_paused_threads_are_resumed(tmp_path, porep_parameters):
         on_chain = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
         proven = {str(sectors.SectorID(row["ID"]["Miner"], row["ID"]["Number"])) for row in on_chain if row["Proof"]}
         assert finished == proven
+        planned = json.loads(cli("damocles-worker", "plan-capacity", "-c", str(f.config), "--json").stdout)
+        samples = {step["stage"]: step["samples"] for step in planned["lines"][0]["steps"] if step["stage"]}
+        assert {"pc1": 2, "c2": 2}.items() <= samples.items()
+        assert planned["sectors_per_day"] > 0
         for name in finished:
             assert (tmp_path / "persist" / "sealed" / str(name)).stat().st_size == 2048
 

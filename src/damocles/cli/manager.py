@@ -108,5 +108,10 @@ def parser() -> "cyclopts.App":
     util.command("damocles.cli.of_chain.miner:app", name="miner", help="Miners as the chain has them.")
     util.command("damocles.cli.of_chain.message:app", name="message", help="Messages, and what gas costs.")
     util.command("damocles.cli.of_manager.workers:app", name="worker", help=_FLEET_HELP)
+    util.command(
+        "damocles.cli.of_manager.planning:plan_capacity",
+        name="plan-capacity",
+        help="Forecast how many sectors a day the fleet finishes.",
+    )
     app.command(util)
     return app

@@ -28,6 +28,7 @@ _GROUPS = {
     ),
     "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
     "hwinfo": ("of_worker.hwinfo:hwinfo", "Show what this machine has for stages."),
+    "plan-capacity": ("of_worker.planning:plan_capacity", "Forecast sectors a day, and what more would bring."),
     "generator": ("of_worker.generator:app", "Make files that several sectors share."),
 }
 _CONNECTION = frozenset({"-c", "--config", "-H", "--host", "--token-file", "--ca-file", "--timeout"})

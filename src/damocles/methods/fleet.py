@@ -2,7 +2,7 @@
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import control, fleet
+from damocles.wire import capacity, control, fleet
 
 TIMEOUT_SECONDS = 5.0  # that all workers together get, if nothing else is asked for
 
@@ -30,6 +30,11 @@ def workers(expiration_seconds: control.Seconds | None = None, /) -> list[contro
 @declared("Damocles.FleetThreads", rules.READ)
 def threads(chosen: control.Selection, timeout_seconds: control.Seconds = TIMEOUT_SECONDS, /) -> control.FleetThreads:
     """Return the selected threads by worker and index; naming workers selects all of theirs."""
+
+
+@declared("Damocles.FleetCapacity", rules.READ)
+def report(chosen: control.Selection, timeout_seconds: control.Seconds = TIMEOUT_SECONDS, /) -> capacity.Fleet:
+    """Return what the selected workers can do, by worker."""
 
 
 @declared("Damocles.FleetAct", rules.OPERATE)

@@ -2,7 +2,7 @@
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import control, fleet
+from damocles.wire import capacity, control, fleet
 
 
 @declared("VenusWorker.WorkerList", rules.READ)
@@ -65,6 +65,11 @@ def logs(index: int, after: int = 0, wait_seconds: control.Seconds = 0.0, /) -> 
 @declared("Damocles.History", rules.READ)
 def history(sector: str | None = None, /) -> list[control.HistoryEntry]:
     """Return what the journals know: of one sector, or of all."""
+
+
+@declared("Damocles.Capacity", rules.READ)
+def report() -> capacity.Report:
+    """Return what the machine has and has granted, and how long the stages of finished sectors have taken."""
 
 
 @declared("Damocles.Settings", rules.READ)

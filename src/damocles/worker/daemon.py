@@ -32,7 +32,7 @@ from damocles.wire import sectors
 from damocles.worker import processors, upstream
 from damocles.worker.config import environment, load
 from damocles.worker.plans import trees
-from damocles.worker.serving import access, connections, control, drain, logbook, ping, signals
+from damocles.worker.serving import access, capacity, connections, control, drain, logbook, ping, signals
 from damocles.worker.thread import fitness, loop, options, pauses, remedies, reservations, surroundings
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(ring, settings.worker.rpc_server)
         gauges = tally.gauges if tally else None
-        serving = connections.served(settings, ours, draining, ring=ring, guard=guard, reloads=reloads, gauges=gauges)
+        plans = capacity.Capacity(settings, stages)
+        serving = connections.served(
+            settings, ours, draining, plans, ring=ring, guard=guard, reloads=reloads, gauges=gauges
+        )
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(_plans(loaded), catalog.folder()):
             log.warning(line)

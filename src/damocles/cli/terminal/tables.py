@@ -58,6 +58,7 @@ _TIME = Column(spare=5)
 # Every column that a terminal shows, by its name.
 COLUMNS: Mapping[str, Column] = {
     "#": Column(),
+    "A day": Column(),
     "Ack": Column(rank=5, least=8, spare=4),
     "Active": Column(),
     "Address": Column(rank=4, least=15, wish=22, spare=1),
@@ -100,6 +101,7 @@ COLUMNS: Mapping[str, Column] = {
     "Nonce": Column(spare=2),
     "Offset": Column(),
     "Open": Column(),
+    "One more": Column(rank=4, least=13),
     "Outcome": Column(rank=1, least=10, wish=30),
     "Partition": Column(),
     "Partitions": Column(rank=5, least=10, spare=5),

@@ -26,7 +26,7 @@ from damocles.operating import dialogues, selection
 from damocles.rpc import core, limits
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.serving import turns
-from damocles.wire import control
+from damocles.wire import capacity, control
 from damocles.wire.sectors import SectorID
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class Fleet:
         service.add(methods.fleet.workers, self.workers)
         service.add(methods.fleet.threads, self.threads)
         service.add(methods.fleet.act, self.act)
+        service.add(methods.fleet.report, self.report)
         service.add(methods.fleet.drain, self.drain)
         service.add(methods.fleet.drain_state, self.drain_state)
         service.add(methods.fleet.logs, self.logs)
@@ -85,6 +86,20 @@ class Fleet:
                 if selection.holds(chosen, detail)
             ],
             silent=silent,
+        )
+
+    async def report(
+        self, call: core.Call, chosen: control.Selection, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> capacity.Fleet:
+        """Return what the selected workers can do, by worker."""
+        if not chosen.workers:
+            _check(chosen)
+        targets = await self._chosen(call, chosen)
+        told, silent = await self._gather(
+            targets, lambda _: dialogues.asked_for("Damocles.Capacity", (), capacity.Report), timeout_seconds
+        )
+        return capacity.Fleet(
+            workers=[structs.replace(report, worker=target.name) for target, report in told], silent=silent
         )
 
     async def act(

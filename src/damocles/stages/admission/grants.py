@@ -31,11 +31,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Whether a request starts; if not, why, and whether that will never change on this machine."""
+    """Whether a request starts; if not, why, of which resource, and whether that will never change on this machine."""
 
     request: Request
     starts: bool
     why: str = ""
+    lacks: str = ""
     never: bool = False
 
 
@@ -53,12 +54,12 @@ class Round:
             return Decision(request=request, starts=False, why=text, never=True)
         if lacking := self._lacking(request):
             self._blocked.append(request)
-            return Decision(request=request, starts=False, why=self._missing(request, lacking))
+            return Decision(request=request, starts=False, why=self._missing(request, lacking), lacks=lacking[0])
         for older in self._blocked:
             if (name := self._in_the_way(request, older)) is not None:
                 self._blocked.append(request)
                 why = f"{name} ({older.label} is next, and needs {amount(name, older.needs[name])})"
-                return Decision(request=request, starts=False, why=why)
+                return Decision(request=request, starts=False, why=why, lacks=name)
         self._granted.append(request)
         return Decision(request=request, starts=True)
 

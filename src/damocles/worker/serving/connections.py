@@ -20,7 +20,7 @@ from damocles.rpc.serving import asgi, doorstep, reloading, server
 from damocles.stores import outlets, pieces
 from damocles.text import urls
 from damocles.worker.config import load
-from damocles.worker.serving import access, audit, control, drain, environment
+from damocles.worker.serving import access, audit, capacity, control, drain, environment
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,7 @@ async def served(
     settings: load.Config,
     ours: control.Control,
     draining: drain.Drain,
+    plans: capacity.Capacity,
     *,
     ring: keyring.Keyring,
     guard: rpc_access.Guard,
@@ -108,6 +109,7 @@ async def served(
     auditor = rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring))
     service = core.Service(dialects.WORKER, guard=guard, auditor=auditor)
     ours.register(service)
+    plans.register(service)
     environment.Environment(settings.worker.allow_env).register(service)
     keyring.TokenAPI(ring).register(service)
     if rpc_access.exposed(listen.host, tls=listen.certificate is not None):

@@ -1,0 +1,58 @@
+"""`damocles-manager util plan-capacity`: sectors a day of the whole fleet, worker by worker."""
+
+from typing import Annotated
+
+from damocles.cli.connecting import manager_at
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options, planning
+from damocles.wire import capacity, codec, control
+
+Workers = Annotated[
+    tuple[str, ...],
+    options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable. All without."),
+]
+
+_TABLE = tables.Table[tuple[str, ...]](columns=("Worker", "Threads", "A day", "What", "With"), cells=lambda row: row)
+
+
+def plan_capacity(
+    *,
+    worker: Workers = (),
+    time: planning.Times = (),
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Forecast how many sectors a day the fleet finishes, what holds each worker up, and what one more of it would bring."""
+    said = planning.stated(time)
+    chosen = control.Selection(workers=list(worker)) if worker else control.Selection(all=True)
+    with at.call() as found:
+        fleet = found.call("Damocles.FleetCapacity", [chosen, found.worker_seconds], returns=capacity.Fleet)
+    plans = [planning.plan(planning.with_times(report, said)) for report in fleet.workers]
+    total = sum(plan.per_day for plan in plans)
+    if json:
+        exits.print_json(
+            {
+                "sectors_per_day": round(total, 3),
+                "workers": [planning.as_json(plan) for plan in plans],
+                "silent": codec.to_builtins(fleet.silent),
+            }
+        )
+    elif plans:
+        tables.show(_TABLE, [_row(plan) for plan in plans], full=full)
+        print(f"the fleet: {total:.2f} sectors a day")
+    for plan in plans:
+        if plan.error:
+            exits.error(f"{plan.report.worker}: {plan.error}")
+    for silence in fleet.silent:
+        exits.error(f"{silence.worker}: {silence.reason}")
+    return exits.FAILED if fleet.silent or not plans else exits.OK
+
+
+def _row(plan: planning.Plan) -> tuple[str, ...]:
+    threads = str(sum(line.threads for line in plan.report.lines))
+    if plan.found is None:
+        return plan.report.worker, threads, "-", "-", "-"
+    best = next(iter(plan.gains), None)
+    more = f"{best[0]} would bring {best[1]:+.2f}" if best is not None else ""
+    return plan.report.worker, threads, f"{plan.per_day:.2f}", plan.found.bottleneck, more

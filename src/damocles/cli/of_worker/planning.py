@@ -1,0 +1,59 @@
+"""`damocles-worker plan-capacity`: sectors a day of this worker, what holds it up, and what more would bring."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from damocles.cli.connecting import worker_at
+from damocles.cli.terminal import exits
+from damocles.cli.threads import options, planning
+from damocles.stages.admission import machine
+from damocles.wire import capacity
+
+
+def plan_capacity(
+    *,
+    time: planning.Times = (),
+    threads: Annotated[int | None, Parameter(help="As if it had so many threads of each kind.")] = None,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Forecast how many sectors a day this worker finishes, from the times that its stages have taken, or that you state.
+
+    A worker that does not run is looked at through its configuration and its journals.
+    """
+    said = planning.stated(time)
+    if threads is not None and threads < 1:
+        raise exits.WrongUsage("--threads: expected at least 1")
+    report = planning.with_times(_report(at), said)
+    if threads is not None:
+        report = planning.with_threads(report, threads)
+    plan = planning.plan(report)
+    if json:
+        exits.print_json(planning.as_json(plan))
+        return exits.OK if plan.found is not None else exits.FAILED
+    planning.show(plan, full=full)
+    return exits.OK
+
+
+def _report(at: worker_at.At) -> capacity.Report:
+    try:
+        with at.call() as client:
+            return client.call("Damocles.Capacity", [], returns=capacity.Report)
+    except exits.WorkerUnreachable:
+        if at.config is None:
+            raise
+        exits.warning(
+            "the worker does not answer: this is from its configuration and journals, on the machine of this shell"
+        )
+    from damocles.worker import capacity as worker_capacity
+    from damocles.worker import processors
+    from damocles.worker.config import load
+
+    try:
+        config = load.load(at.config).config
+    except load.ConfigError as error:
+        raise exits.Failed(str(error)) from error
+    found = machine.look()
+    return worker_capacity.report(config, found, processors.admission(config, found))
