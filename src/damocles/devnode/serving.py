@@ -6,7 +6,8 @@ await node.reorganise(3)
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
@@ -44,6 +45,7 @@ async def serving(
     block_seconds: float | None = None,
     accepts_any_proof: bool = False,
     secret: bytes | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Node]:
     """Yield a devnode that listens while the block runs.
 
@@ -58,15 +60,21 @@ async def serving(
 
     def begin() -> tuple[Node, "contextlib.AbstractContextManager[object]"]:
         node, store = beginnings.begin(
-            of, home=home, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, secret=secret
+            of, home=home, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, secret=secret, clock=clock
         )
         return node, contextlib.nullcontext() if store is None else contextlib.closing(store)
 
     node, closing = await anyio.to_thread.run_sync(begin)
+    failure: Exception | None = None
     with closing:
         async with server.serve(app(service_of(node), node), host, port, grace_seconds=0) as bound:
             node.url = bound.url("/rpc/v1")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(node.run)
-                yield node
+                try:
+                    yield node
+                except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)
+                    failure = exc
                 tasks.cancel_scope.cancel("the block is left")
+    if failure is not None:
+        raise failure

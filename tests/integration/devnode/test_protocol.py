@@ -5,15 +5,17 @@ from collections.abc import Callable
 import anyio
 import pytest
 
+from damocles.chain.amounts import Amount
+from damocles.chain.messages import Message, SignedMessage
 from damocles.devnode import serving, wallet
 from damocles.devnode.node import Node as Devnode
-from damocles.lotus import errors, heads, node
-from damocles.lotus.answers import ChangeType
+from damocles.lotus import errors, heads, node, nodes
+from damocles.lotus.answers import ChangeType, SendSpec
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 from damocles.lotus.view import View
 
-from .helpers import MINER, view
+from .helpers import MINER, send, view
 
 
 async def test_tokens_have_their_permissions(devnode: Devnode, place_of: Callable[..., Place]):
@@ -120,10 +122,6 @@ async def test_a_base_fee_spikes_and_goes_down_again(devnode: Devnode, lotus: No
 async def test_a_bad_signature_is_not_taken(devnode: Devnode, lotus: Node):
     """Whoever changes a signed message has to sign it again."""
     key = devnode.wallet.addresses()[0]
-    from damocles.chain.amounts import Amount
-    from damocles.chain.messages import Message, SignedMessage
-    from damocles.lotus.answers import SendSpec
-
     made = await lotus.estimate(Message(to=key, sender=key, value=Amount(1)), SendSpec())
     signed = await lotus.sign_message(made)
     changed = SignedMessage(
@@ -131,3 +129,64 @@ async def test_a_bad_signature_is_not_taken(devnode: Devnode, lotus: Node):
     )
     with pytest.raises(errors.NotTaken, match="signature verification failed"):
         await lotus.push(changed)
+
+
+async def test_a_slow_method_is_too_slow_and_no_other(devnode: Devnode, lotus: Node):
+    """The client gives up on it; the next call is answered."""
+    devnode.disturb("StateNetworkName", "slow", seconds=60, times=1)
+    with pytest.raises(errors.TooSlow):
+        await lotus.call(str, "StateNetworkName", seconds=0.2, repeats=False)
+    assert await lotus.network_name() == devnode.rules.name
+
+
+async def test_an_effect_without_an_answer(devnode: Devnode, lotus: Node):
+    """The connection breaks after the message was taken: it is there, and pushed again it is told so."""
+    await send(lotus, None, value=1)
+    (signed,) = devnode.sequence()
+    devnode.chain.pool.remove([signed])
+    devnode.disturb("MpoolPush", "hang up", times=1, late=True)
+    with pytest.raises(errors.Away):
+        await lotus.push(signed)
+    assert devnode.sequence() == [signed]
+    with pytest.raises(errors.Pending):
+        await lotus.push(signed)
+
+
+async def test_a_node_that_lags_or_stands_still_is_out_of_step(place_of: Callable[..., Place]):
+    """Our `nodes` sees it by the age of the head, and that it is well again."""
+    now = [1_800_000_000.0]
+    async with serving.serving(clock=lambda: now[0]) as devnode, nodes.connect([place_of(devnode)]) as several:
+        several._clock = lambda: now[0]
+        for _ in range(20):
+            now[0] += devnode.block_delay_seconds
+            await devnode.step()
+        (member,) = several.members
+        assert (await several.look(member)).problem is None
+        devnode.mischief.behind = 15
+        assert "is it syncing" in ((await several.look(member)).problem or "")
+        devnode.mischief.behind = 0
+        now[0] += 20 * devnode.block_delay_seconds
+        assert "is it syncing" in ((await several.look(member)).problem or "")
+        await devnode.step()
+        assert (await several.look(member)).problem is None
+
+
+async def test_a_subscription_that_ends_is_taken_up_again(devnode: Devnode, lotus: Node):
+    """Nothing of what happened meanwhile is missed."""
+
+    async def pick() -> Node:
+        return lotus
+
+    changes = heads.follow(pick, pause_seconds=0.01)
+    try:
+        with anyio.fail_after(20):
+            await anext(changes)
+            devnode.hang_up()
+            await devnode.step(3)
+            seen = 30
+            while seen < 33:
+                change = await anext(changes)
+                assert [tipset.height for tipset in change.applied][:1] in ([], [seen + 1])
+                seen = change.head.height
+    finally:
+        await changes.aclose()

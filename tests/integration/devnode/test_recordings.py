@@ -181,3 +181,23 @@ async def test_answers_on_the_level_of_http_are_alike(devnode: Devnode):
             if row["status"] == 500:
                 theirs, ours = json.loads(row["answer"]), json.loads(answer.content)
                 assert (ours["id"], ours["error"]["code"]) == (theirs["id"], theirs["error"]["code"])
+
+
+async def test_parameters_are_read_and_written_as_recorded(devnode: Devnode, caller: Caller):
+    """What a real node made of CBOR and of JSON, a devnode makes of it as well."""
+    own = (await caller.result("StateActorCodeCIDs", 28))["storageminer"]
+    compared = 0
+    for row in recordings.rows("exchanges"):
+        method, answer = row["request"]["method"].removeprefix("Filecoin."), row["answer"]
+        params = row["request"].get("params") or []
+        if "result" not in answer or method not in {"StateDecodeParams", "StateEncodeParams"}:
+            continue
+        if method == "StateEncodeParams":
+            _, ours = await caller(method, own, *params[1:])
+        else:
+            _, ours = await caller(method, MINER.text("t"), *params[1:])
+        if "error" in ours:  # parameters of other actors than miners, or nulls that only Go takes
+            continue
+        assert ours["result"] == answer["result"], row["note"]
+        compared += 1
+    assert compared > 3
