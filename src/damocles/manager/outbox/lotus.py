@@ -93,8 +93,8 @@ class LotusView:
         with _translated():
             try:
                 await self._view.node.push(message)
-            except errors.Pending:
-                return
+            except (errors.Pending, errors.NonceUsed):
+                return  # it is in the last tipset, or another one's message: which, the receipt and the nonce will tell
 
 
 class LotusNode:
