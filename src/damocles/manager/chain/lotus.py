@@ -139,7 +139,7 @@ class LotusChain:
         if found.state in _ENDED:
             return seal.Polled(_ENDED[found.state], found.reason or None)
         if order is None:
-            return seal.Polled(seal.OnChainState.PENDING, "it waits for its message")
+            return seal.Polled(seal.OnChainState.PENDING, self.rounds.waiting.get(cid, "it waits for its message"))
         if order.id in self.rounds.outbox.executed:
             return seal.Polled(seal.OnChainState.PACKED)
         return seal.Polled(seal.OnChainState.PENDING, self.rounds.outbox.waiting.get(order.id))

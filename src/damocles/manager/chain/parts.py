@@ -31,7 +31,10 @@ METHODS = {Kind.PRE_COMMIT: methods.PRE_COMMIT, Kind.PROOF: methods.PROVE_COMMIT
 
 
 class Unfit(Exception):
-    """A sector cannot be in any message: its submission has come to this `state`, for the reason in the text."""
+    """A sector cannot be in any message: its submission has come to this `state`, for the reason in the text.
+
+    With `State.WAITING` it cannot be yet.
+    """
 
     def __init__(self, state: State, text: str) -> None:
         super().__init__(text)
@@ -190,6 +193,7 @@ async def _update(view: View, miner: Miner, submission: Submission) -> Part:
     new_cid = commitments.sealed_cid(content.comm_r)
     if sector.sealed_cid == new_cid:
         raise Unfit(State.LANDED, "the sector is upgraded already")
+    await _check_time(view, miner, number, location)
     pieces = await _manifest(view, submission)
     value = Amount(0)
     if miner.sends_fund(Kind.UPDATE):
@@ -205,6 +209,20 @@ async def _update(view: View, miner: Miner, submission: Submission) -> Part:
         pieces=pieces,
     )
     return Part(struct=struct, value=value, proof=content.proof)
+
+
+async def _check_time(view: View, miner: Miner, number: int, location: miners.Location) -> None:
+    """Raise if the actor would refuse an upgrade now and take it later.
+
+    Raises:
+        Unfit: It waits.
+    """
+    period = await view.period(miner.address)
+    if location.deadline in {period.index, (period.index + 1) % period.deadlines}:
+        raise Unfit(State.WAITING, f"its deadline {location.deadline} is open or the next one: it goes after that")
+    partitions = await view.partitions(miner.address, location.deadline)
+    if number not in partitions[location.partition].active:
+        raise Unfit(State.WAITING, "only an active sector can be upgraded: it goes after its next window PoSt")
 
 
 async def _manifest(view: View, submission: Submission) -> Rows[sealing.Piece]:

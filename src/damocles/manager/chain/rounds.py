@@ -25,13 +25,13 @@ from damocles.manager.db.engine import Database
 from damocles.manager.outbox import batching, fees, lotus, node, orders, sending
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments
-from damocles.wire.codec import Blob
+from damocles.wire.codec import CID, Blob
 from damocles.wire.sectors import SealProof, SectorID
 
 log = structlog.get_logger(__name__)
 
 # So long before the last epoch that will do, it is said that something is late.
-_LATE_EPOCHS = lifetimes.DAY_EPOCHS
+_LATE_EPOCHS = lifetimes.DAY_EPOCHS // 4
 _LATE_PROOF_EPOCHS = 3 * lifetimes.DAY_EPOCHS
 
 
@@ -64,6 +64,7 @@ class Rounds:
         self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self.terms)
         self.epoch = epoch  # of the newest head that was seen
         self.troubles: dict[str, str] = {}
+        self.waiting: dict[CID, str] = {}  # what submissions wait for that cannot be in a message yet
         self._reached = anyio.Event()  # set when there is a new head
 
     def terms(self, miner: int, kind: str) -> sending.Terms:
@@ -190,7 +191,7 @@ class Rounds:
         for one in await self._database.read(submissions.unfinished):
             if one.state is State.WAITING and one.sector.miner in self._miners:
                 groups.setdefault((one.sector.miner, one.kind, one.proof_type), []).append(one)
-        made = False
+        made, self.waiting = False, {}
         for (number, kind, _), group in groups.items():
             miner = self._miners[number]
             waiting = {one.sector.number: one for one in [await self._dated(view, one) for one in group] if one}
@@ -234,6 +235,9 @@ class Rounds:
             try:
                 part = await parts.of(view, miner, one, self._network.challenge_delay)
             except parts.Unfit as error:
+                if error.state is State.WAITING:
+                    self.waiting[one.cid] = str(error)
+                    continue
                 await self._end(one, error.state, str(error), None)
                 continue
             made[one.sector.number] = (one, part)
@@ -299,7 +303,7 @@ class Rounds:
 
     def _watch_waiting(self, waiting: Sequence[Submission], troubles: dict[str, str]) -> None:
         for one in waiting:
-            if one.last_epoch is not None and one.last_epoch - self.epoch <= _LATE_EPOCHS // 4:
+            if one.last_epoch is not None and one.last_epoch - self.epoch <= _LATE_EPOCHS:
                 troubles[f"{one.kind} of {one.sector}"] = (
                     f"it has to be on the chain by epoch {one.last_epoch}, and is {one.state}"
                 )

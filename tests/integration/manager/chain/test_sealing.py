@@ -1,6 +1,7 @@
 """Sectors from allocation to proven, on a devnode that accepts any proof."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ from tests.integration.devnode.helpers import WORKER, promise, send
 from damocles.chain import methods, tuples
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
-from damocles.chain.sealing import PreCommitSectorBatch2
+from damocles.chain.sealing import PoStPartition, PoStProof, PreCommitSectorBatch2, SubmitWindowedPoSt
+from damocles.devnode import serving
 from damocles.devnode.actors import registry
 from damocles.devnode.node import Node as Devnode
+from damocles.devnode.rules import Rules
+from damocles.lotus import miners
 from damocles.manager.chain.submissions import Kind
 from damocles.manager.errors import ManagerError
 from damocles.wire import commitments, seal
-from damocles.wire.codec import Blob, Rows
+from damocles.wire.codec import Blob, Bytes32, Rows
 from damocles.wire.sectors import SectorID
 
 from .provider import ADDRESS, MINER, PROOF, Provider, running
@@ -227,3 +231,71 @@ async def test_nobody_has_money(devnode: Devnode, tmp_path: Path) -> None:
         assert (seal.OnChainState.PENDING, True) == (polled.state, "raise the limit" in (polled.desc or ""))
         (trouble,) = provider.chain.rounds.troubles.values()
         assert "raise the limit" in trouble
+
+
+async def _post(provider: Provider, sector: SectorID) -> None:
+    """Let the deadline of a sector come, and prove it, so that it becomes active."""
+
+    async def period() -> miners.Period:
+        async with provider.view() as view:
+            return await view.period(ADDRESS)
+
+    async with provider.view() as view:
+        location = await view.location(ADDRESS, sector.number)
+    while (now := await period()).index != location.deadline or now.current_epoch < now.open + 2:
+        await provider.devnode.step()
+    async with provider.view() as view:
+        params = SubmitWindowedPoSt(
+            deadline=location.deadline,
+            partitions=Rows([PoStPartition(location.partition)]),
+            proofs=Rows([PoStProof(10, Blob(bytes(192)))]),
+            chain_commit_epoch=now.open,
+            chain_commit_rand=Blob(await view.chain_commit(now.open)),
+        )
+    await send(provider.node, methods.SUBMIT_WINDOW_POST, params)
+    await provider.tick(2)
+
+
+async def test_an_upgrade(tmp_path: Path) -> None:
+    """The proof of an upgrade waits for a deadline that is not open, lands, and claims its allocation."""
+    rules = Rules(window_epochs=15)
+    async with serving.serving(rules, accepts_any_proof=True) as devnode, running(devnode, tmp_path) as provider:
+        await devnode.step(30)
+        await _upgrade(provider)
+
+
+async def _upgrade(provider: Provider) -> None:
+    sector = await provider.allocate()
+    await _seal(provider, [sector])
+    await _post(provider, sector)
+    piece = await _allocation(provider)
+    comm_r = bytes([sector.number, 1]) * 16
+    content = seal.SnapUpProof(
+        comm_r=Bytes32(b"\5" * 31 + b"\0"),
+        comm_d=commitments.commitment_of(PIECE),
+        access_instance="persist",
+        pieces=[PIECE],
+        proof=bytes(192),
+    )
+    allocated = seal.AllocatedSector(sector, PROOF)
+    await provider.chain.check_update(allocated, comm_r, content)
+    send_update = partial(provider.chain.send_update, allocated=allocated, content=content, pieces=[piece])
+    cid = await provider.database.write(send_update)
+
+    await provider.tick()
+    polled = await provider.chain.message(cid)
+    assert (seal.OnChainState.PENDING, True) == (polled.state, "is open or the next one" in (polled.desc or ""))
+
+    async def has_landed() -> bool:
+        polled = await provider.chain.message(cid)
+        assert polled.state < seal.OnChainState.NOT_FOUND, polled
+        return polled.state == seal.OnChainState.LANDED
+
+    await provider.until(has_landed)
+    async with provider.view() as view:
+        found = await view.sector(ADDRESS, sector.number)
+        assert found is not None
+        assert found.sealed_cid == commitments.sealed_cid(content.comm_r)
+        assert await view.claim(ADDRESS, piece.deal.allocation_id) is not None
+    assert cid == await provider.database.write(send_update)
+    assert await has_landed()
