@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import anyio
 import anyio.to_thread
+import httpcore2  # noqa: F401 (else httpx2 imports it with the first client, where the event loop waits for the disk)
 import httpx2
 
 from damocles.rpc import address, errors, messages, tls
