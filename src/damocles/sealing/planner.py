@@ -14,6 +14,7 @@ from damocles.sealing import events, failures
 from damocles.sealing.plans import niporep, rebuild, sealer, snapup, table, unseal, wdpost
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
+from damocles.text import units
 
 # The plans that there are, in the order in which people see them. What each does on the worker is in
 # `worker.plans.repertoire`, what it makes the manager serve in `manager.office`.
@@ -260,6 +261,5 @@ def _resume(plan: table.Plan, sector: Sector, event: events.Resume) -> tuple[Sec
 
 def _story(plan: table.Plan, sector: Sector, event: events.Event) -> str:
     path = " → ".join(sector.path) or State.Empty
-    return (
-        f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.job_id}, so far {path})"
-    )
+    since = f", since {units.moment(sector.entered_at)}" if sector.entered_at is not None else ""
+    return f"plan {plan.name} knows no event {event.name} in state {sector.state} (sector {sector.job_id}, so far {path}{since})"

@@ -11,7 +11,17 @@ from damocles.sealing.thread import Thread
 
 def flaws(thread: Thread) -> list[str]:
     """Return what is wrong with a thread."""
-    return [*_of_sector(thread.sector), *_of_work(thread), *_of_wishes(thread)]
+    return [
+        *_of_sector(thread.sector),
+        *_of_action(thread.sector, thread.doing),
+        *_of_work(thread),
+        *_of_wishes(thread),
+    ]
+
+
+def flaws_of_step(sector: Sector, action: planner.Instruction) -> list[str]:
+    """Return what is wrong with a sector and what the planner has a thread do with it."""
+    return [*_of_sector(sector), *_of_action(sector, action)]
 
 
 def _of_sector(sector: Sector) -> Iterator[str]:
@@ -43,14 +53,25 @@ def _of_work(thread: Thread) -> Iterator[str]:
 
 def _of_task(thread: Thread, doing: parts.Task | None, sector: Sector) -> Iterator[str]:
     match doing:
+        case planner.Execute() if sector.id is not None and sector.id != thread.claimed:
+            if parts.Claim not in thread.prepared:
+                yield f"{doing} is done without asking whose {sector.id} is"
+        case parts.Await(is_idle=True) if sector.job_id is not None:
+            yield f"{sector.job_id} waits for the end of a drain"
+        case parts.End() if not thread.stopping:
+            yield "the thread ends, and nobody has stopped it"
+        case _:
+            pass
+
+
+def _of_action(sector: Sector, doing: parts.Task | planner.Instruction | None) -> Iterator[str]:
+    match doing:
         case planner.Execute():
             step = planner.PLANS[sector.plan].steps.get(sector.state)
             if step is None or doing.does != step.does:
                 yield f"{doing} is done in {sector.state}"
             if sector.paused_at is not None:
-                yield f"{doing} is done while the thread is paused"
-            if sector.id is not None and sector.id != thread.claimed and parts.Claim not in thread.prepared:
-                yield f"{doing} is done without asking whose {sector.id} is"
+                yield f"{doing} is done while the sector is paused"
             if step is not None and any(getattr(sector, name) is None for name in step.needs):
                 yield f"{doing} is done without what it needs"
         case planner.Hold() if sector.paused_at is None:
@@ -59,10 +80,6 @@ def _of_task(thread: Thread, doing: parts.Task | None, sector: Sector) -> Iterat
             yield f"a sector in {sector.state} is taken for finished"
         case planner.Discard() if sector.state is not State.Aborted:
             yield f"a sector in {sector.state} is thrown away"
-        case parts.Await(is_idle=True) if sector.job_id is not None:
-            yield f"{sector.job_id} waits for the end of a drain"
-        case parts.End() if not thread.stopping:
-            yield "the thread ends, and nobody has stopped it"
         case _:
             pass
 

@@ -93,12 +93,11 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             _prepare(self._db, path)
+            self.identity = str(self._db.execute("SELECT id FROM identity").fetchone()[0])
+            self._last_id = int(self._db.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])
         except sqlite3.Error as error:
-            msg = f"cannot open the journal {path}: {error}"
-            raise JournalError(msg) from error
-        self.identity = str(self._db.execute("SELECT id FROM identity").fetchone()[0])
+            raise JournalError(f"cannot open the journal {path}: {error}") from error
         self._written: dict[str, msgspec.Raw | None] = {}
-        self._last_id = int(self._db.execute("SELECT coalesce(max(id), 0) FROM history").fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""

@@ -15,31 +15,34 @@ from damocles.sealing.states import State
 from damocles.wire import codec, seal, sectors, tasks, wdpost
 
 _ZERO = codec.Bytes32(bytes(32))
-_SAMPLES: dict[type, Any] = {
+_SAMPLES: dict[Any, Any] = {
     seal.AllocatedSector: seal.AllocatedSector(sectors.SectorID(10000, 1), 5),
     seal.Ticket: seal.Ticket(bytes(32), 1),
     seal.Seed: seal.Seed(bytes(32), 2),
     tasks.PC2Output: tasks.PC2Output("StackedDrg2KiBV1_1", _ZERO, _ZERO),
     msgspec.Raw: msgspec.Raw(b"{}"),
     codec.NumberList: codec.NumberList(b"proof"),
-    list: [tasks.PieceInfo(_ZERO, 2032)],
+    list[tasks.PieceInfo]: [tasks.PieceInfo(_ZERO, 2032)],
+    list[seal.SectorPiece]: [seal.SectorPiece(seal.Piece(2048, codec.CID("baga")), seal.DealInfo(deal_id=1))],
     tuple: ("file:///piece",),
     seal.SectorPublic: seal.SectorPublic(_ZERO),
     tasks.SnapEncodeOutput: tasks.SnapEncodeOutput(_ZERO, _ZERO, _ZERO),
     UnsealPiece: UnsealPiece(codec.CID("baga"), 0, 2032, _ZERO),
     wdpost.Job: wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", _ZERO)),
+    wdpost.Output: wdpost.Output([], []),
     str: "store",
     bool: False,
 }
 
 
 def sample(kind: type[events.PlanEvent]) -> events.PlanEvent:
-    """Return an event of a kind with plausible content."""
+    """Return an event of a kind with plausible content; what may be left out is."""
+    hints, optional = typing.get_type_hints(kind), kind.__struct_fields__[-len(kind.__struct_defaults__) :]
     values = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        if name in kind.__struct_fields__:
-            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            values[name] = None if type(None) in options else _SAMPLES[typing.get_origin(options[0]) or options[0]]
+    for name in kind.__struct_fields__:
+        if name not in optional or not kind.__struct_defaults__:
+            hint = typing.get_args(hints[name])[0] if isinstance(hints[name], types.UnionType) else hints[name]
+            values[name] = _SAMPLES[hint] if hint in _SAMPLES else _SAMPLES[typing.get_origin(hint)]
     return kind(**values)
 
 

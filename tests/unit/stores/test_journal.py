@@ -311,3 +311,14 @@ def test_a_record_that_breaks_leaves_no_transaction(store, monkeypatch, error):
                 opened.journal.record(EMPTY, events.Restart(), HELD, at=1.0)
         opened.journal.record(EMPTY, events.Restart(), HELD, at=2.0)
     assert [2.0] == [entry.at for entry in journal.read(store)]
+
+
+def test_a_journal_without_a_table_is_named(tmp_path: Path) -> None:
+    """A file that has lost a part of what makes it a journal is an error that names it, and nothing is made in it."""
+    sealing.init(tmp_path / "store")
+    file = tmp_path / "store" / "meta" / journal.FILE_NAME
+    database = sqlite3.connect(file)
+    database.execute("DROP TABLE identity")
+    database.close()
+    with pytest.raises(journal.JournalError, match=f"cannot open the journal {file}: no such table"):
+        journal.Journal(file)
