@@ -100,6 +100,8 @@ class Chain:
         for signed in made.messages:
             self.seen[signed.cid] = signed
         self.pool.remove(made.messages)
+        if made.state is not None:
+            self.pool.prune(made.state)
         self._forget()
         return [Change("apply", made)]
 

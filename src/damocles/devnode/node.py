@@ -69,6 +69,7 @@ class Node:
         self._pushed: dict[str, SignedMessage] = {}
         self._clock = clock
         self._making = anyio.Lock()
+        self._pushing = anyio.Lock()
         self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
         self._is_stopped = False
         self._nulls = 0
@@ -119,10 +120,11 @@ class Node:
         """Make blocks now; return the last."""
         for _ in range(count):
             async with self._making:
-                nulls, self._nulls = self._nulls, 0
-                base_fee, self._base_fee = self._base_fee, None
+                nulls, base_fee = self._nulls, self._base_fee
                 plan = self.chain.plan(int(self._clock()), nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
                 made = await anyio.to_thread.run_sync(self._made, plan)
+                self._nulls -= nulls
+                self._base_fee = None
                 self._tell(self.chain.add(made))
                 if made.messages:
                     log.info("block", height=made.height, messages=len(made.messages))
@@ -239,24 +241,22 @@ class Node:
             NotTaken: With the node's reason.
         """
         state, _ = await anyio.to_thread.run_sync(self.chain.after_head, self.chain.head)
-        signer = self._signer(signed)
-        if not await anyio.to_thread.run_sync(signing.is_valid, signer):
+        if signed.message.sender.protocol is Protocol.ID:
+            raise NotTaken("verify msg failed: mpool message sender must be a key address")
+        if not await anyio.to_thread.run_sync(signing.is_valid, signed):
             raise NotTaken(
                 "signature verification failed: failed to validate signature: invalid signature for message"
                 f" {signed.cid} (type {int(signed.signature.type)}): signature failed to verify"
             )
-        self.chain.pool.check(signed, state)
-        if self._store is not None:
-            await anyio.to_thread.run_sync(self._store.keep_pool, [*self.chain.pool.all(), signed])
-        self.chain.pool.put(signed)
+        async with self._pushing:  # between look and put, so that of two messages with a nonce one is refused
+            self.chain.pool.check(signed, state)
+            if self._store is not None:
+                other = self.chain.pool.waiting(signed.message.sender, signed.message.nonce)
+                await anyio.to_thread.run_sync(self._store.add_message, signed, None if other is None else other.cid)
+            self.chain.pool.put(signed)
         self.chain.seen[signed.cid] = signed
         self._look_for_doom(signed)
         return signed.cid
-
-    def _signer(self, signed: SignedMessage) -> SignedMessage:
-        if signed.message.sender.protocol is Protocol.ID:
-            raise NotTaken("verify msg failed: mpool message sender must be a key address")
-        return signed
 
     async def allocate(
         self, provider: Address, piece: CID, size_bytes: int, *, client: Address | None = None, epochs: int = 10_000

@@ -7,7 +7,6 @@ from damocles.chain.addresses import TESTNET, Address
 from damocles.chain.messages import SignedMessage
 from damocles.devnode import rules
 from damocles.devnode.state import State
-from damocles.wire.codec import CID
 
 
 class NotTaken(Exception):
@@ -46,7 +45,7 @@ class Pool:
         account = state.accounts[number]
         if message.nonce < account.nonce:
             raise NotTaken(f"minimum expected nonce is {account.nonce}, got {message.nonce}: message nonce too low")
-        other = self._of.get(message.sender, {}).get(message.nonce)
+        other = self.waiting(message.sender, message.nonce)
         if other is not None:
             if other.cid == cid:
                 raise NotTaken(
@@ -81,6 +80,13 @@ class Pool:
             if not waiting:
                 self._of.pop(signed.message.sender, None)
 
+    def prune(self, state: State) -> None:
+        """Let messages wait no more whose nonces are over."""
+        for sender, waiting in list(self._of.items()):
+            account = state.accounts.get(state.id_of(sender) or -1)
+            if account is not None and min(waiting) < account.nonce:
+                self.remove(signed for nonce, signed in list(waiting.items()) if nonce < account.nonce)
+
     def all(self) -> list[SignedMessage]:
         """Return those that wait, by sender and nonce."""
         return [waiting[nonce] for waiting in list(self._of.values()) for nonce in sorted(waiting)]
@@ -90,9 +96,9 @@ class Pool:
         waiting = self._of.get(sender, {})
         return [waiting[nonce] for nonce in sorted(waiting)]
 
-    def get(self, cid: CID) -> SignedMessage | None:
-        """Return one by its id."""
-        return next((signed for signed in self.all() if signed.cid == cid), None)
+    def waiting(self, sender: Address, nonce: int) -> SignedMessage | None:
+        """Return the message of a sender that waits with a nonce."""
+        return self._of.get(sender, {}).get(nonce)
 
     def next_nonce(self, sender: Address, on_chain: int) -> int:
         """Return the nonce after those on the chain and of messages that wait without a gap."""

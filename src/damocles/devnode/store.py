@@ -122,6 +122,16 @@ class Store:
             self._database.executemany("INSERT INTO pool VALUES (?, ?)", rows)
             self._database.execute("COMMIT")
 
+    def add_message(self, signed: SignedMessage, replaced: CID | None) -> None:
+        """Keep one more message that waits, in place of another one if it replaces it."""
+        with self._lock:
+            self._database.execute("BEGIN")
+            if replaced is not None:
+                self._database.execute("DELETE FROM pool WHERE cid = ?", (str(replaced),))
+            row = (str(signed.cid), codec.encode(signed))
+            self._database.execute("INSERT OR REPLACE INTO pool VALUES (?, ?)", row)
+            self._database.execute("COMMIT")
+
     def pool(self) -> list[SignedMessage]:
         """Return the messages that waited."""
         with self._lock:

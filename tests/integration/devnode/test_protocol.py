@@ -190,3 +190,24 @@ async def test_a_subscription_that_ends_is_taken_up_again(devnode: Devnode, lotu
                 seen = change.head.height
     finally:
         await changes.aclose()
+
+
+async def test_of_two_messages_with_a_nonce_at_once_one_is_taken(devnode: Devnode, lotus: Node):
+    """The other is refused, as if it had come later."""
+    key = devnode.wallet.addresses()[0]
+    made = await lotus.estimate(Message(to=key, sender=key, value=Amount(1)), SendSpec())
+    fields = {name: getattr(made, name) for name in made.__struct_fields__}
+    both = [await lotus.sign_message(Message(**fields | {"value": Amount(value)})) for value in (1, 2)]
+    outcomes: list[str] = []
+
+    async def push(signed: SignedMessage) -> None:
+        try:
+            outcomes.append(await lotus.push(signed))
+        except errors.Outbid:
+            outcomes.append("outbid")
+
+    async with anyio.create_task_group() as tasks:
+        for signed in both:
+            tasks.start_soon(push, signed)
+    assert outcomes.count("outbid") == 1
+    assert len(devnode.sequence()) == 1

@@ -81,8 +81,10 @@ def devnode(
     )
     try:
         anyio.run(partial(_run, opened, folder, as_json=json))
-    except (beginnings.Unsuitable, errors.ListenError, OSError) as error:
+    except (beginnings.Unsuitable, errors.ListenError) as error:
         raise exits.Failed(str(error)) from error
+    except OSError as error:
+        raise exits.Failed(f"{error.filename or folder}: {error.strerror}: choose another --home") from error
     return exits.OK
 
 
