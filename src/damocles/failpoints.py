@@ -53,8 +53,7 @@ def _parse(text: str) -> list[_Trap]:
         pattern, _, action = part.partition("=")
         action, _, count = action.partition("@")
         if action.strip() not in ACTIONS:
-            msg = f"{VARIABLE}: {part!r} asks for {action.strip()!r}: use one of {', '.join(ACTIONS)}"
-            raise ValueError(msg)
+            raise ValueError(f"{VARIABLE}: {part!r} asks for {action.strip()!r}: use one of {', '.join(ACTIONS)}")
         traps.append(_Trap(pattern.strip(), action.strip(), int(count or 1)))
     return traps
 

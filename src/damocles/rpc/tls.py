@@ -36,8 +36,9 @@ def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[s
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
-        msg = f"the certificate {certificate} with the key {key} cannot be used: {errors.reason_of(error)}"
-        raise Unusable(msg) from error
+        raise Unusable(
+            f"the certificate {certificate} with the key {key} cannot be used: {errors.reason_of(error)}"
+        ) from error
     return context
 
 
@@ -64,8 +65,7 @@ def client_context(trust: Trust) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=trust)
     except OSError as error:
-        msg = f"the authorities in {trust} cannot be used: {errors.reason_of(error)}"
-        raise Unusable(msg) from error
+        raise Unusable(f"the authorities in {trust} cannot be used: {errors.reason_of(error)}") from error
 
 
 @functools.cache

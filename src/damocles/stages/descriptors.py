@@ -214,6 +214,5 @@ def named(name: str) -> Stage:
     """
     stage = STAGES.get(name)
     if stage is None:
-        msg = f"there is no stage {name!r}: the stages are {', '.join(STAGES)}"
-        raise ValueError(msg)
+        raise ValueError(f"there is no stage {name!r}: the stages are {', '.join(STAGES)}")
     return stage

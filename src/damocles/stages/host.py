@@ -60,8 +60,7 @@ def parse_cpus(text: str) -> frozenset[int]:
     for part in text.strip().split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            msg = f"{text!r} is not a list of CPUs: expected one like 0-3,8"
-            raise ValueError(msg)
+            raise ValueError(f"{text!r} is not a list of CPUs: expected one like 0-3,8")
         cpus.update(range(int(first), int(last if dash else first) + 1))
     return frozenset(cpus)
 

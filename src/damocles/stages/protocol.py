@@ -135,8 +135,7 @@ def read_request(line: bytes) -> Request:
     """
     read = _request.decode(line)
     if not read.task and not read.cancel:
-        msg = "neither a task nor a cancellation"
-        raise ValueError(msg)
+        raise ValueError("neither a task nor a cancellation")
     return read
 
 

@@ -46,8 +46,7 @@ def parse_duration(text: str) -> float:
         position = match.end()
     if position != len(text) or not text.strip():
         what = "is not a duration without a unit" if text.strip().isdecimal() else "is not a duration"
-        msg = f"{text!r} {what}: write numbers with units, like 30s, 5min or 1h 30m"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} {what}: write numbers with units, like 30s, 5min or 1h 30m")
     return total
 
 
@@ -133,8 +132,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        msg = f"{text!r} is not a size: write a number with a unit, like 32GiB"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} is not a size: write a number with a unit, like 32GiB")
     base = 1024 if match[3] else 1000
     return int(float(match[1]) * base ** _POWERS[match[2].lower()])
 

@@ -46,8 +46,7 @@ def commitment_of(cid: str) -> codec.Bytes32:
         # In its one spelling alone: a CID becomes the name of a file, and two names would be two pieces.
         if raw.startswith(prefix) and len(raw) == len(prefix) + 32 and _cid(prefix, raw[len(prefix) :]) == cid:
             return codec.Bytes32(raw[len(prefix) :])
-    msg = f"{cid!r} is not the CID of a sealed or unsealed commitment"
-    raise ValueError(msg)
+    raise ValueError(f"{cid!r} is not the CID of a sealed or unsealed commitment")
 
 
 @functools.cache

@@ -43,8 +43,7 @@ class SectorID(msgspec.Struct, frozen=True, order=True):
         """Read `s-t010000-2` (or `s-f010000-2`)."""
         match = _SECTOR_NAME.fullmatch(name)
         if match is None:
-            msg = f"{name!r} is not a sector: expected the form s-t010000-2"
-            raise ValueError(msg)
+            raise ValueError(f"{name!r} is not a sector: expected the form s-t010000-2")
         return cls(int(match[1]), int(match[2]))
 
 
@@ -76,8 +75,7 @@ class SectorSize(enum.IntEnum):
         for size, label in _SIZE_LABELS.items():
             if text.strip().lower() in {label.lower(), str(int(size))}:
                 return size
-        msg = f"{text!r} is not a sector size: use one of {', '.join(_SIZE_LABELS.values())}"
-        raise ValueError(msg)
+        raise ValueError(f"{text!r} is not a sector size: use one of {', '.join(_SIZE_LABELS.values())}")
 
 
 _SIZE_LABELS = {
@@ -110,8 +108,7 @@ class SealProof(int):
     def __new__(cls, number: int) -> Self:
         """Check that the number is a proof of the network."""
         if not 0 <= number < len(_FAMILIES) * len(_SIZES):
-            msg = f"{number} is not a registered seal proof: expected 0 to 19"
-            raise ValueError(msg)
+            raise ValueError(f"{number} is not a registered seal proof: expected 0 to 19")
         return super().__new__(cls, number)
 
     @classmethod
@@ -125,8 +122,7 @@ class SealProof(int):
         for number in range(len(_FAMILIES) * len(_SIZES)):
             if (proof := cls(number)).proof_name == name:
                 return proof
-        msg = f"{name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1"
-        raise ValueError(msg)
+        raise ValueError(f"{name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1")
 
     @property
     def size(self) -> SectorSize:

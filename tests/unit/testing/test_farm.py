@@ -15,8 +15,7 @@ def test_the_manager_is_stopped_whatever_becomes_of_the_worker(tmp_path, monkeyp
     def stop(process):
         stopped.append(process)
         if process == "worker":
-            msg = "a daemon did not end"
-            raise AssertionError(msg)
+            raise AssertionError("a daemon did not end")
 
     monkeypatch.setattr(farm, "stop", stop)
     with pytest.raises(AssertionError, match="did not end"):

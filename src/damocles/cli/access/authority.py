@@ -72,8 +72,9 @@ def _machines(texts: Iterable[str]) -> dict[str, list[str]]:
         try:
             names = [address.host_name(name.strip()) for name in text.split(",")]
         except ValueError as error:
-            msg = f"--host {text!r}: {error}; write names and addresses, like gpu1,10.0.0.7"
-            raise exits.WrongUsage(msg) from error
+            raise exits.WrongUsage(
+                f"--host {text!r}: {error}; write names and addresses, like gpu1,10.0.0.7"
+            ) from error
         if names[0] == AUTHORITY:
             raise exits.WrongUsage(
                 f"--host {text!r}: {AUTHORITY!r} is the name of the authority's own files; begin with another name"

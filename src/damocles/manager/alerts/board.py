@@ -234,15 +234,17 @@ class Alerts:
         alert = self._open.get(alert_id)
         if alert is None:
             known = ", ".join(str(number) for number in sorted(self._open)) or "none"
-            msg = f"there is no open alert {alert_id}; open ones: {known}"
-            raise errors.ManagerError(msg, rpc_errors.Code.INVALID_PARAMS)
+            raise errors.ManagerError(
+                f"there is no open alert {alert_id}; open ones: {known}", rpc_errors.Code.INVALID_PARAMS
+            )
         return alert
 
     def _rule(self, name: str) -> str:
         names = [rule.name for rule in self._config.rules]
         if name not in names:
-            msg = f"there is no rule {name!r}; there are: {', '.join(names)}"
-            raise errors.ManagerError(msg, rpc_errors.Code.INVALID_PARAMS)
+            raise errors.ManagerError(
+                f"there is no rule {name!r}; there are: {', '.join(names)}", rpc_errors.Code.INVALID_PARAMS
+            )
         return name
 
     def _as_muted_now(self, alert: alerts.Alert) -> alerts.Alert:

@@ -194,8 +194,9 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
             return 0
         found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
     if found > newest:
-        msg = f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
-        raise SchemaError(msg)
+        raise SchemaError(
+            f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
+        )
     for version in range(found + 1, newest + 1):
         with begin() as tx:
             for statement in steps[version]:

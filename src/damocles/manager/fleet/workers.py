@@ -79,8 +79,9 @@ def _check(info: fleet.WorkerInfo, token: str | None) -> None:
     for what, text in (("name", info.name), ("dest", info.dest), ("version", info.version)):
         if text and not fleet.is_name(text):
             shown = text[: fleet.MOST_CHARACTERS]
-            msg = f"worker {what} must be at most {fleet.MOST_CHARACTERS} printable characters: {shown!r}"
-            raise errors.ManagerError(msg)
+            raise errors.ManagerError(
+                f"worker {what} must be at most {fleet.MOST_CHARACTERS} printable characters: {shown!r}"
+            )
     try:
         address.worker_url(info.dest)
     except ValueError as error:

@@ -213,8 +213,9 @@ class Commitments:
         """
         pre_commit = content.pre_commit
         if pre_commit is None:
-            msg = "a non-interactive proof needs CommR, CommD and ticket with it (PreCommit), which this worker did not send"
-            raise interface.Refused(msg)
+            raise interface.Refused(
+                "a non-interactive proof needs CommR, CommD and ticket with it (PreCommit), which this worker did not send"
+            )
         head = await self._chain.head()
         ticket = await self._chain.ticket(record.id.miner, pre_commit.ticket.epoch)
         refused = self._check_pre_commit(record, pre_commit, head, ticket)

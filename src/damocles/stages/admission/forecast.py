@@ -94,12 +94,10 @@ def gains(plant: Plant) -> list[tuple[str, float]]:
 
 def _check(plant: Plant, line: Line) -> None:
     if line.threads < 1 or sum(step.seconds for step in line.steps) <= 0:
-        msg = "no sector is ever finished: there are no threads, or no times of stages"
-        raise ValueError(msg)
+        raise ValueError("no sector is ever finished: there are no threads, or no times of stages")
     for step in line.steps:
         if (text := grants.never_fits(plant.capacity, step.needs)) is not None:
-            msg = f"{step.stage} {text}"
-            raise ValueError(msg)
+            raise ValueError(f"{step.stage} {text}")
 
 
 def _more(plant: Plant) -> Iterator[tuple[str, Plant]]:

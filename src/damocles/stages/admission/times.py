@@ -137,8 +137,7 @@ def stated(plan: str, known: Sequence[Taken], said: Mapping[str, float]) -> list
     stages = stages_of(plan)
     for name in said:
         if name not in stages and name != WAIT:
-            msg = f"the plan {plan} has no stage {name}: use {', '.join(stages)} or {WAIT}"
-            raise ValueError(msg)
+            raise ValueError(f"the plan {plan} has no stage {name}: use {', '.join(stages)} or {WAIT}")
     by_state = {one.state: one for one in known}
     made = []
     for state, stage in steps:

@@ -56,8 +56,7 @@ def copy_range(
         data = unpad(padded.ljust(_CHUNK_BYTES, b"\0"))[: len(padded) // 128 * GROUP_BYTES]
         part = data[skipped : skipped + size_bytes - done]
         if not part:
-            msg = f"the range of {size_bytes} bytes from {offset_bytes} goes beyond the end of the sector"
-            raise ValueError(msg)
+            raise ValueError(f"the range of {size_bytes} bytes from {offset_bytes} goes beyond the end of the sector")
         sink.write(part)
         done += len(part)
         progress(done)

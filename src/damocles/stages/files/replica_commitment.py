@@ -23,8 +23,7 @@ def comm_r(p_aux: bytes) -> bytes:
         ValueError: It has another length.
     """
     if len(p_aux) != P_AUX_BYTES:
-        msg = f"p_aux has {P_AUX_BYTES} bytes, not {len(p_aux)}"
-        raise ValueError(msg)
+        raise ValueError(f"p_aux has {P_AUX_BYTES} bytes, not {len(p_aux)}")
     constants, matrix = _parameters()
     state = [_DOMAIN_TAG, *(int.from_bytes(p_aux[at : at + 32], "little") for at in (0, 32))]
     for number in range(_FULL_ROUNDS + _PARTIAL_ROUNDS):

@@ -189,6 +189,5 @@ def _want_of_p_aux(found: int) -> str:
 def _sector_size(proof_type: str) -> sectors.SectorSize:
     match = _PROOF_SIZE.match(proof_type)
     if match is None:
-        msg = f"{proof_type!r} is not a PoSt proof: expected a name like StackedDrgWindow32GiBV1_2"
-        raise ValueError(msg)
+        raise ValueError(f"{proof_type!r} is not a PoSt proof: expected a name like StackedDrgWindow32GiBV1_2")
     return sectors.SectorSize.parse(match[1])

@@ -56,10 +56,10 @@ def run(task: tasks.Upload, around: job.Job) -> int:
         except handshake.Stranger as error:
             raise UploadFailed(f"upload to {shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            msg = f"upload to {shown}: {tls.untrusted(error) or str(error) or type(error).__name__}"
-            raise UploadFailed(msg) from error
+            raise UploadFailed(
+                f"upload to {shown}: {tls.untrusted(error) or str(error) or type(error).__name__}"
+            ) from error
     if not response.is_success:
         reason = " ".join(response.text[:_REASON_CHARACTERS].split())
-        msg = f"upload to {shown}: {response.status_code} {response.reason_phrase} {reason}".rstrip()
-        raise UploadFailed(msg)
+        raise UploadFailed(f"upload to {shown}: {response.status_code} {response.reason_phrase} {reason}".rstrip())
     return total

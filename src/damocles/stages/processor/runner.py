@@ -101,14 +101,14 @@ class Runner:
     def _do(self, request: protocol.Request, around: job.Job) -> object:
         name = self._stage if self._stage != descriptors.ALL else request.stage
         if name is None or request.stage not in {None, name}:
-            msg = f"this child serves {self._stage}, the request is for {request.stage or 'a stage that it does not name'}"
-            raise ValueError(msg)
+            raise ValueError(
+                f"this child serves {self._stage}, the request is for {request.stage or 'a stage that it does not name'}"
+            )
         stage = descriptors.named(name)
         try:
             task = codec.decode(request.task, stage.task)
         except msgspec.DecodeError as error:
-            msg = f"task of {name}: {error}"
-            raise ValueError(msg) from error
+            raise ValueError(f"task of {name}: {error}") from error
         failpoints.reach(f"stage.before:{name}")
         output = self._processors[name](task, around)
         failpoints.reach(f"stage.after:{name}")

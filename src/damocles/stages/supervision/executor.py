@@ -103,14 +103,16 @@ class Stages:
             if stage != pool.DAEMONS:
                 descriptors.named(stage)
             if not groups:
-                msg = f"no subs section found: processors.{stage} is empty, leave it out to use the built-in processor"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"no subs section found: processors.{stage} is empty, leave it out to use the built-in processor"
+                )
             for index, group in enumerate(groups):
                 group.command(stage, index)
                 self._desk.check_locks(group.locks)
                 if group.concurrent is not None and group.concurrent < 1:
-                    msg = f"{pool.seat_name(stage, index)}: concurrent = {group.concurrent}: use 1 or more, or leave it out"
-                    raise ValueError(msg)
+                    raise ValueError(
+                        f"{pool.seat_name(stage, index)}: concurrent = {group.concurrent}: use 1 or more, or leave it out"
+                    )
 
     async def __aenter__(self) -> Self:
         """Start the configured children.

@@ -122,8 +122,7 @@ class Desk:
         for what, limits in (("concurrent limit of stage", concurrent), ("capacity of lock", locks)):
             for name, limit in limits.items():
                 if limit < 1:
-                    msg = f"{what} {name} is {limit}: nothing could ever start, use 1 or more"
-                    raise ValueError(msg)
+                    raise ValueError(f"{what} {name} is {limit}: nothing could ever start, use 1 or more")
         self._concurrent = concurrent
         self._staggered = staggered
         self._locks = locks
@@ -141,8 +140,9 @@ class Desk:
         """Raise `ValueError` if a lock has no capacity."""
         for name in names:
             if name not in self._locks:
-                msg = f"lock {name} is not in processors.ext_locks ({', '.join(self._locks) or 'which is empty'})"
-                raise ValueError(msg)
+                raise ValueError(
+                    f"lock {name} is not in processors.ext_locks ({', '.join(self._locks) or 'which is empty'})"
+                )
 
     def occupancy(self) -> Occupancy:
         """Return how the limits are used at the moment."""

@@ -53,8 +53,9 @@ class ProcessorGroup:
         elif args[:1] == ("processor",) and stage != DAEMONS:
             argv = child.own_argv(*args[1:])
         else:
-            msg = f"processors.{stage}: args = {list(args)} needs a bin: without one it must be ['processor', '{name}', …]"
-            raise ValueError(msg)
+            raise ValueError(
+                f"processors.{stage}: args = {list(args)} needs a bin: without one it must be ['processor', '{name}', …]"
+            )
         env = inherited() if self.inherit_envs else {}
         if self.numa_preferred is not None:
             env[host.NUMA_VARIABLE] = str(self.numa_preferred)

@@ -39,8 +39,9 @@ class SimJournal:
         """Return the present record; it must be what the thread last relied on."""
         self.gate()
         if self.acted_on is not None and self.present != self.acted_on:
-            msg = f"the journal of {self.identity} went back: {_brief(self.acted_on)} was recorded, {_brief(self.present)} is left"
-            raise Violation(msg)
+            raise Violation(
+                f"the journal of {self.identity} went back: {_brief(self.acted_on)} was recorded, {_brief(self.present)} is left"
+            )
         return self.present
 
     def record(
@@ -49,19 +50,16 @@ class SimJournal:
         """Check the step and keep it."""
         self.gate()
         if self.full:
-            msg = "cannot write the journal: No space left on device (simulated)"
-            raise journal.JournalError(msg)
+            raise journal.JournalError("cannot write the journal: No space left on device (simulated)")
         if self.deaf and isinstance(event, events.PauseWanted | events.PauseDropped):
             return
         held = self.present if self.present is not None else Sector(plan=before.plan)
         if held.id is not None and (held.state, held.id) != (before.state, before.id):
-            msg = f"{event.name} was applied to {_brief(before)}, but the journal holds {_brief(held)}"
-            raise Violation(msg)
+            raise Violation(f"{event.name} was applied to {_brief(before)}, but the journal holds {_brief(held)}")
         if isinstance(event, events.PlanEvent):
             edges = {(state, name, target) for state, name, target in planner.PLANS[before.plan].edges()}
             if (before.state, event.name, after.state) not in edges:
-                msg = f"a state was skipped: {before.state} -{event.name}-> {after.state}"
-                raise Violation(msg)
+                raise Violation(f"a state was skipped: {before.state} -{event.name}-> {after.state}")
         self.history.append((before.state, event.name, after.state))
         self.present = self.acted_on = after
         self.count += 1
@@ -92,8 +90,7 @@ class SimStore(sealing.SealingStore):
     def _must_be(self, state: State) -> None:
         present = self.journal.load()
         if present is None or present.state is not state:
-            msg = f"files of {self.location} are taken away in state {present.state if present else None}"
-            raise Violation(msg)
+            raise Violation(f"files of {self.location} are taken away in state {present.state if present else None}")
 
 
 @dataclass
@@ -148,8 +145,7 @@ class Disk:
         memory.admit(location)
         self.seen.add(location.name)
         if location.name in self.users:
-            msg = f"{location} is in use by another worker"
-            raise sealing.StoreError(msg)
+            raise sealing.StoreError(f"{location} is in use by another worker")
         book = self.journals[location.name]
         book.gate = gate
         self.users.add(location.name)

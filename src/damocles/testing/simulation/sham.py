@@ -167,8 +167,7 @@ class ShamStages:
         ticket = (Path(task.cache_dir) / "sc-02-data-layer-1.dat").read_bytes()
         claimed = json.loads(bytes(task.pc1out))
         if claimed["ticket"] != ticket.hex():
-            msg = "layers are of another ticket"
-            raise errors.StageFailed("pc2", msg)
+            raise errors.StageFailed("pc2", "layers are of another ticket")
         sealed = Path(task.sealed_file)
         sealed.write_bytes(_plus(sealed.read_bytes(), _key(ticket, claimed["sector"])))
         for name in ("p_aux", "t_aux", "sc-02-data-tree-r-last.dat"):
@@ -287,8 +286,7 @@ def _minus(first: bytes, other: bytes) -> bytes:
 
 def _check_comm_r(stage: str, replica: Path, expected: bytes) -> None:
     if comm_r_of(replica) != expected:
-        msg = f"{replica} is not what was committed to"
-        raise errors.StageFailed(stage, msg)
+        raise errors.StageFailed(stage, f"{replica} is not what was committed to")
 
 
 def _write_range(target: Path, data: bytes, offset: int, count: int) -> int:

@@ -29,8 +29,7 @@ def checked_cid(text: str, what: str) -> str:
     try:
         commitments.commitment_of(text)
     except ValueError as error:
-        msg = f"{what}: {error}"
-        raise failures.Permanent(msg) from error
+        raise failures.Permanent(f"{what}: {error}") from error
     return text
 
 
@@ -70,8 +69,7 @@ async def bring(job: Job, cid: str, url: str) -> None:
             known_token = token if job.pieces.must_know else None
             await _upload(job, file, address, headers, authority=authority, known_token=known_token)
         case _:
-            msg = f"unsupported url scheme {parts.scheme!r} of the destination {shown}"
-            raise failures.Permanent(msg)
+            raise failures.Permanent(f"unsupported url scheme {parts.scheme!r} of the destination {shown}")
 
 
 async def _put_in_store(job: Job, file: Path, url: str, shown: str) -> None:
@@ -111,8 +109,7 @@ def _market(url: str, cid: str) -> tuple[str, dict[str, str]]:
     query = parse_qs(parts.query)
     missing = [name for name in ("host", "scheme", "token") if name not in query]
     if missing:
-        msg = f"destination {name_of(url)} lacks {', '.join(missing)} in its query"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(f"destination {name_of(url)} lacks {', '.join(missing)} in its query")
     wanted = urlencode({"resource-id": cid, "store": unquote(parts.netloc)})
     address = f"{query['scheme'][0]}://{query['host'][0]}/resource?{wanted}"
     return address, {"Authorization": f"Bearer {query['token'][0]}"}

@@ -84,9 +84,8 @@ def relink(job: Job) -> None:
             link(name, target)
     if place.tree_d_file.is_symlink() and not place.tree_d_file.exists():
         label = place.size.label
-        msg = (
+        raise failures.Critical(
             f"{job.id} was sealed with a ready-made tree-d that is not here: {place.tree_d_file.readlink()}; make it with:"
             f" damocles-worker generator tree-d --sector-size {label} --path FOLDER, name it in the configuration"
             f" (processors.static_tree_d.{label}) and start the worker again"
         )
-        raise failures.Critical(msg)

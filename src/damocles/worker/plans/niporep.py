@@ -8,10 +8,9 @@ async def no_deals(job: Job) -> events.Event:
     """Go on without deals. A sector of another family of proofs has to go through a pre-commit: it is given up."""
     proof = job.sector.proof_type
     if not proof.is_non_interactive:
-        msg = (
+        raise failures.Abort(
             f"{job.id} is to be sealed as {proof}, which plan niporep cannot do: the manager has to hand it to a sealer"
         )
-        raise failures.Abort(msg)
     return events.AcquireDeals(None)
 
 

@@ -44,13 +44,13 @@ def check(sector: SectorID, size: SectorSize, deals: Sequence[seal.SectorPiece])
         try:
             _check_piece(piece)
         except ValueError as error:
-            msg = f"deals of {sector}: piece {number} ({_name(piece)}): {error}"
-            raise failures.Permanent(msg) from error
+            raise failures.Permanent(f"deals of {sector}: piece {number} ({_name(piece)}): {error}") from error
     try:
         commitments.comm_d([(p.piece.size_bytes, commitments.commitment_of(p.piece.cid)) for p in deals], int(size))
     except ValueError as error:
-        msg = f"deals of {sector}: {error}; the manager has to deliver pieces, fillers included, that fill the sector"
-        raise failures.Permanent(msg) from error
+        raise failures.Permanent(
+            f"deals of {sector}: {error}; the manager has to deliver pieces, fillers included, that fill the sector"
+        ) from error
 
 
 def check_staged(sector: SectorID, deals: Sequence[seal.SectorPiece], staged: Sequence[tasks.PieceInfo]) -> None:
@@ -60,20 +60,19 @@ def check_staged(sector: SectorID, deals: Sequence[seal.SectorPiece], staged: Se
         failures.Permanent: A piece has another commitment or size than its deal says; the text has both.
     """
     if len(staged) != len(deals):
-        msg = f"{sector}: {len(deals)} pieces were to be staged, the processor of add_pieces reported {len(staged)}"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            f"{sector}: {len(deals)} pieces were to be staged, the processor of add_pieces reported {len(staged)}"
+        )
     for number, (piece, info) in enumerate(zip(deals, staged, strict=True)):
         found = commitments.unsealed_cid(info.commitment)
         if found != piece.piece.cid:
-            msg = (
+            raise failures.Permanent(
                 f"{sector}: piece {number} ({_name(piece)}) has the commitment {found}, its deal says"
                 f" {piece.piece.cid}: the payload is not that of the deal, replace the file and resume"
             )
-            raise failures.Permanent(msg)
         if info.size != _unpadded(piece.piece.size_bytes):
             told = f"{info.size} unpadded bytes, its deal says {_unpadded(piece.piece.size_bytes)}"
-            msg = f"{sector}: piece {number} ({_name(piece)}) was staged with {told}"
-            raise failures.Permanent(msg)
+            raise failures.Permanent(f"{sector}: piece {number} ({_name(piece)}) was staged with {told}")
 
 
 def _check_piece(piece: seal.SectorPiece) -> None:

@@ -50,8 +50,7 @@ async def prepare_for_snapup(job: Job) -> events.Event:
     if job.sector.upgrade_from is None:
         return events.SkipSnap()
     if not job.sector.deals:
-        msg = f"{job.id} was upgraded, but the manager lists no pieces for it"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(f"{job.id} was upgraded, but the manager lists no pieces for it")
     return events.AddPiece(await sealer.stage_pieces(job, job.sector.deals))
 
 

@@ -38,13 +38,11 @@ def check(what: str, answer: seal.Submitted) -> None:
         case seal.SubmitResult.ACCEPTED | seal.SubmitResult.DUPLICATE:
             return
         case seal.SubmitResult.MISMATCHED | seal.SubmitResult.FILES_MISSED:
-            msg = f"submit {what}: {reason}"
-            raise failures.Permanent(msg)
+            raise failures.Permanent(f"submit {what}: {reason}")
         case seal.SubmitResult.REJECTED:
             raise rejected(what, reason)
         case _:
-            msg = f"submit {what}: the manager answered {answer.res}, which is not a known result"
-            raise failures.Temporary(msg)
+            raise failures.Temporary(f"submit {what}: the manager answered {answer.res}, which is not a known result")
 
 
 def rejected(what: str, reason: str) -> failures.Permanent:
@@ -76,11 +74,10 @@ def polled(
             log.warning("message failed, submitting again", what=what, sector=str(job.id), reason=reason)
             return again(why=f"{what} on chain: failed: {reason}")
         case seal.OnChainState.NOT_FOUND | seal.OnChainState.PERM_FAILED:
-            msg = f"{what} on chain: {seal.OnChainState(answer.state).name.lower()}: {reason}"
-            raise failures.Permanent(msg)
+            raise failures.Permanent(f"{what} on chain: {seal.OnChainState(answer.state).name.lower()}: {reason}")
         case seal.OnChainState.SHOULD_ABORT:
-            msg = f"{what} on chain: {reason}"
-            raise failures.Abort(msg)
+            raise failures.Abort(f"{what} on chain: {reason}")
         case _:
-            msg = f"{what} on chain: the manager answered {answer.state}, which is not a known state"
-            raise failures.Temporary(msg)
+            raise failures.Temporary(
+                f"{what} on chain: the manager answered {answer.state}, which is not a known state"
+            )

@@ -47,8 +47,9 @@ async def unseal(job: Job) -> events.Event:
     else:
         written = await job.run("unseal", await _unsealing(job, piece, output))
     if written != piece.size_bytes:
-        msg = f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were requested"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            f"unsealed {written} bytes of piece {piece.cid} of {job.id}, {piece.size_bytes} were requested"
+        )
     return events.Unsealed()
 
 
@@ -100,8 +101,9 @@ async def _source(job: Job, name: str | None, what: str) -> Path:
 async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.KnownSector) -> tasks.SnapDecode:
     upgraded = known.upgraded_info
     if upgraded is None or upgraded.unsealed_cid is None:
-        msg = f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            f"the manager's record of the upgraded sector {job.id} lacks its CommD (UpgradedInfo.UnsealedCID)"
+        )
     unsealed_cid = deliveries.checked_cid(upgraded.unsealed_cid, f"CommD in the manager's record of {job.id}")
     root = await _source(job, upgraded.access_instance, f"the upgrade of {job.id} is in")
     sealed, cache = await _replica_before(job, known)

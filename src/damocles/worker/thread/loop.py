@@ -154,11 +154,9 @@ class SealingThread:
                 with anyio.fail_after(PATIENCE_SECONDS):
                     at_hand = await self._look(place)
             except TimeoutError:
-                msg = f"cannot resume at {state}: its disk does not answer ({self.location})"
-                raise ResumeRefused(msg) from None
+                raise ResumeRefused(f"cannot resume at {state}: its disk does not answer ({self.location})") from None
             if self.sector is not sector:
-                msg = f"cannot resume at {state}: it has moved on meanwhile"
-                raise ResumeRefused(msg)
+                raise ResumeRefused(f"cannot resume at {state}: it has moved on meanwhile")
         return foresight.target(self.mind, state, at_hand)
 
     async def _look(self, place: Layout) -> frozenset[str]:
