@@ -79,7 +79,7 @@ def hanging(known):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("info", "nobody"), 6, r"no worker is named 'nobody', and it is no address; known workers: ours"),
+        (("info", "nobody"), 6, r"no worker is named 'nobody', and it is not an address; known workers: ours"),
         (("pause", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
         (("logs", "nobody", "0"), 6, r"no worker is named 'nobody', .*"),
         (("drain", "nobody"), 6, r"no worker is named 'nobody', .*"),

@@ -249,7 +249,7 @@ class TestFullDisk:
             refusals: dict[str, list[object]] = {"Damocles.Drain": [True], "Damocles.AuthCreate": ["alice", "read"]}
             for method, params in refusals.items():
                 with pytest.raises(
-                    errors.RpcError, match=r"audit\.jsonl: No space left on device; mend that"
+                    errors.RpcError, match=r"audit\.jsonl: No space left on device; fix that"
                 ) as refused:
                     await worker.call(method, *params)
                 assert errors.Code.DISK_FAILS == refused.value.code

@@ -30,7 +30,7 @@ OF_ONE = {
     "workers named in a call": limits.NAMES_OF_WORKERS,
     "sectors, states, plans or threads named in a call": limits.OTHER_NAMES,
     "addresses of no registered worker in a call": limits.ADDRESSES,
-    "time without anything taken of an answer": limits.UNREAD_SECONDS,
+    "time without a byte of an answer being read": limits.UNREAD_SECONDS,
     "connection's unread answers, with which it may ask for more": limits.UNREAD_OF_A_CONNECTION_BYTES,
     "text of a failure or reason that a worker reports": limits.REPORT_CHARACTERS,
     "refusal of a worker that the manager passes on": limits.REFUSAL_CHARACTERS,
@@ -42,8 +42,8 @@ OF_ONE = {
     "levels of arrays and tables in a file of TOML": toml.MOST_LEVELS,
     "reports kept of a sector": limits.REPORTS_OF_A_SECTOR,
     "workers' names, before one without a token of its own is too many": limits.SHARED_NAMES,
-    "sectors at work that the token of one worker was given": limits.SECTORS_OF_A_WORKER,
-    "sectors at work that a shared token, or an address that is let in, was given": limits.SECTORS_OF_A_SHARED_TOKEN,
+    "sectors in progress that the token of one worker was given": limits.SECTORS_OF_A_WORKER,
+    "sectors in progress that a shared token, or an admitted address, was given": limits.SECTORS_OF_A_SHARED_TOKEN,
     "room that a piece leaves on the disk": limits.ROOM_KEPT_BYTES,
 }
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "characters": 1, "s": 1, "": 1}

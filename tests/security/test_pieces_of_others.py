@@ -106,6 +106,6 @@ async def test_a_piece_is_never_replaced_by_other_bytes(manager: Daemon, there: 
     for name in (PIECE, f"{PIECE}.car"):
         for wrong in (b"wrong", b"righ", b"right or", b""):
             refused = await put(manager, admin(manager), name, wrong)
-            assert (409, True) == (refused.status_code, "is here already with other bytes" in refused.text)
+            assert (409, True) == (refused.status_code, "already exists with other bytes" in refused.text)
         assert 200 == (await put(manager, admin(manager), name, b"right")).status_code
     assert {there: b"right"} == {path.name: path.read_bytes() for path in folder.iterdir()}

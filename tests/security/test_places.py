@@ -231,7 +231,7 @@ async def test_an_expired_token_ends_its_websocket(start_manager: StartManager) 
     async with start_manager() as manager:
         token = await manager.create("short", Scope.READ, 1.0)
         async with converse(manager, token) as peer:
-            assert "the token is good for nothing any more" in await closed(peer)
+            assert "the token is no longer valid" in await closed(peer)
 
 
 async def test_whoever_revokes_its_own_token_gets_the_answer(start_manager: StartManager) -> None:
@@ -243,7 +243,7 @@ async def test_whoever_revokes_its_own_token_gets_the_answer(start_manager: Star
         async with converse(manager, await manager.create("boss", Scope.ADMIN)) as peer:
             await peer.send(msgspec.json.encode(body).decode())
             assert "boss" == msgspec.json.decode(await peer.recv())["result"][0]["name"]
-            assert "the token is good for nothing any more" in await closed(peer)
+            assert "the token is no longer valid" in await closed(peer)
 
 
 async def test_a_token_that_another_manager_revoked_loses_its_connections(start_manager: StartManager) -> None:
@@ -256,7 +256,7 @@ async def test_a_token_that_another_manager_revoked_loses_its_connections(start_
             with contextlib.closing(sqlite3.connect(manager.home / "manager.db")) as database, database:
                 database.execute("UPDATE tokens SET revoked = 1 WHERE name = 'leaked'")
             await manager.call("Damocles.AuthList")
-            assert "the token is good for nothing any more" in await closed(peer)
+            assert "the token is no longer valid" in await closed(peer)
 
 
 async def test_a_token_has_few_websockets(start_manager: StartManager, monkeypatch: pytest.MonkeyPatch) -> None:

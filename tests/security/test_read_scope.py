@@ -59,7 +59,7 @@ async def test_a_reader_does_not_choose_where_the_manager_calls(
         token = await manager.create("reader", Scope.READ)
         await manager.call("Venus.WorkerPing", fleet.WorkerInfo("w1", "127.0.0.1:9"))
         for where in (dest, f"http://{dest}", f"https://{dest}", "metadata.example:80"):
-            with pytest.raises(errors.RpcError, match=r"known workers: w1; .* takes scope operate") as refused:
+            with pytest.raises(errors.RpcError, match=r"known workers: w1; .* requires scope operate") as refused:
                 await manager.call(method, *params(where), token=token)
             assert errors.Code.UNKNOWN_WORKER == refused.value.code
         assert [] == heard
@@ -98,7 +98,10 @@ async def test_what_is_no_answer_is_not_shown(start_manager: StartManager, said:
         for chosen in ({"all": True}, {"workers": ["w1"]}, {"workers": [dest]}):
             told = await manager.call("Damocles.FleetThreads", chosen)
             (silent,) = told["silent"]
-            assert "gave no JSON-RPC answer" in silent["reason"] or "cannot be reached: HTTP 503;" in silent["reason"]
+            assert (
+                "gave no valid JSON-RPC answer" in silent["reason"]
+                or "cannot be reached: HTTP 503;" in silent["reason"]
+            )
             assert SECRET not in str(told)
         with pytest.raises(errors.RpcError) as refused:
             await manager.call("Damocles.WorkerLogs", "w1", 0)

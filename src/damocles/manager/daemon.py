@@ -205,7 +205,7 @@ async def _open(
     except rpc_errors.DiskFails as error:
         raise errors.StartError(str(error)) from error
     except sql_errors.DBAPIError as error:
-        msg = f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; bring it back, or choose another --home"
+        msg = f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; restore it, or choose another --home"
         raise errors.StartError(msg) from error
     return bound
 

@@ -34,11 +34,11 @@ class SectorNotFound(ManagerError):
 
 
 class UnknownWorker(ManagerError):
-    """No worker has that name, and it is no address."""
+    """No worker has that name, and it is not an address."""
 
     def __init__(self, text: str, known: str, *, pattern: bool = False) -> None:
         shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-        what = f"no worker matches {shown!r}" if pattern else f"no worker is named {shown!r}, and it is no address"
+        what = f"no worker matches {shown!r}" if pattern else f"no worker is named {shown!r}, and it is not an address"
         super().__init__(f"{what}; known workers: {known}", errors.Code.UNKNOWN_WORKER)
 
 
@@ -47,8 +47,8 @@ class NotRegistered(ManagerError):
 
     def __init__(self, text: str, known: str) -> None:
         super().__init__(
-            f"no worker is registered as {text[:_SHOWN]!r}; known workers: {known}; to ask at an address where none is registered"
-            " takes scope operate",
+            f"no worker is registered as {text[:_SHOWN]!r}; known workers: {known}; calling an unregistered address"
+            " requires scope operate",
             errors.Code.UNKNOWN_WORKER,
         )
 

@@ -86,7 +86,7 @@ async def fetch(
             inspection.drop_mark_alone(wanted, folder)
             if inspection.read_mark(wanted, folder) is not None:
                 name = f"{wanted.kind} {wanted.size_label}"
-                watcher.say(f"{name}: made on this machine; to fetch it, delete {folder / wanted.identifier}.*")
+                watcher.say(f"{name}: generated on this machine; to fetch it, delete {folder / wanted.identifier}.*")
                 continue
             for file in wanted.files:
                 try:
@@ -115,12 +115,12 @@ async def _fetch_file(means: _Means, file: catalog.File, folder: Path, sources: 
     target = folder / file.name
     if await _is_here(means, file, target):  # before the lock, since the folder may be one that we cannot write to
         return
-    busy = partial(means.watcher.say, f"{file.name}: another process fetches it, waiting")
+    busy = partial(means.watcher.say, f"{file.name}: another process is fetching it, waiting")
     async with locks.exclusive(target, busy):
         if await _is_here(means, file, target):
             return
         if target.exists():
-            means.watcher.say(f"{file.name}: is damaged here, fetching it again")
+            means.watcher.say(f"{file.name}: damaged here, fetching it again")
         with arrivals.Partial(target) as part:
             await _Fetch(means, file, part).run(sources)
     means.watcher.say(f"{file.name}: fetched, digest ok")
@@ -197,7 +197,7 @@ class _Fetch:
         self.part.discard()
         if trusted and sources == {source}:
             raise MirrorUseless("sends another file: the digest is wrong")
-        raise MixedUp("the digest is wrong; fetching the file anew")
+        raise MixedUp("the digest is wrong; fetching the file again")
 
     async def _from(self, source: str, *, resize: bool) -> None:
         """Fetch what is missing from one mirror; with `resize`, begin anew if it has a file of another size."""
@@ -228,7 +228,7 @@ class _Fetch:
                     return int(found[3]), True
             elif length := _LENGTH.fullmatch(response.headers.get("Content-Length", "")):
                 return int(length[0]), False
-            raise MirrorError("does not say how large the file is")
+            raise MirrorError("does not report the size of the file")
 
     async def _piece(self, url: str, source: str, piece: arrivals.Piece, failures: list[MirrorError]) -> None:
         """Fetch the rest of a piece; put into `failures` why that did not work."""

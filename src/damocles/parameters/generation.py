@@ -24,7 +24,7 @@ from damocles.stages import host
 from damocles.text import units
 from damocles.wire import sectors
 
-WARNING = "sets made on this machine are for test networks only: no real network accepts their proofs"
+WARNING = "sets generated on this machine are for test networks only: no real network accepts their proofs"
 
 # Measured with two cores, from idle ones with wide instructions to busy ones without.
 _KNOWN = {
@@ -53,7 +53,9 @@ async def generate(
         try:
             if (failure := _impossible(wanted)) is None:
                 folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
-                async with locks.exclusive(target, partial(watcher.say, f"{name}: another process is at it, waiting")):
+                async with locks.exclusive(
+                    target, partial(watcher.say, f"{name}: another process is generating it, waiting")
+                ):
                     failure = await _one(wanted, folder, watcher, adopt=adopt, every_seconds=every_seconds)
         except OSError as error:
             failure = f"cannot write to {folder}: {error.strerror}"
@@ -101,7 +103,7 @@ async def _one(
         if mark is not None and len(mark.files) == len(wanted.files):
             return None
     if foreign and not adopt:
-        watcher.say(f"{name}: not marked as made on this machine; if it was, mark it with --adopt")
+        watcher.say(f"{name}: not marked as generated on this machine; if it was, mark it with --adopt")
         return None
     made = await anyio.to_thread.run_sync(inspection.mark_of, wanted, folder)
     if all(made.files[file.name].digest == file.digest for file in wanted.files):
@@ -109,7 +111,7 @@ async def _one(
         return None
     inspection.write_mark(wanted, folder, made)
     if foreign:
-        watcher.say(f"{name}: marked as made on this machine")
+        watcher.say(f"{name}: marked as generated on this machine")
     return None
 
 

@@ -75,7 +75,7 @@ class DiskFails(RpcError):
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(
             Code.DISK_FAILS,
-            f"{where}: {reason}; mend that (room, mount, disk), then it goes on; nothing was done or lost",
+            f"{where}: {reason}; fix that (space, mount, disk) and it goes on; nothing was changed or lost",
         )
         self.where = where
         self.reason = reason
@@ -142,7 +142,7 @@ def unreachable(url: str, exc: BaseException) -> Unreachable:
             help_text = (
                 "name the host in its certificate as it is named here"
                 if "mismatch" in said
-                else "give the file of the authority that made it (--ca-file, or sector_manager.ca_file of a worker)"
+                else "give the file of the authority that signed it (--ca-file, or sector_manager.ca_file of a worker)"
             )
             return Untrusted(url, f"{said.rstrip('.')}; {help_text}")
         at = at.__cause__ or at.__context__
@@ -186,7 +186,7 @@ class BadAnswer(CallError):
 
 
 def _bad_answer(url: str, reason: str) -> str:
-    return f"{url} gave no JSON-RPC answer that fits: {reason}; is this the right address and version?"
+    return f"{url} gave no valid JSON-RPC answer: {reason}; is this the right address and version?"
 
 
 class ListenError(Exception):

@@ -115,7 +115,7 @@ class Process:
         """Say how the process ended."""
         code = self._popen.returncode
         if code is None:
-            return "it ends just now"
+            return "it is just ending"
         if code >= 0:
             return f"exit code {code}"
         name = signal.Signals(-code).name

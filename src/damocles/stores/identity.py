@@ -135,7 +135,7 @@ class Memory:
             msg = f"whether {location} is the store that was there before cannot be told: {file}: {error.strerror}"
             raise NotTheStore(msg) from error
         except msgspec.MsgspecError as error:
-            log.warning("memory of a store is damaged and not used", location=str(location), error=str(error))
+            log.warning("record of a store is damaged; ignoring it", location=str(location), error=str(error))
             return None
 
     def forget(self, location: Path) -> str | None:

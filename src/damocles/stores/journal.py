@@ -229,7 +229,7 @@ def _reading(location: Path) -> Iterator[sqlite3.Connection]:
     path = location / "meta" / FILE_NAME
     if not path.is_file():
         raise JournalError(
-            f"{location} is not a sealing store (no meta/{FILE_NAME}): make one with `store sealing-init`"
+            f"{location} is not a sealing store (no meta/{FILE_NAME}): create one with `store sealing-init`"
         )
     try:
         with closing(_reader(path)) as db:
@@ -319,7 +319,7 @@ def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             if db.execute("SELECT EXISTS (SELECT 1 FROM history) OR EXISTS (SELECT 1 FROM sector)").fetchone()[0]:
-                msg = f"{path} is not empty: import into a new store, made with `store sealing-init`"
+                msg = f"{path} is not empty: import into a new store, created with `store sealing-init`"
                 raise JournalError(msg)
             db.execute("UPDATE identity SET id = ?", (head.identity,))
             if head.record is not None:

@@ -47,7 +47,7 @@ class Outlets:
             if found.is_relative_to(root := _real(folder)):
                 return self._checked(found, root, stores)
         if not self.folders:
-            raise Refused("no folder of this machine takes files: name one in worker.unseal_dirs")
+            raise Refused("no folder on this machine accepts files: name one in worker.unseal_dirs")
         raise Refused("it is below none of the folders of worker.unseal_dirs")
 
     def in_store(self, url: str, store: PersistStore, stores: Collection[PersistStore]) -> Path:

@@ -129,7 +129,7 @@ def init(location: Path) -> None:
         StoreError: There is one already, or the folder holds other things.
     """
     if (location / HOLDER).exists():
-        msg = f"{location} is a sealing store already"
+        msg = f"{location} is already a sealing store"
         raise StoreError(msg)
     data, meta = location / "data", location / "meta"
     try:
@@ -147,7 +147,7 @@ def init(location: Path) -> None:
     except journal.JournalError as error:
         raise StoreError(str(error)) from error
     except OSError as error:
-        msg = f"cannot make the sealing store {location}: {error.strerror}"
+        msg = f"cannot create the sealing store {location}: {error.strerror}"
         raise StoreError(msg) from error
 
 
@@ -184,7 +184,7 @@ def opened(location: Path) -> Iterator[SealingStore]:
         raise StoreError(problem)
     holder = location / HOLDER
     if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
-        msg = f"{location} is not a sealing store: make one with `damocles-worker store sealing-init -l {location}`"
+        msg = f"{location} is not a sealing store: create one with `damocles-worker store sealing-init -l {location}`"
         raise StoreError(msg)
     with ExitStack() as stack:
         try:

@@ -67,7 +67,7 @@ class Space:
                 raise
             except OSError as error:
                 if not exhausted.is_lacking(error):
-                    self._missing[name] = f"{folder} cannot be looked at ({error.strerror}): is the disk mounted?"
+                    self._missing[name] = f"{folder} cannot be read ({error.strerror}): is the disk mounted?"
                 raise
             else:
                 self._missing.pop(name, None)

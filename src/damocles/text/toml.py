@@ -18,7 +18,7 @@ MOST_BITS = 63  # of a whole number, besides its sign
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)")
 _UNCLOSED = "a quote is not closed"
-_VALUE = "a value is missing or not written as TOML has it: text and durations stand in quotes, flags are true or false"
+_VALUE = "a value is missing or malformed: put text and durations in quotes; flags are true or false"
 
 # The beginning of what `tomllib` says, and what people understand.
 _WORDS = (
@@ -31,16 +31,16 @@ _WORDS = (
     (r"Invalid initial character for a key", "a key is expected, of letters, digits, - and _"),
     (r"Invalid value", _VALUE),
     (r"Invalid (?:date|hex|octal|binary)", _VALUE),
-    (r"Cannot overwrite a value", "the key is there twice"),
-    (r"Cannot declare (\(.*\)) twice", "the table is there twice"),
+    (r"Cannot overwrite a value", "the key appears twice"),
+    (r"Cannot declare (\(.*\)) twice", "the table appears twice"),
     (
         r"Cannot mutate immutable namespace",
         "a table or list was written down as a whole before, and cannot be added to",
     ),
-    (r"Duplicate inline table key", "the key is there twice"),
+    (r"Duplicate inline table key", "the key appears twice"),
     (
         r"Expected newline or end of document",
-        "something follows the value: text and durations stand in quotes, each key on a line of its own",
+        "something follows the value: put text and durations in quotes, and each key on a line of its own",
     ),
     (r"Unclosed array", "a [ is not closed, or a comma is missing"),
     (r"Unclosed inline table|Expected '}'", "a { is not closed, or a comma is missing"),

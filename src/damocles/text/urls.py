@@ -29,7 +29,7 @@ def origin(url: str) -> str:
     """
     parts = urlsplit(url)
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(f"{shown(url)!r} is no URL of a server: expected http:// or https:// with a host")
+        raise ValueError(f"{shown(url)!r} is not the URL of a server: expected http:// or https:// with a host")
     host = parts.hostname if ":" in parts.hostname else parts.hostname.encode("idna").decode()
     name = f"[{host}]" if ":" in host else host
     default = parts.port is None or parts.port == _DEFAULT_PORTS[parts.scheme]

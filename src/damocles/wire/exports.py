@@ -159,7 +159,7 @@ def read(lines: Iterable[bytes], *, from_original: bool = False) -> Iterator[Rea
             raise BadLine(f"{name}: {error}") from error
         sector = found.kept.sector.id
         if sector in seen:
-            raise BadLine(f"{name}: {sector} is there twice, first in {seen[sector]}")
+            raise BadLine(f"{name}: {sector} appears twice, first in {seen[sector]}")
         seen[sector] = name
         yield found
 

@@ -119,7 +119,7 @@ class TestWebSocket:
                 await peer.send(call_body("Venus.WorkerPingInfoRemove", "w"))
                 assert 403 == json.loads(await peer.recv())["error"]["code"]
                 await manager.call("Damocles.AuthRevoke", "alice")
-                with pytest.raises(ConnectionClosed, match=r"1008 .* the token is good for nothing any more"):
+                with pytest.raises(ConnectionClosed, match=r"1008 .* the token is no longer valid"):
                     await peer.recv()
 
     async def test_without_it_is_told_why_and_closed(self, start_manager: StartManager) -> None:

@@ -162,7 +162,7 @@ async def test_other_files_of_a_daemon_are_named_likewise(manager: Manager, monk
         raise OSError(28, os.strerror(28), "/home/sp/file")
 
     monkeypatch.setattr("damocles.manager.fleet.workers.select_all", fail)
-    with pytest.raises(errors.RpcError, match=r"^/home/sp/file: No space left on device; mend that") as refused:
+    with pytest.raises(errors.RpcError, match=r"^/home/sp/file: No space left on device; fix that") as refused:
         await manager.call("WorkerPingInfoList")
     assert errors.Code.DISK_FAILS == refused.value.code
 

@@ -231,7 +231,7 @@ async def test_leaves_a_set_made_here_alone(cache):
     inspection.write_mark(SET, cache.folder, inspection.mark_of(SET, cache.folder))
     assert [] == await cache.fetch("http://127.0.0.1:9/x")
     assert b"home-made" == cache.target.read_bytes()
-    assert "made on this machine" in cache.watcher.said[0]
+    assert "generated on this machine" in cache.watcher.said[0]
 
 
 async def test_waits_for_another_process(serving, cache):
@@ -245,7 +245,10 @@ async def test_waits_for_another_process(serving, cache):
                     await anyio.sleep(0.01)
             cache.target.write_bytes(CONTENT)
             fcntl.flock(lock, fcntl.LOCK_UN)
-    assert [f"{NAME}: another process fetches it, waiting", f"{NAME}: already here, digest ok"] == cache.watcher.said
+    assert [
+        f"{NAME}: another process is fetching it, waiting",
+        f"{NAME}: already here, digest ok",
+    ] == cache.watcher.said
     assert [] == good.asked
 
 

@@ -147,4 +147,4 @@ def test_a_proof_that_does_not_verify_is_not_handed_over(sealed: Fleet, monkeypa
 
     monkeypatch.setattr(proofs, "verify_window_post", cannot)
     assert tasks.WindowPoStOutput([b"proof"], []) == builtin.window_post(task, job.Job(log.append))
-    assert ["the window PoSt is handed over unverified: No cached verifying key"] == log
+    assert ["the window PoSt is submitted unverified: No cached verifying key"] == log

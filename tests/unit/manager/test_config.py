@@ -54,7 +54,7 @@ def test_case_does_not_matter(tmp_path: Path) -> None:
         (LEAST + '[Miners.Sector]\nMaxNumber = "3"\n', "Miners[0].Sector.MaxNumber: expected a whole number, without quotes"),
         (LEAST + "[Miners.SnapUp]\nGasFeeCap = 5\n", "Miners[0].SnapUp.GasFeeCap: expected an amount"),
         (LEAST + '[Miners.PoSt]\nSender = "f1abc"\n', "Miners[0].PoSt.Sender: 'f1abc' is no address"),
-        (LEAST + "[[Miners]]\nActor = 1002\n", "the miner 1002 is there twice"),
+        (LEAST + "[[Miners]]\nActor = 1002\n", "the miner 1002 appears twice"),
         (LEAST.replace("Actor = 1002", ""), "Miners[0].Actor: is missing"),
         ("[[Miners]]\nActor = 1\n[Chain]\nNodes = []\n", "Chain.Nodes: expected at least one node"),
         (LEAST.replace("/ip4/127.0.0.1/tcp/1234/http", "eyJ.abc.d:/ip4/127.0.0.1/tcp/1"), "Chain.Nodes[0].API: "),

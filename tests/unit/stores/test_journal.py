@@ -164,7 +164,7 @@ def test_a_store_has_one_user_at_a_time(store):
 
 def test_init_refuses_a_store_and_a_folder_with_other_things(store, tmp_path):
     """Making a store never touches what is there."""
-    with pytest.raises(sealing.StoreError, match="a sealing store already"):
+    with pytest.raises(sealing.StoreError, match="is already a sealing store"):
         sealing.init(store)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()

@@ -76,9 +76,7 @@ class Webhook:
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise Undelivered(errors.reason_of(error)) from error
         if answer.has_redirect_location:
-            raise Undelivered(
-                f"HTTP status {answer.status_code} leads elsewhere, where nothing is sent: write that URL"
-            )
+            raise Undelivered(f"HTTP status {answer.status_code} is a redirect, which is not followed: use that URL")
         if not answer.is_success:
             refused = 400 <= answer.status_code < 500 and answer.status_code not in _NOW_AND_THEN
             raise Undelivered(f"HTTP status {answer.status_code}: {answer.text[:200]}", for_good=refused)
@@ -107,7 +105,7 @@ class Apprise:
         # Its worst is ours to bear: a service that hangs keeps its thread, and the manager can end without it.
         done = await anyio.to_thread.run_sync(notify, abandon_on_cancel=True)
         if not done:
-            raise Undelivered("apprise could not deliver it; its own log lines say why")
+            raise Undelivered("apprise could not deliver it; see its own log lines")
 
 
 class Delivery(NamedTuple):

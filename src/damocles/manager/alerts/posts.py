@@ -43,7 +43,7 @@ def failed(posts: Iterable[Outline]) -> Found:
     """Yield the jobs that nobody has a try left for."""
     for post in _latest(posts):
         if post.state is wdpost.State.FINISHED and post.error:
-            text = f"window PoSt failed, last on {post.worker}: {_short(post.error)}; mend it, then: damocles-manager util worker wdpost reset {post.id}"
+            text = f"window PoSt failed, last on {post.worker}: {_short(post.error)}; fix it, then: damocles-manager util worker wdpost reset {post.id}"
             yield post, text, float(post.finished_at)
 
 
@@ -54,7 +54,7 @@ def late(posts: Iterable[Outline]) -> Found:
             continue
         who = f"{post.worker} works on it" if post.state is wdpost.State.RUNNING else "no worker has it"
         why = f"; the last try: {_short(post.error)}" if post.error else ""
-        yield post, f"window PoSt is not proved yet, {who}{why}; look: {_LIST}", float(post.created_at)
+        yield post, f"window PoSt is not proved yet, {who}{why}; see: {_LIST}", float(post.created_at)
 
 
 def faulty(posts: Iterable[Outline]) -> Found:
@@ -65,7 +65,7 @@ def faulty(posts: Iterable[Outline]) -> Found:
             f"{number} ({_short(reasons.get(str(number), 'no reason given'))})" for number in post.faults[:_REASONS]
         )
         more = f" and {len(post.faults) - _REASONS} more" if len(post.faults) > _REASONS else ""
-        text = f"{len(post.faults)} sectors could not be proved by {post.worker}: {named}{more}; look: {_LIST} --all --detail"
+        text = f"{len(post.faults)} sectors could not be proved by {post.worker}: {named}{more}; see: {_LIST} --all --detail"
         yield post, text, float(post.finished_at)
 
 

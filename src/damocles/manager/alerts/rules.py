@@ -235,7 +235,7 @@ def _thread_paused(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for thread in snapshot.threads:
         if thread.info.thread_state.state == "Paused":
             since = thread.paused_at if thread.paused_at is not None else thread.since
-            why = _excerpt(thread.info.last_error) or "somebody asked for it, or a drain"
+            why = _excerpt(thread.info.last_error) or "by an operator or a drain"
             resume = f"damocles-manager util worker resume {thread.worker} {thread.info.index}"
             yield _of(thread, f"paused at {_state(thread)} since {units.moment(since)}: {why}; go on: {resume}", since)
 
@@ -245,7 +245,7 @@ def _thread_erroring(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding
         error = thread.info.last_error
         if error is not None and thread.info.thread_state.state != "Paused" and lacking.found(error) is None:
             logs = f"damocles-manager util worker logs {thread.worker} {thread.info.index}"
-            yield _of(thread, f"fails again and again at {_state(thread)}: {_excerpt(error)}; look: {logs}")
+            yield _of(thread, f"keeps failing at {_state(thread)}: {_excerpt(error)}; see: {logs}")
 
 
 def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
@@ -276,7 +276,7 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
             usual = units.brief_duration(typical.median_seconds)
             text = (
                 f"{thread.info.job_stage or thread.info.job_state} runs since {units.moment(thread.since)}, usual is {usual}"
-                f" (median of {typical.samples}); look: damocles-manager util worker logs {thread.worker}"
+                f" (median of {typical.samples}); see: damocles-manager util worker logs {thread.worker}"
                 f" {thread.info.index}"
             )
             yield _of(thread, text, thread.since + limit_seconds)
@@ -292,7 +292,7 @@ def _worker_lost(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for worker in _still_there(snapshot, _LOST):
         name = worker.info.name
         text = (
-            f"no ping since {units.moment(worker.last_ping)} from {worker.info.dest}; if it is gone for good:"
+            f"no ping since {units.moment(worker.last_ping)} from {worker.info.dest}; if it will not come back:"
             f" damocles-manager util worker remove {name}"
         )
         yield Finding(subject=name, text=text, since=worker.last_ping, worker=name)
@@ -302,7 +302,7 @@ def _worker_unreachable(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
     for worker in snapshot.workers:
         name, dest = worker.info.name, worker.info.dest
         if worker.status == _LIVE and name in snapshot.silent:
-            text = f"pings, but does not tell its threads at {dest}: {snapshot.silent[name]}"
+            text = f"pings, but does not list its threads at {dest}: {snapshot.silent[name]}"
             yield Finding(subject=name, text=text, worker=name)
 
 
@@ -353,7 +353,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "store-missing": _of_texts(lambda seen: seen.missing_stores, "nothing is reserved, and no file looked at: "),
     "manager-disk": _of_texts(
         lambda seen: {"manager": seen.disk} if seen.disk else {},
-        behind="; make room, or mend the disk: until then workers ask again, and nothing is lost",
+        behind="; free space, or repair the disk: until then workers ask again, and nothing is lost",
     ),
     "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),

@@ -219,7 +219,7 @@ def _refusal(method: str, sector: SectorID, held: str | None, call: core.Call) -
     whose = f"{sector} is held by {held}" if held else f"nobody has reported {sector} to this manager yet"
     own = host_of(call.peer) or "ADDRESS"
     return (
-        f"{whose}, not by {call.who}: {method} takes its holder, or an operator: a token of scope operate, or"
+        f"{whose}, not by {call.who}: {method} requires its holder, or an operator: a token of scope operate, or"
         f" --admit {own}=read,operate,worker, also for a worker whose address has changed"
     )
 

@@ -154,7 +154,7 @@ class MockChain:
         if row is None:
             return seal.Polled(seal.OnChainState.NOT_FOUND, f"message {cid} is not on the mock chain")
         if row.landing_epoch <= head:
-            failed = seal.Polled(seal.OnChainState.FAILED, "the mock chain was told to fail this message once")
+            failed = seal.Polled(seal.OnChainState.FAILED, "the mock chain is set to fail this message once")
             return failed if row.failed else seal.Polled(seal.OnChainState.LANDED)
         return seal.Polled(seal.OnChainState.PACKED if row.sent_epoch < head else seal.OnChainState.PENDING)
 

@@ -280,10 +280,10 @@ class Config(Model):
             raise ValueError("there is no miner: add a table [[Miners]] with its Actor")
         actors = [miner.actor for miner in self.miners]
         if twice := next((actor for actor in actors if actors.count(actor) > 1), None):
-            raise ValueError(f"the miner {twice} is there twice")
+            raise ValueError(f"the miner {twice} appears twice")
         names = [store.name or str(store.path) for store in self.common.persist_stores]
         if again := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"the persist store {again} is there twice")
+            raise ValueError(f"the persist store {again} appears twice")
         return self
 
 

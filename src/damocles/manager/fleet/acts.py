@@ -158,7 +158,7 @@ class Fleet:
             lambda tx: (sector_calls.reports(tx, identity), sector_calls.calls(tx, identity))
         )
         silent += [
-            control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not asked")
+            control.Silence(worker=target.name, dest=target.dest, reason="is lost and was not called")
             for target in targets
             if target.name in lost
         ]
@@ -278,7 +278,7 @@ def _few(dialogue: dialogues.Dialogue[list[control.ThreadDetail]]) -> dialogues.
     threads = yield from dialogue
     if len(threads) > limits.THREADS_OF_A_WORKER:
         refused = dialogues.Refused(
-            f"tells of {len(threads)} threads: a worker has {limits.THREADS_OF_A_WORKER} at most"
+            f"reports {len(threads)} threads: a worker has at most {limits.THREADS_OF_A_WORKER}"
         )
         raise dialogues.Unanswered(refused)
     return threads

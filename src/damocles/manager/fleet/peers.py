@@ -23,7 +23,7 @@ Connect: TypeAlias = Callable[[str, client.Answers], AbstractAsyncContextManager
 TIMEOUT_SECONDS = 5.0
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
 _STARTED_ANEW = (
-    "it does not take the token of its last ping: it has started anew, or another worker has its address; its next ping"
+    "it refuses the token of its last ping: it has restarted, or another worker has its address; its next ping"
     " brings another token"
 )
 

@@ -167,7 +167,7 @@ class Watch:
         try:
             rows: Mapping[str, workers.Row] = {row.info.name: row for row in await self._registry()}
         except Exception as error:  # noqa: BLE001 (the timer is the daemon's, and must outlive any row)
-            log.warning("the registry of workers cannot be read; going by the pings heard", error=str(error))
+            log.warning("the registry of workers cannot be read; using the pings received", error=str(error))
         else:
             for name in self._known.keys() - rows.keys():
                 self.forget(name)

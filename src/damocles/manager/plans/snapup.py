@@ -122,7 +122,9 @@ class Upgrades:
         """
         record = await self._database.read(lambda tx: ledger.load(tx, sector))
         if not _is_handed_in(record):
-            raise errors.ManagerError(f"no upgrade of {sector} has been handed in: `sectors abort` ends one at work")
+            raise errors.ManagerError(
+                f"no upgrade of {sector} has been submitted: `sectors abort` ends one in progress"
+            )
         if record.upgrade_landed_epoch is None and record.upgrade_message_id:
             self._unfollowed.add(record.upgrade_message_id)
             log.warning("message of an upgrade is not followed any more", sector=str(sector))
@@ -176,7 +178,7 @@ class Upgrades:
             except rpc_errors.DiskFails:
                 look_again = True
             except Exception:
-                log.exception("upgrades: not looked after; trying again")
+                log.exception("upgrades: not followed; trying again")
                 look_again = True
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
                 await self._sent.wait(since=sent)
@@ -191,7 +193,7 @@ class Upgrades:
             except rpc_errors.DiskFails:
                 raise
             except Exception:
-                log.exception("upgrade not looked after; trying again", sector=str(record.id))
+                log.exception("upgrade not followed; trying again", sector=str(record.id))
         return bool(waiting)
 
     async def _follow(self, record: records.SectorState) -> None:

@@ -189,9 +189,9 @@ def ask(tx: Connection, sector: SectorID, piece: CID, *, span: tuple[int, int], 
 def _check(tx: Connection, sector: SectorID, record: records.SectorState | None, span: tuple[int, int]) -> None:
     offset_bytes, size_bytes = span
     if record is None or record.abort_reason or record.removed:
-        raise errors.ManagerError(f"{sector} cannot be unsealed: the manager has no such sector, or it was given up")
+        raise errors.ManagerError(f"{sector} cannot be unsealed: the manager has no such sector, or it was aborted")
     if record.pre_commit is None or ledger.files(tx, sector, upgrade=False) is None:
-        raise errors.ManagerError(f"{sector} cannot be unsealed: it is not sealed, or nobody knows where its files are")
+        raise errors.ManagerError(f"{sector} cannot be unsealed: it is not sealed, or its files are in no known store")
     whole = int(SealProof(record.proof).size) // 128 * 127
     if offset_bytes < 0 or size_bytes <= 0 or offset_bytes + size_bytes > whole:
         msg = f"{sector} has {whole} unpadded bytes, there are no {size_bytes} from {offset_bytes}"

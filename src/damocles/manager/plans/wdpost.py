@@ -143,7 +143,7 @@ class WdPoSt:
         if record is None:
             raise errors.ManagerError("key not found")
         if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, record.worker, call):
-            log.warning("word on a window PoSt from another machine", job=job_id, worker=record.worker)
+            log.warning("report on a window PoSt from another machine", job=job_id, worker=record.worker)
             raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
         failure = error or await self._flaw(record, output)
         if failure:
@@ -153,11 +153,11 @@ class WdPoSt:
         assert output is not None
         told = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
         if told is None:
-            log.info("window PoSt told too late", job=job_id, faults=output.faults, worker=output.worker)
+            log.info("window PoSt reported too late", job=job_id, faults=output.faults, worker=output.worker)
         elif told.state is wdpost.State.READY:
-            log.warning("window PoSt met faults, another worker shall look", job=job_id, reason=told.error)
+            log.warning("window PoSt found faults, asking another worker", job=job_id, reason=told.error)
         elif output.faults:
-            log.warning("window PoSt met faults", job=job_id, faults=output.faults, reasons=output.reasons)
+            log.warning("window PoSt found faults", job=job_id, faults=output.faults, reasons=output.reasons)
         else:
             log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
 
@@ -282,7 +282,7 @@ class WdPoSt:
             if not wdpost_turns.fits(spec, record.input):
                 continue
             if self._is_lost(record, now):
-                silence = f"heartbeat timeout: nothing was heard of {record.worker} any more"
+                silence = f"heartbeat timeout: {record.worker} is silent"
                 record = wdpost_jobs.failed(record, record.heartbeat_at, silence)
             if record.state is wdpost.State.READY:
                 others = self._askers.of(record, records, now)
@@ -297,7 +297,7 @@ class WdPoSt:
         proved = record.input.sectors or []
         if output is not None and output.faults:
             unknown = set(output.faults) - {sector.number for sector in proved}
-            return f"sectors {sorted(unknown)} are named as faulty, but are none of the job's" if unknown else ""
+            return f"sectors {sorted(unknown)} are reported as faulty, but are not in the job" if unknown else ""
         if output is None or not output.proofs:
             return "the worker sent neither a proof nor faults"
         claim = tasks.VerifyWindowPoSt(
@@ -349,7 +349,7 @@ class WdPoSt:
 def _doubt(worker: str, output: wdpost.Output) -> str:
     numbers = output.faults or []
     reason = output.reasons.get(str(numbers[0]), "it does not say why")
-    return f"{worker} names {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
+    return f"{worker} reports {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
 
 
 def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:

@@ -91,7 +91,7 @@ class Deals:
                 continue
             self._told.add(offer.key)
             log.error(
-                "a deal fits in no sector, and waits for ever",
+                "a deal fits in no sector and will wait for ever",
                 deal=" ".join(map(str, offer.key)),
                 piece=offer.cid,
                 piece_size=units.human_size(offer.size_bytes),
@@ -117,7 +117,7 @@ def read(folder: Path) -> list[Offer]:
         raise errors.ManagerError(f"{file}: {error}") from error
     keys = [offer.key for offer in complete]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise errors.ManagerError(f"{file}: {twice[0]} {twice[1]} is there twice")
+        raise errors.ManagerError(f"{file}: {twice[0]} {twice[1]} appears twice")
     return complete
 
 

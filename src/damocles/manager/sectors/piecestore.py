@@ -121,9 +121,7 @@ class PieceStore:
         Raises:
             intake.Refused: It has not.
         """
-        other = intake.Refused(
-            409, f"{found.name} is here already with other bytes: an operator has to remove it first"
-        )
+        other = intake.Refused(409, f"{found.name} already exists with other bytes: an operator has to remove it first")
         try:
             async with await anyio.open_file(found, "rb") as file:
                 async for chunk in request.stream():

@@ -64,9 +64,9 @@ class Stores:
             except identity.NotTheStore as error:
                 missing[name] = str(error)
         for name in missing.keys() - self._missing.keys():
-            log.warning("persist store is not there: nothing is reserved in it", store=name, error=missing[name])
+            log.warning("persist store is missing: no space is reserved in it", store=name, error=missing[name])
         for name in self._missing.keys() - missing.keys():
-            log.info("persist store is there again", store=name)
+            log.info("persist store is back", store=name)
         self._missing = missing
         return missing
 

@@ -49,7 +49,7 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, rules.Scope.ADMIN)
     await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, rules.Scope.WORKER)
     log.info(
-        "shared worker tokens: whoever has one may call as any worker without a token of its own",
+        "shared worker tokens: anybody with one may call as any worker without a token of its own",
         tokens=[token.name for token in ring.shared()],
     )
     return ring

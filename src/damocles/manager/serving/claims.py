@@ -188,7 +188,7 @@ class Claims:
         def transaction(tx: Connection) -> int:
             now = self._clock()
             ledger.load(tx, sector)
-            why = reason or "given up by an operator"
+            why = reason or "aborted by an operator"
             snapup.abandoned(tx, sector, why, now, proven=proven, lost=lost)
             tx.execute(update(_rows).where(_at(sector)).values(holder="nobody", holder_location=""))
             return _next_attempt(tx, sector)
@@ -243,7 +243,7 @@ def _elsewhere(sector: SectorID) -> rpc_errors.RpcError:
     return rpc_errors.RpcError(
         rpc_errors.Code.STALE_ATTEMPT,
         f"{sector} was handed out to another sealing store, or to another worker's: go on with it there, or abort the"
-        " sector here, which gives up this copy only",
+        " sector here, which ends this copy only",
     )
 
 
@@ -251,13 +251,13 @@ def _stale(sector: SectorID, attempt: int | None, present: int, worker: str | No
     if attempt is not None and attempt > present:
         return rpc_errors.RpcError(
             rpc_errors.Code.STALE_ATTEMPT,
-            f"attempt {attempt} at {sector} was never given out, the last is {present}: is this the right manager, with its"
-            " latest database? Restart the worker to take the sector up anew",
+            f"attempt {attempt} at {sector} was never issued, the last is {present}: is this the right manager, with its"
+            " latest database? Restart the worker to claim the sector again",
         )
     return rpc_errors.RpcError(
         rpc_errors.Code.STALE_ATTEMPT,
         f"attempt {attempt} at {sector} is over: attempt {present} belongs to {worker or 'another worker'};"
-        f" if this copy of the store was left behind, abort the sector here: that gives up the copy only",
+        f" if this copy of the store was left behind, abort the sector here: that ends this copy only",
     )
 
 

@@ -225,7 +225,7 @@ def _refuse_known(tx: Connection, request: exports.Import) -> None:
     names = ", ".join(str(SectorID(row.miner, row.number)) for row in rows)
     more = ", …" if count > _NAMED else ""
     raise errors.ManagerError(
-        f"nothing is imported: {count} of {request.count} sectors are here already ({names}{more});"
+        f"nothing is imported: {count} of {request.count} sectors already exist ({names}{more});"
         " --dry-run shows what would change in them, --overwrite replaces them"
     )
 

@@ -171,7 +171,7 @@ class SealerAPI:
         await self._commits.check_proven(sector)
 
         def finalize(tx: Connection) -> None:
-            unseal.close(tx, sector, "the worker finished without a word of the piece", self._clock())
+            unseal.close(tx, sector, "the worker finished without reporting the piece", self._clock())
             snapup.worker_finished(tx, sector, self._clock())
             stores.release(tx, sector)
 

@@ -26,6 +26,6 @@ class Lease:
         self._holders.discard(holder)
 
     def end(self) -> None:
-        """End all that is held: the token is good for nothing any more."""
+        """End all that is held: the token is no longer valid."""
         for holder in list(self._holders):
             holder.end()

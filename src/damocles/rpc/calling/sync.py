@@ -97,9 +97,7 @@ class _Connection(http.client.HTTPConnection):
         except TimeoutError:
             raise
         except OSError as error:
-            raise handshake.Stranger(
-                f"whoever answers there ended the connection: {errors.reason_of(error)}"
-            ) from error
+            raise handshake.Stranger(f"the server there ended the connection: {errors.reason_of(error)}") from error
 
     def left(self) -> float:
         """Return the seconds until the deadline.

@@ -133,7 +133,7 @@ def _by_another_name(host: str, names: frozenset[str]) -> str | None:
     ):
         return None
     return (
-        "this daemon is not known by that Host: whoever is let in by address may use an IP address, or a name that is given"
+        "this daemon is not known by that Host: callers admitted by address may use an IP address, or a name that is given"
         " with --known-as (a worker: worker.rpc_server.known_as)"
     )
 

@@ -177,7 +177,7 @@ class Place:
         if self.transport is None:
             return
         if isinstance(protocol := self.transport.get_protocol(), Converses):
-            protocol.hang_up("the token is good for nothing any more")
+            protocol.hang_up("the token is no longer valid")
         self.transport.close()
 
     def abort(self) -> None:

@@ -251,7 +251,7 @@ def _why(exc: OSError, port: int) -> str:
         who = listeners.owner(port)
         return f"is in use (by {who or 'this daemon already running?'}{';' if who else ''} stop it, or choose another port)"
     if exc.errno == errno.EADDRNOTAVAIL:
-        return "is no address of this machine (use 127.0.0.1, or an address that `ip addr` shows)"
+        return "is not an address of this machine (use 127.0.0.1, or an address that `ip addr` shows)"
     if exc.errno == errno.EACCES:
         return "may not be used by this user (choose a port above 1023)"
     return f"cannot be listened on: {os.strerror(exc.errno) if exc.errno else exc}"

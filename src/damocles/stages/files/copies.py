@@ -170,7 +170,7 @@ def _same(source: Path, destination: Path) -> bool:
 
 def _taken(destination: Path) -> TransferRefused:
     return TransferRefused(
-        f"dest {destination} is there already, and is not this piece: nothing is replaced, remove it"
+        f"dest {destination} already exists and is not this piece; nothing is replaced, remove it first"
     )
 
 
@@ -184,7 +184,7 @@ def _remove_own(part: Path, folder: int) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        raise TransferRefused(f"{part} is in the way, and no part file of ours: remove it")
+        raise TransferRefused(f"{part} is in the way and is not a part file of ours: remove it")
     os.unlink(part.name, dir_fd=folder)
 
 

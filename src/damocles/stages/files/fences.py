@@ -40,8 +40,8 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
         if newest > fence.attempt:
             msg = (
                 f"attempt {fence.attempt} at {path.name} is over: attempt {newest} has written to {path.parent.parent};"
-                " if this copy of the sealing store was left behind, abort the sector here: that gives up the copy only;"
-                f" if the manager has begun to count anew, remove {path}"
+                " if this copy of the sealing store was left behind, abort the sector here: that ends this copy only;"
+                f" if the manager counts from the start again, remove {path}"
             )
             raise Overtaken(msg)
         if newest < fence.attempt:

@@ -90,7 +90,7 @@ def mend(cache: Cache, around: job.Job) -> None:
     try:
         with _locked(cache, around) as marker:
             if (problem := _problem(cache, around, is_doubted=os.fstat(marker).st_size > 0)) is not None:
-                around.log(f"parent cache {cache.path}: {problem}; it is made anew")
+                around.log(f"parent cache {cache.path}: {problem}; it is made again")
                 cache.path.unlink(missing_ok=True)
             _check_room(cache)
             # The library trusts a cache that it has made since.
@@ -103,7 +103,7 @@ def mend(cache: Cache, around: job.Job) -> None:
         if (problem := cut(cache)) is not None:
             raise proofs.FileUnusable(
                 str(cache.path),
-                f"{problem}, and cannot be made anew ({error.strerror}). Remove this parent cache, and let the user of"
+                f"{problem}, and cannot be made again ({error.strerror}). Remove this parent cache, and let the user of"
                 f" the worker write to {cache.folder}, or set {settings.PARENT_CACHE}",
             ) from error
 

@@ -263,7 +263,7 @@ def _check_answer(server: "_Server", response: "httpx2.Response", offset: int) -
         raise _Interrupted(answered)
     if response.status_code in _UNAUTHORIZED and (origin := urls.origin(url)) not in server.tokens:
         raise PieceUnavailable(
-            f"{answered}; it was shown no token: if it is the market, set sector_manager.piece_token, and name"
+            f"{answered}; it was sent no token: if it is the market, set sector_manager.piece_token, and name"
             f" {origin} in sector_manager.piece_origins"
         )
     if not response.is_success:

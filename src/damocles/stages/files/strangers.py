@@ -32,7 +32,7 @@ def check(keep: tasks.Keep) -> None:
         return
     old, new = _name(theirs), _name(ours)
     msg = (
-        f"{keep.store} has files of {keep.sector} with {old}, ours have {new}; nothing was replaced. Look which one the"
+        f"{keep.store} has files of {keep.sector} with {old}, ours have {new}; nothing was replaced. Check which one the"
         f" chain has: if it is theirs, abort the sector here; if it is ours, move {keep.replica} and {keep.cache} out of"
         f" {keep.store} and resume"
     )
@@ -40,7 +40,7 @@ def check(keep: tasks.Keep) -> None:
 
 
 def _name(p_aux: bytes | None) -> str:
-    return f"CommR {replica_commitment.comm_r(p_aux).hex()}" if p_aux is not None else "a CommR that no p_aux tells"
+    return f"CommR {replica_commitment.comm_r(p_aux).hex()}" if p_aux is not None else "a CommR that no p_aux records"
 
 
 def _p_aux(cache: Path) -> bytes | None:

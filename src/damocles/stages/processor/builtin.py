@@ -96,7 +96,7 @@ def c1(task: tasks.C1, around: job.Job) -> msgspec.Raw:
         cache = parents.of(task.registered_proof)
         if not parents.doubt(cache, f"C1 of sector {task.sector_id}: {error}", around):
             raise
-        msg = f"{error}. If its layers came from a damaged parent cache, the sector has to be sealed anew: before the next"
+        msg = f"{error}. If its layers came from a damaged parent cache, the sector has to be sealed again: before the next"
         raise proofs.ProofsError(f"{msg} PC1 here, {cache.path} is verified") from error
 
 
@@ -308,10 +308,10 @@ def _verify(task: tasks.WindowPoSt, proof: bytes, around: job.Job) -> None:
     except proofs.ProofsPanic:
         raise
     except proofs.ProofsError as error:
-        around.log(f"the window PoSt is handed over unverified: {error}")
+        around.log(f"the window PoSt is submitted unverified: {error}")
         return
     if not is_good:
-        msg = "the window PoSt does not verify, though no sector is at fault: is the memory of this machine sound?"
+        msg = "the window PoSt does not verify, though no sector is faulty: is this machine's memory healthy?"
         raise proofs.ProofsError(msg)
 
 

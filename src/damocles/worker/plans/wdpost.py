@@ -58,7 +58,7 @@ async def generate_post(job: Job) -> events.Event:
         log.error("window PoSt failed", job=post.id, error=failure.text)
         return events.Generate(None, str(failure))
     if output.faults:
-        log.warning("window PoSt met faults", job=post.id, faults=output.faults, reasons=output.reasons)
+        log.warning("window PoSt found faults", job=post.id, faults=output.faults, reasons=output.reasons)
     return events.Generate(output)
 
 

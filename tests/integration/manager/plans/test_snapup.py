@@ -264,7 +264,7 @@ async def test_an_upgrade_whose_commitment_is_cancelled_is_not_followed_until_it
         await manager.call("SnapUpPreFetch", 10000, None)
         handed = [await hand_out(manager, store) for store in ("a", "b", "c")]
         given = [one[0] for one in handed if one is not None]
-        with pytest.raises(rpc_errors.RpcError, match="no upgrade of s-t010000-1 has been handed in"):
+        with pytest.raises(rpc_errors.RpcError, match="no upgrade of s-t010000-1 has been submitted"):
             await manager.call("SnapUpCancelCommitment", SECTOR)
 
         async def has_landed(number: int) -> bool:

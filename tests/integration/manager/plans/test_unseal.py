@@ -161,7 +161,7 @@ async def test_sectors_that_cannot_be_unsealed(start: Start) -> None:
         with pytest.raises(rpc_errors.RpcError, match="it is not sealed"):
             await want(manager)
         await manager.call("ReportAborted", SECTOR, "lost")
-        with pytest.raises(rpc_errors.RpcError, match="or it was given up"):
+        with pytest.raises(rpc_errors.RpcError, match="or it was aborted"):
             await want(manager)
         with pytest.raises(rpc_errors.RpcError, match=f"unseal info.10000-1-{PIECE}.: task not found"):
             await manager.call("AchieveUnsealSector", SECTOR, PIECE, "")

@@ -164,7 +164,7 @@ async def test_a_silent_worker_s_job_is_lent_again(manager: Manager, clock: Cloc
     (job,) = await allocate(manager, "w2", wdpost.AllocateSpec(None, None))
     assert first == job.id
     again = (await listed(manager))[first]
-    assert ("w2", 2, "heartbeat timeout: nothing was heard of w1 any more") == (again.worker, again.tries, again.error)
+    assert ("w2", 2, "heartbeat timeout: w1 is silent") == (again.worker, again.tries, again.error)
     with pytest.raises(rpc_errors.RpcError, match="key not found"):
         await manager.call("WdPoStHeartbeatJobs", [first], "w1")
     await finish(manager, first, proof=b"late, but good")
@@ -234,7 +234,7 @@ async def test_faults_are_looked_at_by_another_worker_first(manager: Manager, cl
     await finish(manager, first, faults=[1, 2], worker="bad")
     waiting = (await listed(manager))[first]
     assert wdpost.State.READY is waiting.state
-    assert "bad names 2 as faulty, 1 first: gone; another worker is asked" == waiting.error
+    assert "bad reports 2 as faulty, 1 first: gone; another worker is asked" == waiting.error
     assert [] == await allocate(manager, "bad")
     assert [first] == [job.id for job in await allocate(manager, "w1")]
     await finish(manager, first, faults=[2], worker="w1")
@@ -331,7 +331,7 @@ async def test_a_job_that_is_lost_again_and_again_ends(manager: Manager, clock: 
     assert [] == await allocate(manager, "w1")
     ended = (await listed(manager))[first]
     assert (wdpost.State.FINISHED, 2, "w1") == (ended.state, ended.tries, ended.worker)
-    assert "nothing was heard of w1" in ended.error
+    assert "w1 is silent" in ended.error
 
 
 async def test_a_bad_proof_costs_a_try(manager: Manager, verifier: RecordedVerifier, clock: Clock) -> None:
@@ -381,7 +381,7 @@ async def test_the_rest_follows_faulty_sectors(manager: Manager) -> None:
     [
         ({"proofs": [], "faults": []}, "neither a proof nor faults"),
         (None, "neither a proof nor faults"),
-        ({"proofs": [], "faults": [9]}, "sectors [9] are named as faulty, but are none of the job's"),
+        ({"proofs": [], "faults": [9]}, "sectors [9] are reported as faulty, but are not in the job"),
         ({"proofs": [base64.b64encode(b"p").decode()], "faults": None}, ""),
     ],
 )

@@ -246,7 +246,7 @@ async def test_the_chain_computes_comm_d_from_the_deals(start: Start, market: Pa
         (
             '[{"PieceCID": "CID", "PieceSize": 1024, "DealID": 1, "PayloadSize": 1},'
             ' {"PieceCID": "CID", "PieceSize": 1024, "DealID": 1, "PayloadSize": 1}]',
-            "deal 1 is there twice",
+            "deal 1 appears twice",
         ),
     ],
 )

@@ -119,7 +119,7 @@ async def test_sectors_that_are_here_are_replaced_on_request_only(start: Start, 
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         code, out, err = await run(manager, "import", file)
         assert (1, "") == (code, out)
-        assert "4 of 4 sectors are here already (s-t010000-1, s-t010000-2, s-t010000-3, s-t010000-4)" in err
+        assert "4 of 4 sectors already exist (s-t010000-1, s-t010000-2, s-t010000-3, s-t010000-4)" in err
         assert "--overwrite" in err
 
         lines[1]["sector"]["AbortReason"] = "lost"
@@ -201,7 +201,7 @@ def broken(line: str, how: str) -> str:
         ("proof", "line 4: 99 is not a registered seal proof"),
         ("field", "line 4: unknown field(s) sector.Colour"),
         ("format", "line 4: Invalid enum value 2 - at `$.format`"),
-        ("twice", "line 4: s-t010000-1 is there twice, first in line 1"),
+        ("twice", "line 4: s-t010000-1 appears twice, first in line 1"),
         ("nothing", "line 4: is neither a line of an export"),
     ],
 )

@@ -106,7 +106,7 @@ async def test_a_damaged_cache_is_made_anew_once_c1_refuses(
     cache.path.write_bytes(bytes(SIZE))
     wrong = await seal()
     assert good != wrong.pc2out.comm_r
-    told = f"the sector has to be sealed anew: before the next PC1 here, {cache.path} is verified"
+    told = f"the sector has to be sealed again: before the next PC1 here, {cache.path} is verified"
     with pytest.raises(errors.StageFailed, match=told):
         await stages.run("c1", wrong.c1(), lane=0, on_status=lambda _: None)
     assert cache.marker.read_text().startswith("C1 of sector 1: ")

@@ -78,7 +78,7 @@ def test_without_p_aux_the_replica_tells_whose_files_they_are(tmp_path: Path, le
     p_aux.unlink() if left is None else p_aux.write_bytes(bytes([1]) * left)
     replica.write_bytes(bytes([1]) * size)  # of a program that gives the name before the file is whole
     if size:
-        with pytest.raises(strangers.Stranger, match="with a CommR that no p_aux tells, ours have CommR"):
+        with pytest.raises(strangers.Stranger, match="with a CommR that no p_aux records, ours have CommR"):
             copies.run(persisting(second, store), job.Job())
     copies.run(persisting(first, store), job.Job())
     assert contents(store) == contents(first)

@@ -142,11 +142,11 @@ def test_stores_are_made(run, tmp_path):
     first, second, third = (tmp_path / "a" / name for name in "123")
     assert (0, f"{first}: created\n{second}: created\n", "") == run("store", "sealing-init", "-l", first, second)
     code, out, err = run("store", "sealing-init", "--loc", first, "--loc", third)
-    assert (1, f"{third}: created\n", f"error: {first} is a sealing store already\n") == (code, out, err)
+    assert (1, f"{third}: created\n", f"error: {first} is already a sealing store\n") == (code, out, err)
     assert 0 == run("store", "file-init", "-l", tmp_path / "persist")[0]
     code, out, _ = run("store", "file-init", "-l", tmp_path / "x", first / ".holder", "--json")
     assert (1, [True, False]) == (code, [entry["error"] is None for entry in json.loads(out)])
-    refused = f"error: cannot make the sealing store {first / '.holder'}: Not a directory\n"
+    refused = f"error: cannot create the sealing store {first / '.holder'}: Not a directory\n"
     assert (1, "", refused) == run("store", "sealing-init", "-l", first / ".holder")
 
 

@@ -70,7 +70,7 @@ def test_only_an_empty_store_takes_one(run, tmp_path):
     run("store", "export", old, "--out", file)
     before = loaded(new)
     code, _, err = run("store", "import", file, new)
-    assert (1, True) == (code, "is not empty: import into a new store, made with `store sealing-init`" in err)
+    assert (1, True) == (code, "is not empty: import into a new store, created with `store sealing-init`" in err)
     assert before == loaded(new)
     third = tmp_path / "third"
     sealing.init(third)

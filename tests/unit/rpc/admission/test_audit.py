@@ -234,7 +234,7 @@ async def test_a_full_disk_refuses_a_change(service: core.Service, ledger: Memor
     ledger.broken = True
     answer = await call(service, "VenusWorker.WorkerResume", 3)
     assert errors.Code.DISK_FAILS == answer["error"]["code"]
-    assert answer["error"]["message"].startswith("audit.jsonl: No space left on device; mend that")
+    assert answer["error"]["message"].startswith("audit.jsonl: No space left on device; fix that")
     ledger.broken = False
     await call(service, "VenusWorker.WorkerResume", 4)
     assert [[4]] == [entry.params for entry in ledger.entries]

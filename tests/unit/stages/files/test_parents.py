@@ -79,7 +79,7 @@ def test_a_cut_cache_is_removed(cache: parents.Cache, hashed: list[parents.Cache
     """The library makes it anew when it is not there; what was wrong is in the log."""
     cache.path.write_bytes(WHOLE[:length])
     assert [
-        f"parent cache {cache.path}: has {length} bytes, it should have 3584; it is made anew",
+        f"parent cache {cache.path}: has {length} bytes, it should have 3584; it is made again",
     ] == mend(cache)
     assert ([], False) == (hashed, cache.path.exists())
 
@@ -99,7 +99,7 @@ def test_a_damaged_cache_is_removed(cache: parents.Cache) -> None:
     cache.path.write_bytes(WHOLE[:-1] + b"!")
     parents.doubt(cache, "C1 refused", job.Job())
     assert (
-        f"parent cache {cache.path}: is damaged: its digest is not the published one; it is made anew"
+        f"parent cache {cache.path}: is damaged: its digest is not the published one; it is made again"
         == mend(cache)[-1]
     )
     assert (False, b"") == (cache.path.exists(), cache.marker.read_bytes())
@@ -121,7 +121,7 @@ def test_where_nothing_can_be_written_a_cut_cache_is_an_error_that_says_what_to_
     with pytest.raises(proofs.FileUnusable) as caught:
         mend(cache)
     assert str(caught.value) == (
-        f"{cache.path}: has 3 bytes, it should have 3584, and cannot be made anew (Is a directory). Remove this parent"
+        f"{cache.path}: has 3 bytes, it should have 3584, and cannot be made again (Is a directory). Remove this parent"
         f" cache, and let the user of the worker write to {cache.folder}, or set FIL_PROOFS_PARENT_CACHE"
     )
 
