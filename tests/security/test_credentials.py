@@ -237,7 +237,7 @@ async def test_a_webhook_follows_no_redirect_and_uses_no_proxy(start: Start, mon
     target = config.Webhook(url=f"{hook.origin}/hook", headers={"Authorization": "Bearer h"})
     message = alerts.Message(manager="m", at=0.0, notifications=[])
     async with notify.open_notifier(config.Config(webhooks=(target,))) as notifier:
-        with pytest.raises(notify.Undelivered, match="302 leads elsewhere"):
+        with pytest.raises(notify.Undelivered, match="302 is a redirect"):
             await notifier.sinks[0].send(message)
     assert (["Bearer h"], [], []) == (hook.shown, other.shown, proxy.shown)
 

@@ -59,7 +59,7 @@ async def test_a_real_full_database_is_told_by_its_file(tmp_path: Path) -> None:
 
         with pytest.raises(errors.DiskFails) as told:
             await database.write(fill)
-    assert str(told.value).startswith(f"{tmp_path}/m.db: database or disk is full; mend that")
+    assert str(told.value).startswith(f"{tmp_path}/m.db: database or disk is full; fix that")
     assert "sqlalche" not in str(told.value)
     assert errors.Code.DISK_FAILS == told.value.code
 

@@ -24,7 +24,7 @@ async def test_a_store_that_is_not_mounted_is_told_with_no_room(tmp_path: Path) 
     memory.admit(mount)
     stores = space.Space({"s": mount, "unseen": tmp_path / "unseen"}, memory=memory)
     assert (["s"], ["unseen"]) == (list(await stores.ask()), list(stores.missing))
-    assert "cannot be looked at (No such file or directory): is the disk mounted?" in stores.missing["unseen"]
+    assert "cannot be read (No such file or directory): is the disk mounted?" in stores.missing["unseen"]
     mount.rename(tmp_path / "away")
     for what in ("nothing", "a bare mount point", "another store"):
         if what == "a bare mount point":

@@ -1,8 +1,8 @@
 """The file that says when to alert and whom: `alerts.toml` in the manager's home, or another one (`--alerts FILE`).
 
-    interval = "30s"                  # how often workers are asked for their threads
-    repeat = "4h"                     # until an alert that nobody has acknowledged is told again
-    lost_after = "10m"                # without a ping a worker is not only late but lost
+    interval = "30s"                  # how often the manager asks workers for their threads
+    repeat = "4h"                     # until an alert that nobody has acknowledged is sent again
+    lost_after = "10m"                # without a ping for so long, a worker is lost and not only late
 
     [rules.thread-paused]             # the rules are in `alerts_rules.DEFAULTS`; each has these three keys
     enabled = true

@@ -85,7 +85,7 @@ def drawn(mind: thread.Thread) -> Drawn:
         case planner.Finalize():
             return Drawn(state="Running", what="finalizing")
         case planner.Discard():
-            return Drawn(state="Running", what="giving up")
+            return Drawn(state="Running", what="aborting")
         case _:
             return Drawn(state=None)
 

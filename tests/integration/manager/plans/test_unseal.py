@@ -120,7 +120,9 @@ async def test_destinations_are_added_while_a_task_waits(start: Start) -> None:
         assert [("set_up", "", ["file:///out"]), ("set_up", "", ["file:///other"])] == await tasks(manager)
 
 
-@pytest.mark.parametrize(("method", "reason"), [("ReportAborted", "no space"), ("ReportFinalized", "without a word")])
+@pytest.mark.parametrize(
+    ("method", "reason"), [("ReportAborted", "no space"), ("ReportFinalized", "without reporting the piece")]
+)
 async def test_a_worker_that_ends_without_a_word_fails_the_task(start: Start, method: str, reason: str) -> None:
     """The sector is as good as before, also after an abort, and the task says what happened."""
     async with start() as manager:
