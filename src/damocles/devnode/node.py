@@ -86,9 +86,13 @@ class Node:
 
     @property
     def head(self) -> TipSet:
-        """The head of the chain, as it is told: it may lag on request."""
+        """The head of the chain, as it is told at `url`: it may lag on request."""
+        return self.behind(self.mischief.behind)
+
+    def behind(self, epochs: int) -> TipSet:
+        """Return the tipset some epochs below the head."""
         head = self.chain.head
-        return self.chain.at(max(0, head.height - self.mischief.behind), head) if self.mischief.behind else head
+        return self.chain.at(max(0, head.height - epochs), head) if epochs else head
 
     @property
     def block_delay_seconds(self) -> int:
@@ -113,7 +117,7 @@ class Node:
         try:
             await self.step()
         except Unverifiable as error:
-            log.error("no block can be made", error=str(error))
+            log.error("the devnode can make no block", error=str(error))
             await anyio.sleep(1)
 
     async def step(self, count: int = 1) -> TipSet:
@@ -127,7 +131,7 @@ class Node:
                 self._base_fee = None
                 self._tell(self.chain.add(made))
                 if made.messages:
-                    log.info("block", height=made.height, messages=len(made.messages))
+                    log.info("devnet block", height=made.height, messages=len(made.messages))
         return self.chain.head
 
     def _made(self, plan: Any) -> TipSet:

@@ -20,6 +20,7 @@ from damocles.devnode.api.messages import MessagesApi
 from damocles.devnode.api.miners import MinersApi
 from damocles.devnode.api.network import NetworkApi
 from damocles.devnode.api.service import Service, app
+from damocles.devnode.mischief import Mischief
 from damocles.devnode.node import Node
 from damocles.devnode.rules import Rules
 from damocles.rpc.serving import server
@@ -27,12 +28,21 @@ from damocles.rpc.serving import server
 _ROOMS = (NetworkApi, ChainApi, MinersApi, MessagesApi, ControlApi)
 
 
-def service_of(node: Node) -> Service:
-    """Return all methods of a node."""
-    service = Service(node)
+def service_of(node: Node, mischief: Mischief | None = None) -> Service:
+    """Return all methods of a node, with the faults of the address that they are served at."""
+    own = node.mischief if mischief is None else mischief
+    service = Service(node, own)
     for room in _ROOMS:
-        room(node).serve(service)
+        room(node, own).serve(service)
     return service
+
+
+@contextlib.asynccontextmanager
+async def another(node: Node, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[tuple[str, Mischief]]:
+    """Yield another address of a devnode, as if it were a second node of the same devnet, with faults of its own."""
+    mischief = Mischief()
+    async with server.serve(app(service_of(node, mischief), node), host, port, grace_seconds=0) as bound:
+        yield bound.url("/rpc/v1"), mischief
 
 
 @contextlib.asynccontextmanager

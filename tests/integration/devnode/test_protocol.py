@@ -1,6 +1,7 @@
 """How the devnode speaks: tokens, errors, subscriptions, and trouble on request."""
 
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -8,12 +9,15 @@ import pytest
 from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message, SignedMessage
 from damocles.devnode import serving, wallet
+from damocles.devnode.mischief import Fault
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus import errors, heads, node, nodes
 from damocles.lotus.answers import ChangeType, SendSpec
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 from damocles.lotus.view import View
+from damocles.rpc import errors as rpc
+from damocles.rpc.calling import client
 
 from .helpers import MINER, send, view
 
@@ -211,3 +215,55 @@ async def test_of_two_messages_with_a_nonce_at_once_one_is_taken(devnode: Devnod
             tasks.start_soon(push, signed)
     assert outcomes.count("outbid") == 1
     assert len(devnode.sequence()) == 1
+
+
+async def test_a_second_address_is_like_a_second_node(devnode: Devnode, place_of: Callable[..., Place]):
+    """Same chain, own faults: our `nodes` changes over to it, and back when it lags."""
+    async with serving.another(devnode) as (url, mischief):
+        place = place_of(devnode)
+        async with nodes.connect([place, Place(url=url, token_file=place.token_file)], pauses_seconds=()) as several:
+            assert (await several.pick()).url == devnode.url
+            devnode.disturb("*", "html")
+            assert (await several.pick()).url == url
+            assert (await (await several.pick()).head()).key == (devnode.chain.head.key,)
+            devnode.mischief.clear()
+            mischief.put("ChainHead", Fault(kind="error"))
+            assert (await several.pick()).url == devnode.url
+
+
+async def test_trouble_is_made_over_the_api_with_the_admin_token_alone(
+    devnode: Devnode, lotus: Node, place_of: Callable[..., Place]
+):
+    """Each method of the devnode's own does what the object in a test does."""
+
+    async def ask(method: str, *params: object) -> Any:
+        token = devnode.tokens["admin"]
+        async with client.connect(devnode.url, timeout_seconds=20) as calls:
+            return await calls.call(f"Damocles.Devnode{method}", list(params), returns=Any, token=token)
+
+    async with client.connect(devnode.url, timeout_seconds=20) as calls:
+        with pytest.raises(rpc.RpcError, match="need 'admin'"):
+            await calls.call("Damocles.DevnodeStep", [1], returns=Any, token=devnode.tokens["sign"])
+    assert (await ask("Info"))["AcceptsAnyProof"] is True
+    assert await ask("Step", 3) == 33
+    assert await ask("Reorganise", 2, False) == 31
+    await ask("NullRounds", 2)
+    await ask("BaseFee", "5000")
+    assert await ask("Step", 1) == 36
+    assert devnode.chain.head.base_fee == 5000
+    await ask("Lag", 5)
+    assert (await lotus.head()).height == 31
+    await ask("Fault", "StateNetworkName", {"kind": "error", "text": "no"})
+    with pytest.raises(errors.Refused, match="no"):
+        await lotus.network_name()
+    await ask("Stop")
+    await ask("GoOn")
+    assert (await lotus.head()).height == 36
+    await ask("BlockLimit", 0)
+    await ask("Doom", 28, 1, 16)
+    await ask("HangUp")
+    await ask("BlockLimit", None)
+    piece = {"/": "baga6ea4seaqacaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcaibaeaqcai"}
+    assert await ask("Allocate", "t01000", piece, 2048, 1000) == 1
+    with pytest.raises(rpc.RpcError, match="1 to 900 blocks at once, not 0"):
+        await ask("Step", 0)

@@ -134,7 +134,9 @@ async def test_results_have_the_recorded_shapes(devnode: Devnode, lotus: Node, c
     for method, params in calls:
         result = await caller.result(method, *params)
         found += differences(result, schema([one for _, one in recordings.results(method)]), method)
-    assert found == []
+    inside = [one["State"] for _, one in recordings.results("StateReadState") if "Deadlines" in (one["State"] or ())]
+    ours = (await caller.result("StateReadState", miner, None))["State"]
+    assert found + differences(ours, schema(inside), "StateReadState.State") == []
     assert recorded - tried == {"ChainNotify", "MpoolPush", "StateDecodeParams", "StateEncodeParams"}
 
 

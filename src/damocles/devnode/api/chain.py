@@ -18,7 +18,7 @@ class ChainApi(Api):
         service.serve(
             "read",
             {
-                "ChainHead": self.head,
+                "ChainHead": self.chain_head,
                 "ChainNotify": self.notify,
                 "ChainGetGenesis": self.genesis,
                 "ChainGetTipSet": self.by_key,
@@ -41,14 +41,14 @@ class ChainApi(Api):
         )
         service.serve("admin", {"ChainSetHead": self.set_head})
 
-    async def head(self) -> dict[str, Any]:
+    async def chain_head(self) -> dict[str, Any]:
         """Return the head."""
-        return self.tell(self.node.head)
+        return self.tell(self.head)
 
     async def notify(self) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Stream what happens to the head; the first is the head itself."""
         async with self.node.changes() as changes:
-            yield shapes.changes([Change("current", self.node.head)], self.chain.secret)
+            yield shapes.changes([Change("current", self.head)], self.chain.secret)
             async for change in changes:
                 yield shapes.changes(change, self.chain.secret)
 
@@ -149,6 +149,6 @@ class ChainApi(Api):
 
     async def beacon_entry(self, epoch: int) -> dict[str, Any]:
         """Return the beacon's entry of an epoch."""
-        if epoch > self.node.head.height:
+        if epoch > self.head.height:
             fail(f"the beacon has no entry for {epoch} yet")
         return shapes.beacon_entry(self.chain.secret, epoch)

@@ -10,6 +10,7 @@ from damocles.devnode import tipsets
 from damocles.devnode.actors.draft import Abort, Surroundings, Unverifiable
 from damocles.devnode.actors.execution import Outcome
 from damocles.devnode.api import shapes
+from damocles.devnode.mischief import Mischief
 from damocles.devnode.node import Node
 from damocles.devnode.state import SINGLETONS, Account, Miner, State
 from damocles.devnode.tipsets import TipSet
@@ -25,16 +26,22 @@ def fail(text: str, code: int = errors.Code.FAILED, data: Any = None) -> NoRetur
 
 
 class Api:
-    """Methods of a node; each room of the API is one of these."""
+    """Methods of a node; each room of the API is one of these. `mischief` is that of the address they are served at."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, mischief: Mischief) -> None:
         self.node = node
         self.chain = node.chain
+        self.mischief = mischief
+
+    @property
+    def head(self) -> TipSet:
+        """The head of the chain as it is told here: it may lag on request."""
+        return self.node.behind(self.mischief.behind)
 
     def tipset(self, key: Key) -> TipSet:
         """Return a tipset by its key, the head for none."""
         if not key:
-            return self.node.head
+            return self.head
         found = self.chain.known.get(key[0]) if len(key) == 1 else None
         if found is None:
             fail(f"failed to load tipset: get block {key[0]}: ipld: could not find {key[0]}")

@@ -64,7 +64,7 @@ class ControlApi(Api):
     async def go_on(self) -> None:
         """Let time go on, and take all faults back."""
         self.node.go_on()
-        self.node.mischief.clear()
+        self.mischief.clear()
 
     async def reorganise(self, depth: int, drop: bool) -> int:
         """Take tipsets back; their messages wait again, or are lost. Return the height."""
@@ -85,11 +85,11 @@ class ControlApi(Api):
 
     async def fault(self, method: str, fault: Fault | None) -> None:
         """Let a method (`*`: all) misbehave, or no longer."""
-        self.node.mischief.put(method, fault)
+        self.mischief.put(method, fault)
 
     async def lag(self, epochs: int) -> None:
         """Let the head that is told lag behind."""
-        self.node.mischief.behind = max(0, epochs)
+        self.mischief.behind = max(0, epochs)
 
     async def block_limit(self, messages: int | None) -> None:
         """Let blocks have so many messages at most."""

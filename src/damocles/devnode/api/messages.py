@@ -20,6 +20,7 @@ from damocles.devnode.api import shapes
 from damocles.devnode.api.context import Api, Key, fail
 from damocles.devnode.api.service import Service
 from damocles.devnode.chain import Found
+from damocles.devnode.mischief import Mischief
 from damocles.devnode.node import Node
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.state import State, with_
@@ -35,8 +36,8 @@ _FEE_CAP_EPOCHS = 20  # of growing base fees, that an estimate outlives
 class MessagesApi(Api):
     """Methods about messages."""
 
-    def __init__(self, node: Node) -> None:
-        super().__init__(node)
+    def __init__(self, node: Node, mischief: Mischief) -> None:
+        super().__init__(node, mischief)
         self._pushing = anyio.Lock()  # two messages of a sender must not get the same nonce
 
     def serve(self, service: Service) -> None:
@@ -77,7 +78,7 @@ class MessagesApi(Api):
 
     async def next_nonce(self, address: Address) -> int:
         """Return the nonce after those on the chain and in the pool."""
-        state, _ = await self.after(self.node.head)
+        state, _ = await self.after(self.head)
         number = state.id_of(address)
         if number is None:
             fail("actor not found")
@@ -119,7 +120,7 @@ class MessagesApi(Api):
             fail(f"MpoolPushMessage expects message nonce to be 0, was {message.nonce}")
         message = _with(message, sender=self.node.key_of(message.sender))
         try:
-            message = await self._estimated(message, self.node.head, max_fee)
+            message = await self._estimated(message, self.head, max_fee)
         except WouldFail as exc:
             fail(f"GasEstimateMessageGas error: {exc}")
         message = _with(message, nonce=await self.next_nonce(message.sender))
@@ -229,8 +230,8 @@ class MessagesApi(Api):
             fail(f"{text}: message confidence exceeds maximum")
         while True:
             changed = self.node.changed
-            found = self._find(self.node.head, cid, limit, replaced=replaced)
-            if found is not None and self.node.head.height >= found.tipset.height + confidence:
+            found = self._find(self.head, cid, limit, replaced=replaced)
+            if found is not None and self.head.height >= found.tipset.height + confidence:
                 return _lookup(found) | {"ReturnDec": self._decoded(found)}
             await changed.wait()
 

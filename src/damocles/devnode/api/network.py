@@ -103,14 +103,14 @@ class NetworkApi(Api):
     async def status(self, with_chain: bool) -> dict[str, Any]:
         """Return where the node is."""
         return {
-            "SyncStatus": {"Epoch": self.node.head.height, "Behind": self.node.mischief.behind},
+            "SyncStatus": {"Epoch": self.head.height, "Behind": self.mischief.behind},
             "PeerStatus": {"PeersToPublishMsgs": 0, "PeersToPublishBlocks": 0},
             "ChainStatus": {"BlocksPerTipsetLast100": 0, "BlocksPerTipsetLastFinality": 0},
         }
 
     async def sync(self) -> dict[str, Any]:
         """Return that there is nothing to fetch."""
-        return {"ActiveSyncs": [], "VMApplied": self.node.head.height}
+        return {"ActiveSyncs": [], "VMApplied": self.head.height}
 
     # The wallet.
 

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 
 from damocles.devnode import wallet
-from damocles.devnode.mischief import Fault
+from damocles.devnode.mischief import Fault, Mischief
 from damocles.devnode.node import Node
 from damocles.methods.rules import Scope
 from damocles.rpc import core, dialects, errors, messages
@@ -60,10 +60,10 @@ class Guard(access.Guard):
 class Service(core.Service):
     """The methods of a devnode; faults on request come before them."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, mischief: Mischief) -> None:
         self.needs: dict[str, str] = {}
         super().__init__(LOTUS, guard=Guard(node.chain.secret, self.needs))
-        self._mischief = node.mischief
+        self._mischief = mischief
 
     def serve(self, permission: str, handlers: Mapping[str, Any], prefix: str = "Filecoin") -> None:
         """Add methods that need a permission."""
