@@ -15,9 +15,27 @@ def status(worker: control.WorkerStatus) -> str:
 
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
-    """Return for people why a thread does not go on: its error, or else what it waits for."""
+    """Return for people why a thread does not go on: its error, or else what it waits for, or else how far its stage is."""
     lack = lacking.found(thread.info.last_error or "") if is_remedied(thread) else None
-    return lack.text_remedied if lack else brief_error(thread.info.last_error or waits(thread, now), full=full)
+    told = thread.info.last_error or waits(thread, now) or progress(thread.progress)
+    return lack.text_remedied if lack else brief_error(told, full=full)
+
+
+def progress(news: control.Progress | None) -> str:
+    """Return for people how far a stage is, how fast it goes on, and how long it still takes; empty if nobody knows."""
+    if news is None or not (news.done or news.total):
+        return ""
+    in_bytes = news.unit == "B"
+    done, total = (units.human_size(count) if in_bytes else str(count) for count in (news.done, news.total or 0))
+    parts = [done if news.total is None else f"{done} of {total}"]
+    if not in_bytes:
+        parts[0] += f" {news.unit}"
+    if news.per_second:
+        if in_bytes:
+            parts.append(f"{units.human_size(news.per_second)}/s")
+        if news.total is not None:
+            parts.append(f"{units.brief_duration((news.total - news.done) / news.per_second)} left")
+    return ", ".join(parts)
 
 
 def waits(thread: control.ThreadDetail, now: float) -> str:

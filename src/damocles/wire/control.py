@@ -28,11 +28,15 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a stage is, in bytes (`B`) or whatever `unit` names; `total` is null where nobody knows."""
+    """How far a stage is, in bytes (`B`) or whatever `unit` names; `total` is null where nobody knows.
+
+    `per_second` is its pace over the last minute, null until that can be told.
+    """
 
     done: int
     total: int | None
     unit: str
+    per_second: float | None = None
 
 
 class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):

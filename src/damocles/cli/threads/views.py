@@ -208,7 +208,7 @@ def _wide_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tupl
         *(
             _doing(info) if full else info.thread_state.state,
             words.lasts(thread, now),
-            words.waits(thread, now) or words.NOTHING,
+            words.waits(thread, now) or words.progress(thread.progress) or words.NOTHING,
             str(thread.attempt),
             str(thread.retries),
         ),

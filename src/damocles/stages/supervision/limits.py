@@ -218,16 +218,21 @@ class Desk:
     def changed(self) -> None:
         """Look through the waiting claims; call this after the state of a place has changed."""
         reserved: set[tuple[str, str]] = set()  # stages and locks that an earlier claim is next in line for
+        kept: dict[
+            str, str
+        ] = {}  # of those stages, what is told where the machine lacks something for the earlier claim
         machine = grants.Round(self._capacity, self._granted.values())
         for waiter in list(self._waiting):
-            self._consider(waiter, reserved, machine)
+            self._consider(waiter, reserved, kept, machine)
 
-    def _consider(self, waiter: _Waiter, reserved: set[tuple[str, str]], machine: grants.Round) -> None:
+    def _consider(
+        self, waiter: _Waiter, reserved: set[tuple[str, str]], kept: dict[str, str], machine: grants.Round
+    ) -> None:
         stage = waiter.stage
         limit = self._concurrent.get(stage)
         if ("stage", stage) in reserved or (limit is not None and self._running.get(stage, 0) >= limit):
             reserved.add(("stage", stage))
-            waiter.tell(f"slot of {stage} (limit {limit})" if limit else f"start of {stage}")
+            waiter.tell(kept.get(stage) or (f"slot of {stage} (limit {limit})" if limit else f"start of {stage}"))
             return
         distance = self._staggered.get(stage, 0.0)
         start_at = self._last_start.get(stage, float("-inf")) + distance
@@ -254,6 +259,7 @@ class Desk:
                     waiter.news.set()
                 else:
                     waiter.tell(decision.why)
+                    kept[stage] = f"start of {stage} ({waiter.request.label} is next, and waits for {decision.lacks})"
                     reserved.add(("stage", stage))
                     reserved.update(("lock", name) for name in place.locks)
                 return

@@ -1,6 +1,7 @@
 """Run the stages of one thread: say what they wait for, measure them, and say what their failures mean."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from damocles.wire import control
 
 #: Hears of a stage's end: its name, its seconds without those it waited, whether it failed.
 Observe = Callable[[str, float, bool], None]
+
+_PACE_SECONDS = 60.0  # that are looked back
 
 
 class StageRuns:
@@ -39,6 +42,7 @@ class StageRuns:
         self._clock = clock
         self._observe = observe
         self._stage = thread.Stage(waits=False)
+        self._pace = Pace()
         self._wait_began: float | None = None
         self.waited_seconds = 0.0  # in all: for a slot, for a processor
 
@@ -52,6 +56,7 @@ class StageRuns:
             failures.Failure: The task could not be made.
         """
         began, waited_before = time.monotonic(), self.waited_seconds
+        self._pace = Pace()
 
         def ended(*, failed: bool) -> None:
             if self._observe is not None:
@@ -107,9 +112,29 @@ class StageRuns:
     def _on_progress(self, progress: protocol.Progress) -> None:
         waits_for = progress.waiting if isinstance(progress.waiting, str) else None
         stalled = control.Waiting(waits_for, self._clock()) if waits_for is not None else None
-        told = control.Progress(progress.done, progress.total, progress.unit)
+        told = self._pace.of(progress.done, progress.total, progress.unit, time.monotonic())
         self._put(replace(self._stage, progress=told, stalled=stalled))
 
     def _put(self, stage: thread.Stage) -> None:
         self._stage = stage
         self._show(stage)
+
+
+class Pace:
+    """Hears how far one stage is; a new file, or a new beginning, is measured anew."""
+
+    def __init__(self) -> None:
+        self._heard: deque[tuple[float, int]] = deque()
+        self._total: int | None = None
+
+    def of(self, done: int, total: int | None, unit: str, now: float) -> control.Progress:
+        """Return how far a stage is, with its pace over the last minute as soon as that can be told; `now` in seconds."""
+        if total != self._total or (self._heard and done < self._heard[-1][1]):
+            self._heard.clear()
+        self._total = total
+        self._heard.append((now, done))
+        while self._heard[0][0] < now - _PACE_SECONDS and len(self._heard) > 2:
+            self._heard.popleft()
+        since, first = self._heard[0]
+        per_second = (done - first) / (now - since) if done > first and now > since else None
+        return control.Progress(done, total, unit, per_second)

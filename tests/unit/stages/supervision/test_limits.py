@@ -285,7 +285,10 @@ async def test_machine_and_limits_hold_together() -> None:
         await tasks.start("a", "c2", [place()], cores=2)
         await tasks.start("b", "c2", [place()], cores=1)
         assert ["pc1"] == tasks.order
-        assert {"a": ["cores (needs 2, 1 free; pc1 holds 3)"], "b": ["slot of c2 (limit 1)"]} == tasks.waits
+        assert {
+            "a": ["cores (needs 2, 1 free; pc1 holds 3)"],
+            "b": ["start of c2 (a is next, and waits for cores)"],
+        } == tasks.waits
         assert [{"cores": 3}] == [request.needs for request in tasks.desk.granted()]
         await tasks.release("pc1")
         assert ["pc1", "a"] == tasks.order
