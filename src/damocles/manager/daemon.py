@@ -287,7 +287,7 @@ async def _chain(
             chain=opened.chain,
             miners=miners,
             loops=loops,
-            troubles=lambda: rounds.troubles,
+            troubles=rounds.alerts,
             upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
         )
 

@@ -133,6 +133,10 @@ async def of(view: View, miner: Miner, submission: Submission, challenge_delay: 
 
 async def _pre_commit(view: View, miner: Miner, submission: Submission, challenge_delay: int) -> Part:
     content, sector = submission.content, submission.sector
+    sealed_cid = commitments.sealed_cid(content.comm_r)
+    pre = await view.pre_committed(miner.address, sector.number)
+    if pre is not None and (pre.info.sealed_cid, pre.info.seal_rand_epoch) == (sealed_cid, content.ticket.epoch):
+        raise Unfit(State.LANDED, "it is on the chain already")
     if content.ticket.epoch < view.epoch - lifetimes.TICKET_MAX_AGE:
         raise Unfit(
             State.FAILED, f"its ticket of epoch {content.ticket.epoch} is too old at {view.epoch}: it needs another one"
@@ -142,7 +146,7 @@ async def _pre_commit(view: View, miner: Miner, submission: Submission, challeng
     info = sealing.PreCommit(
         seal_proof=int(submission.proof_type),
         sector_number=sector.number,
-        sealed_cid=commitments.sealed_cid(content.comm_r),
+        sealed_cid=sealed_cid,
         seal_rand_epoch=content.ticket.epoch,
         expiration=lifetimes.expiration(
             view.epoch,

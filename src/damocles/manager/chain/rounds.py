@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 # So long before the last epoch that will do, it is said that something is late.
 _LATE_EPOCHS = lifetimes.DAY_EPOCHS // 4
+_LOOK_AGAIN_SECONDS = 60.0
 _LATE_PROOF_EPOCHS = 3 * lifetimes.DAY_EPOCHS
 
 
@@ -65,6 +66,7 @@ class Rounds:
         self.epoch = epoch  # of the newest head that was seen
         self.troubles: dict[str, str] = {}
         self.waiting: dict[CID, str] = {}  # what submissions wait for that cannot be in a message yet
+        self._looked_at = 0.0  # at nodes that are not well
         self._reached = anyio.Event()  # set when there is a new head
 
     def terms(self, miner: int, kind: str) -> sending.Terms:
@@ -80,6 +82,23 @@ class Rounds:
             async for change in changes:
                 self.epoch = change.head.height
                 self._reached.set()
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        """Look, not at every head, whether nodes are well again that nobody asks because they were not."""
+        now = self._clock()
+        if now - self._looked_at < _LOOK_AGAIN_SECONDS:
+            return
+        self._looked_at = now
+        for member in self.nodes.members:
+            health = self.nodes.healths.get(member.url)
+            if health is None or health.problem is not None:
+                await self.nodes.look(member)
+
+    def alerts(self) -> dict[str, str]:
+        """Return what needs a person, by what it is about."""
+        unwell = {health.url: health.problem for health in self.nodes.healths.values() if health.problem is not None}
+        return {**self.troubles, **{f"node {url}": problem for url, problem in unwell.items()}}
 
     async def run(self) -> None:
         """Make a round at each head, for ever; after one that failed, also without."""
@@ -90,9 +109,7 @@ class Rounds:
                 again = await self.once()
             except rpc_errors.DiskFails:
                 pass  # told by the database, and an alert
-            except (node.Unavailable, errors.Away) as error:
-                self._trouble("node", f"no chain node can be asked: {error}")
-            except (errors.NodeError, versions.UnknownNetwork) as error:
+            except (node.Unavailable, errors.NodeError, versions.UnknownNetwork) as error:
                 self._trouble("node", str(error))
             except Exception:
                 # The task is the daemon's: it must outlive what nobody thought of.
@@ -128,10 +145,13 @@ class Rounds:
             await self.outbox.turn()
         async with self.nodes.view() as view:
             self.epoch = view.epoch
-            await self._land(view, [one for one in open_ones if one.state is State.ORDERED])
+            ordered = [one for one in open_ones if one.state is State.ORDERED and one.sector.miner in self._miners]
+            await self._land(view, ordered)
             if await self._order(view, troubles):
                 await self.outbox.turn()
         for order_id, why in self.outbox.waiting.items():
+            if order_id in self.outbox.patient:
+                continue
             troubles[f"message {order_id}"] = f"the message waits: {why}"
         self._watch(unproven, troubles)
         self._watch_waiting(await self._database.read(submissions.unfinished), troubles)

@@ -34,6 +34,10 @@ class _Waits(Exception):
     """An order cannot go on now; the text says what it waits for."""
 
 
+class _Patient(_Waits):
+    """…as its policy wants it."""
+
+
 class NotReplaceable(Exception):
     """There is nothing to be made dearer; the text says why."""
 
@@ -47,6 +51,8 @@ class Outbox:
         self._terms = terms
         #: What orders wait for, by their ids, as of the last turn.
         self.waiting: dict[int, str] = {}
+        #: Those of them that wait as their policy wants it, for a lower base fee.
+        self.patient: set[int] = set()
         #: Those that are executed, and not deep enough yet to be believed.
         self.executed: set[int] = set()
 
@@ -62,13 +68,15 @@ class Outbox:
     async def _turn(self, view: node.View) -> None:
         unfinished = await self._database.read(orders.unfinished)
         waited, self.waiting = self.waiting, {}
-        self.executed = set()
+        self.executed, self.patient = set(), set()
         # The lowest nonces first: a pool takes no message that is far ahead of its sender.
         for order in sorted(unfinished, key=lambda order: (order.nonce is None, order.nonce, order.id)):
             try:
                 await (self._send if order.state is State.WANTED else self._follow)(order, view)
             except (_Waits, fees.TooDear, node.NotTaken) as error:
                 self.waiting[order.id] = str(error)
+                if isinstance(error, _Patient):
+                    self.patient.add(order.id)
                 if waited.get(order.id) != str(error):
                     log.warning("message waits", order=order.id, kind=order.wish.kind, why=str(error))
 
@@ -198,4 +206,4 @@ def _check_base_fee(wish: orders.Wish, view: node.View, policy: fees.Policy) -> 
         return
     if wish.urgent_epoch is None or view.epoch < wish.urgent_epoch:
         until = f", or epoch {wish.urgent_epoch}" if wish.urgent_epoch is not None else ""
-        raise _Waits(f"the base fee is {view.base_fee}: waiting for {policy.wait_above}{until}")
+        raise _Patient(f"the base fee is {view.base_fee}: waiting for {policy.wait_above}{until}")

@@ -171,9 +171,10 @@ def configuration(devnode: Devnode, folder: Path, **miner: Any) -> Mapping[str, 
 
 
 @asynccontextmanager
-async def running(devnode: Devnode, folder: Path, **miner: Any) -> AsyncIterator[Provider]:
+async def running(devnode: Devnode, folder: Path, *, nodes: Any = None, **miner: Any) -> AsyncIterator[Provider]:
     """Yield a provider whose database is in a folder; again in the same folder it goes on."""
-    config = load.check(configuration(devnode, folder, **miner), "test")
+    said = configuration(devnode, folder, **miner)
+    config = load.check({**said, "Chain": {**said["Chain"], **({"Nodes": nodes} if nodes else {})}}, "test")
     verifier = Believing()
     async with (
         engine.open_sqlite(folder / "manager.db") as database,
