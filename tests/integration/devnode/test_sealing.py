@@ -12,6 +12,7 @@ from damocles.chain.sealing import Activation, PreCommitSectorBatch2, ProveCommi
 from damocles.devnode import rules, serving
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus import checks, errors
+from damocles.lotus.answers import SendSpec
 from damocles.lotus.node import Node
 from damocles.wire.codec import Blob, Rows
 
@@ -143,3 +144,16 @@ async def test_every_method_that_our_client_calls_is_served(devnode: Devnode):
     assert len(called) > 40
     served = {name.removeprefix("Filecoin.") for name in serving.service_of(devnode).methods}
     assert called - served == set()
+
+
+async def test_an_estimate_is_made_after_what_waits_before_it(devnode: Devnode, lotus: Node):
+    """A second pre-commit of a number would fail after the first; one in its place would not."""
+    batch = PreCommitSectorBatch2(Rows([promise(1, devnode.chain.head.height)]))
+    await send(lotus, None, value=1)
+    await devnode.step(2)
+    await send(lotus, methods.PRE_COMMIT, batch)
+    (waiting,) = await lotus.pending()
+    with pytest.raises(errors.WouldFail, match="already allocated"):
+        await send(lotus, methods.PRE_COMMIT, batch)
+    estimated = await lotus.estimate(waiting.message, SendSpec())
+    assert estimated.nonce == waiting.message.nonce == 1
