@@ -10,7 +10,7 @@ from damocles.stages.admission import grants, machine, policy, times
 from damocles.stages.supervision import pool
 from damocles.stores import journal
 from damocles.wire import capacity, codec, sectors
-from damocles.worker.config import load, model
+from damocles.worker.config import checks, load, model
 
 SEALS = tuple(name for name in planner.PLANS if name != "wdpost")  # the plans that work on sectors
 
@@ -27,6 +27,16 @@ def report(
         granted=[capacity.Grant(one.label, dict(one.needs)) for one in granted],
         lines=list(_lines(config, admitted_by)),
     )
+
+
+def look(config: load.Config) -> machine.Machine:
+    """Look at the machine, and at the file systems that the worker writes to."""
+    folders = [("scratch", machine.environment_scratch())]
+    folders += [("sealing", one.location.resolve()) for one in config.sealing_thread if one.location is not None]
+    with suppress(checks.ScanError):
+        stores = checks.persist_stores(config.attached, config.worker.scan_persist_stores)
+        folders += [("persist", store.path) for store in stores]
+    return machine.look(folders=folders)
 
 
 def slots(config: load.Config) -> dict[str, int]:

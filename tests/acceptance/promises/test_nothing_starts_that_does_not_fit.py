@@ -1,5 +1,6 @@
 """What a machine has no memory or room for waits for it, and says so."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -39,6 +40,9 @@ def test_stages_that_do_not_fit_together_wait_for_memory(tmp_path: Path) -> None
         assert line == next_one.waiting.what
         assert f"start of pc1 (PC1 of {next_one.sector} is next, and waits for memory)" == other.waiting.what
         assert line in cli(*stages.ours(f, "list", "--why")).stdout
+        granted = f"granted  +3GiB +memory, to PC1 of {running.sector}"
+        shown = cli("damocles-worker", "hwinfo", "-c", str(f.config)).stdout
+        assert re.search(granted.replace("  +", " +"), shown), shown
         assert len(hand.pids("pc1", "begun")) == 1
         hand.release("pc1")
         for index in range(3):

@@ -1,17 +1,18 @@
 """`damocles-worker hwinfo`: what this machine has for stages, as a worker sees it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from damocles.cli.connecting import worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.stages import host
-from damocles.stages.admission import machine
+from damocles.stages.admission import grants, machine
 from damocles.text import units
-from damocles.wire import codec
+from damocles.wire import capacity, codec
 
 Row = tuple[str, str, str]
 
@@ -20,7 +21,7 @@ Config = Annotated[
     Parameter(
         name=["--config", "-c"],
         env_var="DAMOCLES_WORKER_CONFIG",
-        help="A worker's configuration: its stores are looked at too.",
+        help="A worker's configuration: what the running worker sees, has granted, and has room for in its stores.",
     ),
 ]
 
@@ -28,33 +29,46 @@ _TABLE = tables.Table[Row](columns=("What", "Size", "Text"), cells=lambda row: r
 
 
 def hwinfo(*, config: Config = None, full: options.Full = False, json: options.AsJson = False) -> int:
-    """Show what this machine has: cores, memory and their limits, NUMA nodes, huge pages, GPUs, room in the stores.
+    """Show what this machine has: cores, memory and their limits, NUMA nodes, huge pages, GPUs, room on disks.
 
-    It is seen from this shell: a service or a container may have less.
+    A running worker is asked, since a service or a container may have less than this shell.
     """
-    found = machine.look(folders=list(_folders(config)))
+    report = None if config is None else _of_worker(config)
+    found = machine.look(folders=[("scratch", machine.environment_scratch())])
+    if report is not None:
+        found = codec.from_builtins(report.machine, machine.Machine)
+    granted = [] if report is None else report.granted
     if json:
-        exits.print_json({**codec.to_builtins(found), "capacity": found.capacity()})
+        capacity = found.capacity() if report is None else report.capacity
+        exits.print_json({**codec.to_builtins(found), "capacity": capacity, "granted": codec.to_builtins(granted)})
     else:
-        tables.show(_TABLE, list(_rows(found)), full=full)
+        tables.show(_TABLE, [*_rows(found), *_grants(granted)], full=full)
     return exits.OK
 
 
-def _folders(config: Path | None) -> Iterator[tuple[str, Path]]:
-    yield "scratch", machine.environment_scratch()
-    if config is None:
-        return
+def _of_worker(config: Path) -> capacity.Report:
+    """Return what the running worker says, or what one with this configuration would."""
+    try:
+        with worker_at.At(config=config).call() as client:
+            return client.call("Damocles.Capacity", [], returns=capacity.Report)
+    except exits.WorkerUnreachable:
+        exits.warning("the worker does not answer: this is as this shell sees it")
+    from damocles.worker import capacity as worker_capacity
+    from damocles.worker import processors
     from damocles.worker.config import load
 
     try:
-        loaded = load.load(config)
+        settings = load.load(config).config
     except load.ConfigError as error:
         raise exits.Failed(str(error)) from error
-    for thread in loaded.config.sealing_thread:
-        if thread.location is not None:
-            yield "sealing", thread.location.resolve()
-    for store in loaded.persist_stores:
-        yield "persist", store.path
+    found = worker_capacity.look(settings)
+    return worker_capacity.report(settings, found, processors.admission(settings, found))
+
+
+def _grants(granted: Sequence[capacity.Grant]) -> Iterator[Row]:
+    for one in granted:
+        for name, number in one.needs.items():
+            yield "granted", grants.amount(name, number), f"{name}, to {one.label}"
 
 
 def _rows(found: machine.Machine) -> Iterator[Row]:

@@ -7,7 +7,6 @@ from cyclopts import Parameter
 from damocles.cli.connecting import worker_at
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options, planning
-from damocles.stages.admission import machine
 from damocles.wire import capacity
 
 
@@ -55,5 +54,5 @@ def _report(at: worker_at.At) -> capacity.Report:
         config = load.load(at.config).config
     except load.ConfigError as error:
         raise exits.Failed(str(error)) from error
-    found = machine.look()
+    found = worker_capacity.look(config)
     return worker_capacity.report(config, found, processors.admission(config, found))

@@ -5,7 +5,6 @@ import anyio.to_thread
 
 from damocles.methods import worker as methods
 from damocles.rpc import core
-from damocles.stages.admission import machine
 from damocles.stages.supervision import executor
 from damocles.wire import capacity
 from damocles.worker import capacity as worker_capacity
@@ -30,6 +29,7 @@ class Capacity:
         granted = self._stages.granted()
 
         def look() -> capacity.Report:
-            return worker_capacity.report(self._config, machine.look(), self._stages.admitted_by, granted)
+            found = worker_capacity.look(self._config)
+            return worker_capacity.report(self._config, found, self._stages.admitted_by, granted)
 
         return await anyio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looks)
