@@ -8,16 +8,19 @@ import anyio.to_thread
 import damocles_proofs as native
 import pytest
 
+from damocles import proofs
 from damocles.chain import methods
 from damocles.chain.bitfields import Bitfield
 from damocles.chain.sealing import (
     Activation,
+    NonInteractive,
     Piece,
     PoStPartition,
     PoStProof,
     PreCommit,
     PreCommitSectorBatch2,
     ProveCommitSectors3,
+    ProveCommitSectorsNI,
     ProveReplicaUpdates3,
     SubmitWindowedPoSt,
     Update,
@@ -165,9 +168,9 @@ async def test_an_aggregate_of_four_and_an_upgrade(devnode: Devnode, lotus: Node
     """An aggregate is accepted in its order alone; a proved and active sector takes data."""
     sectors = [stage(tmp_path / f"sector-{number}", number=number) for number in (1, 2, 3, 4)]
     made = await sealed(devnode, lotus, sectors)
-    comm_rs, seeds, proofs = zip(*made, strict=True)
+    comm_rs, seeds, snarks = zip(*made, strict=True)
     aggregate = await offloaded(
-        native.aggregate_seal_proofs, "StackedDrg2KiBV1_1", "SnarkPackV2", comm_rs, seeds, proofs
+        native.aggregate_seal_proofs, "StackedDrg2KiBV1_1", "SnarkPackV2", comm_rs, seeds, snarks
     )
 
     def params(*numbers: int) -> ProveCommitSectors3:
@@ -243,3 +246,44 @@ async def test_an_aggregate_of_four_and_an_upgrade(devnode: Devnode, lotus: Node
     assert upgraded.sealed_cid == commitments.sealed_cid(encoded.comm_r_new)
     assert upgraded.sector_key_cid == commitments.sealed_cid(comm_rs[0])
     assert upgraded.deal_weight > 0
+
+
+@pytest.mark.whole
+@pytest.mark.timeout(7200)
+async def test_a_non_interactive_sector(devnode: Devnode, lotus: Node, tmp_path: Path):
+    """The aggregate of its circuits brings a sector onto the chain without a pre-commit; it is one as others make it."""
+    kind, seed = "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep", bytes([1]) * 32
+    sector = stage(tmp_path / "sector", number=9, proof=kind)
+    at = devnode.chain.head.height - 3
+    ticket = await (await view(lotus)).ticket(MINER, at)
+    pc1 = await offloaded(
+        native.pc1, kind, sector.cache, sector.staged, sector.sealed, PROVER_ID, 9, ticket, sector.pieces
+    )
+    pc2 = await offloaded(native.pc2, pc1, sector.cache, sector.sealed)
+    c1 = await offloaded(native.c1, sector.cache, sector.sealed, PROVER_ID, 9, ticket, seed, pc2, sector.pieces)
+    circuits = await offloaded(native.c2_circuit_proofs, c1, 9)
+    proof = await offloaded(native.aggregate_seal_proofs, kind, "SnarkPackV2", [pc2.comm_r], [seed], [circuits])
+
+    def params(content: bytes) -> ProveCommitSectorsNI:
+        one = NonInteractive(
+            sealing_number=9,
+            sealer_id=1000,
+            sealed_cid=commitments.sealed_cid(pc2.comm_r),
+            sector_number=9,
+            seal_rand_epoch=at,
+            expiration=at + LIFE,
+        )
+        return ProveCommitSectorsNI(
+            sectors=Rows([one]),
+            aggregate_proof=Blob(content),
+            seal_proof_type=15,
+            aggregate_proof_type=1,
+            proving_deadline=40,
+        )
+
+    with pytest.raises(errors.WouldFail, match="invalid aggregate"):
+        await send(lotus, methods.PROVE_NI, params(flipped(proof)))
+    receipt = (await done(devnode, lotus, methods.PROVE_NI, params(proof))).receipt
+    assert (receipt.exit_code, receipt.returned.hex()) == (0, "820180")
+    assert (await (await view(lotus)).location(MINER, 9)).deadline == 40
+    assert proofs.verify_aggregate(kind, proof, [(pc2.comm_r, sector.comm_d, PROVER_ID, 9, ticket, seed)])
