@@ -88,6 +88,7 @@ class Farm:
     """A manager that sends to the node: its command line, its outbox, and what it has audited."""
 
     run: Command
+    run_alone: Command  # without the manager's address
     outbox: outboxes.Outbox
     doing: doing.Doing
 
@@ -120,15 +121,17 @@ async def farming(
 
         async with server.serve(site.manager_app(service), "127.0.0.1", 0) as bound, beside.running(turning):
 
-            async def run(*arguments: str) -> tuple[int, str, str]:
+            async def alone(*arguments: str) -> tuple[int, str, str]:
                 capsys.readouterr()
-                at = () if "--node" in arguments else ("--listen", str(bound), "--insecure")
-                words = ["util", *arguments, *at]
-                code = await anyio.to_thread.run_sync(manager.main, words)
+                code = await anyio.to_thread.run_sync(manager.main, ["util", *arguments])
                 printed = capsys.readouterr()
                 return code, printed.out, printed.err
 
-            yield Farm(run, outbox, acting_there)
+            async def run(*arguments: str) -> tuple[int, str, str]:
+                at = () if "--node" in arguments else ("--listen", str(bound), "--insecure")
+                return await alone(*arguments, *at)
+
+            yield Farm(run, alone, outbox, acting_there)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The same commands on a devnode, whose actors decide: what they read, and what they do."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -135,3 +136,28 @@ async def test_money_and_roles(farm_there: Farm, place: Place, devnode: Devnode,
     )
     assert 0 == code, err
     assert "miner actor: f0" in out
+
+
+FEES = Path(__file__).parents[3] / "docs" / "how-to" / "fees.md"
+# Of messages that there are none of on a devnet that has just begun.
+UNKNOWN = ("search", "wait", "replace")
+
+
+async def test_the_commands_on_fees_work(
+    farm_there: Farm, place: Place, monkeypatch: pytest.MonkeyPatch, devnode: Devnode, lotus: Node
+) -> None:
+    """Each as it stands on the page; what it names and is not there is said in a line."""
+    monkeypatch.setenv("DAMOCLES_NODE", place.url)
+    await done(devnode, lotus, None, value=10**19)
+    found = re.findall(r"^\$ damocles-manager util (.*)$", FEES.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(found) > 10
+    for line in found:
+        words = line.split()
+        asks_manager = words[:2] in (["message", "list"], ["message", "replace"]) or "--dry-run" in words
+        run = farm_there.run if asks_manager else farm_there.run_alone
+        code, out, err = await run(*words)
+        if words[1] in UNKNOWN:
+            assert code == 1, line
+            assert err.count("\n") == 1, line
+        else:
+            assert (code, bool(out)) == (0, True), (line, err)

@@ -89,6 +89,8 @@ def wait(
     deadline = time.monotonic() + options.seconds(longest, "--for")
     while True:
         seen = at.ask(lambda view: _see(view, cid, epochs))
+        if seen.state == "Unknown":
+            raise exits.Failed(f"the node has never seen the message {cid}: there is nothing to wait for")
         if seen.landed is not None and seen.epoch - seen.landed.height >= confidence:
             _show(seen, as_json=json)
             is_well = seen.state == "OnChain" and seen.landed.receipt.exit_code == exit_codes.OK
