@@ -225,6 +225,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 _EMPTY = Account(None)
 
 
+def kind_of(state: State, number: int) -> str:
+    """Return the kind of an actor, as its code is called."""
+    if number in state.miners:
+        return "storageminer"
+    return SINGLETONS.get(number, "account")
+
+
 class _Same:
     """A value that is equal to itself alone, so that it can be a key whatever is in it."""
 

@@ -6,7 +6,8 @@ from typing import Any, NoReturn, Protocol
 import msgspec
 
 from damocles.chain import exits
-from damocles.chain.addresses import TESTNET, Address
+from damocles.chain.addresses import Address
+from damocles.chain.bitfields import Bitfield
 from damocles.devnode.rules import Rules
 from damocles.devnode.state import BURNT, Account, Miner, Registry, State, with_
 
@@ -23,6 +24,16 @@ class Abort(Exception):
 def refuse(text: str, exit_code: int = exits.ILLEGAL_ARGUMENT) -> NoReturn:
     """Refuse a message, as an actor does."""
     raise Abort(exit_code, text)
+
+
+def shown(numbers: Bitfield) -> str:
+    """Return a set as actors write it in their refusals."""
+    runs, ranges, start = numbers.runs(), [], 0
+    for at, length in enumerate(runs):
+        if at % 2:
+            ranges.append(f"{start}..{start + length}")
+        start += length
+    return f"BitField {{ ranges: [{', '.join(ranges)}], set: {{}}, unset: {{}} }}"
 
 
 class Unverifiable(Exception):
@@ -99,11 +110,11 @@ class Draft:
         """What is known of verified data."""
         return self.state.registry
 
-    def resolve(self, address: Address) -> int:
+    def resolve(self, address: Address, role: str = "") -> int:
         """Return the number of an actor; refuse what is not on the chain."""
         number = self.state.id_of(address)
         if number is None:
-            refuse(f"unable to resolve address {address.text(TESTNET)}: actor not found")
+            refuse(f"unable to resolve {role}address: {address}")
         return number
 
     def caller_is(self, *allowed: int) -> None:

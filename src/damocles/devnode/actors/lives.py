@@ -17,7 +17,7 @@ from damocles.chain.upkeep import (
 )
 from damocles.devnode import rules
 from damocles.devnode.actors import deadlines
-from damocles.devnode.actors.draft import Draft, refuse
+from damocles.devnode.actors.draft import Draft, refuse, shown
 from damocles.devnode.rules import DEADLINES
 from damocles.devnode.state import Partition, Sector, with_
 from damocles.wire.codec import Blob
@@ -51,7 +51,7 @@ def _extend_one(draft: Draft, extension: Extension, partition: Partition, number
         )
     failed = f"failed to replace sector expirations at {key}: "
     if number in partition.unproven:
-        refuse(f"{failed}refusing to replace inactive sectors in {Bitfield([number])!r}", exits.ILLEGAL_STATE)
+        refuse(f"{failed}refusing to replace inactive sectors in {shown(Bitfield([number]))}", exits.ILLEGAL_STATE)
     if number in partition.faulty:
         refuse(
             f"{failed}failed to replace sector expirations: failed to remove replaced sectors: Invalid attempt to group"

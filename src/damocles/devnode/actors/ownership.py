@@ -12,7 +12,7 @@ from damocles.chain.ownership import (
 )
 from damocles.devnode import rules
 from damocles.devnode.actors.draft import Draft, refuse
-from damocles.devnode.state import BeneficiaryTerm, PendingBeneficiary, with_
+from damocles.devnode.state import BeneficiaryTerm, PendingBeneficiary, kind_of, with_
 from damocles.wire.codec import Blob
 
 _CONTROL_LIMIT = 10
@@ -22,21 +22,22 @@ def change_worker(draft: Draft, params: ChangeWorkerAddress) -> None:
     """Replace the control addresses now, and the worker when that is confirmed."""
     if len(params.new_control_addresses) > _CONTROL_LIMIT:
         refuse(f"control addresses length {len(params.new_control_addresses)} exceeds max {_CONTROL_LIMIT}")
-    worker = _account(draft, params.new_worker, "worker")
+    worker = _account(draft, params.new_worker)
     key = draft.state.account(worker).key
     if key is None or key.protocol is not Protocol.BLS:
         refuse(f"worker account {worker} must have BLS pubkey, was {key[0] if key else 0}")
-    control = tuple(_account(draft, address, "control") for address in params.new_control_addresses)
+    control = tuple(_account(draft, address, "control ") for address in params.new_control_addresses)
     draft.caller_is(draft.miner.owner)
     draft.change(control=control)
     if worker != draft.miner.worker and draft.miner.new_worker is None:
         draft.change(new_worker=worker, worker_change_epoch=draft.epoch + rules.FINALITY)
 
 
-def _account(draft: Draft, address: Address, role: str) -> int:
-    number = draft.resolve(address)
+def _account(draft: Draft, address: Address, role: str = "") -> int:
+    number = draft.resolve(address, role)
     if draft.state.account(number).key is None:
-        refuse(f"{role} actor type must be an account")
+        kind = kind_of(draft.state, number)
+        refuse(f"{role or 'worker '}actor type must be an account, was {kind}")
     return number
 
 

@@ -146,5 +146,7 @@ def notify(draft: Draft, batch: Sequence[Wanted], *, required: bool) -> None:
                 if who is None or who >= _SINGLETON_LIMIT:
                     refuse("no return data", _NO_RETURN)
                 refuse(
-                    f"sector change rejected by {told.address} for sector {wanted.number} piece {piece.cid}", _REJECTED
+                    f"sector change rejected by {told.address} for sector {wanted.number} piece {piece.cid} payload"
+                    f" RawBytes {{ {told.payload.hex(' ')} }}",
+                    _REJECTED,
                 )

@@ -6,7 +6,7 @@ from damocles.chain.sealing import SubmitWindowedPoSt
 from damocles.devnode import rules
 from damocles.devnode.actors import deadlines
 from damocles.devnode.actors.activation import entropy_of
-from damocles.devnode.actors.draft import Draft, refuse
+from damocles.devnode.actors.draft import Draft, refuse, shown
 from damocles.devnode.state import NOBODY, Partition, with_
 from damocles.wire import commitments, tasks
 from damocles.wire.codec import Bytes32
@@ -46,7 +46,7 @@ def submit(draft: Draft, params: SubmitWindowedPoSt) -> None:
         if at >= len(partitions):
             refuse(f"{failed}: no such partition {at}", exits.NOT_FOUND)
         if at in deadline.posted:
-            refuse(f"{failed}: partition already proven: BitField {Bitfield([at])!r}")
+            refuse(f"{failed}: partition already proven: {shown(Bitfield([at]))}")
         partition = _with_skipped(partitions[at], posted.skipped, draft.epoch)
         recovered |= partition.recovering
         counted = partition.live - partition.faulty | partition.recovering

@@ -17,7 +17,7 @@ from damocles.chain.sealing import BatchReturn, Failure
 from damocles.chain.tuples import Int, Tuple, Uint
 from damocles.devnode import rules
 from damocles.devnode.actors.draft import Draft, refuse
-from damocles.devnode.state import REGISTRY, ROOT_ACCOUNT, Allocation, with_
+from damocles.devnode.state import REGISTRY, ROOT_ACCOUNT, Allocation, kind_of, with_
 from damocles.wire.codec import CID, Blob, Rows
 
 
@@ -193,7 +193,9 @@ def _of_hook(text: str, exit_code: int = exits.ILLEGAL_ARGUMENT) -> NoReturn:
 def _check(draft: Draft, request: AllocationRequest) -> None:
     least = rules.LEAST_ALLOCATION_BYTES
     if request.provider not in draft.state.miners:
-        _of_hook(f"allocation provider {request.provider} must be a miner actor")
+        _of_hook(
+            f"allocation provider {request.provider} must be a miner actor, was {kind_of(draft.state, request.provider)}"
+        )
     if request.size_bytes < least:
         _of_hook(f"allocation size {request.size_bytes} below minimum {least}")
     if request.term_min < rules.TERM_MIN:

@@ -4,7 +4,7 @@ from damocles.chain import exits
 from damocles.chain.bitfields import Bitfield
 from damocles.chain.sealing import PreCommit, PreCommitSectorBatch2
 from damocles.devnode import rules
-from damocles.devnode.actors.draft import Draft, refuse
+from damocles.devnode.actors.draft import Draft, refuse, shown
 from damocles.devnode.state import PreCommitted, sector_bytes
 from damocles.wire import commitments
 from damocles.wire.sectors import SealFamily, SealProof
@@ -43,7 +43,7 @@ def allocate(draft: Draft, numbers: set[int]) -> None:
     wanted = Bitfield(numbers)
     used = wanted & draft.miner.allocated
     if used:
-        refuse(f"sector numbers BitField {used!r} already allocated")
+        refuse(f"sector numbers {shown(used)} already allocated")
     draft.change(allocated=draft.miner.allocated | wanted)
 
 

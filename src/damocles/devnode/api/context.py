@@ -12,7 +12,7 @@ from damocles.devnode.actors.execution import Outcome
 from damocles.devnode.api import shapes
 from damocles.devnode.mischief import Mischief
 from damocles.devnode.node import Node
-from damocles.devnode.state import SINGLETONS, Account, Miner, State
+from damocles.devnode.state import SINGLETONS, Account, Miner, State, kind_of
 from damocles.devnode.tipsets import TipSet
 from damocles.rpc import errors
 from damocles.wire.codec import CID
@@ -61,7 +61,7 @@ class Api:
         if number is None:
             fail("failed to load miner actor: actor not found")
         if number not in state.miners:
-            fail(f"failed to load miner actor state: actor code is not miner: {shapes.kind_of(state, number)}")
+            fail(f"failed to load miner actor state: actor code is not miner: {kind_of(state, number)}")
         return number, state.miners[number]
 
     def account(self, address: Address, key: Key) -> tuple[int, Account]:
@@ -71,7 +71,7 @@ class Api:
         if number is None:
             fail(f"failed to find actor: {shapes.text(address)}")
         if number in state.miners or (number in SINGLETONS and state.account(number).key is None):
-            kind = shapes.kind_of(state, number)
+            kind = kind_of(state, number)
             fail(f"failed to get account actor state for {shapes.text(address)}: actor code is not account: {kind}")
         return number, state.account(number)
 

@@ -11,7 +11,7 @@ from damocles.devnode.api import shapes
 from damocles.devnode.api.context import Api, Key, fail, one_of
 from damocles.devnode.api.service import Service
 from damocles.devnode.rules import DEADLINES
-from damocles.devnode.state import NOBODY, Allocation, Claim, Miner, Partition
+from damocles.devnode.state import NOBODY, Allocation, Claim, Miner, Partition, kind_of
 
 
 class MinersApi(Api):
@@ -118,7 +118,7 @@ class MinersApi(Api):
         inside: Any = {"Address": shapes.text(state.account(number).key or address)}
         if number in state.miners:
             inside = self._inside(number, state.miners[number], key)
-        kind = shapes.kind_of(state, number)
+        kind = kind_of(state, number)
         return {"Balance": str(state.balance_of(number)), "Code": shapes.link(shapes.code(kind)), "State": inside}
 
     def _inside(self, number: int, miner: Miner, key: Key) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from damocles.chain.sealing import PreCommit
 from damocles.devnode import tipsets
 from damocles.devnode.actors.execution import Outcome
 from damocles.devnode.chain import Change
-from damocles.devnode.state import FIRST_MINER, SINGLETONS, Account, Miner, Sector, State
+from damocles.devnode.state import FIRST_MINER, Account, Miner, Sector, State, kind_of
 from damocles.devnode.tipsets import TipSet
 from damocles.wire.codec import CID
 
@@ -63,13 +63,6 @@ def code(name: str) -> CID:
     """Return the code CID of a kind of actor; a devnet's own, so that nobody takes it for another network's."""
     digest = hashlib.blake2b(f"damocles devnet {name} v{NETWORK_ACTORS}".encode(), digest_size=32).digest()
     return cids.from_bytes(bytes.fromhex("0155a0e40220") + digest)
-
-
-def kind_of(state: State, number: int) -> str:
-    """Return the kind of an actor."""
-    if number in state.miners:
-        return "storageminer"
-    return SINGLETONS.get(number, "account")
 
 
 def message(of: Message) -> dict[str, Any]:
