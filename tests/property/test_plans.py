@@ -46,10 +46,10 @@ def test_no_walk_leaves_the_graph_and_every_walk_can_end(data, plan):
                 | events.Uploaded
                 | events.Claimed,
             ) or (
-                isinstance(event, events.GiveUp | events.Withdrawn) and before.state in {State.Aborted, State.Finished}
+                isinstance(event, events.Abort | events.Withdrawn) and before.state in {State.Aborted, State.Finished}
             )
-        if isinstance(event, events.GiveUp | events.Withdrawn):
-            ends = {State.Aborted, State.Finished} if isinstance(event, events.GiveUp) else {State.Aborted}
+        if isinstance(event, events.Abort | events.Withdrawn):
+            ends = {State.Aborted, State.Finished} if isinstance(event, events.Abort) else {State.Aborted}
             assert sector.state in ends
         assert sector.retries <= LIMITS.max_retries
     for _ in range(100):

@@ -50,7 +50,7 @@ def called(entry: control.AuditEntry) -> str:
 
 
 def asked(entry: control.AuditEntry, omitted: Collection[str] = _OMITTED) -> str:
-    """Say what was asked for, by the parameters' names; what has a column of its own is left out, and what is empty."""
+    """Return the parameters by their names, without empty ones and those that have a column of their own."""
     if not isinstance(entry.params, list) or len(entry.names) != len(entry.params):
         params = entry.params if isinstance(entry.params, list) else [entry.params]
         return ", ".join(_brief(one, omitted) for one in params)
@@ -64,14 +64,14 @@ def asked(entry: control.AuditEntry, omitted: Collection[str] = _OMITTED) -> str
 
 
 def brief(entry: control.AuditEntry) -> str:
-    """Say in short what was asked for: an act on threads is called by its verb, which needs no second word."""
+    """Return the parameters in short: an act on threads has its verb elsewhere already."""
     if entry.what not in _ACTS:
         return asked(entry)
     return asked(structs.replace(entry, params=_spoken(entry.params)), omitted={*_OMITTED, "verb"})
 
 
 def outcome(entry: control.AuditEntry) -> str:
-    """Say what came of it; acts on many threads are counted."""
+    """Return the outcome; acts on many threads are counted."""
     if not entry.ended:
         return "unknown: it still runs, or its daemon was stopped meanwhile"
     if not entry.ok:

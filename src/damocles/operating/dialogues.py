@@ -43,7 +43,7 @@ Dialogue: TypeAlias = Generator[Sequence[Ask], Sequence[Any], T]
 
 
 class Unanswered(Exception):
-    """A worker did not tell its threads; the message says why."""
+    """A worker did not list its threads; the message gives the reason."""
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.text)
@@ -51,10 +51,10 @@ class Unanswered(Exception):
 
 
 def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
-    """Ask for all threads; an original worker tells less of them.
+    """Ask for all threads; a worker of the original reports less about them.
 
     Raises:
-        Unanswered: They were not told.
+        Unanswered: The worker did not list them.
     """
     (answer,) = yield [Ask("Damocles.Threads", (), list[control.ThreadDetail])]
     if not lacks_method(answer):
@@ -66,13 +66,13 @@ def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
 def act(
     chosen: control.Selection, wanted: control.Act, now: float, *, asked_by: str = ""
 ) -> Dialogue[list[control.Outcome]]:
-    """Do something to the selected threads; the workers in the selection are not looked at.
+    """Act on the selected threads of one worker; the workers in the selection are ignored.
 
-    However many threads it has, our worker is called once: it selects, so that none can move on in between. It writes down
-    `asked_by`, if somebody else than the caller wants it.
+    Our worker is called once, however many threads it has: it selects, so that none can move on in between. It records
+    `asked_by`, if somebody other than the caller requested the act.
 
     Raises:
-        Unanswered: The threads were not told; nothing was done.
+        Unanswered: The worker did not list its threads; nothing was changed.
     """
     (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted, asked_by), list[control.Outcome])]
     if not lacks_method(answer):
@@ -97,13 +97,13 @@ def asked_for(method: str, params: tuple[Any, ...], returns: Any) -> Dialogue[An
 
 
 def lacks(method: str = "") -> str:
-    """Return that a worker does not have a method of ours, and what it has."""
+    """Return the text for a worker that lacks a method of ours, with what it can do."""
     what = method.removeprefix("Damocles.") or "such command"
     return f"is a worker of the original or too old, it has no {what}; it can list, pause and resume its threads"
 
 
 def lacks_method(answer: object) -> bool:
-    """Return whether an answer says that the worker does not know the method."""
+    """Return whether an answer means that the worker does not have the method."""
     return isinstance(answer, Refused) and answer.code == METHOD_NOT_FOUND
 
 
@@ -202,7 +202,7 @@ def _refusals(detail: control.ThreadDetail, wanted: control.Act) -> Iterator[str
 
 
 def _bad_targets(info: fleet.ThreadInfo, target: str) -> Iterator[str]:
-    """Yield why `target` would do harm: the original takes any name, and gives up the sector on a wrong one."""
+    """Yield why `target` would do harm: the original accepts any name, and aborts the sector on a wrong one."""
     plan = planner.PLANS.get(info.plan)
     if info.plan == WDPOST or target == State.Aborted:
         return

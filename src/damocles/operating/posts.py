@@ -4,7 +4,7 @@ from damocles.wire import wdpost
 
 
 def state(job: wdpost.Brief) -> str:
-    """Say how far a job is, and how it ended."""
+    """Return how far a job is, or how it ended."""
     match job.state:
         case wdpost.State.READY:
             return "ReadyToRun"
@@ -17,11 +17,11 @@ def state(job: wdpost.Brief) -> str:
 
 
 def tries(job: wdpost.Brief, max_tries: int) -> str:
-    """Say how often a job was tried, and whether it is tried no more."""
+    """Return how often a job was tried, and whether there are no more tries."""
     return f"{job.tries}(Max)" if job.tries >= max_tries else str(job.tries)
 
 
 def error(job: wdpost.Brief) -> str:
-    """Return why a job failed, or why sectors are faulty: our managers keep what workers tell of them."""
+    """Return why a job failed, or why sectors are faulty: our managers keep what workers report about them."""
     reasons = job.output.reasons if job.output else {}
     return job.error or "; ".join(f"sector {number}: {reason}" for number, reason in reasons.items())

@@ -17,7 +17,7 @@ _DIGITS = 4  # of an index; no machine has more threads
 
 
 class NothingSelected(ValueError):
-    """No thread is selected: give an index, --sector, --state, --error, --plan or --paused, or say --all."""
+    """No thread is selected: give an index, --sector, --state, --error, --plan or --paused, or pass --all."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
@@ -52,10 +52,10 @@ def parse(
 
 
 def check(selection: control.Selection) -> None:
-    """Refuse a selection that says nothing of threads; a worker's name alone does not mean all of its threads.
+    """Refuse a selection without conditions on threads; a worker's name alone does not mean all of its threads.
 
     Raises:
-        NothingSelected: It says nothing.
+        NothingSelected: It has none.
     """
     if not (
         selection.all
@@ -70,7 +70,7 @@ def check(selection: control.Selection) -> None:
 
 
 def selects(selection: control.Selection, thread: control.ThreadDetail) -> bool:
-    """Return whether all that the selection says holds for a thread; nothing said selects nothing."""
+    """Return whether a thread matches all conditions of the selection; an empty selection matches nothing."""
     try:
         check(selection)
     except NothingSelected:
@@ -80,7 +80,7 @@ def selects(selection: control.Selection, thread: control.ThreadDetail) -> bool:
 
 
 def holds(selection: control.Selection, thread: control.ThreadDetail) -> bool:
-    """Return whether what the selection says of threads holds for this one, whichever worker it belongs to."""
+    """Return whether a thread matches the selection's conditions on threads, on whatever worker it is."""
     info = thread.info
     return (
         (not selection.indexes or info.index in selection.indexes)
@@ -100,12 +100,12 @@ def missing(selection: control.Selection, indexes: Iterable[int]) -> list[contro
 
 
 def no_thread(unknown: Iterable[int], own: Iterable[int]) -> str:
-    """Say which threads a worker does not have, and which it has."""
+    """Report the selected indexes that the worker lacks, as one outcome, and those that it has."""
     return f"no thread {_runs(unknown)}; the worker has {_runs(own) or 'none'}"
 
 
 def unknown_words(selection: control.Selection) -> list[str]:
-    """Say of each word that can fit no thread of ours what is wrong with it."""
+    """Yield what is wrong with each word that no thread of ours can match."""
     found = [
         f"{state} is what a thread does: use --paused"
         if state == "Paused"

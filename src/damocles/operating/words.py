@@ -55,7 +55,7 @@ def waits(thread: control.ThreadDetail, now: float) -> str:
 
 
 def then_pauses(thread: control.ThreadDetail) -> str:
-    """Say that a thread pauses at its next boundary."""
+    """Return that a thread pauses at its next boundary."""
     return "then pauses (not recorded yet: a restart would forget it)" if thread.unrecorded else "then pauses"
 
 

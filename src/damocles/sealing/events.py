@@ -99,7 +99,7 @@ class SubmitPC(PlanEvent, frozen=True):
 
 
 class ReSubmitPC(PlanEvent, frozen=True):
-    """The pre-commit's message failed: submit anew."""
+    """The pre-commit's message failed: submit again."""
 
     then_wait_seconds: ClassVar[float] = 30.0
     resubmit_pre_commit: bool = True
@@ -145,7 +145,7 @@ class SubmitProof(PlanEvent, frozen=True):
 
 
 class ReSubmitProof(PlanEvent, frozen=True):
-    """The proof's message failed: submit anew."""
+    """The proof's message failed: submit again."""
 
     then_wait_seconds: ClassVar[float] = 30.0
     resubmit_proof: bool = True
@@ -229,7 +229,7 @@ class AllocatePost(PlanEvent, frozen=True):
 
 
 class Generate(PlanEvent, frozen=True):
-    """The window PoSt is proved, or sectors are named that cannot be, or the error says why there is neither."""
+    """The window PoSt is proved, or it reports faulty sectors, or the error explains why there is neither."""
 
     post_output: wdpost.Output | None
     post_error: str | None = None
@@ -256,9 +256,9 @@ class Claimed(ControlEvent, frozen=True):
 
 
 class Idle(ControlEvent, frozen=True):
-    """The manager has nothing for us, or we must not ask; `why` says what is waited for, `error` what is wrong.
+    """The manager has nothing for us, or we must not ask; `why` is what to wait for, `error` what is wrong.
 
-    With `refused` the manager was asked and answered something else, or nothing at all.
+    With `refused` the manager was asked, and answered something else or nothing at all.
     """
 
     why: str = "work from the manager"
@@ -291,17 +291,17 @@ class Failed(ControlEvent, frozen=True):
 
 
 class PauseWanted(ControlEvent, frozen=True):
-    """Somebody asked for a pause, which comes at the next boundary; with `now` the running stage is killed for it."""
+    """Somebody asked for a pause, which takes effect at the next boundary; with `now` the running stage is killed for it."""
 
     now: bool = False
 
 
 class PauseDropped(ControlEvent, frozen=True):
-    """The pause that was wanted is taken back."""
+    """The pending pause is withdrawn."""
 
 
 class Pause(ControlEvent, frozen=True):
-    """The pause that somebody asked for has come."""
+    """The requested pause takes effect."""
 
 
 class Resume(ControlEvent, frozen=True):
@@ -312,14 +312,14 @@ class Resume(ControlEvent, frozen=True):
     state: State | None = None
 
 
-class GiveUp(ControlEvent, frozen=True):
+class Abort(ControlEvent, frozen=True):
     """Somebody decided to abort the sector."""
 
     reason: str
 
 
 class Withdrawn(ControlEvent, frozen=True):
-    """The manager says the sector is over; `reason` may be empty."""
+    """The manager's record of the sector is closed; `reason` may be empty."""
 
     reason: str
 
@@ -329,4 +329,4 @@ class Finalized(ControlEvent, frozen=True):
 
 
 class Discarded(ControlEvent, frozen=True):
-    """The sector was given up, its files are in the trash."""
+    """The sector is aborted, its files are in the trash."""

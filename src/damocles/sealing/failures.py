@@ -2,12 +2,12 @@
 
 Failure
 ├── Temporary   try again after a while; the budget is `max_retries`, then it becomes Permanent
-│   ├── Away        the manager or the chain is not ready: likewise, but for as long as it takes
+│   ├── Away        the manager or the chain is not ready: the same, but for as long as it takes
 │   │   └── Lacking so is a disk: it is full, or not mounted
-│   └── NotServed   the manager does not have the method: likewise, and a person has to look
+│   └── NotServed   the manager does not have the method: the same, and a person has to look
 ├── Permanent   an operator has to look; the thread pauses and keeps the sector
-├── Critical    the machine or its files are not as they must be; the thread pauses too
-└── Abort       the sector cannot be finished; it is given up and its files go to the trash
+├── Critical    the machine or its files are not in order; the thread pauses too
+└── Abort       the sector cannot be finished; it is aborted and its files go to the trash
 """
 
 import enum
@@ -26,7 +26,7 @@ class Level(enum.Enum):
 
 
 class Failure(Exception):
-    """A stage or call failed; the message says why, `level` what to do."""
+    """A stage or call failed; the message is the cause, `level` what to do."""
 
     level = Level.CRITICAL
 
@@ -54,7 +54,7 @@ class Lacking(Away):
 
 
 class Full(Lacking):
-    """A disk is full; `reason` is what was said of it."""
+    """A disk is full; `reason` is the system's error."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"no room in {place}: {reason}; it goes on once there is room")
@@ -76,7 +76,7 @@ class Stale(Permanent):
 
 
 class Unknown(Permanent):
-    """The manager has no such sector at work. It may be the wrong manager, or one that has lost its database."""
+    """The manager has no such sector in progress. It may be the wrong manager, or one that has lost its database."""
 
 
 class Critical(Failure):

@@ -1,4 +1,4 @@
-"""Say what would come of a request to a thread: a dry run takes the steps of the act, and nobody carries them out."""
+"""Predict the outcome of a request to a thread: a dry run takes the steps of the act, and nobody carries them out."""
 
 from damocles.sealing import events, planner, shift
 from damocles.sealing import thread as parts
@@ -7,7 +7,7 @@ from damocles.sealing.thread import Thread
 
 
 class ResumeRefused(Exception):
-    """A sector cannot be taken up again at the state asked for; the message says why, or lists where it can."""
+    """A sector cannot be resumed from the requested state; the message gives the reason, or lists the possible states."""
 
 
 def foreseen(thread: Thread, event: parts.Event, now: float) -> Thread:

@@ -55,12 +55,12 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Finalize:
-    """Tell the manager, clear the store, feed `Finalized`."""
+    """Report to the manager, clear the store, feed `Finalized`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Move the files to the trash and feed `Discarded`; tell the manager first unless it was the one who said so."""
+    """Move the files to the trash and feed `Discarded`; report to the manager first, unless the abort came from it."""
 
     reason: str
     tell_manager: bool
@@ -68,7 +68,7 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the manager (`ReportState`)."""
+    """Report to the manager (`ReportState`)."""
 
     prev: State
     next: State
@@ -90,7 +90,7 @@ _ABORTED = "task aborted"  # the reason where nobody gave one
 
 
 class UnexpectedEvent(Exception):
-    """An event that the plan does not know in this state: a defect of ours; the message tells the sector's story."""
+    """An event that the plan does not know in this state: a defect of ours; the message has the sector's story."""
 
 
 def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tuple[Sector, tuple[Instruction, ...]]:
@@ -109,7 +109,7 @@ def step(sector: Sector, event: events.Event, limits: Limits, now: float) -> tup
 
 
 def is_passing(before: Sector, after: Sector) -> bool:
-    """Tell whether a step changed nothing that a restart would miss, so that it needs no record."""
+    """Return True if the step need not be journaled: a restart would lose nothing."""
     return before == msgspec.structs.replace(after, idles=before.idles, retry_at=before.retry_at)
 
 
@@ -142,9 +142,9 @@ def _step(
             return sector, (Hold(),)
         case events.Resume():
             return _resume(plan, sector, event)
-        case events.GiveUp() if sector.state is State.Finished:
+        case events.Abort() if sector.state is State.Finished:
             return sector, (_act(plan, sector),)  # too late: it is proven, or done
-        case events.GiveUp():
+        case events.Abort():
             lost = _lose(sector, event.reason)
             return lost, (Report(sector.state, lost.state, event.name), _act(plan, lost))
         case events.Withdrawn():

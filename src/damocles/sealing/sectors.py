@@ -17,9 +17,9 @@ class UnsealPiece(msgspec.Struct, frozen=True):
 
 
 class Sector(msgspec.Struct, frozen=True, kw_only=True):
-    """A sector in work, or the absence of one (`job_id is None`).
+    """A sector in progress, or the absence of one (`job_id is None`).
 
-    Outputs of stages stay here until the sector is finished, so that every state can be taken up again. Times are unix
+    Outputs of stages stay here until the sector is finished, so that it can be resumed from every state. Times are unix
     seconds.
     """
 

@@ -155,7 +155,7 @@ def _written(thread: Thread, event: parts.Recorded | parts.Unrecorded | parts.Re
 
 
 def _answered(thread: Thread, event: parts.Event) -> _Next:
-    """Take what the hands say of their task; they are free then."""
+    """Take the answer of the hands to their task, which frees them."""
     task, thread = thread.doing, replace(thread, doing=None, halting=False, stage=None, call=None)
     match event:
         case parts.Waited() | parts.Interrupted() if isinstance(task, parts.Mend):

@@ -1,6 +1,6 @@
-"""A sealing thread as a value: what it holds, what is wanted of it, what it does; and what can happen to it.
+"""A sealing thread as a value: its sector, what operators want of it, what it does; and the events that can happen to it.
 
-`shift.step` leads from one to the next. Two things carry out what it says: the hands, which do one `Task` at a time and
+`shift.step` leads from one value to the next. Two helpers carry it out: the hands, which do one `Task` at a time and
 answer each with one event, and the pen, which writes into the journal of the thread's store beside them.
 """
 
@@ -96,12 +96,12 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Give the sector up, or take what the manager says of it; with `now` what runs is ended for that.
+    """Abort the sector, or take the manager's report on it; with `now` a running stage is ended for that.
 
-    Nothing is asked of a thread that has another sector by now than the one that is meant, if one is named.
+    If `sector` is given, a thread that has another one by now ignores this.
     """
 
-    event: events.GiveUp | events.Withdrawn | events.Failed
+    event: events.Abort | events.Withdrawn | events.Failed
     now: bool
     sector: SectorID | None = None
 

@@ -1,4 +1,4 @@
-"""Say what cannot be true of a thread, whatever happens to it: tests and the simulation ask after every step."""
+"""What can never be true of a thread, whatever happens to it: tests and the simulation check it after every step."""
 
 from collections.abc import Iterator
 

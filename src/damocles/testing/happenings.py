@@ -69,7 +69,7 @@ def any_event(
     if not isinstance(action, planner.Finalize | planner.Discard):  # what is asked for comes too late for those
         always.append(events.Pause())
         if sector.job_id is not None:
-            always += [events.GiveUp("operator"), events.Withdrawn("operator"), events.Withdrawn("")]
+            always += [events.Abort("operator"), events.Withdrawn("operator"), events.Withdrawn("")]
             # Another worker was given the next attempt: a report is told so.
             always.append(events.Failed(failures.Stale("is over").level.value, "is over"))
     match action:
@@ -130,7 +130,7 @@ def requests(thread: threads.Thread, at_hand: frozenset[str]) -> list[threads.Ev
         events.Resume(),
         *(threads.Orders(closed=closed, why="drain", overdue=closed) for closed in (True, False)),
         threads.Orders(unready="the manager"),
-        threads.Asked(events.GiveUp("operator"), now=True),
+        threads.Asked(events.Abort("operator"), now=True),
         threads.Asked(events.Withdrawn("over"), now=False, sector=sector.id),
         threads.Asked(events.Failed("Permanent", "is over"), now=True, sector=sector.id),
     ]

@@ -243,6 +243,6 @@ async def test_a_target_is_not_taken_for_a_sector_that_has_moved_on(
 
             tasks.start_soon(late)
             await until(lambda: thread._disk.borrowed_tokens)
-            thread.give_up("no use")
+            thread.abort("no use")
             await until(lambda: scene.asked("ReportAborted"))
             free.set()

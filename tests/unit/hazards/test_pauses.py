@@ -287,7 +287,7 @@ async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) ->
         tasks.start_soon(thread.run)
         if how == "given up":
             await until(lambda: scene.asked("PollPreCommitState"))
-            thread.give_up("no use")
+            thread.abort("no use")
         await until(lambda: thread.paused)
         assert None is thread.sector.job_id
         tasks.cancel_scope.cancel()

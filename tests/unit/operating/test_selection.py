@@ -71,7 +71,7 @@ def test_nothing_given_is_refused(flags):
     """An empty selection, or a worker's name alone, means no thread; `check` says what to give."""
     chosen = selection.parse(**flags)
     assert not selection.selects(chosen, thread())
-    with pytest.raises(selection.NothingSelected, match="or say --all"):
+    with pytest.raises(selection.NothingSelected, match="or pass --all"):
         selection.check(chosen)
 
 

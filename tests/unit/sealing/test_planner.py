@@ -273,15 +273,15 @@ def test_a_window_post_that_the_manager_took_back_is_dropped_without_a_word():
     post = wdpost.Job("job-1", wdpost.Input([], 10000, "StackedDrgWindow2KiBV1_2", codec.Bytes32(bytes(32))))
     sector, _ = feed(Sector(plan="wdpost"), events.AllocatePost(post))
     assert planner.Discard("removed", tell_manager=False) == feed(sector, events.Withdrawn("removed"))[1][-1]
-    assert planner.Discard("no time", tell_manager=True) == feed(sector, events.GiveUp("no time"))[1][-1]
+    assert planner.Discard("no time", tell_manager=True) == feed(sector, events.Abort("no time"))[1][-1]
 
 
 def test_a_proven_sector_is_not_given_up():
     """Somebody who gives up a sector that is Finished comes too late: paused or not, only its end is left."""
     finished = at(State.Finished)
-    assert (finished, (planner.Finalize(),)) == feed(finished, events.GiveUp("mistaken"))
+    assert (finished, (planner.Finalize(),)) == feed(finished, events.Abort("mistaken"))
     paused, _ = feed(finished, events.Failed("Critical", "disk"))
-    assert (paused, (planner.Hold(),)) == feed(paused, events.GiveUp("mistaken"))
+    assert (paused, (planner.Hold(),)) == feed(paused, events.Abort("mistaken"))
 
 
 def test_an_unknown_event_tells_the_story():

@@ -38,17 +38,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A named table of steps, and what the worker has to know of the plan besides.
+    """A named table of steps, and the other facts about the plan that the worker needs.
 
     Attributes:
         name: Its name in configurations, in journals and on the wire.
-        steps: By state, in the order in which a sector comes through them.
+        steps: By state, in the order in which a sector passes them.
         proves: What its proofs need parameters for, as `parameters.catalog.Kind` names it.
         family: The family of seal proofs that its sectors have, `None` for any.
-        writes: The stages whose files make up what a sector takes of its store at most.
+        writes: The stages whose files add up to the most space that a sector takes in its store.
         has_store: Whether it works in a sealing store.
         rests: Whether its threads rest between two sectors, for `seal_interval`.
-        may_seal_deals: Whether its sectors take deals where these are enabled, and hold none otherwise.
+        may_seal_deals: Whether its sectors take deals where these are enabled, and have none otherwise.
         is_original: Whether the original has the plan too.
     """
 
@@ -79,9 +79,9 @@ class Plan:
         return self.steps[state].stage if state in self.steps else "-"
 
     def refusal(self, sector: Sector, target: str, files_at_hand: frozenset[str]) -> str | None:
-        """Say why `sector` cannot be taken up again at `target`, or `None` if it can.
+        """Return why `sector` cannot be resumed from `target`, or `None` if it can.
 
-        `files_at_hand` names the parts of the store that are there. Giving up (`Aborted`) is possible while there is a
+        `files_at_hand` names the parts of the store that exist. An abort (`Aborted`) is possible while there is a
         sector that is not finished.
         """
         if target not in self.steps and target != State.Aborted:

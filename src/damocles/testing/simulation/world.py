@@ -231,7 +231,7 @@ class World:
             case "abort" if thread is not None and thread.sector.id is not None and self.dice.random() < 0.3:
                 if thread.sector.plan == "sealer":  # what is given up by others the keeper asks for again
                     self.books.given_up.add(thread.sector.id)
-                thread.give_up("simulated operator")
+                thread.abort("simulated operator")
             case "move" if thread is not None and thread.sector.id is not None:
                 self._move(machine, thread)
             case _:
@@ -315,11 +315,11 @@ class World:
             for thread in [thread for machine in self.machines for thread in machine.workers]:
                 error = thread.sector.last_error or ""
                 if thread.paused and STALE in error:
-                    thread.give_up("the sector was moved")
+                    thread.abort("the sector was moved")
                 elif thread.paused and LANDED_OTHERWISE in error and thread.sector.id is not None:
                     # An old copy of a store went on, after the newer one had landed its pre-commit: nobody can finish it.
                     self.books.given_up.add(thread.sector.id)
-                    thread.give_up("landed with other content")
+                    thread.abort("landed with other content")
                 elif thread.paused:
                     thread.resume(None)
             await anyio.sleep(30)

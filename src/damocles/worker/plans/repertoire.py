@@ -17,12 +17,12 @@ HANDLERS: Mapping[str, sealer.Handler] = {
 }
 
 
-async def tell_given_up(manager: upstream.Manager, worker: str, sector: Sector, reason: str) -> None:
-    """Tell the manager that a sector is given up; telling it twice is no harm.
+async def report_aborted(manager: upstream.Manager, worker: str, sector: Sector, reason: str) -> None:
+    """Report an aborted sector to the manager; a second report does no harm.
 
-    A sector that was to be unsealed is as good as before: the manager hears that the piece will not come, and gets the
-    sector back. `ReportAborted` would have the original's manager mark it as lost. Likewise a sector whose proof has landed
-    is finished: as an aborted one it would be left out of window PoSts.
+    A sector that was to be unsealed is as good as before: the report is that the piece will not come, and that the sector is
+    finished. On `ReportAborted` the original's manager would mark it as lost. A sector whose proof has landed is finished as
+    well: as an aborted one it would be left out of window PoSts.
 
     Raises:
         failures.Away: The proof is on its way, or the manager cannot be reached.

@@ -16,11 +16,11 @@ SETTLING_SECONDS = 0.5
 
 
 class Refused(Exception):
-    """It cannot be done to this thread; the message says why."""
+    """This thread refuses the act; the message gives the reason."""
 
 
 async def act(thread: loop.SealingThread, act: control.Act, *, settle: bool) -> control.Outcome:
-    """Do something to a thread, or say what it would do; with `settle` the answer shows what came of it."""
+    """Act on a thread, or predict the outcome; with `settle` the answer shows the outcome."""
     info, before = thread.info(), _look(thread.mind, thread.activity.state)
     ok, ahead = True, None
     try:
@@ -31,7 +31,7 @@ async def act(thread: loop.SealingThread, act: control.Act, *, settle: bool) -> 
         if not act.dry_run:
             thread.hear(event)  # nothing has happened to the thread since it was looked ahead
             if act.verb == "abort":
-                text = await _given_up(thread, str(mind.sector.job_id))
+                text = await _aborted(thread, str(mind.sector.job_id))
             else:
                 await settled(thread, act, fully=settle)
     except (Refused, foresight.ResumeRefused) as refusal:
@@ -52,9 +52,9 @@ async def act(thread: loop.SealingThread, act: control.Act, *, settle: bool) -> 
 
 
 async def settled(thread: loop.SealingThread, act: control.Act, *, fully: bool = True) -> None:
-    """Wait a moment until what was asked for is recorded, and with `fully` until it shows, so that the answer has it.
+    """Wait a moment until the request is recorded, and with `fully` until it takes effect, so that the answer shows it.
 
-    Not where a stage must end first.
+    Do not wait where a stage must end first.
     """
 
     def is_over() -> bool:
@@ -93,14 +93,14 @@ async def _event(thread: loop.SealingThread, act: control.Act) -> parts.Event:
             if refusal is not None:
                 raise Refused(refusal)
             reason = f"aborted by an operator: {act.reason}" if act.reason else "aborted by an operator"
-            return parts.Asked(events.GiveUp(reason), now=True)
+            return parts.Asked(events.Abort(reason), now=True)
 
 
 def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, act: control.Act) -> str:
-    """Say what an act does to a thread that is like `mind` now and `ahead` then.
+    """Return what an act does to a thread, from its present value `mind` and the predicted one, `ahead`.
 
     Raises:
-        Refused: It changes nothing, and should.
+        Refused: It would change nothing.
     """
     if act.verb == "abort":
         kills = f"its process (pid {mind.pid}) is killed, " if mind.pid is not None else ""
@@ -124,8 +124,8 @@ def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, 
     return f"pauses at once{kills}"
 
 
-async def _given_up(thread: loop.SealingThread, sector: str) -> str:
-    """Wait a while for the end of a sector and say what has become of it."""
+async def _aborted(thread: loop.SealingThread, sector: str) -> str:
+    """Wait a while for the end of a sector and return the outcome."""
     with anyio.move_on_after(ABORT_PATIENCE_SECONDS):
         while thread.sector.job_id == sector:
             await thread.moved()
@@ -134,7 +134,7 @@ async def _given_up(thread: loop.SealingThread, sector: str) -> str:
 
 
 def _look(mind: parts.Thread, state: str) -> str:
-    """Say what a thread does and where its sector is."""
+    """Return what a thread does and the state of its sector."""
     then = ", then pauses" if mind.is_pausing else ", then goes on" if mind.is_resuming else ""
     unrecorded = " (not recorded yet)" if mind.is_pausing and mind.is_unrecorded else ""
     return f"{state} {mind.sector.state}{then}{unrecorded}"

@@ -13,8 +13,8 @@ OPTIONS = "its options (config.toml)"
 class Activity:
     """What a thread does right now, and since when (unix seconds).
 
-    `state` is one of the wire's thread states; `what` says what a Waiting or Idle thread waits for, or which processor
-    a Running one uses.
+    `state` is one of the wire's thread states; `what` is what a Waiting or Idle thread waits for, or the processor
+    of a Running one.
     """
 
     state: str

@@ -16,9 +16,9 @@ Lacking = Callable[[sectors.SectorSize], str | None]
 
 
 def of(groups: Sequence[Group], stores: Sequence[PersistStore], memory: identity.Memory) -> Lacking:
-    """Return what says why window PoSts of a size cannot be made here, or `None`; it looks at the disk.
+    """Return a function that gives the reason why window PoSts of a size cannot be made here, or `None`; it reads the disk.
 
-    `groups` are the configured processors of the stage. Of a program that is not ours nobody knows what it needs.
+    `groups` are the configured processors of the stage. The needs of external programs are unknown.
     """
     is_known = all(group.bin is None for group in groups)
     folders = [catalog.folder(_environment(group)) for group in groups] or [catalog.folder()]
@@ -38,7 +38,7 @@ def _environment(group: Group) -> dict[str, str]:
 
 
 def _lost(stores: Sequence[PersistStore], memory: identity.Memory) -> str | None:
-    """Say why there is nothing to prove from, if each store is another one than it was: this is how lost mounts look."""
+    """Return why there is nothing to prove if every store has changed, as it looks when mounts are lost."""
     reasons = []
     for store in stores:
         try:

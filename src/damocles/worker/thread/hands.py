@@ -1,6 +1,6 @@
-"""The hands of a sealing thread: do what its mind says, one task at a time, and answer each with one event.
+"""The hands of a sealing thread: carry out its mind's tasks, one at a time, and answer each with one event.
 
-A task may be ended early (the mind is `halting`): its scope is cancelled then, and nothing of it counts.
+A task may be ended early (the mind is `halting`): its scope is cancelled then, and its result is dropped.
 """
 
 import time
@@ -119,10 +119,10 @@ class Hands:
     # Options and store.
 
     async def _read_options(self) -> thread.Event:
-        """Read the thread's options anew.
+        """Read the thread's options again.
 
-        A file that cannot be used must not stop a machine that seals well: what was read last stays in force, and the
-        file's error is shown with the thread (and so becomes an alert) until it is mended.
+        A bad file must not stop a machine that seals well: the previous options stay in force, and the thread shows the
+        file's error (which becomes an alert) until it is fixed.
         """
         try:
             # Given up only when the worker ends, which must not wait for a disk that hangs.
@@ -193,7 +193,7 @@ class Hands:
         raise AssertionError(f"{task} is nothing for hands")
 
     def _log_refusal(self, refusal: str | None) -> None:
-        """Log that the manager does not give what it is asked for, and that it does again, once each."""
+        """Log once that the manager stops answering requests for work, and once that it answers again."""
         if refusal is not None and refusal != self._refusal:
             log.warning("the manager does not answer, asking again", plan=self.now.plan, reason=refusal)
         elif refusal is None and self._refusal is not None:
@@ -201,9 +201,9 @@ class Hands:
         self._refusal = refusal
 
     async def _claim(self, sector: sectors.SectorID) -> thread.Event:
-        """Take up a sector found in the journal, so that whoever worked on it before cannot change it any more.
+        """Claim a sector found in the journal, so that its previous holder can no longer change it.
 
-        Without an answer the work goes on: stages harm nobody, and calls are held back until the claim is granted.
+        Without an answer the work goes on: stages do no harm, and calls are held back until the claim is granted.
         """
         try:
             with anyio.fail_after(CLAIM_TIMEOUT_SECONDS):
@@ -289,7 +289,7 @@ class Hands:
     ) -> events.Event:
         log.warning("sector aborted", sector=str(sector.job_id), reason=reason)
         if tell_manager and sector.job_id is not None:
-            tell = partial(repertoire.tell_given_up, self._manager, self._around.instance, sector, reason)
+            tell = partial(repertoire.report_aborted, self._manager, self._around.instance, sector, reason)
             await self._tell(sector, tell)
 
         def away() -> None:
@@ -322,7 +322,7 @@ class Hands:
         return done
 
     async def _lacking(self, store: sealing.SealingStore, plan: str) -> str | None:
-        """Say what the store lacks for another sector, or `None` if one fits; old trash takes no room from it."""
+        """Return why another sector does not fit, or None. Expired trash is deleted first."""
         allowed, attached = self.now.options.allowed_proofs, self._around.persist_stores.values()
         if planner.PLANS[plan].persists and attached and all(one.read_only for one in attached):
             return f"a persist store that is not readonly ([[attached]]): the plan {plan} needs one"
@@ -365,7 +365,7 @@ def failed(failure: failures.Failure) -> events.Failed:
 
 
 def _heals(error: Exception) -> bool:
-    """Tell whether what is wrong with a store may be over by itself."""
+    """Return whether a store's error may heal by itself."""
     return full.is_full(error) or exhausted.is_lacking(error)
 
 

@@ -1,7 +1,7 @@
-"""Tell the manager that a window PoSt is being worked on: it lends a silent worker's job to another one.
+"""Send heartbeats for a window PoSt in progress: the manager lends a silent worker's job to another one.
 
-The beat goes on whatever the thread does with the job, waiting for a slot included; only while it is paused it stops, so
-that somebody else may do the work.
+The beat goes on whatever the thread does with the job, also while it waits for a slot. It stops only while the thread is
+paused, so that another worker may do the job.
 """
 
 from collections.abc import Awaitable, Callable
@@ -29,11 +29,11 @@ async def run(
     """Beat until cancelled.
 
     Args:
-        manager: Whom to tell.
+        manager: Where to send them.
         worker: Our name.
-        at_work: Returns the id of the job that is being worked on.
+        at_work: Returns the id of the job in progress.
         moved: Returns after the next change of that.
-        lost: Hears why the manager does not want the job from us any more.
+        lost: Is called with the reason why the manager no longer expects the job from us.
         interval_seconds: How long between two beats.
     """
     undelivered: str | None = None  # why the last one was not

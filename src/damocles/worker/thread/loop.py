@@ -1,4 +1,4 @@
-"""A sealing thread: carries out what its mind decides for one store, until it is told to stop.
+"""A sealing thread: carries out the decisions of its mind for one store, until it is stopped.
 
 What the thread is, and does next, is a value (`sealing.thread.Thread`), which `sealing.shift` leads from event to event;
 everything that must survive is in its sector, and that is in the journal before anything follows from it. Requests from
@@ -94,7 +94,7 @@ class SealingThread:
 
     @property
     def pausing(self) -> bool:
-        """Whether a pause is asked for and has not come yet."""
+        """Whether a pause is pending."""
         return self.mind.is_pausing
 
     def info(self) -> fleet.ThreadInfo:
@@ -124,9 +124,9 @@ class SealingThread:
         """
         return self.hear(events.Resume(target))
 
-    def give_up(self, reason: str) -> None:
-        """Abort the sector: a running stage is killed, the manager told, the files go to the trash."""
-        self.hear(thread.Asked(events.GiveUp(reason), now=True))
+    def abort(self, reason: str) -> None:
+        """Abort the sector: kill a running stage, report to the manager, move the files to the trash."""
+        self.hear(thread.Asked(events.Abort(reason), now=True))
 
     def stop(self) -> None:
         """Begin no further stage and end as soon as the running one is done; one that waits for its turn never runs."""
@@ -162,7 +162,7 @@ class SealingThread:
     async def _look(self, place: Layout) -> frozenset[str]:
         """Return which parts of a sector are at hand; `TimeoutError` while an earlier look hangs.
 
-        A look that was given up goes on in its thread of the process: another one would only take a second.
+        A look that timed out goes on in its thread of the process: another one would only occupy a second.
         """
 
         def look() -> frozenset[str]:
@@ -216,7 +216,7 @@ class SealingThread:
                 tasks.cancel_scope.cancel()
 
     async def _work(self) -> None:
-        """Keep the hands at what the mind says."""
+        """Keep the hands at the mind's task."""
         hands.show_calls(self.hear, self.clock)  # not of reports and heartbeats, which go on beside
         while not isinstance(task := self.mind.doing, thread.End):
             if task is None:
@@ -230,7 +230,7 @@ class SealingThread:
             self.hear(answer)
 
     async def _write(self) -> None:
-        """Keep the pen at what the mind says."""
+        """Keep the pen at the mind's entry."""
         while True:
             match entry := self.mind.writing:
                 case thread.Entry():

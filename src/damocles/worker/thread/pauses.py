@@ -40,7 +40,7 @@ class Earlier:
             thread.pause()
 
     async def run(self, gate: surroundings.Gate) -> None:
-        """Forget what the journals have; return when that is all."""
+        """Drop the pauses that journals have by now; return once none is left."""
         while self._waits:
             recorded = [thread for thread in self._waits if thread.mind.is_loaded and not thread.mind.is_unrecorded]
             if not recorded:

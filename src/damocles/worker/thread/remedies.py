@@ -1,6 +1,6 @@
-"""Look whether what paused threads lack has come meanwhile: parameters that somebody has fetched or made.
+"""Check whether what paused threads lack has arrived meanwhile: parameters that somebody has fetched or generated.
 
-Such a thread does not go on by itself: what an error has paused, a person resumes. But it says that this would help.
+Such a thread does not go on by itself: a person resumes what an error has paused. But it shows that a resume would help.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Tell the manager about every step of a sector, in order and beside the thread's work.
+"""Report every step of a sector to the manager, in order and beside the thread's work.
 
-A report is news, not a result: when the manager is away it is logged and dropped, and no stage waits for it. Its answer
-may say that the sector is over (finalized or aborted there); the thread hears of that at its next boundary. It may also say
-that another worker has the sector by now; the thread hears of that at once, before it works on for hours in vain.
+A report is news, not a result: while the manager is away it is logged and dropped, and no stage waits for it. The answer
+may be that the sector has ended (finalized or aborted there); the thread receives that at its next boundary. It may also be
+that another worker has the sector by now; the thread receives that at once, before it works on for hours in vain.
 """
 
 import collections

@@ -104,7 +104,7 @@ def _journalled(location: Path) -> int:
 
 
 def _used(folder: Path) -> int:
-    """Return what the files below a folder take of its disk; what is linked into it lies elsewhere."""
+    """Return the space that the files below a folder take on its disk; linked files are elsewhere and do not count."""
     return sum(_blocks(folder))
 
 

@@ -19,11 +19,12 @@ def smallest(allowed_proofs: Sequence[int]) -> sectors.SectorSize | None:
 def lacking(
     plan: str, allowed_proofs: Sequence[int], location: Path, trash_retention_seconds: float, kept_bytes: int = 0
 ) -> str | None:
-    """Say what a store lacks for the smallest sector that a thread may be given, or `None` if that fits.
+    """Return why the smallest sector that a thread may get does not fit into a store, or `None` if it does.
 
-    Of what is free, `kept_bytes` are for the sectors of other stores on the disk. What lies in the trash is named, with the end of its retention: until then only a person may delete it.
+    Of the free space, `kept_bytes` are for the sectors of other stores on the disk. The reason includes the trash and the end
+    of its retention: until then only a person may delete it.
 
-    Nothing is known if every size is allowed, or if the disk does not tell. Looks at the disk: not for the event loop.
+    The answer is `None` if every size is allowed, or if the disk does not report its space. Reads the disk: not for the event loop.
     """
     size = smallest(allowed_proofs)
     if size is None:

@@ -1,4 +1,4 @@
-"""Run the stages of one thread: say what they wait for, measure them, and say what their failures mean."""
+"""Run the stages of one thread: show what they wait for, measure them, and classify their failures."""
 
 import time
 from collections import deque
@@ -121,14 +121,14 @@ class StageRuns:
 
 
 class Pace:
-    """Hears how far one stage is; a new file, or a new beginning, is measured anew."""
+    """Receives the progress of one stage; a new file, or a new beginning, is measured from the start."""
 
     def __init__(self) -> None:
         self._heard: deque[tuple[float, int]] = deque()
         self._total: int | None = None
 
     def of(self, done: int, total: int | None, unit: str, now: float) -> control.Progress:
-        """Return how far a stage is, with its pace over the last minute as soon as that can be told; `now` in seconds."""
+        """Return how far a stage is, with its pace over the last minute as soon as that is known; `now` in seconds."""
         if total != self._total or (self._heard and done < self._heard[-1][1]):
             self._heard.clear()
         self._total = total

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the configuration says for a thread at the moment."""
+    """The configuration of a thread at the moment."""
 
     plan: str
     options: job.Options
@@ -42,11 +42,11 @@ class Gate:
     news: pulse.Pulse = field(default_factory=pulse.Pulse)  # when listings change
 
     def changed(self) -> None:
-        """Let whoever reports on the worker look again."""
+        """Wake the reporters of the worker."""
         self.news.beat()
 
     def orders(self) -> thread.Orders:
-        """Return what threads have to know of it."""
+        """Return the orders for the threads."""
         return thread.Orders(closed=self.closed, why=self.why, overdue=self.overdue, unready=self.unready)
 
 

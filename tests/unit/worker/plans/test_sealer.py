@@ -385,9 +385,9 @@ async def test_what_becomes_of_a_submitted_proof_decides_how_its_sector_ends(
     given_up = sector(state=State.Aborted, visited=(State.ProofSubmitted,))
     if told is None:
         with pytest.raises(failures.Away, match="the proof of s-t010000-1 is on its way"):
-            await repertoire.tell_given_up(manager, "worker-1", given_up, "tired")
+            await repertoire.report_aborted(manager, "worker-1", given_up, "tired")
     else:
-        await repertoire.tell_given_up(manager, "worker-1", given_up, "tired")
+        await repertoire.report_aborted(manager, "worker-1", given_up, "tired")
         assert (f"Venus.{told[0]}", told[1:]) == bench.caller.asked[-1]
 
 

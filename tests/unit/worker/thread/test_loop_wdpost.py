@@ -172,7 +172,7 @@ async def test_a_job_that_was_taken_away_is_dropped(scene: Scene) -> None:
 async def test_a_job_that_is_given_up_is_told(scene: Scene) -> None:
     """The manager need not wait for the lease to run out."""
     await scene.until(lambda: scene.thread.activity.progress)
-    scene.thread.give_up("no time")
+    scene.thread.abort("no time")
     await scene.until(lambda: scene.asked("WdPoStFinishJob"))
     assert [["job-1", None, "no time"]] == scene.asked("WdPoStFinishJob")
 
