@@ -2,7 +2,7 @@
 
 A destination appears under its name only when it is whole and on the disk. Until then its bytes are in
 `.<name>.part` beside it (`.<name>.<attempt>.part` under a fence), which the next try overwrites or removes, so a kill at
-any point needs no cleaning up.
+any point needs no cleaning up. The copy of a large file goes on where it was (see `resuming`).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from damocles import durable, failpoints
 from damocles.stages import job
-from damocles.stages.files import fences, strangers
+from damocles.stages.files import fences, resuming, strangers
 from damocles.wire import tasks
 
 _CHUNK_BYTES = 64 << 20
@@ -71,9 +71,13 @@ def follow(
     durable.make_folder(destination.parent)
     # Two attempts must not write to one file.
     attempt = f".{fence.attempt}" if fence is not None else ""
-    part = _part_of(destination, attempt)
-    _remove(part)
-    if route.opt is not None and route.opt.get("allow_link", False) and not disable_link:
+    links = route.opt is not None and route.opt.get("allow_link", False) and not disable_link
+    if links or source.is_dir() or not resuming.is_worthwhile(source):
+        part = _part_of(destination, attempt)
+        _remove(part)
+    else:
+        part = resuming.part_of(source, destination, fence.attempt if fence is not None else None)
+    if links:
         part.symlink_to(source)
     else:
         try:
@@ -237,15 +241,23 @@ def _copy_folder(source: Path, destination: Path, around: job.Job) -> None:
 
 
 def _copy_file(source: Path, destination: Path, around: job.Job) -> None:
-    with source.open("rb") as reader, destination.open("wb") as writer:
-        _send(reader, writer, source, destination, around)
+    with source.open("rb") as reader, open(destination, "wb", opener=_for_more) as writer:
+        _send(reader, writer, source, destination, around, done=resuming.begin(reader, writer))
 
 
-def _send(reader: BinaryIO, writer: BinaryIO, source: Path, destination: Path, around: job.Job) -> None:
-    total, done = os.fstat(reader.fileno()).st_size, 0
+def _for_more(path: str, flags: int) -> int:
+    return os.open(path, os.O_RDWR | (flags & ~(os.O_WRONLY | os.O_TRUNC)), 0o666)
+
+
+def _send(
+    reader: BinaryIO, writer: BinaryIO, source: Path, destination: Path, around: job.Job, *, done: int = 0
+) -> None:
+    total = os.fstat(reader.fileno()).st_size
     try:
-        while sent := os.sendfile(writer.fileno(), reader.fileno(), done, _CHUNK_BYTES):
+        while sent := os.sendfile(writer.fileno(), reader.fileno(), done, min(_CHUNK_BYTES, resuming.until_sync(done))):
             done += sent
+            if resuming.is_due(done):
+                os.fdatasync(writer.fileno())
             around.progress(done, total)
     except OSError as error:  # which names no file
         told = f"{error.strerror}: {source} to {destination}"
