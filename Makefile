@@ -17,13 +17,14 @@ RUST_TESTS = --release --locked --package damocles-groth16
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
-.PHONY: help setup demo install test test-kill check lint types layers format bench docs params
+.PHONY: help setup demo install test test-kill check lint types layers format bench docs pictures params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(UV) ## Install what is missing (Debian packages, uv) and build everything (FEATURES=cuda for GPUs)
 	@pkg-config --exists hwloc 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy libhwloc-dev pkg-config; }
+	@command -v chromium >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; } || echo "no Chromium: the tests of the dashboard in a browser will be skipped"
 	$(if $(FEATURES),MATURIN_PEP517_ARGS="--features $(FEATURES)") $(UV) sync --frozen --all-packages --compile-bytecode $(if $(FEATURES),--reinstall-package damocles-proofs)
 	@$(RUN) python -m compileall -q src # compiled once here, whatever PYTHONDONTWRITEBYTECODE says: half the start-up time
 
@@ -66,6 +67,9 @@ format: ## Format the code
 
 bench: setup ## Measure speed and memory against bounds and bare calls (ARGS=--help lists the groups)
 	$(RUN) python -m bench $(ARGS)
+
+pictures: setup ## Take the pictures of the dashboard for the documentation anew
+	mkdir -p docs/pictures && DAMOCLES_PICTURES=docs/pictures $(RUN) pytest -n 0 --basetemp=/tmp/farm tests/acceptance/test_dashboard.py -k story
 
 docs: setup ## Build the documentation into site/
 	$(RUN) zensical build --strict

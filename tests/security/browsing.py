@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import httpx2
@@ -76,8 +76,15 @@ class Acted:
     history: list[control.HistoryEntry] = field(default_factory=list)
 
 
+class Pinged(Protocol):
+    """A manager that can be called."""
+
+    async def call(self, method: str, *params: Any) -> Any:
+        """Call it."""
+
+
 @asynccontextmanager
-async def worker(manager: Daemon, *threads: control.ThreadDetail, name: str = "w1") -> AsyncIterator[Acted]:
+async def worker(manager: Pinged, *threads: control.ThreadDetail, name: str = "w1") -> AsyncIterator[Acted]:
     """Run a worker that is none, and have it ping."""
     made = Acted([*threads], [])
     service = core.Service(dialects.WORKER)

@@ -287,6 +287,8 @@ async def test_what_others_write_is_text(start_manager: StartManager, tmp_path: 
         }
         filters = dict.fromkeys(("worker", "error", "state", "plan", "sector", "sort", "who", "what", "since"), SCRIPT)
         asked = urllib.parse.urlencode(filters)
+        drain_page = f"/dashboard/drain?{urllib.parse.urlencode({'worker': name})}"
+        shown[drain_page] = (await someone.get(drain_page)).text
         shown |= {f"{path}?": (await someone.get(f"{path}?{asked}")).text for path in PAGES}
         pause, drain = {"verb": "pause", "everything": "yes"}, {"worker": SCRIPT, "on": "yes"}
         shown["sector"] = (await someone.get(f"/dashboard/sectors/{urllib.parse.quote(SCRIPT, safe='')}")).text

@@ -5,9 +5,10 @@ time. While nobody does, nobody asks the workers anything.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 import anyio
 import structlog
@@ -15,21 +16,33 @@ import structlog
 from damocles.rpc import errors
 from damocles.wire import control
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 LEAST_SECONDS = 2.0  # between two looks
 REST_FACTOR = 20.0  # so many times as long as the last look took
+MOST_MADE = 100  # of one look
 STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one look found; `number` counts looks."""
+    """What one look found; `number` counts looks. What pages make of it is made once for all."""
 
     number: int
     at: float
     workers: Sequence[control.WorkerStatus]
     threads: control.FleetThreads
+    made: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what was made under a key, and make it if nobody has."""
+        if key not in self.made:
+            if len(self.made) >= MOST_MADE:
+                self.made.clear()
+            self.made[key] = make()
+        return cast("T", self.made[key])
 
 
 class Looks:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import markupsafe
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -31,6 +33,7 @@ class Shown:
             ("GET", "/dashboard/fleet", self.fleet),
             ("GET", "/dashboard/threads", self.threads),
             ("POST", "/dashboard/threads", self.act),
+            ("GET", "/dashboard/drain", self.worker),
             ("POST", "/dashboard/drain", self.drain),
             ("POST", "/dashboard/alerts", self.alert),
         ]
@@ -38,13 +41,30 @@ class Shown:
     async def fleet(self, request: Request) -> Response:
         """Show all workers, and what needs a person."""
         board = await self._ask(_call(request), methods.alerts.board())
-        return self._templates.page(request, "fleet", fleet.view(await self._look.seen(), board))
+        seen, can_act = await self._look.seen(), render.operates(request)
+        view = fleet.view(seen, board)
+
+        def rows() -> markupsafe.Markup:
+            return self._templates.part("fleet_rows", view=view, operates=can_act)
+
+        return self._page(request, "fleet", view, rows=lambda: seen.once(("fleet", can_act), rows))
 
     async def threads(self, request: Request) -> Response:
         """Show the threads that the address asks for."""
-        view = threads.view(await self._look.seen(), threads.read(request.query_params))
-        return self._templates.page(
-            request, "threads", view, pinned=threads.pinned, sizes=threads.SIZES, verbs=acts.VERBS
+        asked, can_act = threads.read(request.query_params), render.operates(request)
+        seen = await self._look.seen()
+        view = seen.once(asked, lambda: threads.view(seen, asked))
+
+        def rows() -> markupsafe.Markup:
+            return self._templates.part("threads_rows", view=view, now=seen.at, operates=can_act, pinned=threads.pinned)
+
+        return self._page(
+            request,
+            "threads",
+            view,
+            rows=lambda: seen.once((asked, can_act), rows),
+            sizes=threads.SIZES,
+            verbs=acts.VERBS,
         )
 
     async def act(self, request: Request) -> Response:
@@ -63,6 +83,12 @@ class Shown:
             self._look.forget()
         view = acts.view(wanted, outcomes, dry_run=dry_run, states=possible)
         return self._templates.page(request, "act", view)
+
+    async def worker(self, request: Request) -> Response:
+        """Show what can be done to one worker: begin or end a drain."""
+        name = request.query_params.get("worker", "")
+        state = await self._ask(_call(request), methods.fleet.drain_state(name))
+        return self._page(request, "drain", fleet.Draining(worker=name, drain=state))
 
     async def drain(self, request: Request) -> Response:
         """Begin or end the drain of a worker."""
@@ -85,6 +111,9 @@ class Shown:
         else:
             await self._ask(_call(request), methods.alerts.acknowledge(int(number), reason))
         return RedirectResponse("/dashboard/fleet", 303)
+
+    def _page(self, request: Request, name: str, view: msgspec.Struct, **more: Any) -> Response:
+        return self._templates.page(request, name, view, **more)
 
     async def _acted(self, call: core.Call, wanted: acts.Wanted, act: control.Act) -> list[control.Outcome]:
         made: list[control.Outcome] = []

@@ -85,13 +85,11 @@ class Pages:
     def html(self, request: Request, name: str, context: Mapping[str, Any], *, status: int = 200) -> Response:
         """Return a page for people."""
         session = gate.session_of(request.scope)
-        call = request.scope.get(asgi.CALL)
-        scopes = call.scopes if call is not None else frozenset()
         known = {
             "now": self._clock(),
             "who": session.name if session is not None else "",
             "marker": session.marker if session is not None else "",
-            "operates": Rule(Scope.OPERATE).allows(scopes),
+            "operates": operates(request),
             "path": request.url.path,
             "here": _here(request),
             "twin": _twin(request) if session is not None and request.method == "GET" else "",
@@ -99,6 +97,10 @@ class Pages:
         text = self._templates.get_template(f"{name}.html").render({**known, **context})
         headers = {"vary": "accept, cookie"}
         return Response(text.encode("utf-8", "replace"), status, headers, "text/html; charset=utf-8")
+
+    def part(self, name: str, **context: Any) -> markupsafe.Markup:
+        """Return a part of a page, for a template to put in as it is; nothing in it is a session's own."""
+        return markupsafe.Markup(self._templates.get_template(f"{name}.html").render(context))  # noqa: S704 (has escaped all)
 
     def file(self, name: str) -> Response:
         """Return a file of the package."""
@@ -109,6 +111,12 @@ class Pages:
 
     def _address(self, name: str) -> str:
         return f"/dashboard/static/{name}?v={self._files[name].version}"
+
+
+def operates(request: Request) -> bool:
+    """Return whether whoever asks may act."""
+    call = request.scope.get(asgi.CALL)
+    return call is not None and Rule(Scope.OPERATE).allows(call.scopes)
 
 
 def wants_json(request: Request) -> bool:

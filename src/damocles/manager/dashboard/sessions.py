@@ -104,11 +104,6 @@ class Sessions:
             session.lease.release(session)
         session.over.set()
 
-    def close(self) -> None:
-        """End all."""
-        for session in [*self._open.values()]:
-            session.end()
-
     def __len__(self) -> int:
         return len(self._open)
 

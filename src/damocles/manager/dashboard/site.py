@@ -41,8 +41,7 @@ class Dashboard:
         return gate.watched(app, self.sessions)
 
     def end(self) -> None:
-        """Log everybody out, and end what streams."""
-        self.sessions.close()
+        """End what streams."""
         self.streaming.close()
 
 

@@ -28,7 +28,7 @@ class Streams:
         self._closing = anyio.Event()
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams. Sessions go on for what is still answered: whoever asks then is not sent to a log-in."""
         self._closing.set()
 
     async def events(self, request: Request) -> Response:
@@ -37,15 +37,16 @@ class Streams:
 
     async def _events(self, request: Request) -> AsyncIterator[str]:
         session = gate.session_of(request.scope)
-        over = self._closing if session is None else session.over
+        ends = [self._closing, *([session.over] if session is not None else [])]
         number = 0
         with self._look.watched():
             yield "retry: 2000\n\n"
-            while not over.is_set():
+            while not any(end.is_set() for end in ends):
                 heard: looks.Seen | None = None
                 with anyio.move_on_after(QUIET_SECONDS):
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(_end_with, over, tasks.cancel_scope)
+                        for end in ends:
+                            tasks.start_soon(_end_with, end, tasks.cancel_scope)
                         heard = await self._look.after(number)
                         tasks.cancel_scope.cancel()
                 if heard is None:
@@ -53,7 +54,7 @@ class Streams:
                 else:
                     number = heard.number
                     yield f"event: looked\ndata: {number}\n\n"
-        yield "event: over\ndata: log in again\n\n"
+        yield "event: over\ndata: ask again\n\n"
 
     async def log(self, request: Request) -> Response:
         """Tell the lines of a thread's stages as they come: as JSON, which a page shows as text."""
@@ -68,12 +69,13 @@ class Streams:
 
     async def _lines(self, request: Request, worker: str, index: int, after: int, sector: str) -> AsyncIterator[str]:
         session = gate.session_of(request.scope)
-        over = self._closing if session is None else session.over
+        ends = [self._closing, *([session.over] if session is not None else [])]
         yield "retry: 5000\n\n"
-        while not over.is_set():
+        while not any(end.is_set() for end in ends):
             found: list[control.LogLine] | None = None
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_end_with, over, tasks.cancel_scope)
+                for end in ends:
+                    tasks.start_soon(_end_with, end, tasks.cancel_scope)
                 found = await self._read(request, worker, index, after)
                 tasks.cancel_scope.cancel()
             if found is None:

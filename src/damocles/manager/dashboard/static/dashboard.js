@@ -17,15 +17,18 @@
     stream = new EventSource(body.dataset.events);
     stream.addEventListener("open", () => { again = 0; show("live"); });
     stream.addEventListener("looked", () => { if (!isBusy() && isTime()) htmx.trigger(body, "looked"); });
-    stream.addEventListener("over", () => { stop(); show("logged out: load the page again", true); });
+    stream.addEventListener("over", retry);
     stream.addEventListener("error", () => {
       show("connection lost; trying again", true);
-      if (stream && stream.readyState === EventSource.CLOSED) {
-        stop();
-        again = Math.min(again + 1, 5);
-        setTimeout(() => { listen(); htmx.trigger(body, "looked"); }, 1000 * 2 ** again);
-      }
+      if (stream && stream.readyState === EventSource.CLOSED) retry();
     });
+  };
+  // Whoever is logged out is sent to the log-in by the answer to what the page asks for.
+  const retry = () => {
+    stop();
+    show("connection lost; trying again", true);
+    again = Math.min(again + 1, 5);
+    setTimeout(() => { listen(); htmx.trigger(body, "looked"); }, 500 * 2 ** again);
   };
   const stop = () => { if (stream) stream.close(); stream = null; };
   document.addEventListener("visibilitychange", () => { if (document.hidden) { stop(); show("asleep"); } else { listen(); htmx.trigger(body, "looked"); } });
@@ -71,7 +74,8 @@
     kept = null;
   });
   body.addEventListener("htmx:configRequest", (event) => {
-    for (const [name, value] of [...event.detail.formData.entries()]) if (value === "") event.detail.formData.delete(name);
+    const usual = (name) => { const field = event.target.elements && event.target.elements[name]; return (field && field.dataset && field.dataset.usual) || ""; };
+    for (const [name, value] of [...event.detail.formData.entries()]) if (value === usual(name)) event.detail.formData.delete(name);
   });
   body.addEventListener("htmx:sendError", () => show("connection lost; trying again", true));
   body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 401) show("logged out: load the page again", true); });

@@ -87,6 +87,30 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     troubles: list[Trouble]
 
 
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """All threads of a look, counted."""
+
+    states: dict[str, int]
+    doing: dict[str, int]
+    plans: list[str]
+    troubles: list[Trouble]
+
+
+def counted(seen: looks.Seen) -> Counted:
+    """Return the threads of a look, counted once for all pages."""
+
+    def count() -> Counted:
+        everyone = seen.threads.threads
+        return Counted(
+            states=dict(Counter(thread.info.job_state or "Empty" for thread in everyone).most_common()),
+            doing=dict(Counter(thread.info.thread_state.state for thread in everyone).most_common()),
+            plans=sorted({*planner.PLANS, *(thread.info.plan for thread in everyone)}),
+            troubles=troubles(everyone),
+        )
+
+    return seen.once("counted", count)
+
+
 def read(query: Mapping[str, str]) -> Asked:
     """Read an address; what makes no sense there is as if it were not there."""
     texts = {name: query.get(name, "").strip() for name in ("worker", "plan", "state", "error", "sector", "paused")}
@@ -125,7 +149,7 @@ def chosen(filters: Mapping[str, str]) -> control.Selection:
 
 def view(seen: looks.Seen, asked: Asked) -> View:
     """Return the page that is asked for, of what was seen."""
-    everyone, problem = seen.threads.threads, ""
+    everyone, problem, all_counted = seen.threads.threads, "", counted(seen)
     try:
         wanted = chosen(asked.filters)
         found = [thread for thread in everyone if selection.selects(wanted, thread)] if asked.filters else everyone
@@ -143,10 +167,10 @@ def view(seen: looks.Seen, asked: Asked) -> View:
         pages=pages,
         threads=ordered[(page - 1) * asked.size : page * asked.size],
         silent=seen.threads.silent,
-        states=dict(Counter(thread.info.job_state or "Empty" for thread in everyone).most_common()),
-        doing=dict(Counter(thread.info.thread_state.state for thread in everyone).most_common()),
-        plans=sorted({*planner.PLANS, *(thread.info.plan for thread in everyone)}),
-        troubles=troubles(found),
+        states=all_counted.states,
+        doing=all_counted.doing,
+        plans=all_counted.plans,
+        troubles=all_counted.troubles if found is everyone else troubles(found),
     )
 
 
