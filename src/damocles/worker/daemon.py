@@ -46,14 +46,14 @@ DESCRIPTORS_OF_A_THREAD = 24  # its store's journal and logs, its child's pipes,
 
 
 class StartError(Exception):
-    """The worker cannot start; the message says what to change."""
+    """The worker cannot start; the message names what to change."""
 
 
 CANNOT_START = (StartError, errors.ListenError, access.Unusable, stage_errors.ChildNotReady)
 
 
 async def run(loaded: load.Loaded) -> int:
-    """Run the worker until it is told to stop, which it may be before it has started; return the exit code.
+    """Run the worker until a signal stops it, perhaps before it has started; return the exit code.
 
     Raises:
         StartError: The manager does not know an attached store, no thread can run, or the home is another worker's.

@@ -1,8 +1,8 @@
 """The manager as a worker sees it: its SealerAPI, with errors as failure levels.
 
-Error code 11001 (no such sector is at work) aborts, if the manager knows that the work is over; if it does not know the
-sector at all, it may be the wrong one or have lost its database, and an operator has to look, where the original aborts.
-Everything else is worth another try, and while there is no way to the manager, any number of them.
+Error code 11001 (no such sector in progress) aborts the sector if the manager's record of it is closed. If it has no record
+at all, it may be the wrong manager or have lost its database, and an operator has to look, where the original aborts.
+Everything else is worth another try, and while the manager cannot be reached, any number of them.
 """
 
 import time
@@ -167,7 +167,7 @@ class Manager:
                 self._observe(name, time.monotonic() - began, failed)
 
     async def _missing(self, sector: sectors.SectorID | None, error: str) -> failures.Failure:
-        """Say what it means that the manager has no such sector at work."""
+        """Return the failure for a sector that the manager does not have in progress."""
         known = await self.known(sector) if sector is not None else None
         if known is not None and known.finalized:
             return failures.Abort(f"the manager's record of this sector is closed ({error})")
@@ -239,7 +239,7 @@ class Manager:
         return await self._call("AcquireDeals", sector, spec, returns=list[seal.SectorPiece] | None)  # type: ignore[no-any-return]
 
     async def why_none(self, what: str, *params: Any) -> str:
-        """Ask why there was none of something (`Deals`, `Upgrade`); nothing from a manager that does not say."""
+        """Ask why there was none of something (`Deals`, `Upgrade`); empty from a manager that gives no reason."""
         if not self._knows_claims:
             return ""
         try:
@@ -262,7 +262,7 @@ class Manager:
         return await self._call("PollPreCommitState", sector, returns=seal.Polled)  # type: ignore[no-any-return]
 
     async def submit_persisted(self, sector: sectors.SectorID, instance: str, *, is_upgrade: bool) -> bool:
-        """Say where the files are; false if the manager does not find them there."""
+        """Report where the files are; false if the manager does not find them there."""
         return await self._call("SubmitPersistedEx", sector, instance, is_upgrade, returns=bool)  # type: ignore[no-any-return]
 
     async def wait_seed(self, sector: sectors.SectorID, proof: int) -> seal.WaitSeedResp:
@@ -278,19 +278,19 @@ class Manager:
         return await self._call("PollProofState", sector, returns=seal.Polled)  # type: ignore[no-any-return]
 
     async def report_state(self, sector: sectors.SectorID, report: seal.ReportStateReq) -> seal.SectorStateResp:
-        """Tell where the sector is."""
+        """Report the state of the sector."""
         return await self._call("ReportState", sector, report, returns=seal.SectorStateResp)  # type: ignore[no-any-return]
 
     async def report_finalized(self, sector: sectors.SectorID) -> None:
-        """Tell that nothing is left to do."""
+        """Report that nothing is left to do."""
         await self._call("ReportFinalized", sector)
 
     async def report_aborted(self, sector: sectors.SectorID, reason: str) -> None:
-        """Tell that the sector is given up."""
+        """Report that the sector is aborted."""
         await self._call("ReportAborted", sector, reason)
 
     async def known(self, sector: sectors.SectorID) -> records.KnownSector | None:
-        """Ask what the manager's record says of a sector; null if it has none, or does not serve such questions."""
+        """Return the manager's record of a sector; null if it has none, or does not serve this method."""
         try:
             return await self._observed("Venus.FindSectorInAllStates", [sector], records.KnownSector | None)  # type: ignore[no-any-return]
         except errors.RpcError as error:
@@ -346,7 +346,7 @@ class Manager:
         return await self._call("AcquireUnsealDest", sector, piece, returns=list[str] | None) or []
 
     async def achieve_unseal(self, sector: sectors.SectorID, piece: codec.CID, error: str = "") -> None:
-        """Tell that a piece is where it has to be, or why it never will be. A task that is gone needs no word."""
+        """Report that a piece is at its destination, or why it never will be. A task that is gone needs no report."""
         try:
             await self._call("AchieveUnsealSector", sector, piece, error)
         except failures.Temporary as failure:
@@ -369,7 +369,7 @@ class Manager:
         return await self._call("WdPoStAllocateJobs", spec, count, worker, returns=list[wdpost.Job] | None) or []
 
     async def heartbeat_post(self, job: str, worker: str) -> bool:
-        """Tell that we are at a window PoSt; false if it is not ours any more."""
+        """Send a heartbeat for a window PoSt; false if it is no longer ours."""
         return await self._is_known("WdPoStHeartbeatJobs", [job], worker)
 
     async def finish_post(self, job: str, output: wdpost.Output | None) -> bool:
@@ -377,10 +377,10 @@ class Manager:
         return await self._is_known("WdPoStFinishJob", job, output, "")
 
     async def fail_post(self, job: str, worker: str, error: str) -> bool:
-        """Say why there is no window PoSt; false if it is not ours any more.
+        """Report why there is no window PoSt; false if it is no longer ours.
 
-        A proof is good whoever sends it, and faults say who names them. An error does not: from a worker that was given
-        up it would cost the present one its try. So a heartbeat asks first whose the job is.
+        A proof is valid whoever sends it, and faults carry the name of their reporter. An error does not: from a worker that
+        lost the job it would cost the present one its try. So a heartbeat asks first whose the job is.
         """
         return await self.heartbeat_post(job, worker) and await self._is_known("WdPoStFinishJob", job, None, error)
 
@@ -394,5 +394,5 @@ class Manager:
         return True
 
     async def ping(self, info: fleet.WorkerInfo) -> None:
-        """Say that we live."""
+        """Send a ping."""
         await self._call("WorkerPing", info)

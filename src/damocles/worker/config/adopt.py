@@ -1,7 +1,7 @@
 """What a configuration file of the original means here: what is refused, what has another meaning, and what is needed.
 
-The rules look at the raw tables. Each finding says what stands there, how the original takes it, and, if something has to
-be changed for our worker to start, or to do what it did there, what it becomes.
+The rules read the raw tables. Each finding has the value, its meaning for the original, and, if our worker needs a change
+to start, or to do what the original did, the new value.
 """
 
 import copy
@@ -239,7 +239,7 @@ def _manager_host(data: Mapping[str, Any]) -> str | None:
 
 
 def _without_socket(addr: str) -> str:
-    """Return a multiaddr without the word for a WebSocket at its end, which says nothing of where the manager is."""
+    """Return a multiaddr without the part for a WebSocket at its end, which is not part of the manager's address."""
     if not addr.startswith("/"):
         return addr
     return addr.removesuffix("/").removesuffix("/ws") if addr.removesuffix("/").endswith("/ws") else addr

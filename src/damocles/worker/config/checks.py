@@ -82,7 +82,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def plan_of(thread: Mapping[str, Any]) -> plans.Plan | None:
-    """Return the plan of a thread's table, `None` if there is no such one."""
+    """Return the plan of a thread's table, `None` if there is no such plan."""
     return planner.PLANS.get(str(thread.get("plan", "sealer")))
 
 
@@ -147,7 +147,7 @@ def _threads(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _unusable(location: Path) -> str | None:
-    """Say why a sealing store can neither be in this place nor be made there."""
+    """Return why there is no sealing store at this path and none can be created there."""
     try:
         if location.exists():
             return None if location.is_dir() else "is not a folder"
@@ -157,7 +157,7 @@ def _unusable(location: Path) -> str | None:
 
 
 def no_folder(path: Path) -> str | None:
-    """Say why there is no folder in this place."""
+    """Return why there is no folder at this path."""
     try:
         if path.is_dir():
             return None

@@ -1,4 +1,4 @@
-"""Read the worker's configuration, say everything that is wrong with it at once, and work out what holds for a thread.
+"""Read the worker's configuration, report all of its errors at once, and work out the options of a thread.
 
 The file is the original's TOML; its keys are the fields of `config_model`. Unknown keys, which the original ignores,
 are warnings here, and errors if asked for.
@@ -94,7 +94,7 @@ def load(file: Path | str, *, strict: bool = False) -> Loaded:
     """Read and check the worker's configuration file.
 
     Raises:
-        ConfigError: It cannot be used, or `strict` is set and there is something odd in it.
+        ConfigError: It cannot be used, or `strict` is set and it has warnings.
     """
     return check(report.read(Path(file)), strict=strict)
 

@@ -1,7 +1,6 @@
-"""The worker's configuration as frozen values; names and defaults are the original's unless said otherwise.
+"""The worker's configuration as frozen values; names and defaults are the original's unless noted otherwise.
 
-What a value may be is in `config_values`. Checks that look at the disk, or at several keys at once, are in
-`config_checks`.
+What a value may be is in `values`. Checks that read the disk, or several keys at once, are in `checks`.
 """
 
 from collections.abc import Mapping
@@ -219,8 +218,8 @@ class Limitation(Model):
 class Admission(Model):
     """`[processors.admission]`: what stages may take of this machine, and what counts. Not in the original.
 
-    Without amounts, what the machine has, or the control group of the worker. `never_fits` says what becomes of a stage
-    that even the empty machine has too little for: `warn` lets it run alone, with all there is; `refuse` pauses it.
+    Default amounts are those of the machine, or of the worker's control group. `never_fits` decides about a stage that even
+    the empty machine has too little for: `warn` lets it run alone, with all there is; `refuse` pauses it.
     """
 
     mode: Literal["off", "memory", "full"] = "memory"
@@ -289,7 +288,7 @@ class Parameters(Model):
 
 
 class Config(Model):
-    """The whole file. `insecure` says it for all that listens (`config.check` puts it there); it is not the original's."""
+    """The whole file. `insecure` covers everything that listens (`config.check` spreads it); it is not the original's."""
 
     insecure: StrictBool = False
     worker: Worker = Worker()

@@ -1,4 +1,4 @@
-"""What is wrong with a TOML file, told so that a person can mend it: file, line, key, value, and what was expected.
+"""Errors in a TOML file, in a form that helps to fix them: file, line, key, value, and what was expected.
 
 Nothing here knows the worker's keys, and nothing heavy is imported: the short commands use it too.
 """
@@ -22,7 +22,7 @@ _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong, or odd, in a file; `value` is the text that stands there."""
+    """One error or warning about a file; `value` is the text in the file."""
 
     file: Path
     line: int | None = None
@@ -41,9 +41,9 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration file cannot be used; `errors` holds everything that is wrong with it.
+    """A configuration file cannot be used; `errors` has all of its errors.
 
-    `warnings` holds what is odd besides: a misspelt key is often why another one is missing.
+    `warnings` come along: a misspelt key is often why another one is missing.
     """
 
     def __init__(self, errors: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
@@ -54,7 +54,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed TOML file that can say on which line a key stands."""
+    """A parsed TOML file that knows the line of each key."""
 
     file: Path
     data: dict[str, Any]
@@ -118,7 +118,7 @@ def value_text(path: KeyPath, value: object) -> str:
 
 
 def is_secret(path: KeyPath) -> bool:
-    """Tell by its name whether a key holds what nobody may read in a log: tokens, passwords, all HTTP headers."""
+    """Return whether a key, by its name, holds a secret that no log may show: tokens, passwords, all HTTP headers."""
     return "headers" in path[:-1] or redaction.is_secret(str(path[-1]) if path else "")
 
 

@@ -13,7 +13,7 @@ from damocles.worker.config.report import KeyPath
 
 
 def oddities(file: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield the first secret in a file that every user can read, the keys that name such files, and a token's open way."""
+    """Yield warnings about the first secret in a file that every user can read, keys that name such files, and tokens sent unencrypted."""
     if privacy.is_open(file) and (secret := next(_secrets((), data), None)) is not None:
         yield secret, None, f"is a secret, and is in {file}; {privacy.advice(file)}"
     server, manager = table(table(data, "worker"), "rpc_server"), table(data, "sector_manager")

@@ -16,7 +16,7 @@ _CLEARED = frozenset({"data", "meta", "trash"})  # of a sealing store
 
 
 def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield what lies where a sealing store clears away what it is done with, or where a persist store has its sectors."""
+    """Yield folders inside those that a sealing store clears, or in which a persist store keeps its sectors."""
     places = [(path, location, Path(location).resolve()) for path, location in _locations(data)]
     if isinstance(home := table(data, "worker").get("home"), str):
         places.append((("worker", "home"), home, Path(home).expanduser().resolve()))

@@ -1,4 +1,4 @@
-"""The kinds of values in a worker's configuration, and what is said of one that cannot be. Durations become seconds."""
+"""The types of values in a worker's configuration, and the errors about impossible ones. Durations become seconds."""
 
 import re
 from pathlib import Path

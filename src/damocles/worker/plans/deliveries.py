@@ -15,7 +15,7 @@ from damocles.worker.plans.job import Job
 
 
 def name_of(url: str) -> str:
-    """Return a destination without its secrets, for records; where secrets were, a digest tells two of them apart."""
+    """Return a destination without its secrets, for records; a digest in their place distinguishes destinations."""
     shown = urls.shown(url)
     return shown if shown == url else f"{shown}#{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 

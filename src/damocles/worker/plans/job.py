@@ -44,8 +44,8 @@ class Job:
         place: The sector's working files; only once a sector is allocated.
         static_tree_d: Ready-made tree-d of an empty sector, by sector size.
         pieces: Where the payloads of deals are.
-        outlets: Where pieces may be put that others want.
-        lacking_for_post: Says why this machine cannot make window PoSts of some sizes, `None` for one that it can.
+        outlets: Where requested pieces may be put.
+        lacking_for_post: Returns why this machine cannot make window PoSts of some sizes, `None` for one that it can.
     """
 
     sector: Sector

@@ -21,7 +21,7 @@ async def in_thread(work: Callable[..., T], *args: object) -> T:
 
 
 async def on_disk(work: Callable[..., T], *args: object) -> T:
-    """Read from a disk that may hang, off the event loop: whoever is cancelled waits no longer for it."""
+    """Read from a disk that may hang, off the event loop: a cancelled caller stops waiting for it."""
     return await _done(work, *args, abandon_on_cancel=True)
 
 

@@ -5,7 +5,7 @@ from damocles.worker.plans.job import Job
 
 
 async def no_deals(job: Job) -> events.Event:
-    """Go on without deals. A sector of another family of proofs has to go through a pre-commit: it is given up."""
+    """Go on without deals. A sector of another family of proofs needs a pre-commit: it is aborted."""
     proof = job.sector.proof_type
     if not proof.is_non_interactive:
         raise failures.Abort(

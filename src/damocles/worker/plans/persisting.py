@@ -76,7 +76,7 @@ def _refuse_strangers(keep: tasks.Keep) -> None:
 
 
 async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
-    """Tell the manager in which store the files of the sector, or of its upgrade, are."""
+    """Report to the manager which store has the files of the sector, or of its upgrade."""
     instance = job.sector.persist_instance
     assert instance is not None
     if not await job.manager.submit_persisted(job.id, instance, is_upgrade=is_upgrade):
@@ -86,7 +86,7 @@ async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
 
 
 def attached(job: Job, name: str, why: str) -> PersistStore:
-    """Return an attached persist store, or say that it is missing."""
+    """Return an attached persist store; raise if it is not attached."""
     store = job.persist_stores.get(name)
     if store is None:
         msg = f"{why} the persist store {name!r}, which is not attached here ([[attached]])"
@@ -98,7 +98,7 @@ async def in_order(job: Job, store: PersistStore) -> PersistStore:
     """Return a persist store if it is the one that was attached before, and not the bare mount point of its disk.
 
     Raises:
-        failures.Lacking: It is not; a disk that is mounted later mends that.
+        failures.Lacking: It is not; it may be once its disk is mounted.
     """
     try:
         await local_files.on_disk(partial(job.memory.admit, store.path, may_mark=not store.read_only))
@@ -109,7 +109,7 @@ async def in_order(job: Job, store: PersistStore) -> PersistStore:
 
 
 async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
-    """Return what the manager tells of a persist store."""
+    """Return what the manager reports about a persist store."""
     info = await job.manager.store_info(name)
     if info is None:
         msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"

@@ -54,10 +54,10 @@ def check(sector: SectorID, size: SectorSize, deals: Sequence[seal.SectorPiece])
 
 
 def check_staged(sector: SectorID, deals: Sequence[seal.SectorPiece], staged: Sequence[tasks.PieceInfo]) -> None:
-    """Compare what was staged with what the deals say.
+    """Compare the staged pieces with their deals.
 
     Raises:
-        failures.Permanent: A piece has another commitment or size than its deal says; the text has both.
+        failures.Permanent: A piece has another commitment or size than its deal; the text has both.
     """
     if len(staged) != len(deals):
         raise failures.Permanent(

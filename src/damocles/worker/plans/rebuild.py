@@ -1,7 +1,7 @@
-"""Handlers of the plan `rebuild`: the files of a proven sector are made again, and compared with what the chain knows.
+"""Handlers of the plan `rebuild`: make the files of a proven sector again, and compare them with the chain.
 
-Upgraded sectors were sealed with zeros first. The manager gives the CommR of that with the work, all else is in its
-record of the sector; if it does not tell, the results are only checked among themselves.
+Upgraded sectors were sealed with zeros first. The manager hands out that CommR with the work, everything else is in its
+record of the sector; if it has none, the results are only checked against each other.
 """
 
 from damocles.sealing import events, failures
@@ -60,10 +60,10 @@ async def encode_rebuilt(job: Job) -> events.Event:
 
 
 async def check_snapped(job: Job) -> events.Event:
-    """Compare the upgrade with the chain, and try that it can be proven; reads files only.
+    """Compare the upgrade with the chain, and check that it can be proved; only read files.
 
-    The original makes the whole proof here, which nobody is sent. Equal commitments and vanilla proofs that verify say
-    more, and cost no SNARK.
+    The original makes the whole proof here, and sends it nowhere. Equal commitments and vanilla proofs that verify prove
+    more, and need no SNARK.
     """
     assert job.sector.snap_encoded is not None
     known = await job.manager.known(job.id)
@@ -89,7 +89,7 @@ async def persist_rebuilt(job: Job) -> events.Event:
 
 
 async def submit_rebuilt(job: Job) -> events.Event:
-    """Tell the manager where the files are now; it may be told twice."""
+    """Report to the manager where the files are now; it may get the report twice."""
     return await persisting.submit_files(job, is_upgrade=job.sector.upgrade_from is not None)
 
 

@@ -1,7 +1,7 @@
 """What happens in each state: files, calls and stages; one function per handler named in the plans' tables.
 
-A handler returns the event of its success, `Idle` or `Later` when it has to come again, or raises a failure. It may be
-killed at any point and is then run again from the start, so each says what a half-done run leaves behind.
+A handler returns the event of its success, `Idle` or `Later` if it has to run again, or raises a failure. It may be
+killed at any point and then runs again from the start, so each docstring lists what a half-done run leaves behind.
 """
 
 import shutil
@@ -39,7 +39,7 @@ async def allocate_sector(job: Job) -> events.Event:
 
 
 def no_work(failure: failures.Failure, what: str = "work from the manager") -> events.Idle:
-    """Wait for what the manager did not give; that it does not know the call is for a person to mend."""
+    """Wait for what the manager did not hand out; if it does not have the method, a person has to fix that."""
     error = failure.text if isinstance(failure, failures.NotServed) else None
     return events.Idle(f"{what} ({failure})", error=error, refused=str(failure))
 
@@ -109,7 +109,7 @@ async def pc2(job: Job) -> events.Event:
     """Build tree-c and tree-r and encode the replica.
 
     PC2 encodes the sealed file in place: run twice it would encode the encoded. The marker, written and synced before
-    the first start and removed only with the cache folder, tells that the sealed file must first be made anew.
+    the first start and removed only with the cache folder, means that the sealed file must first be made again.
     """
     place, sector = job.place, job.sector
     assert sector.pc1out is not None
@@ -160,7 +160,7 @@ async def submit_pre_commit(job: Job) -> events.Event:
 
 
 async def poll_pre_commit(job: Job) -> events.Event:
-    """Wait until the pre-commit is on chain; a message that failed is sent anew, for the rest an operator has to look."""
+    """Wait until the pre-commit is on chain; a message that failed is sent again, anything else needs an operator."""
     answer = await job.manager.poll_pre_commit(job.id)
     return submissions.polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC)
 
@@ -175,15 +175,15 @@ async def persist(job: Job) -> events.Event:
 
 
 async def submit_persisted(job: Job) -> events.Event:
-    """Tell the manager where the files are; it may be told twice.
+    """Report to the manager where the files are; it may get the report twice.
 
-    Files that it does not find there are for an operator: its store may not be mounted. Those here stay until the end.
+    If it does not find them there, an operator has to look: its store may not be mounted. The local files stay until the end.
     """
     return await persisting.submit_files(job, is_upgrade=False)
 
 
 async def wait_seed(job: Job) -> events.Event:
-    """Wait for the interactive randomness; asked again after a kill, the manager says the same."""
+    """Wait for the interactive randomness; asked again after a kill, the manager returns the same."""
     answer = await job.manager.wait_seed(job.id, job.allocated.proof)
     if answer.seed is not None:
         return events.AssignSeed(answer.seed)
@@ -228,7 +228,7 @@ async def submit_proof(job: Job) -> events.Event:
 
 
 async def poll_proof(job: Job) -> events.Event:
-    """Wait until the proof is on chain; a message that failed is sent anew, for the rest an operator has to look."""
+    """Wait until the proof is on chain; a message that failed is sent again, anything else needs an operator."""
     if job.options.ignore_proof_check:
         return events.Finish()
     return submissions.polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof)
@@ -275,7 +275,7 @@ def sector_spec(job: Job) -> seal.AllocateSectorSpec:
 
 
 def check_comm_r(job: Job, found: codec.Bytes32, expected: codec.Bytes32 | None) -> None:
-    """Compare a replica's commitment with the one that the chain knows, as far as the manager told it."""
+    """Compare a replica's commitment with the chain's, as far as the manager reports that."""
     if expected is None:
         log.warning("the manager does not report the right CommR", sector=str(job.id), comm_r=found.hex())
     elif found != expected:

@@ -17,9 +17,8 @@ log = structlog.get_logger(__name__)
 async def allocate_snapup(job: Job) -> events.Event:
     """Ask the manager for a sector to upgrade.
 
-    Whatever it gives is recorded first and looked at by the next handler: a sector that cannot be upgraded is given
-    up, and the manager hears of it. A kill between its answer and our journal costs nothing: the same store is given
-    the same again.
+    The answer is recorded first and checked by the next handler: a sector that cannot be upgraded is aborted, and the
+    abort reported. A kill between the answer and our journal costs nothing: the same store gets the same sector again.
     """
     options = job.options
     deals = seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
@@ -53,7 +52,7 @@ async def fetch_and_encode(job: Job) -> events.Event:
     """Link (or copy, if links are not allowed) the sealed sector from its persist store, and encode.
 
     The sealed sector is only read. A half-done run leaves links or whole copies, which are replaced, and parts of the
-    new replica, which is made anew.
+    new replica, which is made again.
     """
     place, instance = job.place, job.sector.access_instance or ""
     store = await persisting.in_order(
@@ -89,10 +88,10 @@ async def persist_update(job: Job) -> events.Event:
 
 
 async def submit_snapup(job: Job) -> events.Event:
-    """Hand in the proof; what becomes of it on the chain is the manager's business.
+    """Submit the proof; the manager follows it on the chain.
 
-    After a lost answer it is handed in again. By then the manager may be done with the sector and know nothing of it
-    that is being worked on: its record tells whether our upgrade is the one it has.
+    After a lost answer it is submitted again. By then the manager may be done with the sector and have no record of it in
+    progress: its closed record shows whether our upgrade is the one it has.
     """
     sector = job.sector
     assert sector.snap_encoded is not None

@@ -50,7 +50,7 @@ def _some(folder: Path) -> list[str]:
 
 
 def _problem(cache: Path, replica: Path, rows: int) -> str | None:
-    """Say what is wrong with one sector, if its files are there; damage is for window PoSts to find."""
+    """Return what is wrong with one sector, if its files are there; window PoSts find damage."""
     try:
         size = sectors.SectorSize(replica.stat().st_size)
         tree = cache / layout.tree_r_last_names(size)[0]

@@ -34,8 +34,8 @@ async def allocate_unseal(job: Job) -> events.Event:
 async def unseal(job: Job) -> events.Event:
     """Write the piece into the sealing store, from the files in the persist store; a half-written one is replaced.
 
-    An upgraded sector is told by the manager's record: its data is in the files of the upgrade, under the replica from
-    before. Where that is gone, it is sealed anew first, and again from the start after a kill.
+    The manager's record shows that a sector was upgraded: then its data is in the files of the upgrade, over the earlier
+    replica. If that is gone, it is sealed again first, and from the start after a kill.
     """
     place, piece = job.place, job.sector.unseal_piece
     assert piece is not None
@@ -54,9 +54,9 @@ async def unseal(job: Job) -> events.Event:
 
 
 async def upload_piece(job: Job) -> events.Event:
-    """Bring the piece to the next destination that does not have it, or tell the manager that all have it.
+    """Bring the piece to the next destination that does not have it, or report to the manager that all have it.
 
-    A kill in an upload repeats this one alone. The manager may be told twice.
+    A kill in an upload repeats only that one. The manager may get the report twice.
     """
     sector = job.sector
     piece = sector.unseal_piece
@@ -120,7 +120,7 @@ async def _decoding(job: Job, piece: UnsealPiece, output: Path, known: records.K
 
 
 async def _replica_before(job: Job, known: records.KnownSector) -> tuple[Path, Path]:
-    """Return sealed file and cache folder from before the upgrade, made anew here if the store has them no more."""
+    """Return sealed file and cache folder from before the upgrade, made again here if the store no longer has them."""
     source = job.persist_stores.get(job.sector.access_instance or "")
     if source is not None:
         await persisting.in_order(job, source)  # or a sector would be sealed for want of a mount

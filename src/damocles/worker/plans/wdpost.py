@@ -1,6 +1,6 @@
 """What happens in each state of a window PoSt: see `handlers`.
 
-Whatever goes wrong is told to the manager, which has tries left and other workers. So no handler here fails.
+Failures are reported to the manager, which has more tries and other workers. So no handler here fails.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -46,8 +46,8 @@ async def allocate_post(job: Job) -> events.Event:
 async def generate_post(job: Job) -> events.Event:
     """Prove the sectors that can be read; a killed run leaves nothing.
 
-    The proof itself reads sectors too, and a disk may hang after the check of it: what takes longer than a deadline is
-    ended and told, so that the job does not lie here until somebody looks.
+    The proof itself reads sectors too, and a disk may hang after its check: a proof that takes longer than a deadline is
+    ended and reported, so that the job does not wait here until somebody looks.
     """
     post = job.sector.post
     assert post is not None

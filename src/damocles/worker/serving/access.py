@@ -33,7 +33,7 @@ ADMITTED = frozenset({rules.Scope.OPERATE})  # what the original's manager and c
 
 
 class Unusable(Exception):
-    """A file with tokens cannot be used; the message names it and says what to do."""
+    """A file with tokens cannot be used; the message names it and the next step."""
 
 
 async def open_keyring(home: Path) -> keyring.Keyring:

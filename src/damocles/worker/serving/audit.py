@@ -55,7 +55,7 @@ class Ledger:
         return key
 
     async def end(self, key: str, end: control.AuditEnd) -> None:
-        """Write what became of the entry with this key, likewise."""
+        """Write the outcome of the entry with this key, in the same way."""
         await self._write(_End(key, msgspec.Raw(codec.encode(end))))
 
     async def _write(self, line: msgspec.Struct) -> None:

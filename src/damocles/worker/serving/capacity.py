@@ -1,4 +1,4 @@
-"""What the worker can do, for whoever plans: its machine, what that has granted, and how long stages take."""
+"""What the worker can do, for planning capacity: its machine, what that has granted, and how long stages take."""
 
 import anyio
 import anyio.to_thread

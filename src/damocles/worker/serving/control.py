@@ -90,7 +90,7 @@ class Control:
         act: control.Act,
         asked_by: str = "",
     ) -> list[control.Outcome]:
-        """Pause, resume or abort the selected threads, or say what that would do; one outcome for each, in order."""
+        """Pause, resume or abort the selected threads, or predict that; return one outcome for each, in order."""
         try:
             selection.check(chosen)
         except selection.NothingSelected as error:

@@ -1,7 +1,7 @@
 """Drain a worker: it begins no new sector and finishes what it has; at the deadline, what is left pauses.
 
-The wish survives a restart: it lies in a small file in the worker's home. A pause does so only once a sector has come to
-its boundary, so the file keeps a deadline that has passed: whatever is still in work after a restart pauses again.
+A drain survives a restart: it is in a small file in the worker's home. A pause survives only once a sector has come to
+its boundary, so the file keeps a deadline that has passed: what is still in progress after a restart pauses again.
 """
 
 import time
@@ -65,7 +65,7 @@ class Drain:
             return msgspec.structs.replace(self.state(), was_on=was_on)
 
     def state(self) -> control.Drain:
-        """Return the drain and the sectors still in work; a deadline that has come is not shown any more."""
+        """Return the drain and the sectors still in progress; a deadline that has passed is no longer shown."""
         busy = [(thread.sector.job_id, thread.paused) for thread in self._threads if thread.sector.job_id is not None]
         deadline = None if self._gate.overdue else self._state.deadline
         return msgspec.structs.replace(
@@ -80,7 +80,7 @@ class Drain:
         await self._gate.news.wait()
 
     async def run(self) -> None:
-        """Pause what is still in work when the deadline comes."""
+        """Pause what is still in progress when the deadline comes."""
         while True:
             deadline = self._state.deadline
             if deadline is None or self._gate.overdue:

@@ -18,7 +18,7 @@ from damocles.stages import settings
 class Environment:
     """`VenusWorker.WorkerSetEnv` and `WorkerRemoveEnv` for variables that match one of the patterns `allowed`.
 
-    `Damocles.Settings`, which is ours, tells those of the library of proofs.
+    `Damocles.Settings`, which is ours, returns those of the proofs library.
     """
 
     def __init__(self, allowed: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class Environment:
         service.add(methods.worker.settings, self.settings)
 
     async def settings(self) -> dict[str, str]:
-        """Return the settings of the library of proofs that children inherit: they tell where its files are."""
+        """Return the settings of the proofs library that children inherit, among them where its files are."""
         return {name: value for name, value in os.environ.items() if name.startswith(settings.PREFIX)}
 
     async def set(self, name: str, value: str) -> None:

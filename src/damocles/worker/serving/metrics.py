@@ -92,7 +92,7 @@ class Facts:
 
 
 def families(facts: Facts) -> Iterator[core.Metric]:
-    """Yield what is to be said of the worker as it is now."""
+    """Yield the present metrics of the worker."""
     listed = facts.threads
     yield exposition.gauge(f"{PREFIX}_info", "1; the label is the version.", {(facts.version,): 1}, ("version",))
     paused = sum(detail.info.thread_state.state == "Paused" for detail in listed)

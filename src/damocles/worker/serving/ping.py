@@ -35,7 +35,7 @@ def local_ip(manager_url: str) -> str:
 async def run(manager: upstream.Manager, ours: control.Control, name: str, dest: str, interval_seconds: float) -> None:
     """Ping at once, then every `interval_seconds`, and when something changes that listings show.
 
-    A manager that is away is pinged more often, and told about in the log once.
+    A manager that is away is pinged more often, and logged once.
     """
     away = False
     while True:

@@ -1,4 +1,4 @@
-"""What the worker does when it is told to stop, or to read its files again."""
+"""What the worker does on signals: stop, or read its files again."""
 
 import signal
 from collections.abc import AsyncIterator, Sequence
