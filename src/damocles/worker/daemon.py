@@ -24,7 +24,6 @@ from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.serving import asgi, doorstep, places, reloading, server
 from damocles.sealing import failures
 from damocles.stages import errors as stage_errors
-from damocles.stages.admission import machine
 from damocles.stages.supervision import executor
 from damocles.stores import holding, identity, nowhere, space
 from damocles.stores.persist import PersistStore
@@ -89,7 +88,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         manager = upstream.Manager(caller, tally.call if tally else None)
         uncounted = upstream.Manager(caller)  # pings and the calls of the start are in no metrics, as in v0.13
         logs_of_stages = logbook.Logbook()
-        admitted_by = processors.admission(settings, await anyio.to_thread.run_sync(machine.look))
+        admitted_by = processors.admission(settings, await anyio.to_thread.run_sync(processors.look, settings))
         for line in processors.unfit(admitted_by, _sizes(loaded)):
             log.warning(line)
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages, admitted_by))

@@ -12,6 +12,13 @@ from damocles.worker.config.load import Config, Group
 _COUNTS = {"off": frozenset[str](), "memory": policy.MEMORY_ALONE, "full": policy.EVERYTHING}
 
 
+def look(config: Config) -> machine.Machine:
+    """Look at the machine as far as stages are admitted by it: a driver that hangs must not hold up who counts no GPUs."""
+    admission = config.processors.admission
+    counts_gpus = "gpus" in _COUNTS[admission.mode] and admission.gpus is None
+    return machine.look(nvidia=machine.query_nvidia if counts_gpus else lambda: None)
+
+
 def admission(config: Config, has: machine.Machine) -> policy.Policy:
     """Return how stages are admitted to a machine that `has` this; what the configuration names comes first."""
     processors, admission = config.processors, config.processors.admission
