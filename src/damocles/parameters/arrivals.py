@@ -57,7 +57,7 @@ class Partial:
 
     @property
     def size_bytes(self) -> int | None:
-        """How large the file will be, once a mirror has said so."""
+        """The size of the file, once a mirror has reported it."""
         return self._state.size_bytes if self._state else None
 
     @property

@@ -30,7 +30,7 @@ _PASSING = frozenset({408, 425, 429})
 
 
 class FetchError(Exception):
-    """A file cannot be fetched; the message names it and says what each mirror did."""
+    """A file cannot be fetched; the message names it and each mirror's error."""
 
 
 class MirrorError(Exception):
@@ -46,7 +46,7 @@ class MirrorAbsent(MirrorError):
 
 
 class MixedUp(MirrorError):
-    """The file is wrong, and nobody can tell whose bytes are to blame."""
+    """The file is wrong, and it is unknown which mirror's bytes are to blame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +200,7 @@ class _Fetch:
         raise MixedUp("the digest is wrong; fetching the file again")
 
     async def _from(self, source: str, *, resize: bool) -> None:
-        """Fetch what is missing from one mirror; with `resize`, begin anew if it has a file of another size."""
+        """Fetch what is missing from one mirror; with `resize`, start again if it has a file of another size."""
         url = mirrors.url_of(source, self.file)
         size_bytes, in_pieces = await self._ask(url)
         if self.part.arrived_bytes and size_bytes != self.part.size_bytes and not resize:

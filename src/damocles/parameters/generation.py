@@ -1,7 +1,7 @@
 """Make parameter sets for a test network, each in a child process that can be watched and stopped.
 
-Whoever makes a set could forge proofs with it, so no real network accepts its proofs. Every set that is made here gets
-a mark that says so (see `inspection`).
+The maker of a set could forge proofs with it, so no real network accepts its proofs. Every set generated here gets
+a mark for that (see `inspection`).
 """
 
 import os
@@ -166,7 +166,7 @@ def part_of(wanted: catalog.FileSet, folder: Path) -> Path:
 
 
 def progress(part: Path, seconds: float) -> str:
-    """Say how much of a file is made after so many seconds, and when the rest will be; nothing before it is begun."""
+    """Return how much of a file is made after so many seconds, and when the rest will be; empty before it is begun."""
     share = share_of(part)
     if share == 0:
         return ""

@@ -36,9 +36,9 @@ class Marked(msgspec.Struct, frozen=True):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Says that a set was made on this machine, and so proves nothing on a real network.
+    """Marks a set as generated on this machine, so that it proves nothing on a real network.
 
-    It is there before the files are, which are in it once they are whole.
+    It exists before the files do, and lists each once it is complete.
     """
 
     kind: catalog.Kind
@@ -48,7 +48,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """One file and what is known of it; `detail` says what is wrong."""
+    """One file and its status; `detail` is what is wrong with it."""
 
     kind: catalog.Kind
     sector_size: int
@@ -65,14 +65,14 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def look(sets: Iterable[catalog.FileSet], folder: Path) -> list[Report]:
-    """Say which files are there, without reading them."""
+    """Return which files exist, without reading them."""
     return [_look_at(file, folder, read_mark(wanted, folder)) for wanted in sets for file in wanted.files]
 
 
 def check(
     sets: Iterable[catalog.FileSet], folder: Path, read: Callable[[str, int], None] | None = None
 ) -> Iterator[Report]:
-    """Read each file that is there and compare its digest; `read` is told the bytes as they are read."""
+    """Read each existing file and compare its digest; `read` is called with the bytes as they are read."""
     for wanted in sets:
         mark = read_mark(wanted, folder)
         for file in wanted.files:

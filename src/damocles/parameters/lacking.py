@@ -1,4 +1,4 @@
-"""Recognize an error that says that parameters are missing, by the proofs library's words, and say it shortly."""
+"""Recognize an error about missing parameters by the proofs library's words, and shorten it."""
 
 import functools
 import re
@@ -66,7 +66,7 @@ def commands(error: str) -> list[str]:
 
 
 def are_there_now(error: str) -> bool:
-    """Look whether what such an error says is missing has come to the folder that its process has looked in."""
+    """Return whether the files that such an error misses have arrived in the folder of its process."""
     lack = found(error)
     if lack is None or lack.kind is None:
         return False
@@ -81,7 +81,7 @@ def _folder(error: str) -> Path:
 
 @functools.lru_cache(maxsize=1024)
 def found(error: str) -> Lack | None:
-    """Return what an error says is missing, `None` if it is about something else."""
+    """Return what an error reports as missing, `None` if it is about something else."""
     if _SRS in error:
         return Lack(_SRS, Kind.SRS)
     if post := _FOR_POST.search(error):

@@ -13,7 +13,7 @@ GATEWAY_VARIABLE = "IPFS_GATEWAY"  # what the field's own tools read
 
 
 class NoMirror(Exception):
-    """Nobody has said where to fetch parameters from."""
+    """No mirror is configured."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ def chosen(
 
 
 def url_of(mirror: str, file: catalog.File) -> str:
-    """Return the address of a file: `{cid}` and `{name}` are filled in; else a gateway is asked for the CID."""
+    """Return the address of a file: `{cid}` and `{name}` are filled in; otherwise the CID is appended for a gateway."""
     if "{cid}" in mirror or "{name}" in mirror:
         return mirror.replace("{cid}", file.cid).replace("{name}", file.name)
     base = mirror.rstrip("/")

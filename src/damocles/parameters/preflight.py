@@ -1,4 +1,4 @@
-"""Tell at start-up which plans of a worker cannot prove, before hours are spent on a sector."""
+"""Report at start-up which plans of a worker cannot prove, before hours are spent on a sector."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -44,7 +44,7 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
 
 
 def lacking_for_post(size: sectors.SectorSize, folder: Path) -> str | None:
-    """Say what `folder` lacks for window PoSts of a size, in the words in which the proofs say it, or `None`."""
+    """Return what `folder` lacks for window PoSts of a size, in the proofs library's words, or `None`."""
     lacking = catalog.missing([size], (Kind.WDPOST,), folder)
     if not lacking:
         return None

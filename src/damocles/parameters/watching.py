@@ -1,10 +1,10 @@
-"""How long work on parameter files tells a person that it is alive."""
+"""How long work on parameter files shows its progress."""
 
 from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Is told how the work on files goes."""
+    """Receives the progress of the work on files."""
 
     def begin(self, name: str, doing: str, size_bytes: int, done_bytes: int) -> None:
         """Take note that a file is being fetched or read, and how far that is."""

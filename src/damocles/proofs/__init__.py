@@ -1,7 +1,7 @@
 """The field's proofs, in our types: tasks of the line protocol in, their outputs out.
 
 With `damocles.bls` the only importer of `damocles_proofs`. Calls take minutes to hours and cannot be interrupted: they belong into child
-processes, never into a daemon. What a call needs and leaves behind is said in `damocles_proofs/_native.pyi`.
+processes, never into a daemon. `damocles_proofs/_native.pyi` documents what a call needs and leaves behind.
 """
 
 from damocles.proofs.errors import FaultySectors, FileUnusable, ProofsError, ProofsPanic

@@ -32,7 +32,7 @@ class StageDied(StageError):
 
 
 class ChildNotReady(StageDied):
-    """A processor was started and did not say that it is ready. Run its command by hand to see why."""
+    """A processor was started and did not report that it is ready. Run its command by hand to see why."""
 
 
 def command_text(command: Sequence[str]) -> str:

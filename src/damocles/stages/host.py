@@ -31,7 +31,7 @@ _POSSIBLE_NODES = Path("/sys/devices/system/node/possible")
 def end_with_parent() -> None:
     """Ask the kernel for a SIGKILL when the parent dies; exit at once if it is dead already.
 
-    The end of stdin says the same, but not while native code keeps the interpreter from reading it.
+    The end of stdin means the same, but native code may keep the interpreter from reading it.
     """
     parent = os.environ.get(PARENT_VARIABLE, "")
     if parent != str(os.getppid()):
@@ -43,7 +43,7 @@ def end_with_parent() -> None:
 
 
 def settle(say: Callable[[str], None]) -> None:
-    """Obey the variables for CPUs and memory, before any thread is started; `say` gets a line about what cannot be."""
+    """Apply the variables for CPUs and memory, before any thread starts; `say` gets a line about each that is impossible."""
     if cpus := os.environ.get(CPUSET_VARIABLE):
         _run_on(cpus, say)
     if node := os.environ.get(NUMA_VARIABLE):
@@ -82,7 +82,7 @@ def cores() -> frozenset[int]:
 
 
 def nodes() -> frozenset[int]:
-    """Return the NUMA nodes of this machine; one, if it does not say."""
+    """Return the NUMA nodes of this machine; one, if it does not report them."""
     try:
         return parse_cpus(_POSSIBLE_NODES.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a task in the child can say to its parent while it runs."""
+"""What a task in the child can report to its parent while it runs."""
 
 import threading
 import time
@@ -45,7 +45,7 @@ class Job:
             self._send(protocol.Progress(done, total, unit))
 
     def wait(self, text: str, done: int, total: int | None, unit: str = "B") -> None:
-        """Report, and log, that the task stands still and why; the next `progress` says that it goes on."""
+        """Report, and log, that the task is stalled and why; the next `progress` means that it goes on."""
         self.log(text)
         self._reported = 0.0
         if self._send is not None:

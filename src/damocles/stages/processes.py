@@ -112,7 +112,7 @@ class Process:
         os.close(self._descriptor)
 
     def end_text(self) -> str:
-        """Say how the process ended."""
+        """Return how the process ended."""
         code = self._popen.returncode
         if code is None:
             return "it is just ending"

@@ -9,12 +9,12 @@ stderr is a log for people. This is the protocol of damocles' external processor
     Output cannot be null.
 *   The child ends when its stdin does.
 
-Ours on top of it. A parent that knows more says so by naming the stage in the request; children that know nothing
+Ours on top of it. A parent that knows more shows it by naming the stage in the request; children that know nothing
 of this skip the key, and our own child sends nothing new to a parent that has not named it:
 
 *   `"stage"` beside `"task"`: which stage the task is of. A child started for `all` serves each; one started for a
     single stage wants that one.
-*   `{"id": 1, "cancel": true}` (parent): nobody waits for this answer any more. The child gives up at the next point
+*   `{"id": 1, "cancel": true}` (parent): nobody waits for this answer any more. The child stops at the next point
     where it can, and answers all the same. Older children log the line as unreadable and go on.
 *   `{"id": 1, "progress": {"done": 3, "total": 10, "unit": "B"}}` (child): how far a task is; with `"waiting": "text"`
     also what it waits for.
@@ -49,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a task is; `waiting` says what it waits for, if it stands still for that."""
+    """How far a task is; `waiting` is what it waits for, if it is stalled."""
 
     done: int
     total: int | None = None
@@ -113,7 +113,7 @@ def ready_line(stage: str) -> bytes:
 
 
 def is_ready(line: bytes, stage: str) -> bool:
-    """Tell whether a first line is that of the stage; white space around it does not count."""
+    """Return whether a first line is that of the stage, apart from white space around it."""
     return line.strip() == ready_line(stage).strip()
 
 
@@ -169,7 +169,7 @@ def log(request_id: int, text: str) -> bytes:
 
 
 def read_line(line: bytes) -> Answer | Report | Chatter | Garbled:
-    """Tell what a line on the child's stdout is, after the first one.
+    """Classify a line on the child's stdout, after the first one.
 
     Processors exist whose libraries print to stdout, and the original only logs such lines. An answer that is damaged
     is another matter: its task would never end.

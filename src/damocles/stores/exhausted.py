@@ -1,4 +1,4 @@
-"""Tell what the process lacks from what is wrong with a file: descriptors and memory come back, the file is as it was."""
+"""Distinguish what the process lacks from what is wrong with a file: descriptors and memory come back, the file is unchanged."""
 
 import errno
 import os
@@ -8,9 +8,9 @@ _CODES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 def is_lacking(error: BaseException | None) -> bool:
-    """Tell whether an error, or what caused it, is that this process, or the machine, has no descriptors or memory left.
+    """Return whether an error, or its cause, is that this process, or the machine, has no descriptors or memory left.
 
-    It says nothing of the file: neither that it is damaged nor that it is not there.
+    Such an error means neither that the file is damaged nor that it is missing.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in _CODES:

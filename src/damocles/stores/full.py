@@ -1,4 +1,4 @@
-"""Tell a full disk from other troubles: it is no fault of a sector, and goes by when there is room again."""
+"""Distinguish a full disk from other errors: it is not a sector's fault, and ends once there is space again."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ _NOTHING_BYTES = 1 << 20
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Tell whether an error, or what caused it, is that a disk (or a quota) is full."""
+    """Return whether an error, or its cause, is that a disk (or a quota) is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _CODES:
             return True
@@ -23,12 +23,12 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def says_full(text: str) -> bool:
-    """Tell whether the text of an error that comes from another process holds the system's words for it."""
+    """Return whether the text of another process' error contains the system's words for it."""
     return any(words in text for words in _TEXTS)
 
 
 def has_no_room(folder: Path) -> bool:
-    """Tell whether a disk has next to nothing free: a library that writes to a mapping dies there without a word."""
+    """Return whether a disk has next to nothing free: a library that writes to a mapping dies there without an error."""
     try:
         return shutil.disk_usage(folder).free < _NOTHING_BYTES
     except OSError:

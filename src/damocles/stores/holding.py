@@ -1,6 +1,6 @@
-"""Hold a file's lock for as long as a process uses what the file stands for, and leave word of who holds it.
+"""Hold a file's lock for as long as a process uses what the file stands for, and write down who holds it.
 
-The lock ends with the process, however that ends; the words stay and mean nothing then.
+The lock ends with the process, however that ends; the text stays and means nothing then.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ _WORDS_BYTES = 200
 
 
 class InUse(Exception):
-    """Another process holds the lock; `owner` says which one, as far as it has left word."""
+    """Another process holds the lock; `owner` names it, as far as the file does."""
 
     def __init__(self, owner: str) -> None:
         super().__init__(owner)

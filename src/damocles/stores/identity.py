@@ -1,8 +1,8 @@
 """Recognize a store: a disk that is not mounted leaves an empty folder in its place.
 
-Each store, for sealing or to persist, has a mark in its folder: a file with an id that nobody else has. Whoever uses the
-store remembers at home which mark it has seen in which place, and takes nothing else there. A place that it has never
-seen is taken as it is, and marked: stores may come from other machines, or from a release without marks.
+Each sealing store and persist store has a mark in its folder: a file with a unique id. A daemon that uses the
+store remembers in its home which mark it has seen at which path, and accepts no other one there. At a path that it has never
+seen, it accepts and marks what is there: stores may come from other machines, or from a release without marks.
 """
 
 import functools
@@ -27,7 +27,7 @@ FOLDER = "stores"  # of a home: one file for each place, so that whoever writes 
 
 
 class NotTheStore(Exception):
-    """Something else is in the place of a store; the message says what to do."""
+    """Something else is at a store's path; the message names the next step."""
 
 
 class _Seen(msgspec.Struct, frozen=True):

@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def failure(self) -> str | None:
-        """The error with its level, as threads tell theirs: `permanent: no such file`."""
+        """The error with its level, as threads show theirs: `permanent: no such file`."""
         level = codec.decode(self.detail, dict[str, Any]).get("level") if self.error and self.detail else None
         return f"{level.lower()}: {self.error}" if level else self.error
 
@@ -196,7 +196,7 @@ class Journal:
         self._last_id = last_id
 
     def _is_recorded(self, entry: Entry) -> bool:
-        """Return whether the last line is this one, and was written by a transaction that we were told had failed."""
+        """Return whether the last line is this one, written by a transaction that was reported as failed."""
         newest = "SELECT attempt, prev, state, event FROM history WHERE id > ? ORDER BY id DESC LIMIT 1"
         found = self._db.execute(newest, (self._last_id,)).fetchone()
         return bool(found == (entry.attempt, entry.prev, entry.state, entry.event))

@@ -13,7 +13,7 @@
   data/sealed/s-t0<miner>-<n>             the replica
   data/update/s-t0<miner>-<n>             the replica of an upgrade, data/update-cache/… its trees and auxiliary files
   data/unsealed/<piece cid>               a piece, or a part of it, on its way out of a sector
-  trash/<time>-s-t0<miner>-<n>/           files of a sector that was given up
+  trash/<time>-s-t0<miner>-<n>/           files of an aborted sector
 ```
 
 A persist store has `sealed/`, `cache/`, `update/` and `update-cache/` as `data/` has them, and of ours alone
@@ -46,8 +46,8 @@ def tree_r_last_names(size: SectorSize) -> list[str]:
 def tree_r_last_bytes(size: SectorSize, rows_to_discard: int) -> int:
     """Return the length of each file of tree-r-last.
 
-    A node has eight children. The library keeps neither the leaves, which are the replica, nor so many rows above them
-    as its setting says, but always the root.
+    A node has eight children. The library keeps neither the leaves, which are the replica, nor as many rows above them
+    as its setting names, but always the root.
     """
     leaves = int(size) // _NODE_BYTES // len(tree_r_last_names(size))
     rows = (leaves.bit_length() - 1) // 3  # above the leaves

@@ -1,6 +1,6 @@
 """Keep our workers off the sealing stores of the original, and its workers off ours.
 
-Whoever begins a sector in a store where the other has one clears away the files of both when it ends. The original keeps
+A worker that begins a sector in a store where the other has one deletes the files of both when it ends. The original keeps
 what its thread does in a RocksDB in `meta/`, which it opens before it begins anything. RocksDB reads `CURRENT` first, and
 has refused it ever since if its last character is no newline ("CURRENT file does not end with newline"): the thread of the
 original pauses, and has written nothing but a lock and a log of RocksDB.

@@ -1,9 +1,9 @@
-"""Paths that others choose: an operator or a manager says where a piece goes, and this is what comes of it.
+"""Paths that others choose: an operator or a manager names a destination of a piece, and this module checks it.
 
 One rule for all of them. The path is decoded once, part by part; what no honest path has is refused; links are followed;
-and only what that leads to is compared: it has to be below a folder that this machine's configuration names, or in a
-persist store, and neither where sectors lie nor among the worker's own files. That nothing is replaced is for whoever
-writes the file (`stages.files.copies`).
+and only their target is compared: it has to be below a folder that this machine's configuration names, or in a
+persist store, and neither among its sectors nor among the worker's own files. The writer of the file makes sure that nothing
+is replaced (`stages.files.copies`).
 """
 
 import os
@@ -21,7 +21,7 @@ _LONGEST_BYTES = 240  # of a name, with room for that of its part file
 
 
 class Refused(ValueError):
-    """A path is not one that somebody else may choose; the message says why."""
+    """A path is not one that somebody else may choose; the message gives the reason."""
 
 
 class NotThere(Exception):
@@ -51,10 +51,10 @@ class Outlets:
         raise Refused("it is below none of the folders of worker.unseal_dirs")
 
     def in_store(self, url: str, store: PersistStore, stores: Collection[PersistStore]) -> Path:
-        """Return the place that a `store://` URL names in its store, likewise.
+        """Return the path that a `store://` URL names in its store, under the same rule.
 
         Raises:
-            Refused: It leads out of the store, or to where its sectors are.
+            Refused: It leads out of the store, or to its sectors.
         """
         root = _real(store.path)
         return self._checked(_real(root.joinpath(*parts(url))), root, stores)

@@ -1,4 +1,4 @@
-"""Persist stores: folders, often on other machines' disks, where sealed sectors stay for good."""
+"""Persist stores: folders, often on other machines' disks, where sealed sectors are kept."""
 
 from dataclasses import dataclass
 from pathlib import Path

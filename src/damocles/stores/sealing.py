@@ -89,7 +89,7 @@ class SealingStore:
 
 
 class Trash(NamedTuple):
-    """What lies in the trash of a store: bytes on disk, and since when the oldest of it (unix seconds)."""
+    """The trash of a store: its bytes on disk, and since when the oldest is there (unix seconds)."""
 
     size_bytes: int
     since: float
@@ -202,12 +202,12 @@ def opened(location: Path) -> Iterator[SealingStore]:
 
 
 def not_ours(location: Path) -> str | None:
-    """Say that a folder is a store of the original, or has files of a sector that no journal of ours knows.
+    """Return the error if a folder is a store of the original, or has files of a sector that no journal of ours knows.
 
-    Another sector begun beside them would end with the files of both cleared away.
+    Another sector begun beside them would end with the files of both deleted.
 
     Raises:
-        OSError: It cannot be told.
+        OSError: The folder cannot be read.
     """
     is_known = (location / "meta" / journal.FILE_NAME).exists()
     is_of_original = original.is_in(location / "meta")

@@ -43,13 +43,13 @@ def text(value: str) -> str:
 
 
 def kept(value: str) -> str:
-    """Return a text that somebody else tells as it may be kept: without secrets, and cut."""
+    """Return a foreign text in a form that may be kept: without secrets, and cut."""
     hidden = text(value[: 2 * KEPT_CHARACTERS])  # not all of it: it may be megabytes
     return hidden if len(hidden) <= KEPT_CHARACTERS else hidden[:KEPT_CHARACTERS] + "…"
 
 
 def json_text(value: str) -> str:
-    """Return a part of some JSON that nobody has decoded, likewise; its escapes hide no secret."""
+    """Return a part of undecoded JSON in that form; its escapes hide no secret."""
     plain = _ESCAPE.sub(_unescaped, value).encode(errors="replace").decode()
     plain = _HEADERS.sub(lambda found: _MEMBER.sub(lambda member: _masked(member, hidden=True), found[0]), plain)
     # Of a pair with a name and a value the half that names a secret may come later, or be cut off.
@@ -67,7 +67,7 @@ def _masked(member: re.Match[str], *, hidden: bool) -> str:
 
 
 def value(of: Any) -> Any:
-    """Return what JSON can hold, likewise; it must not be nested more deeply than the stack allows."""
+    """Return a JSON value in that form; it must not be nested more deeply than the stack allows."""
     if isinstance(of, str):
         return text(of)
     if isinstance(of, list | tuple):

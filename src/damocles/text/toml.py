@@ -99,10 +99,10 @@ def read(file: Path) -> str:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return what a text says.
+    """Parse a text.
 
     Raises:
-        Unusable: It is no TOML, or goes beyond a limit.
+        Unusable: It is not TOML, or exceeds a limit.
     """
     for line, excess in _excesses(text):
         raise Unusable(f"is not TOML: {excess}", line)

@@ -49,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """What a configuration says of a stage's cost; `None` leaves the fact."""
+    """A stage's cost in the configuration; `None` keeps our figure."""
 
     memory_bytes: int | None = None
     cores: int | None = None
@@ -57,7 +57,7 @@ class Override:
     scratch_bytes: int | None = None
 
     def over(self, cost: Cost) -> Cost:
-        """Return the cost with what is said here."""
+        """Return the cost with these values in place of ours."""
         said = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(cost, **{name: value for name, value in said.items() if value is not None}, source="configured")
 

@@ -96,7 +96,7 @@ def admit(capacity: Amounts, granted: Sequence[Request], queue: Sequence[Request
 
 
 def never_fits(capacity: Amounts, needs: Amounts) -> str | None:
-    """Say what an empty machine lacks for this, `None` if it lacks nothing."""
+    """Return what an empty machine lacks for this, `None` if it lacks nothing."""
     for name, needed in needs.items():
         if needed > capacity.get(name, 0):
             return f"needs {amount(name, needed)} of {name}, this machine has {amount(name, capacity.get(name, 0))}"

@@ -19,7 +19,7 @@ _NVIDIA_SECONDS = 10.0
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A NUMA node: its CPUs that there are, and its memory (`None` where it is not told)."""
+    """A NUMA node: its available CPUs, and its memory (`None` where the system does not report it)."""
 
     number: int
     cores: tuple[int, ...]
@@ -35,7 +35,7 @@ class HugePages(msgspec.Struct, frozen=True):
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """A GPU by its name; its memory where `nvidia-smi` tells it."""
+    """A GPU by its name; its memory where `nvidia-smi` reports it."""
 
     name: str
     memory_bytes: int | None = None
@@ -55,7 +55,7 @@ class Cgroup(msgspec.Struct, frozen=True):
 
 
 class Space(msgspec.Struct, frozen=True):
-    """A file system that we write to, at a folder; `device` tells which folders share one."""
+    """A file system that we write to, at a folder; folders with the same `device` share one."""
 
     what: str
     path: str
@@ -85,7 +85,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def usable_memory_bytes(self) -> int | None:
-        """Memory that there is for this process, whoever sets the limit."""
+        """Memory available to this process, whatever sets the limit."""
         limits = [self.memory_bytes, self.cgroup.memory_bytes if self.cgroup is not None else None]
         return min((limit for limit in limits if limit is not None), default=None)
 

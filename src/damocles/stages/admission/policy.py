@@ -25,11 +25,11 @@ class Policy:
     """How stages are admitted.
 
     Attributes:
-        capacity: What there is; a resource that is missing is not limited.
-        counts: The resources that are looked at.
-        overrides: What the configuration says of costs.
-        foreign: Stages that programs of others do, whose costs only the configuration knows.
-        refuses: What does not fit an empty machine is refused; otherwise it takes all that there is, and runs alone.
+        capacity: What the machine has; a missing resource is not limited.
+        counts: The resources that count.
+        overrides: Costs from the configuration.
+        foreign: Stages of external programs, whose costs only the configuration knows.
+        refuses: Whether a stage that does not fit an empty machine is refused; otherwise it takes the whole machine and runs alone.
     """
 
     capacity: Mapping[str, int]
@@ -57,7 +57,7 @@ class Policy:
         return wanted if self.refuses else grants.clamped(self.limits, wanted)
 
     def unfit(self, stage: str, size: sectors.SectorSize) -> str | None:
-        """Say what an empty machine lacks for a stage, `None` if it lacks nothing."""
+        """Return what an empty machine lacks for a stage, `None` if it lacks nothing."""
         return grants.never_fits(self.limits, self._wanted(stage, size))
 
     def _wanted(self, stage: str, size: sectors.SectorSize | None) -> dict[str, int]:

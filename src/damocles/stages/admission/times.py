@@ -128,7 +128,7 @@ def _size(detail: Mapping[str, Any]) -> sectors.SectorSize | None:
 
 
 def stated(plan: str, known: Sequence[Taken], said: Mapping[str, float]) -> list[Taken]:
-    """Return the steps with what somebody says of stages, or of all waits together (`wait`).
+    """Return the steps with given times of stages, or of all waits together (`wait`).
 
     Raises:
         ValueError: The plan has no such stage.

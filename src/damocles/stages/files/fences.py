@@ -2,8 +2,8 @@
 
 A worker that seemed dead may wake up in the middle of a copy. The manager refuses its calls, but nobody can refuse its
 `rename`, so the store does: a file of the sector holds the number of the newest attempt that has put something here, and
-whoever renames holds its lock. An older one finds a newer number and leaves things as they are. One that is frozen with
-the lock in its hands keeps the newer one waiting, and has lost its say when it wakes up and lets go.
+a worker that renames holds its lock. An older attempt finds a newer number and leaves things as they are. One that is frozen
+while it holds the lock keeps the newer one waiting, and is refused once it wakes up and releases the lock.
 """
 
 import contextlib

@@ -42,7 +42,7 @@ def _masks(size_bytes: int) -> tuple[int, ...]:
 def copy_range(
     source: BinaryIO, sink: BinaryIO, offset_bytes: int, size_bytes: int, progress: Callable[[int], None]
 ) -> None:
-    """Copy a range of the data in `source`, counted without the padding; tell `progress` the bytes done.
+    """Copy a range of the data in `source`, counted without the padding; report the bytes done to `progress`.
 
     `source` holds a multiple of 128 bytes. A range beyond its end is a `ValueError`.
     """

@@ -1,12 +1,12 @@
 """The parent cache: a file per proof type, 56 bytes per node, that PC1 reads the graph from.
 
-The library looks at its length alone. One that is too short is an error for ever; one with wrong bytes seals sectors
-that C1 refuses, after their deposit is paid. So before PC1 it is looked at: a cut one is removed, and the library makes
-it anew. Its digest is computed only if something speaks against it, since that takes minutes for 56 GiB.
+The library checks only its length. One that is too short is an error for ever; one with wrong bytes seals sectors
+that C1 refuses, after their deposit is paid. So it is checked before PC1: a cut one is removed, and the library makes
+it again. Its digest is computed only in case of doubt, since that takes minutes for 56 GiB.
 
-What speaks against it is noted in the marker file beside it, `<proof type>.unfinished`, which is locked by whoever
-makes the cache, and has content while it is being made: so it does after a kill. We add that C1 has refused a sector,
-or that somebody wishes it.
+Doubts are noted in the marker file beside it, `<proof type>.unfinished`, which the process that makes the cache locks.
+The marker has content while the cache is being made, and so it has after a kill. We add that C1 has refused a sector,
+or that somebody asked for a check.
 """
 
 import contextlib
@@ -82,10 +82,10 @@ def of(proof_name: str, folder: Path | None = None) -> Cache:
 
 
 def mend(cache: Cache, around: job.Job) -> None:
-    """Remove a cache that is cut or damaged, so that the library makes it anew; to be called before it is used.
+    """Remove a cache that is cut or damaged, so that the library makes it again; call this before the cache is used.
 
     Raises:
-        proofs.FileUnusable: It has to be made anew, and cannot be.
+        proofs.FileUnusable: It has to be made again, and cannot be.
     """
     try:
         with _locked(cache, around) as marker:

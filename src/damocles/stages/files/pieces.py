@@ -45,7 +45,7 @@ def source(
     `tokens`, `authorities` and `must_know` are those of `tasks.AddPieces`.
 
     Raises:
-        PieceUnavailable: The payload cannot be had, or is not what the task says.
+        PieceUnavailable: The payload is unavailable, or does not match the task.
     """
     if piece.payload_size > piece.piece_size:
         msg = f"payload of {piece.payload_size} bytes does not fit in a piece of {piece.piece_size} unpadded bytes"
@@ -117,7 +117,7 @@ def _download(server: "_Server", payload_bytes: int, around: job.Job) -> Iterato
 def _feed(pipe: FileIO, server: "_Server", payload_bytes: int, around: job.Job) -> None:
     """Write a payload to a pipe; where the connection breaks, go on from there with a new one.
 
-    It breaks for good when some attempts in a row have not brought a single byte.
+    It fails once several tries in a row have not brought a single byte.
     """
     done = 0
     pauses = list(_PAUSES_SECONDS)

@@ -1,11 +1,11 @@
-"""Read sectors before a window PoSt: one that lies on a disk that hangs must not cost all the others.
+"""Read sectors before a window PoSt: one on a disk that hangs must not cost all the others.
 
-Of each sector those places are read that the proof will need. A read that hangs cannot be interrupted; it is given up
-and left to itself, in a thread of ours. In the library of proofs it would block one of the few threads that all sectors
+Of each sector, the parts are read that the proof will need. A read that hangs cannot be interrupted; it is abandoned
+in a thread of ours. In the library of proofs it would block one of the few threads that all sectors
 share, and with some of them hanging no sector could be proved any more.
 
-The files have to have their lengths: one that is cut makes the library fail over all sectors instead of naming this
-one. Damage in what they hold is for the library to find.
+The lengths of the files are checked: with a cut file the library fails for all sectors instead of naming this
+one. The library itself finds damaged content.
 """
 
 import os
@@ -72,7 +72,7 @@ def check(
     Args:
         task: The sectors.
         challenges: The leaves of each that the proof needs.
-        around: Hears how many are read, and may end the task.
+        around: Receives the number of sectors read, and may end the task.
         read: Reads one sector; by default `read_replica`.
     """
     size = _sector_size(task.proof_type)

@@ -1,7 +1,7 @@
 """Keep the files of a sector in a persist store from being replaced by those of another one with the same number.
 
-A number is handed out again by a second manager, by one that was set up anew, and by a mock chain. Whose files lie in
-the store is told by `p_aux`, which is copied before all others; without it, by the replica, which differs from that of
+A number is handed out again by a second manager, by one that was set up again, and by a mock chain. The owner of the files
+in the store shows in `p_aux`, which is copied before all others; without it, in the replica, which differs from that of
 another sector in its first bytes.
 """
 
@@ -53,7 +53,7 @@ def _p_aux(cache: Path) -> bytes | None:
 
 
 def _begins_alike(theirs: Path, ours: Path) -> bool:
-    """Tell whether a file is the other one, or the beginning of it, or not there."""
+    """Return whether a file equals the other one, or its beginning, or does not exist."""
     try:
         reader = theirs.open("rb")
     except FileNotFoundError:

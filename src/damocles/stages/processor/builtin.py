@@ -1,8 +1,7 @@
 """Our own processors: what each stage does, over `damocles.proofs`.
 
-A stage may be killed at any point and is then run again from its start, after the worker has prepared its files once
-more. Each syncs what it wrote before it returns. Which stages leave something behind that a second run must mind is
-said at the function.
+A stage may be killed at any point and then runs again from its start, after the worker has prepared its files once
+more. Each syncs what it wrote before it returns. A function whose leftovers matter to a second run documents them.
 """
 
 import contextlib
@@ -39,7 +38,7 @@ def sector_bytes(proof_name: str) -> int:
 
 
 def add_pieces(task: tasks.AddPieces, around: job.Job) -> list[tasks.PieceInfo]:
-    """Write pieces one behind the other; the file is made anew. Without pieces it is a sparse file of zeros."""
+    """Write pieces one after the other into a new file. Without pieces it is a sparse file of zeros."""
     proof, staged = task.seal_proof_type, task.staged_filepath
     size_bytes = sector_bytes(proof)
     infos = []
@@ -75,7 +74,7 @@ def pc2(task: tasks.PC2) -> tasks.PC2Output:
     """Build the trees and encode the sealed file in place.
 
     A second run on a file that is already encoded, in part or whole, gives another CommR without any error. The worker
-    knows by its marker that a run was started, and makes the sealed file anew before it asks again.
+    knows by its marker that a run was started, and makes the sealed file again before the next one.
     """
     output = proofs.pc2(task)
     durable.sync(task.cache_dir, task.sealed_file)
@@ -123,8 +122,8 @@ def _named() -> Iterator[None]:
 def synth_proof(task: tasks.SynthProof, around: job.Job) -> bool:
     """Write synthetic proofs, check them, then drop the layers that they replace.
 
-    The layers are gone for good, so first a marker tells that the proofs are whole, good and on the disk. With the
-    marker only the dropping is left to do; without it all layers are still there and the proofs are made anew.
+    The layers cannot be restored, so a marker first records that the proofs are complete, valid and on the disk. With the
+    marker, only the dropping is left to do; without it all layers are still there and the proofs are made again.
     """
     cache = Path(task.cache_dir)
     done = cache / _SYNTHETIC_DONE
@@ -163,7 +162,7 @@ def c2(task: tasks.C2) -> tasks.C2Output:
 
 
 def snap_encode(task: tasks.SnapEncode) -> tasks.SnapEncodeOutput:
-    """Encode into the new replica, which the worker has made anew; the sealed sector is only read."""
+    """Encode into the new replica, a fresh file of the worker's; only read the sealed sector."""
     with _named():
         replicas.read_p_aux(Path(task.sector_cache_path))
     output = proofs.snap_encode(task)
@@ -179,9 +178,9 @@ def snap_vanilla(task: tasks.SnapVanilla) -> list[codec.NumberList]:
 
 
 def unseal(task: tasks.Unseal, around: job.Job) -> int:
-    """Write a range of the data to a file that is made anew.
+    """Write a range of the data to a new file.
 
-    The library takes layer files that lie in its cache folder for good, even what a kill has left of one, and the
+    The library trusts layer files in its cache folder, even what a kill has left of one, and the
     sector's own folder may be in a store that others read. So the layers, eleven times the sector, are made in a folder
     beside the output, which is removed before and after.
 
@@ -226,7 +225,7 @@ def _cut_head(path: Path, head_bytes: int) -> None:
 
 
 def snap_decode(task: tasks.SnapDecode, around: job.Job) -> int:
-    """Write a range of an upgraded sector's data to a file that is made anew.
+    """Write a range of an upgraded sector's data to a new file.
 
     The whole sector is decoded, into a file beside the output that is removed before and after.
     """
@@ -264,7 +263,7 @@ def _challenges(task: tasks.CheckReplicas) -> replicas.Challenges:
 
 
 def _damaged(task: tasks.CheckReplicas, known: Sequence[tasks.Fault], around: job.Job) -> list[tasks.Fault]:
-    """Return which of the sectors that are no known faults cannot be proved; the disks answer, so nothing is given up."""
+    """Return which sectors, beside known faults, cannot be proved; the disks answer, so no read is abandoned."""
     faulty = {fault.sector_id for fault in known}
     rest = [replica for replica in task.replicas if replica.sector_id not in faulty]
     found = replicas.check(

@@ -82,7 +82,7 @@ class Child:
         return bool(self._ended_because)
 
     def stop(self, reason: str) -> None:
-        """End the child: SIGTERM to its group, then SIGKILL. `gone` tells when that is done."""
+        """End the child: SIGTERM to its group, then SIGKILL. `gone` is set once that is done."""
         self._ended_because = self._ended_because or reason
         self._finish()
 
@@ -103,11 +103,11 @@ class Child:
     ) -> msgspec.Raw:
         """Send a task (JSON) and wait for its output.
 
-        Cancelled, it ends the child if nobody else waits for an answer of it; else the child is asked to give the
-        task up. `settled` is called once, as soon as the child does not work on the task any more.
+        Cancelled, it ends the child if nobody else waits for an answer of it; otherwise it asks the child to cancel the
+        task. `settled` is called once, as soon as the child no longer works on the task.
 
         Raises:
-            StageFailed: The child says so.
+            StageFailed: The child reports that.
             StageDied: It ended before it answered.
         """
         call = _Call(stage=stage, on_progress=on_progress, on_log=on_log, settled=settled)
@@ -298,7 +298,7 @@ class Child:
         return False
 
     async def _bury(self) -> None:
-        """End its group, take its last answers, and tell those who still wait."""
+        """End its group, take its last answers, and notify those who still wait."""
         try:
             if not await self._process.end(self._command.grace_seconds if self.was_ended else None):
                 self._ended_because = self._ended_because or "it closed its pipes"
@@ -322,11 +322,11 @@ class Child:
         return errors.StageDied(stage, text, self.pid, "\n".join(self._last_words) or None)
 
     def end_text(self) -> str:
-        """Say how the child ended, or why we ended it."""
+        """Return how the child ended, or why we ended it."""
         return f"ended because {self._ended_because}" if self._ended_because else self._process.end_text()
 
     def not_ready(self) -> errors.ChildNotReady:
-        """Return the error of a child that never said it was ready."""
+        """Return the error of a child that never reported that it is ready."""
         reason = self._ended_because or f"child process exited before it was ready: {self.end_text()}"
         command = errors.command_text(self._command.argv)
         last = f": {self._last_words[-1]}" if self._last_words else ""
@@ -350,7 +350,7 @@ async def keep(
         log: Gets the pid and each line of stderr; without it the child writes to our own stderr.
 
     Raises:
-        ChildNotReady: It could not be started, or did not say that it is ready in time. It is gone then.
+        ChildNotReady: It could not be started, or did not report in time that it is ready. It is gone then.
     """
     ready = False
 

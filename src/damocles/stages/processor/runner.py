@@ -41,7 +41,7 @@ class Runner:
         }
 
     def serve(self) -> None:
-        """Say that we are ready, then serve; return when stdin has ended."""
+        """Report that we are ready, then serve; return when stdin has ended."""
         wanted = descriptors.STAGES.values() if self._stage == descriptors.ALL else [descriptors.STAGES[self._stage]]
         if any(stage.needs_proofs for stage in wanted):
             # Before the ready line: a child that cannot do its work must not look as if it could.
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong as the other commands do: in a line."""
+    """Reports errors as the other commands do: in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (try --help)\n")

@@ -168,17 +168,17 @@ class Stages:
     ) -> Any:
         """Run a task and return its output, of the type that `descriptors` names.
 
-        Of a task without an `errand` with a size nobody knows the cost: it takes nothing of the machine.
+        Without an `errand` with a size, the cost of a task is unknown: it takes nothing of the machine.
 
-        A task that is to be made is made when everything it needs is held, right before a child gets it.
+        A task given as a function is made once everything it needs is held, right before a child gets it.
 
-        May be cancelled at any time: it returns when no process works on the task any more and everything it held is
-        given back. Only in a child that serves others at that moment, and cannot be made to stop, the task goes on;
+        May be cancelled at any time: it returns once no process works on the task and everything it held is
+        released. Only in a child that serves others at that moment, and cannot be made to stop, the task goes on;
         its place and locks stay taken as long.
 
         Raises:
-            StageFailed: The task failed; the text is what the child said.
-            StageDied: The child is gone without an answer, or there was none to be had.
+            StageFailed: The task failed; the text is the child's error.
+            StageDied: The child is gone without an answer, or none could be started.
             ValueError: There is no such stage.
             Exception: Whatever the making of the task raises.
         """
@@ -276,7 +276,7 @@ class Stages:
         return None if seat is None or seat.occupant is None or seat.occupant.is_over else seat.occupant.pid
 
     async def dismiss(self, lane: Hashable) -> None:
-        """End the lane's own child for good: the lane is closed."""
+        """End the lane's own child permanently: the lane is closed."""
         seat = self._lanes.pop(lane, None)
         if seat is not None and seat.occupant is not None:
             seat.occupant.stop("its lane is closed")

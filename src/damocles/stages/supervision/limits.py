@@ -1,7 +1,7 @@
 """Who may start which stage now: limits, distances between starts, places at children, and named locks.
 
 A claim names everything that a task needs, and gets all of it at once or nothing. So nobody holds one thing while
-waiting for another, and two claims cannot block each other for good, in whatever order their locks are written.
+waiting for another, and two claims cannot block each other for ever, in whatever order their locks are written.
 Claims are served first come, first served; a later one goes ahead only where that takes nothing from an earlier one.
 What the machine has is part of it: `admission.grants` decides about that.
 """
@@ -24,7 +24,7 @@ class PlacesGone(Exception):
 
 
 class NeverFits(Exception):
-    """The machine has less than the task needs, however long it waits; the message says of what."""
+    """The machine has less than the task needs, however long it waits; the message names the resource."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -167,8 +167,8 @@ class Desk:
     ) -> Claim:
         """Wait for everything that a task of `stage` at one of `places` needs.
 
-        `on_wait` hears what the task waits for, whenever that changes. `needs` is what it takes of the machine, and
-        `label` what others are told who wait for it.
+        `on_wait` is called with what the task waits for, whenever that changes. `needs` is what it takes of the machine, and
+        `label` its name for others that wait for it.
 
         Raises:
             PlacesGone: All places are gone.
