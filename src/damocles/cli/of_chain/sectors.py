@@ -58,7 +58,7 @@ def state(
         wanted = SectorID.parse(sector) if number is None else SectorID(sectors.miner_id(sector), number)
     except ValueError as error:
         raise exits.WrongUsage(str(error)) from error
-    on_chain = node.ask(lambda view: _see(view, wanted)) if node.node is not None else None
+    on_chain = node.ask(lambda view: _see(view, wanted)) if node.is_known else None
     record, away = None, ""
     try:
         with manager.call() as found:

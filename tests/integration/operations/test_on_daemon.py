@@ -1,0 +1,101 @@
+"""The commands against the daemon itself, on a devnode: who may do what, what the audit has, and what is found by itself."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+from tests.integration.devnode.helpers import MINER, WORKER
+from tests.integration.manager.chain.provider import Believing, configuration
+
+from damocles.cli import manager
+from damocles.cli.of_chain import acting
+from damocles.devnode import serving
+from damocles.devnode.node import Node as Devnode
+from damocles.manager import daemon
+from damocles.manager.config import load
+from damocles.rpc import address
+from damocles.worker.config import report
+
+REALLY = "--really-do-it"
+OF = ("--miner", str(MINER))
+
+
+@dataclass
+class Daemon:
+    """A daemon's command line and home."""
+
+    run: Callable[..., Awaitable[tuple[int, str, str]]]
+    home: Path
+    devnode: Devnode
+
+
+@pytest.fixture
+async def running(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, _quiet: None
+) -> AsyncIterator[Daemon]:
+    """Yield a daemon on a devnode by the clock; the configuration lies in its home."""
+    monkeypatch.setattr(acting, "_LOOK_SECONDS", 0.02)
+    async with serving.serving(block_seconds=0.05, accepts_any_proof=True) as devnode:
+        home = tmp_path / "manager"
+        home.mkdir(mode=0o700)
+        monkeypatch.setenv("DAMOCLES_PATH", str(home))
+        tables = configuration(devnode, tmp_path)
+        (home / load.FILE_NAME).write_text("\n".join(report.toml_lines(tables)))
+        settings = daemon.Settings(
+            home=home, listen=address.host_port("127.0.0.1:0", 0), chain=load.load(home / load.FILE_NAME)
+        )
+        async with daemon.serve(settings, Believing()) as bound:
+
+            async def run(*words: str, at: bool = True) -> tuple[int, str, str]:
+                capsys.readouterr()
+                listen = ("--listen", str(bound)) if at else ()
+                code = await anyio.to_thread.run_sync(manager.main, [*words, *listen])
+                printed = capsys.readouterr()
+                return code, printed.out, printed.err
+
+            yield Daemon(run, home, devnode)
+
+
+async def test_an_act_is_sent_audited_and_told(running: Daemon) -> None:
+    """A dry run leaves no row in the audit, the act has one; the node is found in the manager's configuration."""
+    act = ("util", "sealer", "actor", "withdraw", "0.25", *OF)
+    code, out, err = await running.run(*act, "--dry-run")
+    assert 0 == code, err
+    assert "WithdrawBalance (16)" in out
+    code, out, err = await running.run(*act, REALLY)
+    assert 0 == code, err
+    assert "0.25 FIL were paid out" in out
+    code, out, err = await running.run("audit", "list", "--json")
+    assert 0 == code, err
+    assert ["Damocles.ChainAdminister"] == [
+        row["what"] for row in json.loads(out) if row["what"].startswith("Damocles.Chain")
+    ]
+    code, out, err = await running.run("util", "miner", "info", str(MINER), "--json", at=False)
+    assert 0 == code, err
+    assert int(json.loads(out)["money"]["available"]) % 10**18 == 75 * 10**16
+
+
+async def test_an_operator_keeps_sectors_up_and_takes_no_money(running: Daemon, tmp_path: Path) -> None:
+    """With scope operate recoveries are declared; what costs money wants admin."""
+    code, out, err = await running.run("auth", "create", "operator", "--scope", "operate", "--json")
+    assert 0 == code, err
+    token = tmp_path / "operator-token"
+    token.write_text(json.loads(out)["text"])
+    token.chmod(0o600)
+    code, out, err = await running.run("util", "sealer", "proving", "recover-faults", *OF, "--token-file", str(token))
+    assert (0, "nothing to send\n") == (code, out), err
+    code, _, err = await running.run("util", "sealer", "actor", "withdraw", *OF, REALLY, "--token-file", str(token))
+    assert 7 == code
+    assert 1 == err.count("\n")
+
+
+async def test_a_miner_is_made_and_orders_of_no_miner_end(running: Daemon) -> None:
+    """A message that is none of a configured miner goes its way as well, beside the manager's own."""
+    code, out, err = await running.run(
+        "util", "miner", "create", "--from", str(WORKER), "--sector-size", "2KiB", REALLY
+    )
+    assert 0 == code, err
+    assert "miner actor: f0" in out
