@@ -13,7 +13,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something that needs a person.
 
     A rule and a subject have one alert at a time. It is `pending` while the rule's time has not passed, then `firing`
-    and, when the cause is gone, `resolved`. `text` says what is wrong and what to do next.
+    and, when the cause is gone, `resolved`. `text` is what is wrong and what to do next.
     """
 
     id: int

@@ -28,9 +28,9 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a stage is, in bytes (`B`) or whatever `unit` names; `total` is null where nobody knows.
+    """How far a stage is, in bytes (`B`) or whatever `unit` names; `total` is null where it is unknown.
 
-    `per_second` is its pace over the last minute, null until that can be told.
+    `per_second` is its pace over the last minute, null until that is known.
     """
 
     done: int
@@ -61,7 +61,7 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Which threads; what is given must hold together. Nothing given selects nothing: say `all`.
+    """A selection of threads; all given conditions must match. An empty one selects nothing: set `all`.
 
     `workers` are names, addresses or patterns (`gpu-*`); `states` names of sector states; `error` a part of the last
     error's text; `paused` whether the thread is paused.
@@ -78,7 +78,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Do something to a thread: `pause`, `resume` or `abort`. A dry run says what would happen.
+    """An act on a thread: `pause`, `resume` or `abort`. A dry run only predicts the outcome.
 
     The reason has no secrets: it goes to logs and histories.
     """
@@ -97,8 +97,8 @@ class Act(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What an act did to a thread (or would do), or why it was refused.
 
-    `silent` means that no answer came, so that nobody knows what was done. Without an index it is about the worker: it
-    did not even tell its threads, or has no such ones. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
+    `silent` means that no answer came, so that the effect is unknown. Without an index, the outcome is for the whole worker,
+    which could not list its threads or has none that match. `before` and `after` are what the thread did and its sector's state, like `Paused C1Done`; after an
     act that takes effect later, `after` is how it looked when the answer was given, and of a dry run how it would look.
     """
 
@@ -200,9 +200,9 @@ class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker takes new sectors, and how far it has come in finishing those it has.
 
-    At `deadline` the threads that still hold a sector are paused at their next boundary. Of the sectors in work `paused`
-    are those that will not end before somebody resumes or aborts them. `was_on` tells, in the answer to
-    a change, how it was before.
+    At `deadline` the threads that still hold a sector are paused at their next boundary. Of the sectors in progress, `paused`
+    are those that will not end before somebody resumes or aborts them. `was_on` is the previous value, in the answer to
+    a change.
     """
 
     on: bool

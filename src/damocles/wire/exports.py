@@ -3,8 +3,8 @@
     {"format":1,"state":"online","sector":{"ID":{"Miner":1000,"Number":7},…},"attempt":{"number":3,…},"files":{…}}
 
 `sector` is the record as on the wire (`records.SectorState`). `attempt` and `files` are what our manager knows beside
-it; they are left out where there is nothing to say, and may be missing in lines that others have made. The original's
-records are what its `util sealer sectors state export-json` prints: one a line, an array of them, or the answer to a
+it; they are left out if empty, and may be missing in lines from elsewhere. The original's
+records are what its `util sealer sectors state export-json` prints: one per line, an array of them, or the answer to a
 call of `Venus.FindSector` or `Venus.ListSectors`.
 """
 
@@ -75,7 +75,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Take over the `count` lines that were sent under this id, all or none. A dry run says what would be done."""
+    """Import the `count` lines that were sent under this id, all or none. A dry run only predicts the outcome."""
 
     id: str
     count: int
@@ -120,7 +120,7 @@ def state_of(record: records.SectorState) -> State:
 
 
 def placed(read: Read, store: str | None) -> Read:
-    """Say that the files of a finished sector are in a persist store, if the line does not say where they are."""
+    """Put the files of a finished sector into a persist store, if the line does not name one."""
     kept, record = read.kept, read.kept.sector
     if store is None or kept.files is not None or kept.state == "online" or record.abort_reason or record.removed:
         return read
@@ -130,7 +130,7 @@ def placed(read: Read, store: str | None) -> Read:
 
 
 def brief(kept: Kept) -> str:
-    """Say in a few words where a sector stands."""
+    """Return a sector's state in a few words."""
     record = kept.sector
     latest = record.latest_state
     if record.abort_reason:

@@ -51,7 +51,7 @@ def is_name(text: str) -> bool:
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """A ping: who and where a worker is. The last two are ours, left out if there is nothing to say.
+    """A ping: who and where a worker is. The last two are ours, left out if empty.
 
     `ping_seconds` is the time to the next ping, if nothing happens before.
     """

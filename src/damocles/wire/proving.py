@@ -72,7 +72,7 @@ class SectorInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Extended(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chain says of a sector whose files are to be checked (`ExtendedSectorInfo`)."""
+    """The chain's data of a sector whose files are to be checked (`ExtendedSectorInfo`)."""
 
     proof: int = field(name="SealProof", default=0)
     number: int = field(name="SectorNumber")
@@ -81,7 +81,7 @@ class Extended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def contradiction(info: Extended, record: records.SectorState | None) -> str | None:
-    """Return how a manager's record differs from what the chain says of the sector, `None` if it does not."""
+    """Return how a manager's record differs from the chain's data of the sector, `None` if it does not."""
     if record is None or record.pre_commit is None:
         return "the manager has no record of its pre-commit among the sectors that are over"
     sealed_first = info.key_cid or info.sealed_cid

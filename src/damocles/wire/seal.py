@@ -165,7 +165,7 @@ class FailureReport(msgspec.Struct, frozen=True):
 
 
 class ReportStateReq(msgspec.Struct, frozen=True):
-    """Tell the manager where a sector is."""
+    """Report a sector's state to the manager."""
 
     worker: WorkerIdentifier = field(name="Worker")
     state_change: StateChange = field(name="StateChange")
@@ -261,7 +261,7 @@ class SnapUpProof(msgspec.Struct, frozen=True):
 
 
 class LegacyPiece(msgspec.Struct, frozen=True):
-    """A piece as older managers tell it: padded bytes, where it begins in the sector, and its commitment."""
+    """A piece as older managers describe it: padded bytes, where it begins in the sector, and its commitment."""
 
     size_bytes: Natural = field(name="Size")
     offset_bytes: Natural = field(name="Offset")
@@ -269,7 +269,7 @@ class LegacyPiece(msgspec.Struct, frozen=True):
 
 
 class LegacyDeal(msgspec.Struct, frozen=True):
-    """A deal as older managers tell it (`LegacyDealInfo`); without an id it is filler."""
+    """A deal as older managers describe it (`LegacyDealInfo`); without an id it is filler."""
 
     id: Natural = field(name="ID")
     payload_bytes: Natural = field(name="PayloadSize")
@@ -284,8 +284,8 @@ class LegacyDeal(msgspec.Struct, frozen=True):
 class SectorRebuildInfo(msgspec.Struct, frozen=True):
     """A sector whose files have to be made again.
 
-    With `upgrade_public`, the CommR from before the upgrade, the sector is an upgraded one; the flag says so too, but
-    workers of the original do not look at it. Of the two lists of pieces one is filled, the legacy one wins.
+    With `upgrade_public`, the CommR from before the upgrade, the sector is an upgraded one; the flag means the same, but
+    workers of the original ignore it. Of the two lists of pieces one is filled, the legacy one wins.
     """
 
     sector: AllocatedSector = field(name="Sector")
@@ -301,7 +301,7 @@ class SectorRebuildInfo(msgspec.Struct, frozen=True):
 
 
 class RebuildOptions(msgspec.Struct, frozen=True):
-    """How a rebuild is asked for; with `pieces_available` pieces of an imported sector are taken to be at hand."""
+    """The options of a rebuild; with `pieces_available`, the pieces of an imported sector count as available."""
 
     pieces_available: bool = field(name="PiecesAvailable", default=False)
 

@@ -30,8 +30,8 @@ class AddPieces(msgspec.Struct, frozen=True, omit_defaults=True):
     """Write the pieces into the staged file; output `list[PieceInfo]`.
 
     `tokens` are bearer tokens by origin (`http://10.0.0.2:1789`), for the first request to it, and `authorities` files
-    with the authorities to trust there; whoever answers at the origins of `must_know` has to show that it knows the
-    token before it gets it. None is in the original's protocol; its processor asks without.
+    with the authorities to trust there; a server at the origins of `must_know` has to show that it knows the
+    token before it gets it. None of these is in the original's protocol; its processor sends none.
     """
 
     seal_proof_type: str
@@ -358,8 +358,8 @@ class AggregateSeals(msgspec.Struct, frozen=True):
 class Upload(msgspec.Struct, frozen=True):
     """PUT a file to a URL with these headers; output is the number of bytes. Not in the original's protocol.
 
-    `authority` is a file with the authorities to trust, instead of those of the system. Of a `known_token` among the
-    headers, whoever answers has to show that it knows it before it gets it.
+    `authority` is a file with the authorities to trust, instead of those of the system. A server has to show that it knows a `known_token` among the
+    headers before it gets it.
     """
 
     file: str

@@ -57,7 +57,7 @@ class Input(msgspec.Struct, frozen=True):
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """The proofs, or the sectors that cannot be proved, never both.
 
-    `reasons` says why of each, by its number as text, and `worker` who says so. They are not in the original's structs;
+    `reasons` has the reason for each, by its number as text, and `worker` the reporter. They are not in the original's structs;
     managers ignore them there.
     """
 

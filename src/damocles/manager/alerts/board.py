@@ -1,8 +1,8 @@
-"""Look at the fleet again and again, keep alerts, and tell people of them.
+"""Check the fleet regularly, keep alerts, and notify people of them.
 
 Every look asks all workers for their threads at once; one that hangs costs its time-out and keeps what was known of it.
-What follows from a look is decided in `alerts_rules`, written to the database, and only then told: a manager that is
-killed in between forgets a notification rather than sending it again after each start.
+What follows from a look is decided in `rules`, written to the database, and only then sent: a manager that is
+killed in between loses a notification, rather than sending it again after each start.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ class Alerts:
         self._numbers = itertools.count(await self._database.read(table.last_id) + 1)
 
     def change(self, config: alerts_config.Config) -> None:
-        """Go by other rules and intervals from the next look on; whom to tell changes at the next start."""
+        """Use other rules and intervals from the next look on; receivers change at the next start."""
         if (config.webhooks, config.apprise) != (self._config.webhooks, self._config.apprise):
             log.warning("alerts: webhooks and apprise change when the manager is started again")
         if config.lost_after_seconds != self._config.lost_after_seconds:
@@ -190,7 +190,7 @@ class Alerts:
         )
 
     async def acknowledge(self, call: core.Call, alert_id: int, reason: str = "") -> alerts.Alert:
-        """Note that somebody takes care of an alert: it is told once more only, when it is resolved."""
+        """Note that somebody takes care of an alert: it is sent only once more, when it is resolved."""
         alert = structs.replace(
             self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
         )

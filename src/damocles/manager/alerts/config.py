@@ -1,4 +1,4 @@
-"""The file that says when to alert and whom: `alerts.toml` in the manager's home, or another one (`--alerts FILE`).
+"""The file with the rules and receivers of alerts: `alerts.toml` in the manager's home, or another one (`--alerts FILE`).
 
     interval = "30s"                  # how often the manager asks workers for their threads
     repeat = "4h"                     # until an alert that nobody has acknowledged is sent again
@@ -16,7 +16,7 @@
     [[apprise]]                       # chat, mail and more, by https://appriseit.com
     url = "mailto://user:password@example.net"
 
-All of it may be left out. What is wrong in it is told all at once.
+All of it may be left out. Its errors are reported all at once.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ class Webhook:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """What the file says, and the defaults where it does not. `apprise` holds URLs, which are secrets."""
+    """The file's values, and the defaults. `apprise` holds URLs, which are secrets."""
 
     interval_seconds: float = INTERVAL_SECONDS
     repeat_seconds: float = alerts_rules.REPEAT_SECONDS
@@ -63,7 +63,7 @@ class Config:
 
     @property
     def has_secrets(self) -> bool:
-        """Whether the file holds what lets somebody tell people things: URLs are mostly as good as passwords."""
+        """Whether the file holds secrets by which others could send messages: URLs are mostly as good as passwords."""
         return bool(self.webhooks or self.apprise)
 
 

@@ -1,6 +1,6 @@
 """How long sectors usually stay in a state, from what workers have reported.
 
-A run that failed, or that was interrupted by a step back, says nothing about the usual and is not counted. Reports of
+A run that failed, or that was interrupted by a step back, does not show the usual time and is not counted. Reports of
 the original's workers are left out: they come a stage late, and all with the event `None`.
 """
 

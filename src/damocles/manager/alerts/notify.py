@@ -1,7 +1,7 @@
-"""Tell people of alerts: in the log, by a webhook, and by chat or mail.
+"""Notify people of alerts: in the log, by a webhook, and by chat or mail.
 
-Nobody waits for a sink. Each has a queue of its own, tries again with growing pauses, and gives a message up after an
-hour, or when the receiver says that it will never take it.
+Nobody waits for a sink. Each has a queue of its own, tries again with growing pauses, and drops a message after an
+hour, or when the receiver answers that it will never accept it.
 """
 
 import contextlib
@@ -48,11 +48,11 @@ class Undelivered(Exception):
 
 
 class SinkError(Exception):
-    """A sink cannot be used; the message says what to install or to correct."""
+    """A sink cannot be used; the message names what to install or to correct."""
 
 
 class Sink(Protocol):
-    """Something that takes messages; `name` is for the log and tells no secret."""
+    """Something that takes messages; `name` is for the log and contains no secret."""
 
     name: str
 

@@ -87,9 +87,9 @@ class Typical:
 class Snapshot:
     """What is seen at one moment.
 
-    `silent` names the workers that did not tell their threads, and why; `silent_stores` those whose disk did not answer,
-    `missing_stores` what is wrong with those that are not there. `typical` is by miner and state of a sector. `disk` says
-    what is wrong with the manager's own, `chain` what keeps messages from landing, by what they are about.
+    `silent` names the workers that did not list their threads, and why; `silent_stores` those whose disk did not answer,
+    `missing_stores` what is wrong with those that are missing. `typical` is by miner and state of a sector. `disk` is
+    what is wrong with the manager's own, `chain` what keeps messages from landing, by their subject.
     """
 
     workers: Sequence[control.WorkerStatus] = ()
@@ -106,7 +106,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A condition that holds now; `since` when, if that can be told."""
+    """A condition that holds now; `since` when, if that is known."""
 
     subject: str
     text: str
@@ -131,7 +131,7 @@ def evaluate(
     A pending alert whose condition has passed is not returned. `numbers` gives new alerts their ids.
 
     Returns:
-        Every alert as it is now, those resolved by this step included; and what to tell people.
+        Every alert as it is now, including those resolved by this step; and the notifications to send.
     """
     rules = [rule for rule in rules if rule.enabled]
     enabled = {rule.name for rule in rules}

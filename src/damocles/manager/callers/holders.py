@@ -1,9 +1,9 @@
-"""Whose a sector is: a step in its life is taken by whoever has it, and by nobody else who is let in as a worker.
+"""Whose a sector is: only its holder takes a step in its life, and no other worker that is admitted.
 
 A sector of ours belongs to the sealing store that it was handed out to. The store's identity, which is in its journal and
 nowhere else, is the key to it: our workers show it with each call that they make under an attempt (`claims`). Kept here
 is a digest. Workers of the original show nothing: a sector that was handed out to one of them is bound to its address. If
-nobody knows whom it was handed out to (it was imported), it belongs to the first address that takes a step with it, unless
+it is unknown to whom it was handed out (it was imported), it belongs to the first address that takes a step with it, unless
 that step would end it, or to the first store that claims it.
 
 The original's command line calls the same methods to end a sector or to send a message again (`sectors abort`,
@@ -67,7 +67,7 @@ class Holders:
         self._turns: weakref.WeakValueDictionary[SectorID, anyio.Lock] = weakref.WeakValueDictionary()
 
     def turn(self, sector: SectorID) -> anyio.Lock:
-        """Return the lock of a sector, for steps in its life and for whoever changes whose it is."""
+        """Return the lock of a sector, for steps in its life and for changes of its holder."""
         return self._turns.setdefault(sector, anyio.Lock())
 
     @contextlib.asynccontextmanager
@@ -100,7 +100,7 @@ class Holders:
                         yield dataclasses.replace(call, scopes=call.scopes - {rules.Scope.WORKER})
 
     async def is_of(self, call: core.Call, sector: SectorID) -> bool:
-        """Return whether a sector is the caller's, who does not show its store's identity: as far as can be told."""
+        """Return whether a sector seems to belong to a caller that does not show its store's identity."""
         row = await self._database.read(lambda tx: _row(tx, sector))
         if row is None or not row.online:
             return False
@@ -190,7 +190,7 @@ def is_store(allocated_to: str, identity: str) -> bool:
 
 
 def host_of(peer: str) -> str | None:
-    """Return the address, without its port, of whoever a sector was handed out to; `None` if that is not known."""
+    """Return the address, without its port, that a sector was handed out to; `None` if that is unknown."""
     ip = access.ip_of(peer.removeprefix("admitted "))
     if ip is None:
         return None
@@ -211,7 +211,7 @@ def _held_by(holder: str | None, allocated_to: str) -> str | None:
 
 
 def _is_waiting(worker: str | None, record: str) -> bool:
-    """Return whether a sector waits to be handed out: whoever asks for it gets it."""
+    """Return whether a sector waits to be handed out: the next one that asks gets it."""
     return worker is None and ledger.job_of(codec.decode(record, records.SectorState)) is not records.Job.SEALING
 
 

@@ -26,7 +26,7 @@ class Names:
         self._refused: set[tuple[str, str, str]] = set()
 
     def speaks_for(self, call: core.Call, worker: str) -> bool:
-        """Return whether the caller may use a worker's name. Whoever is let in as more than a worker may use any."""
+        """Return whether the caller may use a worker's name. A caller with more scopes than `worker` may use any."""
         if call.worker is not None:
             return call.worker == worker
         return rules.Scope.WORKER not in call.scopes or not self.has_own(worker)

@@ -67,7 +67,7 @@ class Database:
         """Run `transaction` alone; commit when it returns, roll back when it raises.
 
         With `durable` the result survives a power cut. Without, it survives a killed process only and saves the wait
-        for the disk: right for what will be told again anyway, like pings and reports of states.
+        for the disk: right for what will be reported again anyway, like pings and states.
         """
 
         def run() -> T:

@@ -172,7 +172,7 @@ PROTECTIONS: Mapping[str, Sequence[str]] = {
 
 
 class SchemaError(Exception):
-    """The database belongs to a newer release; the message says which schema it has."""
+    """The database belongs to a newer release; the message has its schema."""
 
 
 def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapping[int, Sequence[str]] = STEPS) -> int:

@@ -138,8 +138,8 @@ class Fleet:
     async def history(self, sector: str, timeout_seconds: Seconds = TIMEOUT_SECONDS) -> control.SectorHistory:
         """Return every step of a sector wherever it happened, oldest first.
 
-        Lost workers are not asked. What a worker's journal does not tell, because the worker or its store is gone,
-        comes from the reports to the manager. Who made a report or another call is the manager's own word.
+        Lost workers are not asked. Steps that no journal has, because the worker or its store is gone,
+        come from the reports to the manager. The manager itself adds who made a report or another call.
         """
         try:
             identity = SectorID.parse(sector)
@@ -212,7 +212,7 @@ class Fleet:
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
         """Hold a dialogue with all targets at once; return the answers, and the targets that gave none, in the given order.
 
-        Who told nothing at a destination where another did is a name that the worker had before, or a false one.
+        A name without an answer, at a destination where another name answered, is the worker's earlier name, or a false one.
         """
         async with self._turns.one():
             return await self._gathered(targets, dialogue, timeout_seconds)

@@ -1,4 +1,4 @@
-"""Join what journals and reports tell of a sector: each step once, by the worker that made it."""
+"""Join a sector's steps from journals and reports: each step once, with the worker that made it."""
 
 from collections.abc import Sequence
 
@@ -16,8 +16,8 @@ def merged(
 ) -> list[control.HistoryEntry]:
     """Return every step, and every other call to the manager, oldest first.
 
-    A store that was moved takes its journal along, and a copy that stayed behind tells the same steps again: who
-    reported a step to the manager is who made it. What is in no journal comes from the reports.
+    A store that was moved takes its journal along, and a copy that stayed behind has the same steps again: the worker
+    that reported a step to the manager is the one that made it. What is in no journal comes from the reports.
     """
     left = list(reported)
     copies: dict[tuple[object, ...], list[control.HistoryEntry]] = {}

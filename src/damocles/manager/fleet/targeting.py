@@ -23,7 +23,7 @@ _SHOWN = 100  # characters of what should name a worker
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A worker to call: its name in the registry, or the address that was asked for."""
+    """A worker to call: its name in the registry, or the given address."""
 
     name: str
     dest: str
@@ -82,8 +82,8 @@ def current(rows: Sequence[Row], watch: fleet_watch.Watch) -> list[Target]:
     """Return all workers by name; of several names for one destination those that live, or the last that pinged.
 
     A worker that got another name leaves the old one behind, and must not be asked twice. With another token that may
-    be somebody else's ping, which must not hide the worker there: as long as both names live, both are asked, and the
-    false one is told nothing. A worker of the original has no token, and answers to every name.
+    be somebody else's ping, which must not hide the worker there: as long as both names live, both are called, and the
+    false one learns nothing. A worker of the original has no token, and answers to every name.
     """
     by_age = sorted(rows, key=lambda row: row.last_ping)
     last = {row.info.dest: row.info.name for row in by_age}
@@ -136,13 +136,13 @@ def _registered(text: str, known: Sequence[Target]) -> Target | None:
 
 
 async def _elsewhere(call: core.Call, text: str, known: Sequence[Target]) -> Target:
-    """Return whoever answers at an address, where no registered worker is.
+    """Return the worker at an address, where no registered worker is.
 
-    Who may only read does not choose where the manager calls, or looks up a name: that would be a way to machines that
-    only the manager reaches.
+    A caller who may only read cannot choose where the manager calls, or which name it looks up: that would open a way to
+    machines that only the manager reaches.
 
     Raises:
-        errors.UnknownWorker: It is no address of anything, or the caller may not choose one.
+        errors.UnknownWorker: It is not an address, or the caller may not choose one.
     """
     if call.principal is not None and not rules.Rule(rules.Scope.OPERATE).allows(call.scopes):
         raise errors.NotRegistered(text, _names(known))

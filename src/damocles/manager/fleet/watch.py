@@ -1,7 +1,7 @@
-"""Tell live workers from late and lost ones by their pings.
+"""Distinguish live workers from late and lost ones by their pings.
 
 A worker is *late* when two pings that were due have not come, and *lost* when none has come for the expiration time.
-Its interval is what it tells, or is estimated from its pings. One timer, set to the next moment at which a status may change, is all that
+Its interval is the one that it reports, or is estimated from its pings. One timer, set to the next moment at which a status may change, is all that
 runs: pings only move that moment away, so that an idle manager wakes up about once in two ping intervals.
 """
 
@@ -45,7 +45,7 @@ class _Known:
 
     @property
     def interval_seconds(self) -> float:
-        """What the worker tells, or the median: neither an outage nor a restart, which pings at once, changes it."""
+        """The reported interval, or the median: neither an outage nor a restart, which pings at once, changes it."""
         if self.told_seconds is not None:
             return self.told_seconds
         if len(self.gaps) < _ENOUGH_GAPS:
@@ -61,7 +61,7 @@ def status_of(silence_seconds: float, interval_seconds: float, expiration_second
 
 
 def _told_by(row: workers.Row) -> float | None:
-    """Return the interval that a ping tells, if it is one."""
+    """Return the interval that a ping reports, if it is valid."""
     told = row.info.ping_seconds
     return told if not isinstance(told, UnsetType) and _LEAST_SECONDS <= told <= _MOST_SECONDS else None
 
@@ -86,7 +86,7 @@ class Watch:
     async def load(self) -> None:
         """Take up what the registry holds from before.
 
-        Nobody could ping while the manager was down. Its last ping of all tells when that began: silence before it
+        Nobody could ping while the manager was down, which began after the last ping of all: silence before that
         counts, silence after it does not.
         """
         rows = await self._registry()
@@ -98,7 +98,7 @@ class Watch:
             self._known[row.info.name] = known
 
     def heard(self, name: str, at: float | None = None, told_seconds: float | None = None) -> None:
-        """Take note of a ping, and of the interval that it tells."""
+        """Note a ping, and the interval that it reports."""
         at = self._clock() if at is None else at
         known = self._known.get(name)
         if known is None:

@@ -1,6 +1,6 @@
 """The registry of workers: who has pinged, from where, and when.
 
-Nothing leaves it by itself; a worker that is gone for good is removed by hand. Functions are steps in a transaction.
+Nothing leaves it by itself; a worker that will not come back is removed by hand. Functions are steps in a transaction.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _workers = tables.workers
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A worker's last ping, its unix time, and the token to call it with at the destination that the ping told."""
+    """A worker's last ping, its unix time, and the token to call it with at the destination in the ping."""
 
     info: fleet.WorkerInfo
     last_ping: float
@@ -30,11 +30,11 @@ def ping(
 ) -> None:
     """Keep a ping under the worker's name; the last one counts, with the token it brought or without one.
 
-    The token never outlives its ping: else whoever pings under another worker's name would be sent its token. A name
-    is `vouched` for by a token that is for this worker alone; of others there are only so many.
+    The token never outlives its ping: otherwise a program that pings under another worker's name would get its token. A name
+    is `vouched` for by a token that is for this worker alone; the number of others is limited.
 
     Raises:
-        errors.ManagerError: Name, destination or token are none, or it is one name too many.
+        errors.ManagerError: Name, destination or token are invalid, or it is one name too many.
     """
     _check(info, token)
     values = {"info": codec.encode(info).decode(), "last_ping": now, "token": token}

@@ -1,6 +1,6 @@
 """Handing out work on proven sectors: upgrades, rebuilds and unsealing.
 
-The methods of `Venus` do not say who asks. Those of the same name in `Damocles` name the sealing store, which gets the
+The methods of `Venus` do not name the caller. Those of the same name in `Damocles` name the sealing store, which gets the
 same work again if the answer was lost, and the number of the attempt that it may work under (see `claims`).
 """
 
@@ -59,7 +59,7 @@ def add(
 
 
 def lost(tx: Connection, receiver: ledger.Receiver, job: records.Job) -> list[records.SectorState]:
-    """Return the work that a store was handed and has never been heard of since: the answer was lost."""
+    """Return the work that was handed to a store without any report since: the answer was lost."""
     return ledger.unheard(tx, receiver.to, job) if receiver.to.startswith(holders.STORE) else []
 
 

@@ -39,7 +39,7 @@ class Rebuilds:
         handouts.add(service, methods.proven.allocate_rebuild, methods.proven.hand_out_rebuild, self._allocate)
 
     async def set_for_rebuild(self, sector: SectorID, options: seal.RebuildOptions) -> bool:
-        """Put a sector into the queue; again for one that waits, or that was handed out and never heard of, as well.
+        """Put a sector into the queue; also again for one that waits, or that was handed out without any report.
 
         Raises:
             errors.ManagerError: It cannot be rebuilt; the text says why.
@@ -92,7 +92,7 @@ def allocate(
 ) -> tuple[seal.SectorRebuildInfo, int] | None:
     """Hand out the sector that `spec` allows and has waited longest, with the number of the attempt at it.
 
-    A store that was handed one and never heard of since gets the same again.
+    A store that was handed one and has not reported on it gets the same again.
     """
     for record in handouts.lost(tx, receiver, records.Job.REBUILD):
         return _info(record), ledger.reopen(tx, record, receiver, now)

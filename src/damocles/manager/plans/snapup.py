@@ -64,7 +64,7 @@ class Upgrades:
         service.add(methods.proven.cancel_upgrade, self.cancel)
 
     async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
-        """Make candidates of all sectors of a miner that are proven, hold no deals and are not at work.
+        """Make candidates of all sectors of a miner that are proven, hold no deals and are not in progress.
 
         The mock chain knows no deadlines of sectors: the given one, or the first, gets them all.
         """
@@ -86,7 +86,7 @@ class Upgrades:
         )
 
     async def why_no_upgrade(self, spec: seal.AllocateSnapUpSpec) -> str:
-        """Say why there is no sector to upgrade, to be shown where one is waited for; empty if there is."""
+        """Return why there is no sector to upgrade, for threads that wait for one; empty if there is one."""
         first = await self._database.write(lambda tx: next(candidates.allowed(tx, self._miners, spec.sector), None))
         if first is None:
             return "no sector is a candidate: `damocles-manager util sealer snap fetch` makes some"
@@ -184,7 +184,7 @@ class Upgrades:
                 await self._sent.wait(since=sent)
 
     async def _follow_all(self) -> bool:
-        """Look once at each message; tell whether there was one."""
+        """Check each message once; return whether there was one."""
         under_way = await self._database.read(_under_way)
         waiting = [record for record in under_way if record.upgrade_message_id not in self._unfollowed]
         for record in waiting:
@@ -253,8 +253,7 @@ def allocate(
 ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
     """Hand out a candidate that `spec` allows with deals, and the number of the attempt at it.
 
-    Without deals that suffice it stays a candidate. A store that was handed one and never heard of since gets the
-    same again.
+    Without enough deals it stays a candidate. A store that was handed one and has not reported on it gets the same again.
     """
     for record in handouts.lost(tx, receiver, records.Job.SNAPUP):
         return _given(tx, record), ledger.reopen(tx, record, receiver, now)
@@ -283,11 +282,11 @@ def land(tx: Connection, sector: SectorID, epoch: int, now: float) -> None:
 def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
     """Finish a sector whose worker has; an upgrade on its way to the chain only notes it.
 
-    An upgrade that is not handed in yet cannot be finished: this is the last word on the sealing once more, from a worker
-    that has not heard the answer.
+    An upgrade that is not submitted yet cannot be finished: this is the end of the sealing, reported again by a worker
+    that has not received the answer.
 
     Raises:
-        errors.SectorNotFound: It is unknown, or was given up.
+        errors.SectorNotFound: It is unknown, or was aborted.
     """
     record = ledger.find(tx, sector, online=True)
     if record is not None and ledger.job_of(record) is records.Job.SNAPUP and record.upgraded_info is None:
@@ -306,10 +305,10 @@ def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
 
 
 def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float, *, lost: str | None = None) -> None:
-    """End a sector that was given up, and free the deals that were for it.
+    """End an aborted sector, and free the deals that were for it.
 
-    An upgrade that was handed in goes its way: its files are in their store, and its message cannot be called back. Only
-    if that is the `lost` one it is undone.
+    A submitted upgrade goes on: its files are in their store, and its message cannot be called back. It is undone only
+    if that is the `lost` one.
 
     Raises:
         errors.SectorNotFound: It is unknown or finished.
@@ -324,9 +323,9 @@ def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float, *,
 def abandoned(
     tx: Connection, sector: SectorID, reason: str, now: float, *, proven: bool, lost: str | None = None
 ) -> None:
-    """End all work on a sector that was given up, whatever the plan; one that is `proven` by this work is finished.
+    """End all work on an aborted sector, whatever the plan; one that is `proven` by this work is finished.
 
-    An upgrade is undone although it was handed in, if its message is the `lost` one.
+    A submitted upgrade is undone if its message is the `lost` one.
 
     Raises:
         errors.SectorNotFound: It is unknown or finished.

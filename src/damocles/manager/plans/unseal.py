@@ -60,9 +60,9 @@ class Unsealing:
         service.add(methods.proven.achieve_unseal, self.achieve)
 
     async def unseal_piece(self, sector: SectorID, piece: CID, offset_bytes: int, size_bytes: int, dest: str) -> None:
-        """Ask for a range of a sector's data, in unpadded bytes, to be brought to a URL.
+        """Request a range of a sector's data, in unpadded bytes, to be sent to a URL.
 
-        Without a URL it comes into this manager's piece store. Asked again, a task that has ended begins anew, one that
+        Without a URL it goes to this manager's piece store. Requested again, a task that has ended starts again, one that
         waits gets another destination. The original's manager streams the data where no URL is given.
         """
         try:
@@ -93,7 +93,7 @@ class Unsealing:
         return await self._database.write(lambda tx: allocate(tx, self._miners, spec, receiver, self._clock()))
 
     async def acquire_destinations(self, sector: SectorID, piece: CID) -> list[str]:
-        """Tell where a piece has to go: to nobody but whoever is at work on it, for the URLs may hold secrets."""
+        """Return the destinations of a piece, only to the worker that unseals it, for the URLs may hold secrets."""
 
         def begin(tx: Connection) -> list[str]:
             row = _handed_out(tx, sector, piece)
@@ -207,7 +207,7 @@ def allocate(
 ) -> tuple[seal.SectorUnsealInfo, int] | None:
     """Hand out the oldest task that `spec` allows, with the number of the attempt at its sector.
 
-    A store that was handed one and never heard of since gets the same again.
+    A store that was handed one and has not reported on it gets the same again.
     """
     for record in handouts.lost(tx, receiver, records.Job.UNSEAL):
         row = tx.execute(select(_tasks).where(_of(record.id), _tasks.c.state == UnsealState.UNSEALING)).first()

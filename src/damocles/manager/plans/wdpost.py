@@ -1,12 +1,12 @@
 """Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
 
-A job is lent by a lease: its worker has to be heard of every 15 seconds, or another one may take the job. Each worker has
-two tries (`wdpost_turns`); when nobody has one left, somebody has to look and `reset` it. A proof that verifies is taken
-from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not say who it is). If another
+A job is lent by a lease: its worker has to send a heartbeat every 15 seconds, or another one may take the job. Each worker
+has two tries (`wdpost_turns`); when nobody has one left, a person has to look and `reset` it. A proof that verifies is taken
+from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not name itself). If another
 worker could look too, it is asked first; else they end the job, and one without them follows. A proof of all sectors that
 comes yet outweighs them.
 
-Nothing runs by itself: what is due, expired or too old is seen to when a worker asks for jobs, somebody lists them, or
+Nothing runs by itself: what is due, expired or too old is handled when a worker asks for jobs, somebody lists them, or
 the alerts look.
 """
 
@@ -293,7 +293,7 @@ class WdPoSt:
         return record.state is wdpost.State.RUNNING and heard_at + LEASE_SECONDS < now
 
     async def _flaw(self, record: wdpost.Record, output: wdpost.Output | None) -> str:
-        """Say what is wrong with an output; nothing if it can be taken."""
+        """Return what is wrong with an output; empty if it can be accepted."""
         proved = record.input.sectors or []
         if output is not None and output.faults:
             unknown = set(output.faults) - {sector.number for sector in proved}
@@ -314,7 +314,7 @@ class WdPoSt:
         return "" if valid else "the proof does not verify"
 
     def _fail(self, tx: Connection, job_id: str, reason: str) -> None:
-        """Note a failure. A job that nobody works on stays as it is: this was a late word of a worker given up."""
+        """Note a failure. A job without a worker stays as it is: this is a late report of one that lost the job."""
         record = wdpost_jobs.find(tx, job_id)
         if record is None or record.state is not wdpost.State.RUNNING:
             return
@@ -326,7 +326,7 @@ class WdPoSt:
         wdpost_jobs.save(tx, after)
 
     def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> wdpost.Record | None:
-        """Keep an output, if it is good for something; return the job as it is then. From faults a job follows."""
+        """Keep an output if it counts; return the job as it is then. Faults lead to a new job."""
         record = wdpost_jobs.find(tx, job_id)
         if record is None or not _is_news(record, output):
             return None
@@ -353,7 +353,7 @@ def _doubt(worker: str, output: wdpost.Output) -> str:
 
 
 def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
-    """Tell whether an output counts: a proof until there is one, faults only from the worker that has the job."""
+    """Return whether an output counts: a proof until there is one, faults only from the worker that has the job."""
     if output.faults:
         return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
     return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)

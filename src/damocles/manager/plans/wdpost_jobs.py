@@ -121,7 +121,7 @@ def sector_of(tx: Connection, miner: int, info: proving.Extended) -> wdpost.Sect
     """Return a sector to prove, with the store that has its files.
 
     Raises:
-        errors.ManagerError: No store is known, or the chain's CommR is not said.
+        errors.ManagerError: No store is known, or the chain's CommR is not.
     """
     is_upgrade = info.key_cid is not None
     store = ledger.files(tx, SectorID(miner, info.number), upgrade=is_upgrade)

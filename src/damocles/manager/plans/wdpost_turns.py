@@ -1,7 +1,7 @@
-"""Who may have a try at a window PoSt, and when a job is given up: pure.
+"""Who may have a try at a window PoSt, and when a job has failed: pure.
 
 A worker that cannot prove fails within a second, and would have used up a job's tries long before a healthy one asks. So
-the tries are each worker's own: whoever has failed lets those go first who have not, waits a little before it tries
+each worker has its own tries: one that has failed lets those go first that have not, waits a little before it tries
 again, and a job is over only when nobody who could take it has a try left.
 """
 
@@ -40,7 +40,7 @@ class Askers:
         self._last[worker] = (spec, now)
 
     def of(self, record: wdpost.Record, at_work: Iterable[wdpost.Record], now: float) -> set[str]:
-        """Return who could take a job: whoever asked for its like lately, or works on another one."""
+        """Return who could take a job: workers that asked for such jobs recently, or have another one."""
         asking = {
             name for name, (spec, at) in self._last.items() if at + ASKING_SECONDS >= now and fits(spec, record.input)
         }
@@ -66,10 +66,10 @@ def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] 
 
 
 def wants_second_opinion(record: wdpost.Record, others: Collection[str]) -> bool:
-    """Return whether faults that the present worker names are to be looked at by another one first.
+    """Return whether another worker has to check the faults that the present one reports.
 
     A sector that is declared faulty costs the miner, and a mount that one machine has lost looks the same. The second
-    word counts, whoever says it.
+    report counts, whoever makes it.
     """
     failures = failures_of(record)
     untried = set(others) - {record.worker} - {failure.worker for failure in failures}

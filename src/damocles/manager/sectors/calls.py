@@ -1,4 +1,4 @@
-"""What workers have told and called about a sector, and who they were: the manager's own word on its life.
+"""What workers have reported and called about a sector, and who they were: the manager's own record of its life.
 
 Functions are steps inside a transaction.
 """

@@ -146,7 +146,7 @@ class Commitments:
         return await self._poll(record, record.messages.pre_commit_cid)
 
     async def wait_seed(self, sector: SectorID, proof: SealProof) -> seal.WaitSeedResp:
-        """Return the seed and keep it, or say how long to wait for it.
+        """Return the seed and keep it, or how long to wait for it.
 
         Raises:
             errors.ManagerError: The pre-commit has not landed.
@@ -229,10 +229,10 @@ class Commitments:
         return await self._poll(record, record.messages.commit_cid)
 
     async def is_proven(self, sector: SectorID) -> bool:
-        """Tell whether the sector that is being sealed has its proof on the chain, so that it cannot be given up any more.
+        """Return whether the sector that is being sealed has its proof on the chain, so that it can no longer be aborted.
 
         Raises:
-            errors.ManagerError: The proof is on its way, and what becomes of it has to be waited for.
+            errors.ManagerError: The proof is on its way; wait for the outcome.
         """
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=True))
         if record is None or ledger.job_of(record) is not records.Job.SEALING or record.submitted_proof is None:
@@ -265,12 +265,12 @@ class Commitments:
         raise errors.ManagerError(f"{sector} is not proven on the chain: it cannot be finished, but aborted")
 
     async def lost_upgrade(self, sector: SectorID) -> str | None:
-        """Return the message of the sector's upgrade if it will never land, so that the upgrade can be given up.
+        """Return the message of the sector's upgrade if it will never land, so that the upgrade can be aborted.
 
-        `None` also for a sector that is not being upgraded, or whose upgrade is not handed in yet or has landed.
+        `None` also for a sector that is not being upgraded, or whose upgrade is not submitted yet or has landed.
 
         Raises:
-            errors.ManagerError: The message is on its way, and what becomes of it has to be waited for.
+            errors.ManagerError: The message is on its way; wait for the outcome.
         """
         record = await self._database.read(lambda tx: ledger.find(tx, sector, online=True))
         if record is None or ledger.job_of(record) is not records.Job.SNAPUP:

@@ -1,4 +1,4 @@
-"""Deals of the mock manager: a folder with pieces, and a file that says which deals they belong to.
+"""Deals of the mock manager: a folder with pieces, and a file with their deals.
 
     DIR/deals.json              [{"PieceCID": "baga…", "PieceSize": 1024, "PayloadSize": 1000, "DealID": 7}, …]
     DIR/<piece CID>[.car]       the payload of each piece; without `PayloadSize`, its length is taken from here
@@ -78,7 +78,7 @@ class Deals:
         return offers
 
     async def why_none(self, database: Database, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
-        """Say why no sector can be made of deals; empty if one can."""
+        """Return why no sector can be made of deals; empty if one can."""
         if not self.is_open:
             return "this manager has no market (--deals)"
         offers = await self.offers()
@@ -179,7 +179,7 @@ def _of(sector: SectorID) -> Any:
 
 
 def why_none(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> str:
-    """Say why no sector is made of these free offers; empty if one is."""
+    """Return why no sector can be made of these free offers; empty if one can."""
     if choose(offers, sector_bytes, spec):
         return ""
     large = [offer for offer in offers if offer.size_bytes > sector_bytes]

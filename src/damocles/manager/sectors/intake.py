@@ -83,7 +83,7 @@ class Intake:
 
 
 def _usage(folder: Path) -> Any:
-    """Return what the system says of the disk; None if it cannot, so that writing will say why."""
+    """Return the system's figures of the disk; None if there are none, so that writing will show why."""
     try:
         return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists()))
     except OSError:

@@ -239,7 +239,7 @@ def put(
 def report(
     tx: Connection, sector: SectorID, report: seal.ReportStateReq, now: float, caller: str | None = None
 ) -> seal.SectorStateResp:
-    """Keep what a worker tells of a sector, and answer whether the manager has finished with it.
+    """Keep a worker's report on a sector, and answer whether the manager has finished with it.
 
     Raises:
         errors.SectorNotFound: The sector was never allocated.
@@ -339,7 +339,7 @@ def reopen(tx: Connection, record: records.SectorState, receiver: Receiver, now:
 
 
 def unheard(tx: Connection, holder: str, job: records.Job) -> list[records.SectorState]:
-    """Return the sectors that were handed to `holder` for a job and never heard of since, the oldest first.
+    """Return the sectors that were handed to `holder` for a job without any report since, the oldest first.
 
     An empty holder finds what waits to be handed out.
     """

@@ -24,7 +24,7 @@ _MOST_TIMES, _SMALL_BYTES = 4, 1 << 20  # what the files of a sector may take: t
 
 
 class Usage(NamedTuple):
-    """Space of a disk in bytes, as `shutil.disk_usage` tells it."""
+    """Space of a disk in bytes, as `shutil.disk_usage` returns it."""
 
     total: int
     used: int
@@ -74,7 +74,7 @@ class Stores:
         """Return if a declared store is the one that was there before.
 
         Raises:
-            DiskFails: It is not, so that nothing can be said of the files in it.
+            DiskFails: It is not, so that nothing is known of the files in it.
         """
         if name in self._declared and (why := self.look().get(name)) is not None:
             raise DiskFails(f"persist store {name}", why)
@@ -157,7 +157,7 @@ class Stores:
     def check_files(self, sector: SectorID, size: SectorSize, name: str, is_upgrade: bool) -> None:
         """Check that every file of a sealed sector is in a store. Reads the disk: not for the event loop.
 
-        Nothing can be said where neither the store is declared nor its name is a path.
+        Nothing is checked if neither the store is declared nor its name is a path.
 
         Raises:
             errors.ManagerError: There is no such store, or a file is missing; the message names it.
@@ -222,7 +222,7 @@ def persisted(tx: Connection) -> dict[str, dict[str, int]]:
 
 
 def release(tx: Connection, sector: SectorID) -> bool:
-    """Give a sector's reservation back; tell whether it had one."""
+    """Release a sector's reservation; return whether it had one."""
     return tx.execute(delete(_reservations).where(*_of(sector))).rowcount > 0
 
 

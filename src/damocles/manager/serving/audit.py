@@ -75,7 +75,7 @@ def _within_limits(rows: Iterable[Any]) -> list[control.AuditEntry]:
 
 
 def keep(tx: Connection, entry: control.AuditEntry) -> int:
-    """Add an entry in the transaction of the change that it tells of; return its id."""
+    """Add an entry in the transaction of the change that it records; return its id."""
     values = {
         "at": entry.at,
         "who": entry.who,

@@ -1,7 +1,7 @@
 """Who may call this manager: its tokens, which are in the database, and its own two, which are in files of its home.
 
 `token` is an admin's, for the command line on the same machine; `worker-token` is shared by the workers that have no
-token of their own. Whoever can write to the home can become admin, as anybody who can write to the database can.
+token of their own. Anybody who can write to the home can become admin, and so can anybody who can write to the database.
 """
 
 from collections.abc import Callable, Sequence

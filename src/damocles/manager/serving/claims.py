@@ -64,8 +64,8 @@ class Claims:
     ) -> control.Claimed | None:
         """Hand a sector to the sealing store with this identity.
 
-        A store works on one sector at a time. If it asks although it was given one that nothing has been heard of
-        since, the answer was lost: it gets the same again, under a new attempt, lest a copy of the store has it too.
+        A store works on one sector at a time. If it asks although it was given one without any report since, the answer was
+        lost: it gets the same again, under a new attempt, so that a copy of the store cannot have it too.
         """
         receiver = holders.receiver(call, store)
 
@@ -93,11 +93,11 @@ class Claims:
     ) -> int:
         """Give the next attempt at a sector to a worker and return its number.
 
-        It goes to whoever has the sector already (a restart), and to whoever knows the last attempt's number, which
-        stands in the store's journal (the store was moved); to the store, that is, that has the sector from the moment in
-        which it was handed out, or in which it was claimed for the first time. A copy that was left behind knows an older one. Claims
-        of a holder that restarts may be missing in its journal, if it dies then: as long as no call was taken under any
-        of them, the number from before is as good. Sectors that were handed out without a number go to the first who
+        It goes to the present holder (a restart), and to a worker that knows the last attempt's number, which
+        is in the store's journal (the store was moved): in other words, to the store that has had the sector since
+        it was handed out, or since its first claim. A copy that was left behind knows an older number. A holder may die
+        between claiming and journaling: until a call is accepted under one of those unrecorded attempts, the last
+        recorded one stays valid. Sectors that were handed out without a number go to the first store that
         claims them, and those that are bound to an address (`holders`) to nobody else. A copy that is older than the
         submitted pre-commit and has another `ticket` could only contradict what the chain holds, and is refused too; one
         that has none (yet, or no longer, because somebody resumed it at an early state) is given the pre-commit's.
@@ -174,11 +174,11 @@ class Claims:
             return msgspec.Raw(await self._service.run(wanted, request, dataclasses.replace(admitted, under=sector)))
 
     async def abort(self, sector: SectorID, reason: str = "") -> None:
-        """Give up the work on a sector whose worker is gone for good: what it had is free for others.
+        """Abort a sector whose worker will not come back, which frees what it had for others.
 
-        A sector that is on the chain is then as it was before that work, also before an upgrade whose message was lost,
-        or finished if the work has just proven it. Should the worker come back, it is refused as a copy that was left
-        behind; once the work is over here, it moves its files to its trash.
+        A sector on the chain goes back to what it was before that work, also before an upgrade whose message was lost;
+        it is finished if the work has just proved it. If the worker does come back, it is refused like a copy that was left
+        behind; once the record is closed here, it moves its files to its trash.
 
         Raises:
             errors.SectorNotFound: It is unknown or finished.

@@ -65,7 +65,7 @@ class CliAPI:
     # Randomness -----------------------------------------------------------------------------------------------------
 
     async def get_ticket(self, _tipset: list[CID] | None, epoch: int, miner: int) -> seal.Ticket:
-        """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset tells nothing."""
+        """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset does not matter."""
         await self._check_epoch(epoch)
         return seal.Ticket(await self._chain.ticket(miner, epoch), epoch)
 
@@ -183,7 +183,7 @@ class CliAPI:
     # What an operator does to a sector ------------------------------------------------------------------------------
 
     async def restore_sector(self, sector: SectorID, forced: bool) -> None:
-        """Bring a sector that was given up back to work; by force any that is over.
+        """Bring an aborted sector back into progress; by force any that has ended.
 
         It belongs to the worker that goes on with it first.
         """
@@ -218,12 +218,12 @@ class CliAPI:
         log.warning("sector finished by an operator", sector=str(sector))
 
     async def remove_sector(self, sector: SectorID) -> None:
-        """Delete the files of a sector that is over and not alive on the chain; again for the same one does nothing.
+        """Delete the files of a sector that has ended and is not alive on the chain; a second call does nothing.
 
-        Files go before the record says so: a removal that was cut off is done again.
+        Files go before the record does: a removal that was cut off is done again.
 
         Raises:
-            errors.ManagerError: It is at work, alive, or in a store that this manager does not have.
+            errors.ManagerError: It is in progress, alive, or in a store that this manager does not have.
         """
         record = await self._database.read(lambda tx: _offline(tx, sector))
         if record.removed:

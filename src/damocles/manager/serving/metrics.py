@@ -111,7 +111,7 @@ class Facts:
 
 
 def families(facts: Facts) -> Iterator[prometheus.Metric]:
-    """Yield what is to be said of the manager as it is now."""
+    """Yield the present metrics of the manager."""
 
     def plain(name: str, documentation: str, value: float) -> prometheus.Metric:
         return exposition.gauge(f"{PREFIX}_{name}", documentation, {(): value}, ())

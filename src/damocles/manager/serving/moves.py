@@ -98,9 +98,9 @@ class Moves:
             raise errors.ManagerError(f"line {one.line}: {sector} is {one.kept.state}, but Finalized says otherwise")
 
     async def import_sector(self, _state: exports.State, sector: records.SectorState, override: bool) -> bool:
-        """Take over one record, as the original's `import` and `state import-json` send it; false if it is here already.
+        """Take over one record, as the original's `import` and `state import-json` send it; false if it exists.
 
-        Whether the sector is at work or over is what the record itself says.
+        The record itself shows whether the sector is in progress or has ended.
 
         Raises:
             errors.ManagerError: Its miner is not ours.
@@ -122,12 +122,12 @@ class Moves:
         return taken
 
     async def take_over(self, call: core.Call, request: exports.Import) -> exports.Imported:
-        """Take over all lines that were put aside under an id, or say what that would do.
+        """Import all lines that were staged under an id, or predict the outcome.
 
         Each sector that is replaced has an entry of its own in the audit, with all that was kept of it before.
 
         Raises:
-            errors.ManagerError: Lines are missing, or sectors are here already and may not be replaced.
+            errors.ManagerError: Lines are missing, or sectors exist and may not be replaced.
         """
         now = self._clock()
 
@@ -231,9 +231,9 @@ def _refuse_known(tx: Connection, request: exports.Import) -> None:
 
 
 def _beside(kept: exports.Kept, before: exports.Kept) -> exports.Kept:
-    """Return what replaces `before`: where a line says nothing of attempts and files, what is known of them stays.
+    """Return what replaces `before`: where a line has no attempts and files, the known ones stay.
 
-    Whoever works on the sector goes on only if the line says that it is its sector.
+    The present holder goes on only if the line names it as the holder.
     """
     present = before.attempt or exports.Attempt()
     attempt = kept.attempt or present

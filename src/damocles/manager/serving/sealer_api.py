@@ -86,7 +86,7 @@ class SealerAPI:
     async def allocate_sector(self, call: core.Call, spec: seal.AllocateSectorSpec) -> seal.AllocatedSector | None:
         """Hand out a new sector.
 
-        The request does not say who asks. Should the answer be lost, the sector is in the lists with the address it
+        The request does not name the caller. If the answer is lost, the sector is listed with the address it
         was sent to and without a report.
         """
         receiver = holders.receiver(call)
@@ -126,7 +126,7 @@ class SealerAPI:
         return any(known.takes_deals for known in self._miners if known.id == miner)
 
     async def why_no_deals(self, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
-        """Say why there are no deals for a sector, to be shown where it waits for some; empty if there are."""
+        """Return why there are no deals for a sector, for threads that wait for some; empty if there are."""
         return await self._market.why_none(self._database, spec, sector_bytes)
 
     async def wait_seed(self, sector: SectorID, proof: int) -> seal.WaitSeedResp:
@@ -158,7 +158,7 @@ class SealerAPI:
     async def report_state(
         self, call: core.Call, sector: SectorID, report: seal.ReportStateReq
     ) -> seal.SectorStateResp:
-        """Keep what a worker tells, and who it was; answer whether the sector is over."""
+        """Keep a worker's report, and who it was; answer whether the sector has ended."""
         now, caller = self._clock(), call.caller
         return await self._database.write(lambda tx: ledger.report(tx, sector, report, now, caller), durable=False)
 
@@ -179,7 +179,7 @@ class SealerAPI:
         log.info("sector finalized", sector=str(sector))
 
     async def report_aborted(self, sector: SectorID, reason: str) -> None:
-        """End a sector that was given up; one that is on the chain is as it was before the work on it.
+        """End an aborted sector; one that is on the chain is as it was before the work on it.
 
         Raises:
             errors.ManagerError: Its proof is on its way to the chain.
@@ -210,7 +210,7 @@ class SealerAPI:
         return self._persist.basic_info(name)
 
     async def store_release_reserved(self, sector: SectorID) -> bool:
-        """Give a sector's reservation back; tell whether there was one."""
+        """Release a sector's reservation; return whether there was one."""
         return await self._database.write(lambda tx: stores.release(tx, sector))
 
     async def store_list(self) -> list[records.StoreDetails] | None:
