@@ -50,7 +50,10 @@ class Visit:
 
     def shows(self, text: str) -> None:
         """Wait until the page shows a text."""
-        self.page.get_by_text(text).first.wait_for()
+        try:
+            self.page.get_by_text(text).first.wait_for()
+        except Exception as error:
+            raise AssertionError(f"{text!r} is not on {self.page.url}:\n{self.page.inner_text('body')}") from error
 
     def heading(self, text: str) -> None:
         """Wait for the page with this heading."""

@@ -112,8 +112,8 @@ def test_the_story_of_the_chapter(paused: Farm, someone: browsers.Visit, porep_p
     page.go_back()
     for file in porep_parameters:
         (paused.parameters / file.name).symlink_to(file)
-    for box in page.locator("#threads tbody input[name=thread]").all()[:2]:
-        box.check()
+    for sector in ("s-t010000-1", "s-t010000-2"):
+        page.locator("#threads tbody tr", has_text=sector).get_by_role("checkbox").check()
     page.get_by_role("button", name="Resume…").click()
     someone.shows("2 of 2 would do it")
     states = page.get_by_label("Go on from").locator("option").all_inner_texts()
