@@ -126,7 +126,10 @@ class Node:
             async with self._making:
                 nulls, base_fee = self._nulls, self._base_fee
                 plan = self.chain.plan(int(self._clock()), nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
-                made = await anyio.to_thread.run_sync(self._made, plan)
+                if self._store is None and not plan.parent.messages:
+                    made = self._made(plan)  # nothing to execute or to write: a thread would cost more
+                else:
+                    made = await anyio.to_thread.run_sync(self._made, plan)
                 self._nulls -= nulls
                 self._base_fee = None
                 self._tell(self.chain.add(made))

@@ -41,7 +41,7 @@ def service_of(node: Node, mischief: Mischief | None = None) -> Service:
 async def another(node: Node, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[tuple[str, Mischief]]:
     """Yield another address of a devnode, as if it were a second node of the same devnet, with faults of its own."""
     mischief = Mischief()
-    async with server.serve(app(service_of(node, mischief), node), host, port, grace_seconds=0) as bound:
+    async with server.serve(app(service_of(node, mischief), node), host, port, grace_seconds=1) as bound:
         yield bound.url("/rpc/v1"), mischief
 
 
@@ -77,7 +77,7 @@ async def serving(
     node, closing = await anyio.to_thread.run_sync(begin)
     failure: Exception | None = None
     with closing:
-        async with server.serve(app(service_of(node), node), host, port, grace_seconds=0) as bound:
+        async with server.serve(app(service_of(node), node), host, port, grace_seconds=1) as bound:
             node.url = bound.url("/rpc/v1")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(node.run)
