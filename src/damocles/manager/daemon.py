@@ -205,8 +205,9 @@ async def _open(
     except rpc_errors.DiskFails as error:
         raise errors.StartError(str(error)) from error
     except sql_errors.DBAPIError as error:
-        msg = f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; restore it, or choose another --home"
-        raise errors.StartError(msg) from error
+        raise errors.StartError(
+            f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; restore it, or choose another --home"
+        ) from error
     return bound
 
 
@@ -378,6 +379,7 @@ def _claim(home: Path) -> Iterator[None]:
         except OSError as error:
             raise errors.StartError(f"the home {home} cannot be used: {error.strerror}") from error
         except holding.InUse as error:
-            msg = f"the home {home} is in use by another manager ({error.owner}): stop it, or choose another --home"
-            raise errors.StartError(msg) from None
+            raise errors.StartError(
+                f"the home {home} is in use by another manager ({error.owner}): stop it, or choose another --home"
+            ) from None
         yield

@@ -79,8 +79,7 @@ class Process:
             await self._exits_within(_EXIT_SECONDS if grace_seconds is None else grace_seconds)
         self._signal(signal.SIGKILL)
         if not await self._exits_within(_BURIAL_SECONDS):
-            msg = f"process {self.pid} does not die: it is stuck in the kernel, look at its disks"
-            raise TimeoutError(msg)
+            raise TimeoutError(f"process {self.pid} does not die: it is stuck in the kernel, look at its disks")
         self._popen.poll()
         await self._outlive_group()
         return went

@@ -90,11 +90,10 @@ class Memory:
         found = _mark_there(location)
         if found != expected:
             there = "an unmarked folder" if found is None else f"another store ({found})"
-            msg = (
+            raise NotTheStore(
                 f"{location} is not the store that was there before ({expected}) but {there}: is the disk mounted?"
                 f" If it was replaced on purpose: damocles-worker store accept --home {self.home} {location}"
             )
-            raise NotTheStore(msg)
 
     def admit(self, location: Path, *, may_mark: bool = True) -> None:
         """Check a place and remember the store that is there, after marking it if it has no mark.
@@ -132,8 +131,9 @@ class Memory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            msg = f"whether {location} is the store that was there before cannot be told: {file}: {error.strerror}"
-            raise NotTheStore(msg) from error
+            raise NotTheStore(
+                f"whether {location} is the store that was there before cannot be told: {file}: {error.strerror}"
+            ) from error
         except msgspec.MsgspecError as error:
             log.warning("record of a store is damaged; ignoring it", location=str(location), error=str(error))
             return None

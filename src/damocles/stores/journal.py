@@ -113,19 +113,18 @@ class Journal:
                 if name in sectors.LARGE_FIELDS
             }
         except sqlite3.Error as error:
-            msg = f"cannot read the journal {self.path}: {error}"
-            raise JournalError(msg) from error
+            raise JournalError(f"cannot read the journal {self.path}: {error}") from error
         if row is None:
             return None
         try:
             record = codec.decode(row[0], sectors.Sector)
         except msgspec.MsgspecError as error:
-            msg = f"the sector record in {self.path} is damaged ({error}); restore the file from a backup"
-            raise JournalError(msg) from error
+            raise JournalError(
+                f"the sector record in {self.path} is damaged ({error}); restore the file from a backup"
+            ) from error
         if record.plan not in planner.PLANS:
             told = f"of the plan {record.plan}, which this release does not know"
-            msg = f"the sector record in {self.path} is {told}: use the release that wrote it"
-            raise JournalError(msg)
+            raise JournalError(f"the sector record in {self.path} is {told}: use the release that wrote it")
         self._written = {name: outputs.get(name) for name in sectors.LARGE_FIELDS}
         return msgspec.structs.replace(record, **outputs)
 
@@ -190,8 +189,7 @@ class Journal:
                 raise
             is_full = full.is_full(error)
             mended = "it is written once there is room" if is_full else "check the disk, then resume the thread"
-            msg = f"cannot write the journal {self.path}: {error}; {mended}"
-            raise JournalError(msg) from error
+            raise JournalError(f"cannot write the journal {self.path}: {error}; {mended}") from error
         self._written.update(changed)
         self._last_id = last_id
 
@@ -219,8 +217,7 @@ def create(path: Path) -> None:
     """
     with closing(Journal(path)) as book:
         if book.load() is not None:
-            msg = f"{path} holds a sector: choose a new folder for a sealing store"
-            raise JournalError(msg)
+            raise JournalError(f"{path} holds a sector: choose a new folder for a sealing store")
 
 
 @contextlib.contextmanager
@@ -267,8 +264,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         identity = f"INSERT INTO identity VALUES ('{uuid.uuid4()}');"  # noqa: S608, a value of our own
         db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {identity} PRAGMA user_version = {FORMAT}; COMMIT;")
     elif found != FORMAT:
-        msg = f"{path} has format {found}, this release reads {FORMAT}: use the release that wrote it"
-        raise JournalError(msg)
+        raise JournalError(f"{path} has format {found}, this release reads {FORMAT}: use the release that wrote it")
 
 
 def _detail(event: events.Event) -> str | None:
@@ -319,8 +315,7 @@ def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
             db.execute("PRAGMA synchronous = FULL")
             db.execute("BEGIN IMMEDIATE")
             if db.execute("SELECT EXISTS (SELECT 1 FROM history) OR EXISTS (SELECT 1 FROM sector)").fetchone()[0]:
-                msg = f"{path} is not empty: import into a new store, created with `store sealing-init`"
-                raise JournalError(msg)
+                raise JournalError(f"{path} is not empty: import into a new store, created with `store sealing-init`")
             db.execute("UPDATE identity SET id = ?", (head.identity,))
             if head.record is not None:
                 db.execute("INSERT INTO sector VALUES (1, ?)", (head.record,))
@@ -328,5 +323,4 @@ def fill(path: Path, head: Head, entries: Iterable[Entry]) -> None:
             db.executemany(_INSERT, map(astuple, entries))
             db.execute("COMMIT")
     except sqlite3.Error as error:
-        msg = f"cannot write the journal {path}: {error}"
-        raise JournalError(msg) from error
+        raise JournalError(f"cannot write the journal {path}: {error}") from error

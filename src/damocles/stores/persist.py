@@ -25,5 +25,4 @@ def init(location: Path) -> None:
         location.mkdir(parents=True, exist_ok=True)
         identity.mark(location)
     except OSError as error:
-        msg = f"cannot create the persist store {location}: {error.strerror}"
-        raise PersistError(msg) from error
+        raise PersistError(f"cannot create the persist store {location}: {error.strerror}") from error

@@ -129,13 +129,11 @@ def init(location: Path) -> None:
         StoreError: There is one already, or the folder holds other things.
     """
     if (location / HOLDER).exists():
-        msg = f"{location} is already a sealing store"
-        raise StoreError(msg)
+        raise StoreError(f"{location} is already a sealing store")
     data, meta = location / "data", location / "meta"
     try:
         if location.exists() and _foreign(location):
-            msg = f"{location} is not empty: choose a new folder for a sealing store"
-            raise StoreError(msg)
+            raise StoreError(f"{location} is not empty: choose a new folder for a sealing store")
         data.mkdir(parents=True, exist_ok=True)
         meta.mkdir(exist_ok=True)
         journal.create(meta / journal.FILE_NAME)
@@ -147,8 +145,7 @@ def init(location: Path) -> None:
     except journal.JournalError as error:
         raise StoreError(str(error)) from error
     except OSError as error:
-        msg = f"cannot create the sealing store {location}: {error.strerror}"
-        raise StoreError(msg) from error
+        raise StoreError(f"cannot create the sealing store {location}: {error.strerror}") from error
 
 
 def _foreign(location: Path) -> bool:
@@ -184,8 +181,9 @@ def opened(location: Path) -> Iterator[SealingStore]:
         raise StoreError(problem)
     holder = location / HOLDER
     if not holder.is_file() or not (location / "data").is_dir() or (location / "data").is_symlink():
-        msg = f"{location} is not a sealing store: create one with `damocles-worker store sealing-init -l {location}`"
-        raise StoreError(msg)
+        raise StoreError(
+            f"{location} is not a sealing store: create one with `damocles-worker store sealing-init -l {location}`"
+        )
     with ExitStack() as stack:
         try:
             stack.enter_context(holding.held(holder))

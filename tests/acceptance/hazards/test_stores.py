@@ -91,6 +91,6 @@ def test_a_replaced_disk_is_taken_once_somebody_says_so(tmp_path: Path) -> None:
         restart(f)
         wait_until(has_failed(f, "but another store"), "the new disk is refused")
         accepted = cli("damocles-worker", "store", "accept", str(f.stores[0]), "-c", str(f.config))
-        assert "takes the place of" in accepted.stdout
+        assert " replaces " in accepted.stdout
         wait_until(lambda: f.thread(0).last_error is None and f.thread(0).job_id is None, "the new disk is taken")
         assert "warning" not in cli("damocles-worker", "config", "check", str(f.config)).stderr

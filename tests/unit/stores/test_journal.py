@@ -278,8 +278,7 @@ class Failing:
         result = self._db.execute(statement, *arguments)
         if self.fails and statement == "COMMIT":
             self.fails = False
-            msg = "disk I/O error"
-            raise sqlite3.OperationalError(msg)
+            raise sqlite3.OperationalError("disk I/O error")
         return result
 
 

@@ -89,13 +89,15 @@ class Apprise:
         try:
             import apprise  # noqa: PLC0415 (an extra, and 20 MB)
         except ImportError as error:
-            msg = "[[apprise]] needs the library apprise, which `make setup` installs; elsewhere: pip install apprise"
-            raise SinkError(msg) from error
+            raise SinkError(
+                "[[apprise]] needs the library apprise, which `make setup` installs; elsewhere: pip install apprise"
+            ) from error
         scheme = url.partition(":")[0]
         self._service = apprise.Apprise()
         if not self._service.add(url):
-            msg = f"[[apprise]]: the library apprise does not understand a URL {scheme}://…; see https://appriseit.com"
-            raise SinkError(msg)
+            raise SinkError(
+                f"[[apprise]]: the library apprise does not understand a URL {scheme}://…; see https://appriseit.com"
+            )
         self.name = f"apprise {scheme}"
 
     async def send(self, message: alerts.Message) -> None:

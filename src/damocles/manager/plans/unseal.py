@@ -161,13 +161,15 @@ def ask(tx: Connection, sector: SectorID, piece: CID, *, span: tuple[int, int], 
     _check(tx, sector, record, span)
     row = _find(tx, sector, piece)
     if row is not None and row.state in _AT_WORK:
-        msg = f"piece {piece} of {sector} is {row.state} for other destinations: ask again when that is done"
-        raise errors.ManagerError(msg)
+        raise errors.ManagerError(
+            f"piece {piece} of {sector} is {row.state} for other destinations: ask again when that is done"
+        )
     dests, since = [dest], now
     if row is not None and row.state == UnsealState.SET_UP:
         if (row.offset_bytes, row.size_bytes) != span:
-            msg = f"piece {piece} of {sector} waits with another range: {row.size_bytes} bytes from {row.offset_bytes}"
-            raise errors.ManagerError(msg)
+            raise errors.ManagerError(
+                f"piece {piece} of {sector} waits with another range: {row.size_bytes} bytes from {row.offset_bytes}"
+            )
         known = msgspec.json.decode(row.dest, type=list[str])
         dests, since = known if dest in known else [*known, dest], row.at
     tx.execute(delete(_tasks).where(_of(sector), _tasks.c.piece == piece))
@@ -194,8 +196,7 @@ def _check(tx: Connection, sector: SectorID, record: records.SectorState | None,
         raise errors.ManagerError(f"{sector} cannot be unsealed: it is not sealed, or its files are in no known store")
     whole = int(SealProof(record.proof).size) // 128 * 127
     if offset_bytes < 0 or size_bytes <= 0 or offset_bytes + size_bytes > whole:
-        msg = f"{sector} has {whole} unpadded bytes, there are no {size_bytes} from {offset_bytes}"
-        raise errors.ManagerError(msg)
+        raise errors.ManagerError(f"{sector} has {whole} unpadded bytes, there are no {size_bytes} from {offset_bytes}")
 
 
 def allocate(

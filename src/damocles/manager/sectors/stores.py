@@ -165,11 +165,10 @@ class Stores:
         """
         told = f"check persisted filed: check provable for sector {sector} in instance {name}"
         if self.basic_info(name) is None:
-            msg = (
+            raise errors.ManagerError(
                 f"{told}: get private info: get private info: get location for {sector}: get objstore instance {name}"
                 f" for sealed file: instance not found: {name}"
             )
-            raise errors.ManagerError(msg)
         self._in_order(name)
         root = self.root(name)
         if root is None:
@@ -186,8 +185,9 @@ class Stores:
                     # The worker chose the folder: it hears that the file is missing, and nothing of what else is there.
                     log.warning("sector file not found", file=str(root / relative), reason=reason)
                     reason = "no such file or directory"
-                msg = f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
-                raise errors.ManagerError(msg) from error
+                raise errors.ManagerError(
+                    f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
+                ) from error
 
 
 def _folders(*, is_upgrade: bool) -> tuple[str, str]:

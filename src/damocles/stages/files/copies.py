@@ -63,8 +63,7 @@ def follow(
     """
     source, destination = _absolute("src", route.src), _absolute("dest", route.dest)
     if not source.exists():
-        msg = f"src path not exists: {source}"
-        raise TransferRefused(msg)
+        raise TransferRefused(f"src path not exists: {source}")
     _check_kind(source, destination)
     if not destination.is_symlink() and destination.exists() and destination.samefile(source):
         return  # replacing it would destroy the only copy
@@ -212,16 +211,14 @@ def _turn(fence: tasks.Fence | None, keep: tasks.Keep | None, around: job.Job) -
 def _absolute(side: str, end: dict[str, str | None]) -> Path:
     path = Path(end.get("uri") or "")
     if not path.is_absolute():
-        msg = f"{side} path is relative: {path}"
-        raise TransferRefused(msg)
+        raise TransferRefused(f"{side} path is relative: {path}")
     return path
 
 
 def _check_kind(source: Path, destination: Path) -> None:
     if destination.exists() and source.is_dir() != destination.is_dir():
         kinds = ("a folder", "a file") if source.is_dir() else ("a file", "a folder")
-        msg = f"src {source} is {kinds[0]}, but dest {destination} is {kinds[1]}: remove one of them"
-        raise TransferRefused(msg)
+        raise TransferRefused(f"src {source} is {kinds[0]}, but dest {destination} is {kinds[1]}: remove one of them")
 
 
 def _remove(path: Path) -> None:
@@ -263,5 +260,4 @@ def _send(
         told = f"{error.strerror}: {source} to {destination}"
         raise OSError(error.errno, told) from error
     if done != total:
-        msg = f"{source} changed while it was copied: {total} bytes at first, {done} at the end"
-        raise TransferRefused(msg)
+        raise TransferRefused(f"{source} changed while it was copied: {total} bytes at first, {done} at the end")

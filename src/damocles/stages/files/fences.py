@@ -38,12 +38,11 @@ def turn(fence: tasks.Fence | None, around: job.Job) -> Iterator[None]:
         locking.lock(descriptor, around)
         newest = int(os.pread(descriptor, 32, 0).strip() or 0)
         if newest > fence.attempt:
-            msg = (
+            raise Overtaken(
                 f"attempt {fence.attempt} at {path.name} is over: attempt {newest} has written to {path.parent.parent};"
                 " if this copy of the sealing store was left behind, abort the sector here: that ends this copy only;"
                 f" if the manager counts from the start again, remove {path}"
             )
-            raise Overtaken(msg)
         if newest < fence.attempt:
             # One write of the same width: never half a number, never an empty file.
             os.pwrite(descriptor, f"{fence.attempt:<20}\n".encode(), 0)

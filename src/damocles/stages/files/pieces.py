@@ -48,8 +48,9 @@ def source(
         PieceUnavailable: The payload is unavailable, or does not match the task.
     """
     if piece.payload_size > piece.piece_size:
-        msg = f"payload of {piece.payload_size} bytes does not fit in a piece of {piece.piece_size} unpadded bytes"
-        raise PieceUnavailable(msg)
+        raise PieceUnavailable(
+            f"payload of {piece.payload_size} bytes does not fit in a piece of {piece.piece_size} unpadded bytes"
+        )
     match piece.piece_file:
         case "pledge":
             yield None
@@ -62,21 +63,20 @@ def source(
             with _download(server, piece.payload_size, around) as descriptor:
                 yield descriptor
         case other:
-            msg = f"piece source {other!r} is unknown: expected {{'local': path}}, {{'url': url}} or 'pledge'"
-            raise PieceUnavailable(msg)
+            raise PieceUnavailable(
+                f"piece source {other!r} is unknown: expected {{'local': path}}, {{'url': url}} or 'pledge'"
+            )
 
 
 def _local(path: str, payload_bytes: int) -> Iterator[int]:
     try:
         file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed right below
     except OSError as error:
-        msg = f"piece {path}: {error.strerror}"
-        raise PieceUnavailable(msg) from error
+        raise PieceUnavailable(f"piece {path}: {error.strerror}") from error
     with file:
         there = os.fstat(file.fileno()).st_size
         if there < payload_bytes:
-            msg = f"piece {path} has {there} bytes, its deal says {payload_bytes}"
-            raise PieceUnavailable(msg)
+            raise PieceUnavailable(f"piece {path} has {there} bytes, its deal says {payload_bytes}")
         yield file.fileno()
 
 
@@ -133,8 +133,7 @@ def _feed(pipe: FileIO, server: "_Server", payload_bytes: int, around: job.Job) 
                     around.progress(done, payload_bytes)
                     if done == payload_bytes:
                         return
-            msg = f"{server.name} ended after {done} bytes, its deal says {payload_bytes}"
-            raise PieceUnavailable(msg)
+            raise PieceUnavailable(f"{server.name} ended after {done} bytes, its deal says {payload_bytes}")
         except _Interrupted as interrupted:
             pauses = list(_PAUSES_SECONDS) if done > began_at else pauses
             if not pauses:
@@ -272,6 +271,5 @@ def _check_answer(server: "_Server", response: "httpx2.Response", offset: int) -
         return offset
     told = response.headers.get("Content-Range", "")
     if not told.startswith(f"bytes {offset}-"):
-        msg = f"{answered} and {told or 'no Content-Range'}, asked for the bytes from {offset} on"
-        raise PieceUnavailable(msg)
+        raise PieceUnavailable(f"{answered} and {told or 'no Content-Range'}, asked for the bytes from {offset} on")
     return 0

@@ -31,12 +31,11 @@ def check(keep: tasks.Keep) -> None:
     elif theirs == ours:
         return
     old, new = _name(theirs), _name(ours)
-    msg = (
+    raise Stranger(
         f"{keep.store} has files of {keep.sector} with {old}, ours have {new}; nothing was replaced. Check which one the"
         f" chain has: if it is theirs, abort the sector here; if it is ours, move {keep.replica} and {keep.cache} out of"
         f" {keep.store} and resume"
     )
-    raise Stranger(msg)
 
 
 def _name(p_aux: bytes | None) -> str:

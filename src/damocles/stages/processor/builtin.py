@@ -32,8 +32,7 @@ def sector_bytes(proof_name: str) -> int:
     """Return the padded size of the sectors of a seal proof, by its name."""
     match = _PROOF_SIZE.match(proof_name)
     if match is None:
-        msg = f"{proof_name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1"
-        raise ValueError(msg)
+        raise ValueError(f"{proof_name!r} is not a seal proof: expected a name like StackedDrg32GiBV1_1")
     return int(sectors.SectorSize.parse(match[1]))
 
 
@@ -209,8 +208,7 @@ def unseal(task: tasks.Unseal, around: job.Job) -> int:
 def _check_range(task: tasks.Unseal | tasks.SnapDecode) -> None:
     data_bytes = sector_bytes(task.registered_proof) // 128 * fr32.GROUP_BYTES
     if min(task.offset, task.num_bytes) < 0 or task.offset + task.num_bytes > data_bytes:
-        msg = f"cannot unseal {task.num_bytes} bytes from {task.offset} on: the sector has {data_bytes}"
-        raise ValueError(msg)
+        raise ValueError(f"cannot unseal {task.num_bytes} bytes from {task.offset} on: the sector has {data_bytes}")
 
 
 def _cut_head(path: Path, head_bytes: int) -> None:
@@ -310,8 +308,9 @@ def _verify(task: tasks.WindowPoSt, proof: bytes, around: job.Job) -> None:
         around.log(f"the window PoSt is submitted unverified: {error}")
         return
     if not is_good:
-        msg = "the window PoSt does not verify, though no sector is faulty: is this machine's memory healthy?"
-        raise proofs.ProofsError(msg)
+        raise proofs.ProofsError(
+            "the window PoSt does not verify, though no sector is faulty: is this machine's memory healthy?"
+        )
 
 
 def _faulty(task: tasks.WindowPoSt, known: Sequence[tasks.Fault], around: job.Job) -> tasks.WindowPoStOutput:

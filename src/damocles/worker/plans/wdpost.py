@@ -98,8 +98,9 @@ def _within(seconds: float) -> Iterator[None]:
         with anyio.fail_after(seconds):
             yield
     except TimeoutError as error:
-        msg = f"no proof within {units.brief_duration(int(seconds))}, the length of a deadline: does a disk hang?"
-        raise failures.Temporary(msg) from error
+        raise failures.Temporary(
+            f"no proof within {units.brief_duration(int(seconds))}, the length of a deadline: does a disk hang?"
+        ) from error
 
 
 async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
@@ -125,8 +126,9 @@ async def _prove(job: Job, post: wdpost.Job) -> wdpost.Output:
     if len(unread) == len(replicas) and (lost or len(replicas) > 1):
         # Rather a lost mount than so many lost sectors; naming them all would cost the miner dearly.
         number, reason = next(iter(unread.items()))
-        msg = f"none of the {len(replicas)} sectors can be read here; the first one, {number}: {reason}"
-        raise failures.Critical(msg)
+        raise failures.Critical(
+            f"none of the {len(replicas)} sectors can be read here; the first one, {number}: {reason}"
+        )
     if not reasons:
         task = tasks.WindowPoSt(work.miner, work.proof_name, there, work.seed)
         made: tasks.WindowPoStOutput = await job.run("window_post", task)
@@ -191,6 +193,5 @@ def _miner(job: Job) -> int:
 def _store(job: Job, name: str) -> Path:
     store = job.persist_stores.get(name)
     if store is None:
-        msg = f"sectors are in the persist store {name!r}, which is not attached here ([[attached]])"
-        raise failures.Critical(msg)
+        raise failures.Critical(f"sectors are in the persist store {name!r}, which is not attached here ([[attached]])")
     return store.path
