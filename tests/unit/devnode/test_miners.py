@@ -13,8 +13,10 @@ from damocles.chain.methods import (
     COMPACT_NUMBERS,
     CONFIRM_WORKER,
     CREATE_MINER,
+    DECLARE_RECOVERED,
     MAX_TERMINATION_FEE,
     NOMINAL_EXPIRATION,
+    PRE_COMMIT,
     WITHDRAW,
 )
 from damocles.chain.ownership import (
@@ -25,12 +27,12 @@ from damocles.chain.ownership import (
     CreateMiner,
     WithdrawBalance,
 )
-from damocles.chain.sealing import AllocationKey, BatchReturn, Failure, Piece
-from damocles.chain.upkeep import CompactSectorNumbers, MaxTerminationFeeParams
+from damocles.chain.sealing import AllocationKey, BatchReturn, Failure, Piece, PreCommitSectorBatch2
+from damocles.chain.upkeep import CompactSectorNumbers, Declaration, DeclareFaultsRecovered, MaxTerminationFeeParams
 from damocles.devnode import rules
 from damocles.devnode.actors import registry
 from damocles.devnode.beginnings import CLIENT, OWNER, VERIFIER, WORKER
-from damocles.devnode.state import DATACAP, POWER, REGISTRY, ROOT_ACCOUNT
+from damocles.devnode.state import DATACAP, POWER, REGISTRY, ROOT_ACCOUNT, with_
 from damocles.wire import commitments
 from damocles.wire.codec import Blob, Rows
 
@@ -194,3 +196,25 @@ def test_terms_are_extended_by_the_client_alone(world):
     assert (refused.exit_code, refused.returned.hex()) == (0, "820081820012")
     assert world.send(registry.EXTEND_TERMS, terms, to=REGISTRY, sender=CLIENT).returned.hex() == "820180"
     assert world.state.registry.claims[number].term_max == rules.TERM_MAX
+
+
+def test_a_miner_in_debt_promises_and_recovers_nothing(world):
+    """Until it has the money, which is taken with the next message; a withdrawal pays first."""
+    world.proved(1)
+    world.until_open(world.place(1)[0])
+    world.tick(world.rules.window_epochs)
+    world.send(WITHDRAW, WithdrawBalance(Amount(10**30)), sender=OWNER)
+    world.state = with_(world.state, miners={MINER: with_(world.miner, fee_debt=1000)})
+    batch = PreCommitSectorBatch2(Rows([world.promise(2)]))
+    deadline, partition = world.place(1)
+    recover = DeclareFaultsRecovered(Rows([Declaration(deadline, partition, Bitfield([1]))]))
+    for method, params in ((PRE_COMMIT, batch), (DECLARE_RECOVERED, recover)):
+        outcome = world.send(method, params)
+        assert (outcome.exit_code, "can not repay fee debt" in outcome.error) == (19, True)
+    burnt = world.state.balance_of(99)
+    assert world.send(DECLARE_RECOVERED, recover, value=1000).exit_code == 0
+    assert (world.miner.fee_debt, world.state.balance_of(99) - burnt) == (0, 1000)
+    world.state = with_(world.state, miners={MINER: with_(world.miner, fee_debt=1000)})
+    outcome = world.send(WITHDRAW, WithdrawBalance(Amount(5000)), sender=OWNER, value=3000)
+    assert WITHDRAW.read_return(outcome.returned) == 2000
+    assert world.miner.fee_debt == 0

@@ -126,6 +126,15 @@ class Draft:
         """Refuse a sender that is not owner, worker or control address of the miner."""
         self.caller_is(self.miner.owner, self.miner.worker, *self.miner.control)
 
+    def repay(self) -> None:
+        """Pay the miner's debt of fees; refuse what it wants to do if it has too little."""
+        debt = self.miner.fee_debt
+        if self.miner.available < 0:
+            refuse("unlocked balance can not repay fee debt", exits.INSUFFICIENT_FUNDS)
+        if debt:
+            self.change(fee_debt=0)
+            self.burn(self.receiver, debt)
+
     def verify(self, claim: Any, gas: int) -> bool:
         """Return whether a proof holds, and count what that costs."""
         self.gas_of_proofs += gas

@@ -20,6 +20,7 @@ def declare(draft: Draft, params: DeclareFaults) -> None:
 def recover(draft: Draft, params: DeclareFaultsRecovered) -> None:
     """Let faulty sectors have their power back with the next window PoSt."""
     _check_all(draft, params.recoveries)
+    draft.repay()
     for declaration in params.recoveries:
         partition = _find(draft, declaration, "recovery")
         put = with_(partition, recovering=partition.recovering | declaration.sectors & partition.faulty)

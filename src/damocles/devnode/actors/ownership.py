@@ -55,6 +55,8 @@ def withdraw(draft: Draft, params: WithdrawBalance) -> Amount:
         refuse(f"negative fund requested for withdrawal: {params.amount / 10**18:.18f}")
     miner = draft.miner
     draft.caller_is(miner.owner, miner.beneficiary)
+    repay_debt_in_part(draft)
+    miner = draft.miner
     amount = max(0, min(int(params.amount), miner.available))
     if miner.beneficiary != miner.owner:
         term = miner.term
@@ -70,6 +72,11 @@ def withdraw(draft: Draft, params: WithdrawBalance) -> Amount:
 def repay_debt(draft: Draft, _: None) -> None:
     """Pay what is owed for fees, as far as there is money."""
     draft.caller_is_of_miner()
+    repay_debt_in_part(draft)
+
+
+def repay_debt_in_part(draft: Draft) -> None:
+    """Pay as much of the debt as there is money for."""
     miner = draft.miner
     paid = min(miner.fee_debt, max(0, miner.available + miner.fee_debt))
     draft.change(fee_debt=miner.fee_debt - paid)

@@ -27,6 +27,7 @@ def pre_commit(draft: Draft, params: PreCommitSectorBatch2) -> None:
         numbers.add(sector.sector_number)
         _check(draft, sector)
     draft.caller_is_of_miner()
+    draft.repay()
     allocate(draft, numbers)
     miner = draft.miner
     each = rules.deposit(draft.rules.sector_bytes)
