@@ -92,7 +92,10 @@ def begin(
     except Unusable as exc:
         raise Unsuitable(str(exc)) from exc
     verify = verifying.accept_any if accepts_any_proof else verifying.verifier()
-    kept = None if store is None else store.rules()
+    try:
+        kept = None if store is None else store.rules()
+    except msgspec.MsgspecError as exc:
+        raise Unsuitable(f"the devnet in {home} is of another version of damocles: {exc}; use another folder") from exc
     if store is None or kept is None:
         secret = secret or secrets.token_bytes(32)
         first = tipsets.genesis(first_state(secret, of), secret, of.base_fee, int(clock()))
@@ -113,7 +116,11 @@ def begin(
             raise Unsuitable(
                 f"the devnet in {home} was made with {'; '.join(other)}: start it so, or use another folder"
             )
-        chain, keys = _restored(store, of, verify)
+        try:
+            chain, keys = _restored(store, of, verify)
+        except msgspec.MsgspecError as exc:
+            store.close()
+            raise Unsuitable(f"the devnet in {home} cannot be read: {exc}; use another folder") from exc
     node = Node(chain, keys, store=store, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, clock=clock)
     return node, store
 

@@ -188,3 +188,19 @@ def test_what_is_old_is_forgotten(chain):
     assert tipsets.state_of(chain.at(1000, chain.head)) is not None
     with pytest.raises(ValueError, match="can be taken back by 1 to 900"):
         chain.take_back(901)
+
+
+def test_a_devnet_of_other_rules_or_another_version_is_not_taken_up(tmp_path: Path):
+    """One line says what differs, or that it cannot be read."""
+    node, store = beginnings.begin(Rules(), home=tmp_path, secret=SECRET)
+    assert store is not None
+    store.close()
+    with pytest.raises(beginnings.Unsuitable, match="was made with challenge_delay 10, not 5: start it so"):
+        beginnings.begin(Rules(challenge_delay=5), home=tmp_path)
+    again, store = beginnings.begin(Rules(), home=tmp_path)
+    assert store is not None
+    assert again.chain.head == node.chain.head
+    store._database.execute("UPDATE states SET content = ?", (b'{"accounts":{}}',))
+    store.close()
+    with pytest.raises(beginnings.Unsuitable, match=r"cannot be read: .* use another folder"):
+        beginnings.begin(Rules(), home=tmp_path)
