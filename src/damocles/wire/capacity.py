@@ -1,17 +1,23 @@
 """Structs of `Damocles.Capacity`: what a worker's machine has, has granted, and how long its stages take."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from damocles.wire import control
+
+# A worker that tells of more is none of ours; whoever forecasts it would be kept busy.
+MOST_THREADS = 1000
+_Threads: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MOST_THREADS)]
+_Amount: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Needs: TypeAlias = Annotated[dict[str, _Amount], msgspec.Meta(max_length=16)]
 
 
 class Grant(msgspec.Struct, frozen=True):
     """What a task that runs takes of the machine."""
 
     label: str
-    needs: dict[str, int]
+    needs: Needs
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,9 +28,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     state: str
     stage: str = ""
-    seconds: float
+    seconds: control.Seconds
     samples: int = 0
-    needs: dict[str, int] = {}
+    needs: Needs = {}
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +41,9 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: str
     size: str
-    threads: int
-    steps: list[Step] = []
-    needs: dict[str, dict[str, int]] = {}
+    threads: _Threads
+    steps: Annotated[list[Step], msgspec.Meta(max_length=64)] = []
+    needs: Annotated[dict[str, Needs], msgspec.Meta(max_length=64)] = {}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +51,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: str = ""
     machine: dict[str, Any] = {}
-    capacity: dict[str, int] = {}
-    slots: dict[str, int] = {}
-    granted: list[Grant] = []
-    lines: list[Line] = []
+    capacity: Needs = {}
+    slots: Annotated[dict[str, Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(max_length=64)] = {}
+    granted: Annotated[list[Grant], msgspec.Meta(max_length=MOST_THREADS)] = []
+    lines: Annotated[list[Line], msgspec.Meta(max_length=16)] = []
 
 
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):

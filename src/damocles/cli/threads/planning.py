@@ -86,6 +86,8 @@ def plan(report: capacity.Report) -> Plan:
             f"no times of stages: no sector of {plans} is finished yet; state them, like --time pc1=4h --time pc2=30min"
         )
         return Plan(report=report, error=text if report.lines else "no thread seals sectors")
+    if (threads := sum(line.threads for line in known)) > capacity.MOST_THREADS:
+        return Plan(report=report, error=f"tells of {threads} threads: {capacity.MOST_THREADS} are forecast at most")
     plant = forecast.Plant(
         lines=[
             forecast.Line(

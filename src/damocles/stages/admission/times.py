@@ -115,7 +115,7 @@ def _tell(story: _Story, entry: Entry, plan: str) -> None:
         if entry.seconds is not None:
             story.taken[entry.prev] = entry.seconds
     elif story.entered is not None and not story.disturbed:
-        story.taken[entry.prev] = entry.at - story.entered
+        story.taken[entry.prev] = max(0.0, entry.at - story.entered)  # clocks are set back
     story.entered, story.disturbed = entry.at, False
     story.finished = story.finished or State.Finished in step.to.values()
 

@@ -74,6 +74,12 @@ def test_what_was_stopped_is_no_wait_of_the_chain():
     assert "TicketAssigned" in by_state(lines)
 
 
+def test_a_clock_that_was_set_back_is_no_time():
+    """A wait never took less than nothing."""
+    lines = sealed("s-t01000-1", seed=-500.0)
+    assert 0.0 == by_state(lines)["PersistanceSubmitted"].seconds
+
+
 def test_only_finished_sectors_of_the_plan_count():
     """Neither one under way, nor one of another plan, nor one whose size is not told."""
     lines = sealed("s-t01000-1")
