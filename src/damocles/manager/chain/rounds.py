@@ -109,7 +109,7 @@ class Rounds:
                 again = await self.once()
             except rpc_errors.DiskFails:
                 pass  # told by the database, and an alert
-            except (node.Unavailable, errors.NodeError, versions.UnknownNetwork) as error:
+            except (node.Unavailable, node.NotTaken, errors.NodeError, versions.UnknownNetwork) as error:
                 self._trouble("node", str(error))
             except Exception:
                 # The task is the daemon's: it must outlive what nobody thought of.
@@ -227,7 +227,7 @@ class Rounds:
             for numbers in due:
                 try:
                     made |= await self._batch(view, miner, [waiting[number] for number in numbers])
-                except _NoMoney as error:
+                except (_NoMoney, node.NotTaken) as error:
                     troubles[f"{kind}s of {miner.address}"] = str(error)
         return made
 
@@ -249,6 +249,7 @@ class Rounds:
 
         Raises:
             _NoMoney: It all has to wait.
+            node.NotTaken: The node does not do what it is asked, and may the next time.
         """
         made: dict[int, tuple[Submission, parts.Part]] = {}
         for one in sorted(batch, key=lambda one: one.sector.number):

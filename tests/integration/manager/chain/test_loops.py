@@ -134,3 +134,18 @@ async def test_a_restart_with_another_miner(devnode: Devnode, tmp_path: Path) ->
         rounds._miners = {}
         await provider.tick(4)
         assert {State.ORDERED} == {one.state for one in await provider.database.read(submissions.unfinished)}
+
+
+async def test_a_node_that_does_not_estimate(provider: Provider, devnode: Devnode) -> None:
+    """What cannot be tried out waits, with the node's reason, and keeps nothing else of the round from being done."""
+    first, second = await provider.allocate(), await provider.allocate()
+    await provider.hand_in(first)
+    await provider.pre_committed(first)
+    await provider.prove(first)
+    await provider.hand_in(second)
+    devnode.disturb("GasEstimateMessageGas", "error", text="out of memory", times=1)
+    await provider.tick()
+    (text,) = provider.chain.rounds.alerts().values()
+    assert "out of memory" in text
+    await provider.proven(first)
+    await provider.pre_committed(second)
