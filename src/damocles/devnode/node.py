@@ -11,7 +11,7 @@ import anyio.to_thread
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from damocles import signing
+from damocles import pulse, signing
 from damocles.chain import tuples
 from damocles.chain.addresses import Address, Protocol
 from damocles.chain.amounts import ATTO, Amount
@@ -75,7 +75,7 @@ class Node:
         self._nulls = 0
         self._doomed: dict[int, tuple[int, int]] = {}
         self._base_fee: int | None = None
-        self.changed = anyio.Event()
+        self.changed = pulse.Pulse()
 
     # What it is.
 
@@ -168,8 +168,7 @@ class Node:
             await anyio.to_thread.run_sync(self._store.keep_pool, self.chain.pool.all())
 
     def _tell(self, changes: list[Change]) -> None:
-        event, self.changed = self.changed, anyio.Event()
-        event.set()
+        self.changed.beat()
         for stream in list(self._subscribers):
             try:
                 stream.send_nowait(changes)

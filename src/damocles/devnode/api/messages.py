@@ -229,11 +229,10 @@ class MessagesApi(Api):
             text = f"message confidence exceeds maximum: {confidence} > {rules.FINALITY}"
             fail(f"{text}: message confidence exceeds maximum")
         while True:
-            changed = self.node.changed
             found = self._find(self.head, cid, limit, replaced=replaced)
             if found is not None and self.head.height >= found.tipset.height + confidence:
                 return _lookup(found) | {"ReturnDec": self._decoded(found)}
-            await changed.wait()
+            await self.node.changed.wait()
 
     # Parameters.
 

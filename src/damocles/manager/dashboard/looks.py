@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import structlog
 
+from damocles import pulse
 from damocles.rpc import errors
 from damocles.wire import control
 
@@ -62,8 +63,8 @@ class Looks:
         self._looked = -1e9  # by the monotonic clock
         self._took_seconds = 0.0
         self._watchers = 0
-        self._awake = anyio.Event()
-        self._news = anyio.Event()
+        self._awake = pulse.Pulse()
+        self._news = pulse.Pulse()
 
     async def seen(self) -> Seen:
         """Return a look that is as new as watchers get it."""
@@ -82,13 +83,13 @@ class Looks:
     def forget(self) -> None:
         """Look anew for the next page: something was done."""
         self._looked = -1e9
-        self._awake.set()
+        self._awake.beat()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Have looks made while the block runs."""
         self._watchers += 1
-        self._awake.set()
+        self._awake.beat()
         try:
             yield
         finally:
@@ -97,7 +98,6 @@ class Looks:
     async def run(self) -> None:
         """Look again and again while somebody watches, for ever."""
         while True:
-            self._awake = anyio.Event()
             if not self._watchers:
                 await self._awake.wait()
             elif (left := self._looked + self._rest() - time.monotonic()) > 0:
@@ -123,8 +123,7 @@ class Looks:
         self._last = Seen(number=number, at=self._clock(), workers=await self._workers(), threads=threads)
         self._looked = time.monotonic()
         self._took_seconds = self._looked - began
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.beat()
         return self._last
 
     def _rest(self) -> float:
