@@ -157,7 +157,7 @@ async def test_nobody_else_does(first: Callable[[bytes], bytes], host: str) -> N
         assert (None, True) == (result, "does not know our token" in why)
         with pytest.raises(
             errors.Unknowing,
-            match=r"gets no token: whoever answers there does not know our token; is it the right daemon",
+            match=r"gets no token: the server there does not know our token; is it the right daemon",
         ):
             await asked(url)
         assert b"POST" in other.heard
@@ -274,7 +274,7 @@ async def test_a_refusal_says_that_the_token_was_kept_back(tmp_path: Path, capsy
     async with server.serve(app, "127.0.0.1", 0) as bound:
         command = ["auth", "list", "--listen", str(bound), "--home", str(tmp_path)]
         assert 7 == await anyio.to_thread.run_sync(manager_cli.main, command)
-    assert capsys.readouterr().err.endswith("; our token was not sent: whoever answers there does not know our token\n")
+    assert capsys.readouterr().err.endswith("; our token was not sent: the server there does not know our token\n")
 
 
 async def test_a_worker_hands_nothing_to_whoever_took_its_manager_s_port(tmp_path: Path) -> None:
@@ -352,9 +352,9 @@ async def test_pieces_are_got_and_given_from_who_knows_the_token_alone(
         assert 3 == await anyio.to_thread.run_sync(put, there, manager.token)
         assert b"abc" == await anyio.to_thread.run_sync(get, there, token)
     with impostor() as other:
-        with pytest.raises(pieces.PieceUnavailable, match=r"whoever answers there does not know our token$"):
+        with pytest.raises(pieces.PieceUnavailable, match=r"the server there does not know our token$"):
             await anyio.to_thread.run_sync(get, other.at, token)
-        with pytest.raises(uploads.UploadFailed, match=r"whoever answers there does not know our token$"):
+        with pytest.raises(uploads.UploadFailed, match=r"the server there does not know our token$"):
             await anyio.to_thread.run_sync(put, other.at, token)
         assert b"dmc_" not in other.heard
         assert b"abc" not in other.heard.replace(CID.encode(), b"")

@@ -5,7 +5,7 @@
     service.add(methods.worker.resume, self.resume)
     resumed = client.call(methods.worker.resume(3, "PC1"))
 
-A module for each subject; `declaring` says how a declaration reads, `rules` who may call what.
+A module for each subject; `declaring` explains a declaration, `rules` has who may call what.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ def create_token(
 
 @declared("Damocles.AuthList", rules.LOOKING_ADMIN)
 def list_tokens() -> list[control.Token]:
-    """Return all tokens, also those that are good for nothing any more."""
+    """Return all tokens, also those that are no longer valid."""
 
 
 @declared("Damocles.AuthRevoke", rules.ADMIN)

@@ -12,7 +12,7 @@ def board(all_of_them: bool = False, /) -> alerts.Board:
 
 @declared("Damocles.AlertAck", rules.OPERATE)
 def acknowledge(alert_id: int, reason: str = "", /) -> alerts.Alert:
-    """Note that somebody takes care of an alert: it is told once more only, when it is resolved."""
+    """Note that somebody takes care of an alert: it is sent only once more, when it is resolved."""
 
 
 @declared("Damocles.AlertMute", rules.OPERATE)

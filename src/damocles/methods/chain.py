@@ -27,4 +27,4 @@ def outcomes(ids: list[int], /) -> list[Outcome]:
 
 @declared("Damocles.ChainReplace", rules.OPERATE)
 def replace(order: int, /) -> OrderSeen:
-    """Sign a message anew that waits to be executed, with higher fees, and push it."""
+    """Sign a message that waits to be executed again, with higher fees, and push it."""

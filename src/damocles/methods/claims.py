@@ -33,4 +33,4 @@ def call_as(sector: SectorID, attempt: int, method: str, params: list[Raw], stor
 
 @declared("Damocles.SectorAbort", rules.OPERATE)
 def abort(sector: SectorID, reason: str = "", /) -> None:
-    """Give up the work on a sector whose worker is gone for good: what it had is free for others."""
+    """Abort a sector whose worker will not come back, which frees what it had for others."""

@@ -5,9 +5,9 @@
         'Resume a paused thread; false if it is not paused.'
 
     service.add(resume, handler)              # by the program that serves it
-    resumed = client.call(resume(3, "PC1"))   # by whoever calls it: `resumed` is a bool
+    resumed = client.call(resume(3, "PC1"))   # by a caller: `resumed` is a bool
 
-The signature is the whole declaration: its positional parameters are those of the wire, their annotations say how they
+The signature is the whole declaration: its positional parameters are those of the wire, their annotations determine how they
 are decoded, defaults make trailing ones optional. What is returned is the result as a caller reads it, so that it is
 `X | None` where the original's programs answer null.
 """

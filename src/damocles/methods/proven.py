@@ -19,7 +19,7 @@ def hand_out_upgrade(spec: seal.AllocateSnapUpSpec, store: control.Store, /) -> 
 
 @declared("Damocles.WhyNoUpgrade", rules.ASKED)
 def why_no_upgrade(spec: seal.AllocateSnapUpSpec, /) -> str:
-    """Say why there is no sector to upgrade, to be shown where one is waited for; empty if there is."""
+    """Return why there is no sector to upgrade, for threads that wait for one; empty if there is one."""
 
 
 @declared("Venus.SubmitSnapUpProof", rules.SEALING)
@@ -29,7 +29,7 @@ def submit_upgrade(sector: SectorID, content: seal.SnapUpProof, /) -> seal.Submi
 
 @declared("Venus.SnapUpPreFetch", rules.OPERATE)
 def fetch_candidates(miner: int, deadline: int | None = None, /) -> seal.SnapUpFetchResult:
-    """Make candidates of all sectors of a miner that are proven, hold no deals and are not at work."""
+    """Make candidates of all sectors of a miner that are proven, hold no deals and are not in progress."""
 
 
 @declared("Venus.SnapUpCandidates", rules.READ)
@@ -54,7 +54,7 @@ def hand_out_rebuild(spec: seal.AllocateSectorSpec, store: control.Store, /) -> 
 
 @declared("Venus.SectorSetForRebuild", rules.OPERATE)
 def set_for_rebuild(sector: SectorID, options: seal.RebuildOptions, /) -> bool:
-    """Put a sector into the queue; again for one that waits, or that was handed out and never heard of, as well."""
+    """Put a sector into the queue; also again for one that waits, or that was handed out without any report."""
 
 
 @declared("Venus.AllocateUnsealSector", rules.SEALING)
@@ -69,7 +69,7 @@ def hand_out_unseal(spec: seal.AllocateSectorSpec, store: control.Store, /) -> c
 
 @declared("Venus.AcquireUnsealDest", rules.SEALING)
 def acquire_destinations(sector: SectorID, piece: CID, /) -> list[str] | None:
-    """Tell where a piece has to go: to nobody but whoever is at work on it, for the URLs may hold secrets."""
+    """Return the destinations of a piece, only to the worker that unseals it, for the URLs may hold secrets."""
 
 
 @declared("Venus.AchieveUnsealSector", rules.SEALING)

@@ -56,7 +56,7 @@ def import_sector(_state: exports.State, sector: records.SectorState, override: 
 
 @declared("Venus.RestoreSector", rules.OPERATE)
 def restore_sector(sector: SectorID, forced: bool, /) -> None:
-    """Bring a sector that was given up back to work; by force any that is over."""
+    """Bring an aborted sector back into progress; by force any that has ended."""
 
 
 @declared("Venus.FinalizeSector", rules.OPERATE, has_result=False)
@@ -81,7 +81,7 @@ def poll_termination(sector: SectorID, /) -> records.TerminateInfo:
 
 @declared("Venus.StoreReleaseReserved", rules.OPERATE)
 def release_reserved(sector: SectorID, /) -> bool:
-    """Give a sector's reservation back; tell whether there was one."""
+    """Release a sector's reservation; return whether there was one."""
 
 
 @declared("Damocles.SectorsExport", rules.READ)
@@ -96,4 +96,4 @@ def put_aside(batch: exports.Batch, /) -> None:
 
 @declared("Damocles.SectorsImport", rules.ADMIN)
 def take_over(request: exports.Import, /) -> exports.Imported:
-    """Take over all lines that were put aside under an id, or say what that would do."""
+    """Import all lines that were staged under an id, or predict the outcome."""

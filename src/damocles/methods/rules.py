@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class Scope(enum.StrEnum):
-    """What a token is good for."""
+    """What a token allows."""
 
     READ = "read"
     OPERATE = "operate"

@@ -18,7 +18,7 @@ def acquire_deals(sector: SectorID, spec: seal.AcquireDealsSpec, /) -> list[seal
 
 @declared("Damocles.WhyNoDeals", rules.ASKED)
 def why_no_deals(spec: seal.AcquireDealsSpec, sector_bytes: int, /) -> str:
-    """Say why there are no deals for a sector, to be shown where it waits for some; empty if there are."""
+    """Return why there are no deals for a sector, for threads that wait for some; empty if there are."""
 
 
 @declared("Venus.AssignTicket", rules.SEALING)
@@ -63,7 +63,7 @@ def poll_proof(sector: SectorID, /) -> seal.Polled:
 
 @declared("Venus.ReportState", rules.SEALING)
 def report_state(sector: SectorID, report: seal.ReportStateReq, /) -> seal.SectorStateResp:
-    """Keep what a worker tells, and who it was; answer whether the sector is over."""
+    """Keep a worker's report, and who it was; answer whether the sector has ended."""
 
 
 @declared("Venus.ReportFinalized", rules.SEALING)
@@ -73,7 +73,7 @@ def report_finalized(sector: SectorID, /) -> None:
 
 @declared("Venus.ReportAborted", rules.ENDING)
 def report_aborted(sector: SectorID, reason: str, /) -> None:
-    """End a sector that was given up; one that is on the chain is as it was before the work on it."""
+    """End an aborted sector; one that is on the chain is as it was before the work on it."""
 
 
 @declared("Venus.StoreReserveSpace", rules.SEALING)

@@ -42,7 +42,7 @@ def threads() -> list[control.ThreadDetail]:
 
 @declared("Damocles.ActOn", rules.OPERATE)
 def act_on(chosen: control.Selection, act: control.Act, asked_by: str = "", /) -> list[control.Outcome]:
-    """Pause, resume or abort the selected threads, or say what that would do; one outcome for each, in order."""
+    """Pause, resume or abort the selected threads, or predict that; return one outcome for each, in order."""
 
 
 @declared("Damocles.Drain", rules.OPERATE)
@@ -74,4 +74,4 @@ def report() -> capacity.Report:
 
 @declared("Damocles.Settings", rules.READ)
 def settings() -> dict[str, str]:
-    """Return the settings of the library of proofs that children inherit: they tell where its files are."""
+    """Return the settings of the proofs library that children inherit, among them where its files are."""

@@ -56,7 +56,7 @@ def host_port(text: str, default_port: int) -> Endpoint:
     """Read `host:port`, `host`, `:port`, `[ip6]:port`, `[ip6]` or a bare IPv6 address.
 
     The original's ping writes IPv6 addresses without brackets (`fd00::7:17890`). A last group of five digits is read
-    as the port; with fewer digits the text cannot be told from an address, and is one.
+    as the port; with fewer digits the text looks like an address, and counts as one.
     """
     text = text.strip()
     host, port = text, ""

@@ -101,7 +101,7 @@ class Reply:
 
 
 class Auditor(Protocol):
-    """Whoever writes down what changes."""
+    """Records what changes."""
 
     def change(
         self, call: Call, method: Method, arguments: Sequence[Any], params: bytes
@@ -113,7 +113,7 @@ class Auditor(Protocol):
 
 
 class Meter(Protocol):
-    """Whoever counts calls."""
+    """Counts calls."""
 
     def measure(
         self, method: Method, arguments: Sequence[Any]
@@ -122,7 +122,7 @@ class Meter(Protocol):
 
 
 class Holders(Protocol):
-    """Whoever knows who may take a step in a sector's life."""
+    """Knows who may take a step in a sector's life."""
 
     def step(self, call: Call, method: Method, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
         """Return a block around a call; it yields the call with what it counts as, or raises `errors.RpcError`."""
@@ -281,7 +281,7 @@ class Service:
     async def admit(self, request: messages.Request, call: Call) -> tuple[Method, Call]:
         """Return the method of a request, and the call with its principal.
 
-        Whoever may not call is refused before the method is looked up.
+        A caller without permission is refused before the method is looked up.
 
         Raises:
             errors.RpcError: The guard refused.

@@ -1,17 +1,17 @@
 """What can go wrong with a call, and with listening.
 
     CallError              the call gave no result
-    ├── RpcError           the peer understood and refused: look at `code`, do not repeat unchanged
+    ├── RpcError           the peer understood and refused: check `code`, do not repeat unchanged
     │   ├── ProtocolError  …because the request itself is wrong, or its handler crashed
     │   └── DiskFails      …because its own disk is full or fails: repeat after a pause, for as long as it takes
     ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
-    │   ├── Untrusted      …or its certificate is not accepted: tell a person
-    │   └── Unknowing      …or it does not know our token, which it therefore did not get: tell a person
+    │   ├── Untrusted      …or its certificate is not accepted: report it to a person
+    │   └── Unknowing      …or it does not know our token, which it therefore did not get: report it to a person
     ├── Disconnected       the connection broke: the peer may have done the work; repeat what is idempotent
     ├── TimedOut           no answer in time: as Disconnected
-    └── BadAnswer          what came back is no answer to this call: wrong address, or another version; tell a person
+    └── BadAnswer          what came back is no answer to this call: wrong address, or another version; report it to a person
 
-    ListenError            a server cannot start: tell a person, and end
+    ListenError            a server cannot start: report it to a person, and end
 
 A handler raises `RpcError`; the other classes are made by the clients.
 """
@@ -86,7 +86,7 @@ _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno
 
 
 def disk_fails(error: OSError, where: str) -> DiskFails | None:
-    """Return the refusal for what the system says of a disk, `None` if it is about something else."""
+    """Return the refusal for a system error about a disk, `None` for any other."""
     if error.errno not in _OF_DISKS:
         return None
     return DiskFails(str(error.filename or where), os.strerror(error.errno))
@@ -102,7 +102,7 @@ class Unreachable(CallError):
 
     @property
     def bare(self) -> str:
-        """The message without what the peer said."""
+        """The message without the peer's text."""
         return _unreachable(self.url, self.reason)
 
 
@@ -181,7 +181,7 @@ class BadAnswer(CallError):
 
     @property
     def bare(self) -> str:
-        """The message without what the peer said."""
+        """The message without the peer's text."""
         return _bad_answer(self.url, self.reason)
 
 
@@ -190,7 +190,7 @@ def _bad_answer(url: str, reason: str) -> str:
 
 
 class ListenError(Exception):
-    """A server cannot listen where it is told to."""
+    """A server cannot listen at its address."""
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"{place} {reason}")
@@ -199,7 +199,7 @@ class ListenError(Exception):
 
 
 def reason_of(exc: BaseException) -> str:
-    """Return what the operating system said, however deep a library has buried it, or the exception's own text."""
+    """Return the operating system's error, however deep a library has buried it, or the exception's own text."""
     at: BaseException | None = exc
     while at is not None:
         if isinstance(at, OSError) and at.strerror:

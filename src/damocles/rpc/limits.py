@@ -1,6 +1,6 @@
 """How much of a daemon others may use, and how much of it they use now.
 
-The limits hold for the whole as well as for each: a token has so many connections, however many it tries to have.
+The limits apply to the whole as well as to each: a token has a fixed number of connections, however many it tries.
 `docs/reference/limits.md` lists them for people; the metrics of both daemons show how full those are that fill.
 """
 

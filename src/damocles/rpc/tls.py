@@ -75,7 +75,7 @@ def _of_system() -> ssl.SSLContext:
 
 
 def untrusted(error: BaseException) -> str | None:
-    """Say so if an error comes of a server's certificate that a client does not trust; no waiting mends that."""
+    """Return the text for an error caused by a certificate that a client does not trust; waiting does not help."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

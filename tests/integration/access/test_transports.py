@@ -128,7 +128,7 @@ class TestWebSocket:
             await peer.send(call_body("Venus.WorkerPingInfoList"))
             error = json.loads(await peer.recv())["error"]
             assert 401 == error["code"]
-            assert "let in by their address: --admit ADDRESS" in error["message"]
+            assert "admitted by their address: --admit ADDRESS" in error["message"]
             with pytest.raises(ConnectionClosed) as closed:
                 await peer.recv()
             assert closed.value.rcvd is not None

@@ -225,7 +225,7 @@ class TestHandlers:
             assert (-32601, True) == (code, message.endswith("(no out channel support)"))
 
 
-ASK = "ask whoever runs it for one (auth create NAME --scope operate)"
+ASK = "ask its operator for one (auth create NAME --scope operate)"
 
 
 class TestAuthorization:

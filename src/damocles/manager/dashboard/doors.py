@@ -37,7 +37,7 @@ class Doors:
             return self._page(request, wanted, str(error), status=400)
         except access.Unidentified as error:
             log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
-            return self._page(request, wanted, f"{error}: ask whoever runs this manager for another one", status=401)
+            return self._page(request, wanted, f"{error}: ask this manager's operator for another one", status=401)
         except sessions.NotForPages as error:
             log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
             return self._page(request, wanted, str(error), status=403)

@@ -72,7 +72,7 @@ def known_as(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom the guard found behind a call; `address` of one who was let in by it.
+    """The caller that the guard identified; `address` for one who was admitted by it.
 
     Of one who has a token there is the `lease`, and the `worker` that it is for, if it is for one alone.
     """
@@ -85,7 +85,7 @@ class Principal:
 
 
 class Unidentified(Exception):
-    """Why a token is good for nothing."""
+    """Why a token is not valid."""
 
 
 class UnknownMethod(Exception):
@@ -141,7 +141,7 @@ def _listed(scopes: Collection[Scope], between: str = ",") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Peers that are let in by their address: the original's programs, which cannot send tokens.
+    """Peers that are admitted by their address: the original's programs, which cannot send tokens.
 
     The closest of several networks counts. `option` is how people write an address that is let in, as a format.
     """
@@ -162,7 +162,7 @@ class Admission:
     def hint(self) -> str:
         """Return what to do for a program that cannot send a token."""
         return (
-            "; programs of the original cannot send one and are let in by their address:"
+            "; programs of the original cannot send one and are admitted by their address:"
             f" {self.option.format('ADDRESS')}"
             if self.option
             else ""
@@ -172,7 +172,7 @@ class Admission:
         """Return how the address of a peer that was let in gets what a method needs."""
         scopes = principal.scopes | {Scope.WORKER if rule.worker else rule.least}
         wanted = self.option.format(f"{principal.address}={_listed(scopes)}")
-        return f"programs without a token may do what is said for their address: {wanted}"
+        return f"programs without a token may do what their address allows: {wanted}"
 
 
 def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -186,10 +186,10 @@ def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Guard:
-    """Lets calls through, or says why not.
+    """Lets calls through, or refuses them with the reason.
 
-    `identify` turns a token into a principal or raises `Unidentified`; `help_text` tells people on this machine where
-    tokens are, `create` is the command that makes others.
+    `identify` turns a token into a principal or raises `Unidentified`; `help_text` is where people on this machine find
+    tokens, `create` the command that creates others.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class Guard:
         self._refused: set[tuple[str, str, str]] = set()
 
     def admits(self, name: str, peer: str) -> bool:
-        """Return whether a peer is let in by its address where others are not."""
+        """Return whether a peer is admitted by its address where others are not."""
         return name not in self._open_routes and self._admission.principal(peer) is not None
 
     async def identify(self, token: str | None, peer: str) -> Principal:
@@ -229,7 +229,7 @@ class Guard:
         """Return who calls the method (or asks for the `route`) with this name, if they may.
 
         Raises:
-            errors.RpcError: They may not (401: who is it? 403: not with this scope); the text says what is needed.
+            errors.RpcError: They may not (401: unknown caller, 403: not with this scope); the text names what is needed.
             UnknownMethod: They are known, and the table does not have the method.
         """
         if name in self._open_routes or known_as(name) in self._open_routes:
@@ -255,12 +255,12 @@ class Guard:
         return principal
 
     def _help_for(self, peer: str, rule: Rule | None) -> str:
-        """Say where to get a token; only people on this machine have any use for the place of a file."""
+        """Return where to get a token; only people on this machine can use the path of a file."""
         ip = ip_of(peer)
         if peer == "" or (ip is not None and ip.is_loopback):
             return self._help
         scope = f" --scope {Scope.WORKER if rule.worker else rule.least}" if rule else ""
-        return f"ask whoever runs it for one ({self._create} NAME{scope})"
+        return f"ask its operator for one ({self._create} NAME{scope})"
 
     def _tell(self, name: str, peer: str, why: str) -> None:
         """Log a refusal, once for each host, method and reason: a worker without a token asks again and again."""
@@ -287,7 +287,7 @@ def exposed(host: str, *, tls: bool) -> bool:
 
 
 def in_the_clear(url: str) -> bool:
-    """Return whether what is sent to a URL can be read on the way; so can it where that cannot be told."""
+    """Return whether what is sent to a URL can be read on the way, or may be."""
     try:
         parts = urlsplit(url)
         return exposed(parts.hostname or "", tls=parts.scheme == "https")

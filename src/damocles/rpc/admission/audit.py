@@ -46,7 +46,7 @@ Observe = Callable[[Sequence[Any]], Awaitable[Any]]
 
 
 class Ledger(Protocol):
-    """Where entries are kept for good."""
+    """Where entries are kept permanently."""
 
     async def begin(self, entry: control.AuditEntry) -> Any:
         """Keep one more, whose `id` is given by the ledger; return by what `end` will know it.
@@ -264,7 +264,7 @@ def _log_unwritten(error: Exception, entry: control.AuditEntry) -> None:
 
 
 def _who(call: core.Call, method: core.Method, arguments: Sequence[Any]) -> str:
-    """Return the caller, and whom they pass it on for: the manager, when it calls a worker, says so in `asked_by`."""
+    """Return the caller, and on whose behalf: the manager, when it calls a worker, names them in `asked_by`."""
     asked_by = _named(method, arguments).get("asked_by")
     return f"{redaction.text(asked_by)[:NAME_CHARACTERS]} via {call.who}" if asked_by else call.who
 
@@ -299,7 +299,7 @@ def _sectors(texts: Iterable[bytes]) -> list[str]:
 
 
 def _told(name: str, outcome: bytes) -> tuple[bytes, bytes] | None:
-    """Return what a result says of before and after, if it does."""
+    """Return a result's values from before and after, if it has them."""
     tells = _TELLING.get(name)
     try:
         return tells(outcome) if tells is not None else None

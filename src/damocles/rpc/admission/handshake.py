@@ -1,11 +1,11 @@
-"""Before a token goes out over plain HTTP: whoever answers shows that it knows the token already. No I/O.
+"""Before a token goes out over plain HTTP: the server shows that it knows the token already. No I/O.
 
 While a daemon is down, any user of its machine may listen on its port. So a client asks first, on each new connection
 that a token is to be sent over: it names the token by its id, with a random challenge, and the daemon answers with an
 HMAC of the challenge and of the address and port at which the daemon itself was reached. The key is what daemons keep
 of a token, its digest. The address is in there so that nobody can pass the question on to the daemon elsewhere.
 
-Over HTTPS the certificate says who answers. Through a network without it nobody can, so there no token is sent.
+Over HTTPS the certificate identifies the server. Through a network without it nothing does, so no token is sent there.
 """
 
 import hmac
@@ -22,18 +22,18 @@ from damocles.rpc.admission import tokens
 PATH = "/knows/"
 ANSWER_LIMIT_BYTES = 4096
 ANSWER_SECONDS = 10.0
-_UNKNOWN = "whoever answers there does not know our token"
+_UNKNOWN = "the server there does not know our token"
 
 # From the id of a token to its digest, None if a daemon has no such token.
 Digests: TypeAlias = Callable[[str], str | None]
 
 
 class Stranger(Exception):
-    """Whoever answers does not know our token, or can be reached only through a network that others listen in on."""
+    """The server does not know our token, or can be reached only through a network that others may intercept."""
 
 
 def wanted(url: str, *, insecure: bool = False) -> bool:
-    """Return whether whoever answers at `url` has to know a token before it is sent there."""
+    """Return whether the server at `url` has to know a token before it is sent there."""
     return url.startswith("http:") and not insecure
 
 
@@ -77,7 +77,7 @@ class Question:
         is_long = not data or len(self._heard) > ANSWER_LIMIT_BYTES
         is_other = end and b"\r\ncontent-length: %d\r\n" % len(self._expected) not in head.lower() + b"\r\n"
         if head.startswith(b"HTTP/1.1 503 "):
-            raise Stranger("whoever answers there has no room for another connection now (HTTP 503)")
+            raise Stranger("the server there has no room for another connection now (HTTP 503)")
         if is_long or is_other or not b"HTTP/1.1 200 ".startswith(head[:13]):
             raise Stranger(_UNKNOWN)
         if not end or len(body) < len(self._expected):

@@ -37,7 +37,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
 
     def lives(self, now: float) -> bool:
-        """Return whether the token is good for something."""
+        """Return whether the token is valid."""
         return self.revoked is None and (self.expires is None or now < self.expires)
 
     @property
@@ -170,7 +170,7 @@ class Keyring:
         return access.Principal(kept.name, frozenset({kept.scope}), worker=kept.worker, lease=self._lease(kept))
 
     def digest_of(self, token_id: str) -> str | None:
-        """Return what is kept of the token with this id, also if it is good for nothing any more: its holder is told."""
+        """Return the record of the token with this id, also of one that is no longer valid: its holder learns that."""
         kept = self._lent.get(token_id) or self._kept.get(token_id)
         return None if kept is None else kept.digest
 
@@ -183,11 +183,11 @@ class Keyring:
         return name in self._own_names
 
     def named(self, name: str) -> list[Kept]:
-        """Return the tokens of a name that are good for something."""
+        """Return the valid tokens of a name."""
         return [token for token in self._kept.values() if token.name == name and token.lives(self._clock())]
 
     def shared(self) -> list[Kept]:
-        """Return the tokens that stand for any worker, as far as they are good for something."""
+        """Return the valid tokens that stand for any worker."""
         return [token for token in self._kept.values() if token.is_shared and token.lives(self._clock())]
 
     def has_own(self, worker: str) -> bool:
@@ -265,19 +265,19 @@ class TokenAPI:
         if refusal := token_names.refusal(name):
             raise _invalid(refusal)
         if expires_seconds is not None and expires_seconds <= 0:
-            raise _invalid("a token must be good for some time: give a positive number of seconds")
+            raise _invalid("a token must be valid for some time: pass a positive number of seconds")
         if worker is not None and scope is not rules.Scope.WORKER:
             raise _invalid(f"only tokens of scope worker are a worker's: one of scope {scope} cannot be for {worker!r}")
         if worker is not None and not fleet.is_name(worker):
-            raise _invalid(f"{worker[: fleet.MOST_CHARACTERS]!r} is no name that a worker can have")
+            raise _invalid(f"{worker[: fleet.MOST_CHARACTERS]!r} cannot be the name of a worker")
         await self._keyring.load()
         if self._keyring.named(name):
-            raise _invalid(f"there is a token {name!r} already: revoke it first, or choose another name")
+            raise _invalid(f"a token {name!r} already exists: revoke it first, or choose another name")
         kept, text = await self._keyring.create(name, scope, expires_seconds, call.principal or call.peer, worker)
         return control.NewToken(token=kept.shown(), text=text)
 
     async def list_all(self) -> list[control.Token]:
-        """Return all tokens, also those that are good for nothing any more."""
+        """Return all tokens, also those that are no longer valid."""
         await self._keyring.load()
         return [token.shown() for token in self._keyring.all()]
 
@@ -287,13 +287,11 @@ class TokenAPI:
         if not sure and self._keyring.named(name):
             whose = "the daemon's own" if self._keyring.is_own(name) else "yours" if name == call.principal else ""
             if whose:
-                raise _invalid(
-                    f"token {name!r} is {whose}: whoever uses it is locked out at once; if you mean it: --yes"
-                )
+                raise _invalid(f"token {name!r} is {whose}: its users are locked out at once; to do it anyway: --yes")
         revoked = await self._keyring.revoke(name)
         if not revoked:
             if any(token.name == name for token in self._keyring.all()):
-                raise _invalid(f"token {name!r} is revoked already")
+                raise _invalid(f"token {name!r} is already revoked")
             names = sorted({token.name for token in self._keyring.all() if token.revoked is None})
             raise _invalid(f"there is no token {name!r}; there are: {', '.join(names)}")
         return [token.shown() for token in revoked]

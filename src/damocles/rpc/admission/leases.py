@@ -1,4 +1,4 @@
-"""What is held by a token ends with the token: whoever holds something by a lease hears of its end."""
+"""What a token holds ends with the token: a holder of a lease is notified of its end."""
 
 import weakref
 from typing import Protocol
@@ -12,7 +12,7 @@ class Holder(Protocol):
 
 
 class Lease:
-    """As long as one token is good for something."""
+    """As long as one token is valid."""
 
     def __init__(self) -> None:
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()

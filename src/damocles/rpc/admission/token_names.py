@@ -1,7 +1,7 @@
-"""What the name of a new token may be: by it people are told apart in the audit, in logs and histories.
+"""What the name of a new token may be: it distinguishes people in the audit, in logs and histories.
 
 A name is what it looks like, so that none passes for another: no letters of other scripts, nothing invisible, no blanks at
-its ends. And none looks like whom the daemons themselves write down: `local`, `manager`, `the daemon`, an address,
+its ends. And none looks like a name that the daemons themselves write: `local`, `manager`, `the daemon`, an address,
 `admitted 10.0.0.1`, `alice via manager`, `store …`.
 """
 

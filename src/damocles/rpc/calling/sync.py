@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 30.0
 
 
 class _Incoming(io.RawIOBase):
-    """What a peer sends, until the deadline: a time-out of the socket alone begins anew with each byte."""
+    """What a peer sends, until the deadline: a time-out of the socket alone begins again with each byte."""
 
     def __init__(self, connected: socket.socket, left: Callable[[], float]) -> None:
         self._connected = connected
@@ -84,7 +84,7 @@ class _Connection(http.client.HTTPConnection):
 
         Raises:
             handshake.Stranger: It does not.
-            TimeoutError: It says nothing.
+            TimeoutError: It does not answer.
         """
         if self.known_token is None:
             return
@@ -240,7 +240,7 @@ def connect(
     """Yield a client of `url` (made by `damocles.rpc.address`); the first call connects.
 
     `timeout_seconds` limits each call as a whole. `trust`: see `damocles.rpc.tls`. A peer that `must_know` the token and
-    does not (see `handshake`) is called without it; `Client.kept_back` says why.
+    does not (see `handshake`) is called without it; `Client.kept_back` has the reason.
     """
     parts = urllib.parse.urlsplit(url)
     host = parts.hostname or ""

@@ -180,7 +180,7 @@ async def _answer(service: core.Service, body_seconds: float, scope: Message, re
 async def _turn_away(send: Send, full: places.Full) -> None:
     """Answer as a server does that has too many connections: clients of ours try again after a while.
 
-    Not at once: whoever asks for too much would only ask again the faster.
+    Not at once: a greedy client would only ask again faster.
     """
     await anyio.sleep(limits.REFUSED_SECONDS)
     await respond(send, 503, f"{full}: try again later\n".encode(), "text/plain; charset=utf-8", close=True)
@@ -216,7 +216,7 @@ def _admit(dialect: dialects.Dialect, verb: str, headers: dict[bytes, bytes]) ->
 
 
 async def _body(receive: Receive, limit: int, seconds: float, why: str, grow: Callable[[int], None]) -> bytes | None:
-    """Return the whole body; None if the peer hung up. `grow` hears how much of it is held."""
+    """Return the whole body; None if the peer hung up. `grow` is called with the size held."""
     chunks: list[bytes] = []
     size = 0
     try:

@@ -1,11 +1,11 @@
-"""What is looked at before anybody asks who calls: the shape of a request, and whether a web page sends it.
+"""Checks before the caller is identified: the shape of a request, and whether a web page sends it.
 
     app = doorstep.watched(app, doorstep.Door(digests=ring.digest_of, admits=guard.admits, names=names))
 
-A browser on a machine that is let in by its address lends that address to every page it shows. Pages cannot hide that they
-are pages: a browser puts `Origin` on what they send to others and on every WebSocket, and says `Sec-Fetch-Site` where it
-trusts the connection. A page whose name has been bound to our address (DNS rebinding) calls us by that name. Whoever has
-a token is no page, since without our consent, which nobody gets, browsers send no `Authorization` to other sites.
+A browser on a machine that is admitted by its address lends that address to every page it shows. Pages cannot hide that they
+are pages: a browser puts `Origin` on what they send to others and on every WebSocket, and sends `Sec-Fetch-Site` where it
+trusts the connection. A page whose name has been bound to our address (DNS rebinding) calls us by that name. A caller with
+a token is not a page, since without our consent, which nobody gets, browsers send no `Authorization` to other sites.
 
 Here, too, daemons answer whether they know a token (`handshake`).
 """
@@ -41,7 +41,7 @@ def unknown(_: str) -> str | None:
 class Door:
     """What a daemon knows of tokens and peers.
 
-    `admits` says whether a route is open to a peer by its address, and `names` are those that it may call this machine by.
+    `admits` returns whether a route is open to a peer by its address, and `names` are those that it may call this machine by.
     What lies below the path `pages` is for browsers, asks for a token whatever the address, and looks itself at which page
     sends what.
     """
@@ -118,7 +118,7 @@ def _of_a_page(headers: dict[bytes, bytes]) -> str | None:
 
 
 def _by_another_name(host: str, names: frozenset[str]) -> str | None:
-    """Return why a peer that is let in by its address may not call us by this host, which others could own."""
+    """Return why a peer that is admitted by its address may not call us by this host, which others could own."""
     try:
         name = (urllib.parse.urlsplit(f"//{host}").hostname or "").casefold().rstrip(".")
     except ValueError:

@@ -1,10 +1,10 @@
-"""What is on its way to readers, and what becomes of those who do not read.
+"""What is on its way to readers, and what happens to those that do not read.
 
     app = outbox.Outbox().watching(app)
 
 An answer leaves in pieces, so that all but the last of them is still here, where it is counted. A reader that takes
 nothing for a while is dropped; so is one that asks for more with much unread; and when all that is unread is too much,
-whoever has taken nothing for the longest time.
+the one that has read nothing for the longest time.
 """
 
 from collections import Counter

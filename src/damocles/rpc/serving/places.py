@@ -1,12 +1,12 @@
 """Who may hold a connection, and how much of the daemon with it.
 
-There are so many places. A stranger is whoever has not shown yet that its calls can be answered, and has its place on
-loan: when all are taken, or too many by strangers from one host, the stranger that came first has to leave for the one
-that comes. So whoever sends a token finds a place, however many others knock and say nothing.
+Connection slots are limited. A stranger is a peer that has not shown yet that its calls can be answered, and has its place
+on loan: when all are taken, or too many by strangers from one host, the oldest stranger has to leave for the new peer.
+So a peer that sends a token finds a place, however many others connect and stay silent.
 
 Nor can one token, or one host, take all places, calls and memory: above its limit its connection that has rested the
-longest leaves for the new one, and where none rests the new one is refused. If no stranger is left to leave, a
-connection goes that rests, of whoever has the most. And some places are for peers on this machine only: an admin who
+longest leaves for the new one, and where none rests the new one is refused. If no stranger is left, the peer with
+the most connections loses an idle one. And some places are for peers on this machine only: an admin who
 comes to revoke a token finds one, if need be that of somebody else on this machine.
 """
 
@@ -39,7 +39,7 @@ _OTHER_DESCRIPTORS = 200  # databases, logs, files, connections to others, child
 
 
 class Full(Exception):
-    """A limit is reached; the message says which."""
+    """A limit is reached; the message names it."""
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ class Converses(Protocol):
         """Take larger messages from now on."""
 
     def hang_up(self, reason: str) -> None:
-        """Say goodbye, and why."""
+        """Send a close frame with the reason."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True, weakref_slot=True)
@@ -73,10 +73,10 @@ class Place:
     ending: bool = False
 
     def enter(self, principal: access.Principal) -> None:
-        """Take note of whose calls are answered here.
+        """Note whose calls are answered here.
 
         Raises:
-            Full: Whoever it is has too many connections, and none of them rests.
+            Full: They have too many connections, and none of them is idle.
         """
         self.places.know(self, principal)
 
@@ -141,7 +141,7 @@ class Place:
         key = self.key or ""
         if self.places.websockets[key] >= limits.WEBSOCKETS_OF_A_TOKEN:
             self.places.met["websockets_of_a_token"] += 1
-            raise Full(f"{self.who} has {limits.WEBSOCKETS_OF_A_TOKEN} WebSockets already")
+            raise Full(f"{self.who} has {limits.WEBSOCKETS_OF_A_TOKEN} WebSockets, the most it may have")
         self.places.websockets[key] += 1
         try:
             yield
@@ -164,7 +164,7 @@ class Place:
         return self.principal is not None and rules.Scope.ADMIN in self.principal.scopes
 
     def end(self) -> None:
-        """Close the connection, as its token is good for nothing any more; answers under way are still sent."""
+        """Close the connection, as its token is no longer valid; answers under way are still sent."""
         if self.transport is None:
             self.abort()
             return
@@ -247,7 +247,7 @@ class Places:
         self.calls[place.key] += 1
 
     def levels(self) -> dict[str, limits.Level]:
-        """Return how full the limits are: those of tokens and hosts, with whoever has the most."""
+        """Return the use of the limits: for those of tokens and hosts, the highest."""
         self._prune()
         known = [place for place in self._taken if place.key is not None]
         strangers = Counter(place.host for place in self._taken if place.key is None)
@@ -344,7 +344,7 @@ def descriptors() -> int | None:
 
 
 def too_few(needed: int) -> str | None:
-    """Say that this process may open too few files for `needed` beside some connections, if it is so."""
+    """Return the error if this process may open too few files for `needed` beside some connections."""
     wanted = needed + _OTHER_DESCRIPTORS + _CONNECTIONS_AT_LEAST
     hard = descriptors()
     if hard is None or hard >= wanted:

@@ -82,7 +82,7 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.conn.max_message_size = message_bytes
 
     def hang_up(self, reason: str) -> None:
-        """Say goodbye, and why."""
+        """Send a close frame with the reason."""
         if self.handshake_complete and not self.close_sent:
             self.conn.send_close(_POLICY_VIOLATION, reason)
             self.transport.write(b"".join(self.conn.data_to_send()))

@@ -1,7 +1,7 @@
-"""Who is next where much is asked for: at the database, and at the workers.
+"""Whose turn is next at busy resources: the database, and the workers.
 
-First come, first served, but for one thing: whoever asks for much at once waits for its own. Of each caller only some are
-under way, so that a token with many slow questions does not hold up everybody else's.
+First come, first served, with one exception: of each caller only a few requests are under way, and further ones wait for
+these. So a token with many slow queries does not delay everybody else's.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ class Turns:
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Wait for the turn of whoever makes the call under way, and have it while the block runs."""
+        """Wait for the present caller's turn, and hold it while the block runs."""
         caller = places.CALLER.get()
         if caller is None:
             yield
@@ -39,5 +39,5 @@ class Turns:
                 del self._own[caller], self._there[caller]
 
     def most(self) -> int:
-        """Return how many of whoever has the most are there, those that wait too."""
+        """Return the highest number of requests of one caller, including those that wait."""
         return max(self._there.values(), default=0)

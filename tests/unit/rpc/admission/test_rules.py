@@ -38,9 +38,9 @@ def guard_for(*scopes: Scope, admit: tuple[str, ...] = (), open_routes: frozense
     [
         ("127.0.0.1:1", "Venus.WorkerPing", "see the manual"),
         ("[::1]:1", "Venus.WorkerPing", "see the manual"),
-        (PEER, "Venus.WorkerPing", "ask whoever runs it for one (auth create NAME --scope worker)"),
-        (PEER, "Damocles.FleetAct", "ask whoever runs it for one (auth create NAME --scope operate)"),
-        (PEER, "No.Such", "ask whoever runs it for one (auth create NAME)"),
+        (PEER, "Venus.WorkerPing", "ask its operator for one (auth create NAME --scope worker)"),
+        (PEER, "Damocles.FleetAct", "ask its operator for one (auth create NAME --scope operate)"),
+        (PEER, "No.Such", "ask its operator for one (auth create NAME)"),
     ],
 )
 async def test_where_tokens_lie_is_said_on_the_same_machine_alone(peer: str, method: str, told: str) -> None:
@@ -106,7 +106,7 @@ class TestGuard:
         assert errors.Code.UNAUTHORIZED == raised.value.code
         expected = (
             "no token: Venus.AllocateSector needs a token with scope admin or worker; see the manual; programs of the"
-            " original cannot send one and are let in by their address: --admit ADDRESS"
+            " original cannot send one and are admitted by their address: --admit ADDRESS"
         )
         assert expected == raised.value.message
 
@@ -194,9 +194,7 @@ class TestAdmission:
         """Advice to use a token is of no use to a program that cannot send one."""
         with pytest.raises(errors.RpcError) as raised:
             await guard_for(admit=("10.0.0.0/24",)).authorize(method, None, PEER)
-        assert raised.value.message.endswith(
-            f"; programs without a token may do what is said for their address: {option}"
-        )
+        assert raised.value.message.endswith(f"; programs without a token may do what their address allows: {option}")
         assert "manual" not in raised.value.message
 
     @pytest.mark.parametrize(

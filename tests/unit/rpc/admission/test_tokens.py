@@ -160,9 +160,9 @@ class TestAPI:
             ("", None, "needs a name"),
             (" ", None, "needs a name"),
             ("a\nb", None, "cannot be the name of a token"),
-            ("alice", 0.0, "good for some time"),
-            ("alice", -1.0, "good for some time"),
-            ("bob", None, "there is a token 'bob' already"),
+            ("alice", 0.0, "valid for some time"),
+            ("alice", -1.0, "valid for some time"),
+            ("bob", None, "a token 'bob' already exists"),
             ("local", None, "would look like somebody else"),
         ],
     )
@@ -201,7 +201,7 @@ class TestAPI:
         """A token that is listed as revoked is not said to be unknown."""
         await api.create(core.Call(), "bob", Scope.READ)
         await api.revoke(core.Call(), "bob")
-        with pytest.raises(errors.RpcError, match="token 'bob' is revoked already"):
+        with pytest.raises(errors.RpcError, match="token 'bob' is already revoked"):
             await api.revoke(core.Call(), "bob")
 
 
