@@ -7,13 +7,15 @@ from pathlib import Path
 
 import anyio.to_thread
 import pytest
-from tests.integration.devnode.helpers import MINER, WORKER
+from tests.integration.devnode.helpers import MINER, WORKER, proved, view
 from tests.integration.manager.chain.provider import Believing, configuration
 
 from damocles.cli import manager
 from damocles.cli.of_chain import acting
 from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
+from damocles.lotus import node
+from damocles.lotus.places import Place
 from damocles.manager import daemon
 from damocles.manager.config import load
 from damocles.rpc import address
@@ -99,3 +101,25 @@ async def test_a_miner_is_made_and_orders_of_no_miner_end(running: Daemon) -> No
     )
     assert 0 == code, err
     assert "miner actor: f0" in out
+
+
+async def test_files_that_are_not_there_are_told(running: Daemon, tmp_path: Path) -> None:
+    """A check names each sector of a deadline that could not be proved; nothing is proved on trial without files."""
+    place = Place(url=running.devnode.url, token_file=tmp_path / "node-token")
+    async with node.connect(place, pauses_seconds=()) as lotus:
+        await proved(running.devnode, lotus, 1)
+        deadline = str((await (await view(lotus)).location(MINER, 1)).deadline)
+    proving = ("util", "sealer", "proving")
+    code, out, err = await running.run(*proving, "check", deadline, *OF, "--json")
+    assert 1 == code, err
+    (row,) = json.loads(out)
+    assert (1, False) == (row["sector"], row["good"])
+    assert "object not found" in row["reason"]
+    code, _, err = await running.run(*proving, "simulate-wdpost", "--ddl-idx", deadline, "--partition-idx", "0", *OF)
+    assert (1, True) == (code, "sector 1: no store is known to have its files" in err)
+    code, _, err = await running.run("util", "sealer", "sectors", "remove", "s-t01000-1")
+    assert (2, "error: s-t01000-1 would be removed: say --really-do-it\n") == (code, err)
+    for what in ("remove", "finalize", "restore"):
+        code, _, err = await running.run("util", "sealer", "sectors", what, "s-t01000-1", REALLY)
+        assert 1 == code
+        assert 1 == err.count("\n")

@@ -17,6 +17,9 @@ from damocles.lotus.miners import Partition
 from damocles.lotus.view import View
 
 app = App(name="proving", help="Deadlines, partitions and faults of a miner.", version_flags=[])
+_CHECKING = "damocles.cli.of_chain.checking"
+app.command(f"{_CHECKING}:check", name="check", help="Check the files of a deadline's sectors.")
+app.command(f"{_CHECKING}:simulate", name="simulate-wdpost", help="Have a partition proved on trial.")
 _UPKEEP = "damocles.cli.of_chain.upkeep"
 app.command(f"{_UPKEEP}:recover_faults", name="recover-faults", help="Declare faulty sectors recovered.")
 app.command(f"{_UPKEEP}:declare_faults", name="declare-faults", help="Declare sectors faulty whose files are gone.")

@@ -94,6 +94,9 @@ class Chain(Protocol):
     async def sector(self, sector: SectorID) -> OnChain | None:
         """Return what is on the chain of a sector; `None` if its pre-commit has not landed."""
 
+    async def lives(self, sector: SectorID) -> bool:
+        """Return whether the files of a sector may still be needed to prove it, reorganisations of the chain regarded."""
+
     async def allocated(self, miner: int) -> Container[int]:
         """Return the sector numbers of a miner that the chain has seen."""
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from damocles.chain.addresses import Address
-from damocles.lotus import errors
+from damocles.lotus import errors, heads
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes, parts, submissions
@@ -112,6 +112,24 @@ class LotusChain:
                 comm_r=commitments.commitment_of(proven.sealed_cid),
                 proven=True,
             )
+
+    async def lives(self, sector: SectorID) -> bool:
+        """Return whether it was proven, and has not ended for so long that no reorganisation brings it back.
+
+        The record of a sector outlives it; once that is gone too, its partition was compacted long after its end.
+        """
+        address = Address.of_id(sector.miner)
+        async with self._asking() as view:
+            if await view.sector(address, sector.number) is None:
+                return False
+            final = View(view.node, await view.node.tipset_at(max(0, view.epoch - heads.FINALITY_EPOCHS), view.key))
+            if await final.sector(address, sector.number) is None:
+                return True
+            for state in (view, final):
+                with contextlib.suppress(errors.NotThere):
+                    await state.expiration(address, sector.number)
+                    return True
+        return False
 
     async def allocated(self, miner: int) -> Container[int]:
         """Return the sector numbers that were ever used."""

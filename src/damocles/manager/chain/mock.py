@@ -138,6 +138,11 @@ class MockChain:
             pre_commit_epoch=row.landing_epoch,
         )
 
+    async def lives(self, sector: SectorID) -> bool:
+        """Return whether it is proven; nothing ends here."""
+        found = await self.sector(sector)
+        return found is not None and found.proven
+
     async def allocated(self, _miner: int) -> Container[int]:
         """Return nothing: nobody else hands out numbers here."""
         return ()

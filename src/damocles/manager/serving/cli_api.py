@@ -202,8 +202,7 @@ class CliAPI:
 
     async def finalize_sector(self, sector: SectorID) -> None:
         """End a sector that is on the chain, whatever its worker thinks."""
-        on_chain = await self._chain.sector(sector)
-        if on_chain is None or not on_chain.proven:
+        if not await self._chain.lives(sector):
             raise errors.ManagerError(f"{sector} is not proven on the chain: it cannot be finished, but aborted")
 
         def finalize(tx: Connection) -> None:
@@ -228,8 +227,7 @@ class CliAPI:
         record = await self._database.read(lambda tx: _offline(tx, sector))
         if record.removed:
             return
-        on_chain = await self._chain.sector(sector)
-        if on_chain is not None and on_chain.proven:
+        if await self._chain.lives(sector):
             raise errors.ManagerError(f"{sector} is alive on the chain, and its files are needed to prove it")
         for is_upgrade in (False, True):
             store = await self._database.read(lambda tx, up=is_upgrade: ledger.files(tx, sector, upgrade=up))  # type: ignore[misc]
