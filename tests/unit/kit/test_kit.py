@@ -22,11 +22,12 @@ PANELS = json.loads((KIT / "monitoring/grafana.json").read_text())["panels"]
 EXPRESSIONS = [rule["expr"] for rule in RULES] + [each["expr"] for panel in PANELS for each in panel["targets"]]
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
-    """Return a prefix with the kit in it."""
-    assert 0 == kit.main([str(tmp_path / "prefix"), "--bin", "/opt/damocles/bin"])
-    return tmp_path / "prefix"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a prefix with the kit in it; no test changes it."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    assert 0 == kit.main([str(prefix), "--bin", "/opt/damocles/bin"])
+    return prefix
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
