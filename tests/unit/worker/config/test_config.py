@@ -517,7 +517,9 @@ def test_scanned_stores_cannot_take_a_name_twice(write):
 
 def test_every_stage_that_a_worker_runs_may_have_groups():
     """The sections of groups are the stages, but for those that only the manager uses."""
-    assert set(descriptors.STAGES) - {"winning_post", "verify_seal", "verify_window_post"} == set(model.GROUP_STAGES)
+    assert set(descriptors.STAGES) - {"aggregate_seals", "winning_post", "verify_seal", "verify_window_post"} == set(
+        model.GROUP_STAGES
+    )
 
 
 @pytest.mark.parametrize(
