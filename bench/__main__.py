@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, demo, fleet, proofs, provers, sealing
+from bench import daemons, dashboards, demo, fleet, proofs, provers, sealing
 from bench.figures import Figure
 
 
@@ -34,6 +34,9 @@ BENCHES = {
     "daemons": Bench(daemons.figures, "memory, CPU, wakes, start and answers of idle daemons; 2 minutes"),
     "sealing": Bench(sealing.figures, "sectors through the daemons against the bare proofs"),
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
+    "dashboards": Bench(
+        dashboards.figures, "the same fleet, watched in twenty browsers; a quarter of an hour", is_usual=False
+    ),
     "params": Bench(
         provers.figures_of_porep,
         "the parameters of PoRep by us and by the library, into temporary folders; a quarter of an hour",

@@ -45,17 +45,17 @@ def figures() -> Iterator[Figure]:
         url = f"http://127.0.0.1:{farm.manager_port}/rpc/v0"
         home = Path(folder) / "manager"
         share = WORKERS // PROCESSES
-        fleets = [_fleet(stack, url, home, first=number * share, workers=share) for number in range(PROCESSES)]
+        fleets = [start(stack, url, home, first=number * share, workers=share) for number in range(PROCESSES)]
         for fleet in fleets:
             assert fleet.stdout is not None
             fleet.stdout.readline()
-        yield _load(farm, f"manager's CPU for the pings of {WORKERS} workers", at_most=5)
+        yield load(farm, f"manager's CPU for the pings of {WORKERS} workers", at_most=5)
         yield Figure(name="pings", value=WORKERS / 30, unit="per second")
         assert farm.manager is not None
         stop(farm.manager)
         farm.start_manager()
         time.sleep(30)  # every worker has pinged again
-        yield _load(farm, f"the same, and the alerts look at all {WORKERS * THREADS} threads every 30 s")
+        yield load(farm, f"the same, and the alerts look at all {WORKERS * THREADS} threads every 30 s")
         admin = (home / "token").read_text().strip()
         # As the command lines do it: with their usual time-out, of which workers get a part.
         seconds = units.parse_duration(options.DEFAULT_TIMEOUT)
@@ -73,11 +73,11 @@ def figures() -> Iterator[Figure]:
             def act(wanted: control.Act) -> Callable[[], Any]:
                 return call("FleetAct", stuck, wanted, peer.worker_seconds, returns=list[control.Outcome])
 
-            yield from _times("list (registry)", call("Workers"))
-            yield from _times("info of one worker", ask(one))
-            yield from _times(f"top ({WORKERS * THREADS} threads)", ask(everyone), rounds=SLOW_ROUNDS)
-            yield from _times("resume --error, dry run", act(control.Act(verb="resume", dry_run=True)), SLOW_ROUNDS)
-            yield from _times(
+            yield from times("list (registry)", call("Workers"))
+            yield from times("info of one worker", ask(one))
+            yield from times(f"top ({WORKERS * THREADS} threads)", ask(everyone), rounds=SLOW_ROUNDS)
+            yield from times("resume --error, dry run", act(control.Act(verb="resume", dry_run=True)), SLOW_ROUNDS)
+            yield from times(
                 "resume --error of the fleet", act(control.Act(verb="resume")), SLOW_ROUNDS, PAUSED_AGAIN_SECONDS
             )
             hung = [_hang(stack) for _ in range(HUNG)]
@@ -87,16 +87,17 @@ def figures() -> Iterator[Figure]:
                     summary = {"Threads": 1, "Empty": 0, "Paused": 0, "Running": 1, "Waiting": 0, "Errors": 0}
                     info = {"Name": f"hung-{number}", "Dest": f"127.0.0.1:{port}", "Version": "", "Summary": summary}
                     pinger.call("Venus.WorkerPing", [info])
-            yield from _times(f"info of one worker, {HUNG} others hang", ask(one))
-            yield from _times(f"list, {HUNG} hang", call("Workers"))
-            yield from _times(f"top, {HUNG} hang (until their {peer.worker_seconds} s are over)", ask(everyone), 3)
-            yield from _times(
+            yield from times(f"info of one worker, {HUNG} others hang", ask(one))
+            yield from times(f"list, {HUNG} hang", call("Workers"))
+            yield from times(f"top, {HUNG} hang (until their {peer.worker_seconds} s are over)", ask(everyone), 3)
+            yield from times(
                 f"resume --error of the fleet, {HUNG} hang", act(control.Act(verb="resume")), 3, PAUSED_AGAIN_SECONDS
             )
             yield from _death(fleets[0], call("Alerts"))
 
 
-def _load(farm: Farm, name: str, at_most: float | None = None) -> Figure:
+def load(farm: Farm, name: str, at_most: float | None = None) -> Figure:
+    """Measure for a minute which part of a core the manager takes."""
     assert farm.manager is not None
     manager = psutil.Process(farm.manager.pid)
     before = sum(manager.cpu_times()[:2])
@@ -119,20 +120,22 @@ def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], Any]) -> Iterat
         yield Figure(name=f"from a worker's death to its alert {rule}", value=seconds, unit="s")
 
 
-def _times(name: str, work: Callable[[], Any], rounds: int = ROUNDS, between_seconds: float = 0.0) -> Iterator[Figure]:
-    times = []
+def times(name: str, work: Callable[[], Any], rounds: int = ROUNDS, between_seconds: float = 0.0) -> Iterator[Figure]:
+    """Measure how long some work takes."""
+    taken = []
     for _ in range(rounds):
         time.sleep(between_seconds)
         began = time.perf_counter()
         work()
-        times.append((time.perf_counter() - began) * 1000)
-    yield Figure(name=f"{name}: p50 of {rounds} rounds", value=statistics.median(times), unit="ms")
+        taken.append((time.perf_counter() - began) * 1000)
+    yield Figure(name=f"{name}: p50 of {rounds} rounds", value=statistics.median(taken), unit="ms")
     # Of fewer rounds than a hundred the worst stands for it.
-    p99 = statistics.quantiles(times, n=100, method="inclusive")[-1] if rounds >= 100 else max(times)
+    p99 = statistics.quantiles(taken, n=100, method="inclusive")[-1] if rounds >= 100 else max(taken)
     yield Figure(name=f"{name}: {'p99' if rounds >= 100 else 'worst'} of {rounds} rounds", value=p99, unit="ms")
 
 
-def _fleet(stack: ExitStack, url: str, home: Path, *, first: int, workers: int) -> "subprocess.Popen[bytes]":
+def start(stack: ExitStack, url: str, home: Path, *, first: int, workers: int) -> "subprocess.Popen[bytes]":
+    """Start a process of sham workers, which says when they are ready."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "damocles.testing.fleet", "--manager", url),

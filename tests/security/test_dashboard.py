@@ -146,7 +146,7 @@ async def test_a_session_ends_at_the_log_out_and_by_time() -> None:
         return access.Principal("bob", frozenset({Scope.READ}))
 
     opened = sessions.Sessions(identify, lambda: now)
-    first, second = await opened.log_in("x"), await opened.log_in("x")
+    first, second = (await opened.log_in("x")).id, (await opened.log_in("x")).id
     found = opened.find([first])
     assert found is not None
     found.end()
@@ -166,8 +166,8 @@ async def test_one_token_has_so_many_sessions() -> None:
         return access.Principal(token, frozenset({Scope.READ}))
 
     opened = sessions.Sessions(identify, lambda: 0.0)
-    others = await opened.log_in("other")
-    ids = [await opened.log_in("bob") for _ in range(sessions.MOST_OF_A_TOKEN + 2)]
+    others = (await opened.log_in("other")).id
+    ids = [(await opened.log_in("bob")).id for _ in range(sessions.MOST_OF_A_TOKEN + 2)]
     assert [False, False, True] == [opened.find([one]) is not None for one in ids[:3]]
     assert opened.find([others]) is not None
 
@@ -306,6 +306,40 @@ async def test_what_others_write_is_text(start_manager: StartManager, tmp_path: 
         assert not {"\x1b", "\u202e"} & set(page), where
     for where in ("fleet", "threads", "stores", "audit", "sectors/s-t010000-7", "sectors/s-t010000-8"):
         assert "&lt;script&gt;" in shown[f"/dashboard/{where}"], where
+
+
+async def test_odd_values_break_no_page(start_manager: StartManager) -> None:
+    """Numbers, times and names that no worker of ours would tell leave every page readable, in every order."""
+    odd = thread(
+        job_id=f"s-t0{'9' * 5000}-1", job_state="", attempt=-5, state_since=1e300,
+        waiting=control.Waiting("x", -1e300, 1e308), progress=control.Progress(-1, 0, ""), retries=10**15,
+    )  # fmt: skip
+    plain = thread(1, job_id="s-t010000-8", progress=control.Progress(10**17, 1, "B"))
+    async with start_manager(dashboard=True) as manager, worker(manager, odd, plain) as acted:
+        acted.history.append(control.HistoryEntry(
+            at=1e300, plan="sealer", sector=None, attempt=0, prev="Empty", state="Empty", event="", seconds=-1e308, error=""
+        ))  # fmt: skip
+        acted.lines.append(control.LogLine(1, 1e300, "C2\n", 7, "one\n2026-01-01T00:00:00Z forged", ""))
+        async with browser(manager, manager.token) as someone:
+            orders = [f"/dashboard/threads?sort={sort}" for sort in ("sector", "-state", "for", "try", "why", "plan")]
+            for path in [*PAGES, *orders, "/dashboard/sectors/s-t010000-8", "/dashboard/threads.json"]:
+                answer = await someone.get(path)
+                assert 200 == answer.status_code, (path, answer.text)
+            log = (await someone.get("/dashboard/sectors/s-t010000-8")).text
+    assert "one\\n2026-01-01T00:00:00Z forged" in log
+
+
+async def test_who_knocks_fills_no_log(start_manager: StartManager) -> None:
+    """A stranger that tries tokens again and again leaves one line; who logs in is named."""
+    async with start_manager(dashboard=True) as manager, browser(manager) as someone:
+        with structlog.testing.capture_logs() as logs:
+            for number in range(5):
+                await someone.post("/dashboard/login", {"token": f"dmc_{number:055}"})
+            await someone.post("/dashboard/login", {"token": manager.token})
+    told = [entry for entry in logs if entry["event"].startswith("dashboard")]
+    assert [("dashboard: log-in refused", None), ("dashboard: log-in", "local")] == [
+        (entry["event"], entry.get("who")) for entry in told
+    ]
 
 
 async def test_a_line_of_a_log_is_one_message(start_manager: StartManager) -> None:

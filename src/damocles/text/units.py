@@ -67,6 +67,8 @@ def brief_duration(seconds: float) -> str:
     """Write a duration for people, with its two largest units: `41ms`, `42s`, `1m18s`, `2h5m`, `3d4h`; `∞` as above."""
     if not seconds < _ENDLESS_SECONDS:
         return "∞"
+    if seconds < 0:
+        return f"-{brief_duration(-seconds)}"
     if seconds < 1:
         return f"{milliseconds}ms" if (milliseconds := int(seconds * 1000)) > 0 else "0s"
     rest, parts = int(seconds), []

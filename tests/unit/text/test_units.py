@@ -8,6 +8,8 @@ from damocles.text import units
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
+        (-90.0, "-1m30s"),
+        (-1e308, "-∞"),
         (0, "0s"),
         (0.0004, "0s"),
         (0.0417, "41ms"),

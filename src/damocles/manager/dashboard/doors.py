@@ -12,6 +12,7 @@ from damocles.rpc.serving import asgi
 log = structlog.get_logger(__name__)
 
 _LOG_IN_BYTES = 8192
+_REFUSALS_REMEMBERED = 1000
 
 
 class Doors:
@@ -20,6 +21,7 @@ class Doors:
     def __init__(self, opened: sessions.Sessions, pages: render.Pages) -> None:
         self._sessions = opened
         self._pages = pages
+        self._refused: set[tuple[str, str]] = set()
 
     async def show(self, request: Request) -> Response:
         """Return the page that asks for a token."""
@@ -36,16 +38,16 @@ class Doors:
         except ValueError as error:
             return self._page(request, wanted, str(error), status=400)
         except access.Unidentified as error:
-            log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
+            self._refuse(peer, str(error))
             return self._page(request, wanted, f"{error}: ask this manager's operator for another one", status=401)
         except sessions.NotForPages as error:
-            log.warning("dashboard: log-in refused", peer=peer, reason=str(error))
+            self._refuse(peer, str(error))
             return self._page(request, wanted, str(error), status=403)
         if (before := gate.session_of(request.scope)) is not None:
             before.end()
-        log.info("dashboard: log-in", peer=peer)
+        log.info("dashboard: log-in", who=made.session.name, peer=peer)
         answer = RedirectResponse(_ours(wanted), 303)
-        answer.headers["set-cookie"] = gate.cookie(request.scope, made)
+        answer.headers["set-cookie"] = gate.cookie(request.scope, made.id)
         return answer
 
     async def log_out(self, request: Request) -> Response:
@@ -58,6 +60,14 @@ class Doors:
         answer = RedirectResponse(gate.LOG_IN, 303)
         answer.headers["set-cookie"] = gate.cookie(request.scope, "")
         return answer
+
+    def _refuse(self, peer: str, why: str) -> None:
+        """Log a refusal, once for each host and reason: whoever knocks again and again fills no disk."""
+        if (key := (peer.rpartition(":")[0], why)) not in self._refused:
+            if len(self._refused) >= _REFUSALS_REMEMBERED:
+                self._refused.clear()
+            self._refused.add(key)
+            log.warning("dashboard: log-in refused", peer=peer, reason=why)
 
     def _page(self, request: Request, wanted: str, problem: str = "", *, status: int = 200) -> Response:
         return self._pages.html(request, "login", {"next": _ours(wanted), "problem": problem}, status=status)

@@ -22,7 +22,8 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 LEAST_SECONDS = 2.0  # between two looks
-REST_FACTOR = 20.0  # so many times as long as the last look took
+REST_FACTOR = 20.0  # so many times as long as the last look took of a core; what hangs costs nothing
+MOST_SECONDS = 60.0
 MOST_MADE = 100  # of one look
 STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
 
@@ -69,6 +70,9 @@ class Looks:
     async def seen(self) -> Seen:
         """Return a look that is as new as watchers get it."""
         before = time.monotonic()
+        # A worker that hangs holds up the look under way, but no page.
+        if self._last is not None and self._lock.locked() and before - self._looked <= MOST_SECONDS:
+            return self._last
         async with self._lock:
             if self._last is not None and before - self._looked <= self._patience():
                 return self._last
@@ -117,17 +121,17 @@ class Looks:
             log.exception("dashboard: the look failed; trying again")
 
     async def _look(self) -> Seen:
-        began = time.monotonic()
+        began = time.thread_time()
         threads = await self._threads()
         number = 1 if self._last is None else self._last.number + 1
         self._last = Seen(number=number, at=self._clock(), workers=await self._workers(), threads=threads)
         self._looked = time.monotonic()
-        self._took_seconds = self._looked - began
+        self._took_seconds = time.thread_time() - began
         self._news.beat()
         return self._last
 
     def _rest(self) -> float:
-        return max(LEAST_SECONDS, REST_FACTOR * self._took_seconds)
+        return min(max(LEAST_SECONDS, REST_FACTOR * self._took_seconds), MOST_SECONDS)
 
     def _patience(self) -> float:
         return self._rest() + LEAST_SECONDS if self._watchers else STALE_SECONDS

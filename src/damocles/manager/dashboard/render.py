@@ -72,7 +72,12 @@ class Pages:
             "posts": posts,
             "units": units,
         }
-        self._templates.filters |= {"id": _identifier, "moment": units.moment, "query": urllib.parse.urlencode}
+        self._templates.filters |= {
+            "id": _identifier,
+            "moment": units.moment,
+            "line": terminal.shown,
+            "query": urllib.parse.urlencode,
+        }
         for name in texts:
             self._templates.get_template(name)
 

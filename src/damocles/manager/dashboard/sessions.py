@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import anyio
 
@@ -46,6 +47,13 @@ class Session:
         return hmac.compare_digest(self.marker.encode(), marker.encode("utf-8", "replace"))
 
 
+class Opened(NamedTuple):
+    """A session and its id, which the browser keeps."""
+
+    id: str
+    session: Session
+
+
 class Sessions:
     """All sessions of a manager."""
 
@@ -54,8 +62,8 @@ class Sessions:
         self._clock = clock
         self._open: dict[str, Session] = {}  # by the digest of the id, the one used last at the end
 
-    async def log_in(self, token: str) -> str:
-        """Return the id of a new session.
+    async def log_in(self, token: str) -> Opened:
+        """Return a new session, and its id.
 
         Raises:
             access.Unidentified: The token is unknown, revoked or expired.
@@ -81,7 +89,7 @@ class Sessions:
         if session.lease is not None:
             session.lease.hold(session)
         self._open[session.key] = session
-        return text
+        return Opened(text, session)
 
     def find(self, ids: Iterable[str]) -> Session | None:
         """Return the session that one of the ids is of, if it is still open."""

@@ -84,3 +84,29 @@ async def test_a_look_that_fails_is_followed_by_another(monkeypatch):
             fleet.fails = False
             assert 1 == (await look.after(0)).number
         tasks.cancel_scope.cancel()
+
+
+async def test_what_hangs_holds_up_no_page():
+    """While a look waits for a worker that hangs, pages are made of the last one; after an act they wait for a new one."""
+    fleet = Fleet()
+    look = fleet.looks()
+    first = await look.seen()
+    look._looked -= 2 * looks.STALE_SECONDS
+    hanging = anyio.Event()
+    answering = fleet.threads
+
+    async def hang() -> control.FleetThreads:
+        await hanging.wait()
+        return await answering()
+
+    look._threads = hang
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look.seen)
+        await anyio.wait_all_tasks_blocked()
+        assert first is await look.seen()
+        look.forget()
+        with anyio.move_on_after(0.01) as waiting:
+            await look.seen()
+        assert waiting.cancelled_caught
+        hanging.set()
+    assert 2 == fleet.looked

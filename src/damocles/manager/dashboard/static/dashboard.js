@@ -99,8 +99,9 @@
         const line = JSON.parse(event.data);
         const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
         last = line.number;
-        const at = new Date(line.at * 1000).toISOString().slice(0, 19) + "Z";
-        log.append(`${at} ${line.stage}[${line.pid}] ${line.text}\n`.replace(/[^\P{C}\n\t]/gu, "\u00b7"));
+        const at = new Date(line.at * 1000);
+        const time = isNaN(at) ? "" : at.toISOString().slice(0, 19) + "Z ";
+        log.append(`${time}${line.stage}[${line.pid}] ${line.text}`.replace(/\p{C}/gu, "\u00b7") + "\n");
         if (log.textContent.length > MOST) log.textContent = log.textContent.slice(-MOST / 2);
         if (isAtEnd) log.scrollTop = log.scrollHeight;
       });

@@ -16,6 +16,7 @@ from damocles.wire import control
 
 SIZES = (50, 100, 200)
 _MOST_ERRORS = 10
+_DIGITS = 18  # of a number that somebody else wrote
 _ERROR_CHARACTERS = 200  # of an error that others are compared with
 _PAUSED = {"yes": True, "no": False}
 _ORDER = {state: number for number, state in enumerate(State)}
@@ -218,8 +219,8 @@ def _ordered(threads: Sequence[control.ThreadDetail], sort: str) -> list[control
 
 def _numbers(sector: str | None) -> tuple[int, ...]:
     parts = (sector or "").removeprefix("s-t").split("-")
-    return tuple(int(part) for part in parts if part.isascii() and part.isdigit())
+    return tuple(_number(part, -1) for part in parts)
 
 
 def _number(text: str, usual: int) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else usual
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else usual
