@@ -100,7 +100,7 @@ class ProposeWorker(msgspec.Struct, frozen=True, kw_only=True, tag="propose-work
 
 
 class ConfirmWorker(msgspec.Struct, frozen=True, kw_only=True, tag="confirm-worker", tag_field="act"):
-    """Let the worker that was asked for be the worker."""
+    """Confirm the proposed worker."""
 
     miner: int
     worker: Address

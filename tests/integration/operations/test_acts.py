@@ -55,7 +55,7 @@ async def test_exit_code_0_that_did_nothing_is_a_failure(farm: Farm, node: Node)
     assert 1 == code
     assert 1 == len(node.pushed)
     assert "still faulty and not declared: 11" in out
-    assert "error: not all that was wanted is done: see above\n" in err
+    assert "error: not everything was done: see above\n" in err
 
 
 async def test_nothing_is_sent_without_a_confirmation(farm: Farm, node: Node, scene: Scene) -> None:
@@ -70,7 +70,7 @@ async def test_nothing_is_sent_without_a_confirmation(farm: Farm, node: Node, sc
     assert "limit 20875000" in out
     code, out, err = await farm.run(*TERMINATE, "0")
     assert 2 == code
-    assert "nothing was sent: look at it, and say --really-do-it" in err
+    assert "nothing was sent: check the above, then pass --really-do-it" in err
     assert [] == node.pushed
 
     def effect(_: Message) -> None:
@@ -347,13 +347,13 @@ async def test_a_newer_network_gets_no_messages(farm: Farm, node: Node, scene: S
     ("arguments", "what"),
     [
         ((*TERMINATE, REALLY), "no sectors are named"),
-        ((*TERMINATE, "7-3"), "'7-3' is no number of a sector"),
-        ((*EXTEND,), "no sectors are named: say which, or those that end"),
+        ((*TERMINATE, "7-3"), "'7-3' is not a sector number"),
+        ((*EXTEND,), "no sectors are named: name some, or pass --from"),
         (("sealer", "actor", "withdraw"), "no miner is named"),
         ((*ACTOR, "withdraw", "much"), "AMOUNT: 'much' is no amount"),
-        ((*ACTOR, "control", "set"), "name all control addresses"),
+        ((*ACTOR, "control", "set"), "name all new control addresses"),
         ((*ACTOR, "set-owner", "f1zz"), "OWNER: 'f1zz' is no address"),
-        ((*ACTOR, "confirm-change-beneficiary"), "say --existing-beneficiary or --new-beneficiary"),
+        ((*ACTOR, "confirm-change-beneficiary"), "pass --existing-beneficiary or --new-beneficiary"),
         (("miner", "create", "--from", "f0100", "--sector-size", "3KiB"), "--sector-size"),
     ],
 )

@@ -93,7 +93,7 @@ async def test_deadlines_go_by_the_offset_of_the_miner(util: Command, scene: Sce
 async def test_what_is_wrong_is_one_line(util: Command, scene: Scene) -> None:
     """No miner, no sector, a node that is far behind, an address that is no miner, and no node at all."""
     code, _, err = await util("sealer", "proving", "info")
-    assert (2, "error: no miner is named: say --miner, like --miner f01000\n") == (code, err)
+    assert (2, "error: no miner is named: pass --miner, like --miner f01000\n") == (code, err)
     code, _, err = await util("sealer", "sectors", "state", "s-t01002")
     assert 2 == code
     assert 1 == err.count("\n")

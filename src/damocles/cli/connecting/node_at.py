@@ -30,7 +30,7 @@ _TokenFile = Annotated[
     options.Flag(
         name="--node-token-file",
         env_var="DAMOCLES_NODE_TOKEN_FILE",
-        help="File with a token of the node; to read takes none.",
+        help="File with a token of the node; reading needs none.",
     ),
 ]
 _CaFile = Annotated[
@@ -42,7 +42,7 @@ _CaFile = Annotated[
 @Parameter(name="*", group=options.CONNECTION)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class At:
-    """Where the node is; if it is not said, the first that can be asked of those in the manager's configuration."""
+    """The node's address; by default the first node of the manager's configuration that answers."""
 
     node: _NodeOption = None
     node_token_file: _TokenFile = None

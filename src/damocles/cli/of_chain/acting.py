@@ -1,4 +1,4 @@
-"""Do something on the chain through the manager: show what it comes to, have it confirmed, wait, and say what it did."""
+"""Act on the chain through the manager: show the effect, have it confirmed, wait, and report the outcome."""
 
 import time
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def perform(act: acts.Upkeep | acts.Affair, how: How, at: manager_at.At, *, conf
             else:
                 _show(answer)
             if answer.drafts and not how.dry_run:
-                raise exits.WrongUsage("nothing was sent: look at it, and say --really-do-it")
+                raise exits.WrongUsage("nothing was sent: check the above, then pass --really-do-it")
             return exits.OK if all(one.verdict.exit_code == 0 for one in answer.drafts) else exits.FAILED
         if not how.json:
             _show(answer)
@@ -116,7 +116,7 @@ def _end(answer: Answer, seen: Sequence[OrderSeen], outcomes: Sequence[Outcome],
         for line in by_order[one.id].lines if one.id in by_order else ():
             exits.say(f"  {line}")
     if not is_well:
-        raise exits.Failed("not all that was wanted is done: see above")
+        raise exits.Failed("not everything was done: see above")
     return exits.OK
 
 
@@ -188,7 +188,7 @@ def amount(text: str, what: str) -> Amount:
     except ValueError as error:
         raise exits.WrongUsage(f"{what}: {error}") from error
     if made < 0:
-        raise exits.WrongUsage(f"{what}: {text!r} is less than nothing")
+        raise exits.WrongUsage(f"{what}: {text!r} is negative")
     return made
 
 
@@ -199,6 +199,6 @@ def numbers(texts: Sequence[str]) -> Bitfield:
         first, dash, last = text.partition("-")
         known = [int(one) for one in ((first, last) if dash else (first, first)) if one.isdecimal()]
         if len(known) < 2 or not known[0] <= known[1] < 2**63:
-            raise exits.WrongUsage(f"{text!r} is no number of a sector: write 7, 10-20 or 1,2,5-9")
+            raise exits.WrongUsage(f"{text!r} is not a sector number: write 7, 10-20 or 1,2,5-9")
         found |= Bitfield.from_runs([known[0], known[1] - known[0] + 1])
     return found

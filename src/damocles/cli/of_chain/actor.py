@@ -26,7 +26,7 @@ for _name, _function, _help in (
     ("add-balance", "add_balance", "Send the miner money."),
     ("repay-debt", "repay_debt", "Pay the miner's fee debt."),
     ("propose-change-worker", "propose_worker", "Ask for another worker."),
-    ("confirm-change-worker", "confirm_worker", "Let the worker that was asked for be the worker."),
+    ("confirm-change-worker", "confirm_worker", "Confirm the proposed worker."),
     ("set-owner", "set_owner", "Offer the miner to another owner."),
     ("confirm-owner", "confirm_owner", "Take over a miner that was offered."),
     ("propose-change-beneficiary", "propose_beneficiary", "Let another address have what is withdrawn."),

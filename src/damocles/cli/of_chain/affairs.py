@@ -15,7 +15,7 @@ Account = Annotated[str, Parameter(help="An address, f0…, f1…, f2… or f3�
 
 
 def withdraw(
-    amount: Annotated[str | None, Parameter(help="1.5, 1.5 FIL, 100 nanoFIL; without it, all there is.")] = None,
+    amount: Annotated[str | None, Parameter(help="1.5, 1.5 FIL, 100 nanoFIL; default: everything.")] = None,
     /,
     *,
     miner: words.Actor = None,
@@ -23,7 +23,7 @@ def withdraw(
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Take money out of the miner, to its beneficiary."""
+    """Withdraw money from the miner to its beneficiary."""
     act = acts.Withdraw(
         miner=words.miner(miner).id,
         amount=acting.amount(amount, "AMOUNT") if amount is not None else None,
@@ -48,7 +48,9 @@ def add_balance(
 
 
 def repay_debt(
-    amount: Annotated[str | None, Parameter(help="How much to send along; without it, the miner's own pays.")] = None,
+    amount: Annotated[
+        str | None, Parameter(help="How much to send along; by default the miner pays from its own balance.")
+    ] = None,
     /,
     *,
     miner: words.Actor = None,
@@ -69,7 +71,7 @@ def set_control(
 ) -> int:
     """Replace all control addresses of the miner; the worker stays."""
     if bool(addresses) == none:
-        raise exits.WrongUsage("name all control addresses that there are to be, or say --none")
+        raise exits.WrongUsage("name all new control addresses, or pass --none")
     act = acts.SetControl(miner=words.miner(miner).id, addresses=tuple(acting.addresses(addresses, "ADDRESSES")))
     return acting.perform(act, how, at)
 
@@ -82,7 +84,7 @@ def propose_worker(
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Ask for another worker; it can be confirmed 900 epochs later."""
+    """Propose another worker; it can be confirmed 900 epochs later."""
     (who,) = acting.addresses([worker], "WORKER")
     return acting.perform(acts.ProposeWorker(miner=words.miner(miner).id, worker=who), how, at)
 
@@ -95,7 +97,7 @@ def confirm_worker(
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Let the worker that was asked for be the worker."""
+    """Confirm the proposed worker."""
     (who,) = acting.addresses([worker], "WORKER")
     return acting.perform(acts.ConfirmWorker(miner=words.miner(miner).id, worker=who), how, at)
 
@@ -134,12 +136,12 @@ def propose_beneficiary(
     *,
     miner: words.Actor = None,
     overwrite_pending_change: Annotated[
-        bool, Parameter(name="--overwrite-pending-change", help="Also where a change is pending.")
+        bool, Parameter(name="--overwrite-pending-change", help="Even if a change is pending.")
     ] = False,
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Let another address have what is withdrawn, up to a quota and until an epoch; the owner with 0 and 0 ends it."""
+    """Let another address receive what is withdrawn, up to a quota and until an epoch; the owner with 0 and 0 ends that."""
     (who,) = acting.addresses([beneficiary], "BENEFICIARY")
     act = acts.ProposeBeneficiary(
         miner=words.miner(miner).id,
@@ -163,9 +165,9 @@ def confirm_beneficiary(
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Approve the change of the beneficiary that is pending."""
+    """Approve the pending change of the beneficiary."""
     if existing_beneficiary == new_beneficiary:
-        raise exits.WrongUsage("say --existing-beneficiary or --new-beneficiary")
+        raise exits.WrongUsage("pass --existing-beneficiary or --new-beneficiary")
     act = acts.ConfirmBeneficiary(miner=words.miner(miner).id, by_new=new_beneficiary)
     return acting.perform(act, how, at)
 
@@ -173,13 +175,14 @@ def confirm_beneficiary(
 def compact_allocated(
     *,
     mask_upto_n: Annotated[
-        int, Parameter(name="--mask-upto-n", validator=validators.Number(gte=1), help="Give up all numbers below this.")
+        int,
+        Parameter(name="--mask-upto-n", validator=validators.Number(gte=1), help="Renounce all numbers below this."),
     ],
     miner: words.Actor = None,
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Give up sector numbers for ever, so that the set of used ones takes less room on the chain."""
+    """Renounce sector numbers for ever, so that the set of used ones takes less space on the chain."""
     act = acts.CompactNumbers(miner=words.miner(miner).id, below=mask_upto_n)
     return acting.perform(act, how, at)
 
@@ -189,15 +192,15 @@ def create(
     sender: Annotated[str, Parameter(name="--from", help="The account that pays, and the owner if none is named.")],
     sector_size: Annotated[str, Parameter(help="2KiB, 8MiB, 512MiB, 32GiB or 64GiB.")],
     owner: Annotated[str | None, Parameter(help="The owner.")] = None,
-    worker: Annotated[str | None, Parameter(help="The worker, a BLS address; without it, the owner.")] = None,
+    worker: Annotated[str | None, Parameter(help="The worker, a BLS address; default: the owner.")] = None,
     deposit_margin_factor: Annotated[
         float,
-        Parameter(validator=validators.Number(gte=1, lte=10), help="How much of the deposit asked for is sent."),
+        Parameter(validator=validators.Number(gte=1, lte=10), help="Which multiple of the required deposit to send."),
     ] = 1.01,
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Make a miner. Its addresses on the network are set later, with `lotus-miner actor` or another tool."""
+    """Create a miner. Its addresses on the network are set later, with `lotus-miner actor` or another tool."""
     payer, of, works = acting.addresses([sender, owner or sender, worker or owner or sender], "address")
     try:
         size = SectorSize.parse(sector_size)

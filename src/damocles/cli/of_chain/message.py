@@ -1,4 +1,4 @@
-"""`damocles-manager util message`: what became of a message, and what gas costs."""
+"""`damocles-manager util message`: the outcome of a message, and what gas costs."""
 
 import time
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from damocles.wire.codec import CID
 
 app = App(name="message", help="Messages on the chain and in the node's pool, and what gas costs.", version_flags=[])
 app.command("damocles.cli.of_chain.orders:list_", name="list", help="List messages that the manager is sending.")
-app.command("damocles.cli.of_chain.orders:replace", name="replace", help="Make a message that waits dearer, now.")
+app.command("damocles.cli.of_chain.orders:replace", name="replace", help="Raise the fees of a waiting message, now.")
 
 _PERIOD_EPOCHS = 2880
 _SHOWN_CHARACTERS = 2000
@@ -134,7 +134,7 @@ def _cid(text: str) -> CID:
     try:
         cids.to_bytes(CID(text))
     except ValueError as error:
-        raise exits.WrongUsage(f"{text[:80]!r} is no CID of a message: {error}") from error
+        raise exits.WrongUsage(f"{text[:80]!r} is not the CID of a message: {error}") from error
     return CID(text)
 
 

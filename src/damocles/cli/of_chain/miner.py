@@ -17,7 +17,7 @@ from damocles.text import units
 from damocles.wire import codec
 
 app = App(name="miner", help="Miners as the chain has them.", version_flags=[])
-app.command("damocles.cli.of_chain.affairs:create", name="create", help="Make a miner.")
+app.command("damocles.cli.of_chain.affairs:create", name="create", help="Create a miner.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

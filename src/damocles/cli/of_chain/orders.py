@@ -30,7 +30,7 @@ _PATIENCE_SECONDS = 120.0
 
 
 def list_(
-    *ids: Annotated[int, Parameter(help="Numbers of messages; without any, those that are not over.")],
+    *ids: Annotated[int, Parameter(help="Numbers of messages; default: those in progress.")],
     full: options.Full = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
@@ -54,9 +54,9 @@ def replace(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Sign a message anew with higher fees, and send it: now, and not when it counts as stuck.
+    """Sign a message again with higher fees, and send it now rather than once it counts as stuck.
 
-    It keeps its nonce, so that only one of the two is executed. The limits of the configuration hold.
+    It keeps its nonce, so that only one of the two is executed. The configuration's limits apply.
     """
     with at.call(_PATIENCE_SECONDS) as found:
         seen = acting.ask(found, methods.chain.replace(number))

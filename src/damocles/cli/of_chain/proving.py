@@ -53,7 +53,7 @@ def _ask(at: node_at.At, miner: Address, see: Callable[[View, Address, Callable[
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving info --miner f01000"))
 def info(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
-    """Show where the proving period stands, and how many sectors are faulty."""
+    """Show the state of the proving period, and how many sectors are faulty."""
     address = words.miner(miner)
     seen = _ask(at, address, _see)
     cycle, clock, parts = seen.layout.cycle, seen.clock, seen.layout.partitions.values()
@@ -119,7 +119,7 @@ _DEADLINES_TABLE = tables.Table[_Row](
 def deadlines(
     *,
     miner: words.Actor = None,
-    every: Annotated[bool, options.Flag(name=["--all", "-a"], help="Also deadlines without live sectors.")] = False,
+    every: Annotated[bool, options.Flag(name=["--all", "-a"], help="Include deadlines without live sectors.")] = False,
     json: options.AsJson = False,
     at: node_at.At = node_at.USUAL,
 ) -> int:
@@ -244,7 +244,7 @@ _FAULTS_TABLE = tables.Table[_Fault](
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving faults --miner f01000"))
 def faults(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
-    """List faulty sectors, and when the chain terminates them if they stay so.
+    """List faulty sectors, and when the chain terminates them if they stay faulty.
 
     One that is declared recovered is faulty until its next window PoSt.
     """

@@ -50,9 +50,9 @@ def state(
     manager: manager_at.At = manager_at.USUAL,
     node: node_at.At = node_at.USUAL,
 ) -> int:
-    """Show how a sector stands on the chain, and what the manager keeps of it.
+    """Show the state of a sector on the chain, and the manager's record of it.
 
-    The chain is asked where a node is named; then the manager may be away.
+    The chain is read if a node is named; then the manager may be away.
     """
     try:
         wanted = SectorID.parse(sector) if number is None else SectorID(sectors.miner_id(sector), number)
@@ -69,7 +69,7 @@ def state(
             raise
         away = str(error)
     if on_chain is None and record is None:
-        raise exits.Failed(f"the manager has no record of {wanted}; what the chain has is shown with --node")
+        raise exits.Failed(f"the manager has no record of {wanted}; --node shows what the chain has")
     if json:
         exits.print_json(_state_json(wanted, on_chain, record))
         return exits.OK
@@ -80,7 +80,7 @@ def state(
         lines += [("", ""), *_record_lines(record)]
     words.facts(lines)
     if away:
-        exits.warning(f"not shown, what the manager has: {away}")
+        exits.warning(f"the manager's record is not shown: {away}")
     elif record is None:
         exits.hint("the manager has no record of it")
     return exits.OK
@@ -231,7 +231,7 @@ def check_expire(
     *,
     miner: words.Actor = None,
     cutoff: Annotated[
-        int, Parameter(validator=validators.Number(gte=0), help="Only sectors that end within so many epochs.")
+        int, Parameter(validator=validators.Number(gte=0), help="Only sectors that end within this many epochs.")
     ] = 172800,
     json: options.AsJson = False,
     at: node_at.At = node_at.USUAL,

@@ -18,27 +18,27 @@ Deadline = Annotated[
 
 
 def extend(
-    *sectors: Annotated[str, Parameter(help="Sectors: 7, 10-20 or 1,2,5-9; without any, by --from and --to.")],
+    *sectors: Annotated[str, Parameter(help="Sectors: 7, 10-20 or 1,2,5-9; default: by --from and --to.")],
     miner: words.Actor = None,
     begins: Annotated[Epochs | None, Parameter(name="--from", help="Sectors that end at this epoch or later.")] = None,
     ends: Annotated[Epochs | None, Parameter(name="--to", help="Sectors that end at this epoch or earlier.")] = None,
     extension: Annotated[Epochs, Parameter(help="By how many epochs.")] = 1555200,
-    new_expiration: Annotated[Epochs | None, Parameter(help="To this epoch, whatever --extension is.")] = None,
+    new_expiration: Annotated[Epochs | None, Parameter(help="To this epoch, instead of --extension.")] = None,
     only_cc: Annotated[bool, Parameter(name="--only-cc", help="Only sectors without data.")] = False,
     drop_claims: Annotated[
-        bool, Parameter(name="--drop-claims", help="Give up claims that end sooner, in a sector's last 30 days.")
+        bool, Parameter(name="--drop-claims", help="Drop claims that end sooner, in a sector's last 30 days.")
     ] = False,
     tolerance: Annotated[Epochs, Parameter(help="Ends that differ by less share a message.")] = 20160,
-    max_sectors: Annotated[Epochs | None, Parameter(help="No more than so many, those that end soonest.")] = None,
+    max_sectors: Annotated[Epochs | None, Parameter(help="At most this many, those that end soonest.")] = None,
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Let sectors live longer, as far as the network and their claims let them.
+    """Extend sectors, as far as the network and their claims allow.
 
-    Without sectors those are meant that end from --from on, up to --to, one of which has to be given.
+    Without sectors, these are the sectors that end from --from on, up to --to; pass at least one of these.
     """
     if not sectors and begins is None and ends is None:
-        raise exits.WrongUsage("no sectors are named: say which, or those that end --from and --to an epoch")
+        raise exits.WrongUsage("no sectors are named: name some, or pass --from or --to")
     act = acts.Extend(
         miner=words.miner(miner).id,
         sectors=acting.numbers(sectors) if sectors else None,
@@ -66,7 +66,7 @@ def terminate(
 
 
 def recover_faults(
-    *sectors: Annotated[str, Parameter(help="Sectors: 7, 10-20 or 1,2,5-9; without any, all that are faulty.")],
+    *sectors: Annotated[str, Parameter(help="Sectors: 7, 10-20 or 1,2,5-9; default: all faulty ones.")],
     miner: words.Actor = None,
     deadline: Deadline = None,
     how: acting.How = acting.USUAL,
@@ -74,7 +74,7 @@ def recover_faults(
 ) -> int:
     """Declare faulty sectors recovered; they count again from their next window PoSt on.
 
-    It costs gas alone and needs no --really-do-it.
+    It costs only gas and needs no --really-do-it.
     """
     act = acts.Recover(
         miner=words.miner(miner).id, sectors=acting.numbers(sectors) if sectors else None, deadline=deadline
@@ -96,9 +96,7 @@ def declare_faults(
 def compact_partitions(
     *,
     deadline: Annotated[int, Parameter(validator=validators.Number(gte=0, lt=48), help="Number of the deadline.")],
-    partitions: Annotated[
-        list[str] | None, Parameter(help="Partitions; without any, all that have dead sectors.")
-    ] = None,
+    partitions: Annotated[list[str] | None, Parameter(help="Partitions; default: all that have dead sectors.")] = None,
     miner: words.Actor = None,
     how: acting.How = acting.USUAL,
     at: manager_at.At = manager_at.USUAL,
@@ -114,5 +112,5 @@ def compact_partitions(
 
 def _some(sectors: tuple[str, ...]) -> Bitfield:
     if not sectors:
-        raise exits.WrongUsage("no sectors are named: say which, like 7 or 10-20")
+        raise exits.WrongUsage("no sectors are named: name some, like 7 or 10-20")
     return acting.numbers(sectors)

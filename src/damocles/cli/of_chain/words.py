@@ -59,7 +59,7 @@ async def clock(view: View) -> Clock:
 def miner(given: int | None) -> Address:
     """Return the miner that a command is about; without one it is wrong usage."""
     if given is None:
-        raise exits.WrongUsage("no miner is named: say --miner, like --miner f01000")
+        raise exits.WrongUsage("no miner is named: pass --miner, like --miner f01000")
     return Address.of_id(given)
 
 

@@ -22,7 +22,7 @@ _WORDS = {
     "ignored": "left out, nothing is lost",
 }
 
-Given = Annotated[Path | None, Parameter(help="The file; without it, `manager.toml` in the home.")]
+Given = Annotated[Path | None, Parameter(help="The file; default: `manager.toml` in the home.")]
 Original = Annotated[
     Path | None,
     Parameter(
@@ -53,7 +53,7 @@ def check(
 ) -> int:
     """Report everything that is wrong with a configuration file; exit code 1 if a manager could not use it.
 
-    No node is asked: whether miners, keys and money are there is looked at when `daemon` starts.
+    This asks no node: `daemon` checks miners, keys and money when it starts.
     """
     if from_damocles is not None:
         if file is not None:

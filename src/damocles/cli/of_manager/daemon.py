@@ -39,7 +39,7 @@ def daemon(
 ) -> int:
     """Run a manager on a real chain, by Lotus nodes: hand out sectors, send their messages, pay for them.
 
-    It looks at its nodes, miners and senders first, and does not start if nothing could be sent.
+    It checks its nodes, miners and senders first, and does not start if it could send nothing.
 
     Args:
         config: TOML file that names nodes and miners; without it, `manager.toml` in the home.
@@ -51,10 +51,10 @@ def daemon(
         ca_file: PEM file with the authorities that made the certificates of workers.
         admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
             workers and command line.
-        known_as: Name by which programs that are let in by address call this machine, if it is not its host name;
+        known_as: Name by which programs admitted by address call this machine, if it is not its host name;
             repeatable.
         open_metrics: Let everybody read /metrics.
-        dashboard: Serve pages for browsers at /dashboard/, for whoever logs in with a token.
+        dashboard: Serve pages for browsers at /dashboard/; they require a log-in with a token.
         alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
         insecure: Listen on an address that other machines reach without TLS.
         log_json: Log JSON lines instead of text.

@@ -84,7 +84,7 @@ def mock(
         known_as: Name by which programs admitted by address call this machine, if it is not its host name; repeatable.
             Any other name is refused, since it could be a web page's.
         open_metrics: Let anybody read /metrics.
-        dashboard: Serve pages for browsers at /dashboard/, for whoever logs in with a token.
+        dashboard: Serve pages for browsers at /dashboard/; they require a log-in with a token.
         alerts: TOML file with the rules and receivers of alerts; default: `alerts.toml` in the home, if it exists.
         insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.

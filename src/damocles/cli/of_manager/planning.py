@@ -9,7 +9,7 @@ from damocles.wire import capacity, codec, control
 
 Workers = Annotated[
     tuple[str, ...],
-    options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable. All without."),
+    options.Flag(name="--worker", help="Workers by name, address or pattern like 'gpu-*'; repeatable; default: all."),
 ]
 
 _TABLE = tables.Table[tuple[str, ...]](columns=("Worker", "Threads", "A day", "What", "With"), cells=lambda row: row)
@@ -23,7 +23,7 @@ def plan_capacity(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Forecast how many sectors a day the fleet finishes, what holds each worker up, and what one more of it would bring."""
+    """Forecast how many sectors a day the fleet finishes, what the bottleneck of each worker is, and what more of it would bring."""
     said = planning.stated(time)
     chosen = control.Selection(workers=list(worker)) if worker else control.Selection(all=True)
     with at.call() as found:

@@ -31,7 +31,7 @@ _TABLE = tables.Table[Row](columns=("What", "Size", "Text"), cells=lambda row: r
 def hwinfo(*, config: Config = None, full: options.Full = False, json: options.AsJson = False) -> int:
     """Show what this machine has: cores, memory and their limits, NUMA nodes, huge pages, GPUs, room on disks.
 
-    A running worker is asked, since a service or a container may have less than this shell.
+    This asks the running worker, since a service or a container may have less than this shell.
     """
     report = None if config is None else _of_worker(config)
     found = machine.look(folders=[("scratch", machine.environment_scratch())])
@@ -47,12 +47,12 @@ def hwinfo(*, config: Config = None, full: options.Full = False, json: options.A
 
 
 def _of_worker(config: Path) -> capacity.Report:
-    """Return what the running worker says, or what one with this configuration would."""
+    """Return what the running worker reports, or what one with this configuration would."""
     try:
         with worker_at.At(config=config).call() as client:
             return client.call("Damocles.Capacity", [], returns=capacity.Report)
     except exits.WorkerUnreachable:
-        exits.warning("the worker does not answer: this is as this shell sees it")
+        exits.warning("the worker does not answer: these are the figures of this shell")
     from damocles.worker import capacity as worker_capacity
     from damocles.worker import processors
     from damocles.worker.config import load

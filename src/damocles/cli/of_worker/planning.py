@@ -1,4 +1,4 @@
-"""`damocles-worker plan-capacity`: sectors a day of this worker, what holds it up, and what more would bring."""
+"""`damocles-worker plan-capacity`: sectors a day of this worker, its bottleneck, and what more of that would bring."""
 
 from typing import Annotated
 
@@ -13,14 +13,14 @@ from damocles.wire import capacity
 def plan_capacity(
     *,
     time: planning.Times = (),
-    threads: Annotated[int | None, Parameter(help="As if it had so many threads of each kind.")] = None,
+    threads: Annotated[int | None, Parameter(help="Forecast with this many threads of each kind.")] = None,
     full: options.Full = False,
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Forecast how many sectors a day this worker finishes, from the times that its stages have taken, or that you state.
 
-    A worker that does not run is looked at through its configuration and its journals.
+    For a worker that is not running, this reads its configuration and journals.
     """
     said = planning.stated(time)
     if threads is not None and threads < 1:

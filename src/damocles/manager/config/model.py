@@ -36,7 +36,7 @@ def _amount(value: object) -> Amount | None:
         return None
     amount = Amount.parse(text)
     if amount < 0:
-        raise ValueError(f"{text!r} is less than nothing")
+        raise ValueError(f"{text!r} is negative")
     return amount
 
 
