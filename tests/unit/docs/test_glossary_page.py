@@ -15,6 +15,12 @@ BANNED = {
     r"in work\b": "in progress",
     r"local stores?\b": "sealing store",
     r"\blest\b": "so that … not",
+    r"\banew\b": "again",
+    r"\bmend(?:ed|s)?\b": "fix",
+    r"\bgood for nothing\b": "no longer valid",
+    r"\bfor good\b": "permanently",
+    r"\bout of order\b": "blocked",
+    r"\b(?:is|are) told\b": "is reported, learns",
 }
 
 
