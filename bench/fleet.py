@@ -13,17 +13,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from bench.figures import Figure
+from damocles import methods
 from damocles.cli.connecting import calls
 from damocles.cli.threads import options
 from damocles.rpc.calling import sync
 from damocles.testing.farm import Farm, stop
 from damocles.text import units
-from damocles.wire import control
+from damocles.wire import alerts, control
+from damocles.wire.fleet import Summary, WorkerInfo
+
+T = TypeVar("T")
 
 PROCESSES = 4
 WORKERS = 200
@@ -64,16 +68,16 @@ def figures() -> Iterator[Figure]:
             one = control.Selection(workers=["sham-007"])
             stuck = control.Selection(error="No cached parameters")
 
-            def call(method: str, *params: Any, returns: Any = Any) -> Callable[[], Any]:
-                return lambda: peer.call(f"Damocles.{method}", list(params), returns=returns)
+            def call(ask: methods.Ask[T]) -> Callable[[], T]:
+                return lambda: peer.call(ask)
 
             def ask(chosen: control.Selection) -> Callable[[], Any]:
-                return call("FleetThreads", chosen, peer.worker_seconds, returns=control.FleetThreads)
+                return call(methods.fleet.threads(chosen, peer.worker_seconds))
 
             def act(wanted: control.Act) -> Callable[[], Any]:
-                return call("FleetAct", stuck, wanted, peer.worker_seconds, returns=list[control.Outcome])
+                return call(methods.fleet.act(stuck, wanted, peer.worker_seconds))
 
-            yield from times("list (registry)", call("Workers"))
+            yield from times("list (registry)", call(methods.fleet.workers()))
             yield from times("info of one worker", ask(one))
             yield from times(f"top ({WORKERS * THREADS} threads)", ask(everyone), rounds=SLOW_ROUNDS)
             yield from times("resume --error, dry run", act(control.Act(verb="resume", dry_run=True)), SLOW_ROUNDS)
@@ -84,16 +88,15 @@ def figures() -> Iterator[Figure]:
             worker = (home / "worker-token").read_text().strip()
             with sync.connect(url, token=worker) as pinger:
                 for number, port in enumerate(hung):
-                    summary = {"Threads": 1, "Empty": 0, "Paused": 0, "Running": 1, "Waiting": 0, "Errors": 0}
-                    info = {"Name": f"hung-{number}", "Dest": f"127.0.0.1:{port}", "Version": "", "Summary": summary}
-                    pinger.call("Venus.WorkerPing", [info])
+                    info = WorkerInfo(f"hung-{number}", f"127.0.0.1:{port}", "", Summary(1, 0, 0, running=1))
+                    pinger.call(methods.sealer.worker_ping(info))
             yield from times(f"info of one worker, {HUNG} others hang", ask(one))
-            yield from times(f"list, {HUNG} hang", call("Workers"))
+            yield from times(f"list, {HUNG} hang", call(methods.fleet.workers()))
             yield from times(f"top, {HUNG} hang (until their {peer.worker_seconds} s are over)", ask(everyone), 3)
             yield from times(
                 f"resume --error of the fleet, {HUNG} hang", act(control.Act(verb="resume")), 3, PAUSED_AGAIN_SECONDS
             )
-            yield from _death(fleets[0], call("Alerts"))
+            yield from _death(fleets[0], call(methods.alerts.board()))
 
 
 def load(farm: Farm, name: str, at_most: float | None = None) -> Figure:
@@ -106,16 +109,16 @@ def load(farm: Farm, name: str, at_most: float | None = None) -> Figure:
     return Figure(name=name, value=share, unit="% of a core", at_most=at_most)
 
 
-def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], Any]) -> Iterator[Figure]:
+def _death(fleet: "subprocess.Popen[bytes]", board: Callable[[], alerts.Board]) -> Iterator[Figure]:
     """Kill the first of the sham processes and wait for what the alerts say of its first worker."""
     os.kill(fleet.pid, signal.SIGKILL)
     died = time.monotonic()
     told: dict[str, float] = {}
     while "worker-late" not in told and time.monotonic() - died < DEATH_SECONDS:
         time.sleep(0.5)
-        for alert in board()["alerts"]:
-            if alert["subject"] == "sham-000" and alert["rule"].startswith("worker-"):
-                told.setdefault(alert["rule"], time.monotonic() - died)
+        for alert in board().alerts:
+            if alert.subject == "sham-000" and alert.rule.startswith("worker-"):
+                told.setdefault(alert.rule, time.monotonic() - died)
     for rule, seconds in told.items():
         yield Figure(name=f"from a worker's death to its alert {rule}", value=seconds, unit="s")
 

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from damocles import methods
+from damocles.methods.rules import Scope
 from damocles.rpc.admission import tokens
 from damocles.testing import farm
 from damocles.testing.farm import Farm, cli, wait_until
 from damocles.testing.fleet import MISSING
-from damocles.wire import control
 from tests.security.browsing import thread, worker
 
 from . import browsers
@@ -62,7 +63,7 @@ def someone(house: Farm, chromium: Any) -> Iterator[browsers.Visit]:
 def token(f: Farm, name: str, scope: str, seconds: float | None = None) -> str:
     """Make a token."""
     with f.manager_client() as manager:
-        return manager.call("Damocles.AuthCreate", [name, scope, seconds], returns=control.NewToken).text
+        return manager.call(methods.access.create_token(name, Scope(scope), seconds)).text
 
 
 def own(f: Farm) -> str:

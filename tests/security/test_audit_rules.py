@@ -91,10 +91,10 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, core.Call, Sequenc
     seen: list[tuple[str, core.Call, Sequence[Any]]] = []
     real = core._begin
 
-    def begin(method: core.Method, call: core.Call, arguments: list[Any]) -> Any:
-        if method.name != "Damocles.AuditList":
-            seen.append((method.name, call, arguments))
-        return real(method, call, arguments)
+    async def begin(handling: core.Handling) -> core.Outcome:
+        if handling.method.name != "Damocles.AuditList":
+            seen.append((handling.method.name, handling.call, handling.arguments))
+        return await real(handling)
 
     monkeypatch.setattr(core, "_begin", begin)
     return seen

@@ -7,7 +7,8 @@ from tests.integration.access.conftest import StartManager
 from tests.unit.rpc.admission.conftest import Clock, MemoryShelf
 
 from damocles.methods.rules import Scope
-from damocles.rpc.admission import access, keyring
+from damocles.rpc import callers
+from damocles.rpc.admission import audit, keyring
 from damocles.wire import control
 
 DAY = 86400.0
@@ -24,7 +25,7 @@ async def test_what_is_revoked_stays_so(jump: float) -> None:
     clock.now += jump
     await here.revoke("alice")
     for ring in (here, there):
-        with pytest.raises(access.Unidentified, match="was revoked"):
+        with pytest.raises(callers.Unidentified, match="was revoked"):
             await ring.identify(text)
 
 
@@ -34,7 +35,7 @@ async def test_what_expires_is_good_for_no_longer_by_a_jump_forward() -> None:
     ring = keyring.Keyring(shelf, clock)
     _, text = await ring.create("alice", Scope.READ, DAY, "bob")
     clock.now += 2 * DAY
-    with pytest.raises(access.Unidentified, match="has expired"):
+    with pytest.raises(callers.Unidentified, match="has expired"):
         await ring.identify(text)
     clock.now -= 2 * DAY
     assert "alice" == (await ring.identify(text)).name
@@ -63,8 +64,9 @@ async def test_the_audit_keeps_its_order(start_manager: StartManager, monkeypatc
             )
             return found
 
+        (auditor,) = [layer for layer in manager.service.layers if isinstance(layer, audit.Audit)]
         for name, jump in zip(names, (0.0, -DAY, DAY), strict=True):
-            monkeypatch.setattr(manager.service.auditor, "_clock", lambda jump=jump: began + jump)
+            monkeypatch.setattr(auditor, "_clock", lambda jump=jump: began + jump)
             await manager.create(name, Scope.READ)
         assert names == [entry.params[0] for entry in await entries()]
         assert [began, began - DAY, began + DAY] == [entry.at for entry in await entries()]

@@ -16,6 +16,7 @@ from tests.security.browsing import Browser, browser, thread, worker
 from damocles.manager.dashboard import sessions
 from damocles.manager.serving import auth
 from damocles.methods.rules import Scope
+from damocles.rpc import callers
 from damocles.rpc.admission import access
 from damocles.wire import codec, control
 
@@ -142,8 +143,8 @@ async def test_a_session_ends_at_the_log_out_and_by_time() -> None:
     """It is not found any more: what a browser has kept is worth nothing; nor is it after half a day of rest."""
     now = 0.0
 
-    async def identify(token: str) -> access.Principal:
-        return access.Principal("bob", frozenset({Scope.READ}))
+    async def identify(token: str) -> callers.Principal:
+        return callers.Principal("bob", frozenset({Scope.READ}))
 
     opened = sessions.Sessions(identify, lambda: now)
     first, second = (await opened.log_in("x")).id, (await opened.log_in("x")).id
@@ -162,8 +163,8 @@ async def test_a_session_ends_at_the_log_out_and_by_time() -> None:
 async def test_one_token_has_so_many_sessions() -> None:
     """Whoever logs in again and again ends sessions of their own, the one that rested longest first."""
 
-    async def identify(token: str) -> access.Principal:
-        return access.Principal(token, frozenset({Scope.READ}))
+    async def identify(token: str) -> callers.Principal:
+        return callers.Principal(token, frozenset({Scope.READ}))
 
     opened = sessions.Sessions(identify, lambda: 0.0)
     others = (await opened.log_in("other")).id

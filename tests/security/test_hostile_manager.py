@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from damocles import methods
 from damocles.rpc import messages
 from damocles.sealing import events, failures, planner
 from damocles.sealing.sectors import Sector, UnsealPiece
@@ -89,15 +90,15 @@ class Manager:
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self.answers = answers
 
-    async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
+    async def call(self, ask: methods.Ask[Any]) -> Any:
         """Answer as the JSON comes over the wire."""
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": 1}
-        if method in self.answers:
-            answer["result"] = self.answers[method]
+        if ask.method in self.answers:
+            answer["result"] = self.answers[ask.method]
         else:
-            answer["error"] = {"code": -32601, "message": f"method {method} not found"}
+            answer["error"] = {"code": -32601, "message": f"method {ask.method} not found"}
         body = json.dumps(answer).encode()
-        return messages.decode_answer(body, returns, url="http://m", method=method, status=200)
+        return messages.decode_answer(body, ask.returns, url="http://m", method=ask.method, status=200)
 
 
 def at_work(base: Path, answers: Mapping[str, Any], sector: Sector, outlets: Outlets | None = None) -> jobs.Job:
@@ -114,7 +115,7 @@ def at_work(base: Path, answers: Mapping[str, Any], sector: Sector, outlets: Out
     return jobs.Job(
         sector=sector,
         options=jobs.Options(),
-        manager=upstream.Manager(Manager(answers)),  # type: ignore[arg-type]
+        manager=upstream.Manager(Manager(answers)),
         run=run,
         worker="w",
         store="s",

@@ -15,7 +15,7 @@ from tests.integration.access.conftest import StartManager
 from damocles import durable
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
-from damocles.rpc import address, core, dialects, errors
+from damocles.rpc import address, callers, core, dialects, errors
 from damocles.rpc.admission import access, handshake
 from damocles.rpc.admission import tokens as token_files
 from damocles.rpc.calling import client, sync
@@ -266,7 +266,7 @@ async def test_a_refusal_says_that_the_token_was_kept_back(tmp_path: Path, capsy
     """Whoever is refused for want of a token learns that it was there, and why it was not sent."""
     durable.replace(tmp_path / "token", b"dmc_ba9876543210OfAnotherHome\n", private=True)
 
-    async def identify(_: str) -> access.Principal:
+    async def identify(_: str) -> callers.Principal:
         raise AssertionError
 
     service = core.Service(dialects.MANAGER, guard=access.Guard(identify, help_text="it is in its home"))

@@ -15,13 +15,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from damocles.methods.rules import Scope
-from damocles.rpc import address, errors, limits
-from damocles.rpc.admission import access
+from damocles.rpc import address, callers, errors, limits
 from damocles.rpc.serving import places
 
-READER = access.Principal("reader", frozenset({Scope.READ}))
-ADMIN = access.Principal("local", frozenset({Scope.ADMIN}))
-WORKERS = access.Principal("local-worker", frozenset({Scope.WORKER}))
+READER = callers.Principal("reader", frozenset({Scope.READ}))
+ADMIN = callers.Principal("local", frozenset({Scope.ADMIN}))
+WORKERS = callers.Principal("local-worker", frozenset({Scope.WORKER}))
 HERE, AWAY = "127.0.0.1", "10.0.0.9"
 
 
@@ -39,7 +38,7 @@ class House:
         self.places = places.Places(most)
         self._stack = stack
 
-    def comes(self, host: str, principal: access.Principal | None = None) -> places.Place:
+    def comes(self, host: str, principal: callers.Principal | None = None) -> places.Place:
         """Let somebody come from a host, and show a token if it is given."""
         ours, theirs = socket.socketpair()
         self._stack.enter_context(ours)
@@ -64,7 +63,7 @@ def test_a_token_has_so_many_connections(sockets: contextlib.ExitStack, monkeypa
     """One more than the limit ends the connection of the same token that has rested the longest, and nobody else's."""
     monkeypatch.setattr(limits, "CONNECTIONS_OF_A_TOKEN", 3)
     house = House(100, sockets)
-    other = house.comes(AWAY, access.Principal("other", frozenset({Scope.READ})))
+    other = house.comes(AWAY, callers.Principal("other", frozenset({Scope.READ})))
     first, second, third = (house.comes(f"10.0.0.{number}", READER) for number in range(3))
     with first.call():
         pass
@@ -92,7 +91,7 @@ def test_a_host_has_so_many_connections(sockets: contextlib.ExitStack, monkeypat
     """However many tokens a host has, its connections have a limit; an admin's do not count."""
     monkeypatch.setattr(limits, "CONNECTIONS_OF_A_HOST", 3)
     house = House(100, sockets)
-    guests = [house.comes(AWAY, access.Principal(f"t{number}", frozenset({Scope.READ}))) for number in range(5)]
+    guests = [house.comes(AWAY, callers.Principal(f"t{number}", frozenset({Scope.READ}))) for number in range(5)]
     admin = house.comes(AWAY, ADMIN)
     assert [False, False, True, True, True, True] == [is_there(one) for one in (*guests, admin)]
 
@@ -100,9 +99,9 @@ def test_a_host_has_so_many_connections(sockets: contextlib.ExitStack, monkeypat
 def test_whoever_has_the_most_makes_room(sockets: contextlib.ExitStack) -> None:
     """When all places are taken by peers with tokens, one that rests goes, of whoever has the most."""
     house = House(4, sockets)
-    modest = house.comes(AWAY, access.Principal("modest", frozenset({Scope.READ})))
+    modest = house.comes(AWAY, callers.Principal("modest", frozenset({Scope.READ})))
     greedy = [house.comes(AWAY, READER) for _ in range(2)]
-    late = house.comes(AWAY, access.Principal("late", frozenset({Scope.READ})))
+    late = house.comes(AWAY, callers.Principal("late", frozenset({Scope.READ})))
     assert [True, False, True, True] == [is_there(one) for one in (modest, *greedy, late)]
 
 
@@ -111,10 +110,10 @@ def test_an_admin_here_finds_a_place(sockets: contextlib.ExitStack) -> None:
     house = House(8, sockets)
     with contextlib.ExitStack() as calls:
         for number in range(6):
-            holder = access.Principal(f"t{number}", frozenset({Scope.READ}))
+            holder = callers.Principal(f"t{number}", frozenset({Scope.READ}))
             calls.enter_context(house.comes(AWAY, holder).call())
         assert not is_there(house.comes(AWAY))
-        local = [house.comes(HERE, access.Principal(f"l{number}", frozenset({Scope.READ}))) for number in range(4)]
+        local = [house.comes(HERE, callers.Principal(f"l{number}", frozenset({Scope.READ}))) for number in range(4)]
         for place in filter(is_there, local):
             calls.enter_context(place.call())
         admins = [house.comes(host, ADMIN) for host in (HERE, "::1", "::ffff:127.0.0.1")]

@@ -12,6 +12,7 @@ from typing import Self
 
 import pytest
 
+from damocles import methods
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import sync
 from damocles.testing.farm import Farm, wait_until
@@ -94,8 +95,8 @@ def admin_of(f: Farm) -> AbstractContextManager[sync.Client]:
 
 def act(manager: sync.Client, verb: str) -> list[control.Outcome]:
     """Do something to all threads of the good worker."""
-    params = [control.Selection(all=True, workers=["test-worker"]), control.Act(verb=verb), PATIENCE_SECONDS]
-    return manager.call("Damocles.FleetAct", params, returns=list[control.Outcome])
+    chosen = control.Selection(all=True, workers=["test-worker"])
+    return manager.call(methods.fleet.act(chosen, control.Act(verb=verb), PATIENCE_SECONDS))
 
 
 @pytest.mark.timeout(300)

@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 from tests.integration.access.conftest import Daemon, StartManager
 
+from damocles import methods
 from damocles.cli import manager as manager_cli
 from damocles.rpc import tls
 from damocles.rpc.calling import client
@@ -67,7 +68,7 @@ ODD: dict[str, Callable[[], bytes]] = {
 async def still_serves(manager: Daemon, farm: Path) -> bool:
     """Return whether others are answered."""
     async with client.connect(manager.url, token=manager.token, trust=farm / "ca.pem", timeout_seconds=10) as peer:
-        return (await peer.call("Venus.Version", returns=str)).startswith("v")
+        return (await peer.call(methods.util.version())).startswith("v")
 
 
 def certificate(farm: Path) -> tls.Files:

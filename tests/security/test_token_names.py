@@ -7,8 +7,8 @@ from tests.unit.rpc.admission.conftest import MemoryShelf
 
 from damocles.manager.serving import auth
 from damocles.methods.rules import Scope
-from damocles.rpc import core, errors
-from damocles.rpc.admission import access, keyring, token_names, tokens
+from damocles.rpc import address, core, errors
+from damocles.rpc.admission import keyring, token_names, tokens
 from damocles.text import terminal
 
 LOOK_ALIKES = [
@@ -122,4 +122,4 @@ def test_a_name_that_is_taken_is_shown_as_it_is(name: str) -> None:
         assert name == terminal.shown(name)
         assert name.isascii()
         assert name == name.strip()
-        assert access.ip_of(name) is None
+        assert address.ip_of(name) is None

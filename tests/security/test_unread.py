@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from damocles.methods.rules import Scope
-from damocles.rpc import address, core, dialects, limits
+from damocles.rpc import address, callers, core, dialects, limits
 from damocles.rpc.admission import access
 from damocles.rpc.calling import client
 from damocles.rpc.serving import server, site
@@ -27,11 +27,11 @@ ANSWER_BYTES = 7 * MIB  # more than the system holds of what is unread
 def service() -> core.Service:
     """Return a service with large answers, for whoever has the token `reader`, `other` or `worker`."""
 
-    async def identify(text: str) -> access.Principal:
+    async def identify(text: str) -> callers.Principal:
         if text not in {"reader", "other", "worker"}:
-            raise access.Unidentified("unknown token")
+            raise callers.Unidentified("unknown token")
         scope = Scope.WORKER if text == "worker" else Scope.READ
-        return access.Principal(text, frozenset({scope}))
+        return callers.Principal(text, frozenset({scope}))
 
     async def version(call: core.Call) -> str:
         return "x" * ANSWER_BYTES if call.principal != "other" else "small"

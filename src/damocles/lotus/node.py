@@ -20,6 +20,7 @@ from damocles.chain.messages import Message, Signature, SignedMessage
 from damocles.lotus import errors
 from damocles.lotus.answers import HeadChange, Key, MpoolConfig, NetworkParams, SendSpec, TipSet, Version
 from damocles.lotus.places import BadTokenFile, Place
+from damocles.methods import Ask
 from damocles.rpc import errors as rpc
 from damocles.rpc.calling import client, subscription
 from damocles.wire.codec import CID, Rows
@@ -77,9 +78,8 @@ class Node:
 
     async def _once(self, returns: type[T], method: str, params: Sequence[Any], seconds: float) -> T:
         try:
-            return await self._calls.call(
-                f"Filecoin.{method}", list(params), returns=returns, timeout_seconds=seconds, token=self.token
-            )
+            ask = Ask(f"Filecoin.{method}", list(params), returns)
+            return await self._calls.call(ask, timeout_seconds=seconds, token=self.token)
         except rpc.CallError as exc:
             raise errors.of(exc, self.url, method) from exc
         finally:

@@ -55,13 +55,15 @@ async def open_office(
     *,
     auditor: rpc_audit.Audit | None = None,
     guard: access.Guard | None = None,
-    meter: core.Meter | None = None,
+    meter: core.Layer | None = None,
     claims_kind: type[claims.Claims] = claims.Claims,
 ) -> AsyncIterator[Office]:
     """Serve everything while the block runs; without a `guard` everybody may call."""
     database, clock, miners = means.database, means.clock, list(means.miners)
     held = holders.Holders(database, means.naming, clock)
-    service = core.Service(dialects.MANAGER, guard=guard, auditor=auditor, meter=meter, holders=held)
+    # From the outside in: whose step it is, how long it takes, what is written down of it.
+    layers = [held, *([meter] if meter is not None else []), *([auditor] if auditor is not None else [])]
+    service = core.Service(dialects.MANAGER, guard=guard, layers=layers)
     commits = commitments.Commitments(database, means.chain, clock)
     sealer_api.SealerAPI(
         miners=miners,

@@ -13,10 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from damocles.methods import access, alerts, chain, claims, fleet, proven, records, sealer, util, wdpost, worker
-from damocles.methods.declaring import Ask, Method
+from damocles.methods.declaring import OURS, Ask, Method
 
 __all__ = [
     "ALL",
+    "OURS",
     "Ask",
     "Method",
     "access",

@@ -17,24 +17,37 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from damocles.methods.rules import Rule
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 P = ParamSpec("P")
 T = TypeVar("T")
 U = TypeVar("U")
 
+OURS = "Damocles."  # begins the names of methods that the original's programs do not know
+
 
 @dataclass(frozen=True, slots=True)
 class Ask(Generic[T]):
-    """A call to make: the method's name on the wire, its parameters, and the type of its result (None: none)."""
+    """A call to make: the method's name on the wire, its parameters, and the type of its result (None: none).
+
+    One of a declared method is made by calling that; only what other programs declare is named here.
+    """
 
     method: str
-    params: Sequence[Any] = ()
-    returns: Any = None
+    params: tuple[Any, ...] | list[Any]
+    returns: "TypeForm[T]"
 
-    def read_as(self, kind: type[U]) -> "Ask[U]":
+    @property
+    def is_ours(self) -> bool:
+        """Whether the original's programs do not know the method."""
+        return self.method.startswith(OURS)
+
+    def read_as(self, kind: "TypeForm[U]") -> "Ask[U]":
         """Return the same call with a result of which less, or more, is read."""
         return Ask(self.method, self.params, kind)
 

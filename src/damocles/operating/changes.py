@@ -7,28 +7,29 @@ from typing import Any
 
 from msgspec import structs
 
+from damocles import methods
 from damocles.wire import control
 
 _CELL_CHARACTERS = 200
-_ACTS = {"Damocles.FleetAct", "Damocles.ActOn"}
-_DRAINS = {"Damocles.WorkerDrain", "Damocles.Drain"}
+_ACTS = {methods.fleet.act.name, methods.worker.act_on.name}
+_DRAINS = {methods.fleet.drain.name, methods.worker.drain.name}
 _COMMANDS = {
     **dict.fromkeys(_DRAINS, "drain"),
-    "Damocles.AlertAck": "alerts ack",
-    "Damocles.AlertMute": "alerts mute",
-    "Damocles.AuthCreate": "auth create",
-    "Damocles.AuthRevoke": "auth revoke",
-    "Damocles.MockWdPoSt": "wdpost make",
-    "Damocles.SectorAbort": "sectors abort",
-    "Damocles.SectorsImport": "import",
-    "Venus.SectorSetForRebuild": "sectors rebuild",
-    "Venus.SnapUpPreFetch": "snap fetch",
-    "Venus.UnsealPiece": "sectors unseal",
-    "Venus.WdPoStRemoveJob": "wdpost remove",
-    "Venus.WdPoStResetJob": "wdpost reset",
-    "Venus.WorkerPingInfoRemove": "worker remove",
-    "VenusWorker.WorkerPause": "pause",
-    "VenusWorker.WorkerResume": "resume",
+    methods.alerts.acknowledge.name: "alerts ack",
+    methods.alerts.mute.name: "alerts mute",
+    methods.access.create_token.name: "auth create",
+    methods.access.revoke_tokens.name: "auth revoke",
+    methods.wdpost.make_jobs.name: "wdpost make",
+    methods.claims.abort.name: "sectors abort",
+    methods.records.take_over.name: "import",
+    methods.proven.set_for_rebuild.name: "sectors rebuild",
+    methods.proven.fetch_candidates.name: "snap fetch",
+    methods.proven.unseal_piece.name: "sectors unseal",
+    methods.wdpost.remove_job.name: "wdpost remove",
+    methods.wdpost.reset_job.name: "wdpost reset",
+    methods.fleet.remove_ping.name: "worker remove",
+    methods.worker.pause.name: "pause",
+    methods.worker.resume.name: "resume",
 }
 _OMITTED = {"reason", "asked_by", "timeout_seconds"}
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from damocles import methods
 from damocles.operating import selection
 from damocles.sealing import planner
 from damocles.sealing.states import State
@@ -23,15 +24,6 @@ WDPOST = "wdpost"  # a plan of the original's with states of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A call to make, and the type of its result."""
-
-    method: str
-    params: tuple[Any, ...]
-    returns: Any
-
-
-@dataclass(frozen=True, slots=True)
 class Refused:
     """An answer that is no result: the worker refused, or (without a code) did not answer."""
 
@@ -39,7 +31,7 @@ class Refused:
     code: int | None = None
 
 
-Dialogue: TypeAlias = Generator[Sequence[Ask], Sequence[Any], T]
+Dialogue: TypeAlias = Generator[Sequence[methods.Ask[Any]], Sequence[Any], T]
 
 
 class Unanswered(Exception):
@@ -56,7 +48,7 @@ def threads(now: float) -> Dialogue[list[control.ThreadDetail]]:
     Raises:
         Unanswered: The worker did not list them.
     """
-    (answer,) = yield [Ask("Damocles.Threads", (), list[control.ThreadDetail])]
+    (answer,) = yield [methods.worker.threads()]
     if not lacks_method(answer):
         details: list[control.ThreadDetail] = _told(answer)
         return details
@@ -74,7 +66,7 @@ def act(
     Raises:
         Unanswered: The worker did not list its threads; nothing was changed.
     """
-    (answer,) = yield [Ask("Damocles.ActOn", (chosen, wanted, asked_by), list[control.Outcome])]
+    (answer,) = yield [methods.worker.act_on(chosen, wanted, asked_by)]
     if not lacks_method(answer):
         outcomes: list[control.Outcome] = _told(answer)
         return outcomes
@@ -84,21 +76,22 @@ def act(
     return [*(yield from _act_on_original(targets, wanted)), *missing]
 
 
-def asked_for(method: str, params: tuple[Any, ...], returns: Any) -> Dialogue[Any]:
+def asked_for(ask: methods.Ask[T]) -> Dialogue[T]:
     """Make one call of ours, which workers of the original do not serve.
 
     Raises:
         Unanswered: The worker refused, did not answer, or lacks the method.
     """
-    (answer,) = yield [Ask(method, params, returns)]
+    (answer,) = yield [ask]
     if lacks_method(answer):
-        raise Unanswered(Refused(lacks(method), answer.code))
-    return _told(answer)
+        raise Unanswered(Refused(lacks(ask.method), answer.code))
+    result: T = _told(answer)
+    return result
 
 
 def lacks(method: str = "") -> str:
     """Return the text for a worker that lacks a method of ours, with what it can do."""
-    what = method.removeprefix("Damocles.") or "such command"
+    what = method.removeprefix(methods.OURS) or "such command"
     return f"is a worker of the original or too old, it has no {what}; it can list, pause and resume its threads"
 
 
@@ -122,7 +115,7 @@ def _made(detail: control.ThreadDetail, *, ok: bool, text: str, silent: bool = F
 
 
 def _threads_of_original(now: float) -> Dialogue[list[control.ThreadDetail]]:
-    (answer,) = yield [Ask("VenusWorker.WorkerList", (), list[fleet.ThreadInfo] | None)]
+    (answer,) = yield [methods.worker.list_threads()]
     return [_described(info, now) for info in _told(answer) or ()]
 
 
@@ -153,12 +146,12 @@ def _act_on_original(targets: Sequence[control.ThreadDetail], wanted: control.Ac
     ]
 
 
-def _original_ask(detail: control.ThreadDetail, wanted: control.Act) -> Ask:
+def _original_ask(detail: control.ThreadDetail, wanted: control.Act) -> methods.Ask[bool]:
     index = detail.info.index
     if wanted.verb == "pause":
-        return Ask("VenusWorker.WorkerPause", (index,), bool)
+        return methods.worker.pause(index)
     state = State.Aborted.value if wanted.verb == "abort" else wanted.state
-    return Ask("VenusWorker.WorkerResume", (index, state), bool)
+    return methods.worker.resume(index, state)
 
 
 def _original_outcome(detail: control.ThreadDetail, wanted: control.Act, answer: Any) -> control.Outcome:

@@ -8,6 +8,7 @@
 Every malformed address is a `ValueError` that shows the forms that would do.
 """
 
+import ipaddress
 import re
 import socket
 import urllib.parse
@@ -172,3 +173,13 @@ def _is_ip(text: str, family: socket.AddressFamily) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address of a peer without its port; IPv4 also where a socket for both families shows it as IPv6."""
+    try:
+        ip = ipaddress.ip_address(host_port(peer, 0).host)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip

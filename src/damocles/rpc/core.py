@@ -14,17 +14,16 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
 import msgspec
 import structlog
 
 from damocles import failpoints
 from damocles.methods import declaring, rules
-from damocles.rpc import dialects, errors, messages
-from damocles.rpc.admission import access
+from damocles.rpc import address, callers, dialects, errors, messages
 from damocles.rpc.dialects import Fault
 from damocles.wire import codec
 from damocles.wire.sectors import SectorID
@@ -70,10 +69,10 @@ class Call:
     @property
     def caller(self) -> str:
         """Name and address without the port, as a sector's history has them."""
-        ip = access.ip_of(self.peer)
+        ip = address.ip_of(self.peer)
         return self.who if ip is None or str(ip) in self.who else f"{self.who} at {ip}"
 
-    def of(self, principal: access.Principal) -> "Call":
+    def of(self, principal: callers.Principal) -> "Call":
         """Return the call with whom the guard found behind it."""
         return dataclasses.replace(self, principal=principal.name, scopes=principal.scopes, worker=principal.worker)
 
@@ -100,36 +99,41 @@ class Reply:
     body: bytes
 
 
-class Auditor(Protocol):
-    """Records what changes."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Handling:
+    """A call on its way to its handler: `params` are its parameters as they came, `arguments` as they were decoded."""
 
-    def change(
-        self, call: Call, method: Method, arguments: Sequence[Any], params: bytes
-    ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
-        """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
-
-    def request(self, call: Call, name: str, path: str) -> AbstractAsyncContextManager[Callable[[int, bytes], None]]:
-        """Return a block around a request of HTTP that its rule is about; it yields what takes status and body."""
+    call: Call
+    method: Method
+    arguments: Sequence[Any]
+    params: bytes
 
 
-class Meter(Protocol):
-    """Counts calls."""
+class Outcome(NamedTuple):
+    """What a handler returned, and its JSON; of a stream its values, which nobody has asked for yet."""
 
-    def measure(
-        self, method: Method, arguments: Sequence[Any]
-    ) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
-        """Return a block around a call; it yields what takes the result, and sees the exception instead if there is one."""
+    value: Any
+    json: bytes
 
 
-class Holders(Protocol):
-    """Knows who may take a step in a sector's life."""
-
-    def step(self, call: Call, method: Method, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
-        """Return a block around a call; it yields the call with what it counts as, or raises `errors.RpcError`."""
+Proceed: TypeAlias = Callable[[Handling], Awaitable[Outcome]]
 
 
-def _begin(method: Method, call: Call, arguments: list[Any]) -> Any:
-    return method.handler(call, *arguments) if method.takes_call else method.handler(*arguments)
+class Layer(Protocol):
+    """What stands around the handling of every call; a service names its layers from the outside in."""
+
+    async def handle(self, handling: Handling, proceed: Proceed) -> Outcome:
+        """Do something before and after the rest, `proceed`, or raise `errors.RpcError` in its place."""
+
+
+async def _begin(handling: Handling) -> Outcome:
+    method = handling.method
+    failpoints.reach(f"answer.before:{method.name}")
+    begun = method.handler(*([handling.call] if method.takes_call else []), *handling.arguments)
+    if method.streams:
+        return Outcome(await begun if inspect.isawaitable(begun) else begun, b'"a stream"')
+    value = await begun
+    return Outcome(value, codec.encode(value))
 
 
 def _served(declared: declaring.Method[..., Any] | str, handler: Callable[..., Any], *, has_result: bool) -> Method:
@@ -156,23 +160,19 @@ def _served(declared: declaring.Method[..., Any] | str, handler: Callable[..., A
 class Service:
     """Methods under their wire names, spoken in one dialect.
 
-    Without a guard everybody may call everything: only for tests.
+    A call passes the guard, then the layers from the first to the last, and comes to its handler; what that returns goes
+    back through the layers. Without a guard everybody may call everything: only for tests.
     """
 
     def __init__(
-        self,
-        dialect: dialects.Dialect,
-        *,
-        guard: access.Guard | None = None,
-        auditor: Auditor | None = None,
-        meter: Meter | None = None,
-        holders: Holders | None = None,
+        self, dialect: dialects.Dialect, *, guard: callers.Gate | None = None, layers: Sequence[Layer] = ()
     ) -> None:
         self.dialect = dialect
         self.guard = guard
-        self.auditor = auditor
-        self._meter = meter
-        self._holders = holders
+        self.layers = tuple(layers)
+        self._handle: Proceed = _begin
+        for layer in reversed(self.layers):
+            self._handle = partial(layer.handle, proceed=self._handle)
         self._methods: dict[str, Method] = {}
 
     @property
@@ -291,7 +291,7 @@ class Service:
         if self.guard is not None:
             try:
                 principal = await self.guard.authorize(request.method, call.token, call.peer)
-            except access.UnknownMethod:
+            except callers.UnknownMethod:
                 raise unknown from None
             except errors.RpcError as refusal:
                 if refusal.code == errors.Code.FORBIDDEN and request.method not in self._methods:
@@ -306,66 +306,41 @@ class Service:
             raise unknown
         return method, call
 
-    async def identify(self, call: Call) -> access.Principal | None:
+    async def identify(self, call: Call) -> callers.Principal | None:
         """Return who calls; None of a stranger, to whom nothing can be answered but a refusal."""
         if self.guard is None:
-            return access.Principal("", frozenset(rules.Scope))
+            return callers.Principal("", frozenset(rules.Scope))
         try:
             return await self.guard.identify(call.token, call.peer)
-        except access.Unidentified:
+        except callers.Unidentified:
             return None
         except Exception:  # noqa: BLE001 (`admit` will meet it again, log it and refuse)
             return None
 
     async def run(self, method: Method, request: messages.Request, call: Call) -> bytes:
-        """Decode, call, encode; return the JSON of the result. A change is audited.
+        """Decode, call, encode; return the JSON of the result.
 
         Raises:
-            errors.RpcError: The handler refused.
+            errors.RpcError: A layer or the handler refused.
             errors.ProtocolError: The parameters do not fit, or the handler crashed (which is logged).
         """
-        with self._crashes(method, call):
-            arguments = self._arguments(method, request)
-            async with self._held(method, call, arguments) as by:
-                with self._measured(method, arguments) as count:
-                    async with self._audited(method, request, by, arguments) as tell:
-                        failpoints.reach(f"answer.before:{method.name}")
-                        outcome = await _begin(method, by, arguments)
-                        result = codec.encode(outcome)
-                        tell(result)
-                    count(outcome)
-            failpoints.reach(f"answer.after:{method.name}")
-            return result
+        return (await self._handled(method, request, call)).json
 
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:
-        """Decode, call; return the generator of a streaming method, not yet started. A change is audited as begun.
+        """Decode, call; return the generator of a streaming method, not yet started. Layers see that it is begun.
 
         Raises:
             errors.RpcError, errors.ProtocolError: As `run`.
         """
+        return typing.cast("AsyncGenerator[Any, None]", (await self._handled(method, request, call)).value)
+
+    async def _handled(self, method: Method, request: messages.Request, call: Call) -> Outcome:
         with self._crashes(method, call):
-            arguments = self._arguments(method, request)
-            async with self._audited(method, request, call, arguments) as tell:
-                outcome = _begin(method, call, arguments)
-                if inspect.isawaitable(outcome):
-                    outcome = await outcome
-                tell(b'"a stream"')
-            return typing.cast("AsyncGenerator[Any, None]", outcome)
-
-    def _audited(
-        self, method: Method, request: messages.Request, call: Call, arguments: list[Any]
-    ) -> AbstractAsyncContextManager[Callable[[bytes], None]]:
-        if self.auditor is None:
-            return contextlib.nullcontext(lambda _: None)
-        return self.auditor.change(call, method, arguments, bytes(request.params).strip())
-
-    def _held(self, method: Method, call: Call, arguments: Sequence[Any]) -> AbstractAsyncContextManager[Call]:
-        return contextlib.nullcontext(call) if self._holders is None else self._holders.step(call, method, arguments)
-
-    def _measured(
-        self, method: Method, arguments: Sequence[Any]
-    ) -> contextlib.AbstractContextManager[Callable[[Any], None]]:
-        return contextlib.nullcontext(lambda _: None) if self._meter is None else self._meter.measure(method, arguments)
+            params, arguments = bytes(request.params).strip(), self._arguments(method, request)
+            handling = Handling(call=call, method=method, arguments=arguments, params=params)
+            outcome = await self._handle(handling)
+            failpoints.reach(f"answer.after:{method.name}")
+            return outcome
 
     @contextlib.contextmanager
     def _crashes(self, method: Method, call: Call) -> Generator[None, None, None]:

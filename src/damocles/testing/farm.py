@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+from damocles import methods
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import sync
 from damocles.stores import journal, persist, sealing
@@ -202,12 +203,12 @@ class Farm:
     def all_threads(self) -> list[fleet.ThreadInfo]:
         """Ask the worker for its threads."""
         with self.worker_client() as worker:
-            return worker.call("VenusWorker.WorkerList", [], returns=list[fleet.ThreadInfo])
+            return worker.call(methods.worker.list_threads()) or []
 
     def resume(self, index: int, state: str | None = None) -> bool:
         """Resume a thread."""
         with self.worker_client() as worker:
-            return worker.call("VenusWorker.WorkerResume", [index, state], returns=bool)
+            return worker.call(methods.worker.resume(index, state))
 
     def thread(self, index: int) -> fleet.ThreadInfo:
         """Ask for one thread."""

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from damocles import logs
+from damocles import logs, methods
 from damocles.rpc import core, dialects
 from damocles.rpc.calling import client
 from damocles.rpc.serving import server
@@ -57,12 +57,12 @@ class ShamStages:
 class ShamManager:
     """Takes every call of a thread; pings go to the real one."""
 
-    async def call(self, method: str, params: Any, *, returns: Any = None) -> Any:
+    async def call(self, ask: methods.Ask[Any], /) -> Any:
         """Answer what keeps a thread going."""
         await anyio.sleep(0.01)
-        if method == "Damocles.As" and params[2] == "Venus.ReportState":
-            return seal.SectorStateResp(params[0], finalized=False)
-        return 1 if method == "Damocles.Claim" else None
+        if ask.method == methods.claims.call_as.name and ask.params[2] == methods.sealer.report_state.name:
+            return seal.SectorStateResp(ask.params[0], finalized=False)
+        return 1 if ask.method == methods.claims.claim.name else None
 
 
 class MemoryJournal:

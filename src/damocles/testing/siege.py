@@ -12,14 +12,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
-import msgspec
 from anyio.abc import SocketAttribute, SocketStream
 
-from damocles.rpc import address, errors
+from damocles import methods
+from damocles.rpc import address, errors, messages
 from damocles.rpc.calling import client
-from damocles.wire import commitments, fleet
+from damocles.wire import commitments, control, fleet
+from damocles.wire.sectors import SectorID
 
 STRANGERS = 30
 HOARDED = 300  # connections of a token that leaked
@@ -56,9 +58,9 @@ class Target:
         ).encode()
 
 
-def call(method: str, *params: object) -> bytes:
+def body_of(ask: methods.Ask[Any]) -> bytes:
     """Write a call."""
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    return messages.encode_call(1, ask.method, ask.params)
 
 
 async def for_ever(attack: Attack) -> None:
@@ -156,7 +158,7 @@ def readers(target: Target) -> list[Attack]:
     async def elsewhere() -> None:
         async with connected(target) as peer:
             dests = [f"https://127.0.0.1:{port}" for port in range(1, 200)]
-            await peer.send(target.request(call("Damocles.FleetThreads", {"workers": dests})))
+            await peer.send(target.request(body_of(methods.fleet.threads(control.Selection(workers=dests)))))
             await peer.receive()
 
     return [hoard, leave_unread, converse, large_body, elsewhere]
@@ -213,8 +215,8 @@ async def hostile_worker(target: Target, token: str) -> None:
         async def ping() -> None:
             async with client.connect(target.where.url(target.path), token=token) as manager:
                 for info in pings:
-                    await manager.call("Venus.WorkerPing", [info])
-                await manager.call("Venus.ReportAborted", [{"Miner": 10000, "Number": 1}, "x" * 900_000])
+                    await manager.call(methods.sealer.worker_ping(info))
+                await manager.call(methods.sealer.report_aborted(SectorID(10000, 1), "x" * 900_000))
 
         async def bring() -> None:
             piece = commitments.unsealed_cid(os.urandom(31) + b"\x00")
@@ -252,16 +254,20 @@ def main() -> None:
         address.MANAGER_PATH,
         asked.read.read_text().strip(),
         [
-            call("Damocles.AuditList", {"limit": 10_000}),
-            call("Damocles.FleetThreads", {"all": True}),
-            call("Venus.Version"),
+            body_of(methods.access.list_audit(control.AuditQuery(limit=10_000))),
+            body_of(methods.fleet.threads(control.Selection(all=True))),
+            body_of(methods.util.version()),
         ],
     )
     worker = Target(
         address.host_port(asked.worker, 0),
         "/",
         asked.worker_read.read_text().strip(),
-        [call("Damocles.Logs", 0, 0, 30), call("Damocles.Threads"), call("VenusWorker.WorkerVersion")],
+        [
+            body_of(methods.worker.logs(0, 0, 30)),
+            body_of(methods.worker.threads()),
+            body_of(methods.worker.version()),
+        ],
     )
     anyio.run(besiege, manager, worker, asked.worker_token.read_text().strip())
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from damocles import failpoints
+from damocles import failpoints, methods
 from damocles.rpc import errors
 from damocles.stores import identity
 from damocles.testing import farm
 from damocles.testing.farm import Farm
+from damocles.wire import control
 
 _DISK = {"eio", "enospc"}
 _POLL_SECONDS = 0.03
@@ -167,7 +168,7 @@ def _pause(f: Farm) -> bool:
     """Pause at once, which kills the processes of running stages, as an operator would who sees that one stands still."""
     try:
         with f.worker_client() as worker:
-            worker.call("Damocles.ActOn", [{"all": True}, {"verb": "pause", "now": True}])
+            worker.call(methods.worker.act_on(control.Selection(all=True), control.Act(verb="pause", now=True)))
     except (errors.CallError, OSError):
         return False  # the next look does it
     return True

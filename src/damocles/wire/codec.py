@@ -9,9 +9,12 @@ numbers, and a class method `from_json`, which reads them; its `ValueError` beco
 
 import base64
 import itertools
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, get_origin
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 
@@ -132,7 +135,7 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
-def decode(data: bytes | str | msgspec.Raw, kind: type[T]) -> T:
+def decode(data: bytes | str | msgspec.Raw, kind: "TypeForm[T]") -> T:
     """Read JSON as `kind`; unknown fields are ignored, as Go and serde do.
 
     Raises:

@@ -17,7 +17,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 
-from damocles import beside, logs, privacy
+from damocles import beside, logs, methods, privacy
 from damocles.parameters import catalog, preflight
 from damocles.rpc import errors
 from damocles.rpc.admission import access as rpc_access
@@ -300,7 +300,7 @@ async def _check_stores(
         waiting = False
         while True:
             try:
-                info = await manager.store_info(store.name)
+                info = await manager.call(methods.sealer.store_info(store.name))
                 break
             except failures.Failure as error:
                 if not waiting:

@@ -6,18 +6,18 @@ Everything else is worth another try, and while the manager cannot be reached, a
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
-from types import UnionType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Protocol, TypeVar
 
 import msgspec
 import structlog
 
-from damocles import failpoints
-from damocles.rpc import errors, messages
+from damocles import failpoints, methods
+from damocles.methods import Ask
+from damocles.rpc import errors
 from damocles.sealing import failures
-from damocles.wire import codec, control, fleet, records, seal, sectors, wdpost
+from damocles.wire import codec, control, records, seal, sectors, wdpost
 
 T = TypeVar("T")
 
@@ -29,14 +29,10 @@ log = structlog.get_logger(__name__)
 
 
 class Caller(Protocol):
-    """Whatever sends a JSON-RPC request and decodes the result; raises `errors.CallError`."""
+    """Whatever makes a call and decodes its result; raises `errors.CallError`."""
 
-    @overload
-    async def call(self, method: str, params: messages.Params, *, returns: None) -> None: ...
-    @overload
-    async def call(self, method: str, params: messages.Params, *, returns: type[T]) -> T: ...
-    @overload
-    async def call(self, method: str, params: messages.Params, *, returns: UnionType) -> Any: ...
+    async def call(self, ask: Ask[T], /) -> T:
+        """Make a call."""
 
 
 # Hears of every call: the method's name without its namespace, the seconds it took, and whether there was no result.
@@ -46,8 +42,14 @@ Observe = Callable[[str, float, bool], None]
 CALLING: ContextVar[Callable[[str | None], None]] = ContextVar("CALLING", default=lambda _: None)
 
 
-def _shown(method: str, params: Sequence[Any]) -> str:
-    return (params[2] if method == "Damocles.As" else method).removeprefix("Venus.")
+def _under(ask: Ask[T], sector: sectors.SectorID, attempt: int, store: str) -> Ask[T]:
+    """Return a call as it is made under an attempt."""
+    return Ask(methods.claims.call_as.name, [sector, attempt, ask.method, list(ask.params), store], ask.returns)
+
+
+def _shown(ask: Ask[T]) -> str:
+    method = ask.params[2] if ask.method == methods.claims.call_as.name else ask.method
+    return str(method).removeprefix("Venus.")
 
 
 def _no_answer(method: str, error: errors.CallError) -> failures.Temporary:
@@ -91,25 +93,28 @@ class Manager:
         """Return the same without attempts: another thread of this worker may have the sector at another time."""
         return Manager(self._caller, self._observe)
 
-    async def _call(self, method: str, *params: Any, returns: Any = None) -> Any:
-        sector = seal.sector_in(params)
+    async def call(self, ask: Ask[T]) -> T:
+        """Make a call, under the attempt at the sector that it is about.
+
+        Raises:
+            failures.Failure: There is no result; what it is decides what becomes of the sector.
+        """
+        sector = seal.sector_in(ask.params)
         if sector is None or sector not in self._attempts:
-            return await self._send(f"Venus.{method}", list(params), returns)
+            return await self._send(ask)
         attempt = self._attempts[sector]
         if attempt is None:
-            msg = f"{method}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
+            msg = f"{_shown(ask)}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
             raise failures.Away(msg)
         try:
-            return await self._send(
-                "Damocles.As", [sector, attempt, f"Venus.{method}", list(params), self._store], returns
-            )
+            return await self._send(_under(ask, sector, attempt, self._store))
         except errors.RpcError:
             # Another manager has taken the place of the one that gave the attempt.
             self._knows_claims = False
             del self._attempts[sector]
-        return await self._call(method, *params, returns=returns)
+        return await self.call(ask)
 
-    async def _send(self, method: str, params: list[Any], returns: Any) -> Any:
+    async def _send(self, ask: Ask[T]) -> T:
         """Make a call and turn what goes wrong into a failure.
 
         Raises:
@@ -117,17 +122,17 @@ class Manager:
             failures.Failure: Anything else.
         """
         try:
-            return await self._observed(method, params, returns)
+            return await self._observed(ask)
         except errors.RpcError as error:
-            shown = _shown(method, params)
+            shown = _shown(ask)
             match error.code:
                 case errors.Code.SECTOR_STATE_NOT_FOUND:
-                    raise await self._missing(seal.sector_in(params), f"{shown}: {error.message}") from error
+                    raise await self._missing(seal.sector_in(ask.params), f"{shown}: {error.message}") from error
                 case errors.Code.STALE_ATTEMPT:
                     raise failures.Stale(error.message) from error
                 case errors.Code.DISK_FAILS:
                     raise _disk_fails(shown, error) from error
-                case errors.Code.METHOD_NOT_FOUND if method.startswith("Damocles.") and "Venus." not in error.message:
+                case errors.Code.METHOD_NOT_FOUND if ask.is_ours and "Venus." not in error.message:
                     raise
                 case errors.Code.METHOD_NOT_FOUND:
                     hint = _NEEDS_PROVER if shown.startswith("WdPoSt") else ""
@@ -136,20 +141,20 @@ class Manager:
                     msg = f"rpc error: {shown}: {error.message}"
                     raise failures.Temporary(msg) from error
 
-    async def _observed(self, method: str, params: list[Any], returns: Any) -> Any:
+    async def _observed(self, ask: Ask[T]) -> T:
         """Make a call, show it while it has no answer, and measure it.
 
         Raises:
             errors.RpcError: The manager's own words.
             failures.Temporary: There is no answer.
         """
-        shown = _shown(method, params)
+        shown = _shown(ask)
         began, failed = time.monotonic(), True
         name, tell = shown.removeprefix("Damocles."), CALLING.get()
         tell(name)
         try:
             failpoints.reach(f"rpc.before:{shown}")
-            result = await self._caller.call(method, params, returns=returns)
+            result = await self._caller.call(ask)
             failpoints.reach(f"rpc.after:{shown}")
         except errors.RpcError:
             raise
@@ -202,8 +207,9 @@ class Manager:
         if self._knows_claims:
             self._unclaimed = "it does not answer"
             try:
-                params = [sector, worker, location, last_known, ticket, self._store]
-                attempt = await self._send("Damocles.Claim", params, int)
+                attempt = await self._send(
+                    methods.claims.claim(sector, worker, location, last_known, ticket, self._store)
+                )
             except errors.RpcError:
                 self._knows_claims = False
             except failures.Failure as failure:
@@ -211,7 +217,7 @@ class Manager:
                 raise
             else:
                 self._attempts[sector] = attempt
-                return int(attempt)
+                return attempt
         self._attempts.pop(sector, None)
         return None
 
@@ -224,75 +230,35 @@ class Manager:
         """
         if self._knows_claims:
             try:
-                claimed = await self._send("Damocles.Allocate", [spec, store], control.Claimed | None)
+                claimed = await self._send(methods.claims.allocate(spec, store))
             except errors.RpcError:
                 self._knows_claims = False
             else:
                 return (claimed.allocated, claimed.attempt) if claimed is not None else None
-        allocated = await self._call("AllocateSector", spec, returns=seal.AllocatedSector | None)
+        allocated = await self.call(methods.sealer.allocate_sector(spec))
         return (allocated, None) if allocated is not None else None
 
-    async def acquire_deals(
-        self, sector: sectors.SectorID, spec: seal.AcquireDealsSpec
-    ) -> list[seal.SectorPiece] | None:
-        """Ask for deals to put into the sector."""
-        return await self._call("AcquireDeals", sector, spec, returns=list[seal.SectorPiece] | None)  # type: ignore[no-any-return]
+    async def why_no_deals(self, spec: seal.AcquireDealsSpec, sector_bytes: int) -> str:
+        """Ask why there were no deals for a sector of this size; empty from a manager that gives no reason."""
+        return await self._why_none(methods.sealer.why_no_deals(spec, sector_bytes))
 
-    async def why_none(self, what: str, *params: Any) -> str:
-        """Ask why there was none of something (`Deals`, `Upgrade`); empty from a manager that gives no reason."""
+    async def why_no_upgrade(self, spec: seal.AllocateSnapUpSpec) -> str:
+        """Ask why there was no sector to upgrade; empty from a manager that gives no reason."""
+        return await self._why_none(methods.proven.why_no_upgrade(spec))
+
+    async def _why_none(self, ask: Ask[str]) -> str:
         if not self._knows_claims:
             return ""
         try:
-            return await self._send(f"Damocles.WhyNo{what}", [*params], str)  # type: ignore[no-any-return]
+            return await self._send(ask)
         except (errors.RpcError, failures.Failure):
             return ""  # of another release, or away: it is asked again when the next question comes to nothing
-
-    async def assign_ticket(self, sector: sectors.SectorID) -> seal.Ticket:
-        """Fetch a fresh ticket."""
-        return await self._call("AssignTicket", sector, returns=seal.Ticket)  # type: ignore[no-any-return]
-
-    async def submit_pre_commit(
-        self, allocated: seal.AllocatedSector, content: seal.PreCommit, *, reset: bool
-    ) -> seal.Submitted:
-        """Hand in the pre-commit; `reset` replaces an earlier one."""
-        return await self._call("SubmitPreCommit", allocated, content, reset, returns=seal.Submitted)  # type: ignore[no-any-return]
-
-    async def poll_pre_commit(self, sector: sectors.SectorID) -> seal.Polled:
-        """Ask how far the pre-commit is."""
-        return await self._call("PollPreCommitState", sector, returns=seal.Polled)  # type: ignore[no-any-return]
-
-    async def submit_persisted(self, sector: sectors.SectorID, instance: str, *, is_upgrade: bool) -> bool:
-        """Report where the files are; false if the manager does not find them there."""
-        return await self._call("SubmitPersistedEx", sector, instance, is_upgrade, returns=bool)  # type: ignore[no-any-return]
-
-    async def wait_seed(self, sector: sectors.SectorID, proof: int) -> seal.WaitSeedResp:
-        """Ask for the seed."""
-        return await self._call("WaitSeed", sector, proof, returns=seal.WaitSeedResp)  # type: ignore[no-any-return]
-
-    async def submit_proof(self, sector: sectors.SectorID, proof: seal.Proof, *, reset: bool) -> seal.Submitted:
-        """Hand in the proof; `reset` replaces an earlier one."""
-        return await self._call("SubmitProof", sector, proof, reset, returns=seal.Submitted)  # type: ignore[no-any-return]
-
-    async def poll_proof(self, sector: sectors.SectorID) -> seal.Polled:
-        """Ask how far the proof is."""
-        return await self._call("PollProofState", sector, returns=seal.Polled)  # type: ignore[no-any-return]
-
-    async def report_state(self, sector: sectors.SectorID, report: seal.ReportStateReq) -> seal.SectorStateResp:
-        """Report the state of the sector."""
-        return await self._call("ReportState", sector, report, returns=seal.SectorStateResp)  # type: ignore[no-any-return]
-
-    async def report_finalized(self, sector: sectors.SectorID) -> None:
-        """Report that nothing is left to do."""
-        await self._call("ReportFinalized", sector)
-
-    async def report_aborted(self, sector: sectors.SectorID, reason: str) -> None:
-        """Report that the sector is aborted."""
-        await self._call("ReportAborted", sector, reason)
 
     async def known(self, sector: sectors.SectorID) -> records.KnownSector | None:
         """Return the manager's record of a sector; null if it has none, or does not serve this method."""
         try:
-            return await self._observed("Venus.FindSectorInAllStates", [sector], records.KnownSector | None)  # type: ignore[no-any-return]
+            ask = methods.records.find_sector_in_all_states(sector)
+            return await self._observed(ask.read_as(records.KnownSector | None))
         except errors.RpcError as error:
             if error.code == errors.Code.DISK_FAILS:
                 raise _disk_fails("FindSectorInAllStates", error) from error
@@ -302,28 +268,34 @@ class Manager:
             log.warning("the manager does not report its record", sector=str(sector), error=error.message)
             return None
 
-    async def _allocate(self, method: str, spec: Any, store: str, kind: type[Given]) -> tuple[Given, int | None] | None:
+    async def _allocate(
+        self, ours: Ask[control.Handed | None], originals: Ask[Given | None], kind: type[Given]
+    ) -> tuple[Given, int | None] | None:
         """Ask for work on a proven sector, and for the attempt to work under, as `allocate_sector` does."""
         if self._knows_claims:
             try:
-                handed = await self._send(f"Damocles.{method}", [spec, store], control.Handed | None)
+                handed = await self._send(ours)
             except errors.RpcError:
                 self._knows_claims = False
             else:
-                return (_given(method, handed.given, kind), handed.attempt) if handed is not None else None
-        given = await self._call(method, spec, returns=kind | None)
+                return (_given(_shown(originals), handed.given, kind), handed.attempt) if handed is not None else None
+        given = await self.call(originals)
         return (given, None) if given is not None else None
 
     async def allocate_snapup(
         self, spec: seal.AllocateSnapUpSpec, store: str
     ) -> tuple[seal.AllocatedSnapUpSector, int | None] | None:
         """Ask for a sector to upgrade; the spelling of the method is the original's."""
-        return await self._allocate("AllocateSanpUpSector", spec, store, seal.AllocatedSnapUpSector)
+        return await self._allocate(
+            methods.proven.hand_out_upgrade(spec, store),
+            methods.proven.allocate_upgrade(spec),
+            seal.AllocatedSnapUpSector,
+        )
 
     async def submit_snapup(self, sector: sectors.SectorID, content: seal.SnapUpProof) -> seal.Submitted:
         """Hand in the proof of an upgrade. The original's manager calls the same proof again a duplicate by an error."""
         try:
-            return await self._call("SubmitSnapUpProof", sector, content, returns=seal.Submitted)  # type: ignore[no-any-return]
+            return await self.call(methods.proven.submit_upgrade(sector, content))
         except failures.Temporary as failure:
             if "duplicate commit job" not in str(failure):
                 raise
@@ -333,48 +305,42 @@ class Manager:
         self, spec: seal.AllocateSectorSpec, store: str
     ) -> tuple[seal.SectorRebuildInfo, int | None] | None:
         """Ask for a sector whose files have to be made again."""
-        return await self._allocate("AllocateRebuildSector", spec, store, seal.SectorRebuildInfo)
+        return await self._allocate(
+            methods.proven.hand_out_rebuild(spec, store), methods.proven.allocate_rebuild(spec), seal.SectorRebuildInfo
+        )
 
     async def allocate_unseal(
         self, spec: seal.AllocateSectorSpec, store: str
     ) -> tuple[seal.SectorUnsealInfo, int | None] | None:
         """Ask for a piece to get out of a sector."""
-        return await self._allocate("AllocateUnsealSector", spec, store, seal.SectorUnsealInfo)
+        return await self._allocate(
+            methods.proven.hand_out_unseal(spec, store), methods.proven.allocate_unseal(spec), seal.SectorUnsealInfo
+        )
 
     async def unseal_destinations(self, sector: sectors.SectorID, piece: codec.CID) -> list[str]:
         """Ask where a piece has to go; the URLs may hold secrets."""
-        return await self._call("AcquireUnsealDest", sector, piece, returns=list[str] | None) or []
+        return await self.call(methods.proven.acquire_destinations(sector, piece)) or []
 
     async def achieve_unseal(self, sector: sectors.SectorID, piece: codec.CID, error: str = "") -> None:
         """Report that a piece is at its destination, or why it never will be. A task that is gone needs no report."""
         try:
-            await self._call("AchieveUnsealSector", sector, piece, error)
+            await self.call(methods.proven.achieve_unseal(sector, piece, error))
         except failures.Temporary as failure:
             if "task not found" not in str(failure):
                 raise
             log.warning("the manager no longer waits for this piece", sector=str(sector), piece=piece)
 
-    async def reserve_space(
-        self, sector: sectors.SectorID, size_bytes: int, candidates: list[str]
-    ) -> seal.StoreBasicInfo | None:
-        """Reserve space in one of the candidate stores; null if none has room."""
-        return await self._call("StoreReserveSpace", sector, size_bytes, candidates, returns=seal.StoreBasicInfo | None)  # type: ignore[no-any-return]
-
-    async def store_info(self, name: str) -> seal.StoreBasicInfo | None:
-        """Ask whether the manager knows a store."""
-        return await self._call("StoreBasicInfo", name, returns=seal.StoreBasicInfo | None)  # type: ignore[no-any-return]
-
     async def allocate_posts(self, spec: wdpost.AllocateSpec, count: int, worker: str) -> list[wdpost.Job]:
         """Ask for window PoSts to prove."""
-        return await self._call("WdPoStAllocateJobs", spec, count, worker, returns=list[wdpost.Job] | None) or []
+        return await self.call(methods.wdpost.allocate_jobs(spec, count, worker)) or []
 
     async def heartbeat_post(self, job: str, worker: str) -> bool:
         """Send a heartbeat for a window PoSt; false if it is no longer ours."""
-        return await self._is_known("WdPoStHeartbeatJobs", [job], worker)
+        return await self._is_known(methods.wdpost.heartbeat_jobs([job], worker))
 
     async def finish_post(self, job: str, output: wdpost.Output | None) -> bool:
         """Hand in a window PoSt; false if the manager does not know it any more."""
-        return await self._is_known("WdPoStFinishJob", job, output, "")
+        return await self._is_known(methods.wdpost.finish_job(job, output, ""))
 
     async def fail_post(self, job: str, worker: str, error: str) -> bool:
         """Report why there is no window PoSt; false if it is no longer ours.
@@ -382,17 +348,15 @@ class Manager:
         A proof is valid whoever sends it, and faults carry the name of their reporter. An error does not: from a worker that
         lost the job it would cost the present one its try. So a heartbeat asks first whose the job is.
         """
-        return await self.heartbeat_post(job, worker) and await self._is_known("WdPoStFinishJob", job, None, error)
+        return await self.heartbeat_post(job, worker) and await self._is_known(
+            methods.wdpost.finish_job(job, None, error)
+        )
 
-    async def _is_known(self, method: str, *params: Any) -> bool:
+    async def _is_known(self, ask: Ask[None]) -> bool:
         try:
-            await self._call(method, *params)
+            await self.call(ask)
         except failures.Temporary as failure:
             if _NO_RECORD in str(failure):
                 return False
             raise
         return True
-
-    async def ping(self, info: fleet.WorkerInfo) -> None:
-        """Send a ping."""
-        await self._call("WorkerPing", info)

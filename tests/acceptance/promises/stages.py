@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import psutil
 
+from damocles import methods
 from damocles.sealing.sectors import LARGE_FIELDS, Sector
 from damocles.stores import journal
 from damocles.testing.farm import Farm, wait_until
@@ -103,14 +104,15 @@ def ours(f: Farm, *command: str) -> tuple[str, ...]:
 def details(f: Farm) -> list[control.ThreadDetail]:
     """Ask the worker for its threads, and what they wait for."""
     with f.worker_client() as worker:
-        return worker.call("Damocles.Threads", returns=list[control.ThreadDetail])
+        return worker.call(methods.worker.threads())
 
 
 def act(f: Farm, index: int, verb: str, **options: Any) -> control.Outcome:
     """Do something to a thread."""
     with f.worker_client() as worker:
-        asked = [control.Selection(indexes=[index]), control.Act(verb=verb, **options)]
-        (outcome,) = worker.call("Damocles.ActOn", asked, returns=list[control.Outcome])
+        (outcome,) = worker.call(
+            methods.worker.act_on(control.Selection(indexes=[index]), control.Act(verb=verb, **options))
+        )
         return outcome
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import sync
@@ -28,7 +29,7 @@ def handed(f: Farm) -> str | None:
 def silent(f: Farm) -> list[control.Silence]:
     """Let the manager ask all workers; return those that did not answer."""
     with f.manager_client() as manager:
-        told = manager.call("Damocles.FleetThreads", [control.Selection(all=True)], returns=control.FleetThreads)
+        told = manager.call(methods.fleet.threads(control.Selection(all=True)))
     assert told.threads or told.silent
     return told.silent
 

@@ -13,6 +13,7 @@ import pytest
 import structlog.testing
 from sqlalchemy import Connection, exc
 
+from damocles import methods
 from damocles.manager.alerts import config
 from damocles.manager.db import engine
 from damocles.rpc import errors
@@ -90,9 +91,9 @@ async def test_a_worker_takes_a_full_disk_for_a_manager_that_is_away(
     with pytest.raises(
         failures.Away, match=r"WorkerPing: the manager's disk fails: .*manager\.db: database or disk is full"
     ):
-        await worker.ping(fleet.WorkerInfo("w1", "127.0.0.1:1"))
+        await worker.call(methods.sealer.worker_ping(fleet.WorkerInfo("w1", "127.0.0.1:1")))
     full(False)
-    await worker.ping(fleet.WorkerInfo("w1", "127.0.0.1:1"))
+    await worker.call(methods.sealer.worker_ping(fleet.WorkerInfo("w1", "127.0.0.1:1")))
 
 
 async def test_the_log_has_one_line(manager: Manager, full: Callable[[bool], None], clock: Clock) -> None:

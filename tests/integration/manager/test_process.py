@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from damocles import methods
 from damocles.cli import manager
 from damocles.rpc import address, errors
 from damocles.rpc.admission import tokens
@@ -60,7 +61,7 @@ def running(
 
 def pre_commit(client: sync.Client) -> seal.Ticket:
     """Draw a ticket for the first sector and submit its pre-commit."""
-    ticket = client.call("Venus.AssignTicket", [SECTOR], returns=seal.Ticket)
+    ticket = client.call(methods.sealer.assign_ticket(SECTOR))
     content = seal.PreCommit(COMM_R, commitments.zero_comm_d(SectorSize.KIB2), ticket)
     client.call("Venus.SubmitPreCommit", [seal.AllocatedSector(SECTOR, 5), content, False])
     return ticket

@@ -7,7 +7,6 @@ ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "src"
 LONGEST_MODULE_LINES = 400
 MOST_MODULES = 15
-TOO_LONG = {"damocles/rpc/core.py"}  # to be cut; nothing is to be added
 
 
 def rooms() -> dict[Path, list[Path]]:
@@ -21,12 +20,7 @@ def rooms() -> dict[Path, list[Path]]:
 def test_no_module_is_longer_than_can_be_read_at_once():
     """A module that is longer has two subjects, and is cut between them."""
     lines = {str(file.relative_to(SOURCE)): file.read_text().count("\n") for file in SOURCE.rglob("*.py")}
-    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE_LINES and name not in TOO_LONG} == {}
-
-
-def test_what_is_allowed_to_be_longer_is():
-    """An exception goes when it is not needed any more."""
-    assert {name for name in TOO_LONG if (SOURCE / name).read_text().count("\n") <= LONGEST_MODULE_LINES} == set()
+    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE_LINES} == {}
 
 
 def test_no_room_has_more_modules_than_one_keeps_in_mind():

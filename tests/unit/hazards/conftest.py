@@ -125,7 +125,7 @@ class Scene:
         """Return a thread that does not run yet."""
         around = surroundings.Surroundings(
             instance="worker-1",
-            manager=upstream.Manager(self.caller),  # type: ignore[arg-type]
+            manager=upstream.Manager(self.caller),
             stages=self.stages,  # type: ignore[arg-type]
             persist_stores={},
             static_tree_d={},

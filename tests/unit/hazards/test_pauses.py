@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from damocles import durable
+from damocles import durable, methods
 from damocles.parameters import catalog, lacking
 from damocles.parameters.catalog import Kind
 from damocles.sealing.states import State
@@ -273,12 +273,12 @@ async def test_a_pause_outlives_the_end_of_the_sector(scene: Scene, how: str) ->
     when = {"finished": "PollProofState", "given up": "ReportAborted", "withdrawn": "PollPreCommitState"}[how]
     answers, thread = scene.caller.call, scene.thread()
 
-    async def call(method: str, params: list[object], *, returns: object = None) -> object:
-        if method == f"Venus.{when}":
+    async def call(ask: methods.Ask[object]) -> object:
+        if ask.method == f"Venus.{when}":
             if how == "withdrawn":
                 thread._on_withdrawn(SECTOR, "over")
             assert thread.pause()
-        return await answers(method, params, returns=returns)
+        return await answers(ask)
 
     scene.caller.call = call  # type: ignore[method-assign]
     scene.caller.answers["PollProofState"] = [seal.Polled(seal.OnChainState.LANDED)]

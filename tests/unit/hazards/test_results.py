@@ -12,6 +12,7 @@ import anyio
 import msgspec
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import foresight
 from damocles.sealing.states import State
@@ -133,10 +134,10 @@ async def test_a_shutdown_right_before_a_stage_lets_it_not_begin(scene: Scene) -
     thread, answers = scene.thread(), scene.caller.call
     scene.caller.answers["AssignTicket"] = [seal.Ticket(bytes(32), 100)]
 
-    async def call(method: str, params: list[object], *, returns: object = None) -> object:
-        if method == "Venus.AssignTicket":
+    async def call(ask: methods.Ask[object]) -> object:
+        if ask.method == "Venus.AssignTicket":
             thread.stop()
-        return await answers(method, params, returns=returns)
+        return await answers(ask)
 
     scene.caller.call = call  # type: ignore[method-assign]
     with anyio.fail_after(10):
@@ -390,9 +391,9 @@ async def test_a_manager_that_is_away_for_long_pauses_nobody(scene: Scene, claim
         scene.caller.answers["SubmitPreCommit"] = [*away, *away, landed]
     answers = scene.caller.call
 
-    async def call(method: str, params: list[Any], *, returns: object = None) -> object:
-        method, params = params[2:4] if method == "Damocles.As" else (method, params)
-        return await answers(method, params, returns=returns)
+    async def call(ask: methods.Ask[Any]) -> object:
+        method, params = ask.params[2:4] if ask.method == "Damocles.As" else (ask.method, ask.params)
+        return await answers(methods.Ask(method, params, Any))
 
     scene.caller.call = call  # type: ignore[method-assign]
     scene.holds(sector_in(State.PC2Done))

@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors
 from damocles.sealing.states import State
 from damocles.stores import journal
@@ -70,9 +71,9 @@ class Pinged:
     def __init__(self) -> None:
         self.pings: list[fleet.WorkerInfo] = []
 
-    async def call(self, _: str, params: list[fleet.WorkerInfo], **__: object) -> None:
+    async def call(self, ask: methods.Ask[None]) -> None:
         """Take a ping."""
-        self.pings += params
+        self.pings += ask.params
 
 
 async def test_what_changes_is_pinged_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -101,10 +102,10 @@ async def test_a_report_that_is_not_answered_holds_up_no_stage(scene: Scene) -> 
     hanging = Hangs()
     answers = scene.caller.call
 
-    async def call(method: str, params: list[object], *, returns: object = None) -> object:
-        if method == "Venus.ReportState":
+    async def call(ask: methods.Ask[object]) -> object:
+        if ask.method == "Venus.ReportState":
             await hanging.call()
-        return await answers(method, params, returns=returns)
+        return await answers(ask)
 
     scene.caller.call = call  # type: ignore[method-assign]
     scene.holds(sector_in(State.PC2Done))

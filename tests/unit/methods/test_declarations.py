@@ -1,5 +1,7 @@
 """How methods are declared, and what is declared."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from damocles import methods
 from damocles.methods import rules
 from damocles.methods.declaring import declared, described
+
+SOURCE = Path(methods.__file__).parents[1]
+NAME = re.compile(r"""["'](?:Venus|VenusWorker|Damocles)\.\w""")
 
 
 @declared("Test.Resume", rules.OPERATE)
@@ -60,3 +65,17 @@ def test_every_declared_method_has_a_rule_and_a_name_of_its_own() -> None:
     ]
     assert [] == [method.name for method in found if method.rule is None]
     assert len(methods.ALL) == len(found) == len({method.name for method in found}) > 90
+
+
+def test_names_stand_where_methods_are_declared_and_nowhere_else() -> None:
+    """Whoever serves or calls a method does it by its declaration: a name that is spelled twice can be spelled wrong."""
+    elsewhere = [path for path in SOURCE.rglob("*.py") if path.parent != SOURCE / "methods"]
+    assert len(elsewhere) > 300
+    found = [
+        f"{path.relative_to(SOURCE)}:{number}: {line.strip()}"
+        for path in elsewhere
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if NAME.search(line)
+    ]
+    assert [] == found
+    assert all(NAME.search(f'"{name}"') for name in methods.ALL)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from damocles import methods
 from damocles.operating import dialogues, selection
 from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
@@ -33,7 +34,7 @@ def info(index: int, state: str, sector: str | None = "s-t010000-1", at: str = "
 
 
 def hold(
-    dialogue: dialogues.Dialogue[Any], answer: Callable[[dialogues.Ask], Any]
+    dialogue: dialogues.Dialogue[Any], answer: Callable[[methods.Ask[Any]], Any]
 ) -> tuple[Any, list[tuple[Any, ...]]]:
     """Hold a dialogue with a worker that answers so; return its outcome and what was asked."""
     asked: list[tuple[Any, ...]] = []
@@ -52,7 +53,7 @@ class Ours:
     def __init__(self, *threads: ThreadInfo) -> None:
         self.threads = [control.ThreadDetail(info=each, since=0.0) for each in threads]
 
-    def __call__(self, ask: dialogues.Ask) -> Any:
+    def __call__(self, ask: methods.Ask[Any]) -> Any:
         """Answer."""
         if ask.method == "Damocles.Threads":
             return self.threads
@@ -61,10 +62,10 @@ class Ours:
         return [control.Outcome(index=index, ok=index != 8, text="done") for index in selected]
 
 
-def original(*threads: ThreadInfo, done: bool = True) -> Callable[[dialogues.Ask], Any]:
+def original(*threads: ThreadInfo, done: bool = True) -> Callable[[methods.Ask[Any]], Any]:
     """Return a worker of damocles v0.13."""
 
-    def answer(ask: dialogues.Ask) -> Any:
+    def answer(ask: methods.Ask[Any]) -> Any:
         if ask.method.startswith("Damocles."):
             return UNKNOWN
         return list(threads) if ask.method == "VenusWorker.WorkerList" else done
@@ -143,7 +144,7 @@ def test_an_original_worker_may_refuse():
     outcomes, _ = hold(dialogues.act(ALL, control.Act(verb="pause"), NOW), original(info(0, "Idle"), done=False))
     assert [(0, False, "a pause is already pending")] == texts(outcomes)
 
-    def failing(ask: dialogues.Ask) -> Any:
+    def failing(ask: methods.Ask[Any]) -> Any:
         known = original(info(0, "Idle"))
         return dialogues.Refused("worker #0 not found", -32602) if "Pause" in ask.method else known(ask)
 

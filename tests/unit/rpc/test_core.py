@@ -9,7 +9,7 @@ import structlog.testing
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.rpc import core, dialects, errors
+from damocles.rpc import callers, core, dialects, errors
 from damocles.rpc.admission import access
 from damocles.wire.sectors import SectorID
 
@@ -230,15 +230,15 @@ ASK = "ask its operator for one (auth create NAME --scope operate)"
 
 class TestAuthorization:
     @staticmethod
-    def guarded(identify: Callable[[str], Awaitable[access.Principal]]) -> core.Service:
+    def guarded(identify: Callable[[str], Awaitable[callers.Principal]]) -> core.Service:
         """A service with a method of the table, and a guard that asks `identify`."""
         return core.Service(dialects.MANAGER, guard=access.Guard(identify, help_text="see the manual"))
 
     async def test_refusal_comes_before_anything_is_looked_up(self) -> None:
         """Whoever may not call learns neither about the parameters nor whether the method is served."""
 
-        async def nobody(token: str) -> access.Principal:
-            raise access.Unidentified("unknown token")
+        async def nobody(token: str) -> callers.Principal:
+            raise callers.Unidentified("unknown token")
 
         service = self.guarded(nobody)
         service.add("VenusWorker.WorkerResume", resume)
@@ -250,8 +250,8 @@ class TestAuthorization:
     async def test_handlers_learn_who_is_behind_a_token(self) -> None:
         """The principal that the guard finds is in the call."""
 
-        async def identify(token: str) -> access.Principal:
-            return access.Principal({"t": "operator"}[token], frozenset({rules.Scope.READ}))
+        async def identify(token: str) -> callers.Principal:
+            return callers.Principal({"t": "operator"}[token], frozenset({rules.Scope.READ}))
 
         async def whoami(call: core.Call) -> list[str]:
             return [call.who, *call.scopes]
@@ -264,8 +264,8 @@ class TestAuthorization:
     async def test_a_method_without_a_rule_is_not_served(self) -> None:
         """Not even an admin can call what the table does not have."""
 
-        async def identify(token: str) -> access.Principal:
-            return access.Principal("root", frozenset(rules.Scope))
+        async def identify(token: str) -> callers.Principal:
+            return callers.Principal("root", frozenset(rules.Scope))
 
         service = self.guarded(identify)
         service.add("X.Resume", resume)
@@ -275,7 +275,7 @@ class TestAuthorization:
     async def test_a_crashing_guard_refuses(self) -> None:
         """An exception while the token is looked up does not let the call through, and is logged."""
 
-        async def identify(token: str) -> access.Principal:
+        async def identify(token: str) -> callers.Principal:
             raise KeyError("x")
 
         service = self.guarded(identify)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors
 from damocles.sealing.sectors import Sector
 from damocles.stages.supervision import executor
@@ -33,8 +34,9 @@ class ScriptedCaller:
     answers: dict[str, list[Any]] = field(default_factory=dict)
     asked: list[tuple[str, list[Any]]] = field(default_factory=list)
 
-    async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
+    async def call(self, ask: methods.Ask[Any]) -> Any:
         """Answer the next thing."""
+        method, params = ask.method, ask.params
         self.asked.append((method, list(params)))
         prepared = self.answers.get(method.removeprefix("Venus."))
         if prepared is None:
@@ -79,7 +81,7 @@ class Bench:
         return job.Job(
             sector=sector,
             options=self.options,
-            manager=upstream.Manager(self.caller),  # type: ignore[arg-type]
+            manager=upstream.Manager(self.caller),
             run=self.run,
             worker="worker-1",
             store="store-1",

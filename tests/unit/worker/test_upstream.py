@@ -2,6 +2,7 @@
 
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors
 from damocles.sealing import failures
 from damocles.wire import records, seal
@@ -21,7 +22,7 @@ def caller() -> ScriptedCaller:
 @pytest.fixture
 def manager(caller: ScriptedCaller) -> upstream.Manager:
     """Return it as a thread of a worker sees it."""
-    return upstream.Manager(caller)  # type: ignore[arg-type]
+    return upstream.Manager(caller)
 
 
 async def claim(manager: upstream.Manager) -> int | None:
@@ -70,9 +71,9 @@ async def test_another_manager_that_knows_no_attempts_is_served(
     assert 4 == await claim(manager)
     caller.answers |= {"Damocles.As": [errors.RpcError(errors.Code.METHOD_NOT_FOUND, "method 'Damocles.As' not found")]}
     for _ in range(2):
-        assert TICKET == await manager.assign_ticket(SECTOR)
-    methods = [method for method, _ in caller.asked]
-    assert ["Damocles.Claim", "Damocles.As", "Venus.AssignTicket", "Venus.AssignTicket"] == methods
+        assert TICKET == await manager.call(methods.sealer.assign_ticket(SECTOR))
+    names = [method for method, _ in caller.asked]
+    assert ["Damocles.Claim", "Damocles.As", "Venus.AssignTicket", "Venus.AssignTicket"] == names
 
 
 async def test_a_method_that_is_unknown_under_an_attempt_keeps_the_attempt(
@@ -83,8 +84,8 @@ async def test_a_method_that_is_unknown_under_an_attempt_keeps_the_attempt(
     unknown = errors.RpcError(errors.Code.METHOD_NOT_FOUND, "method 'Venus.AssignTicket' not found")
     caller.answers["Damocles.As"] = [unknown, TICKET]
     with pytest.raises(failures.Temporary, match="AssignTicket"):
-        await manager.assign_ticket(SECTOR)
-    assert TICKET == await manager.assign_ticket(SECTOR)
+        await manager.call(methods.sealer.assign_ticket(SECTOR))
+    assert TICKET == await manager.call(methods.sealer.assign_ticket(SECTOR))
     assert "Damocles.As" == caller.asked[-1][0]
 
 
@@ -98,5 +99,5 @@ async def test_attempts_are_asked_for_again_when_the_manager_was_away(
     assert 1 == len(caller.asked)
     caller.answers["AssignTicket"] = [errors.Unreachable("http://manager", "refused")]
     with pytest.raises(failures.Away):
-        await manager.assign_ticket(SECTOR)
+        await manager.call(methods.sealer.assign_ticket(SECTOR))
     assert 1 == await claim(manager)

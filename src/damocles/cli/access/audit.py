@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import App
 from msgspec import structs
 
+from damocles import methods
 from damocles.cli.connecting import manager_at, worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
@@ -95,7 +96,7 @@ def _query(since: str | None, who: str | None, sector: str | None) -> control.Au
 def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:
     with at.call() as manager:
         while True:
-            page = manager.call("Damocles.AuditList", [query], returns=list[control.AuditEntry])
+            page = manager.call(methods.access.list_audit(query))
             fresh = [entry for entry in page if entry.id > query.after_id]
             if not fresh:
                 return

@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 from cyclopts import App, Parameter
 
-from damocles import durable
+from damocles import durable, methods
 from damocles.cli.connecting import manager_at, worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
@@ -24,6 +24,8 @@ manager_app.command(
     name="ca",
     help="Create TLS certificates for machines, signed by your own authority.",
 )
+
+T = TypeVar("T")
 
 Name = Annotated[str, Parameter(help="The token's name in the list.")]
 Scope = Annotated[
@@ -48,8 +50,8 @@ Output = Annotated[
 class _Calls(Protocol):
     """A daemon to call."""
 
-    def call(self, method: str, params: list[Any] = ..., *, returns: Any = ...) -> Any:
-        """Call a method."""
+    def call(self, ask: methods.Ask[T], /) -> T:
+        """Make a call."""
 
 
 @manager_app.command(
@@ -170,8 +172,8 @@ def _create(
         raise exits.WrongUsage(f"--output: {output} already exists")
     seconds = None if expires is None else options.seconds(expires, "--expires")
     with connection as daemon:
-        params = [name, scope, seconds, *([worker] if worker is not None else [])]
-        made: control.NewToken = daemon.call("Damocles.AuthCreate", params, returns=control.NewToken)
+        create = methods.access.create_token
+        made = daemon.call(create(name, scope, seconds) if worker is None else create(name, scope, seconds, worker))
     fields = codec.to_builtins(made.token)
     if output is None:
         exits.tell(made.text, {**fields, "text": made.text}, as_json=as_json)
@@ -188,7 +190,7 @@ def _create(
 
 def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bool) -> int:
     with connection as daemon:
-        known: list[control.Token] = daemon.call("Damocles.AuthList", returns=list[control.Token])
+        known = daemon.call(methods.access.list_tokens())
     if as_json:
         exits.print_json(codec.to_builtins(known))
     else:
@@ -198,7 +200,7 @@ def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bo
 
 def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool, as_json: bool) -> int:
     with connection as daemon:
-        revoked: list[control.Token] = daemon.call("Damocles.AuthRevoke", [name, sure], returns=list[control.Token])
+        revoked = daemon.call(methods.access.revoke_tokens(name, sure))
     text = "\n".join(f"{token.name} ({token.id}) is revoked" for token in revoked)
     exits.tell(text, codec.to_builtins(revoked), as_json=as_json)
     return exits.OK

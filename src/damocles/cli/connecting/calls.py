@@ -4,14 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from damocles import methods
 from damocles.cli.terminal import exits
 from damocles.operating import dialogues
-from damocles.rpc import errors, messages
+from damocles.rpc import errors
 from damocles.rpc.calling import sync
-from damocles.wire import fleet
 
 if TYPE_CHECKING:
     from damocles.cli.connecting import direct
@@ -51,22 +50,17 @@ class Manager:
         self._is_ours = True
         self.worker_seconds = timeout_seconds * WORKERS_PART
 
-    @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: None = None) -> None: ...
-    @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: type[T]) -> T: ...
-    @overload
-    def call(self, method: str, params: messages.Params = (), *, returns: UnionType) -> Any: ...
-    def call(self, method: str, params: messages.Params = (), *, returns: Any = None) -> Any:
-        """Call a method.
+    def call(self, ask: methods.Ask[T]) -> T:
+        """Make a call.
 
         Raises:
             common.Failed: With the exit code of what went wrong.
         """
-        if not self._is_ours and method.startswith("Damocles.") and (stand_in := self._direct().methods().get(method)):
-            return stand_in(*params)
+        if not self._is_ours and ask.is_ours and (stand_in := self._direct().stand_ins().get(ask.method)):
+            result: T = stand_in(*ask.params)
+            return result
         try:
-            return self._client.call(method, params, returns=returns)
+            return self._client.call(ask)
         except errors.RpcError as error:
             if error.code != errors.Code.METHOD_NOT_FOUND:
                 hint = self._hint(self._client) if error.code == errors.Code.UNAUTHORIZED else ""
@@ -74,18 +68,18 @@ class Manager:
             lacking = error
         except errors.CallError as error:
             raise exits.ManagerUnreachable(f"manager: {error}") from error
-        if self._is_ours and method.startswith("Damocles."):
+        if self._is_ours and ask.is_ours:
             self._is_ours = False
-            return self.call(method, params, returns=returns)
-        hint = "; the original does if it was started with --worker-prover" if ".WdPoSt" in method else ""
+            return self.call(ask)
+        hint = "; the original does if it was started with --worker-prover" if ".WdPoSt" in ask.method else ""
         raise exits.Failed(
-            f"the manager at {self._client.url} is the original, or another release: it does not have {method}{hint}"
+            f"the manager at {self._client.url} is the original, or another release: it does not have {ask.method}{hint}"
         ) from lacking
 
     def _direct(self) -> "direct.Fleet":
         from damocles.cli.connecting import direct
 
-        pings = self.call("Venus.WorkerPingInfoList", returns=list[fleet.PingInfo] | None)
+        pings = self.call(methods.fleet.list_pings())
         return direct.Fleet(pings or (), url=self._client.url, ca_file=self._ca_file, insecure=self._insecure)
 
 
@@ -129,10 +123,10 @@ def hold(client: sync.Client, dialogue: dialogues.Dialogue[T]) -> T:
     """
     deadline = time.monotonic() + client.timeout_seconds
 
-    def answer(ask: dialogues.Ask) -> Any:
+    def answer(ask: methods.Ask[Any]) -> Any:
         left = max(0.0, deadline - time.monotonic())
         try:
-            return client.call(ask.method, ask.params, returns=ask.returns, timeout_seconds=left)
+            return client.call(ask, timeout_seconds=left)
         except errors.RpcError as refusal:
             return dialogues.Refused(refusal.message, refusal.code)
         except errors.CallError as failure:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from damocles import methods
 from damocles.cli.connecting import calls, credentials, worker_at
 from damocles.cli.terminal import exits
 from damocles.operating import dialogues, selection
@@ -45,16 +46,16 @@ class Fleet:
         self._ca_file = ca_file
         self._insecure = insecure
 
-    def methods(self) -> Mapping[str, Callable[..., Any]]:
+    def stand_ins(self) -> Mapping[str, Callable[..., Any]]:
         """Return the methods on offer, with our manager's names and parameters."""
         return {
-            "Damocles.Workers": self.workers,
-            "Damocles.FleetThreads": self.threads,
-            "Damocles.FleetAct": self.act,
-            "Damocles.SectorHistory": self.history,
-            "Damocles.WorkerDrain": self.drain,
-            "Damocles.WorkerDrainState": self.drain_state,
-            "Damocles.WorkerLogs": self.logs,
+            methods.fleet.workers.name: self.workers,
+            methods.fleet.threads.name: self.threads,
+            methods.fleet.act.name: self.act,
+            methods.fleet.history.name: self.history,
+            methods.fleet.drain.name: self.drain,
+            methods.fleet.drain_state.name: self.drain_state,
+            methods.fleet.logs.name: self.logs,
         }
 
     def workers(self, _expiration_seconds: float | None = None) -> list[control.WorkerStatus]:
@@ -97,24 +98,25 @@ class Fleet:
         """Return what the journals of our workers have of a sector; the original's have none."""
 
         def ask() -> dialogues.Dialogue[list[control.HistoryEntry]]:
-            return dialogues.asked_for("Damocles.History", (sector,), list[control.HistoryEntry])
+            return dialogues.asked_for(methods.worker.history(sector))
 
         told, silent = self._gather(self._known, ask, seconds)
         entries = [structs.replace(entry, worker=info.name) for info, found in told for entry in found]
         return control.SectorHistory(entries=sorted(entries, key=lambda entry: entry.at), silent=silent)
 
-    def drain(self, worker: str, on: bool, deadline_seconds: float | None, reason: str, seconds: float) -> Any:
+    def drain(
+        self, worker: str, on: bool, deadline_seconds: float | None, reason: str, seconds: float
+    ) -> control.Drain:
         """Begin or end a drain of a worker."""
-        return self._ask(worker, "Damocles.Drain", (on, deadline_seconds, reason), control.Drain, seconds)
+        return self._ask(worker, methods.worker.drain(on, deadline_seconds, reason), seconds)
 
-    def drain_state(self, worker: str, seconds: float) -> Any:
+    def drain_state(self, worker: str, seconds: float) -> control.Drain:
         """Return the state of a drain."""
-        return self._ask(worker, "Damocles.DrainState", (), control.Drain, seconds)
+        return self._ask(worker, methods.worker.drain_state(), seconds)
 
-    def logs(self, worker: str, index: int, after: int, wait_seconds: float, seconds: float) -> Any:
+    def logs(self, worker: str, index: int, after: int, wait_seconds: float, seconds: float) -> list[control.LogLine]:
         """Return the latest log lines of a thread's stages."""
-        params = (index, after, wait_seconds)
-        return self._ask(worker, "Damocles.Logs", params, list[control.LogLine], seconds + wait_seconds)
+        return self._ask(worker, methods.worker.logs(index, after, wait_seconds), seconds + wait_seconds)
 
     # How ------------------------------------------------------------------------------------------------------------
 
@@ -181,14 +183,14 @@ class Fleet:
             ],
         )
 
-    def _ask(self, worker: str, method: str, params: tuple[Any, ...], returns: Any, seconds: float) -> Any:
+    def _ask(self, worker: str, ask: methods.Ask[T], seconds: float) -> T:
         targets = self._targets([worker])
         if len(targets) != 1:
             raise exits.WrongUsage(
                 f"{worker!r} must name one worker, not {', '.join(one.info.name for one in targets)}"
             )
         try:
-            return self._hold(targets[0], dialogues.asked_for(method, params, returns), seconds)
+            return self._hold(targets[0], dialogues.asked_for(ask), seconds)
         except exits.Failed as failure:
             raise type(failure)(f"{targets[0].info.name}: {failure}") from failure
 

@@ -73,20 +73,14 @@ def perform(act: acts.Upkeep | acts.Affair, how: How, at: manager_at.At, *, conf
             return exits.OK
         seen = _landed(found, answer.orders, options.seconds(how.longest, "--for"), quiet=how.json)
         landed = [one.id for one in seen if one.state == "landed"]
-        outcomes = ask(found, methods.chain.outcomes(landed)) if landed else []
+        outcomes = found.call(methods.chain.outcomes(landed)) if landed else []
     return _end(answer, seen, outcomes, as_json=how.json)
-
-
-def ask(found: calls.Manager, call: methods.Ask[T]) -> T:
-    """Return the result of a declared method."""
-    result: T = found.call(call.method, list(call.params), returns=call.returns)
-    return result
 
 
 def _call(found: calls.Manager, act: acts.Upkeep | acts.Affair, *, dry_run: bool) -> Answer:
     if isinstance(act, acts.Upkeep):
-        return ask(found, methods.chain.operate(acts.UpkeepWanted(act, dry_run)))
-    return ask(found, methods.chain.administer(acts.AffairWanted(act, dry_run)))
+        return found.call(methods.chain.operate(acts.UpkeepWanted(act, dry_run)))
+    return found.call(methods.chain.administer(acts.AffairWanted(act, dry_run)))
 
 
 def _landed(found: calls.Manager, ids: Sequence[int], seconds: float, *, quiet: bool) -> list[OrderSeen]:
@@ -94,7 +88,7 @@ def _landed(found: calls.Manager, ids: Sequence[int], seconds: float, *, quiet: 
     deadline = time.monotonic() + seconds
     told = ""
     while True:
-        seen = ask(found, methods.chain.orders(list(ids)))
+        seen = found.call(methods.chain.orders(list(ids)))
         if all(one.state in _ENDED for one in seen) or time.monotonic() >= deadline:
             return seen
         text = "; ".join(describe(one) for one in seen if one.state not in _ENDED)

@@ -10,7 +10,7 @@ from damocles import methods
 from damocles.chain.addresses import Address
 from damocles.chain.bitfields import Bitfield
 from damocles.cli.connecting import manager_at, node_at
-from damocles.cli.of_chain import acting, words
+from damocles.cli.of_chain import words
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.lotus import layout
@@ -87,7 +87,7 @@ def check(
     with manager.call(_PATIENCE_SECONDS) as found:
         for partition, infos in asked.partitions.items():
             call = methods.records.check_provable(address.id, asked.post_proof, infos, False, state_check)
-            bad: dict[str, str] = acting.ask(found, call)
+            bad = found.call(call)
             rows += [_Row(partition=partition, sector=one.number, reason=bad.get(str(one.number), "")) for one in infos]
     bad_ones = [row for row in rows if row.reason]
     shown = bad_ones if only_bad else rows
@@ -130,7 +130,7 @@ def simulate(
         raise exits.Failed(f"partition {partition} of deadline {deadline} has no sectors to prove")
     call = methods.wdpost.simulate(deadline, partition, address, asked.post_proof, infos, asked.challenge)
     with manager.call(_PATIENCE_SECONDS) as found:
-        acting.ask(found, call)
+        found.call(call)
     exits.tell(
         f"{len(infos)} sectors wait for a worker with the plan wdpost; see `util worker wdpost list`",
         {"deadline": deadline, "partition": partition, "sectors": [one.number for one in infos]},

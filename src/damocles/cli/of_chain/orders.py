@@ -37,7 +37,7 @@ def list_(
 ) -> int:
     """List messages that the manager is sending, and what each waits for."""
     with at.call() as found:
-        seen = acting.ask(found, methods.chain.orders(list(ids) or None))
+        seen = found.call(methods.chain.orders(list(ids) or None))
     if json:
         exits.print_json(codec.to_builtins(seen))
     elif seen:
@@ -59,7 +59,7 @@ def replace(
     It keeps its nonce, so that only one of the two is executed. The configuration's limits apply.
     """
     with at.call(_PATIENCE_SECONDS) as found:
-        seen = acting.ask(found, methods.chain.replace(number))
+        seen = found.call(methods.chain.replace(number))
     exits.tell(
         f"{acting.describe(seen)}; it costs {words.brief(seen.most_cost)} at most",
         codec.to_builtins(seen),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from damocles import methods
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
@@ -62,8 +63,7 @@ def state(
     record, away = None, ""
     try:
         with manager.call() as found:
-            answer = found.call("Venus.FindSectorInAllStates", [wanted], returns=records.SectorState | None)
-            record = answer
+            record = found.call(methods.records.find_sector_in_all_states(wanted).read_as(records.SectorState | None))
     except exits.ManagerUnreachable as error:
         if on_chain is None:
             raise
@@ -264,7 +264,7 @@ def expired(
     """
     address = words.miner(miner)
     with manager.call() as found:
-        kept = found.call("Venus.ListSectors", ["offline", 0], returns=list[records.SectorState] | None) or []
+        kept = found.call(methods.records.list_sectors("offline", records.Job.ALL)) or []
     known = [one for one in kept if one.id.miner == address.id and not one.removed]
     numbers = Bitfield(one.id.number for one in known)
     dead, epoch = node.ask(lambda view: _dead(view, address, numbers))

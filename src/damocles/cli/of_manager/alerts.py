@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from damocles import methods
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options, views
@@ -39,7 +40,7 @@ def list_(
 
     def show() -> int:
         with at.call() as found:
-            board = found.call("Damocles.Alerts", [all_], returns=alerts.Board)
+            board = found.call(methods.alerts.board(all_))
         if json:
             exits.print_json(codec.to_builtins(board))
             return exits.OK
@@ -67,7 +68,7 @@ def ack(
 ) -> int:
     """Acknowledge an alert: it is not repeated, only reported once more when it is resolved."""
     with at.call() as found:
-        alert = found.call("Damocles.AlertAck", [alert_id, note], returns=alerts.Alert)
+        alert = found.call(methods.alerts.acknowledge(alert_id, note))
     if json:
         exits.print_json(codec.to_builtins(alert))
     else:
@@ -115,7 +116,7 @@ def _mute(
     if of is None or (alert_id is not None and rule is not None):
         raise exits.WrongUsage("pass either the number of an alert or --rule")
     with at.call() as found:
-        made = found.call("Damocles.AlertMute", [of, seconds, note], returns=alerts.Mute)
+        made = found.call(methods.alerts.mute(of, seconds, note))
     if as_json:
         exits.print_json(codec.to_builtins(made))
     else:

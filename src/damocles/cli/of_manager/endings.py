@@ -60,6 +60,6 @@ def _end(call: methods.Ask[None], sector: SectorID, done: str, at: manager_at.At
     if not sure:
         raise exits.WrongUsage(f"{sector} would be {done}: say --really-do-it")
     with at.call() as found:
-        found.call(call.method, list(call.params))
+        found.call(call)
     exits.tell(f"{sector} {done}", {"sector": str(sector), "done": done}, as_json=as_json)
     return exits.OK

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from damocles import methods
 from damocles.cli.connecting import calls, manager_at
 from damocles.cli.terminal import exits, progress, tables
 from damocles.cli.threads import options
@@ -92,14 +93,14 @@ def import_(
         exits.warning(f"{file}: the field {field} is unknown here; it is left out")
     request = exports.Import(id=name, count=count, overwrite=overwrite, dry_run=dry_run, reason=reason)
     with at.call(_TAKE_OVER_SECONDS) as found:
-        done = found.call("Damocles.SectorsImport", [request], returns=exports.Imported)
+        done = found.call(methods.records.take_over(request))
     return _tell(done, request, as_json=json)
 
 
 def _exported(found: calls.Manager, state: Literal["online", "offline", "all"]) -> Iterator[exports.Kept]:
     query = exports.Query(state=state, limit=_PAGE)
     while True:
-        page = found.call("Damocles.SectorsExport", [query], returns=list[exports.Kept])
+        page = found.call(methods.records.export(query))
         yield from page
         if len(page) < _PAGE:
             return
@@ -121,7 +122,7 @@ def _send(at: manager_at.At, name: str, lines: Iterable[exports.Read], lost: dic
     with at.call() as found:
 
         def send() -> None:
-            found.call("Damocles.SectorsImportBatch", [exports.Batch(id=name, lines=batch)])
+            found.call(methods.records.put_aside(exports.Batch(id=name, lines=batch)))
 
         for read in lines:
             lost.update(dict.fromkeys(read.lost))

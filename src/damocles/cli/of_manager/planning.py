@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
+from damocles import methods
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options, planning
-from damocles.wire import capacity, codec, control
+from damocles.wire import codec, control
 
 Workers = Annotated[
     tuple[str, ...],
@@ -27,7 +28,7 @@ def plan_capacity(
     said = planning.stated(time)
     chosen = control.Selection(workers=list(worker)) if worker else control.Selection(all=True)
     with at.call() as found:
-        fleet = found.call("Damocles.FleetCapacity", [chosen, found.worker_seconds], returns=capacity.Fleet)
+        fleet = found.call(methods.fleet.report(chosen, found.worker_seconds))
     plans = [planning.plan(planning.with_times(report, said)) for report in fleet.workers]
     total = sum(plan.per_day for plan in plans)
     if json:

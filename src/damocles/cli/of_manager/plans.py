@@ -4,12 +4,13 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from damocles import methods
 from damocles.chain.bitfields import Bitfield
 from damocles.cli.connecting import calls, manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.sealing.states import State
-from damocles.wire import codec, control, records, seal, sectors
+from damocles.wire import codec, records, seal, sectors
 from damocles.wire.sectors import SectorID
 
 snap = App(name="snap", help="Upgrade sectors of committed capacity with deals.", version_flags=[])
@@ -38,7 +39,7 @@ def fetch(
 ) -> int:
     """Mark the sectors that can be upgraded as candidates; workers with the plan snapup get them with deals."""
     with at.call() as found:
-        result = found.call("Venus.SnapUpPreFetch", [miner, deadline], returns=seal.SnapUpFetchResult)
+        result = found.call(methods.proven.fetch_candidates(miner, deadline))
     if json:
         exits.print_json(codec.to_builtins(result))
     else:
@@ -57,7 +58,7 @@ def candidates(
 ) -> int:
     """List how many sectors of each deadline wait to be upgraded."""
     with at.call() as found:
-        runs = found.call("Venus.SnapUpCandidates", [miner], returns=list[Bitfield | None])
+        runs = found.call(methods.proven.candidates(miner).read_as(list[Bitfield | None]))
     numbers = {deadline: list(members or ()) for deadline, members in enumerate(runs)}
     shown = {deadline: members for deadline, members in numbers.items() if members or show_all}
     if json:
@@ -95,7 +96,7 @@ def rebuild(
     """Queue a sector for a worker with the plan rebuild, which makes its files again."""
     identity = sector_of(sector, number)
     with at.call() as found:
-        found.call("Venus.SectorSetForRebuild", [identity, seal.RebuildOptions(pieces_available)])
+        found.call(methods.proven.set_for_rebuild(identity, seal.RebuildOptions(pieces_available)))
     exits.tell(
         f"{identity} waits for a worker with the plan rebuild",
         {"sector": str(identity), "pieces_available": pieces_available},
@@ -122,19 +123,19 @@ def abort(
     """
     identity = sector_of(sector, number)
     with at.call() as found:
-        record = found.call("Venus.FindSectorInAllStates", [identity], returns=records.SectorState)
+        record = found.call(methods.records.find_sector_in_all_states(identity))
         if record.finalized or record.abort_reason:
             raise exits.Failed(f"{identity} is not in progress")
         latest = record.latest_state
         holder = latest.worker.instance if latest else "no worker that has reported"
         has_finished = latest is not None and latest.state_change.next == State.Finished
-        workers = found.call("Damocles.Workers", returns=list[control.WorkerStatus])
+        workers = found.call(methods.fleet.workers())
         if not has_finished and any(worker.info.name == holder and worker.status == "live" for worker in workers):
             raise exits.Failed(
                 f"{holder} has {identity} and is live: use `util worker abort --sector {identity}`, which ends both sides"
             )
         if yes:
-            found.call("Damocles.SectorAbort", [identity, reason])
+            found.call(methods.claims.abort(identity, reason))
     text = f"aborted {identity}; {holder} had it" if yes else f"would abort {identity}, which {holder} has"
     exits.tell(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
     if not yes:
@@ -163,7 +164,7 @@ def unseal(
         record = _record(found, identity)
         if offset is None or size is None:
             offset, size = _span(record, piece)
-        found.call("Venus.UnsealPiece", [identity, codec.CID(piece), offset, size, dest])
+        found.call(methods.proven.unseal_piece(identity, codec.CID(piece), offset, size, dest))
     first = "" if record.finalized or record.imported else "until the sector is finished, and then "
     exits.tell(
         f"{size} bytes from {offset} of {identity} wait {first}for a worker with the plan unseal",
@@ -178,7 +179,7 @@ def unseal_tasks(
 ) -> int:
     """List the requested pieces and their progress."""
     with at.call() as found:
-        tasks = found.call("Damocles.UnsealTasks", returns=list[seal.SectorUnsealInfo])
+        tasks = found.call(methods.proven.unseal_tasks())
     if json:
         exits.print_json([codec.to_builtins(task) for task in tasks])
         return exits.OK
@@ -198,7 +199,7 @@ _UNSEALS = tables.Table(columns=("Sector", "Piece", "Offset", "Size", "State", "
 
 def _record(found: calls.Manager, sector: SectorID) -> records.SectorState:
     try:
-        return found.call("Venus.FindSectorInAllStates", [sector], returns=records.SectorState)
+        return found.call(methods.records.find_sector_in_all_states(sector))
     except exits.Failed as error:
         if str(error) != _NO_RECORD:
             raise

@@ -6,11 +6,12 @@ from typing import Any
 
 from cyclopts import App
 
+from damocles import methods
 from damocles.cli.connecting import calls, manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.operating import words
-from damocles.wire import records, seal
+from damocles.wire import exports, records, seal
 
 app = App(name="sectors", help="List sectors; rebuild, unseal or abort one.")
 app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Make the files of a sector again.")
@@ -38,8 +39,6 @@ app.command("damocles.cli.of_chain.upkeep:extend", name="extend", help="Let sect
 app.command(
     "damocles.cli.of_chain.upkeep:terminate", name="terminate", help="End sectors before their time, for a fee."
 )
-
-_ALL_JOBS = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +84,10 @@ def list_sectors(
 
 def _rows(found: calls.Manager) -> Iterator[_Row]:
     known: list[records.SectorState] = []
-    for state in ("online", "offline"):
-        known += found.call("Venus.ListSectors", [state, _ALL_JOBS], returns=list[records.SectorState] | None) or []
+    states: tuple[exports.State, ...] = ("online", "offline")
+    for state in states:
+        listed = found.call(methods.records.list_sectors(state, records.Job.ALL))
+        known += listed or ()
     for record in sorted(known, key=lambda one: one.id):
         latest = record.latest_state
         failure = latest.failure if latest else None
@@ -113,7 +114,7 @@ def _pre_commit(found: calls.Manager, record: records.SectorState) -> str:
     if record.finalized:
         return "submitted"
     try:
-        polled = found.call("Venus.PollPreCommitState", [record.id], returns=seal.Polled)
+        polled = found.call(methods.sealer.poll_pre_commit(record.id))
     except exits.Failed:
         return "submitted"  # the sector has ended since it was listed
     return seal.OnChainState(polled.state).name.lower()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from damocles import methods
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
@@ -42,7 +43,7 @@ def list_(
 ) -> int:
     """List the jobs, the newest first."""
     with at.call() as found:
-        listed = found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed)
+        listed = found.call(methods.wdpost.all_jobs())
     jobs = sorted(listed.jobs, key=lambda job: -job.created_at)
     shown = [job for job in jobs if everything or posts.state(job) != "Succeed"]
     if json:
@@ -55,14 +56,14 @@ def list_(
 @app.command
 def reset(*jobs: Id, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Reset jobs, so that they are tried again from the beginning."""
-    _each("Venus.WdPoStResetJob", jobs, at, "reset wdpost job: ", as_json=json)
+    _each(methods.wdpost.reset_job, jobs, at, "reset wdpost job: ", as_json=json)
     return exits.OK
 
 
 @app.command
 def remove(*jobs: Id, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Forget jobs. A worker that proves one of them stops."""
-    _each("Venus.WdPoStRemoveJob", jobs, at, "remove wdpost job: ", as_json=json)
+    _each(methods.wdpost.remove_job, jobs, at, "remove wdpost job: ", as_json=json)
     return exits.OK
 
 
@@ -78,9 +79,9 @@ def remove_all(
         exits.error("Pass --really-do-it to actually execute this action")
         return exits.USAGE
     with at.call() as found:
-        jobs = [job.id for job in found.call("Venus.WdPoStAllJobs", returns=wdpost.Listed).jobs]
+        jobs = [job.id for job in found.call(methods.wdpost.all_jobs()).jobs]
         for job in jobs:
-            found.call("Venus.WdPoStRemoveJob", [job])
+            found.call(methods.wdpost.remove_job(job))
             if not json:
                 exits.say(f"wdpost job {job} removed")
     if json:
@@ -98,7 +99,7 @@ def make(
 ) -> int:
     """Make jobs for all sectors that are persisted; only a manager with a mock chain can."""
     with at.call() as found:
-        made = found.call("Damocles.MockWdPoSt", [deadline, list(partition) or None], returns=list[wdpost.Brief])
+        made = found.call(methods.wdpost.make_jobs(deadline, list(partition) or None))
     if json:
         exits.print_json([codec.to_builtins(job) for job in made])
     else:
@@ -107,13 +108,15 @@ def make(
     return exits.OK
 
 
-def _each(method: str, jobs: Sequence[str], at: manager_at.At, told: str, *, as_json: bool) -> None:
+def _each(
+    method: methods.Method[[str], None], jobs: Sequence[str], at: manager_at.At, told: str, *, as_json: bool
+) -> None:
     if not jobs:
         raise exits.WrongUsage("no job is named: see the list")
     with at.call() as found:
         for job in jobs:
             try:
-                found.call(method, [job])
+                found.call(method(job))
             except exits.Failed as error:
                 raise type(error)(f"{told}{error}") from error
     exits.tell("", list(jobs), as_json=as_json)

@@ -9,12 +9,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from msgspec import structs
 
+from damocles import methods
 from damocles.cli.connecting import calls, credentials, manager_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import acts, drains, options, views
 from damocles.cli.threads import logs as fleet_logs
 from damocles.operating import selection
-from damocles.wire import codec, control, fleet
+from damocles.wire import codec, control
 
 app = App(name="worker", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
 app.command("damocles.cli.of_manager.wdpost:app", name="wdpost", help="List, reset and remove window PoSt jobs.")
@@ -54,7 +55,7 @@ def list_(
 
     def show() -> int:
         with at.call() as found:
-            workers = found.call("Damocles.Workers", [expiration_seconds], returns=list[control.WorkerStatus])
+            workers = found.call(methods.fleet.workers(expiration_seconds))
         if json:
             exits.print_json(codec.to_builtins(workers))
             return exits.OK
@@ -93,7 +94,7 @@ def info(
 
     def show() -> int:
         with at.call() as found:
-            told = found.call("Damocles.FleetThreads", [chosen, found.worker_seconds], returns=control.FleetThreads)
+            told = found.call(methods.fleet.threads(chosen, found.worker_seconds))
         if one and told.silent:
             raise exits.WorkerUnreachable(f"{told.silent[0].worker}: {told.silent[0].reason}")
         if json:
@@ -217,13 +218,12 @@ def drain(
     """Let a worker finish the sectors it has and begin no new ones."""
     deadline_seconds = None if deadline is None else options.seconds(deadline, "--deadline")
     with at.call() as found:
-        params = [worker, True, deadline_seconds, reason, found.worker_seconds]
-        state = found.call("Damocles.WorkerDrain", params, returns=control.Drain)
+        state = found.call(methods.fleet.drain(worker, True, deadline_seconds, reason, found.worker_seconds))
         if not wait:
             return drains.show(state, as_json=json)
 
         def ask() -> control.Drain:
-            return found.call("Damocles.WorkerDrainState", [worker, found.worker_seconds], returns=control.Drain)
+            return found.call(methods.fleet.drain_state(worker, found.worker_seconds))
 
         return drains.wait(state, ask, as_json=json)
 
@@ -239,8 +239,8 @@ def undrain(
 ) -> int:
     """Let a worker begin new sectors again."""
     with at.call() as found:
-        params = [worker, False, None, reason, found.worker_seconds]
-        return drains.show(found.call("Damocles.WorkerDrain", params, returns=control.Drain), as_json=json)
+        state = found.call(methods.fleet.drain(worker, False, None, reason, found.worker_seconds))
+        return drains.show(state, as_json=json)
 
 
 @app.command(
@@ -268,11 +268,10 @@ def logs(
     sector = None if sector is None else options.sector(sector)
     options.check_stage(stage)
     with at.call(views.LOG_WAIT_SECONDS if follow else 0.0) as found:
-        place = (worker, index) if sector is None or index is not None else _place_of(found, sector, worker)
+        place = (worker, index) if worker is not None and index is not None else _place_of(found, sector or "", worker)
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
-            params = [*place, after, wait_seconds, found.worker_seconds]
-            return found.call("Damocles.WorkerLogs", params, returns=list[control.LogLine])
+            return found.call(methods.fleet.logs(*place, after, wait_seconds, found.worker_seconds))
 
         return views.print_log(views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
@@ -289,7 +288,7 @@ def history(
     """Show every step of a sector, on all workers that had it."""
     name = options.sector(sector)
     with at.call() as found:
-        told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
+        told = found.call(methods.fleet.history(name, found.worker_seconds))
     if json:
         exits.print_json(codec.to_builtins(told))
     elif told.entries:
@@ -312,16 +311,16 @@ def remove(
 ) -> int:
     """Forget a worker that will not come back; if it still runs, its next ping brings it back."""
     with at.call() as found:
-        if found.call("Venus.WorkerGetPingInfo", [name], returns=fleet.PingInfo | None) is None:
+        if found.call(methods.fleet.find_ping(name)) is None:
             raise exits.UnknownWorker(f"worker info not found. please make sure the instance name is correct: {name}")
-        listed = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
+        listed = found.call(methods.fleet.workers(_EXPIRATION_SECONDS))
         if not yes and any(one.info.name == name and one.status == "live" for one in listed):
             exits.error(
                 f"{name} is live: its next ping would bring it back, with its alerts reported as resolved, then as new;"
                 " stop it first, or pass --yes"
             )
             return exits.USAGE
-        found.call("Venus.WorkerPingInfoRemove", [name])
+        found.call(methods.fleet.remove_ping(name))
     exits.tell(f"'{name}' removed", {"name": name, "removed": True}, as_json=json)
     return exits.OK
 
@@ -346,7 +345,7 @@ def top(
 def _act(chosen: control.Selection, act: control.Act, at: manager_at.At) -> list[control.Outcome]:
     acts.check(chosen)
     with at.call() as found:
-        return found.call("Damocles.FleetAct", [chosen, act, found.worker_seconds], returns=list[control.Outcome])
+        return found.call(methods.fleet.act(chosen, act, found.worker_seconds))
 
 
 def _place_of(found: calls.Manager, sector: str, worker: str | None) -> tuple[str, int]:
@@ -354,13 +353,13 @@ def _place_of(found: calls.Manager, sector: str, worker: str | None) -> tuple[st
 
     def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
         asked = chosen if worker is None else structs.replace(chosen, workers=[worker])
-        told = found.call("Damocles.FleetThreads", [asked, found.worker_seconds], returns=control.FleetThreads)
+        told = found.call(methods.fleet.threads(asked, found.worker_seconds))
         for silence in told.silent:
             exits.warning(f"{silence.worker}: {silence.reason}")
         return told.threads
 
     def history(name: str) -> list[control.HistoryEntry]:
-        told = found.call("Damocles.SectorHistory", [name, found.worker_seconds], returns=control.SectorHistory)
+        told = found.call(methods.fleet.history(name, found.worker_seconds))
         return told.entries
 
     thread = fleet_logs.thread_of(sector, threads, history)
@@ -371,7 +370,7 @@ def _which_worker(at: manager_at.At) -> exits.WrongUsage:
     """Return the error for a missing name, with the known workers if the manager answers."""
     try:
         with at.call() as found:
-            workers = found.call("Damocles.Workers", [_EXPIRATION_SECONDS], returns=list[control.WorkerStatus])
+            workers = found.call(methods.fleet.workers(_EXPIRATION_SECONDS))
     except exits.Failed:
         return exits.WrongUsage("which worker? give its name or a pattern, or --all")
     known = ", ".join(sorted(worker.info.name for worker in workers)) or "none"

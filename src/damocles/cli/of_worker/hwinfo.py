@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from damocles import methods
 from damocles.cli.connecting import worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
@@ -50,7 +51,7 @@ def _of_worker(config: Path) -> capacity.Report:
     """Return what the running worker reports, or what one with this configuration would."""
     try:
         with worker_at.At(config=config).call() as client:
-            return client.call("Damocles.Capacity", [], returns=capacity.Report)
+            return client.call(methods.worker.report())
     except exits.WorkerUnreachable:
         exits.warning("the worker does not answer: these are the figures of this shell")
     from damocles.worker import capacity as worker_capacity

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from damocles import methods
 from damocles.cli.connecting import worker_at
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options, planning
@@ -39,7 +40,7 @@ def plan_capacity(
 def _report(at: worker_at.At) -> capacity.Report:
     try:
         with at.call() as client:
-            return client.call("Damocles.Capacity", [], returns=capacity.Report)
+            return client.call(methods.worker.report())
     except exits.WorkerUnreachable:
         if at.config is None:
             raise

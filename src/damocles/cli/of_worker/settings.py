@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from damocles import methods
 from damocles.cli.terminal import exits
 from damocles.parameters import catalog
 from damocles.stages import settings
@@ -37,7 +38,7 @@ def adopt(config: Path | None) -> None:
     at.place()  # a file that cannot be read is no worker that does not answer
     try:
         with at.call() as client:
-            theirs: dict[str, str] = client.call("Damocles.Settings", [], returns=dict[str, str])
+            theirs = client.call(methods.worker.settings())
     except exits.Failed as error:
         exits.warning(f"{error}; using the folders that this shell's environment names")
         return

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
 
+from damocles import methods
 from damocles.cli.connecting import calls, credentials, worker_at
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import acts, options, views
@@ -183,7 +184,7 @@ def _threads(worker: sync.Client, chosen: control.Selection, *, details: bool) -
     if details:
         threads = calls.hold(worker, dialogues.threads(time.time()))
     else:
-        infos = worker.call("VenusWorker.WorkerList", returns=list[fleet.ThreadInfo])
+        infos = worker.call(methods.worker.list_threads()) or ()
         threads = [control.ThreadDetail(info=info, since=0.0) for info in infos]
     return [thread for thread in threads if selection.holds(chosen, thread)]
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from damocles import methods
 from damocles.cli.connecting import calls, worker_at
 from damocles.cli.terminal import exits
 from damocles.cli.threads import drains, options, views
@@ -28,7 +29,7 @@ def drain(
     """Finish the sectors in progress and begin no new ones."""
     deadline_seconds = None if deadline is None else options.seconds(deadline, "--deadline")
     with at.call() as worker:
-        state = worker.call("Damocles.Drain", [True, deadline_seconds, reason], returns=control.Drain)
+        state = worker.call(methods.worker.drain(True, deadline_seconds, reason))
         if not wait:
             return drains.show(state, as_json=json)
         return drains.wait(state, lambda: _state(worker), as_json=json)
@@ -42,7 +43,7 @@ def undrain(
 ) -> int:
     """Begin new sectors again."""
     with at.call() as worker:
-        state = worker.call("Damocles.Drain", [False, None, reason], returns=control.Drain)
+        state = worker.call(methods.worker.drain(False, None, reason))
     return drains.show(state, as_json=json)
 
 
@@ -64,10 +65,10 @@ def logs(
     sector = None if sector is None else options.sector(sector)
     options.check_stage(stage)
     with at.call(views.LOG_WAIT_SECONDS if follow else 0.0) as worker:
-        number = _index_of(worker, sector) if given is None and sector is not None else given
+        number = _index_of(worker, sector or "") if given is None else given
 
         def read(after: int, wait_seconds: float) -> list[control.LogLine]:
-            return worker.call("Damocles.Logs", [number, after, wait_seconds], returns=list[control.LogLine])
+            return worker.call(methods.worker.logs(number, after, wait_seconds))
 
         return views.print_log(views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
@@ -83,7 +84,7 @@ def history(
     """Show every step of a sector on this worker, from the journals of its stores."""
     name = options.sector(sector)
     with at.call() as worker:
-        entries = worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+        entries = worker.call(methods.worker.history(name))
     if json:
         exits.print_json(codec.to_builtins(entries))
     elif entries:
@@ -99,10 +100,10 @@ def _index_of(worker: sync.Client, sector: str) -> int:
         return [thread for thread in details if selection.holds(chosen, thread)]
 
     def history(name: str) -> list[control.HistoryEntry]:
-        return worker.call("Damocles.History", [name], returns=list[control.HistoryEntry])
+        return worker.call(methods.worker.history(name))
 
     return fleet_logs.thread_of(sector, threads, history).info.index
 
 
 def _state(worker: sync.Client) -> control.Drain:
-    return worker.call("Damocles.DrainState", returns=control.Drain)
+    return worker.call(methods.worker.drain_state())

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from damocles import methods
 from damocles.cli.connecting import calls
 from damocles.cli.terminal import exits, tables
 from damocles.operating import words
@@ -82,10 +83,8 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
 def ask(manager: calls.Manager) -> tuple[list[control.WorkerStatus], control.FleetThreads]:
     """Return all workers and all threads."""
-    workers = manager.call("Damocles.Workers", returns=list[control.WorkerStatus])
-    told = manager.call(
-        "Damocles.FleetThreads", [control.Selection(all=True), manager.worker_seconds], returns=control.FleetThreads
-    )
+    workers = manager.call(methods.fleet.workers())
+    told = manager.call(methods.fleet.threads(control.Selection(all=True), manager.worker_seconds))
     return workers, told
 
 

@@ -10,7 +10,7 @@ from damocles.devnode import wallet
 from damocles.devnode.mischief import Fault, Mischief
 from damocles.devnode.node import Node
 from damocles.methods.rules import Scope
-from damocles.rpc import core, dialects, errors, messages
+from damocles.rpc import callers, core, dialects, errors, messages
 from damocles.rpc.admission import access
 from damocles.rpc.serving import asgi
 
@@ -35,22 +35,22 @@ class Guard(access.Guard):
         self._secret = secret
         self._needs = needs
 
-    async def _known(self, token: str) -> access.Principal:
+    async def _known(self, token: str) -> callers.Principal:
         allowed = wallet.permissions(self._secret, token)
         if allowed is None:
-            raise access.Unidentified("unknown token")
-        return access.Principal(",".join(allowed), frozenset(Scope))
+            raise callers.Unidentified("unknown token")
+        return callers.Principal(",".join(allowed), frozenset(Scope))
 
-    async def identify(self, token: str | None, peer: str) -> access.Principal:
+    async def identify(self, token: str | None, peer: str) -> callers.Principal:
         """Return who calls; whoever has no token may read."""
-        return access.Principal("read", frozenset(Scope)) if token is None else await self._known(token)
+        return callers.Principal("read", frozenset(Scope)) if token is None else await self._known(token)
 
-    async def authorize(self, name: str, token: str | None, peer: str) -> access.Principal:
+    async def authorize(self, name: str, token: str | None, peer: str) -> callers.Principal:
         """Return who calls, if they may; see the base."""
         principal = await self.identify(token, peer)
         needed = self._needs.get(name)
         if needed is None:
-            raise access.UnknownMethod(name)
+            raise callers.UnknownMethod(name)
         if needed not in principal.name.split(","):
             short = name.partition(".")[2]
             raise errors.RpcError(errors.Code.FAILED, f"missing permission to invoke '{short}' (need '{needed}')")

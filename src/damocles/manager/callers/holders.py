@@ -23,12 +23,13 @@ import anyio
 import structlog
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
+from damocles import methods
 from damocles.manager.callers import names
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import calls, ledger
 from damocles.methods import rules
-from damocles.rpc import core, errors, limits
+from damocles.rpc import address, core, errors, limits
 from damocles.rpc.admission import access
 from damocles.wire import codec, records, seal
 from damocles.wire.sectors import SectorID
@@ -39,10 +40,10 @@ STORE = "store "  # begins what a sector was handed out to if that is one of our
 _LOOPBACK = "127.0.0.1"
 _JOBS_REMEMBERED = 10_000
 _OPERATES = rules.Rule(rules.Scope.OPERATE)
-_REPORT = "Venus.ReportState"
-_ENDS = frozenset({"Venus.ReportAborted", "Venus.ReportFinalized"})
+_REPORT = methods.sealer.report_state.name
+_ENDS = frozenset({methods.sealer.report_aborted.name, methods.sealer.report_finalized.name})
 _SUBMITS = frozenset(
-    {"Venus.SubmitPreCommit", "Venus.SubmitProof"}
+    {methods.sealer.submit_pre_commit.name, methods.sealer.submit_proof.name}
 )  # the last parameter: in place of what was submitted
 
 _rows = tables.sectors
@@ -69,6 +70,11 @@ class Holders:
     def turn(self, sector: SectorID) -> anyio.Lock:
         """Return the lock of a sector, for steps in its life and for changes of its holder."""
         return self._turns.setdefault(sector, anyio.Lock())
+
+    async def handle(self, handling: core.Handling, proceed: core.Proceed) -> core.Outcome:
+        """Stand around a call."""
+        async with self.step(handling.call, handling.method, handling.arguments) as by:
+            return await proceed(dataclasses.replace(handling, call=by))
 
     @contextlib.asynccontextmanager
     async def step(self, call: core.Call, method: core.Method, arguments: Sequence[Any]) -> AsyncIterator[core.Call]:
@@ -191,7 +197,7 @@ def is_store(allocated_to: str, identity: str) -> bool:
 
 def host_of(peer: str) -> str | None:
     """Return the address, without its port, that a sector was handed out to; `None` if that is unknown."""
-    ip = access.ip_of(peer.removeprefix("admitted "))
+    ip = address.ip_of(peer.removeprefix("admitted "))
     if ip is None:
         return None
     return _LOOPBACK if ip.is_loopback else str(ip)  # `localhost` is now one of them, now another

@@ -5,8 +5,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from damocles.manager.dashboard import forms, gate, render, sessions
-from damocles.rpc import errors
-from damocles.rpc.admission import access, tokens
+from damocles.rpc import callers, errors
+from damocles.rpc.admission import tokens
 from damocles.rpc.serving import asgi
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class Doors:
             made = await self._sessions.log_in(token)
         except ValueError as error:
             return self._page(request, wanted, str(error), status=400)
-        except access.Unidentified as error:
+        except callers.Unidentified as error:
             self._refuse(peer, str(error))
             return self._page(request, wanted, f"{error}: ask this manager's operator for another one", status=401)
         except sessions.NotForPages as error:

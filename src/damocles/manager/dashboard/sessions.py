@@ -13,7 +13,8 @@ from typing import NamedTuple
 import anyio
 
 from damocles.methods.rules import Rule, Scope
-from damocles.rpc.admission import access, leases, tokens
+from damocles.rpc import callers, leases
+from damocles.rpc.admission import tokens
 
 IDLE_SECONDS = 12 * 3600.0
 MOST = 1000
@@ -57,7 +58,7 @@ class Opened(NamedTuple):
 class Sessions:
     """All sessions of a manager."""
 
-    def __init__(self, identify: Callable[[str], Awaitable[access.Principal]], clock: Callable[[], float]) -> None:
+    def __init__(self, identify: Callable[[str], Awaitable[callers.Principal]], clock: Callable[[], float]) -> None:
         self._identify = identify
         self._clock = clock
         self._open: dict[str, Session] = {}  # by the digest of the id, the one used last at the end
@@ -66,7 +67,7 @@ class Sessions:
         """Return a new session, and its id.
 
         Raises:
-            access.Unidentified: The token is unknown, revoked or expired.
+            callers.Unidentified: The token is unknown, revoked or expired.
             NotForPages: It may not even read.
         """
         principal = await self._identify(token)

@@ -8,7 +8,7 @@ Whatever changes something takes a `reason` and logs who asked for it.
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import anyio
 import structlog
@@ -96,7 +96,7 @@ class Fleet:
             _check(chosen)
         targets = await self._chosen(call, chosen)
         told, silent = await self._gather(
-            targets, lambda _: dialogues.asked_for("Damocles.Capacity", (), capacity.Report), timeout_seconds
+            targets, lambda _: dialogues.asked_for(methods.worker.report()), timeout_seconds
         )
         return capacity.Fleet(
             workers=[structs.replace(report, worker=target.name) for target, report in told], silent=silent
@@ -150,7 +150,7 @@ class Fleet:
         targets = targeting.current(rows, self.watch)
         told, silent = await self._gather(
             [target for target in targets if target.name not in lost],
-            lambda _: dialogues.asked_for("Damocles.History", (str(identity),), list[control.HistoryEntry]),
+            lambda _: dialogues.asked_for(methods.worker.history(str(identity))),
             timeout_seconds,
         )
         entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
@@ -176,8 +176,8 @@ class Fleet:
         timeout_seconds: Seconds = TIMEOUT_SECONDS,
     ) -> control.Drain:
         """Begin or end a drain of a worker."""
-        params = (on, deadline_seconds, reason, call.who)
-        state = await self._ask(call, worker, "Damocles.Drain", params, control.Drain, timeout_seconds)
+        ask = methods.worker.drain(on, deadline_seconds, reason, call.who)
+        state = await self._ask(call, worker, ask, timeout_seconds)
         log.info("fleet drain" if on else "fleet undrain", worker=worker, by=call.who, reason=reason)
         return state
 
@@ -185,7 +185,7 @@ class Fleet:
         self, call: core.Call, worker: str, timeout_seconds: Seconds = TIMEOUT_SECONDS
     ) -> control.Drain:
         """Return whether a worker drains, and what is left to do."""
-        return await self._ask(call, worker, "Damocles.DrainState", (), control.Drain, timeout_seconds)
+        return await self._ask(call, worker, methods.worker.drain_state(), timeout_seconds)
 
     async def logs(  # noqa: PLR0917 (parameters of the wire are positional)
         self,
@@ -198,8 +198,7 @@ class Fleet:
     ) -> list[control.LogLine]:
         """Return the lines of a thread's stages after number `after`; wait up to half a minute for the next one."""
         wait = min(wait_seconds, LONGEST_LOG_WAIT_SECONDS)
-        params = (index, after, wait)
-        return await self._ask(call, worker, "Damocles.Logs", params, list[control.LogLine], timeout_seconds + wait)
+        return await self._ask(call, worker, methods.worker.logs(index, after, wait), timeout_seconds + wait)
 
     # How ------------------------------------------------------------------------------------------------------------
 
@@ -240,15 +239,11 @@ class Fleet:
             [silent[target] for target in targets if target in silent and target.dest not in answering],
         )
 
-    async def _ask(  # noqa: PLR0917
-        self, call: core.Call, worker: str, method: str, params: tuple[Any, ...], returns: type[T], seconds: float
-    ) -> T:
+    async def _ask(self, call: core.Call, worker: str, ask: methods.Ask[T], seconds: float) -> T:
         rows = await self._database.read(workers.select_rows)
         target = await targeting.find_one(call, worker, rows, self.watch)
         try:
-            return await self._peers.hold(
-                target.dest, dialogues.asked_for(method, params, returns), seconds, token=target.token
-            )
+            return await self._peers.hold(target.dest, dialogues.asked_for(ask), seconds, token=target.token)
         except dialogues.Unanswered as error:
             if error.refused.code is None:
                 raise errors.WorkerSilent(target.name, str(error)) from error

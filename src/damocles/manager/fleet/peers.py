@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import anyio
 import structlog
 
+from damocles import methods
 from damocles.operating import dialogues
 from damocles.rpc import address, errors, limits, tls
 from damocles.rpc.calling import client
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 Connect: TypeAlias = Callable[[str, client.Answers], AbstractAsyncContextManager[client.Client]]
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = methods.fleet.TIMEOUT_SECONDS
 _LEAST_SECONDS = 0.05  # that a call gets, however late it is in its dialogue
 _STARTED_ANEW = (
     "it refuses the token of its last ping: it has restarted, or another worker has its address; its next ping"
@@ -115,13 +116,11 @@ class Peers:
         """
         deadline = anyio.current_time() + timeout_seconds
 
-        async def answer(place: int, ask: dialogues.Ask, answers: list[Any]) -> None:
+        async def answer(place: int, ask: methods.Ask[Any], answers: list[Any]) -> None:
             left = max(_LEAST_SECONDS, deadline - anyio.current_time())
             try:
                 async with self.client(dest) as peer:
-                    answers[place] = await peer.call(
-                        ask.method, ask.params, returns=ask.returns, timeout_seconds=left, token=token
-                    )
+                    answers[place] = await peer.call(ask, timeout_seconds=left, token=token)
             except errors.RpcError as refusal:
                 if token is not None and refusal.code == errors.Code.UNAUTHORIZED:
                     answers[place] = dialogues.Refused(_STARTED_ANEW)

@@ -105,14 +105,14 @@ def observers(database: engine.Database, ring: keyring.Keyring) -> Mapping[str, 
         return await database.read(lambda tx: sectors.find(tx, sector))
 
     return {
-        "Venus.ImportSector": record,
-        "Venus.RestoreSector": record,
-        "Venus.FinalizeSector": record,
-        "Venus.RemoveSector": record,
-        "Venus.WorkerPingInfoRemove": worker,
-        "Venus.StoreReleaseReserved": reservation,
-        "Damocles.AuthCreate": token,
-        "Damocles.AuthRevoke": token,
+        methods.records.import_sector.name: record,
+        methods.records.restore_sector.name: record,
+        methods.records.finalize_sector.name: record,
+        methods.records.remove_sector.name: record,
+        methods.fleet.remove_ping.name: worker,
+        methods.records.release_reserved.name: reservation,
+        methods.access.create_token.name: token,
+        methods.access.revoke_tokens.name: token,
     }
 
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import damocles
-from damocles import exposition
+from damocles import exposition, methods
 from damocles.manager.alerts import board as manager_alerts
 from damocles.manager.alerts import notify
 from damocles.manager.db import tables
@@ -41,7 +41,7 @@ _CATEGORIES = ("empty", "paused", "running", "waiting", "errors")
 
 
 class Tally:
-    """What is counted from the start of the manager on; a `core.Meter`."""
+    """What is counted from the start of the manager on; a layer of the service."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
@@ -55,6 +55,13 @@ class Tally:
             ("api", "endpoint"),
             _REQUEST_BOUNDS,
         )
+
+    async def handle(self, handling: core.Handling, proceed: core.Proceed) -> core.Outcome:
+        """Stand around a call."""
+        with self.measure(handling.method, handling.arguments) as count:
+            outcome = await proceed(handling)
+            count(outcome.value)
+        return outcome
 
     @contextlib.contextmanager
     def measure(self, method: core.Method, arguments: Sequence[Any]) -> Iterator[Callable[[Any], None]]:
@@ -71,9 +78,9 @@ class Tally:
             self._durations.observe(("", method.name), 1000 * (self._now() - began))
             if not done:
                 self._errors[method.name,] += 1
-            elif method.name == "Venus.SubmitPreCommit":
+            elif method.name == methods.sealer.submit_pre_commit.name:
                 self._pre_commits[str(arguments[0].id.miner),] += 1
-            elif method.name == "Venus.SubmitProof":
+            elif method.name == methods.sealer.submit_proof.name:
                 self._commits[str(arguments[0].miner),] += 1
 
     def families(self) -> Iterator[prometheus.Metric]:

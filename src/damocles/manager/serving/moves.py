@@ -286,7 +286,7 @@ def _entry(
         at=at,
         who=call.who,
         address=call.peer,
-        what="Damocles.SectorsImport",
+        what=methods.records.take_over.name,
         params=[what],
         sectors=[str(after.sector.id)],
         before=codec.to_builtins(before),

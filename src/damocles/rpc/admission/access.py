@@ -5,7 +5,7 @@ A method has its rule where it is declared (`methods`), a route in the table her
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -15,8 +15,7 @@ import structlog
 from damocles import methods
 from damocles.methods import rules
 from damocles.methods.rules import Rule, Scope
-from damocles.rpc import address, errors
-from damocles.rpc.admission import leases
+from damocles.rpc import address, callers, errors
 
 log = structlog.get_logger(__name__)
 
@@ -68,28 +67,6 @@ def known_as(name: str) -> str:
         return name
     above = [known for known in RULES if known.endswith("/") and name.startswith(known)]
     return max(above, key=len, default=name)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The caller that the guard identified; `address` for one who was admitted by it.
-
-    Of one who has a token there is the `lease`, and the `worker` that it is for, if it is for one alone.
-    """
-
-    name: str
-    scopes: frozenset[Scope]
-    address: str = ""
-    worker: str | None = None
-    lease: leases.Lease | None = field(default=None, compare=False, repr=False)
-
-
-class Unidentified(Exception):
-    """Why a token is not valid."""
-
-
-class UnknownMethod(Exception):
-    """The table has no such method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +126,15 @@ class Admission:
     peers: Sequence[Admitted] = ()
     option: str = ""
 
-    def principal(self, peer: str) -> Principal | None:
+    def principal(self, peer: str) -> callers.Principal | None:
         """Return whom `peer`, an address with a port, is taken for."""
-        if (ip := ip_of(peer)) is None:
+        if (ip := address.ip_of(peer)) is None:
             return None
         found = [one for one in self.peers if ip in one.network]
         if not found:
             return None
         closest = max(found, key=lambda one: one.network.prefixlen)
-        return Principal(f"admitted {ip}", closest.scopes, address=str(ip))
+        return callers.Principal(f"admitted {ip}", closest.scopes, address=str(ip))
 
     def hint(self) -> str:
         """Return what to do for a program that cannot send a token."""
@@ -168,21 +145,11 @@ class Admission:
             else ""
         )
 
-    def more(self, principal: Principal, rule: Rule) -> str:
+    def more(self, principal: callers.Principal, rule: Rule) -> str:
         """Return how the address of a peer that was let in gets what a method needs."""
         scopes = principal.scopes | {Scope.WORKER if rule.worker else rule.least}
         wanted = self.option.format(f"{principal.address}={_listed(scopes)}")
         return f"programs without a token may do what their address allows: {wanted}"
-
-
-def ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address of a peer without its port; IPv4 also where a socket for both families shows it as IPv6."""
-    try:
-        ip = ipaddress.ip_address(address.host_port(peer, 0).host)
-    except ValueError:
-        return None
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return mapped or ip
 
 
 class Guard:
@@ -194,7 +161,7 @@ class Guard:
 
     def __init__(
         self,
-        identify: Callable[[str], Awaitable[Principal]],
+        identify: Callable[[str], Awaitable[callers.Principal]],
         *,
         help_text: str,
         create: str = "auth create",
@@ -212,32 +179,32 @@ class Guard:
         """Return whether a peer is admitted by its address where others are not."""
         return name not in self._open_routes and self._admission.principal(peer) is not None
 
-    async def identify(self, token: str | None, peer: str) -> Principal:
+    async def identify(self, token: str | None, peer: str) -> callers.Principal:
         """Return who calls.
 
         Raises:
-            Unidentified: No token and no admitted address, or the token is unknown, revoked or expired.
+            callers.Unidentified: No token and no admitted address, or the token is unknown, revoked or expired.
         """
         if token is not None:
             return await self._identify(token)
         principal = self._admission.principal(peer)
         if principal is None:
-            raise Unidentified("no token")
+            raise callers.Unidentified("no token")
         return principal
 
-    async def authorize(self, name: str, token: str | None, peer: str) -> Principal:
+    async def authorize(self, name: str, token: str | None, peer: str) -> callers.Principal:
         """Return who calls the method (or asks for the `route`) with this name, if they may.
 
         Raises:
             errors.RpcError: They may not (401: unknown caller, 403: not with this scope); the text names what is needed.
-            UnknownMethod: They are known, and the table does not have the method.
+            callers.UnknownMethod: They are known, and the table does not have the method.
         """
         if name in self._open_routes or known_as(name) in self._open_routes:
-            return Principal("anyone", frozenset())
+            return callers.Principal("anyone", frozenset())
         rule = rule_of(name)
         try:
             principal = await self.identify(token, peer)
-        except Unidentified as error:
+        except callers.Unidentified as error:
             self._tell(name, peer, str(error))
             needed = f" with scope {rule.needs()}" if rule else ""
             text = f"{error}: {name[:100]} needs a token{needed}; {self._help_for(peer, rule)}"
@@ -245,7 +212,7 @@ class Guard:
                 text += self._admission.hint()
             raise errors.RpcError(errors.Code.UNAUTHORIZED, text) from error
         if rule is None:
-            raise UnknownMethod(name)
+            raise callers.UnknownMethod(name)
         if not rule.allows(principal.scopes):
             has = _listed(principal.scopes, " and ") or "none"
             self._tell(name, peer, f"{principal.name} has scope {has}")
@@ -256,7 +223,7 @@ class Guard:
 
     def _help_for(self, peer: str, rule: Rule | None) -> str:
         """Return where to get a token; only people on this machine can use the path of a file."""
-        ip = ip_of(peer)
+        ip = address.ip_of(peer)
         if peer == "" or (ip is not None and ip.is_loopback):
             return self._help
         scope = f" --scope {Scope.WORKER if rule.worker else rule.least}" if rule else ""

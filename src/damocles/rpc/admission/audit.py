@@ -1,6 +1,6 @@
 """Write down every change that somebody asks for: who, from where, what, why, and what came of it.
 
-An `Audit` stands around a service (`core.Service(auditor=…)`) and knows from `access.RULES` which methods change
+An `Audit` is a layer of a service, and knows from `access.RULES` which methods change
 something, so that no handler can forget it. One change makes one entry. It is written before the change begins, and
 completed when it has ended and before its answer leaves: a process that is killed in between leaves an entry of which
 nobody knows the outcome, and no change without an entry.
@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import anyio
 import structlog
 
+from damocles import methods
 from damocles.methods import rules
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, audit_rows
@@ -75,6 +76,13 @@ class Audit:
         self._owed: deque[Callable[[], Awaitable[Any]]] = deque()
         self._owing = anyio.Event()
         self._paying = anyio.Lock()
+
+    async def handle(self, handling: core.Handling, proceed: core.Proceed) -> core.Outcome:
+        """Stand around a call."""
+        async with self.change(handling.call, handling.method, handling.arguments, handling.params) as tell:
+            outcome = await proceed(handling)
+            tell(outcome.json)
+        return outcome
 
     @contextlib.asynccontextmanager
     async def change(
@@ -250,7 +258,7 @@ def _concerns(rule: rules.Rule, call: core.Call, arguments: Sequence[Any]) -> bo
 def _stops_work(method: core.Method, arguments: Sequence[Any]) -> bool:
     """Return whether a call pauses threads, and does nothing else."""
     acts = [argument for argument in arguments if isinstance(argument, control.Act)]
-    return method.name == "VenusWorker.WorkerPause" or any(act.verb == "pause" for act in acts)
+    return method.name == methods.worker.pause.name or any(act.verb == "pause" for act in acts)
 
 
 def _refusal(error: errors.DiskFails | OSError) -> errors.DiskFails:
@@ -324,7 +332,7 @@ def _drain(result: bytes) -> tuple[bytes, bytes]:
 
 # Methods whose result tells how things were before and after: of what is on other machines, or takes effect in a moment.
 _TELLING: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
-    "Damocles.FleetAct": _threads,
-    "Damocles.ActOn": _threads,
-    "Damocles.WorkerDrain": _drain,
+    methods.fleet.act.name: _threads,
+    methods.worker.act_on.name: _threads,
+    methods.fleet.drain.name: _drain,
 }

@@ -11,8 +11,8 @@ import structlog
 
 from damocles import methods
 from damocles.methods import rules
-from damocles.rpc import core, errors
-from damocles.rpc.admission import access, leases, token_names, tokens
+from damocles.rpc import callers, core, errors, leases
+from damocles.rpc.admission import token_names, tokens
 from damocles.wire import control, fleet
 
 log = structlog.get_logger(__name__)
@@ -140,11 +140,11 @@ class Keyring:
         self._lent[kept.id] = kept
         return text
 
-    async def identify(self, text: str) -> access.Principal:
+    async def identify(self, text: str) -> callers.Principal:
         """Return whose token this is.
 
         Raises:
-            access.Unidentified: It is unknown, revoked or expired.
+            callers.Unidentified: It is unknown, revoked or expired.
         """
         now = self._clock()
         # Either way: a clock that was set back would leave the memory young for as long as it was set back.
@@ -153,12 +153,12 @@ class Keyring:
         token_id = tokens.id_of(text)
         kept = self._lent.get(token_id) or self._kept.get(token_id)
         if kept is None or not hmac.compare_digest(kept.digest, tokens.digest(text)):
-            raise access.Unidentified("unknown token")
+            raise callers.Unidentified("unknown token")
         if kept.revoked is not None:
             back = "; for a new one delete its file and restart the daemon" if self.is_own(kept.name) else ""
-            raise access.Unidentified(f"token {kept.name!r} was revoked{back}")
+            raise callers.Unidentified(f"token {kept.name!r} was revoked{back}")
         if not kept.lives(now):
-            raise access.Unidentified(f"token {kept.name!r} has expired")
+            raise callers.Unidentified(f"token {kept.name!r} has expired")
         if token_id in self._kept and (kept.used is None or abs(now - kept.used) >= USED_SECONDS):
             self._kept[token_id] = msgspec.structs.replace(kept, used=now)  # before the wait, lest others write too
             try:
@@ -167,7 +167,7 @@ class Keyring:
                 pass  # told already, and it keeps nobody out
             except Exception as error:  # noqa: BLE001 (a disk that is full, whatever the shelf calls it, keeps nobody out)
                 log.warning("the use of a token cannot be noted", token=kept.name, error=str(error))
-        return access.Principal(kept.name, frozenset({kept.scope}), worker=kept.worker, lease=self._lease(kept))
+        return callers.Principal(kept.name, frozenset({kept.scope}), worker=kept.worker, lease=self._lease(kept))
 
     def digest_of(self, token_id: str) -> str | None:
         """Return the record of the token with this id, also of one that is no longer valid: its holder learns that."""

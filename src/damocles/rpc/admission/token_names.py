@@ -7,7 +7,7 @@ its ends. And none looks like a name that the daemons themselves write: `local`,
 
 import re
 
-from damocles.rpc.admission import access
+from damocles.rpc import address
 
 MOST_CHARACTERS = 64
 
@@ -30,6 +30,6 @@ def refusal(name: str) -> str:
         )
     small = name.lower()
     letters = re.sub(r"[^a-z0-9]", "", small).translate(str.maketrans("01", "ol"))
-    if letters in _OURS or small.startswith(_BEGINNINGS) or _PASSED_ON.search(small) or access.ip_of(name) is not None:
+    if letters in _OURS or small.startswith(_BEGINNINGS) or _PASSED_ON.search(small) or address.ip_of(name) is not None:
         return f"{name!r} would look like somebody else in the audit: choose another name"
     return ""

@@ -1,8 +1,8 @@
 """Call a daemon from a daemon: JSON-RPC over HTTP on kept-alive connections.
 
     async with client.connect(url, token=token, timeout_seconds=10) as manager:
-        await manager.call("Venus.WorkerPing", [info])
-        sector = await manager.call("Venus.AllocateSector", [spec], returns=AllocatedSector | None)
+        await manager.call(methods.sealer.worker_ping(info))
+        sector = await manager.call(methods.sealer.allocate_sector(spec))
 
 Any number of tasks may call at once. This is the only module that knows the HTTP library.
 """
@@ -15,7 +15,6 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from types import UnionType
 from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import anyio
@@ -23,6 +22,7 @@ import anyio.to_thread
 import httpcore2  # noqa: F401 (else httpx2 imports it with the first client, where the event loop waits for the disk)
 import httpx2
 
+from damocles import methods
 from damocles.rpc import address, errors, messages, tls
 from damocles.rpc.admission import handshake
 
@@ -134,55 +134,45 @@ class Client:
 
     @overload
     async def call(
-        self,
-        method: str,
-        params: messages.Params = (),
-        *,
-        returns: None = None,
-        timeout_seconds: float | None = None,
-        token: str | None = None,
-    ) -> None: ...
-    @overload
-    async def call(
-        self,
-        method: str,
-        params: messages.Params = (),
-        *,
-        returns: type[T],
-        timeout_seconds: float | None = None,
-        token: str | None = None,
+        self, ask: methods.Ask[T], /, *, timeout_seconds: float | None = None, token: str | None = None
     ) -> T: ...
     @overload
     async def call(
         self,
-        method: str,
+        ask: str,
         params: messages.Params = (),
+        /,
         *,
-        returns: UnionType,
+        returns: Any = None,
         timeout_seconds: float | None = None,
         token: str | None = None,
     ) -> Any: ...
     async def call(
         self,
-        method: str,
+        ask: methods.Ask[Any] | str,
         params: messages.Params = (),
+        /,
         *,
         returns: Any = None,
         timeout_seconds: float | None = None,
         token: str | None = None,
     ) -> Any:
-        """Call a method with positional parameters; return its result as `returns` (None: drop it).
+        """Make a call and return its result. What is declared nowhere is called by its name.
 
         `timeout_seconds` limits the whole call; it and `token` default to those of `connect`.
 
         Raises:
             errors.CallError: See `damocles.rpc.errors` for the kinds, and what to do.
         """
-        body = messages.encode_call(next(self._numbers), method, params)
+        if isinstance(ask, str):
+            ask = methods.Ask(ask, params, returns)
+        body = messages.encode_call(next(self._numbers), ask.method, ask.params)
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         with self._answers.one() as answer:
             status = await self._exchange(body, token, answer, seconds)
-            decode = partial(messages.decode_answer, answer.data, returns, url=self.url, method=method, status=status)
+            decode = partial(
+                messages.decode_answer, answer.data, ask.returns, url=self.url, method=ask.method, status=status
+            )
             return await anyio.to_thread.run_sync(decode) if len(answer.data) > LARGE_BYTES else decode()
 
     async def _exchange(self, body: bytes, token: str | None, answer: _Answer, seconds: float) -> int:

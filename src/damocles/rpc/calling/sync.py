@@ -1,7 +1,7 @@
 """Call a daemon from a command line: blocking, with the standard library's HTTP, so that it starts fast.
 
 with sync.connect(address.worker_url("10.0.0.7"), timeout_seconds=5) as worker:
-    threads = worker.call("VenusWorker.WorkerList", returns=list[fleet.ThreadInfo])
+    threads = worker.call(methods.worker.list_threads())
 """
 
 import contextlib
@@ -14,9 +14,9 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from types import UnionType
 from typing import Any, TypeVar, overload
 
+from damocles import methods
 from damocles.rpc import address, errors, messages, tls
 from damocles.rpc.admission import handshake
 
@@ -147,28 +147,30 @@ class Client:
         self.kept_back = ""  # why the token was not sent
 
     @overload
-    def call(
-        self, method: str, params: messages.Params = (), *, returns: None = None, timeout_seconds: float | None = None
-    ) -> None: ...
+    def call(self, ask: methods.Ask[T], /, *, timeout_seconds: float | None = None) -> T: ...
     @overload
     def call(
-        self, method: str, params: messages.Params = (), *, returns: type[T], timeout_seconds: float | None = None
-    ) -> T: ...
-    @overload
-    def call(
-        self, method: str, params: messages.Params = (), *, returns: UnionType, timeout_seconds: float | None = None
+        self, ask: str, params: messages.Params = (), /, *, returns: Any = None, timeout_seconds: float | None = None
     ) -> Any: ...
     def call(
-        self, method: str, params: messages.Params = (), *, returns: Any = None, timeout_seconds: float | None = None
+        self,
+        ask: methods.Ask[Any] | str,
+        params: messages.Params = (),
+        /,
+        *,
+        returns: Any = None,
+        timeout_seconds: float | None = None,
     ) -> Any:
-        """Call a method with positional parameters; return its result as `returns` (None: drop it).
+        """Make a call and return its result. What is declared nowhere is called by its name.
 
         `timeout_seconds` limits the whole call and defaults to that of `connect`.
 
         Raises:
             errors.CallError: See `damocles.rpc.errors` for the kinds, and what to do.
         """
-        body = messages.encode_call(next(self._numbers), method, params)
+        if isinstance(ask, str):
+            ask = methods.Ask(ask, params, returns)
+        body = messages.encode_call(next(self._numbers), ask.method, ask.params)
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         self._connection.deadline = time.monotonic() + seconds
         self._connect(seconds)
@@ -177,7 +179,7 @@ class Client:
         except Exception:
             self._connection.close()
             raise
-        return messages.decode_answer(answer, returns, url=self.url, method=method, status=status)
+        return messages.decode_answer(answer, ask.returns, url=self.url, method=ask.method, status=status)
 
     def _connect(self, seconds: float) -> None:
         connected = self._connection.sock

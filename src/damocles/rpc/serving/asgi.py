@@ -8,12 +8,12 @@ status the original uses and a JSON-RPC error as the body.
 import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import anyio
 
 from damocles.methods import rules
-from damocles.rpc import core, dialects, errors, limits
+from damocles.rpc import callers, core, dialects, errors, limits
 from damocles.rpc.admission import access
 from damocles.rpc.serving import duplex, places
 
@@ -32,6 +32,16 @@ _REASON_CHARACTERS = 100  # the protocol has room for 123 bytes
 
 _FOUR_IN_SIX = re.compile(r"^::ffff:([\d.]+)$")
 CALL = "damocles.call"  # in a scope behind the guard: the `core.Call`
+
+
+@runtime_checkable
+class Requests(Protocol):
+    """A layer of a service that stands around requests of HTTP, too."""
+
+    def request(
+        self, call: core.Call, name: str, path: str
+    ) -> contextlib.AbstractAsyncContextManager[Callable[[int, bytes], None]]:
+        """Return a block around a request that its rule is about; it yields what takes status and body."""
 
 
 class _Refused(Exception):
@@ -70,10 +80,10 @@ def worker_app(service: core.Service, *, body_seconds: float = BODY_SECONDS) -> 
 
 def guarded(
     app: App,
-    guard: access.Guard | None,
+    guard: callers.Gate | None,
     name_of: Callable[[Message], str],
     *,
-    auditor: core.Auditor | None = None,
+    auditor: Requests | None = None,
 ) -> App:
     """Return `app` behind a guard, which knows a request by the name that `name_of` gives to its scope.
 
@@ -93,7 +103,7 @@ def guarded(
             if principal.scopes:  # not of what is open to everybody
                 place.enter(principal)
             running.enter_context(place.websocket() if name in access.STREAMS else place.call())
-        except access.UnknownMethod:
+        except callers.UnknownMethod:
             await respond(send, 404, b"404 page not found\n", "text/plain; charset=utf-8")
         except errors.RpcError as error:
             # What keeps tokens from being looked up is no status of HTTP.
@@ -111,7 +121,7 @@ def guarded(
 
 async def _audited(  # noqa: PLR0917 (the last three are those of an application)
     app: App,
-    auditor: core.Auditor | None,
+    auditor: Requests | None,
     call: core.Call,
     name: str,
     scope: Message,

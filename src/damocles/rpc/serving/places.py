@@ -25,8 +25,7 @@ from typing import Protocol, runtime_checkable
 import structlog
 
 from damocles.methods import rules
-from damocles.rpc import limits
-from damocles.rpc.admission import access
+from damocles.rpc import callers, limits
 
 log = structlog.get_logger(__name__)
 
@@ -66,13 +65,13 @@ class Place:
     host: str
     refused: bool = False
     transport: asyncio.Transport | None = None  # none during a TLS handshake
-    principal: access.Principal | None = None
+    principal: callers.Principal | None = None
     key: str | None = None
     calls: int = 0
     rests_since: float = field(default_factory=time.monotonic)
     ending: bool = False
 
-    def enter(self, principal: access.Principal) -> None:
+    def enter(self, principal: callers.Principal) -> None:
         """Note whose calls are answered here.
 
         Raises:
@@ -220,7 +219,7 @@ class Places:
         self._taken.append(place)
         return place
 
-    def know(self, place: Place, principal: access.Principal) -> None:
+    def know(self, place: Place, principal: callers.Principal) -> None:
         """Give a place to a principal; see `Place.enter`."""
         key = _key(principal, place.host)
         if place.key != key:
@@ -304,7 +303,7 @@ def alone() -> Place:
     return Place(places=Places(1), connected=socket.socket(), host="")
 
 
-def _key(principal: access.Principal, host: str) -> str:
+def _key(principal: callers.Principal, host: str) -> str:
     """Return whose limits count: those of a token; of one that many machines share, of each machine's part."""
     shared = rules.Scope.WORKER in principal.scopes or not principal.name
     return f"{principal.name} at {host}" if shared else principal.name

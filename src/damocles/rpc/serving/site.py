@@ -39,8 +39,9 @@ def manager_app(
     handlers = {404: _not_found, errors.DiskFails: _disk_fails}
     rest = Starlette(routes=[Route("/healthcheck", _health), *routes], exception_handlers=handlers)
     rest.router.redirect_slashes = False
+    audits = next((layer for layer in service.layers if isinstance(layer, asgi.Requests)), None)
     admitted = asgi.guarded(
-        rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]), auditor=service.auditor
+        rest, service.guard, lambda scope: access.route(scope["method"], scope["path"]), auditor=audits
     )
 
     async def app(scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import func, select
 
+from damocles import methods
 from damocles.manager.chain import mock
 from damocles.manager.db import engine, tables
 from damocles.manager.sectors import ledger
@@ -15,10 +16,19 @@ from damocles.testing.simulation.box import MINER
 from damocles.wire import seal
 from damocles.wire.sectors import SectorID
 
+HAND_OUTS = frozenset(
+    method.name
+    for method in (methods.proven.hand_out_upgrade, methods.proven.hand_out_rebuild, methods.proven.hand_out_unseal)
+)
 RESULTS = frozenset(
     {
-        *("SubmitPreCommit", "SubmitPersistedEx", "SubmitProof", "AssignTicket", "StoreReserveSpace"),
-        *("SubmitSnapUpProof", "AchieveUnsealSector"),
+        methods.sealer.submit_pre_commit.name,
+        methods.sealer.submit_persisted_ex.name,
+        methods.sealer.submit_proof.name,
+        methods.sealer.assign_ticket.name,
+        methods.sealer.reserve_space.name,
+        methods.proven.submit_upgrade.name,
+        methods.proven.achieve_unseal.name,
     }
 )
 
@@ -31,20 +41,21 @@ class Books:
     given_up: set[SectorID] = field(default_factory=set)
     attempts: dict[SectorID, int] = field(default_factory=dict)
 
-    def saw(self, method: str, params: list[Any], result: Any) -> None:
+    def saw(self, ask: methods.Ask[Any], result: Any) -> None:
         """Note a call that succeeded: only the present holder of a sector delivers results.
 
         Raises:
             disks.Violation: Another one has.
         """
-        if method == "Damocles.Claim":
+        method, params = ask.method, ask.params
+        if method == methods.claims.claim.name:
             self.attempts[params[0]] = max(self.attempts.get(params[0], 0), int(result))
-        elif method == "Damocles.Allocate" and result is not None:
+        elif method == methods.claims.allocate.name and result is not None:
             self.attempts[result.allocated.id] = max(self.attempts.get(result.allocated.id, 0), result.attempt)
-        elif method.startswith("Damocles.Allocate") and result is not None:
+        elif method in HAND_OUTS and result is not None:
             sector = msgspec.json.decode(result.given, type=_Handed).sector.id
             self.attempts[sector] = max(self.attempts.get(sector, 0), result.attempt)
-        elif method == "Damocles.As" and params[2].removeprefix("Venus.") in RESULTS:
+        elif method == methods.claims.call_as.name and params[2] in RESULTS:
             sector, attempt = params[0], params[1]
             if attempt < self.attempts.get(sector, 0):
                 msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"

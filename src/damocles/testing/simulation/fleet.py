@@ -56,7 +56,7 @@ class Posts:
     aware: set[str] = field(default_factory=set)  # those that know that they cannot prove
     _asked: dict[str, list[float]] = field(default_factory=dict)
 
-    def saw(self, params: list[Any], lent: Sequence[wdpost.Job]) -> None:
+    def saw(self, params: Sequence[Any], lent: Sequence[wdpost.Job]) -> None:
         """Take note of a worker that asked for jobs.
 
         Raises:

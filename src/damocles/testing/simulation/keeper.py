@@ -4,17 +4,20 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import anyio
 
+from damocles import methods
 from damocles.manager.db import engine
 from damocles.manager.sectors import deals, ledger
 from damocles.rpc import core, errors, messages
 from damocles.stores import identity
 from damocles.testing.simulation import disks, sham
-from damocles.wire import codec, commitments, records, wdpost
+from damocles.wire import codec, commitments, records, seal, wdpost
 from damocles.wire.sectors import SectorID
+
+T = TypeVar("T")
 
 SPARE_DEALS = 2
 
@@ -77,7 +80,7 @@ class Keeper:
     # Rounds.
 
     async def _upgrade(self) -> None:
-        await self._ask("Venus.SnapUpPreFetch", [self.miner, None])
+        await self._ask(methods.proven.fetch_candidates(self.miner, None))
 
     async def _rebuild(self) -> None:
         """Lose the files of a sector, and have whatever lacks files rebuilt."""
@@ -86,7 +89,7 @@ class Keeper:
                 continue
             if record.id in self.broken and all(path.exists() for path in self._replica(record)):
                 self.broken.discard(record.id)
-            elif await self._ask("Venus.SectorSetForRebuild", [record.id, {}]):
+            elif await self._ask(methods.proven.set_for_rebuild(record.id, seal.RebuildOptions())):
                 self.broken.add(record.id)
                 for path in self._replica(record):
                     path.unlink(missing_ok=True)
@@ -102,19 +105,20 @@ class Keeper:
             if not output.exists():
                 self.wanted.add(record.id)
                 zeros = commitments.unsealed_cid(commitments.zero_comm_d(sham.SIZE))
-                span = [0, sham.SIZE // 128 * 127]
-                await self._ask("Venus.UnsealPiece", [record.id, zeros, *span, f"file://{output}"])
+                await self._ask(
+                    methods.proven.unseal_piece(record.id, zeros, 0, sham.SIZE // 128 * 127, f"file://{output}")
+                )
 
     async def _prove(self) -> None:
         """Have the sectors proven, and again what failed."""
         if self._chance(0.5) or not self.posts:
-            made = await self._ask("Damocles.MockWdPoSt", [], list[wdpost.Brief])
+            made = await self._ask(methods.wdpost.make_jobs())
             self.posts |= {job.id for job in made or ()}
-        listed = await self._ask("Venus.WdPoStAllJobs", [], wdpost.Listed)
+        listed = await self._ask(methods.wdpost.all_jobs())
         self.posts_seen(listed.jobs if listed else ())
         for job in listed.jobs if listed else ():
             if job.state is wdpost.State.FINISHED and (job.error or job.faults):
-                await self._ask("Venus.WdPoStResetJob", [job.id])
+                await self._ask(methods.wdpost.reset_job(job.id))
 
     def _chance(self, probability: float) -> bool:
         return self.restless and self.dice.random() < probability
@@ -132,7 +136,7 @@ class Keeper:
         if "unseal" in self.plans:
             ends += [f"nobody has the data of {sector}" for sector in self.wanted if not self._output(sector).exists()]
         if "wdpost" in self.plans and records_:
-            listed = await self._ask("Venus.WdPoStAllJobs", [], wdpost.Listed)
+            listed = await self._ask(methods.wdpost.all_jobs())
             jobs = listed.jobs if listed else []
             proved = {job.id for job in jobs if job.state is wdpost.State.FINISHED and not job.error and not job.faults}
             ends += [f"window PoSt {job.id} is not proved: {job.error}" for job in jobs if job.id not in proved]
@@ -176,15 +180,18 @@ class Keeper:
         found = await self.box.database.read(lambda tx: ledger.select_all(tx, online=False))
         return [record for record in found if not record.abort_reason and record.submitted_proof is not None]
 
-    async def _ask(self, method: str, params: list[Any], returns: Any = None) -> Any:
+    async def _ask(self, ask: methods.Ask[T]) -> T | None:
         """Call the manager as an operator does; a refusal, or no manager, is an answer that comes later."""
         if self.box.service is None:
             return None
-        reply = await self.box.service.answer(messages.encode_call(1, method, params), core.Call(peer="keeper"))
+        reply = await self.box.service.answer(messages.encode_call(1, ask.method, ask.params), core.Call(peer="keeper"))
         try:
-            return messages.decode_answer(reply.body, returns, url="sim://", method=method, status=reply.status)
+            result: T = messages.decode_answer(
+                reply.body, ask.returns, url="sim://", method=ask.method, status=reply.status
+            )
         except errors.CallError:
             return None
+        return result
 
 
 def _comm_r(record: records.SectorState) -> bytes:

@@ -3,10 +3,11 @@
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
+from damocles import methods
 from damocles.rpc import core, errors, messages
 from damocles.stores import identity
 from damocles.testing.simulation import sham
@@ -14,6 +15,8 @@ from damocles.worker.thread import loop as threads
 
 if TYPE_CHECKING:
     from damocles.testing.simulation.world import World
+
+T = TypeVar("T")
 
 URL = "sim://manager"
 
@@ -44,7 +47,7 @@ class Line:
         self._machine = machine
         self._generation = machine.generation
 
-    async def call(self, method: str, params: list[Any], *, returns: Any = None) -> Any:
+    async def call(self, ask: methods.Ask[T], /) -> T:
         """Send a call and return its result."""
         world, dice = self._world, self._dice
         await self._wait()
@@ -55,14 +58,14 @@ class Line:
         if dice.random() < world.loss:
             await anyio.sleep(10)
             raise errors.TimedOut(URL, 10)
-        body = messages.encode_call(1, method, params)
+        body = messages.encode_call(1, ask.method, ask.params)
         caller = core.Call(peer=self._machine.name)
         reply = await box.service.answer(body, caller)
         if dice.random() < world.loss and box.service is not None:
             reply = await box.service.answer(body, caller)
         try:
-            result = messages.decode_answer(reply.body, returns, url=URL, method=method, status=reply.status)
-            world.saw(method, params, result)
+            result: T = messages.decode_answer(reply.body, ask.returns, url=URL, method=ask.method, status=reply.status)
+            world.saw(ask, result)
         finally:
             await anyio.sleep(dice.uniform(0.01, 0.5))
             await self._wait()

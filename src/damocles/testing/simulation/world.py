@@ -11,6 +11,7 @@ import anyio
 import anyio.abc
 from sqlalchemy import select
 
+from damocles import methods
 from damocles.manager.db import tables
 from damocles.rpc import core, messages
 from damocles.sealing import planner
@@ -117,7 +118,7 @@ class World:
                     partial(self._data, machine),
                     lazy=self.options.lazy_copies,
                 )
-                manager, gate = upstream.Manager(Line(self, machine)), surroundings.Gate()  # type: ignore[arg-type]
+                manager, gate = upstream.Manager(Line(self, machine)), surroundings.Gate()
                 around = surroundings.Surroundings(
                     instance=machine.instance,
                     manager=manager,
@@ -155,7 +156,7 @@ class World:
         machine.thawed.set()
         around = surroundings.Surroundings(
             instance=name,
-            manager=upstream.Manager(Line(self, machine, self.own_dice)),  # type: ignore[arg-type]
+            manager=upstream.Manager(Line(self, machine, self.own_dice)),
             stages=fleet.UnfitStages(),  # type: ignore[arg-type]
             persist_stores={"persist": self.persist},
             static_tree_d={},
@@ -177,7 +178,8 @@ class World:
             if machine.cut_off or not machine.workers or self.box.service is None:
                 continue
             dest = f"{machine.name}:{fleet.PORT + machine.generation % 2}"
-            body = messages.encode_call(1, "Venus.WorkerPing", [WorkerInfo(machine.instance, dest)])
+            ask = methods.sealer.worker_ping(WorkerInfo(machine.instance, dest))
+            body = messages.encode_call(1, ask.method, ask.params)
             await self.box.service.answer(body, core.Call(peer=machine.name))
             found = self.box.watch.sharing(machine.instance)
             if found and not self.shared:
@@ -347,11 +349,11 @@ class World:
             return False
         return not await self.keeper.open_ends()
 
-    def saw(self, method: str, params: list[Any], result: Any) -> None:
+    def saw(self, ask: methods.Ask[Any], result: Any) -> None:
         """Check a call that succeeded."""
-        if method == "Venus.WdPoStAllocateJobs":
-            self.posts.saw(params, result or ())
-        self.books.saw(method, params, result)
+        if ask.method == methods.wdpost.allocate_jobs.name:
+            self.posts.saw(ask.params, result or ())
+        self.books.saw(ask, result)
 
     def _settings(self, store: str) -> surroundings.Settings:
         plan = self.plans.get(store.partition("-")[0], "wdpost")

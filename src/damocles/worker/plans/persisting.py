@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from damocles import methods
 from damocles.sealing import events, failures
 from damocles.stages.files import strangers
 from damocles.stores import identity, layout
@@ -24,7 +25,7 @@ async def persist_files(job: Job, *, upgraded: bool = False, is_proven: bool = F
     place, size = job.place, job.sector.proof_type.size
     needed_bytes = 2 * size if size < SECTOR_SIZE_OF_SMALL_RESERVATION else size + size // 50
     candidates = await _candidates(job)
-    chosen = await job.manager.reserve_space(job.id, needed_bytes, candidates)
+    chosen = await job.manager.call(methods.sealer.reserve_space(job.id, needed_bytes, candidates))
     if chosen is None:
         return events.Later(job.options.rpc_polling_seconds, f"space in a persist store ({', '.join(candidates)})")
     store = attached(job, chosen.name, "the manager chose")
@@ -79,7 +80,7 @@ async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
     """Report to the manager which store has the files of the sector, or of its upgrade."""
     instance = job.sector.persist_instance
     assert instance is not None
-    if not await job.manager.submit_persisted(job.id, instance, is_upgrade=is_upgrade):
+    if not await job.manager.call(methods.sealer.submit_persisted_ex(job.id, instance, is_upgrade)):
         msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
         raise failures.Permanent(msg)
     return events.SubmitPersistance()
@@ -110,7 +111,7 @@ async def in_order(job: Job, store: PersistStore) -> PersistStore:
 
 async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
     """Return what the manager reports about a persist store."""
-    info = await job.manager.store_info(name)
+    info = await job.manager.call(methods.sealer.store_info(name))
     if info is None:
         msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"
         raise failures.Permanent(msg)

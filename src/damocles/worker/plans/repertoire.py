@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from damocles import methods
 from damocles.sealing import failures
 from damocles.sealing.sectors import Sector
 from damocles.sealing.states import State
@@ -34,15 +35,15 @@ async def report_aborted(manager: upstream.Manager, worker: str, sector: Sector,
     assert sector.id is not None
     if sector.unseal_piece is not None:
         await manager.achieve_unseal(sector.id, sector.unseal_piece.cid, reason)
-        await manager.report_finalized(sector.id)
+        await manager.call(methods.sealer.report_finalized(sector.id))
     elif State.ProofSubmitted in sector.visited and await _is_proven(manager, sector.id):
-        await manager.report_finalized(sector.id)
+        await manager.call(methods.sealer.report_finalized(sector.id))
     else:
-        await manager.report_aborted(sector.id, reason)
+        await manager.call(methods.sealer.report_aborted(sector.id, reason))
 
 
 async def _is_proven(manager: upstream.Manager, sector: SectorID) -> bool:
-    state = (await manager.poll_proof(sector)).state
+    state = (await manager.call(methods.sealer.poll_proof(sector))).state
     if state in {seal.OnChainState.PENDING, seal.OnChainState.PACKED}:
         msg = f"the proof of {sector} is on its way to the chain: the outcome decides whether the sector can be aborted"
         raise failures.Away(msg)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from damocles import durable, failpoints
+from damocles import durable, failpoints, methods
 from damocles.rpc import tls
 from damocles.sealing import events, failures, planner
 from damocles.sealing.states import State
@@ -51,12 +51,12 @@ async def acquire_deals(job: Job) -> events.Event:
     """
     options = job.options
     spec = seal.AcquireDealsSpec(options.max_deals, options.min_deal_bytes)
-    deals = await job.manager.acquire_deals(job.id, spec) if options.enable_deals else None
+    deals = await job.manager.call(methods.sealer.acquire_deals(job.id, spec)) if options.enable_deals else None
     if deals or not options.disable_cc:
         return events.AcquireDeals(deals or None)
     if not options.enable_deals:
         return events.Idle("deals, which are not enabled (disable_cc)")
-    why = await job.manager.why_none("Deals", spec, int(job.sector.proof_type.size))
+    why = await job.manager.why_no_deals(spec, int(job.sector.proof_type.size))
     return events.Idle(f"deals (disable_cc): {why}" if why else "deals (disable_cc)")
 
 
@@ -89,7 +89,7 @@ async def pc1(job: Job) -> events.Event:
 
     async def labels_of() -> tasks.PC1:
         if not tickets:
-            tickets.append(await job.manager.assign_ticket(job.id))
+            tickets.append(await job.manager.call(methods.sealer.assign_ticket(job.id)))
         return tasks.PC1(
             registered_proof=sector.proof_type.proof_name,
             cache_path=str(place.cache_dir),
@@ -153,7 +153,7 @@ async def submit_pre_commit(job: Job) -> events.Event:
     sector, content = job.sector, _commitments(job)
 
     async def submit(reset: bool) -> seal.Submitted:
-        return await job.manager.submit_pre_commit(job.allocated, content, reset=reset)
+        return await job.manager.call(methods.sealer.submit_pre_commit(job.allocated, content, reset))
 
     submissions.check("pre-commit", await submissions.submitted(submit, sector, again=sector.resubmit_pre_commit))
     return events.SubmitPC()
@@ -161,7 +161,7 @@ async def submit_pre_commit(job: Job) -> events.Event:
 
 async def poll_pre_commit(job: Job) -> events.Event:
     """Wait until the pre-commit is on chain; a message that failed is sent again, anything else needs an operator."""
-    answer = await job.manager.poll_pre_commit(job.id)
+    answer = await job.manager.call(methods.sealer.poll_pre_commit(job.id))
     return submissions.polled("pre-commit", answer, job, events.CheckPC(), events.ReSubmitPC)
 
 
@@ -184,7 +184,7 @@ async def submit_persisted(job: Job) -> events.Event:
 
 async def wait_seed(job: Job) -> events.Event:
     """Wait for the interactive randomness; asked again after a kill, the manager returns the same."""
-    answer = await job.manager.wait_seed(job.id, job.allocated.proof)
+    answer = await job.manager.call(methods.sealer.wait_seed(job.id, job.allocated.proof))
     if answer.seed is not None:
         return events.AssignSeed(answer.seed)
     if not answer.should_wait or answer.delay_seconds == 0:
@@ -221,7 +221,7 @@ async def submit_proof(job: Job) -> events.Event:
     proof = seal.Proof(bytes(sector.proof), _commitments(job) if sector.proof_type.is_non_interactive else None)
 
     async def submit(reset: bool) -> seal.Submitted:
-        return await job.manager.submit_proof(job.id, proof, reset=reset)
+        return await job.manager.call(methods.sealer.submit_proof(job.id, proof, reset))
 
     submissions.check("proof", await submissions.submitted(submit, sector, again=sector.resubmit_proof))
     return events.SubmitProof()
@@ -231,7 +231,9 @@ async def poll_proof(job: Job) -> events.Event:
     """Wait until the proof is on chain; a message that failed is sent again, anything else needs an operator."""
     if job.options.ignore_proof_check:
         return events.Finish()
-    return submissions.polled("proof", await job.manager.poll_proof(job.id), job, events.Finish(), events.ReSubmitProof)
+    return submissions.polled(
+        "proof", await job.manager.call(methods.sealer.poll_proof(job.id)), job, events.Finish(), events.ReSubmitProof
+    )
 
 
 HANDLERS: Mapping[str, Handler] = {

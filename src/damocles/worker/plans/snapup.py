@@ -28,7 +28,7 @@ async def allocate_snapup(job: Job) -> events.Event:
     except failures.Failure as failure:
         return sealer.no_work(failure)
     if handed is None:
-        why = await job.manager.why_none("Upgrade", spec)
+        why = await job.manager.why_no_upgrade(spec)
         return events.Idle(f"a sector to upgrade with deals: {why}") if why else events.Idle()
     given, attempt = handed
     return events.AllocatedSnapUpSector(

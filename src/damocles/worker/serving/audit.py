@@ -16,6 +16,7 @@ import anyio.to_thread
 import msgspec
 from msgspec import structs
 
+from damocles import methods
 from damocles.rpc import messages
 from damocles.rpc.admission import audit, audit_rows, keyring
 from damocles.text import redaction
@@ -148,11 +149,11 @@ def observers(
         return [kept.shown() for kept in ring.named(arguments[0])]
 
     return {
-        "VenusWorker.WorkerPause": thread,
-        "VenusWorker.WorkerResume": thread,
-        "VenusWorker.WorkerSetEnv": variable,
-        "VenusWorker.WorkerRemoveEnv": variable,
-        "Damocles.Drain": drained,
-        "Damocles.AuthCreate": token,
-        "Damocles.AuthRevoke": token,
+        methods.worker.pause.name: thread,
+        methods.worker.resume.name: thread,
+        methods.worker.set_env.name: variable,
+        methods.worker.remove_env.name: variable,
+        methods.worker.drain.name: drained,
+        methods.access.create_token.name: token,
+        methods.access.revoke_tokens.name: token,
     }

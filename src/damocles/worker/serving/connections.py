@@ -107,7 +107,7 @@ async def served(
     """
     home, listen = settings.worker.home.expanduser(), settings.worker.rpc_server
     auditor = rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring))
-    service = core.Service(dialects.WORKER, guard=guard, auditor=auditor)
+    service = core.Service(dialects.WORKER, guard=guard, layers=[auditor])
     ours.register(service)
     plans.register(service)
     environment.Environment(settings.worker.allow_env).register(service)

@@ -7,6 +7,7 @@ import anyio
 import msgspec
 import structlog
 
+from damocles import methods
 from damocles.sealing import failures
 from damocles.wire import fleet
 from damocles.worker import upstream
@@ -45,7 +46,7 @@ async def run(manager: upstream.Manager, ours: control.Control, name: str, dest:
         )
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
-                await manager.ping(info)
+                await manager.call(methods.sealer.worker_ping(info))
             if away:
                 log.info("the manager answers again")
             away = False

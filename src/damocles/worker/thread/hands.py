@@ -14,7 +14,7 @@ import anyio.to_thread
 import msgspec
 import structlog
 
-from damocles import failpoints
+from damocles import failpoints, methods
 from damocles.sealing import events, failures, planner, thread
 from damocles.sealing.sectors import Sector
 from damocles.stages import descriptors
@@ -280,7 +280,7 @@ class Hands:
 
     async def _finalize(self, store: sealing.SealingStore, sector: Sector) -> events.Event:
         if sector.id is not None:
-            await self._tell(sector, partial(self._manager.report_finalized, sector.id))
+            await self._tell(sector, partial(self._manager.call, methods.sealer.report_finalized(sector.id)))
         # A kill from here on repeats both: the manager has the sector finalized, the files are no longer needed.
         return await self._clear(store.clear, events.Finalized())
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import anyio
 import structlog
 
-from damocles import pulse
+from damocles import methods, pulse
 from damocles.sealing import failures, planner
 from damocles.wire import seal, sectors
 from damocles.worker import upstream
@@ -68,7 +68,7 @@ class Reporter:
         )
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):
-                answer = await self._manager.report_state(sector, request)
+                answer = await self._manager.call(methods.sealer.report_state(sector, request))
         except failures.Stale as error:
             self._overtaken(sector, error)
             return

@@ -10,6 +10,7 @@ import anyio
 import httpx2
 import pytest
 
+from damocles import methods
 from damocles.manager import daemon
 from damocles.manager.alerts import config
 from damocles.manager.fleet import peers as fleet_peers
@@ -175,8 +176,8 @@ async def test_each_dialogue_shows_its_own_token() -> None:
         return call.token
 
     def ask() -> dialogues.Dialogue[list[str]]:
-        first = yield [dialogues.Ask("Damocles.Whoami", (), str)]
-        second = yield [dialogues.Ask("Damocles.Whoami", (), str)]
+        first = yield [methods.Ask("Damocles.Whoami", (), str)]
+        second = yield [methods.Ask("Damocles.Whoami", (), str)]
         return [*first, *second]
 
     service = core.Service(dialects.WORKER)

@@ -14,6 +14,7 @@ import pytest
 import structlog.testing
 from anyio.abc import SocketStream
 
+from damocles.methods import Ask
 from damocles.rpc import address, core, errors, limits
 from damocles.rpc.calling import client
 from damocles.rpc.serving import places, protocols, server, site
@@ -42,7 +43,7 @@ async def drip(peer: SocketStream) -> None:
 async def healthy(where: address.Endpoint) -> bool:
     """Whether another peer is still served."""
     async with client.connect(address.manager_url(str(where)), timeout_seconds=10) as other:
-        return await other.call("Venus.Echo", ["x"], returns=str) == "x"
+        return await other.call(Ask("Venus.Echo", ["x"], str)) == "x"
 
 
 @pytest.mark.parametrize("head", [b"", b"POST /rpc", HEAD])

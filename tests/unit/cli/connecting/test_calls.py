@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from damocles import methods
 from damocles.cli.connecting import calls
 from damocles.operating import dialogues
 from damocles.rpc import errors
@@ -22,7 +23,7 @@ class SlowWorker:
         """Return the time."""
         return self.now
 
-    def call(self, method: str, params: Any, *, returns: Any, timeout_seconds: float) -> str:
+    def call(self, _ask: methods.Ask[str], *, timeout_seconds: float) -> str:
         """Answer, if there is time."""
         self.limits.append(timeout_seconds)
         self.now += min(2.0, timeout_seconds)
@@ -37,7 +38,7 @@ def test_a_dialogue_has_one_deadline(monkeypatch):
     monkeypatch.setattr("damocles.cli.connecting.calls.time", worker)
 
     def dialogue() -> dialogues.Dialogue[Any]:
-        return (yield [dialogues.Ask("VenusWorker.WorkerPause", (index,), bool) for index in range(4)])
+        return (yield [methods.Ask("VenusWorker.WorkerPause", (index,), bool) for index in range(4)])
 
     first, second, third, fourth = calls.hold(worker, dialogue())  # type: ignore[arg-type]
     assert (["done", "done"], [5.0, 3.0, 1.0, 0.0]) == ([first, second], worker.limits)

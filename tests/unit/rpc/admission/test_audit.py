@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 
 from damocles.methods.rules import Scope
-from damocles.rpc import core, dialects, errors
+from damocles.rpc import callers, core, dialects, errors
 from damocles.rpc.admission import access, audit, audit_rows
 from damocles.wire import control
 from damocles.wire.sectors import SectorID
@@ -69,8 +69,8 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
     async def look(_: Sequence[Any]) -> Any:
         return {"state": thing.state}
 
-    async def identify(token: str) -> access.Principal:
-        return access.Principal(f"{token}-1", frozenset({Scope(token)}))
+    async def identify(token: str) -> callers.Principal:
+        return callers.Principal(f"{token}-1", frozenset({Scope(token)}))
 
     async def resume(index: int, state: str | None = None) -> bool:
         thing.state = state or "new"
@@ -114,7 +114,7 @@ def service(ledger: MemoryLedger, clock: Clock) -> core.Service:
     observers: dict[str, audit.Observe] = {"VenusWorker.WorkerResume": look, "VenusWorker.WorkerRemoveEnv": blind}
     recorder = audit.Audit(ledger, observers=observers, clock=clock)
     guard = access.Guard(identify, help_text="")
-    service = core.Service(dialects.MANAGER, guard=guard, auditor=recorder)
+    service = core.Service(dialects.MANAGER, guard=guard, layers=[recorder])
     service.add("VenusWorker.WorkerResume", resume)
     service.add("VenusWorker.WorkerPause", resume)
     service.add("VenusWorker.WorkerRemoveEnv", resume)
@@ -275,7 +275,7 @@ async def test_what_is_owed_is_written_although_nothing_else_happens(
     service: core.Service, ledger: MemoryLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The audit itself tries again, every so often and at the daemon's end."""
-    auditor = service.auditor
+    (auditor,) = service.layers
     assert isinstance(auditor, audit.Audit)
     ledger.broken = True
     with structlog.testing.capture_logs():

@@ -5,15 +5,15 @@ import structlog.testing
 
 from damocles.methods import rules
 from damocles.methods.rules import Scope
-from damocles.rpc import errors
+from damocles.rpc import callers, errors
 from damocles.rpc.admission import access
 
 PEER = "10.0.0.7:40112"
 
 
-async def knows_nobody(token: str) -> access.Principal:
+async def knows_nobody(token: str) -> callers.Principal:
     """Fake: knows no token."""
-    raise access.Unidentified("unknown token")
+    raise callers.Unidentified("unknown token")
 
 
 USUAL = frozenset({Scope.WORKER, Scope.READ})
@@ -22,8 +22,8 @@ USUAL = frozenset({Scope.WORKER, Scope.READ})
 def guard_for(*scopes: Scope, admit: tuple[str, ...] = (), open_routes: frozenset[str] = access.OPEN) -> access.Guard:
     """Return a guard for which every token is one with these scopes."""
 
-    async def identify(token: str) -> access.Principal:
-        return access.Principal("somebody", frozenset(scopes))
+    async def identify(token: str) -> callers.Principal:
+        return callers.Principal("somebody", frozenset(scopes))
 
     return access.Guard(
         identify if scopes else knows_nobody,
@@ -121,7 +121,7 @@ class TestGuard:
         """Without a token nobody learns whether a method is there."""
         with pytest.raises(errors.RpcError, match=r"Venus\.Nothing needs a token;"):
             await guard_for().authorize("Venus.Nothing", None, PEER)
-        with pytest.raises(access.UnknownMethod):
+        with pytest.raises(callers.UnknownMethod):
             await guard_for(Scope.ADMIN).authorize("Venus.Nothing", "dmc_x", PEER)
 
     async def test_refusals_are_logged_once(self) -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import exc
 
 from damocles import durable
 from damocles.methods.rules import Scope
-from damocles.rpc import core, errors
-from damocles.rpc.admission import access, keyring, tokens
+from damocles.rpc import callers, core, errors
+from damocles.rpc.admission import keyring, tokens
 
 from .conftest import NOW, Clock, MemoryShelf
 
@@ -37,7 +37,7 @@ class TestKeyring:
     async def test_a_token_stands_for_its_holder(self, ring: keyring.Keyring) -> None:
         """Who made a token and shows it is known by name and scope."""
         _, text = await ring.create("alice", Scope.OPERATE, None, "bob")
-        assert access.Principal("alice", frozenset({Scope.OPERATE})) == await ring.identify(text)
+        assert callers.Principal("alice", frozenset({Scope.OPERATE})) == await ring.identify(text)
 
     @pytest.mark.parametrize("change", ["last", "id", "empty", "blank", "other", "long", "unicode"])
     async def test_what_is_almost_a_token_is_none(self, ring: keyring.Keyring, change: str) -> None:
@@ -52,7 +52,7 @@ class TestKeyring:
             "long": f"{text}A",
             "unicode": "dmc_\u00e9" * 10,
         }[change]
-        with pytest.raises(access.Unidentified, match=r"^unknown token$"):
+        with pytest.raises(callers.Unidentified, match=r"^unknown token$"):
             await ring.identify(wrong)
 
     async def test_a_shelf_that_fails_keeps_nobody_out(
@@ -73,14 +73,14 @@ class TestKeyring:
         clock.now = NOW + 59.9
         await ring.identify(text)
         clock.now = NOW + 60
-        with pytest.raises(access.Unidentified, match="'alice' has expired"):
+        with pytest.raises(callers.Unidentified, match="'alice' has expired"):
             await ring.identify(text)
 
     async def test_it_is_revoked_at_once(self, ring: keyring.Keyring) -> None:
         """A revoked token is good for nothing from the next call on."""
         _, text = await ring.create("alice", Scope.READ, None, "bob")
         await ring.revoke("alice")
-        with pytest.raises(access.Unidentified, match="'alice' was revoked"):
+        with pytest.raises(callers.Unidentified, match="'alice' was revoked"):
             await ring.identify(text)
 
     async def test_its_use_is_noted_once_a_minute(
@@ -101,13 +101,13 @@ class TestKeyring:
         await theirs.revoke("alice")
         await ours.identify(text)
         clock.now = NOW + 11
-        with pytest.raises(access.Unidentified, match="revoked"):
+        with pytest.raises(callers.Unidentified, match="revoked"):
             await ours.identify(text)
 
     async def test_a_lent_token_is_on_no_shelf(self, ring: keyring.Keyring, shelf: MemoryShelf) -> None:
         """What is lent to a peer is good in this process and nowhere written down, nor listed."""
         text = ring.lend("manager", Scope.OPERATE)
-        assert access.Principal("manager", frozenset({Scope.OPERATE})) == await ring.identify(text)
+        assert callers.Principal("manager", frozenset({Scope.OPERATE})) == await ring.identify(text)
         await ring.load()
         await ring.identify(text)
         assert ({}, []) == (shelf.kept, ring.all())
@@ -122,7 +122,7 @@ class TestOwnToken:
         assert 1 == len(ring.all())
         await ring.adopt(new, "local", Scope.ADMIN)
         assert "local" == (await ring.identify(new)).name
-        with pytest.raises(access.Unidentified):
+        with pytest.raises(callers.Unidentified):
             await ring.identify(old)
 
     async def test_a_revoked_one_stays_revoked(self, ring: keyring.Keyring, shelf: MemoryShelf, clock: Clock) -> None:
@@ -133,7 +133,7 @@ class TestOwnToken:
         again = keyring.Keyring(shelf, clock)
         await again.load()
         await again.adopt(text, "local", Scope.ADMIN)
-        with pytest.raises(access.Unidentified, match="revoked"):
+        with pytest.raises(callers.Unidentified, match="revoked"):
             await again.identify(text)
 
 
@@ -188,7 +188,7 @@ class TestAPI:
             await api.revoke(call, name)
         assert [name] == [token.name for token in await api.revoke(call, name, sure=True)]
         if name == "local":
-            with pytest.raises(access.Unidentified, match="delete its file and restart the daemon"):
+            with pytest.raises(callers.Unidentified, match="delete its file and restart the daemon"):
                 await ring.identify(own)
 
     async def test_an_unknown_name_is_told_with_the_known(self, api: keyring.TokenAPI) -> None:

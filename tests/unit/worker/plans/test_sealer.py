@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from damocles import methods
 from damocles.rpc import errors, tls
 from damocles.sealing import events, failures
 from damocles.sealing.sectors import Sector
@@ -381,7 +382,7 @@ async def test_what_becomes_of_a_submitted_proof_decides_how_its_sector_ends(
 ) -> None:
     """Giving up waits while the proof is on its way, finishes the sector if that has landed, and aborts it if not."""
     bench.caller.answers |= {"PollProofState": [seal.Polled(state)], "ReportFinalized": [None], "ReportAborted": [None]}
-    manager = upstream.Manager(bench.caller)  # type: ignore[arg-type]
+    manager = upstream.Manager(bench.caller)
     given_up = sector(state=State.Aborted, visited=(State.ProofSubmitted,))
     if told is None:
         with pytest.raises(failures.Away, match="the proof of s-t010000-1 is on its way"):
@@ -394,10 +395,10 @@ async def test_what_becomes_of_a_submitted_proof_decides_how_its_sector_ends(
 async def test_threads_of_a_worker_have_attempts_of_their_own(bench: Bench) -> None:
     """One has finished a sector and did not hear the answer, the other one upgrades it by now: each calls as itself."""
     bench.caller.answers["Damocles.As"] = [None]
-    worker = upstream.Manager(bench.caller)  # type: ignore[arg-type]
+    worker = upstream.Manager(bench.caller)
     sealing, upgrading = worker.for_one_thread(), worker.for_one_thread()
     sealing.hold(SECTOR, 1)
     upgrading.hold(SECTOR, 2)
-    await sealing.report_finalized(SECTOR)
-    await upgrading.report_finalized(SECTOR)
+    await sealing.call(methods.sealer.report_finalized(SECTOR))
+    await upgrading.call(methods.sealer.report_finalized(SECTOR))
     assert [1, 2] == [params[1] for _, params in bench.caller.asked]

@@ -201,7 +201,7 @@ async def test_a_task_that_is_gone_is_done(bench: Bench, unsealing: Sector) -> N
 async def test_giving_up_tells_why_and_keeps_the_sector(bench: Bench, unsealing: Sector) -> None:
     """The manager hears the reason for the piece, and gets the sector back as a good one."""
     bench.caller.answers.update(AchieveUnsealSector=[None], ReportFinalized=[None])
-    await repertoire.report_aborted(upstream.Manager(bench.caller), "worker-1", unsealing, "operator")  # type: ignore[arg-type]
+    await repertoire.report_aborted(upstream.Manager(bench.caller), "worker-1", unsealing, "operator")
     assert [
         ("Venus.AchieveUnsealSector", [SECTOR, CID, "operator"]),
         ("Venus.ReportFinalized", [SECTOR]),

@@ -9,8 +9,7 @@ import structlog.testing
 
 from damocles import durable
 from damocles.methods.rules import Scope
-from damocles.rpc import errors
-from damocles.rpc.admission import access as rpc_access
+from damocles.rpc import callers, errors
 from damocles.rpc.admission import keyring, tokens
 from damocles.wire import control
 from damocles.worker.config import model
@@ -30,7 +29,7 @@ class TestTokens:
         home = tmp_path / "home"
         ring = await access.open_keyring(home)
         text = tokens.read_file(home / "token")
-        assert rpc_access.Principal("local", frozenset({Scope.ADMIN})) == await ring.identify(text)
+        assert callers.Principal("local", frozenset({Scope.ADMIN})) == await ring.identify(text)
         assert {"token": 0o600, "tokens.json": 0o600} == {path.name: mode(path) for path in home.iterdir()}
         assert text not in (home / "tokens.json").read_text()
 
@@ -45,7 +44,7 @@ class TestTokens:
         assert ["local", "alice", "carol"] == [token.name for token in again.all()]
         assert "alice" == (await again.identify(kept)).name
         assert again.named("alice")[0].used is not None
-        with pytest.raises(rpc_access.Unidentified, match="revoked"):
+        with pytest.raises(callers.Unidentified, match="revoked"):
             await again.identify(gone)
 
     @pytest.mark.parametrize("name", ["token", "tokens.json"])

@@ -48,7 +48,7 @@ async def thread() -> AsyncIterator[Thread]:
 
         async def beat() -> None:
             await heartbeats.run(
-                upstream.Manager(state.caller),  # type: ignore[arg-type]
+                upstream.Manager(state.caller),
                 "worker-1",
                 at_work=lambda: state.job,
                 moved=state.moved,

@@ -91,7 +91,7 @@ async def scene() -> AsyncIterator[Scene]:
     }
     around = surroundings.Surroundings(
         instance="worker-1",
-        manager=upstream.Manager(caller),  # type: ignore[arg-type]
+        manager=upstream.Manager(caller),
         stages=stages,  # type: ignore[arg-type]
         persist_stores={},
         static_tree_d={},
