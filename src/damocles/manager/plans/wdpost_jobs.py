@@ -135,7 +135,11 @@ def sector_of(tx: Connection, miner: int, info: proving.Extended) -> wdpost.Sect
 def follow(
     tx: Connection, miner: ledger.Miner, record: wdpost.Record, left: list[wdpost.Sector], now: float
 ) -> wdpost.Record:
-    """Make the job that follows one with faults, for the sectors that are left."""
+    """Make the job that follows one with faults, for the sectors that are left.
+
+    One that followed when the job had been tried before its reset is forgotten: it was for other sectors, or an old look.
+    """
+    _drop_followers(tx, record, finished=True)
     row = tx.execute(select(_jobs.c.challenge_epoch, _jobs.c.round).where(_jobs.c.id == record.id)).one()
     challenge = Challenge(epoch=row.challenge_epoch, deadline=record.deadline, seed=record.input.seed)
     return make(tx, miner, challenge, record.partitions, left, now=now, turn=row.round + 1)
@@ -143,17 +147,19 @@ def follow(
 
 def drop_followers(tx: Connection, record: wdpost.Record) -> None:
     """Forget the unfinished jobs that follow from faults in a job, whose sectors are proved all the same."""
+    _drop_followers(tx, record, finished=False)
+
+
+def _drop_followers(tx: Connection, record: wdpost.Record, *, finished: bool) -> None:
     row = tx.execute(select(_jobs).where(_jobs.c.id == record.id)).one()
-    tx.execute(
-        delete(_jobs).where(
-            _jobs.c.miner == row.miner,
-            _jobs.c.deadline == row.deadline,
-            _jobs.c.partitions == row.partitions,
-            _jobs.c.challenge_epoch == row.challenge_epoch,
-            _jobs.c.round > row.round,
-            _jobs.c.state != wdpost.State.FINISHED.value,
-        )
+    followers = delete(_jobs).where(
+        _jobs.c.miner == row.miner,
+        _jobs.c.deadline == row.deadline,
+        _jobs.c.partitions == row.partitions,
+        _jobs.c.challenge_epoch == row.challenge_epoch,
+        _jobs.c.round > row.round,
     )
+    tx.execute(followers if finished else followers.where(_jobs.c.state != wdpost.State.FINISHED.value))
 
 
 def find_open(tx: Connection, miner: ledger.Miner, challenge: Challenge, partition: int) -> wdpost.Record | None:

@@ -358,6 +358,16 @@ async def test_a_proof_that_cannot_be_verified_now_is_kept_by_the_worker(
     assert wdpost.State.RUNNING is (await listed(manager))[first].state
 
 
+async def test_a_job_that_is_tried_again_can_have_faults_again(manager: Manager) -> None:
+    """A reset job whose sectors are still faulty ends like the first time, and one job without them follows."""
+    first, _ = await make(manager)
+    for _ in range(2):
+        assert first in {job.id for job in await allocate(manager)}
+        await finish(manager, first, faults=[2])
+        assert (wdpost.State.FINISHED, 3) == ((await listed(manager))[first].state, len(await listed(manager)))
+        await manager.call("WdPoStResetJob", first)
+
+
 async def test_the_rest_follows_faulty_sectors(manager: Manager) -> None:
     """Faults end a job and leave their reasons; one without them follows, for the same challenge."""
     first, _ = await make(manager)
