@@ -8,12 +8,14 @@ The shapes are the same in actors v18 and v19; a method that came later says so.
 
 from typing import Any, NamedTuple
 
+import msgspec
+
 from damocles.chain import cbor, ownership, sealing, tuples, upkeep, versions
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.chain.bitfields import Bitfield
 from damocles.chain.messages import SEND, Message
 from damocles.chain.tuples import Int, Uint
-from damocles.wire import codec
 from damocles.wire.codec import Blob
 
 POWER_ACTOR = Address.of_id(4)
@@ -109,7 +111,7 @@ OF_MINER = {
 
 
 def described(message: Message) -> tuple[str, Any]:
-    """Return the name of what a message calls, and its parameters as JSON would have them.
+    """Return the name of what a message calls, and its parameters as JSON would have them, but sets as `1-3, 10`.
 
     Who receives it is not looked up: a method that is a miner's by its number and its parameters is taken for it. What
     cannot be read is `method 7`, and the parameters in hexadecimal digits.
@@ -120,10 +122,15 @@ def described(message: Message) -> tuple[str, Any]:
     method = known.get(message.method)
     if method is not None:
         try:
-            return method.name, codec.to_builtins(method.read_params(message.params))
+            return method.name, msgspec.to_builtins(method.read_params(message.params), enc_hook=_shown)
         except cbor.Malformed:
             pass
     return f"method {message.method}", message.params.hex() or None
+
+
+def _shown(value: Any) -> Any:
+    # Lengths of runs would be read as numbers.
+    return repr(value)[1:-1] if isinstance(value, Bitfield) else value.to_json()
 
 
 def of(network_version: int, method: Method) -> Method:

@@ -1,6 +1,7 @@
 """What operators do on the chain: shown before, sent once it is confirmed, and told by the state afterwards."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
 from damocles.chain.messages import Message
+from damocles.cli.terminal import tables
 from damocles.manager import errors
 from damocles.wire import seal
 from damocles.wire.sectors import SectorID
@@ -19,6 +21,7 @@ from .conftest import Farm
 from .scene import Scene, partition
 from .sending import SENDER, Node
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "operations" / "acts.txt"
 RECOVER = ("sealer", "proving", "recover-faults", "--miner", "f01002")
 TERMINATE = ("sealer", "sectors", "terminate", "--miner", "f01002")
 EXTEND = ("sealer", "sectors", "extend", "--miner", "f01002")
@@ -66,7 +69,7 @@ async def test_nothing_is_sent_without_a_confirmation(farm: Farm, node: Node, sc
     assert 0 == code, err
     assert "sectors 2: not alive (any more)" in out
     assert "terminates 1 sectors for ever; the fee is 0.000000057 FIL at most as of now" in out
-    assert '{"Terminations":[{"Deadline":0,"Partition":0,"Sectors":[0,1]}]}' in out.replace("\n", "")
+    assert '{"Terminations":[{"Deadline":0,"Partition":0,"Sectors":"0"}]}' in out.replace("\n", "")
     assert "limit 20875000" in out
     code, out, err = await farm.run(*TERMINATE, "0")
     assert 2 == code
@@ -86,6 +89,27 @@ async def test_nothing_is_sent_without_a_confirmation(farm: Farm, node: Node, sc
 def _bytes(payload: bytes) -> bytes:
     """Return the CBOR of a short byte string."""
     return bytes([0x40 + len(payload)]) + payload
+
+
+async def test_what_is_shown_before_and_meanwhile(farm: Farm, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run, an act that would fail, and the list of messages on a terminal of 80 columns, as they were looked at once."""
+    monkeypatch.setattr(tables, "on_terminal", lambda: True)
+    shown = []
+
+    async def show(*words: str) -> None:
+        _, out, err = await farm.run(*words)
+        shown.append(f"$ damocles-manager util {' '.join(words)}\n{out}{err}")
+
+    await show(*RECOVER, "--dry-run")
+    node.verdict = lambda _: (16, b"", "failed recovery declaration at deadline 7")
+    await show(*RECOVER)
+    node.verdict = lambda _: (0, b"", "")
+    node.takes = False
+    await show(*RECOVER, "--send-only")
+    while not node.pushed:
+        await anyio.sleep(0.01)
+    await show("message", "list")
+    assert GOLDEN.read_text(encoding="utf-8") == "\n".join(shown)
 
 
 async def test_an_open_deadline_is_immutable(farm: Farm, node: Node, scene: Scene) -> None:

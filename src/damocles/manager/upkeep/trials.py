@@ -49,7 +49,12 @@ async def drafted(draft: Draft, view: View, terms: Terms) -> Drafted:
         verdict = Verdict(exit_code=error.exit_code or -1, words="not executed", error=error.text, gas_used=0)
     else:
         code = answer.receipt.exit_code
-        verdict = Verdict(exit_code=code, words=exits.words(code), error=answer.error, gas_used=answer.receipt.gas_used)
+        verdict = Verdict(
+            exit_code=code,
+            words=exits.words(code) if code else "exit code 0 (Ok): the actor accepts it",
+            error=answer.error,
+            gas_used=answer.receipt.gas_used,
+        )
     made = Drafted(
         kind=draft.kind,
         to=draft.to,
