@@ -226,7 +226,7 @@ class Rounds:
             )
             for numbers in due:
                 try:
-                    made |= await self._batch(view, miner, [waiting[number] for number in numbers])
+                    made |= await self._batch(view, miner, [waiting[number] for number in numbers], troubles)
                 except (_NoMoney, node.NotTaken) as error:
                     troubles[f"{kind}s of {miner.address}"] = str(error)
         return made
@@ -244,7 +244,7 @@ class Rounds:
         await self._database.write(lambda tx: submissions.due_by(tx, submission, last_epoch), durable=False)
         return await self._database.read(lambda tx: submissions.find(tx, submission.cid))
 
-    async def _batch(self, view: View, miner: Miner, batch: Sequence[Submission]) -> bool:
+    async def _batch(self, view: View, miner: Miner, batch: Sequence[Submission], troubles: dict[str, str]) -> bool:
         """Make orders for what can be sent of a batch; return whether there is one.
 
         Raises:
@@ -255,6 +255,12 @@ class Rounds:
         for one in sorted(batch, key=lambda one: one.sector.number):
             try:
                 part = await parts.of(view, miner, one, self._network.challenge_delay)
+            except errors.Refused as error:
+                # One sector of which the node does not say what is needed must not hold up the others.
+                self.waiting[one.cid] = str(error)
+                if not isinstance(error, errors.NotYet):
+                    troubles[f"{one.kind} of {one.sector}"] = str(error)
+                continue
             except parts.Unfit as error:
                 if error.state is State.WAITING:
                     self.waiting[one.cid] = str(error)

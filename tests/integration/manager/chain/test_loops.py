@@ -136,6 +136,22 @@ async def test_a_restart_with_another_miner(devnode: Devnode, tmp_path: Path) ->
         assert {State.ORDERED} == {one.state for one in await provider.database.read(submissions.unfinished)}
 
 
+async def test_a_sector_that_the_node_says_nothing_of(provider: Provider, devnode: Devnode) -> None:
+    """It waits, and is told; the others go on."""
+    first, second = await provider.allocate(), await provider.allocate()
+    await provider.hand_in(first)
+    await provider.pre_committed(first)
+    await provider.prove(first)
+    await provider.hand_in(second)
+    devnode.disturb("StateMinerInitialPledgeForSector", "error", text="no such duration")
+    await provider.pre_committed(second)
+    ((about, text),) = provider.chain.rounds.alerts().items()
+    assert (f"proof of {first}", True) == (about, "no such duration" in text)
+    assert "no such duration" in ((await provider.commits.poll_proof_state(first)).desc or "")
+    devnode.mischief.clear()
+    await provider.proven(first)
+
+
 async def test_a_node_that_does_not_estimate(provider: Provider, devnode: Devnode) -> None:
     """What cannot be tried out waits, with the node's reason, and keeps nothing else of the round from being done."""
     first, second = await provider.allocate(), await provider.allocate()
