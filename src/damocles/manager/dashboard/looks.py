@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import anyio
 import structlog
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 LEAST_SECONDS = 2.0  # between two looks
 REST_FACTOR = 20.0  # so many times as long as the last look took of a core; what hangs costs nothing
 MOST_SECONDS = 60.0
+DEAR_SECONDS = 5.0  # from this rest on, a look by somebody else does as well
 MOST_MADE = 100  # of one look
 STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
 
@@ -47,6 +48,14 @@ class Seen:
         return cast("T", self.made[key])
 
 
+class Found(NamedTuple):
+    """What a look found, and when it did."""
+
+    at: float
+    workers: Sequence[control.WorkerStatus]
+    threads: control.FleetThreads
+
+
 class Looks:
     """Looks at the fleet; `run` makes them while somebody watches."""
 
@@ -55,7 +64,11 @@ class Looks:
         threads: Callable[[], Awaitable[control.FleetThreads]],
         workers: Callable[[], Awaitable[Sequence[control.WorkerStatus]]],
         clock: Callable[[], float],
+        *,
+        others: Callable[[], Found | None] = lambda: None,
     ) -> None:
+        """Args: others: Returns what somebody else's last look at the fleet has found."""
+        self._others = others
         self._threads = threads
         self._workers = workers
         self._clock = clock
@@ -107,8 +120,11 @@ class Looks:
             elif (left := self._looked + self._rest() - time.monotonic()) > 0:
                 with anyio.move_on_after(left):
                     await self._awake.wait()
-            else:
+            elif not self._is_dear() or time.monotonic() - self._looked > MOST_SECONDS:
                 await self._try()
+            elif not self._borrow():
+                with anyio.move_on_after(LEAST_SECONDS):
+                    await self._awake.wait()
 
     async def _try(self) -> None:
         try:
@@ -123,15 +139,31 @@ class Looks:
     async def _look(self) -> Seen:
         began = time.thread_time()
         threads = await self._threads()
-        number = 1 if self._last is None else self._last.number + 1
-        self._last = Seen(number=number, at=self._clock(), workers=await self._workers(), threads=threads)
-        self._looked = time.monotonic()
         self._took_seconds = time.thread_time() - began
+        return self._publish(Found(self._clock(), await self._workers(), threads))
+
+    def _borrow(self) -> bool:
+        """Take what the alerts have found, if it is newer: twice the looks at a large fleet would hold up others."""
+        found = self._others()
+        if found is None or self._last is None or found.at <= self._last.at:
+            return False
+        self._publish(found)
+        return True
+
+    def _publish(self, found: Found) -> Seen:
+        number = 1 if self._last is None else self._last.number + 1
+        self._last = Seen(number=number, at=found.at, workers=found.workers, threads=found.threads)
+        self._looked = time.monotonic()
         self._news.beat()
         return self._last
+
+    def _is_dear(self) -> bool:
+        return self._rest() >= DEAR_SECONDS
 
     def _rest(self) -> float:
         return min(max(LEAST_SECONDS, REST_FACTOR * self._took_seconds), MOST_SECONDS)
 
     def _patience(self) -> float:
-        return self._rest() + LEAST_SECONDS if self._watchers else STALE_SECONDS
+        if not self._watchers:
+            return STALE_SECONDS
+        return MOST_SECONDS if self._is_dear() else self._rest() + LEAST_SECONDS

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from damocles import beside
+from damocles.manager.alerts import board
 from damocles.manager.dashboard import asking, details, doors, gate, looks, pages, render, sessions, streams
 from damocles.manager.fleet import acts
 from damocles.rpc import core, errors
@@ -58,7 +59,10 @@ async def open_dashboard(
     templates = await anyio.to_thread.run_sync(render.Pages, clock)
     opened = sessions.Sessions(ring.identify, clock)
     look = looks.Looks(
-        lambda: workers.threads(core.Call(principal="dashboard"), control.Selection(all=True)), workers.workers, clock
+        lambda: workers.threads(core.Call(principal="dashboard"), control.Selection(all=True)),
+        workers.workers,
+        clock,
+        others=lambda: _found(sources.alerts),
     )
     door = doors.Doors(opened, templates)
     ask = asking.Asking(service)
@@ -82,6 +86,16 @@ async def open_dashboard(
         routes.append(Route(path, answer, methods=[verb]))
     async with beside.running(look.run):
         yield Dashboard(routes=routes, sessions=opened, streaming=streaming)
+
+
+def _found(alerts: board.Alerts) -> looks.Found | None:
+    """Return what the alerts' last look has found."""
+    if alerts.looked_at is None:
+        return None
+    seen = alerts.seen
+    silent = [control.Silence(worker=worker, reason=reason) for worker, reason in seen.silent.items()]
+    threads = control.FleetThreads(threads=list(seen.threads), silent=silent)
+    return looks.Found(alerts.looked_at, list(seen.workers), threads)
 
 
 def _file(templates: render.Pages) -> Handler:

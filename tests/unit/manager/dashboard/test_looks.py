@@ -110,3 +110,27 @@ async def test_what_hangs_holds_up_no_page():
         assert waiting.cancelled_caught
         hanging.set()
     assert 2 == fleet.looked
+
+
+async def test_a_large_fleet_is_not_looked_at_twice(monkeypatch):
+    """Where a look is dear, pages show what the alerts have found; after an act, or when nobody else looks, an own look."""
+    monkeypatch.setattr(looks, "LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(looks, "REST_FACTOR", 0.0)
+    monkeypatch.setattr(looks, "DEAR_SECONDS", 0.0)
+    fleet, now = Fleet(), 10.0
+    others = looks.Found(5.0, [], control.FleetThreads())
+    look = looks.Looks(fleet.threads, fleet.workers, lambda: now, others=lambda: others)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look.run)
+        with look.watched(), anyio.fail_after(10):
+            first = await look.after(0)
+            assert (1, 10.0) == (fleet.looked, first.at)
+            others = looks.Found(40.0, [], control.FleetThreads())
+            borrowed = await look.after(first.number)
+            assert (1, 40.0) == (fleet.looked, borrowed.at)
+            assert borrowed is await look.seen()
+            now = 50.0
+            look.forget()
+            assert 50.0 == (await look.after(borrowed.number)).at
+            assert 2 == fleet.looked
+        tasks.cancel_scope.cancel()
