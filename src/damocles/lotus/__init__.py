@@ -6,6 +6,6 @@
 - `heads`: follow the head, over reconnections and reorganisations;
 - `nodes`: several nodes, of which one is asked at a time;
 - `checks`: what is wrong with a node, at start;
-- `answers`, `miners`: what a node says;
+- `answers`, `miners`: a node's answers;
 - `errors`: what can go wrong, and what to do.
 """

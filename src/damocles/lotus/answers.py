@@ -1,4 +1,4 @@
-"""What a node says of itself, of the chain, of messages and of gas. Unknown fields are ignored."""
+"""A node's answers about itself, the chain, messages and gas. Unknown fields are ignored."""
 
 import enum
 
@@ -90,7 +90,7 @@ class HeadChange(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What became of a message that was executed; see `damocles.chain.exits`."""
+    """The outcome of a message that was executed; see `damocles.chain.exits`."""
 
     exit_code: int = field(name="ExitCode")
     returned: Blob = field(name="Return")
@@ -119,7 +119,7 @@ class GasCost(msgspec.Struct, frozen=True):
 
 
 class Invocation(msgspec.Struct, frozen=True):
-    """A message that was executed for us alone, or again: receipt, cost, and what the actor said."""
+    """A message that was executed for us alone, or again: receipt, cost, and the actor's text."""
 
     message: Message = field(name="Msg")
     receipt: Receipt = field(name="MsgRct")

@@ -1,4 +1,4 @@
-"""What is wrong with a node before anything is sent: one line for each, which says what to do."""
+"""What is wrong with a node before anything is sent: one line for each, with the next step."""
 
 import time
 from collections.abc import Callable, Collection, Iterable

@@ -3,23 +3,23 @@
     NodeError                the call gave no result
     ├── Away                 down, overloaded, or the connection broke: repeat what may be, or ask another node
     │   └── TooSlow          …or it did not answer in time: do not add to its work, ask another node
-    ├── NoNode               what answers is no Lotus that we know: wrong address, proxy, version: tell a person
-    ├── BadToken             the node does not accept the token: tell a person
-    ├── Forbidden            the token may not do this: tell a person (`permission`)
+    ├── NoNode               what answers is no Lotus that we know: wrong address, proxy, version: report it to a person
+    ├── BadToken             the node does not accept the token: report it to a person
+    ├── Forbidden            the token may not do this: report it to a person (`permission`)
     └── Refused              the node understood and refused: do not repeat unchanged (`exit_code`, if an actor did)
         ├── NotYet           about an epoch that has not come: repeat with the next head
         ├── NotThere         an actor, sector or key is not on the chain at this tipset
         │   └── NoTipSet     the node does not have this tipset: take another view
         ├── Unseen           the node has never seen this message: push it
         ├── Superseded       another message with its nonce has landed, which does something else
-        ├── WouldFail        the message would fail, as its actor says: do not send it
+        ├── WouldFail        the message would fail, according to its actor: do not send it
         └── NotTaken         the mempool did not take the message
             ├── Pending      …because it has this very message: that is as good
             ├── NonceUsed    …because a message with the nonce has landed: look which one
             ├── Outbid       …because another message with the nonce waits: pay `premium`, if it is to be replaced
             └── TooCheap     …because it cannot pay for its gas: estimate again
 
-Nearly all of Lotus' errors have the code 1 and differ only in their texts, which are therefore what is looked at.
+Nearly all of Lotus' errors have the code 1 and differ only in their texts, which are therefore what is compared.
 """
 
 import re
@@ -31,7 +31,7 @@ from damocles.rpc import errors as rpc
 
 
 class NodeError(Exception):
-    """A call to a node gave no result; `str()` names the node and says what to do."""
+    """A call to a node gave no result; `str()` names the node and the next step."""
 
 
 class Away(NodeError):

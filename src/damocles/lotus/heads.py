@@ -1,8 +1,8 @@
 """Follow the head of the chain: what comes, what is taken back, and what was missed meanwhile.
 
-A connection that breaks, a node that goes away and a change to another node are bridged: from the last head that was
-told to the new one there is a path of tipsets taken back and applied. Only where there is none (too long ago, or the
-node does not know the old head) a change says that it begins anew; then everything has to be read again.
+A connection that breaks, a node that goes away and a change to another node are bridged: from the last reported
+head to the new one there is a path of tipsets taken back and applied. Only where there is none (too long ago, or the
+node does not know the old head), a change is marked as a new beginning; then everything has to be read again.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

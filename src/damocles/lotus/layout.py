@@ -127,7 +127,7 @@ def _nothing(_done: int) -> None:
 async def read(
     view: View, miner: Address, deadlines: Iterable[int] | None = None, told: Callable[[int], None] = _nothing
 ) -> Layout:
-    """Return the partitions of all or some deadlines; `told` hears how many deadlines are read.
+    """Return the partitions of all or some deadlines; `told` is called with the number of deadlines read.
 
     Raises:
         errors.NotThere: It is no miner.

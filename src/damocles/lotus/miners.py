@@ -1,4 +1,4 @@
-"""What a node says of miners, their sectors and deadlines, and of verified data. Unknown fields are ignored.
+"""A node's answers about miners, their sectors and deadlines, and verified data. Unknown fields are ignored.
 
 Much of it outlives what it is about: the record of a terminated sector stays as it was until somebody compacts its
 partition, an expired allocation until somebody removes it, a claim after its sector. `live` in partitions, `Expiration`

@@ -30,7 +30,7 @@ LOOK_SECONDS = 10.0
 
 
 class NoneWell(errors.Away):
-    """No node can be asked; the message says of each what is wrong."""
+    """No node can be asked; the message has the error of each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         super().__init__(f"no chain node can be asked now: {'; '.join(problems)}")
@@ -117,7 +117,7 @@ class Nodes:
         """Return how a node is now; `look` also remembers and logs it.
 
         Raises:
-            errors.NodeError: It does not say.
+            errors.NodeError: It does not answer.
         """
         params = self._params.get(member.url)
         if params is None:

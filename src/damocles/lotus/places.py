@@ -23,7 +23,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class BadTokenFile(ValueError):
-    """The file of a token cannot be used; the message says what to do, and never shows what is in it."""
+    """The file of a token cannot be used; the message names the next step, and never shows the content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@
         sector = await view.sector(miner, 7)
 
 All answers of a view are about the same state, whatever happens to the head meanwhile, and no two nodes are mixed. If its
-node goes away, the decision is begun anew with another view. Whether its tipset is still on the chain it does not say by
-itself: ask `is_on_chain` before something is done that cannot be taken back.
+node goes away, the decision begins again with another view. It does not check by itself whether its tipset is still on the chain:
+ask `is_on_chain` before anything irreversible.
 """
 
 from typing import Any, TypeVar

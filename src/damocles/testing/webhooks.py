@@ -1,4 +1,4 @@
-"""A web server that takes what webhooks send, and answers as it is told."""
+"""A web server that receives webhooks, and answers as configured."""
 
 import http.server
 import threading

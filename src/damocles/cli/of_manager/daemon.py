@@ -42,21 +42,21 @@ def daemon(
     It checks its nodes, miners and senders first, and does not start if it could send nothing.
 
     Args:
-        config: TOML file that names nodes and miners; without it, `manager.toml` in the home.
+        config: TOML file that names nodes and miners; default: `manager.toml` in the home.
         listen: Address to listen on.
         home: Folder of the database.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
         tls_cert: PEM file with the certificate to listen with, and its chain.
         tls_key: PEM file with its key.
-        ca_file: PEM file with the authorities that made the certificates of workers.
-        admit: Let peers without tokens in by address or network, like 10.0.0.0/24; repeatable. For the original's
+        ca_file: PEM file with the authorities that signed the certificates of workers.
+        admit: Admit callers without tokens by address or network, like 10.0.0.0/24; repeatable. For the original's
             workers and command line.
         known_as: Name by which programs admitted by address call this machine, if it is not its host name;
             repeatable.
-        open_metrics: Let everybody read /metrics.
+        open_metrics: Let anybody read /metrics.
         dashboard: Serve pages for browsers at /dashboard/; they require a log-in with a token.
-        alerts: TOML file that says when to alert and whom; without it, `alerts.toml` in the home if it is there.
-        insecure: Listen on an address that other machines reach without TLS.
+        alerts: TOML file with the rules and receivers of alerts; default: `alerts.toml` in the home, if it exists.
+        insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.
     """
     folder = home.expanduser().absolute()

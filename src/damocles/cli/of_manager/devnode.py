@@ -42,8 +42,8 @@ def devnode(
 ) -> int:
     """Run a devnet: a small model of the chain that speaks Lotus' API. Its FIL is worth nothing.
 
-    It makes keys with money and a miner, and prints where they are. Proofs are verified for real. Its state stays in its
-    home: started again, it goes on.
+    It creates keys with money and a miner, and prints where they are. It verifies proofs for real. Its state is in its
+    home: started again, it continues.
 
     Args:
         home: Folder of the devnet, with its tokens.
@@ -53,8 +53,8 @@ def devnode(
         challenge_delay: Epochs from a pre-commit to its seed.
         challenge_window: Epochs of a deadline; a proving period has 48 of them.
         network: Name of the network, which begins with devnet-.
-        accept_any_proof: Verify nothing. The version that the node tells says so.
-        insecure: Listen on an address that other machines reach, without TLS.
+        accept_any_proof: Verify nothing. The version that the node reports shows it.
+        insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.
         json: Print JSON.
     """

@@ -146,6 +146,6 @@ class Bars:
 
 
 def _short(name: str) -> str:
-    """Keep both ends of a file's name: they tell what it is for, and whether it is a key."""
+    """Keep both ends of a file's name: they show what it is for, and whether it is a key."""
     keep = _NAME_WIDTH // 2
     return name if len(name) <= _NAME_WIDTH else f"{name[:keep]}…{name[-keep:]}"

@@ -15,7 +15,7 @@ _OF_OUTPUT = frozenset({errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, er
 
 
 class _Closed(io.TextIOBase):
-    """Stands in for a standard output that is closed: whoever writes to it hears so."""
+    """Stands in for a standard output that is closed: every write to it fails."""
 
     def write(self, text: str) -> int:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))

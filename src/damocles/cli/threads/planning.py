@@ -1,4 +1,4 @@
-"""Sectors a day of workers, from what they tell: forecasts, tables and JSON."""
+"""Sectors a day of workers, from their reports: forecasts, tables and JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Gain = tuple[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A worker with its forecast; `error` says why there is none."""
+    """A worker with its forecast; `error` is the reason why there is none."""
 
     report: capacity.Report
     found: forecast.Forecast | None = None
@@ -47,7 +47,7 @@ def stated(texts: Sequence[str]) -> dict[str, float]:
 
 
 def with_times(report: capacity.Report, said: Mapping[str, float]) -> capacity.Report:
-    """Return a report with what is said of times; what a stage needs stays what the worker knows of it."""
+    """Return a report with the given times; what a stage needs stays as the worker reported it."""
     if not said:
         return report
     lines = []
@@ -148,7 +148,7 @@ def show(one: Plan, *, full: bool) -> None:
 
 
 def bottleneck(found: forecast.Forecast) -> str:
-    """Say in a line what holds a worker up."""
+    """Return a worker's bottleneck in a line."""
     waits = sorted(((share, name) for name, share in found.waits.items() if share >= 0.005), reverse=True)
     told = ", ".join(f"{share:.0%} for {name}" for share, name in waits) or "for nothing that the machine lacks"
     return f"bottleneck: {found.bottleneck} (threads wait {told})"

@@ -2,7 +2,7 @@
 
 One message for many sectors costs a part of one for each. So sectors wait for others, but not longer than the rule says,
 and not past the epoch by which they have to be on the chain: what comes due goes whatever the base fee, and takes along
-whoever else waits.
+all others that wait.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -115,7 +115,7 @@ class LotusNode:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Say whether to wait for the node, or that it does not do what it is asked."""
+    """Return whether to wait for the node, or that it refuses."""
     try:
         yield
     except (errors.Away, errors.NoTipSet, errors.NotYet) as error:

@@ -23,7 +23,7 @@ class WouldFail(Exception):
 
 
 class NotTaken(Exception):
-    """The node does not take the message into its pool, for now or for good; the text is its reason."""
+    """The node does not take the message into its pool, for now or permanently; the text is its reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Carry out what the outbox's records say, again and again, until every order is over."""
+"""Carry out the outbox's records, round after round, until every order has ended."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Terms:
 
 
 class _Waits(Exception):
-    """An order cannot go on now; the text says what it waits for."""
+    """An order cannot go on now; the text is what it waits for."""
 
 
 class _Patient(_Waits):
@@ -39,7 +39,7 @@ class _Patient(_Waits):
 
 
 class NotReplaceable(Exception):
-    """There is nothing to be made dearer; the text says why."""
+    """There is no message whose fees could be raised; the text is the reason."""
 
 
 class Outbox:
@@ -145,7 +145,7 @@ class Outbox:
         return following.Seen(epoch=view.epoch, settled_nonce=settled, executed=executed)
 
     async def _replace(self, order: Order, view: node.View, policy: fees.Policy) -> None:
-        """Sign the order anew, dearer; if it would fail by now, sign what only uses up its nonce."""
+        """Sign the order again with higher fees; if it would fail by now, sign a message that only uses up its nonce."""
         assert order.sender is not None
         assert order.nonce is not None
         newest = order.signed[-1]

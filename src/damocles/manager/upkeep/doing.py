@@ -1,4 +1,4 @@
-"""Do what operators want on the chain: plan it, show it, order it, and say what came of it."""
+"""Do what operators want on the chain: plan it, show it, order it, and report the outcome."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an act comes to: messages that are not sent yet, and what is said about them."""
+"""The plan of an act: messages that are not sent yet, and notes about them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ NOTHING = Amount(0)
 
 
 class Refused(errors.ManagerError):
-    """An act cannot be done, or would do nothing; the text says why and what to do."""
+    """An act is impossible, or would do nothing; the text is the reason and the next step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

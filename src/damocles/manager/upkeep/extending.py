@@ -38,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extended:
-    """A sector with its new end, and what becomes of its claims."""
+    """A sector with its new end, and what happens to its claims."""
 
     number: int
     place: Place

@@ -1,4 +1,4 @@
-"""What messages have done: exit code 0 often says nothing, so the state, or the return value, is read afterwards.
+"""What messages have done: exit code 0 often means nothing, so the state, or the return value, is read afterwards.
 
 Each function takes the parameters of a message that was executed with exit code 0, and what it returned.
 """

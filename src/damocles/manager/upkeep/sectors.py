@@ -78,7 +78,7 @@ async def terminate(act: acts.Terminate, view: View) -> Plan:
 
 
 async def _fee(view: View, miner: Address, numbers: Bitfield) -> str:
-    """Say what a termination costs at most; the actor is asked once for sectors of the same power and pledge."""
+    """Return what a termination costs at most; the actor is asked once for sectors of the same power and pledge."""
     size = (await view.info(miner)).sector_size_bytes
     count: dict[tuple[int, Amount], int] = {}
     for sector in await view.sectors(miner, numbers):

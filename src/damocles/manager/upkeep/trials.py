@@ -1,4 +1,4 @@
-"""What a message would cost, and what the actor says to it, executed on trial at one tipset."""
+"""What a message would cost, and the actor's answer, executed on trial at one tipset."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
 """Run seeds: `python -m damocles.testing.simulation --seeds 200`; exit code 1 if an invariant broke.
 
-`--seed N` runs one and tells its story. Disks are away and workers drained for a while in each. `--plant lazy-disk` forgets to sync every
+`--seed N` runs one and prints its story. Disks are away and workers drained for a while in each. `--plant lazy-disk` forgets to sync every
 third record, `--plant lazy-copies` to sync the names of copies, `--plant stale-ok` lets the manager take calls under old
-attempts, `--plant forgetful` lets it give up window PoSts that a fit worker has not tried, `--plant any-store` takes for a
-store whatever is in its place, `--plant one-name` lets it take workers that share a name for one, `--plant deaf` keeps no
+attempts, `--plant forgetful` lets it drop window PoSts that a fit worker has not tried, `--plant any-store` accepts anything at
+a store's path, `--plant one-name` lets it take workers that share a name for one, `--plant deaf` keeps no
 wish for a pause in a journal: all have to be found.
 """
 

@@ -62,9 +62,9 @@ class Books:
                 raise disks.Violation(msg)
 
     async def balance(self, database: engine.Database) -> dict[SectorID, int]:
-        """Each sector that nobody gave up has exactly one proof on chain, and its replica is in the persist store.
+        """Each sector that nobody aborted has exactly one proof on chain, and its replica is in the persist store.
 
-        One that was given up may have its proof on chain all the same: then it is as good as the others.
+        An aborted one may have its proof on chain all the same: then it counts like the others.
         Return how many upgrades of each sector the chain has.
 
         Raises:

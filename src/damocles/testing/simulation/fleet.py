@@ -41,7 +41,7 @@ class Forgetful(wdpost_turns.Askers):
 
 
 class Credulous(doubles.Namesakes):
-    """A planted bug: whoever pings under a name is the one worker of that name."""
+    """A planted bug: every ping under a name counts as the one worker of that name."""
 
     def of(self, *_: Any) -> list[workers.Row]:
         """Notice nobody."""
@@ -50,7 +50,7 @@ class Credulous(doubles.Namesakes):
 
 @dataclass
 class Posts:
-    """Who asked for window PoSts, and whether jobs were given up too early."""
+    """Who asked for window PoSts, and whether jobs were dropped too early."""
 
     fit: set[str] = field(default_factory=set)
     aware: set[str] = field(default_factory=set)  # those that know that they cannot prove
@@ -72,7 +72,7 @@ class Posts:
         self._asked.clear()
 
     def check(self, jobs: Sequence[wdpost.Brief]) -> None:
-        """Make sure that no job was given up while a fit worker, which had not tried it, was asking for jobs.
+        """Make sure that no job was dropped while a fit worker, which had not tried it, was asking for jobs.
 
         Raises:
             disks.Violation: One was.

@@ -61,15 +61,15 @@ class ShamVerifier:
     """The verifier that goes with it."""
 
     async def verify(self, claim: tasks.VerifySeal) -> bool:
-        """Tell whether the proof is the right one."""
+        """Return whether the proof is the right one."""
         return claim.proof == proof_of(claim.comm_r, claim.seed)
 
     async def verify_update(self, claim: tasks.SnapVerify) -> bool:
-        """Tell whether the proof of an upgrade is the right one."""
+        """Return whether the proof of an upgrade is the right one."""
         return bytes(claim.proof) == update_proof_of(claim.comm_r_old, claim.comm_r_new, claim.comm_d_new)
 
     async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
-        """Tell whether the window PoSt is the right one."""
+        """Return whether the window PoSt is the right one."""
         return claim.proof == window_proof_of(claim.seed, [replica.comm_r for replica in claim.replicas])
 
 
