@@ -47,8 +47,7 @@ def cli(*command: str, check: bool = True, env: dict[str, str] | None = None) ->
         env={**os.environ, **(env or {})},
     )
     if check and done.returncode != 0:
-        msg = f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
-        raise AssertionError(msg)
+        raise AssertionError(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done
 
 
@@ -96,8 +95,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 90.0, e
         if value:
             return value
         if time.monotonic() > deadline:
-            msg = f"{what}: not within {seconds} s"
-            raise AssertionError(msg)
+            raise AssertionError(f"{what}: not within {seconds} s")
         # To look twenty times a second costs what is waited for, a SNARK, a good part of the machine.
         time.sleep(max(every, min(5.0, (time.monotonic() - began) / 50)))
 
@@ -256,8 +254,7 @@ class Farm:
     def _listens(self, port: int) -> bool:
         for process in (self.manager, self.worker):
             if process is not None and process.poll() not in {None, -signal.SIGKILL}:
-                msg = f"a daemon ended with {process.returncode}:\n{self.logs()}"
-                raise AssertionError(msg)
+                raise AssertionError(f"a daemon ended with {process.returncode}:\n{self.logs()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -90,8 +90,7 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
     while not done():
         if time.monotonic() > deadline:
             struck = "\n".join(sorted(path.name for path in marks.iterdir()))
-            msg = f"not at the end within {seconds:g} s; struck so far:\n{struck}\n{f.logs()}"
-            raise AssertionError(msg)
+            raise AssertionError(f"not at the end within {seconds:g} s; struck so far:\n{struck}\n{f.logs()}")
         if _died(f, f.manager, family):
             with _away(f, family, "manager"):
                 f.launch_manager(**env["manager"])
@@ -137,8 +136,7 @@ def _away(f: Farm, family: Family, daemon: str) -> Iterator[None]:
     left = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     taken = [str(path) for path in left if not any(part.startswith(".") for part in path.parts)]
     if taken:
-        msg = f"the bare mount point {folder} was taken for a store: {', '.join(taken)}"
-        raise AssertionError(msg)
+        raise AssertionError(f"the bare mount point {folder} was taken for a store: {', '.join(taken)}")
     shutil.rmtree(folder, ignore_errors=True)
     away.rename(folder)
 
@@ -159,8 +157,7 @@ def _died(f: Farm, process: "subprocess.Popen[bytes] | None", family: Family) ->
     # A daemon that cannot write when it starts says so in a line and ends; whatever supervises it tries again.
     says_so = family.action in _DISK and ended == 1 and "Traceback" not in f.logs()
     if ended not in {None, -signal.SIGKILL} and not says_so:
-        msg = f"a daemon ended with {ended} instead of dying\n{f.logs()}"
-        raise AssertionError(msg)
+        raise AssertionError(f"a daemon ended with {ended} instead of dying\n{f.logs()}")
     return ended is not None
 
 

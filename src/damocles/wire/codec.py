@@ -38,8 +38,7 @@ class NumberList(bytes):
         """Read the numbers."""
         # `bytes(5)` would be five zeros: a peer's number must not become that many bytes.
         if not isinstance(value, list):
-            msg = "expected an array of numbers"
-            raise ValueError(msg)  # noqa: TRY004, msgspec turns it into a ValidationError with the path
+            raise ValueError("expected an array of numbers")  # noqa: TRY004, msgspec turns it into a ValidationError with the path
         return cls(bytes(value))
 
 
@@ -51,8 +50,7 @@ class Bytes32(NumberList):
     def __new__(cls, value: bytes) -> Self:
         """Check the length; a shorter or longer value is a `ValueError`."""
         if len(value) != 32:
-            msg = f"expected 32 bytes, got {len(value)}"
-            raise ValueError(msg)
+            raise ValueError(f"expected 32 bytes, got {len(value)}")
         return super().__new__(cls, value)
 
     def __repr__(self) -> str:
@@ -73,8 +71,7 @@ class CID(str):
         """Read the link."""
         if isinstance(value, dict) and isinstance(value.get("/"), str):
             return cls(value["/"])
-        msg = 'expected {"/": "<cid>"}'
-        raise ValueError(msg)
+        raise ValueError('expected {"/": "<cid>"}')
 
 
 class Blob(bytes):
@@ -105,8 +102,7 @@ class Rows(tuple[T, ...]):
 def _encode_special(value: Any) -> Any:
     to_json = getattr(value, "to_json", None)
     if to_json is None:
-        msg = f"{type(value).__name__} has no JSON form"
-        raise NotImplementedError(msg)
+        raise NotImplementedError(f"{type(value).__name__} has no JSON form")
     return to_json()
 
 
@@ -117,8 +113,7 @@ def _decode_special(kind: Any, value: Any) -> Any:
     if get_origin(kind) is Rows:
         (of,) = get_args(kind)
         return Rows(msgspec.convert(() if value is None else value, tuple[of, ...], dec_hook=_decode_special))  # type: ignore[valid-type]
-    msg = f"{kind.__name__} has no JSON form"
-    raise NotImplementedError(msg)
+    raise NotImplementedError(f"{kind.__name__} has no JSON form")
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_special)

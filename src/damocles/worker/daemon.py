@@ -71,8 +71,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
     for problem in loaded.warnings:
         log.warning(str(problem))
     if not loaded.persist_stores:
-        msg = f"no attached store available: add an [[attached]] table with a location to {loaded.file}"
-        raise StartError(msg)
+        raise StartError(f"no attached store available: add an [[attached]] table with a location to {loaded.file}")
     if problems := environment.of_worker():
         # Refused now, or each stage of each sector would panic.
         raise StartError("; ".join(problems))
@@ -152,11 +151,10 @@ def _claimed(home: Path) -> Iterator[None]:
         except OSError as error:
             raise StartError(f"the home {home} cannot be used: {error.strerror}") from error
         except holding.InUse as error:
-            msg = (
+            raise StartError(
                 f"the home {home} is in use by another worker ({error.owner}): stop it, or give each worker a home of its"
                 " own ([worker] home)"
-            )
-            raise StartError(msg) from None
+            ) from None
         yield
 
 
@@ -285,8 +283,9 @@ def _local_ip(url: str) -> str:
     try:
         return ping.local_ip(url)
     except OSError as error:
-        msg = f"the manager's address {url} does not resolve ({error.strerror}): check sector_manager.rpc_client.addr"
-        raise StartError(msg) from error
+        raise StartError(
+            f"the manager's address {url} does not resolve ({error.strerror}): check sector_manager.rpc_client.addr"
+        ) from error
 
 
 async def _check_stores(
@@ -308,11 +307,10 @@ async def _check_stores(
                 waiting = True
                 await anyio.sleep(RETRY_SECONDS)
         if info is None:
-            msg = (
+            raise StartError(
                 f"store basic info of instance {store.name} not found in damocles-manager: "
                 f"give {store.path} the manager's name for it, or add it there"
             )
-            raise StartError(msg)
     gate.unready = None
     for thread in all_threads:
         thread.wake()

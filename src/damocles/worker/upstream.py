@@ -104,8 +104,9 @@ class Manager:
             return await self._send(ask)
         attempt = self._attempts[sector]
         if attempt is None:
-            msg = f"{_shown(ask)}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
-            raise failures.Away(msg)
+            raise failures.Away(
+                f"{_shown(ask)}: the manager has not confirmed yet that {sector} is ours: {self._unclaimed}"
+            )
         try:
             return await self._send(_under(ask, sector, attempt, self._store))
         except errors.RpcError:
@@ -138,8 +139,7 @@ class Manager:
                     hint = _NEEDS_PROVER if shown.startswith("WdPoSt") else ""
                     raise failures.NotServed(f"the manager does not serve {shown}{hint} ({error.message})") from error
                 case _:
-                    msg = f"rpc error: {shown}: {error.message}"
-                    raise failures.Temporary(msg) from error
+                    raise failures.Temporary(f"rpc error: {shown}: {error.message}") from error
 
     async def _observed(self, ask: Ask[T]) -> T:
         """Make a call, show it while it has no answer, and measure it.
@@ -263,8 +263,7 @@ class Manager:
             if error.code == errors.Code.DISK_FAILS:
                 raise _disk_fails("FindSectorInAllStates", error) from error
             if _NO_RECORD not in error.message and error.code != errors.Code.METHOD_NOT_FOUND:
-                msg = f"rpc error: FindSectorInAllStates: {error.message}"
-                raise failures.Temporary(msg) from error
+                raise failures.Temporary(f"rpc error: FindSectorInAllStates: {error.message}") from error
             log.warning("the manager does not report its record", sector=str(sector), error=error.message)
             return None
 

@@ -120,8 +120,7 @@ class Slow:
         self.writers.add(threading.get_ident())
         assert self.free.wait(10)
         if self.full:
-            msg = "cannot write the journal"
-            raise journal.JournalError(msg)
+            raise journal.JournalError("cannot write the journal")
         self._book.record(*arguments, **more)
 
 

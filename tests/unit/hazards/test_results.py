@@ -308,8 +308,7 @@ class Broken:
     def record(self, *arguments: Any, **more: Any) -> None:
         """Record, or break."""
         if self.broken:
-            msg = "a defect"
-            raise RuntimeError(msg)
+            raise RuntimeError("a defect")
         self._book.record(*arguments, **more)
 
 

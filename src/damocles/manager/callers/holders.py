@@ -85,8 +85,9 @@ class Holders:
         """
         rule, sector = access.rule_of(method.name), seal.sector_in(arguments)
         if call.under is not None and sector != call.under:
-            msg = f"{method.name} is not about {call.under}, at which the attempt is"
-            raise errors.RpcError(errors.Code.INVALID_PARAMS, msg)
+            raise errors.RpcError(
+                errors.Code.INVALID_PARAMS, f"{method.name} is not about {call.under}, at which the attempt is"
+            )
         if rule is None or not (rule.worker and rule.changes):
             yield call
             return

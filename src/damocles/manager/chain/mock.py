@@ -168,8 +168,7 @@ class MockChain:
         landed = select(_messages).where(*_of(sector), _messages.c.kind == PRE_COMMIT, *_landed(self._head()))
         row = await self._database.read(lambda tx: tx.execute(landed).first())
         if row is None:
-            msg = "pre-commit info not found on chain"
-            raise interface.Refused(msg)
+            raise interface.Refused("pre-commit info not found on chain")
         pre_commit = codec.decode(row.content, seal.PreCommit)
         claim = tasks.VerifySeal(
             registered_proof=SealProof(row.proof_type).proof_name,
@@ -182,8 +181,7 @@ class MockChain:
             proof=proof,
         )
         if not await self._verifier.verify(claim):
-            msg = "invalid proof (compute error?)"
-            raise interface.Refused(msg)
+            raise interface.Refused("invalid proof (compute error?)")
 
     async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
         """Verify a proof for the commitments that came with it; there is no seed, its challenges follow from them."""
@@ -200,18 +198,15 @@ class MockChain:
             proof=content.proof,
         )
         if not await self._verifier.verify(claim):
-            msg = "invalid proof (compute error?)"
-            raise interface.Refused(msg)
+            raise interface.Refused("invalid proof (compute error?)")
 
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on this chain."""
         found = await self.sector(allocated.id)
         if found is None or not found.proven:
-            msg = "only a proven sector can be upgraded"
-            raise interface.Refused(msg)
+            raise interface.Refused("only a proven sector can be upgraded")
         if found.comm_r != comm_r_old:
-            msg = f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}"
-            raise interface.Refused(msg)
+            raise interface.Refused(f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}")
         claim = tasks.SnapVerify(
             registered_proof=found.proof_type.update_name,
             proof=codec.NumberList(content.proof),
@@ -220,8 +215,7 @@ class MockChain:
             comm_d_new=content.comm_d,
         )
         if not await self._verifier.verify_update(claim):
-            msg = "invalid update proof (compute error?)"
-            raise interface.Refused(msg)
+            raise interface.Refused("invalid update proof (compute error?)")
 
     def send_update(
         self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, _pieces: interface.Pieces
@@ -253,8 +247,7 @@ class MockChain:
         if landed == cid:
             return cid
         if landed is not None:
-            msg = f"the {kind.replace('_', '-')} of {sector} is on chain already, with other content"
-            raise interface.Refused(msg)
+            raise interface.Refused(f"the {kind.replace('_', '-')} of {sector} is on chain already, with other content")
         has_failed = tx.execute(select(_messages.c.failed).where(*same_kind)).scalar()
         fails = not has_failed and self._to_fail.get(kind, 0) > 0
         if fails:

@@ -58,8 +58,9 @@ class Books:
         elif method == methods.claims.call_as.name and params[2] in RESULTS:
             sector, attempt = params[0], params[1]
             if attempt < self.attempts.get(sector, 0):
-                msg = f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
-                raise disks.Violation(msg)
+                raise disks.Violation(
+                    f"{params[2]} of {sector} was taken under attempt {attempt}, but {self.attempts[sector]} has it"
+                )
 
     async def balance(self, database: engine.Database) -> dict[SectorID, int]:
         """Each sector that nobody aborted has exactly one proof on chain, and its replica is in the persist store.
@@ -83,12 +84,10 @@ class Books:
             if sector in self.given_up and sector not in proofs:
                 continue
             if proofs.get(sector) != 1:
-                msg = f"{sector} has {proofs.get(sector, 0)} proofs on chain"
-                raise disks.Violation(msg)
+                raise disks.Violation(f"{sector} has {proofs.get(sector, 0)} proofs on chain")
             record = await database.read(partial(ledger.find, sector=sector))
             if record is None or record.abort_reason:
-                msg = f"{sector} is proven, but the manager has it as aborted"
-                raise disks.Violation(msg)
+                raise disks.Violation(f"{sector} is proven, but the manager has it as aborted")
         return {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.UPDATE}
 
 

@@ -193,8 +193,7 @@ class World:
     def _gate(self, machine: Machine, generation: int) -> Callable[[], None]:
         def check() -> None:
             if machine.generation != generation:
-                msg = f"{machine.name} writes after its death"
-                raise disks.Violation(msg)
+                raise disks.Violation(f"{machine.name} writes after its death")
 
         return check
 
@@ -333,8 +332,7 @@ class World:
                 for m in self.machines
                 for t in m.workers
             }
-            msg = f"not every sector ended: the stores hold {held}; {await self.keeper.open_ends()}"
-            raise disks.Violation(msg)
+            raise disks.Violation(f"not every sector ended: the stores hold {held}; {await self.keeper.open_ends()}")
         assert self.box.database is not None
         await self.keeper.check(await self.books.balance(self.box.database))
         if self.shared and len(self.box.watch.sharing("twin")) != len(self.machines):

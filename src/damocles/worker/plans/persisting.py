@@ -56,8 +56,9 @@ async def _candidates(job: Job) -> list[str]:
     """Return the names of the stores to which files may go: those in order, whatever is the matter with others."""
     writable = [store for store in job.persist_stores.values() if not store.read_only]
     if not writable:
-        msg = "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            "no available local persist store candidate: attach a store that is not readonly ([[attached]])"
+        )
     names, missing = [], []
     for store in writable:
         try:
@@ -81,8 +82,9 @@ async def submit_files(job: Job, *, is_upgrade: bool) -> events.Event:
     instance = job.sector.persist_instance
     assert instance is not None
     if not await job.manager.call(methods.sealer.submit_persisted_ex(job.id, instance, is_upgrade)):
-        msg = f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            f"sector files are persisted but unavailable for sealer: the manager does not find {job.id} in {instance}"
+        )
     return events.SubmitPersistance()
 
 
@@ -90,8 +92,7 @@ def attached(job: Job, name: str, why: str) -> PersistStore:
     """Return an attached persist store; raise if it is not attached."""
     store = job.persist_stores.get(name)
     if store is None:
-        msg = f"{why} the persist store {name!r}, which is not attached here ([[attached]])"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(f"{why} the persist store {name!r}, which is not attached here ([[attached]])")
     return store
 
 
@@ -104,8 +105,7 @@ async def in_order(job: Job, store: PersistStore) -> PersistStore:
     try:
         await local_files.on_disk(partial(job.memory.admit, store.path, may_mark=not store.read_only))
     except identity.NotTheStore as error:
-        msg = f"persist store {store.name}: {error}"
-        raise failures.Lacking(msg) from error
+        raise failures.Lacking(f"persist store {store.name}: {error}") from error
     return store
 
 
@@ -113,8 +113,9 @@ async def known_store(job: Job, name: str) -> seal.StoreBasicInfo:
     """Return what the manager reports about a persist store."""
     info = await job.manager.call(methods.sealer.store_info(name))
     if info is None:
-        msg = f"store basic info of instance {name} not found in damocles-manager: add the store there"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(
+            f"store basic info of instance {name} not found in damocles-manager: add the store there"
+        )
     return info
 
 

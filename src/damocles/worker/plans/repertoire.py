@@ -45,6 +45,7 @@ async def report_aborted(manager: upstream.Manager, worker: str, sector: Sector,
 async def _is_proven(manager: upstream.Manager, sector: SectorID) -> bool:
     state = (await manager.call(methods.sealer.poll_proof(sector))).state
     if state in {seal.OnChainState.PENDING, seal.OnChainState.PACKED}:
-        msg = f"the proof of {sector} is on its way to the chain: the outcome decides whether the sector can be aborted"
-        raise failures.Away(msg)
+        raise failures.Away(
+            f"the proof of {sector} is on its way to the chain: the outcome decides whether the sector can be aborted"
+        )
     return state == seal.OnChainState.LANDED

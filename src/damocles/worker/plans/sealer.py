@@ -188,8 +188,7 @@ async def wait_seed(job: Job) -> events.Event:
     if answer.seed is not None:
         return events.AssignSeed(answer.seed)
     if not answer.should_wait or answer.delay_seconds == 0:
-        msg = "invalid empty wait_seed response"
-        raise failures.Temporary(msg)
+        raise failures.Temporary("invalid empty wait_seed response")
     return events.Later(answer.delay_seconds, "the seed's epoch")
 
 
@@ -281,11 +280,10 @@ def check_comm_r(job: Job, found: codec.Bytes32, expected: codec.Bytes32 | None)
     if expected is None:
         log.warning("the manager does not report the right CommR", sector=str(job.id), comm_r=found.hex())
     elif found != expected:
-        msg = (
+        raise failures.Permanent(
             f"{job.id} has CommR {found.hex()}, the chain knows {expected.hex()}: it was sealed with another"
             " ticket or other pieces"
         )
-        raise failures.Permanent(msg)
 
 
 async def stage_pieces(job: Job, deals: Sequence[seal.SectorPiece]) -> list[tasks.PieceInfo]:

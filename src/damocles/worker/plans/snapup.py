@@ -40,11 +40,9 @@ async def add_deal_pieces(job: Job) -> events.Event:
     """Write the staged file with the new pieces; a half-written one is replaced."""
     sector = job.sector
     if not sector.deals:
-        msg = f"deals required, got empty: the manager asks to upgrade {job.id} with nothing"
-        raise failures.Abort(msg)
+        raise failures.Abort(f"deals required, got empty: the manager asks to upgrade {job.id} with nothing")
     if not sector.access_instance:
-        msg = f"the manager does not report which persist store has the files of {job.id}"
-        raise failures.Abort(msg)
+        raise failures.Abort(f"the manager does not report which persist store has the files of {job.id}")
     return events.AddPiece(await sealer.stage_pieces(job, sector.deals))
 
 
@@ -77,8 +75,7 @@ async def snap_prove(job: Job) -> events.Event:
     upgrade, proof_name = commitments_of(job), job.sector.proof_type.update_name
     proof: codec.NumberList = await job.run("snap_prove", tasks.SnapProve(proof_name, vanilla, *upgrade))
     if not await job.run("snap_verify", tasks.SnapVerify(proof_name, proof, *upgrade)):
-        msg = f"generated an invalid update proof for {job.id}: resume to make another one"
-        raise failures.Permanent(msg)
+        raise failures.Permanent(f"generated an invalid update proof for {job.id}: resume to make another one")
     return events.SnapProve(proof)
 
 
@@ -116,19 +113,17 @@ async def submit_snapup(job: Job) -> events.Event:
         case seal.SubmitResult.ACCEPTED | seal.SubmitResult.DUPLICATE:
             return events.Finish()
         case seal.SubmitResult.FILES_MISSED if sector.repersisted:
-            msg = (
+            raise failures.Permanent(
                 f"submit upgrade: the manager misses files in {sector.persist_instance} that were copied twice: {reason};"
                 f" repair the store where the manager looks and resume, at {State.SnapProved} to copy them again"
             )
-            raise failures.Permanent(msg)
         case seal.SubmitResult.FILES_MISSED:
             log.warning("the manager misses files, persisting again", sector=str(job.id), reason=reason)
             return events.RePersist()
         case seal.SubmitResult.MISMATCHED | seal.SubmitResult.REJECTED:
             raise submissions.rejected("upgrade", reason)
         case _:
-            msg = f"submit upgrade: the manager answered {answer.res}, which is not a known result"
-            raise failures.Temporary(msg)
+            raise failures.Temporary(f"submit upgrade: the manager answered {answer.res}, which is not a known result")
 
 
 HANDLERS = {

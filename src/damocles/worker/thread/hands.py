@@ -317,8 +317,9 @@ class Hands:
                 raise failures.Full(f"the sealing store {self._location}", str(error)) from error
             if exhausted.is_lacking(error):
                 raise failures.Temporary(str(error)) from error
-            msg = f"cannot clear {self._location}/data: {error.strerror}: {error.filename}"
-            raise failures.Critical(msg) from error
+            raise failures.Critical(
+                f"cannot clear {self._location}/data: {error.strerror}: {error.filename}"
+            ) from error
         return done
 
     async def _lacking(self, store: sealing.SealingStore, plan: str) -> str | None:
