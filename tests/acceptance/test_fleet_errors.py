@@ -258,7 +258,7 @@ def test_an_original_manager_is_asked_for_what_it_has(util, capsys):
         posts = util("wdpost", "list", port=port)
     assert (0, "") == (code, err)
     assert re.fullmatch(r"worker-1  127\.0\.0\.1:17890  3        1      1       1       \S+ \(!\)", out.splitlines()[1])
-    assert (1, True) == (refused, alerts.endswith("of another release: it does not know Damocles.Alerts\n"))
+    assert (1, True) == (refused, alerts.endswith("or another release: it does not have Damocles.Alerts\n"))
     known = "it does not have Venus.WdPoStAllJobs; the original does if it was started with --worker-prover\n"
     assert (1, "", True) == (posts[0], posts[1], posts[2].endswith(known))
 

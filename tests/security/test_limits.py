@@ -44,7 +44,7 @@ OF_ONE = {
     "workers' names, before one without a token of its own is too many": limits.SHARED_NAMES,
     "sectors in progress that the token of one worker was given": limits.SECTORS_OF_A_WORKER,
     "sectors in progress that a shared token, or an admitted address, was given": limits.SECTORS_OF_A_SHARED_TOKEN,
-    "room that a piece leaves on the disk": limits.ROOM_KEPT_BYTES,
+    "space that a piece leaves on the disk": limits.ROOM_KEPT_BYTES,
 }
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "characters": 1, "s": 1, "": 1}
 

@@ -112,7 +112,7 @@ class TestHolder:
             first = (await allocated(ours, STORE)).attempt
             present = await ours("Damocles.Claim", SECTOR, "gpu1", "/store", first, None, STORE)
             ticket = ("Venus.AssignTicket", [SECTOR], STORE)
-            for attempt, why in ((first, f"is over: attempt {present} belongs to gpu1"), (999, "was never given out")):
+            for attempt, why in ((first, f"is over: attempt {present} belongs to gpu1"), (999, "was never issued")):
                 refusal = await ours.refusal("Damocles.As", SECTOR, attempt, *ticket)
                 assert refusal is not None
                 assert STALE == refusal.code

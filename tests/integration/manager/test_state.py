@@ -131,7 +131,7 @@ async def test_a_damaged_database_is_refused(start: Start, tmp_path: Path) -> No
     """A file that is no database is named in one line."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "manager.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(errors.StartError, match=r"manager\.db cannot be used: file is not a database; bring it back"):
+    with pytest.raises(errors.StartError, match=r"manager\.db cannot be used: file is not a database; restore it"):
         async with start():
             pass
 

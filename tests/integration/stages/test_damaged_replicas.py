@@ -136,7 +136,7 @@ def test_a_proof_that_does_not_verify_is_not_handed_over(sealed: Fleet, monkeypa
 
     monkeypatch.setattr(proofs, "window_post", lambda _: b"proof")
     monkeypatch.setattr(proofs, "verify_window_post", verdict)
-    with pytest.raises(proofs.ProofsError, match="does not verify, though no sector is at fault"):
+    with pytest.raises(proofs.ProofsError, match="does not verify, though no sector is faulty"):
         run_here("window_post", task)
     assert tasks.WindowPoStOutput([b"proof"], []) == run_here("window_post", task)
     public = [tasks.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas]

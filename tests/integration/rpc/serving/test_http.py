@@ -167,7 +167,8 @@ class TestListening:
                 pass
 
     @pytest.mark.parametrize(
-        ("host", "said"), [("192.0.2.1", "is no address of this machine"), ("no.such.host.invalid", "has no address")]
+        ("host", "said"),
+        [("192.0.2.1", "is not an address of this machine"), ("no.such.host.invalid", "has no address")],
     )
     async def test_foreign_hosts(self, manager: core.Service, host: str, said: str) -> None:
         """A host that is not this machine is an error that names it."""
