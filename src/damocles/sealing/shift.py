@@ -99,6 +99,11 @@ def _want_resume(thread: Thread, event: events.Resume) -> Thread:
     return replace(thread, pause_wanted=False) if thread.pause_wanted else thread
 
 
+def takes_resume(thread: Thread) -> bool:
+    """Whether a thread that nothing moves meanwhile heeds a resume, and at which state: it is shown as paused."""
+    return thread.trouble is not None or _is_held(thread)
+
+
 def _is_held(thread: Thread) -> bool:
     """Whether the thread waits for a resume, or will as soon as that is recorded."""
     if isinstance(thread.doing, planner.Hold) or (thread.is_pausing and not thread.pause_wanted):

@@ -66,7 +66,7 @@ class Control:
         """Resume a paused thread; false if it is not paused."""
         thread = self._find(index)
         try:
-            target = await thread.check_target(state) if state is not None and thread.paused else None
+            target = await thread.check_target(state) if state is not None and thread.takes_resume else None
         except foresight.ResumeRefused as refusal:
             raise errors.RpcError(errors.Code.INVALID_PARAMS, str(refusal)) from refusal
         resumed = thread.resume(target)

@@ -82,7 +82,7 @@ async def _event(thread: loop.SealingThread, act: control.Act) -> parts.Event:
         case "resume":
             if act.state is None:
                 return events.Resume()
-            if not thread.paused:
+            if not thread.takes_resume:
                 raise Refused("is not paused")
             return events.Resume(await thread.check_target(act.state))
         case _:

@@ -93,6 +93,11 @@ class SealingThread:
         return self.mind.is_paused
 
     @property
+    def takes_resume(self) -> bool:
+        """Whether the thread can be resumed: while it is paused, and while it is recorded that it stays so."""
+        return shift.takes_resume(self.mind)
+
+    @property
     def pausing(self) -> bool:
         """Whether a pause is pending."""
         return self.mind.is_pausing
@@ -155,7 +160,8 @@ class SealingThread:
                     at_hand = await self._look(place)
             except TimeoutError:
                 raise ResumeRefused(f"cannot resume at {state}: its disk does not answer ({self.location})") from None
-            if self.sector is not sector:
+            # What is recorded of a thread that stays paused, as its restart, moves no files.
+            if not self.takes_resume or (self.sector.id, self.sector.state) != (sector.id, sector.state):
                 raise ResumeRefused(f"cannot resume at {state}: it has moved on meanwhile")
         return foresight.target(self.mind, state, at_hand)
 

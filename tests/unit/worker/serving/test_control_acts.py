@@ -98,3 +98,28 @@ async def test_giving_up_a_paused_sector_speaks_of_no_process(tmp_path):
     async with paused_threads(tmp_path, 1) as ours:
         (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="abort", dry_run=True))
     assert re.fullmatch(r"aborts s-t\d+-\d+: its files go to .*/store00/trash", outcome.text)
+
+
+@pytest.mark.parametrize("by", ["the original's call", "an act"])
+async def test_a_state_is_heeded_as_soon_as_a_thread_is_shown_as_paused(tmp_path, by):
+    """Right after a restart too, while that is still recorded: the sector is aborted, and does not go on where it was."""
+    (tmp_path / "store00" / "data").mkdir(parents=True)
+    sectors = (fleet.made_up(0, number, 1000) for number in range(8))
+    held = next(sector for sector in sectors if sector.id is not None and sector.paused_at is not None)
+    ours, (thread,) = fleet.sham_worker("w", [held], tmp_path, tmp_path, "http://127.0.0.1")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run)
+        with anyio.fail_after(20):
+            while thread.info().thread_state.state != "Paused":
+                await anyio.sleep(0)
+        assert not thread.paused  # otherwise this tests nothing
+        if by == "an act":
+            (outcome,) = await ours.act_on(wire.Selection(all=True), wire.Act(verb="resume", state="Aborted"))
+            assert outcome.ok, outcome.text
+        else:
+            assert await ours.resume(0, "Aborted")
+        with anyio.fail_after(20):
+            while thread.sector.job_id is not None:
+                assert thread.activity.state != "Running" or thread.sector.state == "Aborted"
+                await anyio.sleep(0.001)
+        tasks.cancel_scope.cancel()
