@@ -64,6 +64,7 @@ def test_partitions_are_proved_and_faults_are_named(tmp_path, wdpost_parameters)
         whole = make(f)
         done = finished(f, *whole)
         assert [(2, 0, "", 1)] * 2 == [(done[i].sectors, done[i].faults, done[i].error, done[i].tries) for i in whole]
+        wait_until(lambda: f.thread(POST_THREAD).job_id is None, "the thread is free of its job")
         post = f.thread(POST_THREAD)
         assert ("-", "wdpost", None) == (post.location, post.plan, post.job_id)
 
