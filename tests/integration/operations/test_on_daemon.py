@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 from tests.integration.devnode.helpers import MINER, WORKER, proved, view
-from tests.integration.manager.chain.provider import Believing, configuration
+from tests.integration.manager.chain.provider import configuration
 
 from damocles.cli import manager
 from damocles.cli.of_chain import acting
@@ -19,6 +19,7 @@ from damocles.lotus.places import Place
 from damocles.manager import daemon
 from damocles.manager.config import load
 from damocles.rpc import address
+from damocles.testing.believing import Believing
 from damocles.worker.config import report
 
 REALLY = "--really-do-it"

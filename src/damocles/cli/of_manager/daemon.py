@@ -4,15 +4,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
 
-from damocles import logs
 from damocles.cli.connecting import manager_at
-from damocles.cli.of_manager import mock
+from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.manager import daemon as process
-from damocles.manager import errors
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.config import load, model
 from damocles.manager.serving import auth
@@ -67,25 +64,20 @@ def daemon(
             listen=address.host_port(listen, address.MANAGER_PORT),
             stores=_stores(chain),
             chain=chain,
-            deals=mock.deals_in(deals),
+            deals=starting.deals_in(deals),
             admit=access.admitted(admit or (), auth.ADMITTED),
             known_as=known_as or (),
-            certificate=mock.certificate(tls_cert, tls_key),
+            certificate=starting.certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,
             dashboard=dashboard,
-            alerts=mock.alerts_of(alerts, folder),
-            read_alerts=partial(mock.alerts_of, alerts, folder),
+            alerts=starting.alerts_of(alerts, folder),
+            read_alerts=partial(starting.alerts_of, alerts, folder),
             insecure=insecure,
         )
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
-    logs.configure(as_json=log_json)
-    try:
-        anyio.run(partial(mock.run, settings))
-    except errors.StartError as error:
-        raise exits.Failed(str(error)) from error
-    return exits.OK
+    return starting.run(settings, log_json=log_json)
 
 
 def _stores(config: model.Config) -> dict[str, Path]:

@@ -5,20 +5,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter, validators
 
-from damocles import logs
 from damocles.cli.connecting import manager_at
+from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
-from damocles.manager import daemon, errors
+from damocles.manager import daemon
 from damocles.manager.alerts import config
 from damocles.manager.chain import mock as mock_chain
-from damocles.manager.chain import verifiers
 from damocles.manager.sectors import ledger
 from damocles.manager.serving import auth
-from damocles.rpc import address, tls
+from damocles.rpc import address
 from damocles.rpc.admission import access
 from damocles.text import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
@@ -106,37 +104,21 @@ def mock(
                 challenge_delay=challenge_delay,
                 fail_messages=fail_messages,
             ),
-            deals=deals_in(deals),
+            deals=starting.deals_in(deals),
             wdpost_every_seconds=_positive(wdpost_every, "--wdpost-every") if wdpost_every else None,
             admit=access.admitted(admit or (), auth.ADMITTED),
             known_as=known_as or (),
-            certificate=certificate(tls_cert, tls_key),
+            certificate=starting.certificate(tls_cert, tls_key),
             ca_file=ca_file,
             open_metrics=open_metrics,
             dashboard=dashboard,
-            alerts=alerts_of(alerts, home.expanduser()),
-            read_alerts=partial(alerts_of, alerts, home.expanduser()),
+            alerts=starting.alerts_of(alerts, home.expanduser()),
+            read_alerts=partial(starting.alerts_of, alerts, home.expanduser()),
             insecure=insecure,
         )
     except (ValueError, config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
-    logs.configure(as_json=log_json)
-    try:
-        anyio.run(partial(run, settings))
-    except errors.StartError as error:
-        raise exits.Failed(str(error)) from error
-    return exits.OK
-
-
-async def run(settings: daemon.Settings) -> None:
-    """Run a manager, with a child that verifies proofs."""
-    async with verifiers.open_stages() as verifier:
-        await daemon.run(settings, verifier)
-
-
-def alerts_of(file: Path | None, home: Path) -> config.Config:
-    """Read what `--alerts` names, or the file of the home."""
-    return config.of_home(home) if file is None else config.read(file.expanduser())
+    return starting.run(settings, log_json=log_json)
 
 
 def _interval(text: str, option: str) -> float:
@@ -173,22 +155,3 @@ def _proof(size: str, *, synthetic: bool, non_interactive: bool) -> SealProof:
         raise ValueError("--synthetic and --non-interactive are two families of proofs: pass one of them")
     family = SealFamily.SYNTHETIC if synthetic else SealFamily.V1_1
     return SealProof.of(SectorSize.parse(size), SealFamily.NON_INTERACTIVE if non_interactive else family)
-
-
-def deals_in(folder: Path | None) -> Path | None:
-    """Check the folder of `--deals`."""
-    if folder is None:
-        return None
-    found = folder.expanduser().absolute()
-    if not found.is_dir():
-        raise ValueError(f"--deals: {found} is not a folder: make it, or correct the path")
-    return found
-
-
-def certificate(file: Path | None, key: Path | None) -> tls.Files | None:
-    """Return what `--tls-cert` and `--tls-key` name."""
-    if file is None and key is None:
-        return None
-    if file is None or key is None:
-        raise ValueError("--tls-cert and --tls-key go together: pass both")
-    return tls.Files(file, key)

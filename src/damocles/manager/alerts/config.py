@@ -30,7 +30,7 @@ from pydantic import BeforeValidator, Field, StrictBool
 from damocles.manager.alerts import rules as alerts_rules
 from damocles.manager.fleet import watch
 from damocles.rpc.admission import access
-from damocles.text import spelling, toml, units
+from damocles.text import spelling, tables, toml, units
 
 FILE_NAME = "alerts.toml"
 INTERVAL_SECONDS = 30.0
@@ -209,20 +209,8 @@ class _File(_Model):
 
 
 def _problem(problem: Any) -> str:
-    path = [str(part) for part in problem["loc"]]
-    key = ".".join(path)
+    path = problem["loc"]
+    key = ".".join(map(str, path))
     if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such key{spelling.did_you_mean(path[-1], _keys_beside(path))}"
+        return f"{key}: there is no such key{spelling.did_you_mean(str(path[-1]), tables.keys_beside(_File, path))}"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
-
-
-def _keys_beside(path: list[str]) -> list[str]:
-    """Return the keys that may stand where the last part of `path` does."""
-    model: Any = _File
-    for part in path[:-1]:
-        if part.isdecimal():
-            continue
-        field = next(field for name, field in model.model_fields.items() if part in {name, field.alias})
-        kinds = getattr(field.annotation, "__args__", (field.annotation,))
-        model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel))
-    return [field.alias or name for name, field in model.model_fields.items()]

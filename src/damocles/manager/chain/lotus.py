@@ -14,7 +14,7 @@ from damocles.chain.addresses import Address
 from damocles.lotus import errors, heads
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
-from damocles.manager.chain import interface, lifetimes, parts, submissions
+from damocles.manager.chain import checks, interface, lifetimes, parts, submissions
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.submissions import Kind, State
 from damocles.manager.db.engine import Database
@@ -196,20 +196,7 @@ class LotusChain:
 
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on the chain."""
-        found = await self.sector(allocated.id)
-        if found is None or not found.proven:
-            raise interface.Refused("only a proven sector can be upgraded")
-        if found.comm_r != comm_r_old:
-            raise interface.Refused(f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}")
-        claim = tasks.SnapVerify(
-            registered_proof=found.proof_type.update_name,
-            proof=codec.NumberList(content.proof),
-            comm_r_old=codec.Bytes32(found.comm_r),
-            comm_r_new=content.comm_r,
-            comm_d_new=content.comm_d,
-        )
-        if not await self._verifier.verify_update(claim):
-            raise interface.Refused("invalid update proof (compute error?)")
+        await checks.check_update(self._verifier, await self.sector(allocated.id), comm_r_old, content)
 
     # What is handed in.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from damocles.manager.chain import interface
+from damocles.manager.chain import checks, interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.wire import codec, seal, tasks
@@ -202,20 +202,7 @@ class MockChain:
 
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on this chain."""
-        found = await self.sector(allocated.id)
-        if found is None or not found.proven:
-            raise interface.Refused("only a proven sector can be upgraded")
-        if found.comm_r != comm_r_old:
-            raise interface.Refused(f"the chain has CommR {found.comm_r.hex()}, the upgrade is from {comm_r_old.hex()}")
-        claim = tasks.SnapVerify(
-            registered_proof=found.proof_type.update_name,
-            proof=codec.NumberList(content.proof),
-            comm_r_old=codec.Bytes32(found.comm_r),
-            comm_r_new=content.comm_r,
-            comm_d_new=content.comm_d,
-        )
-        if not await self._verifier.verify_update(claim):
-            raise interface.Refused("invalid update proof (compute error?)")
+        await checks.check_update(self._verifier, await self.sector(allocated.id), comm_r_old, content)
 
     def send_update(
         self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, _pieces: interface.Pieces

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import pydantic
+
 from damocles.manager.config import load, model
-from damocles.manager.config.model import Model, tables_in
 from damocles.rpc import address
-from damocles.text import spelling
+from damocles.text import spelling, tables
 
 Kind = Literal["refused", "differs", "needed", "ignored"]
 
@@ -198,7 +199,9 @@ def _miner(index: int, given: Any, notes: list[Note]) -> dict[str, Any]:
     return _kept(f"Miners[{index}]", "", given, model.Miner, notes)
 
 
-def _kept(key: str, low: str, given: Mapping[str, Any], of: type[Model], notes: list[Note]) -> dict[str, Any]:
+def _kept(
+    key: str, low: str, given: Mapping[str, Any], of: type[pydantic.BaseModel], notes: list[Note]
+) -> dict[str, Any]:
     """Return what a table of ours takes of one of the original's, with the keys as ours has them."""
     known = {(field.alias or name).lower(): (field.alias or name, field) for name, field in of.model_fields.items()}
     kept: dict[str, Any] = {}
@@ -210,7 +213,7 @@ def _kept(key: str, low: str, given: Mapping[str, Any], of: type[Model], notes: 
                 Note(path, "refused", f"there is no such key{_guess(name, [one for one, _ in known.values()])}")
             )
             continue
-        inner = tables_in(field.annotation)
+        inner = tables.table_in(field.annotation)
         if (found := _found(_MINER, f"{inner_low}." if inner is not None else inner_low)) is not None:
             notes.append(Note(path, *found))
         if inner is not None and isinstance(value, Mapping):

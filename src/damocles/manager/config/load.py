@@ -6,8 +6,8 @@ from typing import Any
 
 import pydantic
 
-from damocles.manager.config.model import Config, Model, tables_in
-from damocles.text import spelling, toml
+from damocles.manager.config.model import Config
+from damocles.text import spelling, tables, toml
 
 FILE_NAME = "manager.toml"
 
@@ -49,7 +49,7 @@ def check(data: Mapping[str, Any], where: str) -> Config:
         raise ConfigError("\n".join(lines)) from error
 
 
-def _spelt(data: Any, model: type[Model]) -> Any:
+def _spelt(data: Any, model: type[pydantic.BaseModel]) -> Any:
     """Return tables with their keys as the model has them, whatever their case."""
     if isinstance(data, list):
         return [_spelt(entry, model) for entry in data]
@@ -59,7 +59,7 @@ def _spelt(data: Any, model: type[Model]) -> Any:
     result: dict[str, Any] = {}
     for key, value in data.items():
         name, field = known.get(key.lower(), (key, None))
-        inner = tables_in(field.annotation) if field is not None else None
+        inner = tables.table_in(field.annotation) if field is not None else None
         # A key in two spellings: one of them is left as it is, and refused.
         result[key if name in result else name] = value if inner is None else _spelt(value, inner)
     return result
@@ -69,17 +69,6 @@ def _problem(problem: Any) -> str:
     path = problem["loc"]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such key{spelling.did_you_mean(str(path[-1]), _keys_beside(path))}"
+        return f"{key}: there is no such key{spelling.did_you_mean(str(path[-1]), tables.keys_beside(Config, path))}"
     said = _EXPECTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"{key}: {said}" if key else said
-
-
-def _keys_beside(path: tuple[Any, ...]) -> list[str]:
-    """Return the keys that may stand where the last part of `path` does."""
-    model: type[Model] = Config
-    for part in path[:-1]:
-        if isinstance(part, int):
-            continue
-        field = next(field for name, field in model.model_fields.items() if part in {name, field.alias})
-        model = tables_in(field.annotation) or model
-    return [field.alias or name for name, field in model.model_fields.items()]

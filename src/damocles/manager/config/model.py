@@ -5,7 +5,7 @@ is ours. Of keys the case does not matter.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pydantic
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt
@@ -285,11 +285,3 @@ class Config(Model):
         if again := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the persist store {again} appears twice")
         return self
-
-
-def tables_in(annotation: Any) -> type[Model] | None:
-    """Return the model of a field that is a table, or a list of tables."""
-    for kind in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(kind, type) and issubclass(kind, Model):
-            return kind
-    return None

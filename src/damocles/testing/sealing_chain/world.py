@@ -38,11 +38,12 @@ from damocles.manager.db import engine, tables
 from damocles.manager.errors import ManagerError
 from damocles.manager.outbox import lotus, node, orders, sending
 from damocles.manager.sectors import commitments, ledger
+from damocles.testing.believing import Believing
 from damocles.testing.sealing_chain.direct import DirectNode
 from damocles.testing.simulation import virtual
 from damocles.testing.simulation.disks import Violation
 from damocles.wire import commitments as cids
-from damocles.wire import seal, tasks
+from damocles.wire import seal
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -66,19 +67,6 @@ class Options:
 
 class Died(BaseException):
     """The manager's process is gone."""
-
-
-class _Believing:
-    """Fake: takes every proof for valid."""
-
-    async def verify(self, _: tasks.VerifySeal) -> bool:
-        return True
-
-    async def verify_update(self, _: tasks.SnapVerify) -> bool:
-        return True
-
-    async def verify_window_post(self, _: tasks.VerifyWindowPoSt) -> bool:
-        return True
 
 
 class _PushFirst(sending.Outbox):
@@ -181,7 +169,7 @@ class World:
             )
             if self._options.push_first:
                 rounds.outbox.__class__ = _PushFirst
-            chain = LotusChain(database=database, nodes=nodes, network=network, verifier=_Believing(), rounds=rounds)
+            chain = LotusChain(database=database, nodes=nodes, network=network, verifier=Believing(), rounds=rounds)
             yield rounds, commitments.Commitments(database, chain, virtual.wall_clock), database
 
     async def _work(

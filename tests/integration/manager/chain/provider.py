@@ -21,8 +21,9 @@ from damocles.manager.config import load
 from damocles.manager.db import engine
 from damocles.manager.outbox import orders
 from damocles.manager.sectors import commitments, ledger
+from damocles.testing.believing import Believing
 from damocles.wire import commitments as cids
-from damocles.wire import seal, tasks
+from damocles.wire import seal
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -31,26 +32,6 @@ ADDRESS = Address.of_id(MINER)
 PROOF = SealProof(5)
 CONFIDENCE = 2
 ZERO = cids.zero_comm_d(PROOF.size)
-
-
-class Believing:
-    """Fake: takes every proof for valid, and aggregates them to nothing that anybody could verify."""
-
-    async def verify(self, _: tasks.VerifySeal) -> bool:
-        """Believe."""
-        return True
-
-    async def verify_update(self, _: tasks.SnapVerify) -> bool:
-        """Believe."""
-        return True
-
-    async def verify_window_post(self, _: tasks.VerifyWindowPoSt) -> bool:
-        """Believe."""
-        return True
-
-    async def aggregate(self, claim: tasks.AggregateSeals) -> bytes:
-        """Return as many bytes as a small aggregate has."""
-        return bytes([len(claim.proofs)]) * 8212
 
 
 @dataclass

@@ -1,0 +1,56 @@
+"""What `damocles-manager daemon` and `mock` have in common: some of their options, and the run itself."""
+
+from functools import partial
+from pathlib import Path
+
+import anyio
+
+from damocles import logs
+from damocles.cli.terminal import exits
+from damocles.manager import daemon, errors
+from damocles.manager.alerts import config
+from damocles.manager.chain import verifiers
+from damocles.rpc import tls
+
+
+def run(settings: daemon.Settings, *, log_json: bool) -> int:
+    """Run a manager, with a child that verifies proofs, until it is stopped.
+
+    Raises:
+        exits.Failed: It cannot start.
+    """
+    logs.configure(as_json=log_json)
+    try:
+        anyio.run(partial(_run, settings))
+    except errors.StartError as error:
+        raise exits.Failed(str(error)) from error
+    return exits.OK
+
+
+def alerts_of(file: Path | None, home: Path) -> config.Config:
+    """Read what `--alerts` names, or the file of the home."""
+    return config.of_home(home) if file is None else config.read(file.expanduser())
+
+
+def deals_in(folder: Path | None) -> Path | None:
+    """Check the folder of `--deals`."""
+    if folder is None:
+        return None
+    found = folder.expanduser().absolute()
+    if not found.is_dir():
+        raise ValueError(f"--deals: {found} is not a folder: make it, or correct the path")
+    return found
+
+
+def certificate(file: Path | None, key: Path | None) -> tls.Files | None:
+    """Return what `--tls-cert` and `--tls-key` name."""
+    if file is None and key is None:
+        return None
+    if file is None or key is None:
+        raise ValueError("--tls-cert and --tls-key go together: pass both")
+    return tls.Files(file, key)
+
+
+async def _run(settings: daemon.Settings) -> None:
+    async with verifiers.open_stages() as verifier:
+        await daemon.run(settings, verifier)
