@@ -97,7 +97,7 @@ class Keeper:
     async def _unseal(self) -> None:
         """Want the data of a sector, and again what did not come."""
         for record in await self._idle():
-            if record.id not in self.wanted and not self._chance(0.3):
+            if record.id in self.broken or (record.id not in self.wanted and not self._chance(0.3)):
                 continue
             if record.upgraded and self._chance(0.3):
                 (self.persist / "sealed" / str(record.id)).unlink(missing_ok=True)  # only the upgrade is still needed

@@ -321,6 +321,10 @@ class World:
                     # An old copy of a store went on, after the newer one had landed its pre-commit: nobody can finish it.
                     self.books.given_up.add(thread.sector.id)
                     thread.abort("landed with other content")
+                elif thread.paused and thread.sector.plan == "unseal" and thread.sector.id in self.keeper.broken:
+                    thread.abort(
+                        "its files are lost, and are to be made again first"
+                    )  # both have the sector to themselves
                 elif thread.paused:
                     thread.resume(None)
             await anyio.sleep(30)
