@@ -33,30 +33,46 @@ def chromium() -> Iterator[Any]:
         yield started
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Farm]:
-    """A manager with a dashboard, and a worker whose three threads are paused at C1Done."""
-    base = tmp_path_factory.mktemp("dashboard")
+@contextmanager
+def paused_house(base: Path) -> Iterator[Farm]:
+    """A manager with a dashboard, and a worker whose three threads are paused at C1Done, each with its error."""
     folder = base / "parameters"
     folder.mkdir()
     with Farm(base, parameters=folder, max_sectors=3, seal_interval="1h", name="w1") as f:
         f.start_manager("--dashboard", "--store", f"persist={base}/persist", "--wdpost-every", "1h")
         f.start_worker()
-        wait_until(lambda: all(one.last_error for one in f.all_threads()), "all threads pause")
+        wait_until(
+            lambda: all(one.last_error and one.thread_state.state == "Paused" for one in f.all_threads()),
+            "all threads pause",
+        )
+        yield f
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, chromium: Any) -> Iterator[Farm]:
+    """A paused house that all tests look at, and in which none moves a thread."""
+    with paused_house(tmp_path_factory.mktemp("dashboard")) as f:
         yield f
 
 
 @pytest.fixture
-def paused(house: Farm) -> Farm:
-    """The house when all three threads are paused."""
-    wait_until(lambda: all(one.thread_state.state == "Paused" for one in house.all_threads()), "all threads pause")
-    return house
+def paused(tmp_path: Path) -> Iterator[Farm]:
+    """A paused house for one test, which may move its threads."""
+    with paused_house(tmp_path) as f:
+        yield f
 
 
 @pytest.fixture
 def someone(house: Farm, chromium: Any) -> Iterator[browsers.Visit]:
     """A browser at the manager, not logged in."""
     with browsers.visit(chromium, house.manager_port) as made:
+        yield made
+
+
+@pytest.fixture
+def visitor(paused: Farm, chromium: Any) -> Iterator[browsers.Visit]:
+    """A browser at the manager of the paused house, not logged in."""
+    with browsers.visit(chromium, paused.manager_port) as made:
         yield made
 
 
@@ -92,22 +108,22 @@ def test_each_scope_sees_what_it_may_do(house: Farm, chromium: Any) -> None:
         assert "pages need read, operate or admin" in visit.page.get_by_role("alert").inner_text()
 
 
-def test_the_story_of_the_chapter(paused: Farm, someone: browsers.Visit, porep_parameters: list[Path]) -> None:
+def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_parameters: list[Path]) -> None:
     """Three threads are paused: found on the first page, understood there, mended, marked, tried without effect, and resumed
     with a reason, which the audit has.
     """
-    page = someone.page
-    someone.log_in(token(paused, "alice", "operate"))
+    page = visitor.page
+    visitor.log_in(token(paused, "alice", "operate"))
     trouble = page.locator("li.trouble").first
     assert "3 threads, 3 paused: C2 parameters missing (2KiB)" in trouble.inner_text()
     assert "damocles-worker params fetch --sector-size 2KiB --for porep" in trouble.inner_text()
     browsers.keep_picture(page, "fleet")
     trouble.get_by_role("link", name="3 threads").click()
-    someone.shows("3 of 3 threads")
+    visitor.shows("3 of 3 threads")
     assert "error=No+cached+parameters" in page.url
     browsers.keep_picture(page, "threads")
     page.get_by_role("link", name="s-t010000-1").click()
-    someone.heading("Sector s-t010000-1")
+    visitor.heading("Sector s-t010000-1")
     assert "here" in page.locator("svg .node.here").text_content()
     browsers.keep_picture(page, "sector")
     page.go_back()
@@ -116,7 +132,7 @@ def test_the_story_of_the_chapter(paused: Farm, someone: browsers.Visit, porep_p
     for sector in ("s-t010000-1", "s-t010000-2"):
         page.locator("#threads tbody tr", has_text=sector).get_by_role("checkbox").check()
     page.get_by_role("button", name="Resume…").click()
-    someone.shows("2 of 2 would do it")
+    visitor.shows("2 of 2 would do it")
     states = page.get_by_label("Go on from").locator("option").all_inner_texts()
     assert "C1Done" in states
     assert "Aborted" not in states
@@ -124,27 +140,27 @@ def test_the_story_of_the_chapter(paused: Farm, someone: browsers.Visit, porep_p
     browsers.keep_picture(page, "resume")
     page.get_by_label("Reason").fill("parameters fetched")
     page.get_by_role("button", name="Resume: 2 threads").click()
-    someone.shows("2 of 2 done")
+    visitor.shows("2 of 2 done")
     wait_until(
         lambda: sum(one.thread_state.state == "Paused" for one in paused.all_threads()) == 1, "two threads go on"
     )
     # The third one is resumed by somebody else while a page shows that it could be.
-    someone.open("threads")
+    visitor.open("threads")
     page.locator("#threads tbody tr", has_text="s-t010000-3").get_by_role("checkbox").check()
     page.get_by_role("button", name="Resume…").click()
-    someone.shows("1 of 1 would do it")
-    at = ("--listen", someone.origin)
+    visitor.shows("1 of 1 would do it")
+    at = ("--listen", visitor.origin)
     cli("damocles-manager", "util", "worker", "resume", "w1", "--sector", "s-t010000-3", *at)
     page.get_by_role("button", name="Resume: 1 thread").click()
-    someone.shows("0 of 1 done, 1 refused")
-    someone.shows("is not paused")
+    visitor.shows("0 of 1 done, 1 refused")
+    visitor.shows("is not paused")
     cli("damocles-manager", "util", "worker", "pause", "w1", "--all", "--now", *at)  # no proof need be waited for here
-    someone.open("audit?who=alice")
+    visitor.open("audit?who=alice")
     row = page.locator("tbody tr", has_text="parameters fetched").inner_text()
     assert "resume" in row
     assert "2 done" in row
     for name in ("audit", "pipeline", "stores", "proving"):
-        someone.open(name)
+        visitor.open(name)
         browsers.keep_picture(page, name)
 
 
