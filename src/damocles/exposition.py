@@ -165,7 +165,7 @@ def grouped(details: Sequence[control.ThreadDetail]) -> Groups:
 
 
 def reason_of(detail: control.ThreadDetail) -> str:
-    """Say in few words that many threads share what a thread runs or waits for."""
+    """Return in few words that many threads share what a thread runs or waits for."""
     info = detail.info
     match info.thread_state.state:
         case "Running":

@@ -47,12 +47,12 @@ class ChangeBeneficiary(Tuple, frozen=True):
 
 
 class ChangePeerID(Tuple, frozen=True):
-    """Say under which id the miner is on the network, in binary."""
+    """The id under which the miner is found on the network, in binary."""
 
     new_id: Blob = field(name="NewID")
 
 
 class ChangeMultiaddrs(Tuple, frozen=True):
-    """Say where the miner is on the network, in binary."""
+    """The addresses at which the miner is found on the network, in binary."""
 
     new_multiaddrs: Rows[Blob] = field(name="NewMultiaddrs")

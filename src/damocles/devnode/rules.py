@@ -113,8 +113,8 @@ def termination_fee(pledged: int) -> int:
     return pledged * 85 // 1000
 
 
-def told(taken: int) -> int:
-    """Return what a node says that a deposit or pledge will be: a tenth more than what is taken."""
+def quoted(taken: int) -> int:
+    """Return what a node quotes for a deposit or pledge: a tenth more than what is taken."""
     return taken * 110 // 100
 
 

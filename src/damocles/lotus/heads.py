@@ -49,7 +49,7 @@ async def follow(
 
     Close it when it is no longer wanted (`contextlib.aclosing`).
     """
-    last, tries, told = since, 0, ""
+    last, tries, reported = since, 0, ""
     while True:
         try:
             node = await pick()
@@ -63,14 +63,14 @@ async def follow(
                     if changes is None:
                         log.info("the node ended the subscription to its head", node=node.url)
                         break
-                    tries, told = 0, ""
+                    tries, reported = 0, ""
                     change = await _change(node, last, changes)
                     if change is not None:
                         last = change.head
                         yield change
         except errors.NodeError as exc:
-            if told != (told := str(exc)):
-                log.warning("the head cannot be followed; trying again", error=told)
+            if reported != (reported := str(exc)):
+                log.warning("the head cannot be followed; trying again", error=reported)
         await anyio.sleep(min(pause_seconds * 2**tries, LONGEST_PAUSE_SECONDS))
         tries = min(tries + 1, 10)
 

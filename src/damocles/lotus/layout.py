@@ -125,9 +125,9 @@ def _nothing(_done: int) -> None:
 
 
 async def read(
-    view: View, miner: Address, deadlines: Iterable[int] | None = None, told: Callable[[int], None] = _nothing
+    view: View, miner: Address, deadlines: Iterable[int] | None = None, on_read: Callable[[int], None] = _nothing
 ) -> Layout:
-    """Return the partitions of all or some deadlines; `told` is called with the number of deadlines read.
+    """Return the partitions of all or some deadlines; `on_read` is called with the number of deadlines read.
 
     Raises:
         errors.NotThere: It is no miner.
@@ -137,5 +137,5 @@ async def read(
     for done, deadline in enumerate(range(cycle.count) if deadlines is None else deadlines, start=1):
         for number, one in enumerate(await view.partitions(miner, deadline)):
             partitions[deadline, number] = one
-        told(done)
+        on_read(done)
     return Layout(cycle=cycle, partitions=partitions)

@@ -100,8 +100,8 @@ def has_failed(entry: control.AuditEntry) -> bool:
 
 def _brief(value: Any, omitted: Collection[str] = _OMITTED) -> str:
     if isinstance(value, dict):
-        told = ((name, item) for name, item in value.items() if name not in omitted)
-        inner = (f"{name}={_brief(item, omitted)}" for name, item in told if item not in (None, [], "", False))
+        shown = ((name, item) for name, item in value.items() if name not in omitted)
+        inner = (f"{name}={_brief(item, omitted)}" for name, item in shown if item not in (None, [], "", False))
         text = " ".join(inner)
     elif isinstance(value, str):
         text = value

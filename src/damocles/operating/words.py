@@ -10,15 +10,15 @@ NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that be
 
 def status(worker: control.WorkerStatus) -> str:
     """Return a worker's status, whether it is draining, and whether several workers share the name."""
-    told = f"{worker.status}, draining" if worker.info.draining is True else worker.status
-    return f"{told}, {len(worker.sharing)} workers" if worker.sharing else told
+    text = f"{worker.status}, draining" if worker.info.draining is True else worker.status
+    return f"{text}, {len(worker.sharing)} workers" if worker.sharing else text
 
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:
     """Return for people why a thread does not go on: its error, or else what it waits for, or else how far its stage is."""
     lack = lacking.found(thread.info.last_error or "") if is_remedied(thread) else None
-    told = thread.info.last_error or waits(thread, now) or progress(thread.progress)
-    return lack.text_remedied if lack else brief_error(told, full=full)
+    text = thread.info.last_error or waits(thread, now) or progress(thread.progress)
+    return lack.text_remedied if lack else brief_error(text, full=full)
 
 
 def progress(news: control.Progress | None) -> str:

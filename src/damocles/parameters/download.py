@@ -178,9 +178,9 @@ class _Fetch:
             if not able or idle_tries >= self.means.manner.tries * len(able):
                 break
             await self._pause(*divmod(idle_tries, len(able)))
-        told = "; ".join(f"{urls.shown(source)}: {text}" for source, text in complaints.items())
+        joined = "; ".join(f"{urls.shown(source)}: {text}" for source, text in complaints.items())
         tries = f"; {self.means.manner.tries} tries in a row brought nothing (see --tries)" if able else ""
-        raise FetchError(f"cannot be fetched: {told}{tries}")
+        raise FetchError(f"cannot be fetched: {joined}{tries}")
 
     async def _pause(self, idle_rounds: int, rest: int) -> None:
         """Wait after each round in which no mirror brought anything, longer each time."""

@@ -48,11 +48,11 @@ def step(thread: Thread, event: parts.Event, now: float) -> _Next:
     Returns:
         The thread as it is now (the very same if nothing has changed) and what to do beside its task and its entry.
     """
-    heard, told = _heard(thread, event)
+    heard, instructions = _heard(thread, event)
     after, more = _gone_on(heard, now)
     if after.doing is not thread.doing:
         after = replace(after, since=now)
-    return after, (*told, *more)
+    return after, (*instructions, *more)
 
 
 # What is heard.
@@ -265,19 +265,19 @@ def _tried_again(thread: Thread, task: parts.Task | None) -> Thread:
 
 
 def _gone_on(thread: Thread, now: float) -> _Next:
-    told: tuple[Instruction, ...] = ()
+    instructions: tuple[Instruction, ...] = ()
     while thread.doing is None and not isinstance(thread.writing, parts.Entry):
         if thread.result is not None:
             done, thread = thread.result, replace(thread, result=None)
             thread, more = _decided(thread, done, now)
         else:
             thread, more = _at_boundary(thread), ()
-        told = (*told, *more)
+        instructions = (*instructions, *more)
     if thread.doing is not None and not thread.halting and _is_pointless(thread):
         thread = replace(thread, halting=True)
     if _is_to_be_written(thread):
         thread = replace(thread, writing=_wish(thread, now))
-    return thread, told
+    return thread, instructions
 
 
 def _at_boundary(thread: Thread) -> Thread:
@@ -388,12 +388,12 @@ def _settled(thread: Thread, entry: parts.Entry) -> _Next:
     """Let follow from an entry what follows from it."""
     before, after = entry.before, entry.after
     *reports, action = entry.instructions
-    told: tuple[Instruction, ...] = ()
+    instructions: tuple[Instruction, ...] = ()
     assert not isinstance(action, planner.Report)
     thread = replace(thread, sector=after, action=action, prepared=frozenset())
     if before.id is None and after.id is not None and after.claim is not None:
         thread = replace(thread, claimed=after.id)
-        told = (Keep(after.id, after.claim),)
+        instructions = (Keep(after.id, after.claim),)
     identity = after.id or before.id
     sent = tuple(Send(identity, each) for each in reports if isinstance(each, planner.Report) and identity is not None)
-    return thread, (*told, *sent)
+    return thread, (*instructions, *sent)

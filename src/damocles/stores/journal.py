@@ -123,8 +123,8 @@ class Journal:
                 f"the sector record in {self.path} is damaged ({error}); restore the file from a backup"
             ) from error
         if record.plan not in planner.PLANS:
-            told = f"of the plan {record.plan}, which this release does not know"
-            raise JournalError(f"the sector record in {self.path} is {told}: use the release that wrote it")
+            unknown = f"of the plan {record.plan}, which this release does not know"
+            raise JournalError(f"the sector record in {self.path} is {unknown}: use the release that wrote it")
         self._written = {name: outputs.get(name) for name in sectors.LARGE_FIELDS}
         return msgspec.structs.replace(record, **outputs)
 

@@ -46,11 +46,11 @@ def admission(config: Config, has: machine.Machine) -> policy.Policy:
 
 def unfit(admitted_by: policy.Policy, sizes: set[sectors.SectorSize]) -> Iterator[str]:
     """Yield a line about each stage that even the empty machine has too little for."""
-    told = "it is refused" if admitted_by.refuses else "it runs alone, with what there is"
+    outcome = "it is refused" if admitted_by.refuses else "it runs alone, with what there is"
     for size in sorted(sizes):
         for stage in costs.STAGES:
             if (text := admitted_by.unfit(stage, size)) is not None:
-                yield f"{descriptors.named(stage).label} of {size.label} {text}: {told} (processors.admission)"
+                yield f"{descriptors.named(stage).label} of {size.label} {text}: {outcome} (processors.admission)"
 
 
 def stages(config: Config, log: pool.LogSink, admitted_by: policy.Policy | None = None) -> executor.Stages:

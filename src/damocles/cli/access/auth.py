@@ -154,7 +154,7 @@ def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: options.AsJso
         files = [str(file) for file in auth.init(home.expanduser().absolute())]
     except errors.StartError as error:
         raise exits.Failed(str(error)) from error
-    exits.tell("\n".join(files), files, as_json=json)
+    exits.print_result("\n".join(files), files, as_json=json)
     return exits.OK
 
 
@@ -176,7 +176,7 @@ def _create(
         made = daemon.call(create(name, scope, seconds) if worker is None else create(name, scope, seconds, worker))
     fields = codec.to_builtins(made.token)
     if output is None:
-        exits.tell(made.text, {**fields, "text": made.text}, as_json=as_json)
+        exits.print_result(made.text, {**fields, "text": made.text}, as_json=as_json)
         return exits.OK
     try:
         durable.replace(output, f"{made.text}\n".encode(), private=True)
@@ -184,7 +184,7 @@ def _create(
         raise exits.Failed(
             f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and create it again"
         ) from error
-    exits.tell(str(output), {**fields, "file": str(output)}, as_json=as_json)
+    exits.print_result(str(output), {**fields, "file": str(output)}, as_json=as_json)
     return exits.OK
 
 
@@ -202,7 +202,7 @@ def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool
     with connection as daemon:
         revoked = daemon.call(methods.access.revoke_tokens(name, sure))
     text = "\n".join(f"{token.name} ({token.id}) is revoked" for token in revoked)
-    exits.tell(text, codec.to_builtins(revoked), as_json=as_json)
+    exits.print_result(text, codec.to_builtins(revoked), as_json=as_json)
     return exits.OK
 
 

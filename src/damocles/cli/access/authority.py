@@ -61,7 +61,7 @@ def ca(
         raise exits.Failed(f"the authority in {directory} cannot be used: {error}") from error
     finally:
         text = "\n".join(f"{one['certificate']}  {one['key']}  (until {one['until']})" for one in made)
-        exits.tell(text, made, as_json=json)
+        exits.print_result(text, made, as_json=json)
     return exits.OK
 
 

@@ -74,11 +74,11 @@ class Fleet:
 
     def threads(self, chosen: control.Selection, seconds: float) -> control.FleetThreads:
         """Return the selected threads by worker and index."""
-        told, silent = self._gather(self._targets(chosen.workers), lambda: dialogues.threads(time.time()), seconds)
+        answers, silent = self._gather(self._targets(chosen.workers), lambda: dialogues.threads(time.time()), seconds)
         return control.FleetThreads(
             threads=[
                 structs.replace(detail, worker=info.name, dest=info.dest)
-                for info, details in told
+                for info, details in answers
                 for detail in details
                 if selection.holds(chosen, detail)
             ],
@@ -88,8 +88,10 @@ class Fleet:
     def act(self, chosen: control.Selection, wanted: control.Act, seconds: float) -> list[control.Outcome]:
         """Do something to the selected threads."""
         targets = self._targets(chosen.workers)
-        told, silent = self._gather(targets, lambda: dialogues.act(chosen, wanted, time.time()), seconds)
-        done = [structs.replace(one, worker=info.name, dest=info.dest) for info, outcomes in told for one in outcomes]
+        answers, silent = self._gather(targets, lambda: dialogues.act(chosen, wanted, time.time()), seconds)
+        done = [
+            structs.replace(one, worker=info.name, dest=info.dest) for info, outcomes in answers for one in outcomes
+        ]
         return done + [
             control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
         ]
@@ -100,8 +102,8 @@ class Fleet:
         def ask() -> dialogues.Dialogue[list[control.HistoryEntry]]:
             return dialogues.asked_for(methods.worker.history(sector))
 
-        told, silent = self._gather(self._known, ask, seconds)
-        entries = [structs.replace(entry, worker=info.name) for info, found in told for entry in found]
+        answers, silent = self._gather(self._known, ask, seconds)
+        entries = [structs.replace(entry, worker=info.name) for info, found in answers for entry in found]
         return control.SectorHistory(entries=sorted(entries, key=lambda entry: entry.at), silent=silent)
 
     def drain(

@@ -86,15 +86,15 @@ def _call(found: calls.Manager, act: acts.Upkeep | acts.Affair, *, dry_run: bool
 def _landed(found: calls.Manager, ids: Sequence[int], seconds: float, *, quiet: bool) -> list[OrderSeen]:
     """Return messages when they are over; or as they are when the time is."""
     deadline = time.monotonic() + seconds
-    told = ""
+    shown = ""
     while True:
         seen = found.call(methods.chain.orders(list(ids)))
         if all(one.state in _ENDED for one in seen) or time.monotonic() >= deadline:
             return seen
         text = "; ".join(describe(one) for one in seen if one.state not in _ENDED)
-        if text != told and not quiet:
+        if text != shown and not quiet:
             exits.hint(text)
-            told = text
+            shown = text
         time.sleep(min(_LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
@@ -106,9 +106,9 @@ def _end(answer: Answer, seen: Sequence[OrderSeen], outcomes: Sequence[Outcome],
         return exits.OK if is_well else exits.FAILED
     by_order = {one.order: one for one in outcomes}
     for one in seen:
-        exits.say(describe(one))
+        exits.print_line(describe(one))
         for line in by_order[one.id].lines if one.id in by_order else ():
-            exits.say(f"  {line}")
+            exits.print_line(f"  {line}")
     if not is_well:
         raise exits.Failed("not everything was done: see above")
     return exits.OK
@@ -136,7 +136,7 @@ def _names(ids: Sequence[int]) -> str:
 
 def _show(answer: Answer) -> None:
     for note in answer.notes:
-        exits.say(note)
+        exits.print_line(note)
     if not answer.drafts:
         print("nothing to send")
     for number, one in enumerate(answer.drafts, start=1):

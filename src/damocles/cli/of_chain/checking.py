@@ -131,7 +131,7 @@ def simulate(
     call = methods.wdpost.simulate(deadline, partition, address, asked.post_proof, infos, asked.challenge)
     with manager.call(_PATIENCE_SECONDS) as found:
         found.call(call)
-    exits.tell(
+    exits.print_result(
         f"{len(infos)} sectors wait for a worker with the plan wdpost; see `util worker wdpost list`",
         {"deadline": deadline, "partition": partition, "sectors": [one.number for one in infos]},
         as_json=json,

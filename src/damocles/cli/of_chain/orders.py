@@ -60,7 +60,7 @@ def replace(
     """
     with at.call(_PATIENCE_SECONDS) as found:
         seen = found.call(methods.chain.replace(number))
-    exits.tell(
+    exits.print_result(
         f"{acting.describe(seen)}; it costs {words.brief(seen.most_cost)} at most",
         codec.to_builtins(seen),
         as_json=json,

@@ -38,9 +38,9 @@ class _Seen:
     clock: words.Clock
 
 
-async def _see(view: View, miner: Address, told: Callable[[int], None]) -> _Seen:
+async def _see(view: View, miner: Address, on_read: Callable[[int], None]) -> _Seen:
     return _Seen(
-        layout=await layout.read(view, miner, told=told),
+        layout=await layout.read(view, miner, on_read=on_read),
         deadlines=await view.deadlines(miner),
         clock=await words.clock(view),
     )
@@ -258,9 +258,9 @@ def faults(*, miner: words.Actor = None, json: options.AsJson = False, at: node_
     return exits.OK
 
 
-async def _faults(view: View, miner: Address, told: Callable[[int], None]) -> list[_Fault]:
+async def _faults(view: View, miner: Address, on_read: Callable[[int], None]) -> list[_Fault]:
     clock = await words.clock(view)
-    seen = await layout.read(view, miner, told=told)
+    seen = await layout.read(view, miner, on_read=on_read)
     found = []
     for (deadline_number, partition), one in seen.partitions.items():
         for number in one.faulty:

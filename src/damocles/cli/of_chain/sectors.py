@@ -273,7 +273,7 @@ def expired(
         exits.print_json({"epoch": epoch, "sectors": [str(one) for one in gone]})
     elif gone:
         print(f"{len(gone)} of {len(known)} finished sectors are not alive on the chain at epoch {epoch}:")
-        exits.say("  " + words.numbers(Bitfield(one.number for one in gone)))
+        exits.print_line("  " + words.numbers(Bitfield(one.number for one in gone)))
     else:
         print(f"all {len(known)} finished sectors are alive on the chain at epoch {epoch}")
     return exits.OK
@@ -294,9 +294,9 @@ def _read(at: node_at.At, miner: Address, wanted: Callable[[_Row], bool]) -> lis
         return [row for row in at.ask(lambda view: _rows(view, miner, counter.show)) if wanted(row)]
 
 
-async def _rows(view: View, miner: Address, told: Callable[[int], None]) -> Sequence[_Row]:
+async def _rows(view: View, miner: Address, on_read: Callable[[int], None]) -> Sequence[_Row]:
     clock = await words.clock(view)
-    seen = await layout.read(view, miner, told=told)
+    seen = await layout.read(view, miner, on_read=on_read)
     places = {number: place for place, one in seen.partitions.items() for number in one.all}
     rows = []
     for sector in await view.sectors(miner):

@@ -86,4 +86,4 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     known = list(pairs)
     width = max(len(name) for name, _ in known) + 1
     for name, value in known:
-        exits.say(f"{f'{name}:':<{width}}  {value}" if name else "")
+        exits.print_line(f"{f'{name}:':<{width}}  {value}" if name else "")

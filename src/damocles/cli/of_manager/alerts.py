@@ -72,7 +72,7 @@ def ack(
     if json:
         exits.print_json(codec.to_builtins(alert))
     else:
-        exits.say(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
+        exits.print_line(f"#{alert.id} {alert.rule} {alert.subject}: acknowledged by {alert.acknowledged_by}")
     return exits.OK
 
 
@@ -121,7 +121,7 @@ def _mute(
         exits.print_json(codec.to_builtins(made))
     else:
         until = f"muted until {units.moment(made.until)}" if seconds else "no longer muted"
-        exits.say(f"{made.rule} {made.subject}".rstrip() + f": {until}")
+        exits.print_line(f"{made.rule} {made.subject}".rstrip() + f": {until}")
     return exits.OK
 
 

@@ -73,7 +73,7 @@ def check(
     for problem in problems:
         exits.error(problem)
     if not problems:
-        exits.say(f"{path}: ok")
+        exits.print_line(f"{path}: ok")
     return exits.FAILED if problems else exits.OK
 
 
@@ -91,13 +91,13 @@ def _from_damocles(path: Path, write: Path | None, *, as_json: bool) -> int:
     else:
         for kind, words in _WORDS.items():
             for one in (one for one in notes if one.kind == kind):
-                exits.say(f"{words}: {one.key}: {redaction.text(one.text)}")
+                exits.print_line(f"{words}: {one.key}: {redaction.text(one.text)}")
         count = Counter[str](one.kind for one in notes)
         print(f"{len(notes)} differences: " + ", ".join(f"{count[kind]} {words}" for kind, words in _WORDS.items()))
         for problem in problems:
             exits.error(problem)
         if write is not None:
-            exits.say(f"written: {write}; put a token of the node into {adopt.TOKEN_FILE} (mode 0600)")
+            exits.print_line(f"written: {write}; put a token of the node into {adopt.TOKEN_FILE} (mode 0600)")
     return exits.FAILED if problems else exits.OK
 
 

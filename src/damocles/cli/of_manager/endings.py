@@ -61,5 +61,5 @@ def _end(call: methods.Ask[None], sector: SectorID, done: str, at: manager_at.At
         raise exits.WrongUsage(f"{sector} would be {done}: say --really-do-it")
     with at.call() as found:
         found.call(call)
-    exits.tell(f"{sector} {done}", {"sector": str(sector), "done": done}, as_json=as_json)
+    exits.print_result(f"{sector} {done}", {"sector": str(sector), "done": done}, as_json=as_json)
     return exits.OK

@@ -57,7 +57,7 @@ def export(
             count += 1
             counter.show(count)
     if out != STDOUT:
-        exits.tell(f"{count} sectors in {out}", {"file": str(out), "sectors": count}, as_json=json)
+        exits.print_result(f"{count} sectors in {out}", {"file": str(out), "sectors": count}, as_json=json)
     return exits.OK
 
 

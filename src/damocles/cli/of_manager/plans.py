@@ -97,7 +97,7 @@ def rebuild(
     identity = sector_of(sector, number)
     with at.call() as found:
         found.call(methods.proven.set_for_rebuild(identity, seal.RebuildOptions(pieces_available)))
-    exits.tell(
+    exits.print_result(
         f"{identity} waits for a worker with the plan rebuild",
         {"sector": str(identity), "pieces_available": pieces_available},
         as_json=json,
@@ -137,7 +137,7 @@ def abort(
         if yes:
             found.call(methods.claims.abort(identity, reason))
     text = f"aborted {identity}; {holder} had it" if yes else f"would abort {identity}, which {holder} has"
-    exits.tell(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
+    exits.print_result(text, {"sector": str(identity), "worker": holder, "done": yes}, as_json=json)
     if not yes:
         exits.hint("pass --yes to do it")
     return exits.OK
@@ -166,7 +166,7 @@ def unseal(
             offset, size = _span(record, piece)
         found.call(methods.proven.unseal_piece(identity, codec.CID(piece), offset, size, dest))
     first = "" if record.finalized or record.imported else "until the sector is finished, and then "
-    exits.tell(
+    exits.print_result(
         f"{size} bytes from {offset} of {identity} wait {first}for a worker with the plan unseal",
         {"sector": str(identity), "piece": piece, "offset": offset, "size": size, "dest": dest},
         as_json=json,

@@ -83,7 +83,7 @@ def remove_all(
         for job in jobs:
             found.call(methods.wdpost.remove_job(job))
             if not json:
-                exits.say(f"wdpost job {job} removed")
+                exits.print_line(f"wdpost job {job} removed")
     if json:
         exits.print_json(jobs)
     return exits.OK
@@ -104,12 +104,14 @@ def make(
         exits.print_json([codec.to_builtins(job) for job in made])
     else:
         for job in made:
-            exits.say(f"{job.id}: partitions {job.partitions}, {job.sectors} sector{'' if job.sectors == 1 else 's'}")
+            exits.print_line(
+                f"{job.id}: partitions {job.partitions}, {job.sectors} sector{'' if job.sectors == 1 else 's'}"
+            )
     return exits.OK
 
 
 def _each(
-    method: methods.Method[[str], None], jobs: Sequence[str], at: manager_at.At, told: str, *, as_json: bool
+    method: methods.Method[[str], None], jobs: Sequence[str], at: manager_at.At, prefix: str, *, as_json: bool
 ) -> None:
     if not jobs:
         raise exits.WrongUsage("no job is named: see the list")
@@ -118,8 +120,8 @@ def _each(
             try:
                 found.call(method(job))
             except exits.Failed as error:
-                raise type(error)(f"{told}{error}") from error
-    exits.tell("", list(jobs), as_json=as_json)
+                raise type(error)(f"{prefix}{error}") from error
+    exits.print_result("", list(jobs), as_json=as_json)
 
 
 def _table(max_tries: int, now: float, *, detail: bool) -> tables.Table[wdpost.Brief]:

@@ -94,18 +94,18 @@ def info(
 
     def show() -> int:
         with at.call() as found:
-            told = found.call(methods.fleet.threads(chosen, found.worker_seconds))
-        if one and told.silent:
-            raise exits.WorkerUnreachable(f"{told.silent[0].worker}: {told.silent[0].reason}")
+            answer = found.call(methods.fleet.threads(chosen, found.worker_seconds))
+        if one and answer.silent:
+            raise exits.WorkerUnreachable(f"{answer.silent[0].worker}: {answer.silent[0].reason}")
         if json:
-            exits.print_json(codec.to_builtins(told))
-        elif told.threads:
-            views.show_threads(told.threads, named=not one, wide=wide, full=full, resume=resume)
-        for silence in told.silent:
+            exits.print_json(codec.to_builtins(answer))
+        elif answer.threads:
+            views.show_threads(answer.threads, named=not one, wide=wide, full=full, resume=resume)
+        for silence in answer.silent:
             exits.error(f"{silence.worker}: {silence.reason}")
-        if told.silent:
+        if answer.silent:
             return exits.FAILED
-        return exits.OK if told.threads else acts.show_nothing(chosen)
+        return exits.OK if answer.threads else acts.show_nothing(chosen)
 
     return views.again(show, watch=watch)
 
@@ -288,14 +288,14 @@ def history(
     """Show every step of a sector, on all workers that had it."""
     name = options.sector(sector)
     with at.call() as found:
-        told = found.call(methods.fleet.history(name, found.worker_seconds))
+        answer = found.call(methods.fleet.history(name, found.worker_seconds))
     if json:
-        exits.print_json(codec.to_builtins(told))
-    elif told.entries:
-        views.print_history(told.entries, full=full)
-    for silence in told.silent:
+        exits.print_json(codec.to_builtins(answer))
+    elif answer.entries:
+        views.print_history(answer.entries, full=full)
+    for silence in answer.silent:
         exits.warning(f"{silence.worker}: {silence.reason}")
-    if not told.entries:
+    if not answer.entries:
         raise exits.NothingSelected(f"{name}: neither the manager nor any worker that answered has a record of it")
     return exits.OK
 
@@ -321,7 +321,7 @@ def remove(
             )
             return exits.USAGE
         found.call(methods.fleet.remove_ping(name))
-    exits.tell(f"'{name}' removed", {"name": name, "removed": True}, as_json=json)
+    exits.print_result(f"'{name}' removed", {"name": name, "removed": True}, as_json=json)
     return exits.OK
 
 
@@ -337,8 +337,8 @@ def top(
     with at.call() as found:
         if not json:
             return fleet_top.run(found)
-        workers, told = fleet_top.ask(found)
-    exits.print_json({"workers": codec.to_builtins(workers), **codec.to_builtins(told)})
+        workers, answer = fleet_top.ask(found)
+    exits.print_json({"workers": codec.to_builtins(workers), **codec.to_builtins(answer)})
     return exits.OK
 
 
@@ -353,14 +353,14 @@ def _place_of(found: calls.Manager, sector: str, worker: str | None) -> tuple[st
 
     def threads(chosen: control.Selection) -> list[control.ThreadDetail]:
         asked = chosen if worker is None else structs.replace(chosen, workers=[worker])
-        told = found.call(methods.fleet.threads(asked, found.worker_seconds))
-        for silence in told.silent:
+        answer = found.call(methods.fleet.threads(asked, found.worker_seconds))
+        for silence in answer.silent:
             exits.warning(f"{silence.worker}: {silence.reason}")
-        return told.threads
+        return answer.threads
 
     def history(name: str) -> list[control.HistoryEntry]:
-        told = found.call(methods.fleet.history(name, found.worker_seconds))
-        return told.entries
+        answer = found.call(methods.fleet.history(name, found.worker_seconds))
+        return answer.entries
 
     thread = fleet_logs.thread_of(sector, threads, history)
     return thread.dest or thread.worker, thread.info.index

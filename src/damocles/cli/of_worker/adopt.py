@@ -52,17 +52,17 @@ def check(file: Path, out: Path | None, *, as_json: bool) -> int:
         )
         return exits.FAILED if errors else exits.OK
     for one in found:
-        exits.say(_line(document, one))
+        exits.print_line(_line(document, one))
     for problem in warnings:
         exits.warning(str(problem))
     for problem in errors:
         exits.error(str(problem))
     if out is not None:
-        exits.say(f"{out}: written" + ("; a worker cannot use it yet" if errors else ", a worker can use it"))
+        exits.print_line(f"{out}: written" + ("; a worker cannot use it yet" if errors else ", a worker can use it"))
     elif any(one.changes for one in found):
         exits.hint("--write OUT writes the file with these changes")
     elif not errors:
-        exits.say(f"{file}: ok as it is")
+        exits.print_line(f"{file}: ok as it is")
     return exits.FAILED if errors else exits.OK
 
 

@@ -112,7 +112,7 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
     except journal.JournalError as error:
         raise exits.Failed(str(error)) from error
     if out != STDOUT:
-        exits.tell(
+        exits.print_result(
             f"{len(locations)} {'store' if len(locations) == 1 else 'stores'} in {out}",
             {"file": str(out), "stores": len(locations)},
             as_json=json,
@@ -148,7 +148,7 @@ def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson 
     except (sealing.StoreError, journal.JournalError) as error:
         raise exits.Failed(str(error)) from error
     missing = _missing(one.sector, data)
-    exits.tell(
+    exits.print_result(
         f"{location}: {_standing(one.sector)}, {len(one.entries)} entries of history",
         {
             "location": str(location),

@@ -106,7 +106,7 @@ def list_(
             tables.show(_V013, threads)
         else:
             for thread in threads:
-                exits.say(_line(thread.info))
+                exits.print_line(_line(thread.info))
         return exits.OK if threads else acts.show_nothing(chosen)
 
     return views.again(show, watch=watch)

@@ -175,12 +175,12 @@ def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
 
 def error(text: str) -> None:
     """Print on stderr why the command failed."""
-    _say("error", _RED, text)
+    _print_labelled("error", _RED, text)
 
 
 def warning(text: str) -> None:
     """Print a warning on stderr."""
-    _say("warning", _YELLOW, text)
+    _print_labelled("warning", _YELLOW, text)
 
 
 def hint(text: str) -> None:
@@ -188,7 +188,7 @@ def hint(text: str) -> None:
     _print_error(terminal.shown(text))
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line that contains text from elsewhere."""
     print(terminal.shown(text))
 
@@ -226,7 +226,7 @@ def print_json(value: Any) -> None:
     print(terminal.shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def tell(text: str, value: Any, *, as_json: bool) -> None:
+def print_result(text: str, value: Any, *, as_json: bool) -> None:
     """Print what was done: as text, or `value` as JSON."""
     if as_json:
         print_json(value)
@@ -234,7 +234,7 @@ def tell(text: str, value: Any, *, as_json: bool) -> None:
         print(terminal.shown(text, "\n"))
 
 
-def _say(label: str, colour: str, text: str) -> None:
+def _print_labelled(label: str, colour: str, text: str) -> None:
     if sys.stderr.isatty() and terminal.wants_colour():
         label = f"{colour}{label}{_PLAIN}"
     for line in text.splitlines():

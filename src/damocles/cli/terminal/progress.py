@@ -46,7 +46,7 @@ class Counter:
 
     def __init__(self, what: str, total: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._total, self._clock = what, total, clock
-        self._began = self._told = clock()
+        self._began = self._drawn = clock()
         self._width = 0
 
     def __enter__(self) -> Self:
@@ -58,9 +58,9 @@ class Counter:
     def show(self, done: int) -> None:
         """Update the count of what is done."""
         now = self._clock()
-        if now - self._began < _PATIENCE_SECONDS or now - self._told < _REFRESH_SECONDS or not sys.stderr.isatty():
+        if now - self._began < _PATIENCE_SECONDS or now - self._drawn < _REFRESH_SECONDS or not sys.stderr.isatty():
             return
-        self._told = now
+        self._drawn = now
         share = f" ({done * 100 // self._total} %)" if self._total else ""
         text = f"{done} {self._what}{share}"
         print(f"\r{text.ljust(self._width)}", end="", file=sys.stderr, flush=True)
@@ -79,12 +79,12 @@ class Lines:
     def __init__(self) -> None:
         self._totals: dict[str, tuple[str, int]] = {}
         self._done: dict[str, int] = {}
-        self._told: dict[str, float] = {}
+        self._drawn: dict[str, float] = {}
 
     def begin(self, name: str, doing: str, size_bytes: int, done_bytes: int) -> None:
         """See `Watcher`."""
         self._totals[name], self._done[name] = (doing, size_bytes), done_bytes
-        self._told[name] = time.monotonic()
+        self._drawn[name] = time.monotonic()
         already = f", {units.human_size(done_bytes)} here already" if done_bytes else ""
         self.say(f"{name}: {doing} {units.human_size(size_bytes)}{already}")
 
@@ -96,7 +96,7 @@ class Lines:
 
     def end(self, name: str) -> None:
         """See `Watcher`."""
-        self._told.pop(name, None)
+        self._drawn.pop(name, None)
 
     def pulse(self, name: str, text: str) -> None:
         """See `Watcher`."""
@@ -108,8 +108,8 @@ class Lines:
 
     def _now_and_then(self, name: str, text: str) -> None:
         now = time.monotonic()
-        if now - self._told.setdefault(name, now) >= _LINE_EVERY_SECONDS:
-            self._told[name] = now
+        if now - self._drawn.setdefault(name, now) >= _LINE_EVERY_SECONDS:
+            self._drawn[name] = now
             self.say(f"{name}: {text}")
 
 

@@ -67,7 +67,7 @@ def show(outcomes: Sequence[control.Outcome], *, dry_run: bool, as_json: bool, c
         if not outcome.ok:
             exits.error(line(outcome))
         elif not as_json:
-            exits.say(line(outcome))
+            exits.print_line(line(outcome))
     if not outcomes:
         raise nothing_matches(chosen, "; nothing was changed")
     if all(map(_is_missing, outcomes)):

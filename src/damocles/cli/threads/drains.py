@@ -17,7 +17,7 @@ def show(drain: control.Drain, *, as_json: bool) -> int:
     if as_json:
         exits.print_json(codec.to_builtins(drain))
     else:
-        exits.say(_text(drain))
+        exits.print_line(_text(drain))
     return exits.OK
 
 

@@ -150,8 +150,8 @@ def show(one: Plan, *, full: bool) -> None:
 def bottleneck(found: forecast.Forecast) -> str:
     """Return a worker's bottleneck in a line."""
     waits = sorted(((share, name) for name, share in found.waits.items() if share >= 0.005), reverse=True)
-    told = ", ".join(f"{share:.0%} for {name}" for share, name in waits) or "for nothing that the machine lacks"
-    return f"bottleneck: {found.bottleneck} (threads wait {told})"
+    causes = ", ".join(f"{share:.0%} for {name}" for share, name in waits) or "for nothing that the machine lacks"
+    return f"bottleneck: {found.bottleneck} (threads wait {causes})"
 
 
 def _step(step: capacity.Step) -> tuple[str, ...]:

@@ -84,13 +84,13 @@ def _keys() -> Iterator[Callable[[float], str]]:
 def ask(manager: calls.Manager) -> tuple[list[control.WorkerStatus], control.FleetThreads]:
     """Return all workers and all threads."""
     workers = manager.call(methods.fleet.workers())
-    told = manager.call(methods.fleet.threads(control.Selection(all=True), manager.worker_seconds))
-    return workers, told
+    fleet = manager.call(methods.fleet.threads(control.Selection(all=True), manager.worker_seconds))
+    return workers, fleet
 
 
 def screen(
     workers: Sequence[control.WorkerStatus],
-    told: control.FleetThreads,
+    fleet: control.FleetThreads,
     *,
     now: float,
     columns: int | None,
@@ -98,20 +98,20 @@ def screen(
     colour: bool = False,
 ) -> list[str]:
     """Draw the fleet as lines that fit into `columns`; with `rows` no more than a terminal has."""
-    states = Counter(thread.info.thread_state.state for thread in told.threads)
+    states = Counter(thread.info.thread_state.state for thread in fleet.threads)
     statuses = Counter(worker.status for worker in workers)
     head = (
         f"{time.strftime('%H:%M:%S', time.gmtime(now))}"
         f"  {len(workers)} {'worker' if len(workers) == 1 else 'workers'}"
         + "".join(f"  {count} {status}" for status, count in statuses.items())
-        + f"   {len(told.threads)} {'thread' if len(told.threads) == 1 else 'threads'}"
+        + f"   {len(fleet.threads)} {'thread' if len(fleet.threads) == 1 else 'threads'}"
         + "".join(f"  {states[state]} {state.lower()}" for state in _ORDER if states[state])
     )
-    silent = {silence.worker: silence.reason for silence in told.silent}
+    silent = {silence.worker: silence.reason for silence in fleet.silent}
     # Healthy workers are in the counts; on a small screen the others matter.
     shown = sorted(workers, key=lambda worker: (worker.info.name not in silent, worker.status == "live"))
     shown_workers = shown if rows is None else shown[:_MOST_WORKERS]
-    threads = sorted(told.threads, key=lambda thread: _urgency(thread, now))
+    threads = sorted(fleet.threads, key=lambda thread: _urgency(thread, now))
     room = None if rows is None else max(1, rows - len(shown_workers) - _HEAD_LINES)
     worker_rows = [_worker_cells(worker, silent) for worker in shown_workers]
     thread_rows = [_thread_cells(thread, now, full=columns is None) for thread in threads[:room]]

@@ -127,7 +127,7 @@ def show_threads(
     tables.show(table, threads, full=full)
     if tables.on_terminal():
         for line in notes.lines(threads, resume=resume, whole=wide and not full):
-            exits.say(line)
+            exits.print_line(line)
 
 
 def thread_cells(thread: control.ThreadDetail) -> tuple[str, ...]:

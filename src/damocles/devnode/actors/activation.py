@@ -152,20 +152,20 @@ def _activate(
         for at in places
     ]
     data = pieces.activate(draft, batch, required=params.require_activation_success)
-    made, told = [], []
+    made, notified = [], []
     for at, wanted, one in zip(places, batch, data, strict=True):
         if isinstance(one, int):
             codes[at] = one
             continue
         made.append(_sector(draft, found[at], one))
-        told.append(wanted)
+        notified.append(wanted)
     draft.gas += _GAS * len(made)
     released = sum(draft.miner.pre_committed[sector.number].deposit for sector in made)
     kept = {number: promised for number, promised in draft.miner.pre_committed.items()
             if number not in {sector.number for sector in made}}  # fmt: skip
     draft.change(pre_committed=kept, deposits=draft.miner.deposits - released)
     add_sectors(draft, made)
-    pieces.notify(draft, told, required=params.require_notification_success)
+    pieces.notify(draft, notified, required=params.require_notification_success)
     return batch_return(codes)
 
 

@@ -139,14 +139,14 @@ def notify(draft: Draft, batch: Sequence[Wanted], *, required: bool) -> None:
     """Let the actors know that are named with pieces: none of a devnet accepts, which counts only if it is required."""
     for wanted in batch:
         for piece in wanted.pieces:
-            for told in piece.notify:
-                who = draft.state.id_of(told.address)
+            for asked in piece.notify:
+                who = draft.state.id_of(asked.address)
                 if not required:
                     continue
                 if who is None or who >= _SINGLETON_LIMIT:
                     refuse("no return data", _NO_RETURN)
                 refuse(
-                    f"sector change rejected by {told.address} for sector {wanted.number} piece {piece.cid} payload"
-                    f" RawBytes {{ {told.payload.hex(' ')} }}",
+                    f"sector change rejected by {asked.address} for sector {wanted.number} piece {piece.cid} payload"
+                    f" RawBytes {{ {asked.payload.hex(' ')} }}",
                     _REJECTED,
                 )

@@ -42,15 +42,15 @@ def prove_updates(draft: Draft, params: ProveReplicaUpdates3) -> BatchReturn:
     places = [at for at, code in enumerate(codes) if not code]
     batch = [_wanted(draft, params.updates[at]) for at in places]
     data = pieces.activate(draft, batch, required=params.require_activation_success)
-    told = []
+    notified = []
     for at, wanted, one in zip(places, batch, data, strict=True):
         if isinstance(one, int):
             codes[at] = one
         else:
             _upgrade(draft, params.updates[at], one)
-            told.append(wanted)
-    draft.gas += _GAS * len(told)
-    pieces.notify(draft, told, required=params.require_notification_success)
+            notified.append(wanted)
+    draft.gas += _GAS * len(notified)
+    pieces.notify(draft, notified, required=params.require_notification_success)
     return activation.batch_return(codes)
 
 

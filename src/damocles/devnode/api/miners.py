@@ -269,12 +269,12 @@ class MinersApi(Api):
     async def deposit(self, address: Address, sector: PreCommit, key: Key) -> str:
         """Return the deposit of a pre-commit, and a tenth more."""
         self.miner(address, key)
-        return str(rules.told(rules.deposit(self.node.rules.sector_bytes)))
+        return str(rules.quoted(rules.deposit(self.node.rules.sector_bytes)))
 
     async def pledge_of(self, address: Address, sector: PreCommit, key: Key) -> str:
         """Return the pledge of a sector without verified data, and a tenth more."""
         self.miner(address, key)
-        return str(rules.told(rules.pledge(self.node.rules.sector_bytes)))
+        return str(rules.quoted(rules.pledge(self.node.rules.sector_bytes)))
 
     async def pledge(self, duration: int, size_bytes: int, verified_bytes: int, key: Key) -> str:
         """Return the pledge of a sector, and a tenth more."""
@@ -282,7 +282,7 @@ class MinersApi(Api):
             fail("sector duration must greater than 0")
         if verified_bytes > size_bytes:
             fail(f"verified deal size {verified_bytes} exceeds the sector size {size_bytes}")
-        return str(rules.told(rules.pledge(size_bytes + (rules.VERIFIED_FACTOR - 1) * verified_bytes)))
+        return str(rules.quoted(rules.pledge(size_bytes + (rules.VERIFIED_FACTOR - 1) * verified_bytes)))
 
     async def creation_deposit(self, key: Key) -> str:
         """Return what a new miner has to bring."""

@@ -144,14 +144,14 @@ class Alerts:
 
     async def _snapshot(self) -> rules.Snapshot:
         seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
-        told = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
+        found = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
         workers = await self._workers.workers()
         usage = await self._stores.ask()
         self.durations.feed(await self._database.read(self.durations.read))
         return rules.Snapshot(
             workers=workers,
-            threads=told.threads,
-            silent={silence.worker: silence.reason for silence in told.silent},
+            threads=found.threads,
+            silent={silence.worker: silence.reason for silence in found.silent},
             stores=[
                 rules.Store(name=name, total_bytes=used.total, free_bytes=used.free, sector_bytes=self._sector_bytes)
                 for name, used in usage.items()

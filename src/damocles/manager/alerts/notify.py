@@ -219,14 +219,14 @@ async def open_notifier(config: alerts_config.Config) -> AsyncIterator[Notifier]
 def in_words(message: alerts.Message) -> tuple[str, str]:
     """Write a message for people: a title, and a line for each alert, the most pressing first."""
     order = {alerts.FIRING: 0, alerts.REMINDER: 1, alerts.RESOLVED: 2}
-    told = sorted(message.notifications, key=lambda one: (order.get(one.event, 0), one.alert.severity != "critical"))
+    listed = sorted(message.notifications, key=lambda one: (order.get(one.event, 0), one.alert.severity != "critical"))
     lines = [
         f"{one.event} {one.alert.severity} #{one.alert.id} {one.alert.rule} {one.alert.subject}: {one.alert.text}"
-        for one in told[:_LINES]
+        for one in listed[:_LINES]
     ]
-    if len(told) > _LINES:
-        lines.append(f"… and {len(told) - _LINES} more: damocles-manager alerts list")
-    counts = Counter(one.event for one in told)
+    if len(listed) > _LINES:
+        lines.append(f"… and {len(listed) - _LINES} more: damocles-manager alerts list")
+    counts = Counter(one.event for one in listed)
     title = "damocles " + ", ".join(f"{count} {event}" for event, count in counts.items())
     return f"{title} at {message.manager}", "\n".join(lines)
 

@@ -48,13 +48,13 @@ class Verifier(Protocol):
     """Checks proofs."""
 
     async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
-        """Tell whether a window PoSt is valid; raises as `verify`."""
+        """Return whether a window PoSt is valid; raises as `verify`."""
 
     async def verify_update(self, claim: tasks.SnapVerify) -> bool:
-        """Tell whether the proof of an upgrade is valid; raises as `verify`."""
+        """Return whether the proof of an upgrade is valid; raises as `verify`."""
 
     async def verify(self, claim: tasks.VerifySeal) -> bool:
-        """Tell whether the proof of a sector is valid.
+        """Return whether the proof of a sector is valid.
 
         Raises:
             Refused: It is no proof at all.

@@ -1,4 +1,4 @@
-"""The chain as Lotus nodes tell it, with messages through the outbox; an `interface.Chain`. `opening` makes one.
+"""The chain as Lotus nodes show it, with messages through the outbox; an `interface.Chain`. `opening` makes one.
 
 A submission has the id that it gets at the hand-in (see `submissions`) for as long as it lives, whichever message carries it
 in the end: `message` is asked by that.

@@ -1,6 +1,6 @@
 """Open the chain that a configuration names, after a look at everything that would keep messages from landing.
 
-What is wrong is told at once, a line for each thing, before any worker is let in.
+What is wrong is reported at once, a line for each thing, before any worker is let in.
 """
 
 import contextlib

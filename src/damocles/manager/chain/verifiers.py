@@ -32,7 +32,7 @@ class StagesVerifier:
         self._stages = stages
 
     async def verify(self, claim: tasks.VerifySeal) -> bool:
-        """Tell whether a proof is valid.
+        """Return whether a proof is valid.
 
         Raises:
             interface.Refused: The claim is malformed; the text is the library's.
@@ -41,11 +41,11 @@ class StagesVerifier:
         return await self._verify("verify_seal", claim, claim.registered_proof, "porep")
 
     async def verify_update(self, claim: tasks.SnapVerify) -> bool:
-        """Tell whether the proof of an upgrade is valid; raises as `verify`."""
+        """Return whether the proof of an upgrade is valid; raises as `verify`."""
         return await self._verify("snap_verify", claim, claim.registered_proof, "update")
 
     async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
-        """Tell whether a window PoSt is valid; raises as `verify`."""
+        """Return whether a window PoSt is valid; raises as `verify`."""
         return await self._verify("verify_window_post", claim, claim.proof_type, "wdpost")
 
     async def aggregate(self, claim: tasks.AggregateSeals) -> bytes:

@@ -1,4 +1,4 @@
-"""What pages are told while they are open, as server-sent events: that there is something new, and lines of a log.
+"""Server-sent events for open pages: that there is something new, and lines of a log.
 
 A page that hears of news asks for itself again, with its own session. So that stream costs next to nothing.
 """
@@ -32,7 +32,7 @@ class Streams:
         self._closing.set()
 
     async def events(self, request: Request) -> Response:
-        """Tell of each look at the fleet, until the session is over."""
+        """Stream a note of each look at the fleet until the session is over."""
         return StreamingResponse(self._events(request), headers=_HEADERS, media_type="text/event-stream")
 
     async def _events(self, request: Request) -> AsyncIterator[str]:
@@ -57,7 +57,7 @@ class Streams:
         yield "event: over\ndata: ask again\n\n"
 
     async def log(self, request: Request) -> Response:
-        """Tell the lines of a thread's stages as they come: as JSON, which a page shows as text."""
+        """Stream the lines of a thread's stages as they come: as JSON, which a page shows as text."""
         query = request.query_params
         worker, index, after = query.get("worker", ""), query.get("index", ""), query.get("after", "0")
         if not worker or not all(

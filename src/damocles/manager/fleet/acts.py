@@ -77,11 +77,11 @@ class Fleet:
         if not chosen.workers:
             _check(chosen)
         targets = await self._chosen(call, chosen)
-        told, silent = await self._gather(targets, lambda _: _few(dialogues.threads(self._clock())), timeout_seconds)
+        answers, silent = await self._gather(targets, lambda _: _few(dialogues.threads(self._clock())), timeout_seconds)
         return control.FleetThreads(
             threads=[
                 structs.replace(detail, worker=target.name, dest=target.dest)
-                for target, threads in told
+                for target, threads in answers
                 for detail in threads
                 if selection.holds(chosen, detail)
             ],
@@ -95,11 +95,11 @@ class Fleet:
         if not chosen.workers:
             _check(chosen)
         targets = await self._chosen(call, chosen)
-        told, silent = await self._gather(
+        answers, silent = await self._gather(
             targets, lambda _: dialogues.asked_for(methods.worker.report()), timeout_seconds
         )
         return capacity.Fleet(
-            workers=[structs.replace(report, worker=target.name) for target, report in told], silent=silent
+            workers=[structs.replace(report, worker=target.name) for target, report in answers], silent=silent
         )
 
     async def act(
@@ -114,11 +114,13 @@ class Fleet:
         found = await self._chosen(call, chosen)
         refused = [outcome for target in found for outcome in targeting.ambiguous(chosen, target, found)]
         targets = [target for target in found if target.name not in {outcome.worker for outcome in refused}]
-        told, silent = await self._gather(
+        answers, silent = await self._gather(
             targets, lambda _: dialogues.act(chosen, wanted, self._clock(), asked_by=call.who), timeout_seconds
         )
         outcomes = [
-            structs.replace(outcome, worker=target.name, dest=target.dest) for target, made in told for outcome in made
+            structs.replace(outcome, worker=target.name, dest=target.dest)
+            for target, made in answers
+            for outcome in made
         ] + refused
         if not wanted.dry_run:
             # What came of each thread is in the audit: a line for each here would take as long as the act itself.
@@ -148,12 +150,12 @@ class Fleet:
         rows = await self._database.read(workers.select_rows)
         lost = {row.info.name for row in rows if self.watch.describe(row).status == fleet_watch.LOST}
         targets = targeting.current(rows, self.watch)
-        told, silent = await self._gather(
+        answers, silent = await self._gather(
             [target for target in targets if target.name not in lost],
             lambda _: dialogues.asked_for(methods.worker.history(str(identity))),
             timeout_seconds,
         )
-        entries = [structs.replace(entry, worker=target.name) for target, found in told for entry in found]
+        entries = [structs.replace(entry, worker=target.name) for target, found in answers for entry in found]
         reported, calls = await self._database.read(
             lambda tx: (sector_calls.reports(tx, identity), sector_calls.calls(tx, identity))
         )
@@ -219,12 +221,12 @@ class Fleet:
     async def _gathered(
         self, targets: Sequence[Target], dialogue: Callable[[Target], dialogues.Dialogue[T]], timeout_seconds: float
     ) -> tuple[list[tuple[Target, T]], list[control.Silence]]:
-        told: dict[Target, T] = {}
+        answers: dict[Target, T] = {}
         silent: dict[Target, control.Silence] = {}
 
         async def hold(target: Target) -> None:
             try:
-                told[target] = await self._peers.hold(
+                answers[target] = await self._peers.hold(
                     target.dest, dialogue(target), timeout_seconds, token=target.token
                 )
             except dialogues.Unanswered as error:
@@ -233,9 +235,9 @@ class Fleet:
         async with anyio.create_task_group() as tasks:
             for target in targets:
                 tasks.start_soon(hold, target)
-        answering = {target.dest for target in told}
+        answering = {target.dest for target in answers}
         return (
-            [(target, told[target]) for target in targets if target in told],
+            [(target, answers[target]) for target in targets if target in answers],
             [silent[target] for target in targets if target in silent and target.dest not in answering],
         )
 

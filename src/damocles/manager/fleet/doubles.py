@@ -26,7 +26,7 @@ class Namesakes:
     def __init__(self) -> None:
         self._known: dict[str, dict[str, _Address]] = {}
         self._last: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def heard(self, row: workers.Row, patience_seconds: float) -> None:
         """Take note of a ping; an address is forgotten after `patience_seconds`."""
@@ -43,11 +43,11 @@ class Namesakes:
         fresh[dest] = _Address(row, came_back)
         self._known[name], self._last[name] = fresh, dest
         shared = self.of(name, now, patience_seconds)
-        if shared and name not in self._told:
+        if shared and name not in self._reported:
             log.error("several workers ping under one name", worker=name, dests=[row.info.dest for row in shared])
-            self._told.add(name)
+            self._reported.add(name)
         elif not shared:
-            self._told.discard(name)
+            self._reported.discard(name)
 
     def of(self, name: str, now: float, patience_seconds: float) -> list[workers.Row]:
         """Return the last pings of the workers that share a name, by address; none if it is one worker's."""

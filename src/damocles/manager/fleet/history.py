@@ -10,7 +10,7 @@ _APART_SECONDS = 600.0  # of a step in a journal and its report: clocks differ, 
 
 
 def merged(
-    told: Sequence[control.HistoryEntry],
+    entries: Sequence[control.HistoryEntry],
     reported: Sequence[control.HistoryEntry],
     calls: Sequence[control.HistoryEntry] = (),
 ) -> list[control.HistoryEntry]:
@@ -21,7 +21,7 @@ def merged(
     """
     left = list(reported)
     copies: dict[tuple[object, ...], list[control.HistoryEntry]] = {}
-    for entry in sorted(told, key=lambda entry: entry.at):
+    for entry in sorted(entries, key=lambda entry: entry.at):
         copies.setdefault((entry.at, entry.attempt, entry.prev, entry.state, entry.event), []).append(entry)
     steps: list[control.HistoryEntry] = []
     for same in copies.values():
@@ -33,7 +33,7 @@ def merged(
         elif steps:
             step = next((one for one in same if one.worker == steps[-1].worker), step)
         steps.append(step)
-    journals = {(entry.worker, entry.location) for entry in told}
+    journals = {(entry.worker, entry.location) for entry in entries}
     steps += [one for one in left if (one.worker, one.location) not in journals]
     return sorted([*steps, *calls], key=lambda entry: entry.at)
 

@@ -62,8 +62,8 @@ def status_of(silence_seconds: float, interval_seconds: float, expiration_second
 
 def _told_by(row: workers.Row) -> float | None:
     """Return the interval that a ping reports, if it is valid."""
-    told = row.info.ping_seconds
-    return told if not isinstance(told, UnsetType) and _LEAST_SECONDS <= told <= _MOST_SECONDS else None
+    stated = row.info.ping_seconds
+    return stated if not isinstance(stated, UnsetType) and _LEAST_SECONDS <= stated <= _MOST_SECONDS else None
 
 
 class Watch:

@@ -297,11 +297,11 @@ def worker_finished(tx: Connection, sector: SectorID, now: float) -> None:
         return
     latest = record.latest_state
     before = latest.state_change.next if latest is not None else ""
-    told = seal.ReportStateReq(
+    reported = seal.ReportStateReq(
         worker=latest.worker if latest is not None else seal.WorkerIdentifier("", ""),
         state_change=seal.StateChange(before, State.Finished, "ReportFinalized"),
     )
-    ledger.save(tx, msgspec.structs.replace(record, latest_state=told), now)
+    ledger.save(tx, msgspec.structs.replace(record, latest_state=reported), now)
 
 
 def worker_gave_up(tx: Connection, sector: SectorID, reason: str, now: float, *, lost: str | None = None) -> None:

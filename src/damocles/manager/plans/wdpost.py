@@ -151,11 +151,11 @@ class WdPoSt:
             log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
             return
         assert output is not None
-        told = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
-        if told is None:
+        outcome = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if outcome is None:
             log.info("window PoSt reported too late", job=job_id, faults=output.faults, worker=output.worker)
-        elif told.state is wdpost.State.READY:
-            log.warning("window PoSt found faults, asking another worker", job=job_id, reason=told.error)
+        elif outcome.state is wdpost.State.READY:
+            log.warning("window PoSt found faults, asking another worker", job=job_id, reason=outcome.error)
         elif output.faults:
             log.warning("window PoSt found faults", job=job_id, faults=output.faults, reasons=output.reasons)
         else:

@@ -33,7 +33,7 @@ class Commitments:
         self._database = database
         self._chain = chain
         self._clock = clock
-        self._told: set[tuple[str, int]] = set()  # offers that cannot be sealed
+        self._reported: set[tuple[str, int]] = set()  # offers that cannot be sealed
 
     async def taken(self, miners: Sequence[ledger.Miner]) -> Mapping[int, Container[int]]:
         """Return the sector numbers that the chain has seen, by miner."""
@@ -46,9 +46,9 @@ class Commitments:
             try:
                 await self._chain.check_pieces(sector, [deals.as_piece(offer)])
             except interface.Refused as error:
-                if offer.key not in self._told:
+                if offer.key not in self._reported:
                     log.warning("a deal cannot be sealed", deal=" ".join(map(str, offer.key)), why=str(error))
-                self._told.add(offer.key)
+                self._reported.add(offer.key)
             else:
                 found.append(offer)
         return found

@@ -58,7 +58,7 @@ class Deals:
     def __init__(self, folder: Path | None, sector_bytes: int | None = None) -> None:
         self._folder = folder
         self._sector_bytes = sector_bytes
-        self._told: set[tuple[str, int]] = set()
+        self._reported: set[tuple[str, int]] = set()
 
     @property
     def is_open(self) -> bool:
@@ -87,9 +87,9 @@ class Deals:
     def _tell_too_large(self, offers: Sequence[Offer]) -> None:
         """Log once each deal that fits in no sector: it would wait for ever, and the sectors with it."""
         for offer in offers:
-            if self._sector_bytes is None or offer.size_bytes <= self._sector_bytes or offer.key in self._told:
+            if self._sector_bytes is None or offer.size_bytes <= self._sector_bytes or offer.key in self._reported:
                 continue
-            self._told.add(offer.key)
+            self._reported.add(offer.key)
             log.error(
                 "a deal fits in no sector and will wait for ever",
                 deal=" ".join(map(str, offer.key)),
@@ -183,19 +183,19 @@ def why_none(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDeals
     if choose(offers, sector_bytes, spec):
         return ""
     large = [offer for offer in offers if offer.size_bytes > sector_bytes]
-    told = []
+    reasons = []
     if large:
         names = [f"{' '.join(map(str, offer.key))} of {units.human_size(offer.size_bytes)}" for offer in large]
         more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         size = units.human_size(sector_bytes)
-        told.append(f"{', '.join(names[:_MOST_NAMED])}{more} cannot be in a sector of {size}")
+        reasons.append(f"{', '.join(names[:_MOST_NAMED])}{more} cannot be in a sector of {size}")
     if len(large) == len(offers):
-        return "; ".join(["no other is free" if large else "none is free", *told])
+        return "; ".join(["no other is free" if large else "none is free", *reasons])
     if spec.max_deals == 0:
         return "max_deals is 0"
     used = units.human_size(sum(offer.size_bytes for offer in _first_fitting(offers, sector_bytes, spec)))
     wanted = units.human_size(spec.min_used_bytes or 0)
-    return "; ".join([f"those that are free fill {used} of {wanted} (min_deal_space)", *told])
+    return "; ".join([f"those that are free fill {used} of {wanted} (min_deal_space)", *reasons])
 
 
 def choose(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDealsSpec) -> list[Offer]:

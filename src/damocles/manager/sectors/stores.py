@@ -163,10 +163,10 @@ class Stores:
             errors.ManagerError: There is no such store, or a file is missing; the message names it.
             DiskFails: The store's disk is not mounted.
         """
-        told = f"check persisted filed: check provable for sector {sector} in instance {name}"
+        prefix = f"check persisted filed: check provable for sector {sector} in instance {name}"
         if self.basic_info(name) is None:
             raise errors.ManagerError(
-                f"{told}: get private info: get private info: get location for {sector}: get objstore instance {name}"
+                f"{prefix}: get private info: get private info: get location for {sector}: get objstore instance {name}"
                 f" for sealed file: instance not found: {name}"
             )
         self._in_order(name)
@@ -186,7 +186,7 @@ class Stores:
                     log.warning("sector file not found", file=str(root / relative), reason=reason)
                     reason = "no such file or directory"
                 raise errors.ManagerError(
-                    f"{told}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
+                    f"{prefix}: stat object {relative} for {kind}: stat {root / relative}: {reason}"
                 ) from error
 
 

@@ -129,8 +129,8 @@ class Audit:
         finally:
             with anyio.CancelScope(shield=True):
                 after = await self._observe(method.name, arguments)
-                told = _told(method.name, outcome) if ok else None
-                before, after = told or (_NULL, after)
+                states = _described(method.name, outcome) if ok else None
+                before, after = states or (_NULL, after)
                 end = control.AuditEnd(
                     ok=ok,
                     outcome=audit_rows.kept(outcome),
@@ -306,11 +306,11 @@ def _sectors(texts: Iterable[bytes]) -> list[str]:
     return list(found)[:MOST_SECTORS]
 
 
-def _told(name: str, outcome: bytes) -> tuple[bytes, bytes] | None:
+def _described(name: str, outcome: bytes) -> tuple[bytes, bytes] | None:
     """Return a result's values from before and after, if it has them."""
-    tells = _TELLING.get(name)
+    describe = _DESCRIBED.get(name)
     try:
-        return tells(outcome) if tells is not None else None
+        return describe(outcome) if describe is not None else None
     except Exception:
         log.exception("audit: cannot see what was changed", method=name)
         return None
@@ -331,7 +331,7 @@ def _drain(result: bytes) -> tuple[bytes, bytes]:
 
 
 # Methods whose result tells how things were before and after: of what is on other machines, or takes effect in a moment.
-_TELLING: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
+_DESCRIBED: Mapping[str, Callable[[bytes], tuple[bytes, bytes]]] = {
     methods.fleet.act.name: _threads,
     methods.worker.act_on.name: _threads,
     methods.fleet.drain.name: _drain,

@@ -257,7 +257,7 @@ def _send(
                 os.fdatasync(writer.fileno())
             around.progress(done, total)
     except OSError as error:  # which names no file
-        told = f"{error.strerror}: {source} to {destination}"
-        raise OSError(error.errno, told) from error
+        text = f"{error.strerror}: {source} to {destination}"
+        raise OSError(error.errno, text) from error
     if done != total:
         raise TransferRefused(f"{source} changed while it was copied: {total} bytes at first, {done} at the end")

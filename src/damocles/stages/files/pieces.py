@@ -269,7 +269,7 @@ def _check_answer(server: "_Server", response: "httpx2.Response", offset: int) -
         raise PieceUnavailable(answered)
     if response.status_code != _PARTIAL_CONTENT:
         return offset
-    told = response.headers.get("Content-Range", "")
-    if not told.startswith(f"bytes {offset}-"):
-        raise PieceUnavailable(f"{answered} and {told or 'no Content-Range'}, asked for the bytes from {offset} on")
+    served = response.headers.get("Content-Range", "")
+    if not served.startswith(f"bytes {offset}-"):
+        raise PieceUnavailable(f"{answered} and {served or 'no Content-Range'}, asked for the bytes from {offset} on")
     return 0

@@ -179,11 +179,11 @@ class Desk:
         self._waiting[waiter] = None
         try:
             self.changed()
-            told = ""
+            reported = ""
             while waiter.claim is None and not waiter.gone and waiter.never is None:
-                if waiter.reason != told:
-                    told = waiter.reason
-                    on_wait(told)
+                if waiter.reason != reported:
+                    reported = waiter.reason
+                    on_wait(reported)
                 await self._wait_for_news(waiter)
         except BaseException:
             if waiter.claim is not None:

@@ -71,12 +71,14 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
         plan = plan_of(thread)
         has_deals_alone = options.get("disable_cc") is True and not options.get("enable_deals")
         if plan is not None and plan.may_seal_deals and has_deals_alone:
-            told = "lets this thread seal nothing: without deals (enable_deals) there is only committed capacity"
-            yield ("sealing_thread", index, "sealing", "disable_cc"), True, told
+            problem = "lets this thread seal nothing: without deals (enable_deals) there is only committed capacity"
+            yield ("sealing_thread", index, "sealing", "disable_cc"), True, problem
     manager = table(data, "sector_manager")
     if "piece_token" in manager and not manager.get("piece_origins"):
-        told = 'is sent to nobody: name the market that may have it, piece_origins = ["https://market.example:41235"]'
-        yield ("sector_manager", "piece_token"), None, told
+        problem = (
+            'is sent to nobody: name the market that may have it, piece_origins = ["https://market.example:41235"]'
+        )
+        yield ("sector_manager", "piece_token"), None, problem
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
 
@@ -107,8 +109,8 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     is_insecure = data.get("insecure") is True  # which is said once for the whole file
     is_said = is_insecure or server.get("insecure") is True
     if _is_host(host) and not is_said and access.exposed(host, tls=has_certificate):
-        told = "can be reached from other machines, and tokens would go there unencrypted"
-        yield (*here, "host"), host, f"{told}: add tls_cert and tls_key, or insecure = true"
+        problem = "can be reached from other machines, and tokens would go there unencrypted"
+        yield (*here, "host"), host, f"{problem}: add tls_cert and tls_key, or insecure = true"
     for key, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
         if key in server and other not in server:
             yield (*here, key), server[key], f"expected {other} beside it"
@@ -117,8 +119,8 @@ def _access(data: Mapping[str, Any]) -> Iterator[Finding]:
     if metrics.get("enable") is True and not (is_insecure or metrics.get("open") is True) and isinstance(listen, str):
         scraped_at = listen.rpartition(":")[0].strip("[]")
         if _is_host(scraped_at) and access.exposed(scraped_at, tls=False):
-            told = "can be reached from other machines, and tokens would go there unencrypted"
-            yield ("metrics", "http_listen"), listen, f"{told}: add open = true to let anybody read the metrics"
+            problem = "can be reached from other machines, and tokens would go there unencrypted"
+            yield ("metrics", "http_listen"), listen, f"{problem}: add open = true to let anybody read the metrics"
     manager = table(data, "sector_manager")
     files = [((*here, key), server.get(key)) for key in ("tls_cert", "tls_key")]
     for path, file in [*files, (("sector_manager", "ca_file"), manager.get("ca_file"))]:

@@ -27,8 +27,8 @@ def oddities(file: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
     where = table(manager, "rpc_client").get("addr")
     is_insecure = data.get("insecure") is True or server.get("insecure") is True
     if isinstance(where, str) and "token_file" in manager and not is_insecure and _is_open_way(where):
-        told = "the token would cross a network unencrypted, so the worker does not start: use https://"
-        yield ("sector_manager", "rpc_client", "addr"), where, f"{told}, or insecure = true on the first line"
+        danger = "the token would cross a network unencrypted, so the worker does not start: use https://"
+        yield ("sector_manager", "rpc_client", "addr"), where, f"{danger}, or insecure = true on the first line"
 
 
 def _is_open_way(where: str) -> bool:

@@ -66,8 +66,8 @@ def _all_readonly(data: Mapping[str, Any]) -> Iterator[Finding]:
     for index, thread in tables(data, "sealing_thread"):
         plan = plan_of(thread)
         if plan is not None and plan.persists:
-            told = "begins no sector: every [[attached]] store is readonly, and its sectors need a writable one"
-            yield ("sealing_thread", index, "plan"), plan.name, told
+            problem = "begins no sector: every [[attached]] store is readonly, and its sectors need a writable one"
+            yield ("sealing_thread", index, "plan"), plan.name, problem
 
 
 def _not_mounted(data: Mapping[str, Any]) -> Iterator[Finding]:

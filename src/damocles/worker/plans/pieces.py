@@ -71,8 +71,8 @@ def check_staged(sector: SectorID, deals: Sequence[seal.SectorPiece], staged: Se
                 f" {piece.piece.cid}: the payload is not that of the deal, replace the file and resume"
             )
         if info.size != _unpadded(piece.piece.size_bytes):
-            told = f"{info.size} unpadded bytes, its deal says {_unpadded(piece.piece.size_bytes)}"
-            raise failures.Permanent(f"{sector}: piece {number} ({_name(piece)}) was staged with {told}")
+            sizes = f"{info.size} unpadded bytes, its deal says {_unpadded(piece.piece.size_bytes)}"
+            raise failures.Permanent(f"{sector}: piece {number} ({_name(piece)}) was staged with {sizes}")
 
 
 def _check_piece(piece: seal.SectorPiece) -> None:

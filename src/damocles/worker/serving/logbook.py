@@ -119,7 +119,7 @@ class _Keeper:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lines: queue.Queue[control.LogLine] = queue.Queue(LINES_PER_THREAD)
-        self._is_told = False  # that the file cannot be written
+        self._is_reported = False  # that the file cannot be written
         # Not waited for at the worker's end: nothing hangs on the last lines.
         threading.Thread(target=self._run, name=f"log of {file.parent.parent}", daemon=True).start()
 
@@ -151,11 +151,11 @@ class _Keeper:
                 is_full = opened.tell() >= FILE_BYTES
             if is_full:
                 self._file.replace(_older(self._file))
-            self._is_told = False
+            self._is_reported = False
         except OSError as error:
-            if not self._is_told:
+            if not self._is_reported:
                 log.warning("stages' output is not kept", file=str(self._file), error=str(error))
-            self._is_told = True
+            self._is_reported = True
 
 
 def _older(file: Path) -> Path:

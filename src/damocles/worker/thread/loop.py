@@ -187,8 +187,8 @@ class SealingThread:
     def hear(self, event: thread.Event) -> bool:
         """Let something happen to the thread; return whether that changes anything."""
         before, self.mind = self.mind, self.mind
-        self.mind, told = shift.step(before, event, self.clock())
-        for each in told:
+        self.mind, instructions = shift.step(before, event, self.clock())
+        for each in instructions:
             match each:
                 case shift.Send(sector, report):
                     self._reports.send(sector, report)

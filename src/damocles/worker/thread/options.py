@@ -18,19 +18,19 @@ def reader(whole: load.Config, index: int, location: Path | None) -> Callable[[]
 
     It may raise `failures.Critical`, with everything that is wrong in the file. What is only odd is logged once.
     """
-    told: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
 
     def read() -> surroundings.Settings:
-        nonlocal told
+        nonlocal reported
         try:
             hot = load.load_hot(location) if location is not None else None
         except load.ConfigError as error:
             raise failures.Critical("; ".join(map(str, error.errors))) from error
         odd = tuple(map(str, hot.warnings)) if hot is not None else ()
-        if odd != told:
+        if odd != reported:
             for problem in odd:
                 log.warning(problem)
-            told = odd
+            reported = odd
         thread = load.effective(whole, index, hot)
         return _settings(thread)
 

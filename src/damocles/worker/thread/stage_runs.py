@@ -112,8 +112,8 @@ class StageRuns:
     def _on_progress(self, progress: protocol.Progress) -> None:
         waits_for = progress.waiting if isinstance(progress.waiting, str) else None
         stalled = control.Waiting(waits_for, self._clock()) if waits_for is not None else None
-        told = self._pace.of(progress.done, progress.total, progress.unit, time.monotonic())
-        self._put(replace(self._stage, progress=told, stalled=stalled))
+        paced = self._pace.of(progress.done, progress.total, progress.unit, time.monotonic())
+        self._put(replace(self._stage, progress=paced, stalled=stalled))
 
     def _put(self, stage: thread.Stage) -> None:
         self._stage = stage

@@ -41,7 +41,7 @@ def outcome(index: int | None, *, ok: bool, silent: bool = False) -> control.Out
 def test_words_of_others_are_only_words(capsys):
     """Tables, lines, errors, logs of stages and hints show escape sequences instead of sending them."""
     tables.show(tables.Table[str](columns=["Text"], cells=lambda text: [text]), [ESCAPES])
-    exits.say(ESCAPES)
+    exits.print_line(ESCAPES)
     exits.error(f"{ESCAPES}\nmore")
     exits.hint(ESCAPES)
     views.print_log([control.LogLine(1, 0.0, ESCAPES, 7, ESCAPES)])

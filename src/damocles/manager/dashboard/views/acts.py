@@ -151,15 +151,15 @@ def states(refusals: Iterable[control.Outcome]) -> list[str]:
 
 
 def _moved_on(wanted: Wanted, outcomes: Iterable[control.Outcome]) -> list[control.Outcome]:
-    """Report the named threads that nobody has told anything of: they hold another sector by now."""
-    told = {(one.worker, one.sector) if one.sector else (one.worker, one.index) for one in outcomes}
+    """Report the named threads that nobody has covered anything of: they hold another sector by now."""
+    covered = {(one.worker, one.sector) if one.sector else (one.worker, one.index) for one in outcomes}
     silent = {one.worker for one in outcomes if one.index is None}
     return [
         control.Outcome(
             worker=worker, index=index, sector=sector, ok=False, text="does not hold this any more; nothing was done"
         )
         for worker, index, sector in wanted.named
-        if (worker, sector or index) not in told and worker not in silent
+        if (worker, sector or index) not in covered and worker not in silent
     ]
 
 
