@@ -27,7 +27,6 @@ from damocles.stages import errors as stage_errors
 from damocles.stages.supervision import executor
 from damocles.stores import holding, identity, nowhere, space
 from damocles.stores.persist import PersistStore
-from damocles.wire import sectors
 from damocles.worker import processors, upstream
 from damocles.worker.config import environment, load
 from damocles.worker.plans import trees
@@ -88,7 +87,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         uncounted = upstream.Manager(caller)  # pings and the calls of the start are in no metrics, as in v0.13
         logs_of_stages = logbook.Logbook()
         admitted_by = processors.admission(settings, await anyio.to_thread.run_sync(processors.look, settings))
-        for line in processors.unfit(admitted_by, _sizes(loaded)):
+        for line in processors.unfit(admitted_by, load.sizes(loaded.config)):
             log.warning(line)
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages, admitted_by))
         ip = _local_ip(url)
@@ -107,7 +106,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
             settings, ours, draining, plans, ring=ring, guard=guard, reloads=reloads, gauges=gauges
         )
         bound = await stack.enter_async_context(serving)
-        for line in preflight.warnings(_plans(loaded), catalog.folder()):
+        for line in preflight.warnings(load.plans(loaded.config), catalog.folder()):
             log.warning(line)
         trees.look(loaded.persist_stores)
         dest = connections.dest(settings, ip, bound.port)
@@ -263,22 +262,6 @@ async def _warm(stages: executor.Stages, lane: int) -> None:
         await stages.warm(lane)
 
 
-def _plans(loaded: load.Loaded) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
-    """Return the plans in use with the sizes they allow, for the check of parameters."""
-    plans: dict[str, tuple[sectors.SectorSize, ...] | None] = {}
-    for index in range(len(loaded.config.sealing_thread)):
-        thread = load.effective(loaded.config, index)
-        sizes, known = thread.sealing.allowed_sizes, plans.get(thread.plan, ())
-        plans[thread.plan] = None if sizes is None or known is None else (*known, *sizes)
-    return plans
-
-
-def _sizes(loaded: load.Loaded) -> set[sectors.SectorSize]:
-    """Return the sizes that the threads name."""
-    threads = (load.effective(loaded.config, index) for index in range(len(loaded.config.sealing_thread)))
-    return {size for thread in threads for size in thread.sealing.allowed_sizes or ()}
-
-
 def _local_ip(url: str) -> str:
     try:
         return ping.local_ip(url)
@@ -307,13 +290,18 @@ async def _check_stores(
                 waiting = True
                 await anyio.sleep(RETRY_SECONDS)
         if info is None:
-            raise StartError(
-                f"store basic info of instance {store.name} not found in damocles-manager: "
-                f"give {store.path} the manager's name for it, or add it there"
-            )
+            raise StartError(unknown_store(store))
     gate.unready = None
     for thread in all_threads:
         thread.wake()
+
+
+def unknown_store(store: PersistStore) -> str:
+    """Return the error about an attached store that the manager does not know."""
+    return (
+        f"store basic info of instance {store.name} not found in damocles-manager: "
+        f"give {store.path} the manager's name for it, or add it there"
+    )
 
 
 def main(loaded: load.Loaded) -> int:

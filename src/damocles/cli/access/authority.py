@@ -1,6 +1,6 @@
 """`damocles-manager auth ca`: a small private authority, and certificates for the machines of a farm.
 
-The only importer of `cryptography`.
+It makes what `cryptography` is for; `doctor` reads when certificates end.
 """
 
 import ipaddress

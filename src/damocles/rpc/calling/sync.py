@@ -5,6 +5,7 @@ with sync.connect(address.worker_url("10.0.0.7"), timeout_seconds=5) as worker:
 """
 
 import contextlib
+import email.utils
 import http.client
 import io
 import itertools
@@ -145,6 +146,7 @@ class Client:
         self._answered = False
         self.has_token = token is not None
         self.kept_back = ""  # why the token was not sent
+        self.ahead_seconds: float | None = None  # the peer's clock against ours, by its last answer
 
     @overload
     def call(self, ask: methods.Ask[T], /, *, timeout_seconds: float | None = None) -> T: ...
@@ -212,6 +214,7 @@ class Client:
             self._connection.request("POST", self._path, body, self._headers)
             response = self._connection.getresponse()
             answer = response.read(messages.ANSWER_LIMIT_BYTES + 1)
+            self.ahead_seconds = _ahead(response.getheader("Date"), time.time())
         except TimeoutError as exc:
             raise errors.TimedOut(self.url, seconds) from exc
         except OSError as exc:  # also http.client.RemoteDisconnected
@@ -227,6 +230,14 @@ class Client:
         if response.length:  # what is still missing
             raise errors.Disconnected(self.url, "the answer is cut off")
         return response.status, answer
+
+
+def _ahead(date: str | None, now: float) -> float | None:
+    """Return how far the clock that wrote a header `Date` is ahead of ours; it tells whole seconds."""
+    try:
+        return email.utils.parsedate_to_datetime(date or "").timestamp() + 0.5 - now
+    except (ValueError, OverflowError):
+        return None
 
 
 @contextlib.contextmanager

@@ -344,11 +344,15 @@ def descriptors() -> int | None:
 
 def too_few(needed: int) -> str | None:
     """Return the error if this process may open too few files for `needed` beside some connections."""
+    return too_few_of(descriptors(), needed)
+
+
+def too_few_of(limit: int | None, needed: int) -> str | None:
+    """Return the same of a process that may open `limit` files, or any number."""
     wanted = needed + _OTHER_DESCRIPTORS + _CONNECTIONS_AT_LEAST
-    hard = descriptors()
-    if hard is None or hard >= wanted:
+    if limit is None or limit >= wanted:
         return None
     return (
-        f"this process may open {hard} files and needs about {wanted}: calls and stages will fail; raise the hard limit"
+        f"this process may open {limit} files and needs about {wanted}: calls and stages will fail; raise the hard limit"
         f" (ulimit -Hn {wanted}, or LimitNOFILE={wanted} of its service)"
     )

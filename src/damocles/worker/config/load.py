@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from damocles.rpc import address
 from damocles.stores.persist import PersistStore
 from damocles.text import spelling
+from damocles.wire import sectors
 from damocles.worker.config import checks, environment, machine, report, rpc, secrets
 from damocles.worker.config import model as config_model
 from damocles.worker.config import stores as config_stores
@@ -34,7 +35,9 @@ __all__ = [
     "effective",
     "load",
     "load_hot",
+    "plans",
     "rpc_address",
+    "sizes",
 ]
 
 M = TypeVar("M", bound=config_model.Model)
@@ -155,6 +158,22 @@ def effective(config: Config, index: int, hot: Hot | None = None) -> Thread:
         sealing = sealing.layered(hot.config.sealing)
         plan = hot.config.plan or plan
     return Thread(index=index, location=thread.location, plan=plan, sealing=sealing)
+
+
+def plans(config: Config) -> dict[str, tuple[sectors.SectorSize, ...] | None]:
+    """Return the plans in use with the sizes that their threads allow, `None` for any."""
+    found: dict[str, tuple[sectors.SectorSize, ...] | None] = {}
+    for index in range(len(config.sealing_thread)):
+        thread = effective(config, index)
+        allowed, known = thread.sealing.allowed_sizes, found.get(thread.plan, ())
+        found[thread.plan] = None if allowed is None or known is None else (*known, *allowed)
+    return found
+
+
+def sizes(config: Config) -> set[sectors.SectorSize]:
+    """Return the sizes that the threads name."""
+    threads = (effective(config, index) for index in range(len(config.sealing_thread)))
+    return {size for thread in threads for size in thread.sealing.allowed_sizes or ()}
 
 
 def rpc_address(config: Config) -> address.Endpoint:

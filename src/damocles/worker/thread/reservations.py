@@ -79,7 +79,7 @@ class Reservations:
                 return 0
             whole_bytes = kept.whole_bytes
         elif location in self._unread:
-            whole_bytes = _journalled(location)
+            whole_bytes = journalled(location)
         else:
             return 0
         return max(0, whole_bytes - _used(location / "data")) if whole_bytes else 0
@@ -92,7 +92,7 @@ def _device(location: Path) -> int | None:
         return None
 
 
-def _journalled(location: Path) -> int:
+def journalled(location: Path) -> int:
     """Return what the sector in a store's journal takes, which its thread has not opened yet."""
     with suppress(journal.JournalError, msgspec.MsgspecError, OSError):
         head = next(iter(journal.contents(location)), None)
