@@ -19,7 +19,6 @@ from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.submissions import Kind, State
 from damocles.manager.db.engine import Database
 from damocles.manager.errors import ManagerError
-from damocles.manager.outbox import orders
 from damocles.wire import codec, commitments, seal, tasks
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID, prover_id
@@ -145,22 +144,16 @@ class LotusChain:
 
     async def message(self, cid: CID) -> seal.Polled:
         """Return how far a submission has come, and what it waits for, or what it failed for."""
-
-        def read(tx: Connection) -> tuple[submissions.Submission | None, orders.Order | None]:
-            found = submissions.find(tx, cid)
-            order = None if found is None or found.order_id is None else orders.load(tx, found.order_id)
-            return found, order
-
-        found, order = await self._database.read(read)
+        found = await self._database.read(lambda tx: submissions.find(tx, cid))
         if found is None:
             return seal.Polled(seal.OnChainState.NOT_FOUND, f"nothing was handed in as {cid}")
         if found.state in _ENDED:
             return seal.Polled(_ENDED[found.state], found.reason or None)
-        if order is None:
+        if found.order_id is None:
             return seal.Polled(seal.OnChainState.PENDING, self.rounds.waiting.get(cid, "it waits for its message"))
-        if order.id in self.rounds.outbox.executed:
+        if found.order_id in self.rounds.outbox.executed:
             return seal.Polled(seal.OnChainState.PACKED)
-        return seal.Polled(seal.OnChainState.PENDING, self.rounds.outbox.waiting.get(order.id))
+        return seal.Polled(seal.OnChainState.PENDING, self.rounds.outbox.waiting.get(found.order_id))
 
     # Proofs, verified here before they cost gas.
 

@@ -129,9 +129,7 @@ class Rounds:
             errors.NodeError: The node does not answer, or not as it should; nothing is lost.
             versions.UnknownNetwork: Nothing may be sent on this network.
         """
-        open_ones = await self._database.read(submissions.unfinished)
-        open_orders = await self._database.read(orders.unfinished)
-        unproven = await self._database.read(submissions.unproven)
+        open_ones, open_orders, unproven = await self._database.read(_under_way)
         before, troubles = self.troubles, dict[str, str]()
         if not open_ones and not open_orders:
             self._watch(unproven, troubles)
@@ -334,6 +332,10 @@ class Rounds:
                 troubles[f"{one.kind} of {one.sector}"] = (
                     f"it has to be on the chain by epoch {one.last_epoch}, and is {one.state}"
                 )
+
+
+def _under_way(tx: Connection) -> tuple[list[Submission], list[orders.Order], list[tuple[SectorID, int]]]:
+    return submissions.unfinished(tx), orders.unfinished(tx), submissions.unproven(tx)
 
 
 def record(tx: Connection, *, wish: orders.Wish, sharing: Sequence[Submission], at: float) -> bool:

@@ -191,6 +191,8 @@ def _set(tx: Connection, order: Order, **values: Any) -> None:
 
 def _orders(tx: Connection, which: Any) -> list[Order]:
     rows = tx.execute(select(_ORDERS).where(which).order_by(_ORDERS.c.id)).all()
+    if not rows:
+        return []
     messages: dict[int, list[Signed]] = {row.id: [] for row in rows}
     of_these = _SIGNED.c.order_id.in_(select(_ORDERS.c.id).where(which))
     for row in tx.execute(select(_SIGNED).where(of_these).order_by(_SIGNED.c.id)).all():
