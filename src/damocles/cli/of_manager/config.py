@@ -7,8 +7,10 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli.connecting import manager_at
+from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
+from damocles.manager.alerts import config as alerts_config
 from damocles.manager.config import adopt, load
 from damocles.text import redaction, toml
 from damocles.worker.config import report
@@ -53,7 +55,7 @@ def check(
 ) -> int:
     """Report everything that is wrong with a configuration file; exit code 1 if a manager could not use it.
 
-    This asks no node: `daemon` checks miners, keys and money when it starts.
+    The alerts' file and `[Daemon]` are checked, too. This asks no node: `daemon` checks miners, keys and money when it starts.
     """
     if from_damocles is not None:
         if file is not None:
@@ -64,8 +66,9 @@ def check(
     path = file or home.expanduser() / load.FILE_NAME
     problems: list[str] = []
     try:
-        load.load(path)
-    except load.ConfigError as error:
+        chain = load.load(path)
+        starting.settings(chain, chain.daemon, home.expanduser().absolute())
+    except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         problems = str(error).splitlines()
     if json:
         exits.print_json({"file": str(path), "ok": not problems, "errors": problems})

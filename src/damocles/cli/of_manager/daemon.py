@@ -1,26 +1,20 @@
 """`damocles-manager daemon`: a manager on a real chain."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from damocles.cli.connecting import manager_at
 from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
-from damocles.manager import daemon as process
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.config import load, model
-from damocles.manager.serving import auth
-from damocles.rpc import address
-from damocles.rpc.admission import access
 
 
 def daemon(
     *,
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
-    listen: str = manager_at.DEFAULT_LISTEN,
+    listen: str | None = None,
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
     deals: Path | None = None,
     tls_cert: Path | None = None,
@@ -36,11 +30,12 @@ def daemon(
 ) -> int:
     """Run a manager on a real chain, by Lotus nodes: hand out sectors, send their messages, pay for them.
 
-    It checks its nodes, miners and senders first, and does not start if it could send nothing.
+    It checks its nodes, miners and senders first, and does not start if it could send nothing. Each option but --config
+    and --home can stand in the table `[Daemon]` of the file instead; what is given here wins.
 
     Args:
         config: TOML file that names nodes and miners; default: `manager.toml` in the home.
-        listen: Address to listen on.
+        listen: Address to listen on; default: 127.0.0.1:1789.
         home: Folder of the database.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
         tls_cert: PEM file with the certificate to listen with, and its chain.
@@ -57,27 +52,27 @@ def daemon(
         log_json: Log JSON lines instead of text.
     """
     folder = home.expanduser().absolute()
+    given = {
+        "listen": listen,
+        "deals": deals,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "ca_file": ca_file,
+        "admit": admit,
+        "known_as": known_as,
+        "open_metrics": open_metrics or None,
+        "dashboard": dashboard or None,
+        "alerts": alerts,
+        "insecure": insecure or None,
+        "log_json": log_json or None,
+    }
     try:
         chain = load.load((config or folder / load.FILE_NAME).expanduser())
-        settings = process.Settings(
-            home=folder,
-            listen=address.host_port(listen, address.MANAGER_PORT),
-            stores=_stores(chain),
-            chain=chain,
-            deals=starting.deals_in(deals),
-            admit=access.admitted(admit or (), auth.ADMITTED),
-            known_as=known_as or (),
-            certificate=starting.certificate(tls_cert, tls_key),
-            ca_file=ca_file,
-            open_metrics=open_metrics,
-            dashboard=dashboard,
-            alerts=starting.alerts_of(alerts, folder),
-            read_alerts=partial(starting.alerts_of, alerts, folder),
-            insecure=insecure,
-        )
+        said = chain.daemon.model_copy(update={name: value for name, value in given.items() if value is not None})
+        settings = starting.settings(chain, said, folder, stores=_stores(chain))
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
-    return starting.run(settings, log_json=log_json)
+    return starting.run(settings, log_json=said.log_json)
 
 
 def _stores(config: model.Config) -> dict[str, Path]:

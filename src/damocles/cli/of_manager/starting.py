@@ -1,7 +1,9 @@
 """What `damocles-manager daemon` and `mock` have in common: some of their options, and the run itself."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 
@@ -10,7 +12,10 @@ from damocles.cli.terminal import exits
 from damocles.manager import daemon, errors
 from damocles.manager.alerts import config
 from damocles.manager.chain import verifiers
-from damocles.rpc import tls
+from damocles.manager.config import model
+from damocles.manager.serving import auth
+from damocles.rpc import address, tls
+from damocles.rpc.admission import access
 
 
 def run(settings: daemon.Settings, *, log_json: bool) -> int:
@@ -25,6 +30,33 @@ def run(settings: daemon.Settings, *, log_json: bool) -> int:
     except errors.StartError as error:
         raise exits.Failed(str(error)) from error
     return exits.OK
+
+
+def settings(
+    chain: model.Config, said: model.Daemon, home: Path, *, stores: Mapping[str, Path] = MappingProxyType({})
+) -> daemon.Settings:
+    """Return what a manager on a real chain is started with.
+
+    Raises:
+        ValueError: It would not start so.
+        config.ConfigError: The file of the alerts cannot be used.
+    """
+    return daemon.Settings(
+        home=home,
+        listen=address.host_port(said.listen, address.MANAGER_PORT),
+        stores=stores,
+        chain=chain,
+        deals=deals_in(said.deals),
+        admit=access.admitted(said.admit, auth.ADMITTED),
+        known_as=said.known_as,
+        certificate=certificate(said.tls_cert, said.tls_key),
+        ca_file=said.ca_file,
+        open_metrics=said.open_metrics,
+        dashboard=said.dashboard,
+        alerts=alerts_of(said.alerts, home),
+        read_alerts=partial(alerts_of, said.alerts, home),
+        insecure=said.insecure,
+    )
 
 
 def alerts_of(file: Path | None, home: Path) -> config.Config:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pydantic
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
 from pydantic.alias_generators import to_pascal
 
 from damocles.chain.addresses import Address
@@ -49,6 +49,10 @@ def _duration(value: object) -> float:
 
 def _node(value: object) -> str:
     return address.node_url(_text(value, 'the address of a node, like "/ip4/127.0.0.1/tcp/1234",'))
+
+
+def _listen(value: object) -> str:
+    return str(address.host_port(_text(value, 'an address to listen on, like "127.0.0.1:1789",'), address.MANAGER_PORT))
 
 
 def _path(value: object) -> Path:
@@ -267,9 +271,42 @@ class Common(Model):
     persist_stores: tuple[PersistStore, ...] = ()
 
 
+class Daemon(Model):
+    """How `daemon` runs, all of it ours: each key is the option of the same name, and the option wins.
+
+    What is a list there adds to nothing here: an option replaces the whole list.
+    """
+
+    listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:1789"
+    """Ours: the address to listen on, HOST:PORT."""
+    tls_cert: File | None = Field(default=None, alias="TLSCert")
+    """Ours: a PEM file with the certificate to listen with, and its chain. Like `"/etc/damocles/tls/manager.pem"`."""
+    tls_key: File | None = Field(default=None, alias="TLSKey")
+    """Ours: a PEM file with its key. Like `"/etc/damocles/tls/manager.key"`."""
+    ca_file: File | None = Field(default=None, alias="CAFile")
+    """Ours: the authority of workers' certificates, a PEM file. Like `"/etc/damocles/tls/ca.pem"`."""
+    admit: tuple[StrictStr, ...] = ()
+    """Ours: callers that are admitted without tokens, by address or network. Like `["10.0.0.0/24"]`."""
+    known_as: tuple[StrictStr, ...] = ()
+    """Ours: names by which they call this machine, if it is not its host name. Like `["manager.lan"]`."""
+    deals: File | None = None
+    """Ours: the folder with deals.json and the pieces of the deals. Like `"/srv/deals"`."""
+    alerts: File | None = None
+    """Ours: the file with the rules and receivers of alerts, by default `alerts.toml` in the home."""
+    dashboard: StrictBool = False
+    """Ours: serve pages for browsers at /dashboard/."""
+    open_metrics: StrictBool = False
+    """Ours: let anybody read /metrics."""
+    insecure: StrictBool = False
+    """Ours: listen without TLS where other machines can reach it."""
+    log_json: StrictBool = Field(default=False, alias="LogJSON")
+    """Ours: log JSON lines instead of text."""
+
+
 class Config(Model):
     """The whole file."""
 
+    daemon: Daemon = Daemon()
     chain: Chain
     common: Common = Common()
     miners: tuple[Miner, ...]
