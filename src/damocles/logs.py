@@ -1,7 +1,9 @@
 """Set up logging of the process: one line per event on stderr, as text or JSON."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -45,6 +47,17 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # It would log each request with its whole URL, which for a webhook is a secret.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Log nothing while the block runs: a command reports by what it prints."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def _shown(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

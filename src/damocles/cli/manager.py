@@ -76,6 +76,11 @@ def parser() -> "cyclopts.App":
         help="List, acknowledge and mute alerts: what needs a person.",
     )
     app.command(
+        "damocles.cli.doctor.manager:doctor",
+        name="doctor",
+        help="Report what is wrong with the manager's machine, and what to do.",
+    )
+    app.command(
         "damocles.cli.access.auth:init", name="init", help="Create the manager's home, with its own two tokens."
     )
     app.command(

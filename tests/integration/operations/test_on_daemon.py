@@ -124,3 +124,26 @@ async def test_files_that_are_not_there_are_told(running: Daemon, tmp_path: Path
         code, _, err = await running.run("util", "sealer", "sectors", what, "s-t01000-1", REALLY)
         assert 1 == code
         assert 1 == err.count("\n")
+
+
+async def test_the_doctor_looks_at_nodes_and_workers(running: Daemon) -> None:
+    """What the daemon's start checks is said of a running one, too: nodes, senders' money, database, secrets."""
+    code, out, err = await running.run("doctor", "--json")
+    assert (0, "") == (code, err), out
+    told = {(one["about"], one["level"]) for one in json.loads(out)["findings"]}
+    assert {("chain", "ok"), ("senders", "ok"), ("database", "ok"), ("daemon", "ok"), ("secrets", "ok")} <= told
+    await anyio.to_thread.run_sync(_spoil, running.home)
+    code, out, err = await running.run("doctor", "--json")
+    assert (1, "") == (code, err), out
+    wrong = {one["about"]: one["text"] for one in json.loads(out)["findings"] if one["level"] == "wrong"}
+    assert {"chain", "secrets"} == set(wrong), wrong
+    assert "elsewhere" in wrong["chain"]
+
+
+def _spoil(home: Path) -> None:
+    """Name another network, and let everybody read the manager's token."""
+    file = home / load.FILE_NAME
+    tables = report.read(file).data
+    tables["Chain"]["Network"] = "elsewhere"
+    file.write_text("\n".join(report.toml_lines(tables)))
+    (home / "token").chmod(0o644)

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.config import load, model
+from damocles.manager.config import load
 
 
 def daemon(
@@ -69,15 +69,7 @@ def daemon(
     try:
         chain = load.load((config or folder / load.FILE_NAME).expanduser())
         said = chain.daemon.model_copy(update={name: value for name, value in given.items() if value is not None})
-        settings = starting.settings(chain, said, folder, stores=_stores(chain))
+        settings = starting.settings(chain, said, folder, persist=starting.stores(chain))
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
     return starting.run(settings, log_json=said.log_json)
-
-
-def _stores(config: model.Config) -> dict[str, Path]:
-    stores = {store.name or str(store.path): store.path.absolute() for store in config.common.persist_stores}
-    for name, folder in stores.items():
-        if not folder.is_dir():
-            raise ValueError(f"Common.PersistStores: {name}: {folder} is not a folder: make it, or correct the path")
-    return stores

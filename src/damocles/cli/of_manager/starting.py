@@ -33,7 +33,7 @@ def run(settings: daemon.Settings, *, log_json: bool) -> int:
 
 
 def settings(
-    chain: model.Config, said: model.Daemon, home: Path, *, stores: Mapping[str, Path] = MappingProxyType({})
+    chain: model.Config, said: model.Daemon, home: Path, *, persist: Mapping[str, Path] = MappingProxyType({})
 ) -> daemon.Settings:
     """Return what a manager on a real chain is started with.
 
@@ -44,7 +44,7 @@ def settings(
     return daemon.Settings(
         home=home,
         listen=address.host_port(said.listen, address.MANAGER_PORT),
-        stores=stores,
+        stores=persist,
         chain=chain,
         deals=deals_in(said.deals),
         admit=access.admitted(said.admit, auth.ADMITTED),
@@ -57,6 +57,19 @@ def settings(
         read_alerts=partial(alerts_of, said.alerts, home),
         insecure=said.insecure,
     )
+
+
+def stores(config: model.Config) -> dict[str, Path]:
+    """Return the persist stores by their names.
+
+    Raises:
+        ValueError: One is not there.
+    """
+    found = {store.name or str(store.path): store.path.absolute() for store in config.common.persist_stores}
+    for name, folder in found.items():
+        if not folder.is_dir():
+            raise ValueError(f"Common.PersistStores: {name}: {folder} is not a folder: make it, or correct the path")
+    return found
 
 
 def alerts_of(file: Path | None, home: Path) -> config.Config:

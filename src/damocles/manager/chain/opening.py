@@ -4,13 +4,15 @@ What is wrong is reported at once, a line for each thing, before any worker is l
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import anyio.to_thread
 import structlog
 
 from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
 from damocles.lotus import checks, errors, nodes
 from damocles.lotus.node import Node
 from damocles.lotus.places import BadTokenFile, Place
@@ -53,10 +55,9 @@ async def open_chain(
         StartError: Nothing could be sent; a line for each thing that is in the way.
     """
     try:
-        places = [_place(node) for node in config.chain.nodes]
+        places = await anyio.to_thread.run_sync(_places, config)
         async with nodes.connect(places, network=config.chain.network) as members:
-            addresses = [Address.of_id(miner.actor) for miner in config.miners]
-            good = await _good(members.members, config.chain.network, addresses)
+            good = await _good(members.members, config)
             async with members.view() as view:
                 params = await view.node.network_params()
                 miners = [await _miner(view, miner) for miner in config.miners]
@@ -86,6 +87,43 @@ async def open_chain(
         raise StartError(str(error)) from error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What `open_chain` would meet: what is in the way, a line for each, the nodes that are well, the senders' money."""
+
+    problems: Sequence[str] = ()
+    nodes: Sequence[str] = ()
+    balances: Mapping[Address, Amount] = field(default_factory=dict)
+
+
+async def examine(config: model.Config) -> Examined:
+    """Look at nodes, miners and senders as `open_chain` does, and open nothing."""
+    try:
+        places = await anyio.to_thread.run_sync(_places, config)
+        async with nodes.connect(places, network=config.chain.network) as members:
+            good, lines = await _looked_at(members.members, config)
+            if not good:
+                return Examined(problems=lines)
+            async with members.view() as view:
+                miners = [await _miner(view, miner) for miner in config.miners]
+                accounts = Accounts()
+                await accounts.refresh(view, miners)
+                try:
+                    await _check_senders(view, good, miners, accounts)
+                except StartError as error:
+                    lines += str(error).splitlines()
+                kinds = (Kind.PRE_COMMIT, Kind.PROOF)
+                senders = {sender for miner in miners for kind in kinds for sender in accounts.senders(miner, kind)}
+                balances = {sender: await view.node.balance(sender) for sender in sorted(senders)}
+            return Examined(problems=lines, nodes=[node.url for node in good], balances=balances)
+    except (errors.NodeError, StartError) as error:
+        return Examined(problems=str(error).splitlines())
+
+
+def _places(config: model.Config) -> list[Place]:
+    return [_place(node) for node in config.chain.nodes]
+
+
 def _place(node: model.Node) -> Place:
     try:
         trust = tls.client_context(Path(node.ca_file)) if node.ca_file else None
@@ -101,19 +139,26 @@ def _place(node: model.Node) -> Place:
     return place
 
 
-async def _good(members: Sequence[Node], network: str | None, miners: Sequence[Address]) -> list[Node]:
+async def _good(members: Sequence[Node], config: model.Config) -> list[Node]:
     """Return the nodes that can be used; what is wrong with others is logged if there is one."""
-    good, lines = [], []
-    for node in members:
-        problems = await checks.problems(node, network=network, miners=miners)
-        lines += problems
-        if not problems:
-            good.append(node)
+    good, lines = await _looked_at(members, config)
     if not good:
         raise StartError("\n".join(lines))
     for line in lines:
         log.warning("a chain node cannot be used", problem=line)
     return good
+
+
+async def _looked_at(members: Sequence[Node], config: model.Config) -> tuple[list[Node], list[str]]:
+    """Return the nodes that can be used, and a line for each thing that is wrong with the others."""
+    miners = [Address.of_id(miner.actor) for miner in config.miners]
+    good, lines = [], []
+    for node in members:
+        problems = await checks.problems(node, network=config.chain.network, miners=miners)
+        lines += problems
+        if not problems:
+            good.append(node)
+    return good, lines
 
 
 async def _miner(view: View, table: model.Miner) -> Miner:

@@ -193,10 +193,8 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
             _protect(tx)
             return 0
         found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
-    if found > newest:
-        raise SchemaError(
-            f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
-        )
+    if (problem := too_new(found, newest)) is not None:
+        raise SchemaError(problem)
     for version in range(found + 1, newest + 1):
         with begin() as tx:
             for statement in steps[version]:
@@ -206,6 +204,13 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
     with begin() as tx:
         _protect(tx)
     return found
+
+
+def too_new(found: int, newest: int = max(STEPS)) -> str | None:
+    """Return the error about a database whose schema is `found`, if a newer release has written it."""
+    if found <= newest:
+        return None
+    return f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
 
 
 def _protect(tx: Connection) -> None:
