@@ -13,7 +13,7 @@ from damocles.chain.bitfields import Bitfield
 from damocles.chain.sealing import PreCommit
 from damocles.devnode.rules import DEADLINES
 from damocles.wire.codec import CID, Blob
-from damocles.wire.sectors import SealProof
+from damocles.wire.sectors import SealProof, SectorSize
 
 with_ = msgspec.structs.replace
 NOBODY = Bitfield()
@@ -25,6 +25,8 @@ SINGLETONS = {
 }  # fmt: skip
 REWARD, POWER, MARKET, REGISTRY, DATACAP, BURNT = 2, 4, 5, 6, 7, 99
 FIRST_ACCOUNT, ROOT_ACCOUNT, FIRST_MINER = 100, 80, 1000
+# Kinds of window PoSts, one for each size of sectors from 2KiB on.
+WINDOW_PROOFS = range(10, 10 + len(SectorSize))
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -130,6 +132,11 @@ class Miner(msgspec.Struct, frozen=True, kw_only=True):
     sectors: dict[int, Sector] = {}
     deadlines: tuple[Deadline, ...] = (Deadline(),) * DEADLINES
     cron_active: bool = False
+
+    @property
+    def sector_bytes(self) -> int:
+        """The size of its sectors."""
+        return int(tuple(SectorSize)[WINDOW_PROOFS.index(self.window_post_proof)])
 
     @property
     def available(self) -> int:

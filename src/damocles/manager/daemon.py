@@ -11,7 +11,7 @@ import contextlib
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,7 @@ from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.serving import doorstep, places, reloading, server, site
 from damocles.stores import holding, identity, space
+from damocles.wire.sectors import SectorSize
 
 if TYPE_CHECKING:
     from damocles.manager.dashboard import site as dashboard
@@ -260,6 +261,7 @@ class _Chain:
     miners: Sequence[sectors.Miner]
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     troubles: Callable[[], Mapping[str, str]] = dict
+    unfit: Callable[[], Container[int]] = frozenset
     upkeep: doing.Means | None = None
 
 
@@ -277,7 +279,7 @@ async def _chain(
         return
     aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
     async with opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened:
-        miners = [_as_ledger(miner) for miner in opened.miners]
+        miners = [as_ledger(miner) for miner in opened.miners]
         await database.read(partial(_check_owner, settings, miners))
         rounds = opened.chain.rounds
         log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(settings.home))
@@ -289,11 +291,13 @@ async def _chain(
             miners=miners,
             loops=loops,
             troubles=rounds.alerts,
+            unfit=lambda: rounds.fitness.problems,
             upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
         )
 
 
-def _as_ledger(miner: terms.Miner) -> sectors.Miner:
+def as_ledger(miner: terms.Miner) -> sectors.Miner:
+    """Return a miner as its sectors are given out."""
     table = miner.config.sector
     return sectors.Miner(
         id=miner.id,
@@ -318,7 +322,7 @@ async def _means(
     persist = stores.Stores(settings.stores, identity.Memory(settings.home))
     with anyio.move_on_after(space.PATIENCE_SECONDS):
         await anyio.to_thread.run_sync(persist.look, abandon_on_cancel=True)
-    market = deals.Deals(settings.deals, min(int(miner.proof.size) for miner in chain.miners))
+    market = deals.Deals(settings.deals, max(int(miner.proof.size) for miner in chain.miners))
     with contextlib.suppress(errors.ManagerError):  # told to whoever asks for deals
         await market.offers()
     return office.Means(
@@ -326,6 +330,7 @@ async def _means(
         database=database,
         chain=chain.chain,
         beside=chain.loops,
+        unfit=chain.unfit,
         upkeep=chain.upkeep,
         verifier=verifier,
         persist=persist,
@@ -359,8 +364,12 @@ def _check_owner(settings: Settings, miners: Sequence[sectors.Miner], tx: Connec
     Raises:
         errors.StartError: It has such sectors.
     """
-    if (owner := sectors.owner(tx)) is not None and owner not in [(miner.id, miner.proof.size) for miner in miners]:
-        number, size = owner
+    known: dict[int, SectorSize | None] = {miner.id: miner.proof.size for miner in miners}
+    if isinstance(settings.chain, model.Config):  # also a miner that the chain does not have, and nothing is known of
+        known = {table.actor: known.get(table.actor) for table in settings.chain.miners}
+    for number, size in sectors.owners(tx):
+        if number in known and known[number] in {size, None}:
+            continue
         raise errors.StartError(
             f"the home {settings.home} has sectors of miner {number}, of {size.label}: start it with"
             f" {'--miner' if settings.miner else '[[Miners]] Actor ='} {number}"

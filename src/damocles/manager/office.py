@@ -4,7 +4,7 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from damocles.manager.chain import interface
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
-from damocles.manager.sectors import commitments, deals, ledger, stores
+from damocles.manager.sectors import commitments, deals, giving, ledger, stores
 from damocles.manager.serving import chain_api, claims, cli_api, moves, sealer_api
 from damocles.manager.upkeep import doing
 from damocles.rpc import core, dialects
@@ -37,6 +37,7 @@ class Means:
     clock: Callable[[], float]
     wdpost_every_seconds: float | None = None
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
+    unfit: Callable[[], Container[int]] = frozenset  # miners that get no new sectors now
     upkeep: doing.Means | None = None  # without it, operators can do nothing on the chain
 
 
@@ -65,16 +66,18 @@ async def open_office(
     layers = [held, *([meter] if meter is not None else []), *([auditor] if auditor is not None else [])]
     service = core.Service(dialects.MANAGER, guard=guard, layers=layers)
     commits = commitments.Commitments(database, means.chain, clock)
+    new = giving.Giving(database, miners, commits, clock, means.unfit)
     sealer_api.SealerAPI(
         miners=miners,
         database=database,
         commits=commits,
         persist=means.persist,
         market=means.market,
+        new=new,
         watch=means.watch,
         clock=clock,
     ).register(service)
-    claims_kind(database, miners, service, commits, clock, held=held).register()
+    claims_kind(database, new, service, commits, clock, held=held).register()
     rebuild.Rebuilds(database, miners, means.chain, clock).register(service)
     unsealing = unseal.Unsealing(database, miners, clock, held=held)
     unsealing.register(service)

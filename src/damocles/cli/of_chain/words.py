@@ -3,9 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
@@ -15,10 +12,7 @@ from damocles.cli.threads import options
 from damocles.lotus.view import View
 from damocles.text import units
 
-Actor = Annotated[
-    int | None,
-    Parameter(name=["--miner", "--actor"], converter=options.miner_of, help="The miner, like f010000 or 10000."),
-]
+Actor = options.OfMiner
 
 _SHOWN_DIGITS = Context(prec=4)
 _UNITS = ("attoFIL", "femtoFIL", "picoFIL", "nanoFIL", "microFIL", "milliFIL", "FIL")

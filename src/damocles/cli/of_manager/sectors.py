@@ -65,16 +65,17 @@ class _Row:
 )
 def list_sectors(
     *,
+    miner: options.OfMiner = None,
     full: options.Full = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List every sector: its worker, its state, what is on chain.
+    """List every sector, or those of a miner: its worker, its state, what is on chain.
 
     A sector without a worker was handed out and never reported: the answer may have been lost.
     """
     with at.call() as found:
-        rows = list(_rows(found))
+        rows = list(_rows(found, miner))
     if json:
         exits.print_json([_as_json(row) for row in rows])
         return exits.OK
@@ -82,12 +83,12 @@ def list_sectors(
     return exits.OK
 
 
-def _rows(found: calls.Manager) -> Iterator[_Row]:
+def _rows(found: calls.Manager, miner: int | None) -> Iterator[_Row]:
     known: list[records.SectorState] = []
     states: tuple[exports.State, ...] = ("online", "offline")
     for state in states:
         listed = found.call(methods.records.list_sectors(state, records.Job.ALL))
-        known += listed or ()
+        known += [one for one in listed or () if miner in {None, one.id.miner}]
     for record in sorted(known, key=lambda one: one.id):
         latest = record.latest_state
         failure = latest.failure if latest else None

@@ -59,6 +59,10 @@ def miner_of(_: object, tokens: Sequence[Token]) -> int:
 
 
 Miner = Annotated[int, Parameter(converter=miner_of, help="The miner, like f010000, t010000 or 10000.")]
+OfMiner = Annotated[
+    int | None,
+    Parameter(name=["--miner", "--actor"], converter=miner_of, help="The miner, like f010000 or 10000."),
+]
 
 
 @Parameter(name="*", group=_WHICH)

@@ -190,7 +190,7 @@ def _sector(draft: Draft, found: PreCommitted, data: Data) -> Sector:
 
 def new_sector(draft: Draft, *, expiration: int, data: Data, **fields: object) -> Sector:
     """Return a sector that begins now, with the pledge and weights that follow from its data."""
-    size, life = draft.rules.sector_bytes, expiration - draft.epoch
+    size, life = draft.miner.sector_bytes, expiration - draft.epoch
     power = size + (rules.VERIFIED_FACTOR - 1) * data.verified_bytes
     return Sector(
         activation=draft.epoch,
@@ -236,7 +236,7 @@ def prove_non_interactive(draft: Draft, params: ProveCommitSectorsNI) -> BatchRe
     if (
         not 0 <= proof < 20
         or not SealProof(proof).is_non_interactive
-        or SealProof(proof).size != draft.rules.sector_bytes
+        or SealProof(proof).size != draft.miner.sector_bytes
     ):
         refuse(f"unsupported seal proof type {proof}")
     if params.proving_deadline >= rules.DEADLINES:
@@ -286,7 +286,7 @@ def _non_interactive(draft: Draft, sector: NonInteractive) -> Member:
     ticket = draft.around.randomness.tickets(SEAL, sector.seal_rand_epoch, entropy_of(sector.sealer_id))
     return Member(
         comm_r=comm_r,
-        comm_d=commitments.zero_comm_d(draft.rules.sector_bytes),
+        comm_d=commitments.zero_comm_d(draft.miner.sector_bytes),
         prover_id=Bytes32(prover_id(sector.sealer_id)),
         number=sector.sealing_number,
         ticket=Bytes32(ticket),

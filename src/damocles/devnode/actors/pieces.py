@@ -71,10 +71,10 @@ def comm_d(pieces: Sequence[Piece], sector_bytes: int) -> CID | None:
 
 def check(draft: Draft, wanted: Wanted) -> None:
     """Refuse pieces that do not make the CommD which was pre-committed."""
-    computed = comm_d(wanted.pieces, draft.rules.sector_bytes)
+    computed = comm_d(wanted.pieces, draft.miner.sector_bytes)
     if computed != wanted.declared:
         shown = "None" if wanted.declared is None else f"Some(Cid({wanted.declared}))"
-        of = computed or commitments.unsealed_cid(commitments.zero_comm_d(draft.rules.sector_bytes))
+        of = computed or commitments.unsealed_cid(commitments.zero_comm_d(draft.miner.sector_bytes))
         refuse(
             f"unsealed CID does not match pieces for sector {wanted.number}, computed Cid({of}) declared"
             f" CompactCommD({shown})"

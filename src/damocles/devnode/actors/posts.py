@@ -79,7 +79,7 @@ def _claim(draft: Draft, numbers: list[int], params: SubmitWindowedPoSt, challen
     sectors = draft.miner.sectors
     return tasks.VerifyWindowPoSt(
         miner_id=draft.receiver,
-        proof_type=SealProof.of(SectorSize(draft.rules.sector_bytes)).window_name,
+        proof_type=SealProof.of(SectorSize(draft.miner.sector_bytes)).window_name,
         replicas=[
             tasks.PublicReplica(number, commitments.commitment_of(sectors[number].sealed_cid))
             for number in sorted(numbers)

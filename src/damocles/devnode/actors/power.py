@@ -8,12 +8,9 @@ from damocles.chain.ownership import CreateMiner, CreateMinerReturn
 from damocles.devnode import rules
 from damocles.devnode.actors.draft import Draft, refuse
 from damocles.devnode.rules import Rules
-from damocles.devnode.state import Miner, with_
+from damocles.devnode.state import WINDOW_PROOFS, Miner, with_
 from damocles.wire.codec import Blob
 from damocles.wire.sectors import SectorSize
-
-# Of window PoSts, by number: 10 is 2KiB, 13 is 32GiB.
-_FIRST_WINDOW_PROOF = 10
 
 
 def create_miner(draft: Draft, params: CreateMiner) -> CreateMinerReturn:
@@ -25,9 +22,9 @@ def create_miner(draft: Draft, params: CreateMiner) -> CreateMinerReturn:
     key = draft.state.account(worker).key
     if key is None or key.protocol is not Protocol.BLS:
         refuse(f"worker account {worker} must have BLS pubkey, was {key[0] if key else 0}")
-    if params.window_post_proof_type != window_proof(draft.rules):
+    if params.window_post_proof_type not in WINDOW_PROOFS:
         refuse(f"proof type {params.window_post_proof_type} not allowed")
-    deposit = rules.creation_deposit(draft.rules.sector_bytes)
+    deposit = rules.creation_deposit(draft.rules.sector_bytes)  # the API tells it without asking for the size
     if draft.value < deposit:
         refuse(
             "send aborted with code 19 (19)\n01: f01 (method 2) -- constructor failed: send aborted with code 19 (19)\n"
@@ -66,5 +63,5 @@ def robust_address(number: int, owner: int, epoch: int) -> Address:
 
 
 def window_proof(of: Rules) -> int:
-    """Return the number of the window PoSts of a size of sectors."""
-    return _FIRST_WINDOW_PROOF + list(SectorSize).index(SectorSize(of.sector_bytes))
+    """Return the number of the window PoSts of the first miner."""
+    return WINDOW_PROOFS[list(SectorSize).index(SectorSize(of.sector_bytes))]

@@ -30,7 +30,7 @@ def pre_commit(draft: Draft, params: PreCommitSectorBatch2) -> None:
     draft.repay()
     allocate(draft, numbers)
     miner = draft.miner
-    each = rules.deposit(draft.rules.sector_bytes)
+    each = rules.deposit(draft.miner.sector_bytes)
     if miner.available < each * len(numbers):
         have, need = (f"{amount / 10**18:.18f}" for amount in (miner.available, each * len(numbers)))
         refuse(f"insufficient funds {have} for pre-commit deposit: {need}", exits.INSUFFICIENT_FUNDS)
@@ -74,7 +74,7 @@ def _check(draft: Draft, sector: PreCommit) -> None:
     if (
         not 0 <= proof < 20
         or SealProof(proof).family not in _FAMILIES
-        or sector_bytes(proof) != draft.rules.sector_bytes
+        or sector_bytes(proof) != draft.miner.sector_bytes
     ):
         refuse(f"unsupported seal proof type {proof}")
     if not sector.sealed_cid.startswith(_SEALED):
@@ -98,7 +98,7 @@ def check_ticket(draft: Draft, epoch: int, lookback: int) -> None:
 def comm_d_of(draft: Draft, cid: str | None) -> bytes:
     """Return CommD of a pre-commit: that of zeros if it names none."""
     if cid is None:
-        return commitments.zero_comm_d(draft.rules.sector_bytes)
+        return commitments.zero_comm_d(draft.miner.sector_bytes)
     return commitments.commitment_of(cid)
 
 

@@ -25,7 +25,7 @@ def prove_updates(draft: Draft, params: ProveReplicaUpdates3) -> BatchReturn:
         refuse(f"too many updates ({len(params.updates)} > {rules.BATCH_LIMIT})")
     if len(params.updates) != len(params.sector_proofs):
         refuse(f"mismatched lengths: {len(params.updates)} sector updates, {len(params.sector_proofs)} proofs")
-    expected = list(SectorSize).index(SectorSize(draft.rules.sector_bytes))
+    expected = list(SectorSize).index(SectorSize(draft.miner.sector_bytes))
     if params.update_proofs_type != expected:
         refuse(f"unsupported update proof type {params.update_proofs_type}, expected {expected}")
     draft.caller_is_of_miner()
@@ -77,7 +77,7 @@ def _verdict(draft: Draft, update: Update, proof: bytes, *, codes_seen: set[int]
         new = commitments.commitment_of(update.new_sealed_cid)
     except ValueError:
         return exits.ILLEGAL_ARGUMENT, "new sealed CID had wrong prefix"
-    size = draft.rules.sector_bytes
+    size = draft.miner.sector_bytes
     claim = tasks.SnapVerify(
         registered_proof=SealProof(sector.seal_proof).update_name,
         proof=NumberList(proof),
@@ -95,7 +95,7 @@ def _wanted(draft: Draft, update: Update) -> Wanted:
         number=update.sector_number,
         expiration=draft.miner.sectors[update.sector_number].expiration,
         pieces=update.pieces,
-        declared=pieces.comm_d(update.pieces, draft.rules.sector_bytes),
+        declared=pieces.comm_d(update.pieces, draft.miner.sector_bytes),
     )
 
 
@@ -107,7 +107,7 @@ def _upgrade(draft: Draft, update: Update, data: Data) -> None:
         number=old.number,
         seal_proof=old.seal_proof,
         sealed_cid=update.new_sealed_cid,
-        unsealed_cid=pieces.comm_d(update.pieces, draft.rules.sector_bytes),
+        unsealed_cid=pieces.comm_d(update.pieces, draft.miner.sector_bytes),
         expiration=old.expiration,
         data=data,
     )

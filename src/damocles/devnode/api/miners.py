@@ -69,7 +69,7 @@ class MinersApi(Api):
             "PeerId": shapes.peer_id(miner.peer_id),
             "Multiaddrs": one_of([shapes.octets(one) for one in miner.multiaddrs]),
             "WindowPoStProofType": miner.window_post_proof,
-            "SectorSize": self.node.rules.sector_bytes,
+            "SectorSize": miner.sector_bytes,
             "WindowPoStPartitionSectors": self.node.rules.partition_sectors,
             "ConsensusFaultElapsed": -1,
             "PendingOwnerAddress": None if miner.pending_owner is None else shapes.of_id(miner.pending_owner),
@@ -268,13 +268,13 @@ class MinersApi(Api):
 
     async def deposit(self, address: Address, sector: PreCommit, key: Key) -> str:
         """Return the deposit of a pre-commit, and a tenth more."""
-        self.miner(address, key)
-        return str(rules.quoted(rules.deposit(self.node.rules.sector_bytes)))
+        _, miner = self.miner(address, key)
+        return str(rules.quoted(rules.deposit(miner.sector_bytes)))
 
     async def pledge_of(self, address: Address, sector: PreCommit, key: Key) -> str:
         """Return the pledge of a sector without verified data, and a tenth more."""
-        self.miner(address, key)
-        return str(rules.quoted(rules.pledge(self.node.rules.sector_bytes)))
+        _, miner = self.miner(address, key)
+        return str(rules.quoted(rules.pledge(miner.sector_bytes)))
 
     async def pledge(self, duration: int, size_bytes: int, verified_bytes: int, key: Key) -> str:
         """Return the pledge of a sector, and a tenth more."""

@@ -17,20 +17,30 @@ class Accounts:
         self.without_key: set[Address] = set()  # that no wallet of ours can sign for
         self._given: dict[Address, Address] = {}  # keys of what the configuration names
 
-    async def refresh(self, view: View, miners: Iterable[Miner]) -> None:
-        """Ask the chain for the roles.
+    async def refresh(self, view: View, miners: Iterable[Miner]) -> dict[int, str]:
+        """Ask the chain for the roles; return what it says of miners of which it does not tell them.
 
         Raises:
             errors.NodeError: The node gives no answer; what was known before stays.
         """
+        untold = {}
         for miner in miners:
-            info = await view.info(miner.address)
-            roles = [*info.control_addresses, info.worker, info.owner]
-            self._roles[miner.id] = tuple(dict.fromkeys([await self._key(view, role) for role in roles]))
-            for kind in ("pre-commit", "proof", "update", ""):
-                for given in miner.accounts(kind):
-                    if given not in self._given:
-                        self._given[given] = await self._key(view, given)
+            try:
+                await self._refresh(view, miner)
+            except errors.NoTipSet:
+                raise
+            except errors.Refused as error:
+                untold[miner.id] = str(error)
+        return untold
+
+    async def _refresh(self, view: View, miner: Miner) -> None:
+        info = await view.info(miner.address)
+        roles = [*info.control_addresses, info.worker, info.owner]
+        self._roles[miner.id] = tuple(dict.fromkeys([await self._key(view, role) for role in roles]))
+        for kind in ("pre-commit", "proof", "update", ""):
+            for given in miner.accounts(kind):
+                if given not in self._given:
+                    self._given[given] = await self._key(view, given)
 
     async def _key(self, view: View, account: Address) -> Address:
         if account.protocol is not Protocol.ID:
@@ -44,11 +54,14 @@ class Accounts:
 
     def senders(self, miner: Miner, kind: str) -> Sequence[Address]:
         """Return the keys that may send messages of a kind, in the order in which they are to be tried."""
+        return [key for key in self.known(miner, kind) if key not in self.without_key]
+
+    def known(self, miner: Miner, kind: str) -> Sequence[Address]:
+        """Return the same, with those that no wallet of ours has."""
         roles = [key for key in self._roles.get(miner.id, ()) if key.protocol is not Protocol.ID]
         wanted = [self._given.get(account, account) for account in miner.accounts(kind)]
         # Who is configured may have lost the role meanwhile: the actor would refuse the message, for gas.
-        able = [key for key in roles if key not in self.without_key]
-        return [key for key in wanted if key in able] if wanted else able
+        return [key for key in wanted if key in roles] if wanted else roles
 
     def strangers(self, miner: Miner) -> list[Address]:
         """Return the configured accounts that have no role in a miner."""

@@ -19,6 +19,7 @@ from damocles.lotus.places import BadTokenFile, Place
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes
 from damocles.manager.chain.accounts import Accounts
+from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.lotus import SEED_CONFIDENCE, LotusChain
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.submissions import Kind
@@ -60,10 +61,10 @@ async def open_chain(
             good = await _good(members.members, config)
             async with members.view() as view:
                 params = await view.node.network_params()
-                miners = [await _miner(view, miner) for miner in config.miners]
-                accounts = Accounts()
-                await accounts.refresh(view, miners)
-                await _check_senders(view, good, miners, accounts)
+                found = await _found(view, good, config)
+            if all(miner.id in found.fitness.problems for miner in found.miners):
+                raise StartError("\n".join(found.lines))
+            found.fitness.report()
             network = interface.Network(
                 ticket_lookback=lifetimes.TICKET_LOOKBACK,
                 ticket_max_age=lifetimes.TICKET_MAX_AGE,
@@ -74,15 +75,16 @@ async def open_chain(
             rounds = Rounds(
                 database=database,
                 nodes=members,
-                miners={miner.id: miner for miner in miners},
-                accounts=accounts,
+                miners={miner.id: miner for miner in found.miners},
+                accounts=found.accounts,
+                fitness=found.fitness,
                 network=network,
                 aggregator=aggregator,
                 epoch=view.epoch,
                 clock=clock,
             )
             chain = LotusChain(database=database, nodes=members, network=network, verifier=verifier, rounds=rounds)
-            yield Opened(chain=chain, miners=miners, network_name=params.name)
+            yield Opened(chain=chain, miners=found.miners, network_name=params.name)
     except errors.NodeError as error:
         raise StartError(str(error)) from error
 
@@ -105,15 +107,12 @@ async def examine(config: model.Config) -> Examined:
             if not good:
                 return Examined(problems=lines)
             async with members.view() as view:
-                miners = [await _miner(view, miner) for miner in config.miners]
-                accounts = Accounts()
-                await accounts.refresh(view, miners)
-                try:
-                    await _check_senders(view, good, miners, accounts)
-                except StartError as error:
-                    lines += str(error).splitlines()
+                found = await _found(view, good, config)
+                lines += found.lines
                 kinds = (Kind.PRE_COMMIT, Kind.PROOF)
-                senders = {sender for miner in miners for kind in kinds for sender in accounts.senders(miner, kind)}
+                senders = {
+                    one for miner in found.miners for kind in kinds for one in found.accounts.senders(miner, kind)
+                }
                 balances = {sender: await view.node.balance(sender) for sender in sorted(senders)}
             return Examined(problems=lines, nodes=[node.url for node in good], balances=balances)
     except (errors.NodeError, StartError) as error:
@@ -151,52 +150,46 @@ async def _good(members: Sequence[Node], config: model.Config) -> list[Node]:
 
 async def _looked_at(members: Sequence[Node], config: model.Config) -> tuple[list[Node], list[str]]:
     """Return the nodes that can be used, and a line for each thing that is wrong with the others."""
-    miners = [Address.of_id(miner.actor) for miner in config.miners]
     good, lines = [], []
     for node in members:
-        problems = await checks.problems(node, network=config.chain.network, miners=miners)
+        problems = await checks.problems(node, network=config.chain.network)
         lines += problems
         if not problems:
             good.append(node)
     return good, lines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    miners: Sequence[Miner]  # that the chain has
+    accounts: Accounts
+    fitness: Fitness
+
+    @property
+    def lines(self) -> list[str]:
+        """What is in the way of miners."""
+        return [line for lines in self.fitness.problems.values() for line in lines]
+
+
+async def _found(view: View, good: Sequence[Node], config: model.Config) -> _Found:
+    """Return the miners as they are on the chain, and who may send for them."""
+    found, missing = [], {}
+    for table in config.miners:
+        try:
+            found.append(await _miner(view, table))
+        except errors.NoTipSet:
+            raise
+        except errors.NotThere as error:
+            missing[table.actor] = f"{Address.of_id(table.actor)} is no miner on this network: {error.text}"
+    accounts = Accounts()
+    missing |= await accounts.refresh(view, found)
+    miners = [miner for miner in found if miner.id not in missing]
+    fitness = Fitness(accounts, missing)
+    await fitness.look(view, good, miners)
+    return _Found(miners=miners, accounts=accounts, fitness=fitness)
+
+
 async def _miner(view: View, table: model.Miner) -> Miner:
     size = (await view.info(Address.of_id(table.actor))).sector_size_bytes
     family = SealFamily.SYNTHETIC if table.sealing.use_synthetic_po_rep else SealFamily.V1_1
     return Miner(id=table.actor, proof=SealProof.of(SectorSize(size), family), config=table)
-
-
-async def _check_senders(view: View, good: Sequence[Node], miners: Sequence[Miner], accounts: Accounts) -> None:
-    """Raise if messages of a miner could not be signed, or not be paid.
-
-    Raises:
-        StartError: With a line for each.
-    """
-    lines, without_key = [], set[Address]()
-    for miner in miners:
-        lines += [
-            f"{account} is neither owner, worker nor a control address of {miner.address}: correct Sender or Senders, or"
-            " make it one (`damocles-manager util sealer actor control`)"
-            for account in accounts.strangers(miner)
-        ]
-        for kind in (Kind.PRE_COMMIT, Kind.PROOF) if not accounts.strangers(miner) else ():
-            senders = accounts.senders(miner, kind)
-            able = [sender for sender in senders if await _can_sign(good, sender)]
-            without_key |= set(senders) - set(able)
-            if not able:
-                named = ", ".join(map(str, senders)) or "nobody"
-                lines.append(
-                    f"no wallet has a key that may send for {miner.address} ({named}): import one with `lotus wallet import`"
-                )
-            elif not any([await view.node.balance(sender) for sender in able]):
-                lines.append(
-                    f"{', '.join(map(str, able))} of {miner.address} has no FIL and cannot pay for messages: send it some"
-                )
-    if lines:
-        raise StartError("\n".join(dict.fromkeys(lines)))
-    accounts.without_key = without_key
-
-
-async def _can_sign(good: Sequence[Node], sender: Address) -> bool:
-    return all([await node.has_key(sender) for node in good])

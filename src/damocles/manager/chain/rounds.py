@@ -13,12 +13,14 @@ import structlog
 from sqlalchemy import Connection
 
 from damocles.chain import versions
+from damocles.chain.addresses import Address
 from damocles.chain.messages import Message
 from damocles.lotus import errors, heads
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes, outcomes, parts, submissions
 from damocles.manager.chain.accounts import Accounts
+from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.submissions import Kind, State, Submission
 from damocles.manager.chain.terms import BATCH, Miner
 from damocles.manager.db.engine import Database
@@ -50,6 +52,7 @@ class Rounds:
         nodes: Nodes,
         miners: Mapping[int, Miner],
         accounts: Accounts,
+        fitness: Fitness,
         network: interface.Network,
         aggregator: interface.Aggregator | None,
         epoch: int,
@@ -60,6 +63,7 @@ class Rounds:
         self.nodes = nodes
         self._miners = miners
         self._accounts = accounts
+        self.fitness = fitness
         self._network = network
         self._aggregator = aggregator
         self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self.terms)
@@ -85,7 +89,7 @@ class Rounds:
                 await self._look_again()
 
     async def _look_again(self) -> None:
-        """Look, not at every head, whether nodes are well again that nobody asks because they were not."""
+        """Look, not at every head, whether nodes are well again that nobody asks because they were not, and miners fit."""
         now = self._clock()
         if now - self._looked_at < _LOOK_AGAIN_SECONDS:
             return
@@ -94,11 +98,20 @@ class Rounds:
             health = self.nodes.healths.get(member.url)
             if health is None or health.problem is not None:
                 await self.nodes.look(member)
+        if unfit := [miner for miner in self._miners.values() if miner.id in self.fitness.problems]:
+            well = [node for node in self.nodes.members if self.nodes.healths[node.url].problem is None]
+            try:
+                async with self.nodes.view() as view:
+                    if not await self._accounts.refresh(view, unfit):
+                        await self.fitness.look(view, well, unfit)
+                        self.fitness.report()
+            except errors.NodeError as error:
+                log.debug("miners are looked at the next time", why=str(error))
 
     def alerts(self) -> dict[str, str]:
         """Return what needs a person, by what it is about."""
         unwell = {health.url: health.problem for health in self.nodes.healths.values() if health.problem is not None}
-        return {**self.troubles, **{f"node {url}": problem for url, problem in unwell.items()}}
+        return {**self.troubles, **self.fitness.alerts(), **{f"node {url}": text for url, text in unwell.items()}}
 
     async def run(self) -> None:
         """Make a round at each head, for ever; after one that failed, also without."""
@@ -138,13 +151,15 @@ class Rounds:
         async with self.nodes.view() as view:
             versions.network(await view.network_version())
             miners = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
-            await self._accounts.refresh(view, [self._miners[miner] for miner in miners if miner in self._miners])
+            known = [self._miners[miner] for miner in miners if miner in self._miners]
+            for miner, text in (await self._accounts.refresh(view, known)).items():
+                troubles[f"miner {Address.of_id(miner)}"] = text
         if open_orders:
             await self.outbox.turn()
         async with self.nodes.view() as view:
             self.epoch = view.epoch
             ordered = [one for one in open_ones if one.state is State.ORDERED and one.sector.miner in self._miners]
-            await self._land(view, ordered)
+            await self._land(view, ordered, troubles)
             if await self._order(view, troubles):
                 await self.outbox.turn()
         for order_id, why in self.outbox.waiting.items():
@@ -164,20 +179,29 @@ class Rounds:
 
     # What became of messages ----------------------------------------------------------------------------------------
 
-    async def _land(self, view: View, ordered: Sequence[Submission]) -> None:
+    async def _land(self, view: View, ordered: Sequence[Submission], troubles: dict[str, str]) -> None:
         for order_id, sharing in outcomes.by_order(ordered).items():
             order = await self._database.read(partial(orders.load, order_id=order_id))
             if order.receipt is not None and view.epoch < order.receipt.epoch:
                 continue  # a node that is behind knows nothing of it
-            for submission, (state, reason) in zip(sharing, outcomes.of(order, sharing), strict=True):
-                if state is State.ORDERED:
-                    continue
-                ended, why = state, reason
-                if state is State.LANDED and not await self._is_on_chain(view, submission):
-                    ended = State.FAILED
-                    why = f"its message landed with exit code 0, and the chain does not have it{reason and f' ({reason})'}"
-                epoch = order.receipt.epoch if order.receipt is not None else None
-                await self._end(submission, ended, why, epoch)
+            for submission, outcome in zip(sharing, outcomes.of(order, sharing), strict=True):
+                try:
+                    await self._land_one(view, order, submission, outcome)
+                except errors.NoTipSet:
+                    raise
+                except errors.Refused as error:
+                    troubles[f"{submission.kind} of {submission.sector}"] = str(error)
+
+    async def _land_one(
+        self, view: View, order: orders.Order, submission: Submission, outcome: outcomes.Outcome
+    ) -> None:
+        state, reason = outcome
+        if state is State.ORDERED:
+            return
+        if state is State.LANDED and not await self._is_on_chain(view, submission):
+            state = State.FAILED
+            reason = f"its message landed with exit code 0, and the chain does not have it{reason and f' ({reason})'}"
+        await self._end(submission, state, reason, order.receipt.epoch if order.receipt is not None else None)
 
     async def _end(self, submission: Submission, state: State, reason: str, epoch: int | None) -> None:
         if state is State.WAITING:
@@ -212,22 +236,34 @@ class Rounds:
         made, self.waiting = False, {}
         for (number, kind, _), group in groups.items():
             miner = self._miners[number]
-            waiting = {one.sector.number: one for one in [await self._dated(view, one) for one in group] if one}
-            due = batching.batches(
-                [
-                    batching.Waiting(number=number, since=one.since_epoch, last=one.last_epoch or 0)
-                    for number, one in waiting.items()
-                ],
-                view.epoch,
-                view.tipset.base_fee,
-                miner.rule(kind, self._network.block_seconds),
-            )
-            for numbers in due:
+            about = f"{kind}s of {miner.address}"
+            try:
+                due = await self._due(view, miner, kind, group)
+            except errors.NoTipSet:
+                raise
+            except errors.Refused as error:
+                troubles[about] = str(error)
+                continue
+            for batch in due:
                 try:
-                    made |= await self._batch(view, miner, [waiting[number] for number in numbers], troubles)
+                    made |= await self._batch(view, miner, batch, troubles)
                 except (_NoMoney, node.NotTaken) as error:
-                    troubles[f"{kind}s of {miner.address}"] = str(error)
+                    troubles[about] = str(error)
         return made
+
+    async def _due(self, view: View, miner: Miner, kind: Kind, group: Sequence[Submission]) -> list[list[Submission]]:
+        """Return which of what waits shares messages now."""
+        waiting = {one.sector.number: one for one in [await self._dated(view, one) for one in group] if one}
+        due = batching.batches(
+            [
+                batching.Waiting(number=number, since=one.since_epoch, last=one.last_epoch or 0)
+                for number, one in waiting.items()
+            ],
+            view.epoch,
+            view.tipset.base_fee,
+            miner.rule(kind, self._network.block_seconds),
+        )
+        return [[waiting[number] for number in numbers] for numbers in due]
 
     async def _dated(self, view: View, submission: Submission) -> Submission | None:
         """Return a submission with the last epoch that will do; nothing if there is nothing to send."""

@@ -5,7 +5,7 @@ again: of two submissions at once, the second meets the first one's result.
 """
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import msgspec
 import structlog
@@ -35,9 +35,9 @@ class Commitments:
         self._clock = clock
         self._reported: set[tuple[str, int]] = set()  # offers that cannot be sealed
 
-    async def taken(self, miners: Sequence[ledger.Miner]) -> Mapping[int, Container[int]]:
-        """Return the sector numbers that the chain has seen, by miner."""
-        return {miner.id: await self._chain.allocated(miner.id) for miner in miners}
+    async def taken(self, miner: ledger.Miner) -> Container[int]:
+        """Return the sector numbers of a miner that the chain has seen."""
+        return await self._chain.allocated(miner.id)
 
     async def possible(self, sector: SectorID, offers: Sequence[deals.Offer]) -> list[deals.Offer]:
         """Return the offers that the chain lets a sector have; of each other one it is logged once why not."""

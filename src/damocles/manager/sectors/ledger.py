@@ -4,7 +4,7 @@ A sector is *online* while a worker seals it and *offline* once it is finished o
 inside a transaction: each takes the open `Connection` first.
 """
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -100,42 +100,35 @@ def job_of(record: records.SectorState) -> records.Job:
 
 
 def allocate(
-    tx: Connection,
-    miners: Collection[Miner],
-    spec: seal.AllocateSectorSpec,
-    receiver: Receiver,
-    now: float,
-    *,
-    taken: Mapping[int, Container[int]] | None = None,
+    tx: Connection, miner: Miner, receiver: Receiver, now: float, *, taken: Container[int] = ()
 ) -> seal.AllocatedSector | None:
-    """Give out the next number of a miner that `spec` allows; the first is 1. `None` if there is none.
+    """Give out the next number of a miner; the first is 1. `None` if there is none.
 
-    `taken` are the numbers of each miner that the chain has seen: nobody can seal under them.
+    `taken` are the numbers that the chain has seen: nobody can seal under them.
 
     Raises:
         errors.ManagerError: The receiver has too much already.
     """
     _check_most(tx, receiver)
-    for miner in miners:
-        if not may_allocate(miner, spec):
-            continue
-        number = _next_number(tx, miner, (taken or {}).get(miner.id, ()))
-        if number is None:
-            continue
-        sector = SectorID(miner.id, number)
-        allocation = {"attempt": 1, **_given(receiver, now)}
-        columns = _columns(records.SectorState.fresh(sector, int(miner.proof)), now)
-        tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
-        return seal.AllocatedSector(sector, int(miner.proof))
-    return None
+    number = _next_number(tx, miner, taken)
+    if number is None:
+        return None
+    sector = SectorID(miner.id, number)
+    allocation = {"attempt": 1, **_given(receiver, now)}
+    columns = _columns(records.SectorState.fresh(sector, int(miner.proof)), now)
+    tx.execute(_INSERT, {"miner": miner.id, "number": number, **allocation, **columns})
+    return seal.AllocatedSector(sector, int(miner.proof))
 
 
 def may_allocate(miner: Miner, spec: seal.AllocateSectorSpec) -> bool:
     """Return whether `spec` allows sectors of a miner, which gets new ones."""
-    return (
-        miner.enabled
-        and (not spec.allowed_miners or miner.id in spec.allowed_miners)
-        and (not spec.allowed_proofs or int(miner.proof) in spec.allowed_proofs)
+    return miner.enabled and allows(spec, miner.id, int(miner.proof))
+
+
+def allows(spec: seal.AllocateSectorSpec, miner: int, proof: int) -> bool:
+    """Return whether a thread that wants a sector takes one of a miner, with this proof."""
+    return (not spec.allowed_miners or miner in spec.allowed_miners) and (
+        not spec.allowed_proofs or proof in spec.allowed_proofs
     )
 
 
@@ -168,13 +161,11 @@ def _next_number(tx: Connection, miner: Miner, taken: Container[int]) -> int | N
     return number
 
 
-def owner(tx: Connection) -> tuple[int, SectorSize] | None:
-    """Return the miner of the sectors that are kept, and their size; `None` if there are none."""
-    text = tx.execute(select(_sectors.c.record).limit(1)).scalar()
-    if text is None:
-        return None
-    record = _decoded(text)
-    return record.id.miner, SealProof(record.proof).size
+def owners(tx: Connection) -> list[tuple[int, SectorSize]]:
+    """Return the miners of the sectors that are kept, with the sizes of these."""
+    rows = tx.execute(select(func.min(_sectors.c.record)).group_by(_sectors.c.miner).order_by(_sectors.c.miner))
+    found = [_decoded(text) for text in rows.scalars()]
+    return [(record.id.miner, SealProof(record.proof).size) for record in found]
 
 
 def load(tx: Connection, sector: SectorID) -> records.SectorState:

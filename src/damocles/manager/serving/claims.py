@@ -20,7 +20,7 @@ from damocles.manager.callers import holders
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import snapup
-from damocles.manager.sectors import calls, commitments, ledger
+from damocles.manager.sectors import calls, commitments, giving, ledger
 from damocles.rpc import core, messages
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import control, records, seal
@@ -37,7 +37,7 @@ class Claims:
     def __init__(
         self,
         database: Database,
-        miners: list[ledger.Miner],
+        new: giving.Giving,
         service: core.Service,
         commits: commitments.Commitments,
         clock: Callable[[], float],
@@ -45,7 +45,7 @@ class Claims:
         held: holders.Holders,
     ) -> None:
         self._database = database
-        self._miners = miners
+        self._new = new
         self._service = service
         self._commits = commits
         self._clock = clock
@@ -69,14 +69,14 @@ class Claims:
         """
         receiver = holders.receiver(call, store)
 
-        def transaction(tx: Connection) -> control.Claimed | None:
+        def again(tx: Connection) -> control.Claimed | None:
             for record in ledger.unheard(tx, receiver.to, records.Job.SEALING):
-                if not spec.allowed_proofs or record.proof in spec.allowed_proofs:
+                if ledger.allows(spec, record.id.miner, record.proof):
                     return control.Claimed(seal.AllocatedSector(record.id, record.proof), _next_attempt(tx, record.id))
-            allocated = ledger.allocate(tx, self._miners, spec, receiver, self._clock())
-            return control.Claimed(allocated, 1) if allocated is not None else None
+            return None
 
-        claimed = await self._database.write(transaction)
+        given = await self._new.give(spec, receiver, again)
+        claimed = control.Claimed(given, 1) if isinstance(given, seal.AllocatedSector) else given
         if claimed is not None:
             log.info("sector allocated", sector=str(claimed.allocated.id), to=receiver.to, attempt=claimed.attempt)
         return claimed

@@ -19,7 +19,7 @@ from damocles.manager.db.engine import Database
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.fleet import workers
 from damocles.manager.plans import snapup, unseal
-from damocles.manager.sectors import commitments, deals, ledger, stores
+from damocles.manager.sectors import commitments, deals, giving, ledger, stores
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.text import redaction
@@ -40,6 +40,7 @@ class SealerAPI:
         commits: commitments.Commitments,
         persist: stores.Stores,
         market: deals.Deals,
+        new: giving.Giving,
         watch: fleet_watch.Watch,
         clock: Callable[[], float],
     ) -> None:
@@ -48,6 +49,7 @@ class SealerAPI:
         self._commits = commits
         self._persist = persist
         self._market = market
+        self._new = new
         self._watch = watch
         self._clock = clock
 
@@ -84,17 +86,13 @@ class SealerAPI:
     # A sector's life ------------------------------------------------------------------------------------------------
 
     async def allocate_sector(self, call: core.Call, spec: seal.AllocateSectorSpec) -> seal.AllocatedSector | None:
-        """Hand out a new sector.
+        """Hand out a new sector; see `giving`.
 
         The request does not name the caller. If the answer is lost, the sector is listed with the address it
         was sent to and without a report.
         """
         receiver = holders.receiver(call)
-        miners = [miner for miner in self._miners if ledger.may_allocate(miner, spec)]
-        taken = await self._commits.taken(miners)
-        allocated = await self._database.write(
-            lambda tx: ledger.allocate(tx, miners, spec, receiver, self._clock(), taken=taken)
-        )
+        allocated: seal.AllocatedSector | None = await self._new.give(spec, receiver)
         if allocated is not None:
             log.info("sector allocated", sector=str(allocated.id), to=receiver.to)
         return allocated

@@ -30,6 +30,7 @@ from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes
 from damocles.manager.chain.accounts import Accounts
+from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.lotus import LotusChain
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
@@ -162,11 +163,13 @@ class World:
             block_seconds=BLOCK_SECONDS,
         )
         nodes = Nodes([self._node], clock=virtual.wall_clock)
+        accounts = Accounts()
         rounds = Rounds(
             database=database,
             nodes=nodes,
             miners={MINER: miner},
-            accounts=Accounts(),
+            accounts=accounts,
+            fitness=Fitness(accounts),
             network=network,
             aggregator=None,
             epoch=self._devnode.chain.head.height,
@@ -196,10 +199,8 @@ class World:
                 raise Violation(f"only {done} of {SECTORS} sectors are proven; what waits: {rounds.outbox.waiting}")
 
     async def _allocate(self, database: engine.Database) -> SectorID:
-        miners = [ledger.Miner(id=MINER, proof=PROOF)]
-        allocate = partial(
-            ledger.allocate, miners=miners, spec=seal.AllocateSectorSpec(), receiver=ledger.NOBODY, now=0.0
-        )
+        miner = ledger.Miner(id=MINER, proof=PROOF)
+        allocate = partial(ledger.allocate, miner=miner, receiver=ledger.NOBODY, now=0.0)
         made = await database.write(allocate)
         assert made is not None
         return made.id

@@ -1,7 +1,7 @@
 """A manager on a devnode that accepts any proof, without the processes: the test makes blocks and rounds."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,14 @@ from damocles.chain.messages import SignedMessage
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus.node import Node
 from damocles.lotus.view import View
+from damocles.manager import daemon
 from damocles.manager.chain import opening, submissions
 from damocles.manager.chain.lotus import LotusChain
 from damocles.manager.chain.terms import Miner
 from damocles.manager.config import load
 from damocles.manager.db import engine
 from damocles.manager.outbox import orders
-from damocles.manager.sectors import commitments, ledger
+from damocles.manager.sectors import commitments, giving, ledger
 from damocles.testing.believing import Believing
 from damocles.wire import commitments as cids
 from damocles.wire import seal
@@ -31,7 +32,6 @@ MINER = 1000
 ADDRESS = Address.of_id(MINER)
 PROOF = SealProof(5)
 CONFIDENCE = 2
-ZERO = cids.zero_comm_d(PROOF.size)
 
 
 @dataclass
@@ -42,7 +42,8 @@ class Provider:
     database: engine.Database
     chain: LotusChain
     commits: commitments.Commitments
-    miner: Miner
+    giving: giving.Giving
+    miners: Sequence[Miner]
 
     async def tick(self, count: int = 1) -> None:
         """Make blocks, with a round after each."""
@@ -52,25 +53,34 @@ class Provider:
 
     async def allocate(self, *pieces: seal.SectorPiece) -> SectorID:
         """Give out a sector, with pieces if there are some."""
-        miner = ledger.Miner(id=MINER, proof=PROOF)
-        taken = await self.commits.taken([miner])
+        made = await self.give()
+        assert made is not None
 
-        def give(tx: Any) -> SectorID:
-            made = ledger.allocate(tx, [miner], seal.AllocateSectorSpec(), ledger.NOBODY, 0.0, taken=taken)
-            assert made is not None
-            if pieces:
-                record = ledger.load(tx, made.id)
-                ledger.save(tx, msgspec.structs.replace(record, pieces=list(pieces)), 0.0)
-            return made.id
+        def take(tx: Any) -> None:
+            record = ledger.load(tx, made.id)
+            ledger.save(tx, msgspec.structs.replace(record, pieces=list(pieces)), 0.0)
 
-        return await self.database.write(give)
+        if pieces:
+            await self.database.write(take)
+        return made.id
 
-    async def hand_in(self, sector: SectorID, comm_d: bytes = ZERO, comm_r: bytes | None = None) -> seal.Submitted:
+    async def give(self, *miners: int) -> seal.AllocatedSector | None:
+        """Give out a sector to a thread that takes those of some miners, or of all."""
+        found: seal.AllocatedSector | None = await self.giving.give(
+            seal.AllocateSectorSpec(list(miners)), ledger.NOBODY
+        )
+        return found
+
+    def proof_of(self, sector: SectorID) -> SealProof:
+        """Return the kind of proof of a sector."""
+        return next(miner.proof for miner in self.miners if miner.id == sector.miner)
+
+    async def hand_in(self, sector: SectorID, comm_d: bytes | None = None) -> seal.Submitted:
         """Assign a ticket and hand in the pre-commit."""
-        ticket = await self.commits.assign_ticket(sector)
-        replica = Bytes32(comm_r or bytes([sector.number, 1]) * 16)
-        content = seal.PreCommit(replica, Bytes32(comm_d), ticket)
-        return await self.commits.submit_pre_commit(seal.AllocatedSector(sector, PROOF), content, False)
+        ticket, kind = await self.commits.assign_ticket(sector), self.proof_of(sector)
+        replica = Bytes32(bytes([sector.number, sector.miner % 251]) * 16)
+        content = seal.PreCommit(replica, Bytes32(comm_d or cids.zero_comm_d(kind.size)), ticket)
+        return await self.commits.submit_pre_commit(seal.AllocatedSector(sector, kind), content, False)
 
     async def until(self, what: Callable[[], Any], ticks: int = 30) -> None:
         """Let blocks pass until something is so."""
@@ -98,7 +108,7 @@ class Provider:
         """Wait for the seed, and hand in a proof."""
 
         async def has_seed() -> bool:
-            return not (await self.commits.wait_seed(sector, PROOF)).should_wait
+            return not (await self.commits.wait_seed(sector, self.proof_of(sector))).should_wait
 
         await self.until(has_seed)
         answer = await self.commits.submit_proof(sector, seal.Proof(proof), False)
@@ -139,15 +149,17 @@ class Provider:
         return found
 
 
-def configuration(devnode: Devnode, folder: Path, **miner: Any) -> Mapping[str, Any]:
-    """Return a configuration for a devnode, its token in a file of the folder."""
+def configuration(
+    devnode: Devnode, folder: Path, *, others: Sequence[Mapping[str, Any]] = (), **miner: Any
+) -> Mapping[str, Any]:
+    """Return a configuration for a devnode, its token in a file of the folder; `others` are further miners."""
     token = folder / "node-token"
     token.write_text(devnode.token)
     token.chmod(0o600)
     commitment = {"Confidence": CONFIDENCE, "Pre": {"Batch": {"Threshold": 1}}, "Prove": {"Batch": {"Threshold": 1}}}
     return {
         "Chain": {"Network": devnode.rules.name, "Nodes": [{"API": devnode.url, "TokenFile": str(token)}]},
-        "Miners": [{"Actor": MINER, "Commitment": commitment, **miner}],
+        "Miners": [{"Commitment": commitment, **one} for one in ({"Actor": MINER, **miner}, *others)],
     }
 
 
@@ -162,4 +174,7 @@ async def running(devnode: Devnode, folder: Path, *, nodes: Any = None, **miner:
         opening.open_chain(config, database, verifier, verifier, time.time) as opened,
     ):
         commits = commitments.Commitments(database, opened.chain, time.time)
-        yield Provider(devnode, database, opened.chain, commits, opened.miners[0])
+        miners = [daemon.as_ledger(miner) for miner in opened.miners]
+        fitness = opened.chain.rounds.fitness
+        new = giving.Giving(database, miners, commits, time.time, lambda: fitness.problems)
+        yield Provider(devnode, database, opened.chain, commits, new, opened.miners)

@@ -269,7 +269,7 @@ async def _upgrade(provider: Provider) -> None:
     await _seal(provider, [sector])
     await _post(provider, sector)
     piece = await _allocation(provider)
-    comm_r = bytes([sector.number, 1]) * 16
+    comm_r = bytes([sector.number, sector.miner % 251]) * 16
     content = seal.SnapUpProof(
         comm_r=Bytes32(b"\5" * 31 + b"\0"),
         comm_d=commitments.commitment_of(PIECE),

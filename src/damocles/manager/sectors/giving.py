@@ -1,0 +1,77 @@
+"""New sectors: of which miner the next one is, and under which number."""
+
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from damocles.manager import errors
+from damocles.manager.db.engine import Database
+from damocles.manager.sectors import commitments, ledger
+from damocles.wire import seal
+
+T = TypeVar("T")
+
+
+class Giving:
+    """Gives out new sectors. Miners take turns, so that none takes all threads; those that are `unfit` get none."""
+
+    def __init__(
+        self,
+        database: Database,
+        miners: Sequence[ledger.Miner],
+        commits: commitments.Commitments,
+        clock: Callable[[], float],
+        unfit: Callable[[], Container[int]] = frozenset,
+    ) -> None:
+        self._database = database
+        self._turns = list(miners)
+        self._commits = commits
+        self._clock = clock
+        self._unfit = unfit
+
+    async def give(
+        self,
+        spec: seal.AllocateSectorSpec,
+        receiver: ledger.Receiver,
+        first: Callable[[Connection], T | None] = lambda _: None,
+    ) -> T | seal.AllocatedSector | None:
+        """Give out a sector of a miner that `spec` allows; `None` if there is none.
+
+        What `first` finds goes before: it is called in the transaction that would give out a new one.
+
+        Raises:
+            errors.ManagerError: The receiver has too much already, or the chain cannot be asked.
+        """
+        failure: errors.ManagerError | None = None
+        asked = False
+        for miner in self._miners(spec):
+            # Before the transaction, since a chain answers over a network.
+            try:
+                taken = await self._commits.taken(miner)
+            except errors.ManagerError as error:
+                failure = failure or error
+                continue
+
+            def give(
+                tx: Connection, miner: ledger.Miner = miner, taken: Container[int] = taken
+            ) -> T | seal.AllocatedSector | None:
+                return first(tx) or ledger.allocate(tx, miner, receiver, self._clock(), taken=taken)
+
+            asked = True
+            if (given := await self._database.write(give)) is not None:
+                if isinstance(given, seal.AllocatedSector):
+                    self._turns.remove(miner)
+                    self._turns.append(miner)
+                return given
+        if not asked and (found := await self._database.write(first)) is not None:
+            return found
+        if failure is not None:
+            raise failure
+        return None
+
+    def _miners(self, spec: seal.AllocateSectorSpec) -> Iterator[ledger.Miner]:
+        unfit = self._unfit()
+        for miner in tuple(self._turns):
+            if ledger.may_allocate(miner, spec) and miner.id not in unfit:
+                yield miner
