@@ -7,7 +7,7 @@
     data = tuples.encode(declaration)
     declaration = tuples.decode(data, Declaration)
 
-What a field is in CBOR follows from its type: `Uint` and `Int` (64 bits), `Blob`, `bool`, `Rows[X]` an array,
+What a field is in CBOR follows from its type: `Uint` and `Int` (64 bits), `Byte`, `Blob`, `bool`, `Rows[X]` an array,
 `X | None` null or X, a `Tuple` its array, `CID` a link, and a class with `to_cbor` and `from_cbor` what these say.
 """
 
@@ -28,9 +28,11 @@ T = TypeVar("T")
 _SIGNED = "signed"  # marks numbers that may be negative
 Uint: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 Int: TypeAlias = Annotated[int, _SIGNED]
+Byte: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 _UINT_LIMIT = 1 << 64
 _INT_LIMIT = 1 << 63
+_BYTE_LIMIT = 1 << 8
 
 
 class Tuple(msgspec.Struct, frozen=True):
@@ -75,7 +77,7 @@ def _guarded(convert: Callable[[Any], Any], value: Any, kind: Any) -> Any:
 def _form(kind: Any) -> _Form:
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        low, limit = (-_INT_LIMIT, _INT_LIMIT) if _SIGNED in args else (0, _UINT_LIMIT)
+        low, limit = (-_INT_LIMIT, _INT_LIMIT) if kind == Int else (0, _BYTE_LIMIT if kind == Byte else _UINT_LIMIT)
         number = functools.partial(_number, low, limit)
         return _Form(number, number)
     if origin is Rows:

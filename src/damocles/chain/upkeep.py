@@ -4,7 +4,7 @@ from msgspec import field
 
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
-from damocles.chain.tuples import Int, Tuple, Uint
+from damocles.chain.tuples import Byte, Int, Tuple, Uint
 from damocles.wire.codec import Blob, Rows
 
 
@@ -101,7 +101,7 @@ class SectorLocationParams(Tuple, frozen=True):
 class SectorLocation(Tuple, frozen=True):
     """Status (0 dead, 1 live, 2 faulty) and, in CBOR, deadline and partition; -1 for both where there is no place."""
 
-    status: Uint = field(name="Status")
+    status: Byte = field(name="Status")
     place: Blob = field(name="AuxData")
 
 

@@ -222,3 +222,10 @@ def test_damaged_parameters_are_refused_or_have_one_spelling(case: Any, data: st
     except cbor.Malformed:
         return
     assert damaged == method.params_of(value)
+
+
+def test_a_status_is_a_byte():
+    """As go-state-types reads it; 255 is read, 256 is not."""
+    assert 255 == tuples.decode(bytes.fromhex("8218ff40"), upkeep.SectorLocation).status
+    with pytest.raises(cbor.Malformed, match="Status: expected a number from 0 to 255"):
+        tuples.decode(bytes.fromhex("8219010040"), upkeep.SectorLocation)
