@@ -34,9 +34,7 @@ BENCHES = {
     "daemons": Bench(daemons.figures, "memory, CPU, wakes, start and answers of idle daemons; 2 minutes"),
     "sealing": Bench(sealing.figures, "sectors through the daemons against the bare proofs"),
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
-    "dashboards": Bench(
-        dashboards.figures, "the same fleet, watched in twenty browsers; a quarter of an hour", is_usual=False
-    ),
+    "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; ten minutes", is_usual=False),
     "params": Bench(
         provers.figures_of_porep,
         "the parameters of PoRep by us and by the library, into temporary folders; a quarter of an hour",

@@ -1,6 +1,12 @@
-"""Twenty people watch the fleet in their browsers: what that costs the manager, and whoever uses the command line meanwhile."""
+"""Twenty people watch the fleet in their browsers: what that costs the manager, and whoever uses the command line meanwhile.
+
+And how long somebody waits for the table of ten thousand threads in Chromium, if there is one.
+"""
 
 import http.client
+import re
+import shutil
+import statistics
 import tempfile
 import threading
 import urllib.parse
@@ -17,6 +23,10 @@ from damocles.testing.farm import Farm
 from damocles.wire import control
 
 BROWSERS = 20
+# A call ten times a second for a minute: so that looks at all threads, twice a minute, fall into it on both sides.
+ROUNDS, BETWEEN_SECONDS = 600, 0.1
+OPENED = 10  # pages
+TYPED = "no cached parameters"
 PAGES = (
     "/dashboard/threads",
     "/dashboard/fleet",
@@ -62,14 +72,64 @@ def figures() -> Iterator[Figure]:
             for figure in _both(info, listed):
                 goal = 1.2 * alone[figure.name].value if "p99" in figure.name else None
                 yield replace(figure, name=f"{figure.name}, {BROWSERS} watch", at_most=goal)
-            yield Figure(name="pages that they asked for again", value=sum(one.refreshed for one in browsers), unit="")
+            yield Figure(name="news that they heard", value=sum(one.heard for one in browsers), unit="")
+            yield Figure(name="pages that they were sent", value=sum(one.refreshed for one in browsers), unit="")
             for browser in browsers:
                 browser.close()
+            yield from _seen(farm.manager_port, admin)
 
 
 def _both(info: Callable[[], Any], listed: Callable[[], Any]) -> Iterator[Figure]:
-    yield from fleet.times("list (registry)", listed)
-    yield from fleet.times("info of one worker", info)
+    yield from fleet.times("list (registry)", listed, ROUNDS, BETWEEN_SECONDS)
+    yield from fleet.times("info of one worker", info, ROUNDS, BETWEEN_SECONDS)
+
+
+def _seen(port: int, token: str) -> Iterator[Figure]:
+    """Measure in a browser what somebody waits for."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        return
+    from playwright import sync_api  # noqa: PLC0415, for those who have a browser
+
+    with sync_api.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"http://127.0.0.1:{port}/dashboard/threads")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Log in").click()
+        page.locator("#threads").wait_for()
+        paints = []
+        for _ in range(OPENED):
+            page.goto(f"http://127.0.0.1:{port}/dashboard/threads")
+            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+            paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        filters = [page.evaluate(_FILTERED, TYPED[: end + 1]) for end in range(len(TYPED))]
+        chromium.close()
+    threads = fleet.WORKERS * fleet.THREADS
+    yield Figure(
+        name=f"first paint of the table of {threads} threads: median of {OPENED}",
+        value=statistics.median(paints),
+        unit="ms",
+        at_most=1000,
+    )
+    yield Figure(name=f"the worst of {OPENED}", value=max(paints), unit="ms")
+    yield Figure(
+        name=f"from a letter in a filter to its rows, painted: median of {len(filters)}",
+        value=statistics.median(filters),
+        unit="ms",
+        at_most=100,
+    )
+    yield Figure(name=f"the worst of {len(filters)}", value=max(filters), unit="ms")
+
+
+# Types into the filter of the error, and waits until the frame after the swap.
+_FILTERED = """text => new Promise((done) => {
+  const field = document.getElementById("f-error");
+  const began = performance.now();
+  document.body.addEventListener("htmx:afterSettle", () => requestAnimationFrame(() => setTimeout(() => done(performance.now() - began))), { once: true });
+  field.value = text;
+  field.dispatchEvent(new InputEvent("input", { bubbles: true }));
+})"""
 
 
 class Browser(threading.Thread):
@@ -78,6 +138,7 @@ class Browser(threading.Thread):
     def __init__(self, port: int, token: str, page: str) -> None:
         super().__init__(daemon=True)
         self.opened = threading.Event()
+        self.heard = 0
         self.refreshed = 0
         self._page = page
         self._stream = http.client.HTTPConnection("127.0.0.1", port)
@@ -92,14 +153,16 @@ class Browser(threading.Thread):
     def run(self) -> None:
         """Watch until closed."""
         with suppress(OSError, http.client.HTTPException, ValueError, AttributeError):
-            self._ask()
+            state = self._ask()
             self._stream.request("GET", "/dashboard/events", headers=self._headers)
             lines = self._stream.getresponse()
             self.opened.set()
             while line := lines.readline():
                 if line.startswith(b"event: looked"):
-                    self._ask()
-                    self.refreshed += 1
+                    self.heard += 1
+                    if (now := self._ask(state)) != state:
+                        state = now
+                        self.refreshed += 1
 
     def close(self) -> None:
         """Close the browser."""
@@ -109,8 +172,11 @@ class Browser(threading.Thread):
                     connection.sock.shutdown(2)
             connection.close()
 
-    def _ask(self) -> None:
-        self._pages.request("GET", self._page, headers=self._headers)
+    def _ask(self, state: str = "") -> str:
+        """Ask for the page, or what of it has changed; return the state that is shown then."""
+        shown = {"hx-request": "true", "hx-target": "live", "damocles-shown": state} if state else {}
+        self._pages.request("GET", self._page, headers={**self._headers, **shown})
         answer = self._pages.getresponse()
-        assert answer.status == 200, answer.status
-        answer.read()
+        assert answer.status in {200, 204}, answer.status
+        found = re.search(rb'data-state="(\w+)"', answer.read())
+        return found[1].decode() if found else state

@@ -23,7 +23,17 @@ from . import browsers
 
 pytestmark = [pytest.mark.xdist_group("dashboard"), pytest.mark.slow]
 
-PAGES = ["fleet", "threads", "pipeline", "proving", "stores", "audit", "sectors/s-t010000-1", "drain?worker=w1"]
+PAGES = [
+    "fleet",
+    "threads",
+    "alerts",
+    "pipeline",
+    "proving",
+    "stores",
+    "audit",
+    "sectors/s-t010000-1",
+    "drain?worker=w1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +214,27 @@ def focused(page: Any) -> str:
     return str(page.evaluate("document.activeElement.innerText"))
 
 
+def replaced(page: Any) -> None:
+    """Have a page believe that it shows something old, and wait until it shows something new."""
+    page.locator("#live").evaluate("live => { live.dataset.old = 'yes'; live.dataset.state = '' }")
+    page.locator("#live:not([data-old])").wait_for()
+
+
+def test_what_has_not_changed_is_left_alone(house: Farm, someone: browsers.Visit) -> None:
+    """A page that shows how things are is not touched by the next look, and what it says of ages grows all the same."""
+    page = someone.page
+    someone.log_in(own(house), "threads")
+    page.locator("#connection", has_text="live").wait_for()
+    page.locator("#live").evaluate("live => { live.dataset.old = 'yes' }")
+    age = page.locator("#threads tbody time").first
+    before = age.inner_text()
+    with page.expect_response(lambda answer: answer.request.headers.get("hx-target") == "live") as answered:
+        pass
+    assert 204 == answered.value.status
+    page.wait_for_function("([age, before]) => age.innerText !== before", arg=[age.element_handle(), before])
+    assert page.locator("#live[data-old]").count() == 1
+
+
 def test_updates_leave_what_somebody_does(house: Farm, someone: browsers.Visit) -> None:
     """A new look at the fleet changes the page in place: marks, opened errors, the focus and the scrolled place stay."""
     page = someone.page
@@ -215,8 +246,7 @@ def test_updates_leave_what_somebody_does(house: Farm, someone: browsers.Visit) 
     page.locator("#troubles").evaluate("part => { part.open = false }")
     page.evaluate("window.scrollTo(0, 120)")
     before = page.evaluate("window.scrollY")
-    page.locator("#threads").evaluate("table => { table.dataset.old = 'yes' }")
-    page.locator("#threads:not([data-old])").wait_for()  # it was replaced
+    replaced(page)
     assert box.is_checked()
     assert box.evaluate("box => box === document.activeElement")
     assert not page.locator("#troubles").evaluate("part => part.open")
@@ -376,8 +406,7 @@ def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
             visit.shows("1 of 10000 threads")
             visit.open("threads?paused=yes&sort=-sector&page=2")
             visit.shows("page 2 of 100")
-            visit.page.locator("#threads").evaluate("table => { table.dataset.old = 'yes' }")
-            visit.page.locator("#threads:not([data-old])").wait_for()
+            replaced(visit.page)
             visit.shows("page 2 of 100")
             visit.open("fleet")
             visit.shows("10000 threads")

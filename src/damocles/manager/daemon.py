@@ -183,6 +183,7 @@ async def _open(
             database=database,
             ledger=ledger,
             watching=watching,
+            chain=chain,
             clock=clock,
         )
         if pages is None:
@@ -222,6 +223,7 @@ async def _pages(
     database: engine.Database,
     ledger: audit.Ledger,
     watching: alerts.Alerts,
+    chain: "_Chain",
     clock: Callable[[], float],
 ) -> "dashboard.Dashboard | None":
     """Open the dashboard, if there is to be one; what makes pages is imported by those alone who want them."""
@@ -230,7 +232,13 @@ async def _pages(
     from damocles.manager.dashboard import details  # noqa: PLC0415
     from damocles.manager.dashboard import site as opened  # noqa: PLC0415
 
-    sources = details.Sources(database=database, ledger=ledger, alerts=watching)
+    sources = details.Sources(
+        database=database,
+        ledger=ledger,
+        alerts=watching,
+        miners=[miner.id for miner in chain.miners],
+        nodes=chain.upkeep.nodes if chain.upkeep is not None else None,
+    )
     opening = opened.open_dashboard(service=service, workers=workers, ring=ring, sources=sources, clock=clock)
     return await stack.enter_async_context(opening)
 

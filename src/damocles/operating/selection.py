@@ -5,6 +5,7 @@ The manager evaluates it for the fleet, `damocles-worker` for one worker.
 
 import fnmatch
 from collections.abc import Iterable
+from functools import cache
 
 from damocles.sealing import planner
 from damocles.sealing.states import State
@@ -69,14 +70,18 @@ def check(selection: control.Selection) -> None:
         raise NothingSelected
 
 
-def selects(selection: control.Selection, thread: control.ThreadDetail) -> bool:
-    """Return whether a thread matches all conditions of the selection; an empty selection matches nothing."""
+def selected(selection: control.Selection, threads: Iterable[control.ThreadDetail]) -> list[control.ThreadDetail]:
+    """Return the threads that match all conditions of the selection; an empty selection matches none."""
     try:
         check(selection)
     except NothingSelected:
-        return False
-    named = not selection.workers or any(names(text, thread.worker, thread.dest) for text in selection.workers)
-    return named and holds(selection, thread)
+        return []
+    is_named = cache(lambda worker, dest: any(names(text, worker, dest) for text in selection.workers))
+    return [
+        thread
+        for thread in threads
+        if (not selection.workers or is_named(thread.worker, thread.dest)) and holds(selection, thread)
+    ]
 
 
 def holds(selection: control.Selection, thread: control.ThreadDetail) -> bool:
@@ -101,7 +106,18 @@ def missing(selection: control.Selection, indexes: Iterable[int]) -> list[contro
 
 def no_thread(unknown: Iterable[int], own: Iterable[int]) -> str:
     """Report the selected indexes that the worker lacks, as one outcome, and those that it has."""
-    return f"no thread {_runs(unknown)}; the worker has {_runs(own) or 'none'}"
+    return f"no thread {runs(unknown)}; the worker has {runs(own) or 'none'}"
+
+
+def runs(indexes: Iterable[int]) -> str:
+    """Return indexes for people: `#0-#5, #7`."""
+    found: list[list[int]] = []
+    for index in sorted(indexes):
+        if found and found[-1][-1] == index - 1:
+            found[-1][1:] = [index]
+        else:
+            found.append([index])
+    return ", ".join("-".join(f"#{index}" for index in run) for run in found)
 
 
 def unknown_words(selection: control.Selection) -> list[str]:
@@ -125,16 +141,6 @@ def names(text: str, worker: str, dest: str) -> bool:
 def is_pattern(text: str) -> bool:
     """Return whether `text` may stand for several workers; an IPv6 address in brackets does not."""
     return any(char in text for char in _WILDCARDS) and not text.startswith("[")
-
-
-def _runs(indexes: Iterable[int]) -> str:
-    runs: list[list[int]] = []
-    for index in sorted(indexes):
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1][1:] = [index]
-        else:
-            runs.append([index])
-    return ", ".join("-".join(f"#{index}" for index in run) for run in runs)
 
 
 def _indexes(text: str) -> Iterable[int]:

@@ -5,6 +5,7 @@ from damocles.text import units
 from damocles.wire import control
 
 NOTHING = "-"
+_SAME_SECONDS = 3.0  # by which two clocks may differ
 NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that begins
 
 
@@ -40,18 +41,29 @@ def progress(news: control.Progress | None) -> str:
 
 def waits(thread: control.ThreadDetail, now: float) -> str:
     """Return for people what a thread waits for, for how long, and until when if that is known; may be empty."""
-    waiting, parts = thread.waiting, []
-    if waiting is not None and thread.draining and waiting.what.startswith(NEXT_SECTOR):
-        parts.append("drained")
-    elif waiting is not None:
-        is_paused = waiting.what in {"resume", lacking.THERE_NOW}
-        what = f"an operator's {waiting.what}" if is_paused else waiting.what
-        parts += [what, f"for {units.brief_duration(max(0, int(now - waiting.since)))}"]
+    waiting, parts = thread.waiting, [what] if (what := awaited(thread)) else []
+    if waiting is not None and is_timed(thread):
+        parts.append(f"for {units.brief_duration(max(0, int(now - waiting.since)))}")
         if waiting.until is not None:
             parts.append(f"until {units.brief_moment(waiting.until, now)}")
     if thread.pausing:
         parts.append(then_pauses(thread))
     return ", ".join(parts)
+
+
+def awaited(thread: control.ThreadDetail) -> str:
+    """Return for people what a thread waits for; may be empty."""
+    if thread.waiting is None:
+        return ""
+    if not is_timed(thread):
+        return "drained"
+    what = thread.waiting.what
+    return f"an operator's {what}" if what in {"resume", lacking.THERE_NOW} else what
+
+
+def is_timed(thread: control.ThreadDetail) -> bool:
+    """Return whether it says anything how long a thread waits: a drained one waits for ever."""
+    return thread.waiting is not None and not (thread.draining and thread.waiting.what.startswith(NEXT_SECTOR))
 
 
 def then_pauses(thread: control.ThreadDetail) -> str:
@@ -61,10 +73,17 @@ def then_pauses(thread: control.ThreadDetail) -> str:
 
 def lasts(thread: control.ThreadDetail, now: float) -> str:
     """Return for people how long a thread has been in its present activity, by its worker's clock if reported."""
+    began_at = began(thread, now)
+    return NOTHING if began_at is None else units.brief_duration(max(0, int(now - began_at)))
+
+
+def began(thread: control.ThreadDetail, now: float) -> float | None:
+    """Return since when a thread has been in its present activity, by our clock."""
     elapsed = thread.info.thread_state.elapsed
-    if elapsed is None and not thread.since:
-        return NOTHING
-    return units.brief_duration(max(0, int(now - thread.since)) if elapsed is None else elapsed)
+    if elapsed is None:
+        return thread.since or None
+    # What is told in whole seconds leaps; the moment does not, as long as both clocks agree.
+    return thread.since if abs(now - elapsed - thread.since) < _SAME_SECONDS else now - elapsed
 
 
 def took(seconds: float | None) -> str:

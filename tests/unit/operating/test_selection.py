@@ -44,7 +44,7 @@ def thread(**changes) -> control.ThreadDetail:
 )
 def test_what_is_given_holds(flags):
     """A thread is selected if all that is given holds for it."""
-    assert selection.selects(selection.parse(**flags), thread())
+    assert selection.selected(selection.parse(**flags), [thread()])
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ def test_what_is_given_holds(flags):
 )
 def test_what_is_given_must_hold_together(flags):
     """One thing that does not hold leaves the thread out, `all` or not."""
-    assert not selection.selects(selection.parse(**flags), thread())
+    assert not selection.selected(selection.parse(**flags), [thread()])
 
 
 @pytest.mark.parametrize("flags", [{}, {"workers": ["gpu-1"]}, {"error": ""}])
 def test_nothing_given_is_refused(flags):
     """An empty selection, or a worker's name alone, means no thread; `check` says what to give."""
     chosen = selection.parse(**flags)
-    assert not selection.selects(chosen, thread())
+    assert not selection.selected(chosen, [thread()])
     with pytest.raises(selection.NothingSelected, match="or pass --all"):
         selection.check(chosen)
 
 
 def test_a_thread_without_error_has_no_text_in_it():
     """`--error` never selects a thread that has no error."""
-    assert not selection.selects(selection.parse(error="a"), thread(last_error=None))
+    assert not selection.selected(selection.parse(error="a"), [thread(last_error=None)])
 
 
 @pytest.mark.parametrize(

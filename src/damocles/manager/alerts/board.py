@@ -75,6 +75,7 @@ class Alerts:
         self.durations = durations.Durations()
         self.seen = rules.Snapshot()
         self.looked_at: float | None = None
+        self.changes = 0  # of what `board` returns
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""
@@ -134,6 +135,7 @@ class Alerts:
             self._unsaved[number] = None
         self._open = {alert.id: alert for alert in result if alert.state != alerts.RESOLVED}
         self.seen, self.looked_at = snapshot, now
+        self.changes += 1
         try:
             if self._unsaved:
                 await self._save(durable=bool(notifications))
@@ -195,6 +197,7 @@ class Alerts:
             self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
         )
         self._open[alert_id] = self._unsaved[alert_id] = alert
+        self.changes += 1
         await self._save(durable=True)
         log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
         return alert
@@ -218,6 +221,7 @@ class Alerts:
         else:
             await self._database.write(lambda tx: table.unmute(tx, rule, subject))
             self._mutes = others
+        self.changes += 1
         log.info("alerts muted", rule=rule, subject=subject, seconds=for_seconds, by=call.who, reason=reason)
         return wanted
 

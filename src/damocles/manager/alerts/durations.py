@@ -5,7 +5,7 @@ the original's workers are left out: they come a stage late, and all with the ev
 """
 
 import statistics
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ _events = tables.sector_events
 
 _RUNS = 50  # remembered of a state
 _ENDS = 20_000
+PERIOD_SECONDS = 900.0  # for which moves are counted
+_PERIODS = 96  # a day
 _FINISHED, _ABORTED = "Finished", "Aborted"
 _EVENTS = 20_000  # looked back at after a start
 _OF_THE_ORIGINAL = "None"
@@ -39,10 +41,14 @@ class End(NamedTuple):
 
 
 class Durations:
-    """The last runs by miner and state, and the last ends of sectors."""
+    """The last runs by miner and state, the last ends of sectors, and how many came to and left each state in a day.
+
+    `moves` counts by period (unix time in `PERIOD_SECONDS`) and state: +1 for each sector that came, -1 for each that left.
+    """
 
     def __init__(self) -> None:
         self.ends: deque[End] = deque(maxlen=_ENDS)
+        self.moves: dict[int, Counter[str]] = {}
         self.since: float | None = None  # the first report that was taken in
         self._last_id: int | None = None
         self._entered: dict[tuple[int, int], tuple[str, float]] = {}  # sector -> state and when it came there
@@ -61,6 +67,8 @@ class Durations:
         for event in events:
             self._last_id = event.id
             self.since = event.at if self.since is None else self.since
+            if event.prev != event.next:
+                self._count(event)
             if event.prev != event.next and event.next in {_FINISHED, _ABORTED}:
                 self.ends.append(End(event.at, event.next == _FINISHED))
             if event.event == _OF_THE_ORIGINAL:
@@ -75,6 +83,14 @@ class Durations:
             self._entered[sector] = (event.next, event.at)
             if len(self._entered) > _EVENTS:
                 self._entered.pop(next(iter(self._entered)))
+
+    def _count(self, event: Any) -> None:
+        period = int(event.at // PERIOD_SECONDS)
+        moves = self.moves.setdefault(period, Counter())
+        moves[event.next] += 1
+        moves[event.prev] -= 1
+        if len(self.moves) > _PERIODS:
+            del self.moves[min(self.moves)]
 
     def typical(self) -> Mapping[tuple[int, str], Typical]:
         """Return the medians."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from damocles.manager.alerts import posts as alerts_posts
+from damocles.operating import selection
 from damocles.parameters import lacking
 from damocles.text import units
 from damocles.wire import alerts, control
@@ -255,7 +256,7 @@ def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
         if (lack := lacking.found(thread.info.last_error or "")) is not None:
             stopped.setdefault(thread.worker, []).append((thread, lack))
     for worker, lacks in stopped.items():
-        indexes = ", ".join(f"#{thread.info.index}" for thread, _ in lacks)
+        indexes = selection.runs(thread.info.index for thread, _ in lacks)
         text = f"proof parameters are missing, so that {indexes} cannot go on: {_excerpt(lacks[0][0].info.last_error)}"
         ways = (f"on the machine of {worker}", "or for a test network")
         for commands in dict.fromkeys(tuple(lacking.commands(thread.info.last_error or "")) for thread, _ in lacks):
@@ -309,9 +310,9 @@ def _worker_unreachable(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
 def _worker_name_shared(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
     for worker in snapshot.workers:
         if worker.sharing:
-            name, dests = worker.info.name, " and ".join(worker.sharing)
+            dests = " and ".join(worker.sharing)
             text = f"{len(worker.sharing)} workers ping under this name, from {dests}; give each its own (worker.name)"
-            yield Finding(subject=name, text=text, worker=name)
+            yield Finding(subject=worker.info.name, text=text, worker=worker.info.name)
 
 
 def _store_full(rule: Rule, snapshot: Snapshot, __: float) -> Iterator[Finding]:
@@ -374,13 +375,12 @@ def _still_there(snapshot: Snapshot, status: str | None = None) -> Iterator[cont
 
 
 def _of(thread: control.ThreadDetail, text: str, since: float | None = None) -> Finding:
-    index = thread.info.index
     return Finding(
-        subject=f"{thread.worker} #{index}",
+        subject=f"{thread.worker} #{thread.info.index}",
         text=f"{thread.sector or 'no sector'}: {text}",
         since=since,
         worker=thread.worker,
-        index=index,
+        index=thread.info.index,
         sector=thread.sector,
     )
 

@@ -1,15 +1,18 @@
 """The pages that look closer: one sector, the pipeline, window PoSts, stores and the audit."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from damocles import methods
+from damocles.lotus.nodes import Nodes
 from damocles.manager.alerts import board
-from damocles.manager.dashboard import asking, looks, render
-from damocles.manager.dashboard.views import others, pipeline
+from damocles.manager.chain import submissions
+from damocles.manager.dashboard import asking, deadlines, looks, render
+from damocles.manager.dashboard.views import others, pipeline, proving
 from damocles.manager.dashboard.views import sector as one
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import stores
@@ -17,9 +20,12 @@ from damocles.manager.serving import audit
 from damocles.methods.declaring import Ask
 from damocles.rpc import core, errors
 from damocles.rpc.serving import asgi
-from damocles.wire import control, proving, records
+from damocles.wire import control, records
+from damocles.wire.proving import FilesOf
 from damocles.wire.sectors import SectorID
 
+_HISTORY_SECONDS = 10.0
+_MOST_HISTORIES = 100
 _LINES = 200  # of a log that a page begins with
 
 
@@ -30,6 +36,14 @@ class Sources:
     database: Database
     ledger: audit.Ledger
     alerts: board.Alerts
+    miners: Sequence[int]
+    nodes: Nodes | None = None  # of the chain; none of a mock chain
+
+
+class _Kept(NamedTuple):
+    at: float
+    place: list[Any]
+    history: control.SectorHistory
 
 
 class Details:
@@ -48,6 +62,8 @@ class Details:
         self._templates = templates
         self._from = sources
         self._clock = clock
+        self._histories: dict[SectorID, _Kept] = {}
+        self._deadlines = deadlines.Deadlines(sources.nodes, sources.miners)
 
     def handlers(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
         """Return verb, path and handler of each."""
@@ -64,25 +80,33 @@ class Details:
         identity = SectorID.parse(request.path_params["sector"])
         call = _call(request)
         seen = await self._look.seen()
-        history = await self._ask(call, methods.fleet.history(str(identity)))
-        record = await self._record(call, identity)
         holding = one.held(seen, identity)
-        lines = await self._lines(call, holding[0], str(identity)) if holding else []
-        view = one.view(seen, identity, history, record=record, places=await self._places(call, identity), log=lines)
+        view = one.view(
+            seen,
+            identity,
+            await self._history(call, identity, holding),
+            record=await self._record(call, identity),
+            places=await self._places(call, identity),
+            messages=await self._messages(call, identity),
+            log=await self._lines(call, holding[0], str(identity)) if holding else [],
+        )
         if not (view.threads or view.history or view.record):
             raise errors.RpcError(errors.Code.INVALID_PARAMS, f"nothing is known of {identity}")
         return self._templates.page(request, "sector", view)
 
     async def pipeline(self, request: Request) -> Response:
         """Show how sectors flow."""
-        known = self._from.alerts.durations
-        view = pipeline.view(await self._look.seen(), known.spreads(), known.ends, self._clock(), known.since)
-        return self._templates.page(request, "pipeline", view)
+        known, changes, seen = self._from.alerts.durations, self._from.alerts.changes, await self._look.seen()
+        view = seen.once(("pipeline", changes), lambda: pipeline.view(seen, known, seen.at))
+        return self._templates.page(request, "pipeline", view, seen=seen, also=changes)
 
     async def proving(self, request: Request) -> Response:
-        """Show the jobs of window PoSts."""
+        """Show the day's deadlines, and the jobs of window PoSts."""
         listed = await self._ask(_call(request), methods.wdpost.all_jobs())
-        view = others.proving(listed, request.query_params.get("state", ""), self._clock())
+        told = await self._deadlines.told()
+        view = proving.view(
+            listed, request.query_params.get("state", ""), self._clock(), chain=told.miners, problem=told.problem
+        )
         return self._templates.page(request, "proving", view)
 
     async def stores(self, request: Request) -> Response:
@@ -101,11 +125,44 @@ class Details:
         found = await self._from.ledger.newest(query, asked.before or None)
         return self._templates.page(request, "audit", others.audit_page(asked, found, now))
 
+    async def _history(
+        self, call: core.Call, identity: SectorID, holding: Sequence[control.ThreadDetail]
+    ) -> control.SectorHistory:
+        """Return the history, for which all workers are asked: again as soon as the sector has moved, or after a while."""
+        now = self._clock()
+        place = [(one.worker, one.info.index, one.info.job_state, one.info.last_error, one.attempt) for one in holding]
+        kept = self._histories.get(identity)
+        if kept is not None and kept.place == place and abs(now - kept.at) < _HISTORY_SECONDS:
+            return kept.history
+        history = await self._ask(call, methods.fleet.history(str(identity)))
+        if len(self._histories) >= _MOST_HISTORIES:
+            self._histories.clear()
+        self._histories[identity] = _Kept(now, place, history)
+        return history
+
+    async def _messages(self, call: core.Call, identity: SectorID) -> list[one.Message]:
+        found = await self._from.database.read(
+            lambda tx: [submissions.of_sector(tx, identity, kind) for kind in submissions.Kind]
+        )
+        there = [submission for submission in found if submission is not None]
+        ids = [submission.order_id for submission in there if submission.order_id is not None]
+        orders = {order.id: order for order in await self._ask(call, methods.chain.orders(ids))} if ids else {}
+        return [
+            one.Message(
+                kind=submission.kind,
+                id=str(submission.cid),
+                state=submission.state,
+                reason=submission.reason,
+                order=orders.get(submission.order_id or 0),
+            )
+            for submission in there
+        ]
+
     async def _record(self, call: core.Call, identity: SectorID) -> records.SectorState | None:
         return await self._unless_refused(call, methods.records.find_sector_in_all_states(identity))
 
     async def _places(self, call: core.Call, identity: SectorID) -> list[one.Place]:
-        kinds: tuple[proving.FilesOf, ...] = ("normal", "upgrade")
+        kinds: tuple[FilesOf, ...] = ("normal", "upgrade")
         asks = {kind: methods.records.sector_indexer_find(kind, identity) for kind in kinds}
         found = {kind: await self._ask(call, ask) for kind, ask in asks.items()}
         return [one.Place(what=kind, store=at.instance.sealed_file) for kind, at in found.items() if at.found]

@@ -46,7 +46,7 @@ class Doors:
         if (before := gate.session_of(request.scope)) is not None:
             before.end()
         log.info("dashboard: log-in", who=made.session.name, peer=peer)
-        answer = RedirectResponse(_ours(wanted), 303)
+        answer = RedirectResponse(gate.ours(wanted), 303)
         answer.headers["set-cookie"] = gate.cookie(request.scope, made.id)
         return answer
 
@@ -70,10 +70,4 @@ class Doors:
             log.warning("dashboard: log-in refused", peer=peer, reason=why)
 
     def _page(self, request: Request, wanted: str, problem: str = "", *, status: int = 200) -> Response:
-        return self._pages.html(request, "login", {"next": _ours(wanted), "problem": problem}, status=status)
-
-
-def _ours(wanted: str) -> str:
-    """Return where to go, if that is a page of ours: a link must not lead through the log-in to another site."""
-    is_ours = wanted.startswith(gate.PREFIX) and wanted.isascii() and wanted.isprintable() and "\\" not in wanted
-    return wanted if is_ours and not wanted.startswith(gate.LOG_IN) else gate.FIRST
+        return self._pages.html(request, "login", {"next": gate.ours(wanted), "problem": problem}, status=status)

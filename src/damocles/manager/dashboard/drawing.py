@@ -3,6 +3,7 @@
 Where the way goes on from a state to the one below, the arrow is straight; every other one is an arc at the side.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -93,3 +94,24 @@ def _line(source: int, target: int) -> str:
     begin, end = (_TOP + number * STEP + NODE_HEIGHT // 2 for number in (source, target))
     out = min(side + _ARC + _ARC_STEP * min(abs(target - source), 6), WIDTH - 4)
     return f"M{side} {begin}C{out} {begin} {out} {end} {side + 2} {end}"
+
+
+def ring(count: int, outer: float = 100.0, inner: float = 66.0) -> list[str]:
+    """Return the SVG paths of so many segments of a ring around the origin, clockwise from the top."""
+    gap = 0.01
+    paths = []
+    for number in range(count):
+        begin, end = (2 * math.pi * (number + place) / count + shift for place, shift in ((0, gap), (1, -gap)))
+        corners = [(begin, outer), (end, outer), (end, inner), (begin, inner)]
+        a, b, c, d = (f"{radius * math.sin(angle):.2f} {-radius * math.cos(angle):.2f}" for angle, radius in corners)
+        paths.append(f"M{a}A{outer:g} {outer:g} 0 0 1 {b}L{c}A{inner:g} {inner:g} 0 0 0 {d}Z")
+    return paths
+
+
+def steps(values: Sequence[int], width: int, height: int) -> str:
+    """Return the SVG path of an area below numbers over time, each as a step, the largest as high as `height`."""
+    most, each = max(values, default=0) or 1, width / max(1, len(values))
+    path = [f"M0 {height}"]
+    for number, value in enumerate(values):
+        path.append(f"V{height - height * value / most:.1f}H{(number + 1) * each:.1f}")
+    return "".join([*path, f"V{height}Z"])

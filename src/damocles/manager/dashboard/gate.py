@@ -81,6 +81,12 @@ def session_of(scope: asgi.Message) -> sessions.Session | None:
     return scope.get(SESSION)
 
 
+def ours(wanted: str) -> str:
+    """Return where to go, if that is a page of ours: no link and no form leads to another site through us."""
+    is_ours = wanted.startswith(PREFIX) and wanted.isascii() and wanted.isprintable() and "\\" not in wanted
+    return wanted if is_ours and not wanted.startswith(LOG_IN) else FIRST
+
+
 def cookie_name(scope: asgi.Message) -> str:
     """Return the name of our cookie: browsers send the same ones to all ports of a machine, so it has ours in it."""
     port = (scope.get("server") or ("", 0))[1]

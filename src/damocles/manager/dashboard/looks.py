@@ -26,6 +26,7 @@ REST_FACTOR = 20.0  # so many times as long as the last look took of a core; wha
 MOST_SECONDS = 60.0
 DEAR_SECONDS = 5.0  # from this rest on, a look by somebody else does as well
 MOST_MADE = 100  # of one look
+_SPREAD = 0.1  # of the time between two looks
 STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
 
 
@@ -45,6 +46,13 @@ class Seen:
             if len(self.made) >= MOST_MADE:
                 self.made.clear()
             self.made[key] = make()
+        return cast("T", self.made[key])
+
+    async def once_asked(self, key: Hashable, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what was made under a key, and ask for it if nobody has."""
+        if key not in self.made:
+            answer = await ask()
+            return self.once(key, lambda: answer)
         return cast("T", self.made[key])
 
 
@@ -96,6 +104,11 @@ class Looks:
         while self._last is None or self._last.number <= number:
             await self._news.wait()
         return self._last
+
+    @property
+    def spread_seconds(self) -> float:
+        """Over how long to tell those who watch of a look."""
+        return self._rest() * _SPREAD
 
     def forget(self) -> None:
         """Look anew for the next page: something was done."""

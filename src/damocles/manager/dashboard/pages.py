@@ -3,17 +3,18 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import markupsafe
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from damocles import methods
-from damocles.manager.dashboard import asking, forms, looks, render
-from damocles.manager.dashboard.views import acts, fleet, threads
+from damocles.manager.alerts import board
+from damocles.manager.dashboard import asking, forms, gate, looks, render
+from damocles.manager.dashboard.views import acts, alerts, fleet, threads
 from damocles.rpc import core
 from damocles.rpc.serving import asgi
 from damocles.text import units
+from damocles.wire import alerts as wire
 from damocles.wire import control
 
 _USUAL_MUTE = "1h"
@@ -22,8 +23,9 @@ _USUAL_MUTE = "1h"
 class Shown:
     """What is shown, and done."""
 
-    def __init__(self, ask: asking.Asking, look: looks.Looks, templates: render.Pages) -> None:
+    def __init__(self, ask: asking.Asking, look: looks.Looks, templates: render.Pages, watching: board.Alerts) -> None:
         self._ask = ask
+        self._alerts = watching
         self._look = look
         self._templates = templates
 
@@ -35,37 +37,34 @@ class Shown:
             ("POST", "/dashboard/threads", self.act),
             ("GET", "/dashboard/drain", self.worker),
             ("POST", "/dashboard/drain", self.drain),
+            ("GET", "/dashboard/alerts", self.alerts),
             ("POST", "/dashboard/alerts", self.alert),
         ]
 
     async def fleet(self, request: Request) -> Response:
         """Show all workers, and what needs a person."""
-        board = await self._ask(_call(request), methods.alerts.board())
-        seen, can_act = await self._look.seen(), render.operates(request)
-        view = fleet.view(seen, board)
+        seen = await self._look.seen()
+        changes, found = await self._board(seen)
+        view = seen.once(("fleet", changes), lambda: fleet.view(seen, found))
+        return self._page(request, "fleet", view, seen=seen, also=changes)
 
-        def rows() -> markupsafe.Markup:
-            return self._templates.part("fleet_rows", view=view, operates=can_act)
+    async def alerts(self, request: Request) -> Response:
+        """Show the alerts, of one rule if the address says so."""
+        seen, rule = await self._look.seen(), request.query_params.get("rule", "")
+        changes, found = await self._board(seen)
+        view = seen.once(("alerts", changes, rule), lambda: alerts.view(found, seen.at, rule))
+        return self._page(request, "alerts", view, seen=seen, also=changes)
 
-        return self._page(request, "fleet", view, rows=lambda: seen.once(("fleet", can_act), rows))
+    async def _board(self, seen: looks.Seen) -> tuple[int, wire.Board]:
+        changes = self._alerts.changes
+        return changes, await seen.once_asked(("board", changes), self._alerts.board)
 
     async def threads(self, request: Request) -> Response:
         """Show the threads that the address asks for."""
-        asked, can_act = threads.read(request.query_params), render.operates(request)
-        seen = await self._look.seen()
+        asked, seen = threads.read(request.query_params), await self._look.seen()
         view = seen.once(asked, lambda: threads.view(seen, asked))
-
-        def rows() -> markupsafe.Markup:
-            return self._templates.part("threads_rows", view=view, now=seen.at, operates=can_act, pinned=threads.pinned)
-
-        return self._page(
-            request,
-            "threads",
-            view,
-            rows=lambda: seen.once((asked, can_act), rows),
-            sizes=threads.SIZES,
-            verbs=acts.VERBS,
-        )
+        known = {"sizes": threads.SIZES, "verbs": acts.VERBS, "pinned": threads.pinned}
+        return self._page(request, "threads", view, seen=seen, **known)
 
     async def act(self, request: Request) -> Response:
         """Show what an act would do; do it, and show what came of it, once that is wanted."""
@@ -100,17 +99,17 @@ class Shown:
         return RedirectResponse("/dashboard/fleet", 303)
 
     async def alert(self, request: Request) -> Response:
-        """Note that somebody takes care of an alert, or mute it for a while."""
+        """Note that somebody takes care of an alert, or mute it or all of its rule for a while."""
         texts = (await forms.read(request)).texts
-        number, reason = texts.get("id", ""), texts.get("reason", "").strip()
-        if not (number.isascii() and number.isdigit()):
+        number, rule, reason = texts.get("id", ""), texts.get("rule", ""), texts.get("reason", "").strip()
+        if not rule and not (number.isascii() and number.isdigit()):
             raise ValueError("say which alert: its id is a number")
         if texts.get("do") == "mute":
             seconds = units.parse_duration(texts.get("for") or _USUAL_MUTE)
-            await self._ask(_call(request), methods.alerts.mute(int(number), seconds, reason))
+            await self._ask(_call(request), methods.alerts.mute(rule or int(number), seconds, reason))
         else:
-            await self._ask(_call(request), methods.alerts.acknowledge(int(number), reason))
-        return RedirectResponse("/dashboard/fleet", 303)
+            await self._ask(_call(request), methods.alerts.acknowledge(int(number or -1), reason))
+        return RedirectResponse(gate.ours(texts.get("back", "")), 303)
 
     def _page(self, request: Request, name: str, view: msgspec.Struct, **more: Any) -> Response:
         return self._templates.page(request, name, view, **more)

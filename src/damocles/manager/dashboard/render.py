@@ -7,8 +7,9 @@ direction of writing round) is shown as an escape, as in a terminal.
 import hashlib
 import json
 import re
+import secrets
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -19,7 +20,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from damocles.manager.dashboard import gate
+from damocles.manager.dashboard import drawing, gate, looks
 from damocles.methods.rules import Rule, Scope
 from damocles.operating import changes, posts, words
 from damocles.rpc.serving import asgi
@@ -29,6 +30,10 @@ from damocles.wire import codec
 _PACKAGE = "damocles.manager.dashboard"
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _FILES = ("htmx.min.js", "dashboard.js", "dashboard.css", "icon.svg")
+_AGES = re.compile(r"<time[^>]*>[^<]*</time>")
+_SHOWN = "damocles-shown"  # the header that says which state of its live part a page shows
+_FOLLOWS = 'hx-trigger="looked from:body" hx-select="#live" hx-swap="outerHTML"'
+_VARIES = {"vary": "accept, cookie"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}  # its address changes when the file does
 
 
@@ -37,6 +42,14 @@ class _File:
     content: bytes
     kind: str
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The part of a page that follows the fleet, as everybody with the same rights sees it; `state` stays while nothing but ages changes."""
+
+    text: str
+    state: str
 
 
 class Pages:
@@ -65,47 +78,90 @@ class Pages:
             lstrip_blocks=True,
         )
         self._clock = clock
+        self._any_marker = secrets.token_urlsafe(32)  # stands for a session's own; nobody else knows it
         self._templates.globals |= {
             "static": self._address,
             "words": words,
             "changes": changes,
             "posts": posts,
             "units": units,
+            "steps": drawing.steps,
+            "ring": drawing.ring,
         }
         self._templates.filters |= {
             "id": _identifier,
             "moment": units.moment,
             "line": terminal.shown,
+            "age": _age,
             "query": urllib.parse.urlencode,
         }
+        self._templates.globals["macros"] = self._templates.get_template("macros.html").module
         for name in texts:
             self._templates.get_template(name)
 
-    def page(self, request: Request, name: str, view: msgspec.Struct, *, status: int = 200, **more: Any) -> Response:
-        """Return a view as whoever asks wants it: as JSON, or by its template for people. `more` is for people alone."""
+    def page(
+        self,
+        request: Request,
+        name: str,
+        view: msgspec.Struct,
+        *,
+        status: int = 200,
+        seen: looks.Seen | None = None,
+        also: Hashable = None,
+        **more: Any,
+    ) -> Response:
+        """Return a view as whoever asks wants it: as JSON, or by its template for people. `more` is for people alone.
+
+        With `seen` the view follows from that look, the address and `also` alone, and its live part is made once for everybody.
+        """
         if wants_json(request):
-            return Response(codec.encode(view), status, {"vary": "accept, cookie"}, "application/json")
-        return self.html(request, name, {"view": view, **more}, status=status)
+            return Response(codec.encode(view), status, _VARIES, "application/json")
+        context = {"view": view, **more}
+        if "live" not in self._templates.get_template(f"{name}.html").blocks:
+            return self.html(request, name, context, status=status)
+        live = self._live(request, name, context, seen, also)
+        if request.headers.get("hx-target") != "live":
+            return self.html(request, name, {**context, "live": self._for(request, live.text)}, status=status)
+        if request.headers.get(_SHOWN) == live.state:
+            return Response(None, 204, _VARIES)
+        return _html(self._for(request, live.text), status)
 
     def html(self, request: Request, name: str, context: Mapping[str, Any], *, status: int = 200) -> Response:
         """Return a page for people."""
         session = gate.session_of(request.scope)
         known = {
+            **self._known(request),
             "now": self._clock(),
             "who": session.name if session is not None else "",
             "marker": session.marker if session is not None else "",
-            "operates": operates(request),
             "path": request.url.path,
-            "here": _here(request),
             "twin": _twin(request) if session is not None and request.method == "GET" else "",
         }
-        text = self._templates.get_template(f"{name}.html").render({**known, **context})
-        headers = {"vary": "accept, cookie"}
-        return Response(text.encode("utf-8", "replace"), status, headers, "text/html; charset=utf-8")
+        return _html(self._templates.get_template(f"{name}.html").render({**known, **context}), status)
 
-    def part(self, name: str, **context: Any) -> markupsafe.Markup:
-        """Return a part of a page, for a template to put in as it is; nothing in it is a session's own."""
-        return markupsafe.Markup(self._templates.get_template(f"{name}.html").render(context))  # noqa: S704 (has escaped all)
+    def _live(
+        self, request: Request, name: str, context: Mapping[str, Any], seen: looks.Seen | None, also: Hashable
+    ) -> _Live:
+        known = self._known(request)
+
+        def make() -> _Live:
+            template = self._templates.get_template(f"{name}.html")
+            now = self._clock() if seen is None else seen.at
+            given = template.new_context({**known, "now": now, "marker": self._any_marker, **context})
+            inner = "".join(template.blocks["live"](given))
+            state = hashlib.sha256(_AGES.sub("", inner).encode("utf-8", "replace")).hexdigest()[:16]
+            here = markupsafe.escape(known["here"])
+            return _Live(f'<div id="live" data-state="{state}" hx-get="{here}" {_FOLLOWS}>\n{inner}</div>\n', state)
+
+        return make() if seen is None else seen.once(("live", also, *known.values()), make)
+
+    def _known(self, request: Request) -> dict[str, Any]:
+        return {"here": _here(request), "operates": operates(request)}
+
+    def _for(self, request: Request, text: str) -> markupsafe.Markup:
+        """Put the marker of a session into what is made for all."""
+        session = gate.session_of(request.scope)
+        return markupsafe.Markup(text.replace(self._any_marker, session.marker if session is not None else ""))  # noqa: S704 (has escaped all)
 
     def file(self, name: str) -> Response:
         """Return a file of the package."""
@@ -116,6 +172,10 @@ class Pages:
 
     def _address(self, name: str) -> str:
         return f"/dashboard/static/{name}?v={self._files[name].version}"
+
+
+def _html(text: str, status: int) -> Response:
+    return Response(text.encode("utf-8", "replace"), status, _VARIES, "text/html; charset=utf-8")
 
 
 def operates(request: Request) -> bool:
@@ -139,6 +199,12 @@ def _twin(request: Request) -> str:
     """Return the address of the same page in JSON."""
     query = f"?{request.url.query}" if request.url.query else ""
     return f"{urllib.parse.quote(request.url.path)}.json{query}"
+
+
+def _age(since: float, now: float) -> markupsafe.Markup:
+    """Return how long something lasts; scripts count on from there."""
+    text = units.brief_duration(max(0, int(now - since)))
+    return markupsafe.Markup('<time data-since="{}">{}</time>').format(round(since), text)
 
 
 def _shown(value: Any) -> Any:

@@ -66,7 +66,7 @@ async def open_dashboard(
     )
     door = doors.Doors(opened, templates)
     ask = asking.Asking(service)
-    shown = pages.Shown(ask, look, templates)
+    shown = pages.Shown(ask, look, templates, sources.alerts)
     closer = details.Details(ask, look, templates, sources, clock)
     streaming = streams.Streams(ask, look)
     given: list[tuple[str, str, Handler]] = [

@@ -3,6 +3,7 @@
 A page that hears of news asks for itself again, with its own session. So that stream costs next to nothing.
 """
 
+import random
 from collections.abc import AsyncIterator
 
 import anyio
@@ -52,6 +53,8 @@ class Streams:
                 if heard is None:
                     yield ": still here\n\n"
                 else:
+                    # Not all pages at once: whoever else asks meanwhile has a turn between them.
+                    await anyio.sleep(random.uniform(0, self._look.spread_seconds))  # noqa: S311 (no secret)
                     number = heard.number
                     yield f"event: looked\ndata: {number}\n\n"
         yield "event: over\ndata: ask again\n\n"

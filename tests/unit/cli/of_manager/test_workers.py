@@ -27,7 +27,7 @@ async def serving() -> AsyncIterator[str]:
     """Serve a manager that knows two workers and one thread."""
 
     async def threads(chosen: control.Selection, _: float) -> control.FleetThreads:
-        return control.FleetThreads(threads=[one for one in [THREAD] if selection.selects(chosen, one)])
+        return control.FleetThreads(threads=selection.selected(chosen, [THREAD]))
 
     async def workers(_: float) -> list[control.WorkerStatus]:
         return [

@@ -57,7 +57,7 @@ async def serving(threads: list[control.ThreadDetail]) -> AsyncIterator[str]:
     """Serve what a manager, and a worker, tell of these threads; a log has the line `<worker> #<index>`."""
 
     async def fleet_threads(chosen: control.Selection, _: float) -> control.FleetThreads:
-        return control.FleetThreads(threads=[one for one in threads if selection.selects(chosen, one)])
+        return control.FleetThreads(threads=selection.selected(chosen, threads))
 
     async def sector_history(sector: str, _: float) -> control.SectorHistory:
         return control.SectorHistory(entries=[one for one in HISTORY if one.sector == sector])

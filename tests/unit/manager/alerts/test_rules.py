@@ -338,7 +338,7 @@ def test_missing_parameters_come_with_commands_that_can_be_pasted() -> None:
     story = Story()
     story.look(Snapshot(threads=[thread("Paused", index=i, paused_at=NOW, error=e) for i, e in enumerate(errors)]))
     (text,) = [alert.text for alert in story.open.values() if alert.rule == "parameters-missing"]
-    assert text.startswith("proof parameters are missing, so that #0, #1, #2, #3 cannot go on: permanent: No cached")
+    assert text.startswith("proof parameters are missing, so that #0-#3 cannot go on: permanent: No cached")
     assert text.endswith(
         "; on the machine of gpu-1: damocles-worker params fetch --sector-size 2KiB --for porep"
         "; or for a test network: damocles-worker params generate --sector-size 2KiB --for porep"

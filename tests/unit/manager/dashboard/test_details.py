@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 from tests.security.browsing import thread
 
 from damocles.manager.alerts import durations
@@ -31,7 +32,7 @@ def seen(*threads: control.ThreadDetail) -> looks.Seen:
 def page(*steps: control.HistoryEntry, threads: list[control.ThreadDetail] | None = None) -> sector.View:
     """Return the page of the sector."""
     history = control.SectorHistory(entries=list(steps))
-    return sector.view(seen(*(threads or [])), SECTOR, history, record=None, places=[], log=[])
+    return sector.view(seen(*(threads or [])), SECTOR, history, record=None, places=[], messages=[], log=[])
 
 
 def test_a_plan_is_drawn_with_what_was_done_in_it():
@@ -83,6 +84,19 @@ def test_where_a_sector_is_says_whoever_holds_it():
     assert ("", None) == (page().state, page().graph)
 
 
+def test_reports_without_a_plan_are_drawn_in_the_one_that_fits():
+    """What is left of a sector whose worker is gone are reports, which name no plan."""
+    steps = [
+        structs.replace(step(*states, 4.0), plan="")
+        for states in (("TreeDBuilt", "TicketAssigned"), ("TicketAssigned", "PC1Done"))
+    ]
+    view = page(*steps)
+    assert view.graph is not None
+    assert "sealer" == view.plan
+    assert 4.0 == next(node.seconds for node in view.graph.nodes if node.state == "TicketAssigned")
+    assert None is page(structs.replace(step("Odd", "Odder"), plan="")).graph
+
+
 def test_a_long_history_is_cut_at_its_beginning():
     """The last steps are shown, and how many are not; what was done in the plan counts all."""
     view = page(*[step("PC1Done", "PC1Done", 1.0)] * 2500)
@@ -105,9 +119,9 @@ def test_stages_are_measured_by_what_was_reported():
     known.feed([report(1, 20_000.0, "C2Done", "Finished"), report(2, 20_001.0, "PC2Done", "Aborted")])
     known.feed([report(1, 20_002.0, "Finished", "Finished")])
     assert (10, 5.5, 9.0) == known.spreads()["PC1Done"]
-    waiting = thread(2, waiting=control.Waiting("a slot of pc2", 1.0), job_state="PC1Done", state_since=15.0)
+    waiting = thread(2, waiting=control.Waiting("slot of pc2 (limit 1)", 1.0), job_state="PC1Done", state_since=15.0)
     threads = [thread(0, job_state="PC1Done", state_since=10.0), waiting, thread(3, plan="odd", job_state="Odd")]
-    view = pipeline.view(seen(*threads), known.spreads(), known.ends, 22_000.0, known.since)
+    view = pipeline.view(seen(*threads), known, 22_000.0)
     here = next(stage for stage in view.stages if stage.state == "PC1Done")
     assert (2, 2, 1, 10.0, 5.5, 9.0) == (
         here.threads,
@@ -119,6 +133,45 @@ def test_stages_are_measured_by_what_was_reported():
     )
     assert ("odd", "Odd", 1) == (view.stages[-1].plan, view.stages[-1].state, view.stages[-1].threads)
     assert (1, 1, 1, 1000.0) == (view.finished_hour, view.finished_day, view.aborted_day, view.counted_since)
+
+
+def test_stages_are_shown_over_a_day():
+    """How many were at a state follows from those that are there and from who came and left, and never falls below none."""
+    known = durations.Durations()
+    quarter = durations.PERIOD_SECONDS
+    known.feed(
+        [report(1, quarter * 200 + 1, "TicketAssigned", "PC1Done"), report(2, quarter * 200 + 2, "Empty", "Allocated")]
+    )
+    known.feed(
+        [report(1, quarter * 203 + 1, "PC1Done", "PC2Done"), report(1, quarter * 203 + 2, "PC2Done", "Finished")]
+    )
+    here = thread(0, job_state="PC1Done")
+    of_job = thread(1, plan="wdpost", job_state="Allocated")
+    view = pipeline.view(seen(here, of_job), known, quarter * 204)
+    days = {stage.state: stage.day for stage in view.stages if stage.plan == "sealer"}
+    assert [1, *[2] * 3, 1, 1] == days["PC1Done"][-6:]
+    assert "Allocated" not in days  # one is said to have come, and nobody is there
+    assert {96} == {len(day) for day in days.values() if day}
+    assert [] == next(stage.day for stage in view.stages if stage.plan == "wdpost")
+    assert (1, 24) == (view.finished_hourly[-1], len(view.finished_hourly))
+
+
+def test_the_bottleneck_is_where_sectors_wait():
+    """Where sectors wait for a slot, or else where a sector spends most of its time; window PoSts hold up no sector."""
+    known = durations.Durations()
+    for number, seconds in enumerate([5.0, 40.0, 5.0]):
+        known.feed(
+            [report(number, 0.0, "DealsAcquired", "PieceAdded"), report(number, 9.0, "PieceAdded", "TicketAssigned")]
+        )
+        known.feed([report(number, 9.0 + seconds, "TicketAssigned", "PC1Done")])
+    slow = pipeline.view(seen(thread(0, job_state="PC1Done")), known, 100.0).bottleneck
+    assert slow is not None
+    assert ("PieceAdded", 0, 9 / 14) == (slow.state, slow.waiting_for_slot, slow.share)
+    waiting = thread(0, job_state="C1Done", waiting=control.Waiting("slot of c2 (limit 1)", 1.0))
+    full = pipeline.view(seen(waiting, thread(1, plan="wdpost", job_state="Allocated")), known, 100.0).bottleneck
+    assert full is not None
+    assert ("C1Done", "C2", 1) == (full.state, full.stage, full.waiting_for_slot)
+    assert None is pipeline.view(seen(), durations.Durations(), 1.0).bottleneck
 
 
 def test_stores_that_nobody_declared_are_told_too():

@@ -109,7 +109,7 @@ def test_alerts_that_nobody_cares_for_come_first():
             alert(5, "odd", 0.0),
         ]
     )
-    assert [4, 3, 1, 5, 2] == [one.id for one in fleet.view(seen(), board).alerts]
+    assert [4, 3, 1, 5, 2] == [one.id for one in fleet.view(seen(), board).alerts.alerts]
 
 
 def form(*marked: str, **texts: str) -> acts.Form:

@@ -37,12 +37,33 @@
 
   // What is dear to ask for is asked for less often.
   let asked = Date.now();
+  const main = document.getElementById("main");
   const isTime = () => {
-    const live = document.getElementById("live");
-    if (Date.now() - asked < 1000 * Number((live && live.dataset.every) || 0)) return false;
+    if (Date.now() - asked < 1000 * Number(main.dataset.every || 0)) return false;
     asked = Date.now();
     return true;
   };
+
+  // Ages grow by themselves.
+  const ahead = Date.now() / 1000 - Number(body.dataset.now); // this clock, of the manager's
+  const UNITS = [["y", 31557600], ["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
+  const brief = (seconds) => {
+    const first = UNITS.findIndex(([, length]) => seconds >= length);
+    if (first < 0) return "0s";
+    const [name, length] = UNITS[first];
+    const [next, part] = UNITS[first + 1] || ["", 1];
+    const rest = next ? Math.floor((seconds % length) / part) : 0;
+    return Math.floor(seconds / length) + name + (rest ? rest + next : "");
+  };
+  const grow = () => {
+    if (document.hidden) return;
+    const now = Date.now() / 1000 - ahead;
+    for (const age of document.querySelectorAll("time[data-since]")) {
+      const text = brief(Math.max(0, Math.floor(now - age.dataset.since)));
+      if (age.textContent !== text) age.firstChild.data = text;
+    }
+  };
+  setInterval(grow, 1000);
 
   // Whoever writes into a field of what would be replaced is not disturbed.
   const isBusy = () => {
@@ -73,7 +94,9 @@
     window.scrollTo(...kept.at);
     kept = null;
   });
+  // A page says what it shows, and is sent nothing if nothing but ages has changed.
   body.addEventListener("htmx:configRequest", (event) => {
+    if (event.target.id === "live") event.detail.headers["Damocles-Shown"] = event.target.dataset.state;
     const usual = (name) => { const field = event.target.elements && event.target.elements[name]; return (field && field.dataset && field.dataset.usual) || ""; };
     for (const [name, value] of [...event.detail.formData.entries()]) if (value === usual(name)) event.detail.formData.delete(name);
   });

@@ -1,46 +1,16 @@
-"""Window PoSts, stores and the audit, as the methods of the same subjects answer."""
+"""Stores and the audit, as the methods of the same subjects answer."""
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from damocles.operating import changes, posts
+from damocles.operating import changes
 from damocles.text import units
-from damocles.wire import control, records, wdpost
+from damocles.wire import control, records
 from damocles.wire.sectors import SectorID
 
 AUDIT_ROWS = 100
 _LOOKED_THROUGH = 1000  # entries for words that are not in the database as they are
-_MOST_JOBS = 500
-
-
-class Proving(msgspec.Struct, frozen=True, kw_only=True):
-    """Jobs of window PoSts, the newest first, and how many there are by how they stand."""
-
-    at: float
-    states: dict[str, int]
-    shown: str
-    jobs: list[wdpost.Brief]
-    left_out: int
-    max_tries: int
-
-
-def proving(listed: wdpost.Listed, state: str, now: float) -> Proving:
-    """Return the page; with a state only the jobs that stand so."""
-    counts: dict[str, int] = {}
-    for job in listed.jobs:
-        kind = posts.state(job).partition("(")[0]
-        counts[kind] = counts.get(kind, 0) + 1
-    found = [job for job in listed.jobs if not state or posts.state(job).partition("(")[0] == state]
-    ordered = sorted(found, key=lambda job: -job.created_at)
-    return Proving(
-        at=now,
-        states=dict(sorted(counts.items())),
-        shown=state,
-        jobs=ordered[:_MOST_JOBS],
-        left_out=max(0, len(ordered) - _MOST_JOBS),
-        max_tries=listed.max_tries,
-    )
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

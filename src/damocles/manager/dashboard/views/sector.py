@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from damocles.manager.dashboard import drawing, looks
+from damocles.methods import acts
 from damocles.sealing import planner
 from damocles.wire import control, records
 from damocles.wire.sectors import SectorID
@@ -19,6 +20,19 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     store: str
 
 
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """What was handed in for the chain: `state` is how far that is, `order` the message that carries it, once there is one.
+
+    Of a mock chain there is the id alone.
+    """
+
+    kind: str
+    id: str
+    state: str = ""
+    reason: str = ""
+    order: acts.OrderSeen | None = None
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of a sector; `left_out` steps of the history, the first ones, are not here."""
 
@@ -29,6 +43,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     threads: list[control.ThreadDetail]
     record: records.SectorState | None
     places: list[Place]
+    messages: list[Message]
     graph: drawing.Graph | None
     history: list[control.HistoryEntry]
     left_out: int
@@ -43,6 +58,7 @@ def view(
     *,
     record: records.SectorState | None,
     places: Sequence[Place],
+    messages: Sequence[Message],
     log: Sequence[control.LogLine],
 ) -> View:
     """Return the page of a sector."""
@@ -52,6 +68,7 @@ def view(
     reported = latest.state_change.next if latest is not None else ""
     state = holding[0].info.job_state if holding else steps[-1].state if steps else reported
     name = holding[0].info.plan if holding else steps[-1].plan if steps else ""
+    name = name or _fitting([entry.state for entry in steps])
     plan = planner.PLANS.get(name)
     return View(
         at=seen.at,
@@ -61,6 +78,7 @@ def view(
         threads=holding,
         record=record,
         places=list(places),
+        messages=list(messages) or of_record(record),
         graph=None
         if plan is None
         else drawing.graph(plan, stays(steps, name), [(one.prev, one.state) for one in steps], state or None),
@@ -69,6 +87,13 @@ def view(
         silent=history.silent,
         log=list(log),
     )
+
+
+def of_record(record: records.SectorState | None) -> list[Message]:
+    """Return the messages that a record names."""
+    sent = record.messages if record is not None else records.MessageInfo()
+    found = {"pre-commit": sent.pre_commit_cid, "proof": sent.commit_cid}
+    return [Message(kind=kind, id=str(cid)) for kind, cid in found.items() if cid]
 
 
 def held(seen: looks.Seen, sector: SectorID) -> list[control.ThreadDetail]:
@@ -80,7 +105,7 @@ def stays(steps: Sequence[control.HistoryEntry], plan: str) -> dict[str, drawing
     """Return what a sector has done in the states of a plan; the time of a step is that of the state before it."""
     found: dict[str, drawing.Stay] = {}
     for entry in steps:
-        if entry.plan != plan:
+        if entry.plan not in {plan, ""}:
             continue
         before = found.get(entry.prev, drawing.Stay())
         found[entry.prev] = msgspec.structs.replace(
@@ -92,3 +117,8 @@ def stays(steps: Sequence[control.HistoryEntry], plan: str) -> dict[str, drawing
             there = found.get(entry.state, drawing.Stay())
             found[entry.state] = msgspec.structs.replace(there, visits=there.visits + 1)
     return found
+
+
+def _fitting(states: Sequence[str]) -> str:
+    """Return the first plan with all these states: what the manager was told of a sector does not name its plan."""
+    return next((name for name, plan in planner.PLANS.items() if states and plan.steps.keys() >= {*states}), "")

@@ -1,7 +1,7 @@
 """The table of all threads: which are asked for, in which order, one page of them; and what ails them, counted."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -150,10 +150,11 @@ def chosen(filters: Mapping[str, str]) -> control.Selection:
 
 def view(seen: looks.Seen, asked: Asked) -> View:
     """Return the page that is asked for, of what was seen."""
-    everyone, problem, all_counted = seen.threads.threads, "", counted(seen)
+    everyone, problem, all_counted = by_worker(seen), "", counted(seen)
+    found = everyone
     try:
-        wanted = chosen(asked.filters)
-        found = [thread for thread in everyone if selection.selects(wanted, thread)] if asked.filters else everyone
+        if asked.filters:
+            found = selection.selected(chosen(asked.filters), everyone)
     except ValueError as error:
         found, problem = [], str(error)
     ordered = _ordered(found, asked.sort)
@@ -166,7 +167,7 @@ def view(seen: looks.Seen, asked: Asked) -> View:
         total=len(everyone),
         matching=len(ordered),
         pages=pages,
-        threads=ordered[(page - 1) * asked.size : page * asked.size],
+        threads=list(ordered[(page - 1) * asked.size : page * asked.size]),
         silent=seen.threads.silent,
         states=all_counted.states,
         doing=all_counted.doing,
@@ -177,30 +178,36 @@ def view(seen: looks.Seen, asked: Asked) -> View:
 
 def troubles(threads: Sequence[control.ThreadDetail]) -> list[Trouble]:
     """Return what ails threads, that of most of them first."""
-    counts: Counter[tuple[str, bool]] = Counter()
-    paused: Counter[tuple[str, bool]] = Counter()
-    errors: dict[tuple[str, bool], str] = {}
+    ailing: dict[tuple[str, bool], list[control.ThreadDetail]] = defaultdict(list)
     for thread in threads:
-        error = thread.info.last_error
-        if not error:
-            continue
+        if thread.info.last_error:
+            there = thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
+            ailing[thread.info.last_error, there].append(thread)
+    # What is looked for in each text is looked for once: ten thousand threads lack the same.
+    alike: dict[tuple[str, bool], list[control.ThreadDetail]] = defaultdict(list)
+    for (error, there), group in ailing.items():
         lack = lacking.found(error)
-        there = thread.waiting is not None and thread.waiting.what == lacking.THERE_NOW
-        key = (lack.text if lack else error[:_ERROR_CHARACTERS], there)
-        errors.setdefault(key, error)
-        counts[key] += 1
-        paused[key] += thread.info.thread_state.state == "Paused"
-    return [_trouble(key, errors[key], count, paused[key]) for key, count in counts.most_common(_MOST_ERRORS)]
+        alike[lack.text if lack else error[:_ERROR_CHARACTERS], there] += group
+    worst = sorted(alike.items(), key=lambda item: -len(item[1]))[:_MOST_ERRORS]
+    return [_trouble(key, group) for key, group in worst]
 
 
-def _trouble(key: tuple[str, bool], error: str, count: int, paused: int) -> Trouble:
+def by_worker(seen: looks.Seen) -> list[control.ThreadDetail]:
+    """Return the threads of a look by worker and index."""
+    return seen.once(
+        "by worker", lambda: sorted(seen.threads.threads, key=lambda thread: (thread.worker, thread.info.index))
+    )
+
+
+def _trouble(key: tuple[str, bool], group: Sequence[control.ThreadDetail]) -> Trouble:
     text, there = key
+    error = group[0].info.last_error or ""
     lack = lacking.found(error)
     return Trouble(
         text=text,
         find=lack.words if lack else text,
-        threads=count,
-        paused=paused,
+        threads=len(group),
+        paused=sum(thread.info.thread_state.state == "Paused" for thread in group),
         there_now=there,
         commands=[] if there or lack is None else lacking.commands(error),
     )
@@ -211,10 +218,11 @@ def pinned(thread: control.ThreadDetail) -> str:
     return json.dumps([thread.worker, thread.info.index, thread.info.job_id])
 
 
-def _ordered(threads: Sequence[control.ThreadDetail], sort: str) -> list[control.ThreadDetail]:
-    key = _KEYS[sort.removeprefix("-")]
-    first = sorted(threads, key=lambda thread: (thread.worker, thread.info.index))
-    return sorted(first, key=key, reverse=sort.startswith("-"))
+def _ordered(by_worker: Sequence[control.ThreadDetail], sort: str) -> Sequence[control.ThreadDetail]:
+    """Return threads, which come by worker and index, in another order; so they are among equals."""
+    if sort == "worker":
+        return by_worker
+    return sorted(by_worker, key=_KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
 
 
 def _numbers(sector: str | None) -> tuple[int, ...]:
