@@ -20,6 +20,18 @@ _CONNECTION = frozenset(
     | {"--node", "--node-token-file", "--node-ca-file"}
 )
 
+# What is typed most, beside the original's names for it.
+_SHORT = {
+    "status": ("overview.of_manager:status", "Show the fleet at a glance, what needs a person first."),
+    "workers": ("of_manager.workers:list_", "List the workers; the same as `util worker list`."),
+    "threads": ("overview.of_manager:threads", "Show the sealing threads of all workers, or of some."),
+    "sectors": ("of_manager.sectors:list_sectors", "List sectors; the same as `util sealer sectors list`."),
+    "ps": ("overview.of_manager:threads", "The same as `threads`."),
+    "sector": ("overview.of_manager:sector", "Show all that is known of a sector."),
+    "logs": ("overview.of_manager:logs", "Print the latest log lines of a sector's stages."),
+    "top": ("of_manager.workers:top", "Watch the whole fleet; the same as `util worker top`."),
+}
+
 _FLEET_HELP = """List and control the sealing threads of all workers.
 
 Name a worker as in the list, by a pattern (`gpu-*`), or by its address.
@@ -75,6 +87,8 @@ def parser() -> "cyclopts.App":
         name="alerts",
         help="List, acknowledge and mute alerts: what needs a person.",
     )
+    for name, (place, about) in _SHORT.items():
+        app.command(f"damocles.cli.{place}", name=name, help=about)
     app.command(
         "damocles.cli.doctor.manager:doctor",
         name="doctor",

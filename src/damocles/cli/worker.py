@@ -18,6 +18,11 @@ PROGRAM = "damocles-worker"
 
 _GROUPS = {
     "daemon": ("of_worker.daemon:daemon", "Run the worker."),
+    "status": ("overview.of_worker:status", "Show the worker at a glance, what needs a person first."),
+    "threads": ("of_worker.threads:list_", "List sealing threads; the same as `worker list`."),
+    "ps": ("of_worker.threads:list_", "The same as `threads`."),
+    "sector": ("overview.of_worker:sector", "Show all that this worker knows of a sector."),
+    "logs": ("overview.of_worker:logs", "Print the latest log lines of a sector's stages."),
     "worker": ("of_worker.threads:app", "List and control the sealing threads of a running worker."),
     "auth": ("access.auth:worker_app", "Manage tokens: who may call the worker."),
     "audit": ("access.audit:worker_app", "Show who changed what through the worker."),

@@ -43,7 +43,7 @@ def test_every_example_is_a_command_line(program):
 @pytest.mark.parametrize("program", [manager, worker])
 def test_what_steers_threads_has_examples(program):
     """Each command on workers, threads and alerts shows how it is typed."""
-    groups = tuple(f"{program.PROGRAM} {group}" for group in ("worker", "alerts", "util worker"))
+    groups = tuple(f"{program.PROGRAM} {group} " for group in ("worker", "alerts", "util worker"))
     lacking = [
         name
         for name, page in pages(program.parser(), program.PROGRAM)

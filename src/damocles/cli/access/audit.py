@@ -9,7 +9,7 @@ from msgspec import structs
 
 from damocles import methods
 from damocles.cli.connecting import manager_at, worker_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.operating import changes
 from damocles.text import terminal, units
@@ -36,6 +36,7 @@ Sector = Annotated[str | None, options.Flag(name="--sector", help="Only changes 
         "damocles-manager audit list --since 1d", "damocles-manager audit list --what resume --failed"
     ),
 )
+@watching.watchable
 def list_of_manager(
     *,
     since: Since = None,
@@ -71,6 +72,7 @@ def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL)
         "damocles-worker audit list --since 1d", "damocles-worker audit list -c worker.toml --who alice"
     ),
 )
+@watching.watchable
 def list_of_worker(
     *,
     since: Since = None,

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from damocles import durable, methods
 from damocles.cli.connecting import manager_at, worker_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.methods import rules
 from damocles.text import units
@@ -83,6 +83,7 @@ def create_for_manager(
 
 
 @manager_app.command(name="list")
+@watching.watchable
 def list_for_manager(
     *, full: options.Full = False, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
 ) -> int:
@@ -122,6 +123,7 @@ def create_for_worker(
 
 
 @worker_app.command(name="list")
+@watching.watchable
 def list_for_worker(
     *, full: options.Full = False, json: options.AsJson = False, at: worker_at.At = worker_at.USUAL
 ) -> int:

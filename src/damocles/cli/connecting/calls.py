@@ -50,6 +50,11 @@ class Manager:
         self._is_ours = True
         self.worker_seconds = timeout_seconds * WORKERS_PART
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._client.url
+
     def call(self, ask: methods.Ask[T]) -> T:
         """Make a call.
 

@@ -10,7 +10,7 @@ from damocles.chain.amounts import Amount
 from damocles.cli.connecting import node_at
 from damocles.cli.of_chain import miner as miners
 from damocles.cli.of_chain import words
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.lotus import errors
 from damocles.lotus.miners import MinerState
@@ -70,6 +70,7 @@ _TABLE = tables.Table[_Row](
 @control.command(
     name="list", help_epilogue=options.examples("damocles-manager util sealer actor control list --miner f01000")
 )
+@watching.watchable
 def list_(
     *,
     miner: words.Actor = None,

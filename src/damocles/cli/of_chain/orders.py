@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from damocles import methods
 from damocles.cli.connecting import manager_at
 from damocles.cli.of_chain import acting, words
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.methods.acts import OrderSeen
 from damocles.wire import codec
@@ -29,6 +29,7 @@ _TABLE = tables.Table[OrderSeen](
 _PATIENCE_SECONDS = 120.0
 
 
+@watching.watchable
 def list_(
     *ids: Annotated[int, Parameter(help="Numbers of messages; default: those in progress.")],
     full: options.Full = False,

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter, validators
 from damocles.chain.addresses import Address
 from damocles.cli.connecting import node_at
 from damocles.cli.of_chain import words
-from damocles.cli.terminal import exits, progress, tables
+from damocles.cli.terminal import exits, progress, tables, watching
 from damocles.cli.threads import options
 from damocles.lotus import layout, miners
 from damocles.lotus.layout import Layout
@@ -52,6 +52,7 @@ def _ask(at: node_at.At, miner: Address, see: Callable[[View, Address, Callable[
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving info --miner f01000"))
+@watching.watchable
 def info(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """Show the state of the proving period, and how many sectors are faulty."""
     address = words.miner(miner)
@@ -116,6 +117,7 @@ _DEADLINES_TABLE = tables.Table[_Row](
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving deadlines --miner f01000"))
+@watching.watchable
 def deadlines(
     *,
     miner: words.Actor = None,
@@ -165,6 +167,7 @@ _PARTITIONS_TABLE = tables.Table[tuple[int, Partition, bool]](
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving deadline 3 -n --miner f01000"))
+@watching.watchable
 def deadline(
     number: Deadline,
     /,
@@ -243,6 +246,7 @@ _FAULTS_TABLE = tables.Table[_Fault](
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util sealer proving faults --miner f01000"))
+@watching.watchable
 def faults(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """List faulty sectors, and when the chain terminates them if they stay faulty.
 

@@ -12,8 +12,9 @@ from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
 from damocles.cli.connecting import manager_at, node_at
 from damocles.cli.of_chain import words
-from damocles.cli.terminal import exits, progress, tables
+from damocles.cli.terminal import exits, progress, tables, watching
 from damocles.cli.threads import options
+from damocles.cli.threads import records as record_facts
 from damocles.lotus import layout, miners
 from damocles.lotus.layout import Standing
 from damocles.lotus.view import View
@@ -77,7 +78,7 @@ def state(
     if on_chain is not None:
         lines += _on_chain_lines(on_chain)
     if record is not None:
-        lines += [("", ""), *_record_lines(record)]
+        lines += [("", ""), *record_facts.facts(record)]
     words.facts(lines)
     if away:
         exits.warning(f"the manager's record is not shown: {away}")
@@ -130,24 +131,6 @@ def _on_chain_lines(seen: _OnChain) -> list[tuple[str, str]]:
     return lines
 
 
-def _record_lines(record: records.SectorState) -> list[tuple[str, str]]:
-    latest = record.latest_state
-    pieces = [str(piece.piece.cid) for piece in record.pieces or ()]
-    lines = [
-        ("State", latest.state_change.next if latest else "-"),
-        ("Worker", f"{latest.worker.instance} @ {latest.worker.location}" if latest else "-"),
-        ("Finalized", f"{record.finalized}, removed: {record.removed}, upgraded: {record.upgraded}"),
-        ("Ticket", str(record.ticket.epoch) if record.ticket else "-"),
-        ("Seed", str(record.seed.epoch) if record.seed else "-"),
-        ("Pieces", ", ".join(pieces) or "-"),
-    ]
-    if latest and latest.failure:
-        lines.append(("LastErr", f"{latest.failure.level.lower()}: {latest.failure.desc}"))
-    if record.abort_reason:
-        lines.append(("AbortReason", record.abort_reason))
-    return lines
-
-
 def _state_json(wanted: SectorID, seen: _OnChain | None, record: records.SectorState | None) -> dict[str, Any]:
     on_chain: dict[str, Any] | None = None
     if seen is not None:
@@ -194,6 +177,7 @@ _ON_CHAIN = tables.Table[_Row](
 )
 
 
+@watching.watchable
 def on_chain(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """List the proved sectors of a miner as the chain has them, also those that are terminated and not compacted."""
     rows = _read(at, words.miner(miner), lambda _row: True)
@@ -227,6 +211,7 @@ _EXPIRING = tables.Table[_Row](
 )
 
 
+@watching.watchable
 def check_expire(
     *,
     miner: words.Actor = None,
@@ -251,6 +236,7 @@ def check_expire(
     return exits.OK
 
 
+@watching.watchable
 def expired(
     *,
     miner: words.Actor = None,

@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 
 from damocles import methods
 from damocles.cli.connecting import manager_at
-from damocles.cli.terminal import exits, tables
-from damocles.cli.threads import options, views
+from damocles.cli.terminal import exits, tables, watching
+from damocles.cli.threads import options
 from damocles.text import units
 from damocles.wire import alerts, codec
 
@@ -28,33 +28,29 @@ All = Annotated[bool, options.Flag(name="--all", help="Also pending and recently
     name="list",
     help_epilogue=options.examples("damocles-manager alerts list", "damocles-manager alerts list --all --full"),
 )
+@watching.watchable
 def list_(
     *,
     all_: All = False,
     full: options.Full = False,
     json: options.AsJson = False,
-    watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List the firing alerts and the muted rules."""
-
-    def show() -> int:
-        with at.call() as found:
-            board = found.call(methods.alerts.board(all_))
-        if json:
-            exits.print_json(codec.to_builtins(board))
-            return exits.OK
-        now = time.time()
-        tables.show(_table(now), board.alerts, full=full)
-        for mute in board.mutes:
-            what = f"{mute.rule} {mute.subject}".rstrip()
-            note = f": {mute.note}" if mute.note else ""
-            exits.hint(f"muted until {units.moment(mute.until)}: {what}, by {mute.by}{note}")
-        if board.looked_at is None:
-            exits.warning("the manager has not looked at its workers yet")
+    with at.call() as found:
+        board = found.call(methods.alerts.board(all_))
+    if json:
+        exits.print_json(codec.to_builtins(board))
         return exits.OK
-
-    return views.again(show, watch=watch)
+    now = time.time()
+    tables.show(_table(now), board.alerts, full=full)
+    for mute in board.mutes:
+        what = f"{mute.rule} {mute.subject}".rstrip()
+        note = f": {mute.note}" if mute.note else ""
+        exits.hint(f"muted until {units.moment(mute.until)}: {what}, by {mute.by}{note}")
+    if board.looked_at is None:
+        exits.warning("the manager has not looked at its workers yet")
+    return exits.OK
 
 
 @app.command(help_epilogue=options.examples("damocles-manager alerts ack 12 --reason 'fetching them'"))

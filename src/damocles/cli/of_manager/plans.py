@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 from damocles import methods
 from damocles.chain.bitfields import Bitfield
 from damocles.cli.connecting import calls, manager_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.sealing.states import State
 from damocles.wire import codec, records, seal, sectors
@@ -48,6 +48,7 @@ def fetch(
 
 
 @snap.command
+@watching.watchable
 def candidates(
     miner: Miner,
     /,
@@ -174,6 +175,7 @@ def unseal(
     return exits.OK
 
 
+@watching.watchable
 def unseal_tasks(
     *, full: options.Full = False, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL
 ) -> int:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from cyclopts import App
 
 from damocles import methods
 from damocles.cli.connecting import calls, manager_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
-from damocles.operating import words
+from damocles.operating import selection, words
 from damocles.wire import exports, records, seal
 
 app = App(name="sectors", help="List sectors; rebuild, unseal or abort one.")
@@ -60,12 +60,18 @@ class _Row:
 @app.command(
     name="list",
     help_epilogue=options.examples(
-        "damocles-manager util sealer sectors list", "damocles-manager util sealer sectors list --json"
+        "damocles-manager util sealer sectors list", "damocles-manager util sealer sectors list --state C1Done --watch"
     ),
 )
+@watching.watchable
 def list_sectors(
     *,
     miner: options.OfMiner = None,
+    state: Annotated[tuple[str, ...], options.Flag(name="--state", help="Sectors in this state; repeatable.")] = (),
+    worker: Annotated[
+        tuple[str, ...], options.Flag(name="--worker", help="Sectors of this worker, or pattern; repeatable.")
+    ] = (),
+    error: Annotated[str | None, options.Flag(name="--error", help="Sectors whose failure contains this text.")] = None,
     full: options.Full = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
@@ -74,8 +80,15 @@ def list_sectors(
 
     A sector without a worker was handed out and never reported: the answer may have been lost.
     """
+    wanted = options.selected(options.Which(state=state, error=error))
     with at.call() as found:
-        rows = list(_rows(found, miner))
+        rows = [
+            row
+            for row in _rows(found, miner)
+            if (not wanted.states or row.state in wanted.states)
+            and (not worker or any(selection.names(one, row.worker, row.worker) for one in worker))
+            and (wanted.error is None or wanted.error.casefold() in row.failure.casefold())
+        ]
     if json:
         exits.print_json([_as_json(row) for row in rows])
         return exits.OK

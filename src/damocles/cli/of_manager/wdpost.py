@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from damocles import methods
 from damocles.cli.connecting import manager_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.operating import posts
 from damocles.text import units
@@ -33,6 +33,7 @@ Id = Annotated[str, Parameter(name="JOB", help="Ids of jobs, as in the list.")]
 
 
 @app.command(name="list", help_epilogue=options.examples("damocles-manager util worker wdpost list --all"))
+@watching.watchable
 def list_(
     *,
     everything: Annotated[bool, Parameter(name="--all", help="Also those that were proved.")] = False,

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from damocles import methods
 from damocles.cli.connecting import calls, credentials, manager_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import acts, drains, options, views
 from damocles.cli.threads import logs as fleet_logs
 from damocles.operating import selection
@@ -39,6 +39,7 @@ State = Annotated[str | None, Parameter(help="The state to resume from; default:
         "damocles-manager util worker list", "damocles-manager util worker list --wide --watch"
     ),
 )
+@watching.watchable
 def list_(
     *,
     expiration: Annotated[
@@ -47,23 +48,19 @@ def list_(
     wide: Wide = False,
     full: options.Full = False,
     json: options.AsJson = False,
-    watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List the workers that have pinged the manager, and how long ago."""
     expiration_seconds = options.seconds(expiration, "--expiration")
 
-    def show() -> int:
-        with at.call() as found:
-            workers = found.call(methods.fleet.workers(expiration_seconds))
-        if json:
-            exits.print_json(codec.to_builtins(workers))
-            return exits.OK
-        tables.show(views.workers(expiration_seconds, wide=wide), workers, full=full)
-        views.warn_of_shared_names(workers)
+    with at.call() as found:
+        workers = found.call(methods.fleet.workers(expiration_seconds))
+    if json:
+        exits.print_json(codec.to_builtins(workers))
         return exits.OK
-
-    return views.again(show, watch=watch)
+    tables.show(views.workers(expiration_seconds, wide=wide), workers, full=full)
+    views.warn_of_shared_names(workers)
+    return exits.OK
 
 
 @app.command(
@@ -73,6 +70,7 @@ def list_(
         "damocles-manager util worker info --sector s-t010000-2 --json",
     )
 )
+@watching.watchable
 def info(
     worker: Pattern = None,
     /,
@@ -82,7 +80,6 @@ def info(
     wide: Wide = False,
     full: options.Full = False,
     json: options.AsJson = False,
-    watch: options.Watch = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Show the sealing threads of a worker, or all that the options select."""
@@ -92,22 +89,19 @@ def info(
     one = len(chosen.workers) == 1 and not selection.is_pattern(chosen.workers[0])
     resume = [_RESUME, *credentials.repeated(at, manager_at.USUAL)]
 
-    def show() -> int:
-        with at.call() as found:
-            answer = found.call(methods.fleet.threads(chosen, found.worker_seconds))
-        if one and answer.silent:
-            raise exits.WorkerUnreachable(f"{answer.silent[0].worker}: {answer.silent[0].reason}")
-        if json:
-            exits.print_json(codec.to_builtins(answer))
-        elif answer.threads:
-            views.show_threads(answer.threads, named=not one, wide=wide, full=full, resume=resume)
-        for silence in answer.silent:
-            exits.error(f"{silence.worker}: {silence.reason}")
-        if answer.silent:
-            return exits.FAILED
-        return exits.OK if answer.threads else acts.show_nothing(chosen)
-
-    return views.again(show, watch=watch)
+    with at.call() as found:
+        answer = found.call(methods.fleet.threads(chosen, found.worker_seconds))
+    if one and answer.silent:
+        raise exits.WorkerUnreachable(f"{answer.silent[0].worker}: {answer.silent[0].reason}")
+    if json:
+        exits.print_json(codec.to_builtins(answer))
+    elif answer.threads:
+        views.show_threads(answer.threads, named=not one, wide=wide, full=full, resume=resume)
+    for silence in answer.silent:
+        exits.error(f"{silence.worker}: {silence.reason}")
+    if answer.silent:
+        return exits.FAILED
+    return exits.OK if answer.threads else acts.show_nothing(chosen)
 
 
 @app.command(
@@ -277,6 +271,7 @@ def logs(
 
 
 @app.command(help_epilogue=options.examples("damocles-manager util worker history s-t010000-2"))
+@watching.watchable
 def history(
     sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
     /,

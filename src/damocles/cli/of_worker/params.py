@@ -9,7 +9,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from damocles.cli.of_worker import settings
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.parameters import catalog, inspection
 from damocles.text import units
@@ -37,6 +37,7 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 
 @app.command(name="list", help_epilogue=options.examples("damocles-worker params list --sector-size 32GiB"))
+@watching.watchable
 def list_(
     *,
     sector_size: AnySizes = None,
@@ -160,6 +161,7 @@ def generate(
 
 
 @app.command
+@watching.watchable
 def parents(
     *,
     sector_size: AnySizes = None,

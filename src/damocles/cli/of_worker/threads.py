@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from damocles import methods
 from damocles.cli.connecting import calls, credentials, worker_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import acts, options, views
 from damocles.operating import dialogues, selection
 from damocles.rpc.calling import sync
@@ -78,6 +78,7 @@ _RESUME = "damocles-worker worker resume"
         "damocles-worker worker list", "damocles-worker worker list -c worker.toml --paused --full"
     ),
 )
+@watching.watchable
 def list_(
     *,
     which: options.Which = options.NONE,
@@ -85,7 +86,6 @@ def list_(
     why: Annotated[bool, options.Flag(name="--why", help="Print what threads wait for, and their processes.")] = False,
     full: options.Full = False,
     json: options.AsJson = False,
-    watch: options.Watch = False,
     at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """List sealing threads: their stores, sectors and states, whether they are paused, and the last error.
@@ -95,21 +95,18 @@ def list_(
     chosen = options.selected(which)
     resume = [_RESUME, *credentials.repeated(at, worker_at.USUAL)]
 
-    def show() -> int:
-        with at.call() as worker:
-            threads = _threads(worker, chosen, details=why or json or tables.on_terminal())
-        if json:
-            exits.print_json([_flat(thread) for thread in threads])
-        elif tables.on_terminal() or why:
-            views.show_threads(threads, named=False, wide=wide or why, full=full, resume=resume)
-        elif wide:
-            tables.show(_V013, threads)
-        else:
-            for thread in threads:
-                exits.print_line(_line(thread.info))
-        return exits.OK if threads else acts.show_nothing(chosen)
-
-    return views.again(show, watch=watch)
+    with at.call() as worker:
+        threads = _threads(worker, chosen, details=why or json or tables.on_terminal())
+    if json:
+        exits.print_json([_flat(thread) for thread in threads])
+    elif tables.on_terminal() or why:
+        views.show_threads(threads, named=False, wide=wide or why, full=full, resume=resume)
+    elif wide:
+        tables.show(_V013, threads)
+    else:
+        for thread in threads:
+            exits.print_line(_line(thread.info))
+    return exits.OK if threads else acts.show_nothing(chosen)
 
 
 @app.command(

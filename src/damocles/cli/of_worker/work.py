@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from damocles import methods
 from damocles.cli.connecting import calls, worker_at
-from damocles.cli.terminal import exits
+from damocles.cli.terminal import exits, watching
 from damocles.cli.threads import drains, options, views
 from damocles.cli.threads import logs as fleet_logs
 from damocles.operating import dialogues, selection
@@ -73,6 +73,7 @@ def logs(
         return views.print_log(views.follow(read, on=follow), sector=sector, stage=stage, as_json=json)
 
 
+@watching.watchable
 def history(
     sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
     /,

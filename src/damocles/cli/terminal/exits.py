@@ -20,6 +20,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ EXIT_CODES = (
 )
 
 STANDARD = Path("-")  # stands for the standard output or input
+
+_IN_A_LINE: ContextVar[bool] = ContextVar("in_a_line", default=False)
 
 _RED, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[0m"
 
@@ -221,9 +224,19 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         raise Failed(f"{file} cannot be read: {error.strerror}") from error
 
 
+@contextmanager
+def json_in_a_line() -> Iterator[None]:
+    """Let `print_json` print a line for each value while the block runs."""
+    before = _IN_A_LINE.set(True)
+    try:
+        yield
+    finally:
+        _IN_A_LINE.reset(before)
+
+
 def print_json(value: Any) -> None:
     """Print `value`, made of dicts, lists, strings, numbers and booleans, as JSON."""
-    print(terminal.shown_json(json.dumps(value, indent=2, ensure_ascii=False)))
+    print(terminal.shown_json(json.dumps(value, indent=None if _IN_A_LINE.get() else 2, ensure_ascii=False)))
 
 
 def print_result(text: str, value: Any, *, as_json: bool) -> None:

@@ -173,15 +173,24 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def columns(*, full: bool = False) -> int | None:
+    """Return how wide lines for people may be, `None` for any width: no terminal, or `full`."""
+    return None if full or not on_terminal() else shutil.get_terminal_size().columns
+
+
+def print_lines(text: Iterable[str]) -> None:
+    """Print lines that have been made to be shown."""
+    sys.stdout.write("".join(f"{line}\n" for line in text))
+
+
 def show(table: Table[T], items: Iterable[T], *, full: bool = False) -> None:
     """Print a table, for people or for programs; `full` leaves nothing out on a terminal either."""
     if on_terminal():
         rows = map(table.cells, items)
-        columns = None if full else shutil.get_terminal_size().columns
-        text = lines(table.columns, rows, columns, colour=terminal.wants_colour())
+        text = lines(table.columns, rows, columns(full=full), colour=terminal.wants_colour())
     else:
         text = plain_lines(table.plain_columns or table.columns, map(table.plain_cells or table.cells, items))
-    sys.stdout.write("".join(f"{line}\n" for line in text))
+    print_lines(text)
 
 
 def plain_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

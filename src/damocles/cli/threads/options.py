@@ -18,7 +18,6 @@ Flag = partial(Parameter, show_default=False)  # an empty default need not be sh
 
 AsJson = Annotated[bool, Flag(name="--json", help="Print JSON.")]
 Timeout = Annotated[str, Parameter(name="--timeout", help="How long to wait for an answer.")]
-Watch = Annotated[bool, Flag(name="--watch", help="Show it again every two seconds, until Ctrl-C.")]
 Full = Annotated[bool, Flag(name="--full", help="On a terminal, cut nothing and leave nothing out.")]
 Reason = Annotated[str, Flag(name="--reason", help="Why; it is logged.")]
 DryRun = Annotated[bool, Flag(name="--dry-run", help="Only report what would happen.")]

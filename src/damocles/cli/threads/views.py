@@ -11,7 +11,6 @@ from damocles.rpc import errors
 from damocles.text import terminal, units
 from damocles.wire import codec, control, fleet
 
-WATCH_SECONDS = 2.0
 LOG_WAIT_SECONDS = 20.0
 
 NULL = "NULL"  # the original's word for what is not there
@@ -298,28 +297,6 @@ def print_log(
     except KeyboardInterrupt:
         print(file=sys.stderr)
     return exits.OK
-
-
-def again(show: Callable[[], int], *, watch: bool) -> int:
-    """Call `show` once, or with `watch` every two seconds until Ctrl-C, on a terminal in the same place."""
-    if not watch:
-        return show()
-    try:
-        while True:
-            if sys.stdout.isatty():
-                print("\x1b[H\x1b[2J", end="")
-            try:
-                show()
-            except exits.Failed as failure:
-                if not sys.stdout.isatty():
-                    raise
-                exits.error(str(failure))
-            sys.stdout.flush()
-            time.sleep(WATCH_SECONDS)
-            if not sys.stdout.isatty():
-                print()
-    except KeyboardInterrupt:
-        return exits.OK
 
 
 def _or_null(value: str | None) -> str:

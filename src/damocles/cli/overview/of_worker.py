@@ -1,0 +1,82 @@
+"""`damocles-worker status`, `sector` and the short names of the commands on threads."""
+
+import time
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from damocles import methods
+from damocles.cli.connecting import worker_at
+from damocles.cli.of_worker import work
+from damocles.cli.overview import glance, story
+from damocles.cli.terminal import exits, tables, watching
+from damocles.cli.threads import options
+from damocles.operating import selection
+from damocles.text import units
+from damocles.wire import control
+
+Sector = Annotated[str, Parameter(help="Like s-t010000-2.")]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker at a glance."""
+
+    worker: str
+    version: str
+    threads: glance.Threads
+    drain: control.Drain
+
+
+@watching.watchable
+def status(*, full: options.Full = False, json: options.AsJson = False, at: worker_at.At = worker_at.USUAL) -> int:
+    """Show the worker at a glance: what needs a person, its threads and sectors, whether it drains."""
+    now = time.time()
+    with at.call() as client:
+        threads = client.call(methods.worker.threads())
+        found = Status(
+            worker=client.url,
+            version=client.call(methods.worker.version()),
+            threads=glance.threads(threads, now),
+            drain=client.call(methods.worker.drain_state()),
+        )
+    if json:
+        exits.print_json(msgspec.to_builtins(found))
+        return exits.OK
+    facts = [("worker", f"{found.worker}, {found.version}"), *glance.facts_of_threads(found.threads)]
+    if found.drain.on:
+        left = f", {len(found.drain.busy)} sectors still in progress" if found.drain.busy else ", no sector in progress"
+        since = "" if found.drain.since is None else f" since {units.brief_moment(found.drain.since, now)}"
+        why = f" ({found.drain.reason})" if found.drain.reason else ""
+        facts.append(("drains", f"{since.strip()}{left}{why}"))
+    tables.print_lines(glance.screen(facts, list(glance.lines_of_paused(found.threads)), tables.columns(full=full)))
+    return exits.OK
+
+
+def sector(
+    sector: Sector, /, *, full: options.Full = False, json: options.AsJson = False, at: worker_at.At = worker_at.USUAL
+) -> int:
+    """Show all that this worker knows of a sector: its thread, and each step from the journals of the stores."""
+    name = options.sector(sector)
+    with at.call() as client:
+        threads = client.call(methods.worker.threads())
+        entries = client.call(methods.worker.history(name))
+    found = story.Story(
+        sector=name,
+        threads=[thread for thread in threads if selection.holds(control.Selection(sectors=[name]), thread)],
+        history=entries,
+    )
+    return story.show(found, full=full, as_json=json)
+
+
+def logs(
+    sector: Sector,
+    /,
+    *,
+    stage: options.LogStage = None,
+    follow: options.Follow = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
+) -> int:
+    """Print the latest log lines of a sector's stages, with --json one object per line."""
+    return work.logs(sector=sector, stage=stage, follow=follow, json=json, at=at)
