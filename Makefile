@@ -17,7 +17,7 @@ RUST_TESTS = --release --locked --package damocles-groth16
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
-.PHONY: help setup demo install test test-kill check lint types layers format bench docs pictures params
+.PHONY: help setup demo install test test-kill check lint types layers made reference format bench docs pictures params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,7 +48,7 @@ test-kill: setup ## Kill everything at every durable step of every plan, and cou
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about two minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs
 
-check: lint types layers ## Lint, types, layers
+check: made lint types layers ## Lint, types, layers, made pages
 
 lint:
 	$(RUN) ruff check && $(RUN) ruff format --check
@@ -60,6 +60,12 @@ types:
 
 layers:
 	$(RUN) lint-imports
+
+made:
+	@$(RUN) python -m damocles.kit.reference --check
+
+reference: ## Write what the source says into the pages of the reference
+	$(RUN) python -m damocles.kit.reference
 
 format: ## Format the code
 	$(RUN) ruff check --fix-only -q; $(RUN) ruff format

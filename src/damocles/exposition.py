@@ -41,6 +41,19 @@ class Groups:
     sectors: Mapping[tuple[str], int]
 
 
+class Family(core.Metric):
+    """A metric with all of its samples, and the names of the labels that these have."""
+
+    def __init__(self, name: str, documentation: str, kind: str, labels: Sequence[str]) -> None:
+        super().__init__(name, documentation, kind)
+        self.labels = tuple(labels)
+
+    def add(self, key: Sequence[str], value: float, ending: str = "", **more: str) -> None:
+        """Add a sample under label values, of a part of the metric if there is an `ending`."""
+        labels = dict(zip(self.labels, key, strict=True)) | more
+        self.samples.append(Sample(f"{self.name}{ending}", labels, value, None, None, None))
+
+
 def text(families: Iterable[core.Metric], labels: Mapping[str, str] | None = None) -> bytes:
     """Write families in Prometheus' text format, with the same `labels` on every sample."""
     common = [f'{name}="{value.translate(_ESCAPES)}"' for name, value in (labels or {}).items()]
@@ -62,20 +75,20 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def gauge(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> core.Metric:
+def gauge(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> Family:
     """Return a gauge with a sample for each combination of label values."""
-    family = core.GaugeMetricFamily(name, documentation, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+    return _family(name, documentation, "gauge", values, labels)
 
 
-def counter(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> core.Metric:
+def counter(name: str, documentation: str, values: Mapping[Key, float], labels: Sequence[str]) -> Family:
     """Return a counter under exactly this name."""
-    family = core.Metric(name, documentation, "counter")
-    family.samples.extend(
-        Sample(name, dict(zip(labels, key, strict=True)), value, None, None, None) for key, value in values.items()
-    )
+    return _family(name, documentation, "counter", values, labels)
+
+
+def _family(name: str, documentation: str, kind: str, values: Mapping[Key, float], labels: Sequence[str]) -> Family:
+    family = Family(name, documentation, kind, labels)
+    for key, value in values.items():
+        family.add(key, value)
     return family
 
 
@@ -97,13 +110,14 @@ class Histogram:
         counts[bisect.bisect_left(self._bounds, value)] += 1
         self._sums[key] += value
 
-    def family(self) -> core.Metric:
+    def family(self) -> Family:
         """Return it as it is now."""
-        family = core.HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        family = Family(self._name, self._documentation, "histogram", self._labels)
         for key, counts in self._counts.items():
-            family.add_metric(
-                key, list(zip(self._marks, itertools.accumulate(counts), strict=True)), sum_value=self._sums[key]
-            )
+            for mark, count in zip(self._marks, itertools.accumulate(counts), strict=True):
+                family.add(key, count, "_bucket", le=mark)
+            family.add(key, sum(counts), "_count")
+            family.add(key, self._sums[key], "_sum")
         return family
 
 
@@ -132,25 +146,24 @@ class Summary:
         timing.total += value
         timing.recent.append((now, value))
 
-    def family(self, now: float) -> core.Metric:
+    def family(self, now: float) -> Family:
         """Return it as it is at monotonic time `now`."""
-        family = core.Metric(self._name, self._documentation, "summary")
+        family = Family(self._name, self._documentation, "summary", (self._label,))
         for key, timing in self._timings.items():
             values = sorted(value for at, value in timing.recent if now - at <= _WINDOW_SECONDS)
             for quantile in QUANTILES:
                 value = values[max(0, math.ceil(quantile * len(values)) - 1)] if values else 0.0
-                labels = {self._label: key, "quantile": f"{quantile:g}"}
-                family.samples.append(Sample(self._name, labels, value, None, None, None))
-            family.samples.append(Sample(f"{self._name}_sum", {self._label: key}, timing.total, None, None, None))
-            family.samples.append(Sample(f"{self._name}_count", {self._label: key}, timing.count, None, None, None))
+                family.add((key,), value, quantile=f"{quantile:g}")
+            family.add((key,), timing.total, "_sum")
+            family.add((key,), timing.count, "_count")
         return family
 
 
-def threads(prefix: str, groups: Groups) -> Iterator[core.Metric]:
+def threads(prefix: str, groups: Groups) -> Iterator[Family]:
     """Yield how many sealing threads are in which state and why, and how many sectors in which state."""
     yield gauge(
         f"{prefix}_threads",
-        "Sealing threads by state, and by what they run or wait for.",
+        "Sealing threads; the reason is the stage that runs, what is waited for, or of a pause `error` or `request`.",
         groups.threads,
         ("state", "reason"),
     )
@@ -178,14 +191,14 @@ def reason_of(detail: control.ThreadDetail) -> str:
             return "-"
 
 
-def limits(prefix: str, levels: Mapping[str, tuple[float, float]], met: Mapping[str, int]) -> Iterator[core.Metric]:
+def limits(prefix: str, levels: Mapping[str, tuple[float, float]], met: Mapping[str, int]) -> Iterator[Family]:
     """Yield the limits on what others may use: `levels` has what is used of each and the most, `met` how often it was too much."""
     used = {(name,): level[0] for name, level in levels.items()}
     most = {(name,): level[1] for name, level in levels.items()}
     counts = {(name,): count for name, count in met.items()}
     yield gauge(f"{prefix}_limit", "Limits on what others may use.", most, ("limit",))
-    yield gauge(f"{prefix}_limit_used", "How much of it is used, by whoever uses the most.", used, ("limit",))
-    yield counter(f"{prefix}_limit_met_total", "How often it would have been more.", counts, ("limit",))
+    yield gauge(f"{prefix}_limit_used", "How much of a limit is used, by whoever uses the most.", used, ("limit",))
+    yield counter(f"{prefix}_limit_met_total", "How often more than a limit was wanted.", counts, ("limit",))
 
 
 async def process() -> list[core.Metric]:

@@ -11,11 +11,13 @@ SHELLS: tuple[Shell, ...] = ("bash", "zsh", "fish")
 
 # The generator names switches that the parsers do not have: they ask for none (`negative=()`).
 _NO_SUCH_SWITCH = re.compile(r", --(?:no|empty)-[\w-]+")
+# It puts in how it was started itself, where that was `python -m`.
+_LAUNCHER = re.compile(r" -m damocles[\w.]*")
 
 
 def reference(parser: cyclopts.App) -> str:
     """Return Markdown with every command of a program and its options."""
-    return _NO_SUCH_SWITCH.sub("", parser.generate_docs(output_format="markdown", max_heading_level=4))
+    return _clean(parser.generate_docs(output_format="markdown", max_heading_level=4))
 
 
 def completion(parser: cyclopts.App, shell: Shell) -> str:
@@ -32,7 +34,7 @@ def manual(parser: cyclopts.App) -> str:
     from docutils import core  # noqa: PLC0415 - an extra
     from docutils.writers import manpage  # noqa: PLC0415
 
-    text = _NO_SUCH_SWITCH.sub("", parser.generate_docs(output_format="rst"))
+    text = _clean(parser.generate_docs(output_format="rst"))
     text = re.sub(r"^\.\. contents::.*\n(?:   .*\n)*", "", text, flags=re.MULTILINE)
     name = parser.name[0]
     title, about = "=" * len(name), str(parser.help).partition(":")[0].lower().rstrip(".")
@@ -43,3 +45,7 @@ def manual(parser: cyclopts.App) -> str:
         text, writer=manpage.Writer(), settings_overrides={"report_level": 4, "output_encoding": "unicode"}
     )
     return roff
+
+
+def _clean(text: str) -> str:
+    return _LAUNCHER.sub("", _NO_SUCH_SWITCH.sub("", text))

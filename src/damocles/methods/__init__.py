@@ -9,7 +9,7 @@ A module for each subject; `declaring` explains a declaration, `rules` has who m
 """
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from damocles.methods import access, alerts, chain, claims, fleet, proven, records, sealer, util, wdpost, worker
@@ -17,6 +17,7 @@ from damocles.methods.declaring import OURS, Ask, Method
 
 __all__ = [
     "ALL",
+    "BY_SUBJECT",
     "OURS",
     "Ask",
     "Method",
@@ -35,7 +36,12 @@ __all__ = [
 
 _SUBJECTS = (access, alerts, chain, claims, fleet, proven, records, sealer, util, wdpost, worker)
 
+# By subject, in the order in which they are declared.
+BY_SUBJECT: Mapping[ModuleType, tuple[Method[..., Any], ...]] = MappingProxyType(
+    {subject: tuple(one for one in vars(subject).values() if isinstance(one, Method)) for subject in _SUBJECTS}
+)
+
 # By wire name.
 ALL: Mapping[str, Method[..., Any]] = MappingProxyType(
-    {method.name: method for subject in _SUBJECTS for method in vars(subject).values() if isinstance(method, Method)}
+    {method.name: method for subject in BY_SUBJECT.values() for method in subject}
 )

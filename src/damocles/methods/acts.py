@@ -138,7 +138,7 @@ class ConfirmBeneficiary(msgspec.Struct, frozen=True, kw_only=True, tag="confirm
 
 
 class CompactNumbers(msgspec.Struct, frozen=True, kw_only=True, tag="compact-numbers", tag_field="act"):
-    """Give up all sector numbers below one for ever, so that the set of used ones takes less room."""
+    """Drop all sector numbers below one for ever, so that the set of used ones takes less room."""
 
     miner: int
     below: int
@@ -174,14 +174,14 @@ Affair: TypeAlias = (
 
 
 class UpkeepWanted(msgspec.Struct, frozen=True):
-    """An act to be done, or a dry run of it."""
+    """An act that keeps sectors up, to be done, or a dry run of it."""
 
     act: Upkeep
     dry_run: bool = False
 
 
 class AffairWanted(msgspec.Struct, frozen=True):
-    """Likewise."""
+    """An act that costs money, or changes who decides, to be done, or a dry run of it."""
 
     act: Affair
     dry_run: bool = False

@@ -58,7 +58,7 @@ class Method(Generic[P, T]):
 
     `parameters` and `kinds` are the names and types of its parameters, the first `least` are required. `has_result` is
     false for the manager's methods that return only an error: their answer has no `result`. Without a `rule` nobody but
-    a service without a guard serves it.
+    a service without a guard serves it. `about` is the text of its declaration.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Method(Generic[P, T]):
     least: int
     returns: Any
     has_result: bool = True
+    about: str = ""
 
     def __call__(self, *args: P.args, **_: P.kwargs) -> Ask[T]:
         """Return a call of this method. Parameters that are left out do not travel."""
@@ -125,6 +126,7 @@ def described(
         least=sum(parameter.default is parameter.empty for parameter in parameters),
         returns=whole.return_annotation,
         has_result=has_result,
+        about=inspect.getdoc(signature) or "",
     )
 
 

@@ -14,7 +14,7 @@ def allocate_upgrade(spec: seal.AllocateSnapUpSpec, /) -> seal.AllocatedSnapUpSe
 
 @declared("Damocles.AllocateSanpUpSector", rules.SEALING)
 def hand_out_upgrade(spec: seal.AllocateSnapUpSpec, store: control.Store, /) -> control.Handed | None:
-    """Do the same for the sealing store with this identity, under an attempt."""
+    """Hand out a candidate to upgrade to the sealing store with this identity, under an attempt."""
 
 
 @declared("Damocles.WhyNoUpgrade", rules.ASKED)
@@ -49,7 +49,7 @@ def allocate_rebuild(spec: seal.AllocateSectorSpec, /) -> seal.SectorRebuildInfo
 
 @declared("Damocles.AllocateRebuildSector", rules.SEALING)
 def hand_out_rebuild(spec: seal.AllocateSectorSpec, store: control.Store, /) -> control.Handed | None:
-    """Do the same for the sealing store with this identity, under an attempt."""
+    """Hand out a sector whose files have to be made again to the sealing store with this identity, under an attempt."""
 
 
 @declared("Venus.SectorSetForRebuild", rules.OPERATE)
@@ -64,7 +64,7 @@ def allocate_unseal(spec: seal.AllocateSectorSpec, /) -> seal.SectorUnsealInfo |
 
 @declared("Damocles.AllocateUnsealSector", rules.SEALING)
 def hand_out_unseal(spec: seal.AllocateSectorSpec, store: control.Store, /) -> control.Handed | None:
-    """Do the same for the sealing store with this identity, under an attempt."""
+    """Hand out a piece to get out of a sector to the sealing store with this identity, under an attempt."""
 
 
 @declared("Venus.AcquireUnsealDest", rules.SEALING)

@@ -25,22 +25,38 @@ from typing import Any
 class Code(enum.IntEnum):
     """Error codes on the wire: those of JSON-RPC 2.0, and those of go-jsonrpc and the manager."""
 
-    PANIC = 0  # the manager's handler crashed
-    FAILED = 1  # any failure of a manager's method that has no code of its own
-    UNAUTHORIZED = 401  # go-jsonrpc's: no token, or one that is good for nothing
-    FORBIDDEN = 403  # ours: the token has another scope
+    PANIC = 0
+    """The manager's handler crashed."""
+    FAILED = 1
+    """Any failure of a manager's method that has no code of its own."""
+    UNAUTHORIZED = 401
+    """Of go-jsonrpc: no token, or one that is no longer valid."""
+    FORBIDDEN = 403
+    """Ours: the token has another scope."""
     SECTOR_STATE_NOT_FOUND = 11001
-    STALE_ATTEMPT = 11409  # another worker has taken the sector up since; not the original's
-    UNKNOWN_WORKER = 12001  # ours, of the manager's fleet
-    WORKER_SILENT = 12002  # likewise: the manager got no answer from the worker
-    UNKNOWN_THREAD = 12003  # likewise: the worker has no thread with that index
-    DISK_FAILS = 12004  # ours, of both daemons: what is to be kept cannot be kept now; nothing was done
-    PARSE = -32700  # the manager also uses it for parameters of the wrong type
+    """The manager has no record of the sector."""
+    STALE_ATTEMPT = 11409
+    """Ours: another worker has taken the sector since."""
+    UNKNOWN_WORKER = 12001
+    """Ours: the manager knows no such worker."""
+    WORKER_SILENT = 12002
+    """Ours: the manager got no answer from the worker."""
+    UNKNOWN_THREAD = 12003
+    """Ours: the worker has no thread with that index."""
+    DISK_FAILS = 12004
+    """Ours, of both daemons: what is to be kept cannot be kept now; nothing was done."""
+    PARSE = -32700
+    """No JSON; of the manager also parameters of the wrong type."""
     INVALID_REQUEST = -32600
+    """No JSON-RPC."""
     METHOD_NOT_FOUND = -32601
+    """There is no such method."""
     INVALID_PARAMS = -32602
-    INTERNAL = -32603  # the worker's handler crashed
-    OVERLOADED = -32000  # too many calls at once on one connection
+    """Parameters are of the wrong type, or too many or too few."""
+    INTERNAL = -32603
+    """The worker's handler crashed."""
+    OVERLOADED = -32000
+    """Too many calls at once on one connection."""
 
 
 class CallError(Exception):

@@ -40,21 +40,24 @@ class Failure(Exception):
 
 
 class Temporary(Failure):
-    """Worth another try."""
+    """Worth another try: the state is tried again after a while, `max_retries` times; then the thread pauses."""
 
     level = Level.TEMPORARY
 
 
 class Away(Temporary):
-    """Nothing is wrong with the sector, or here: the manager cannot be reached, or a message is on its way to the chain."""
+    """The manager cannot be reached, or a message is on its way to the chain: it is tried for as long as it takes."""
 
 
 class Lacking(Away):
-    """Nothing is wrong with the sector: a disk of this machine is full, or not mounted."""
+    """A disk of this machine is full, or not mounted: it is tried for as long as it takes."""
 
 
 class Full(Lacking):
-    """A disk is full; `reason` is the system's error."""
+    """A disk is full: it goes on once there is room.
+
+    `reason` is the system's error.
+    """
 
     def __init__(self, place: str, reason: str) -> None:
         super().__init__(f"no room in {place}: {reason}; it goes on once there is room")
@@ -62,17 +65,17 @@ class Full(Lacking):
 
 
 class NotServed(Temporary):
-    """The manager does not have the method: it is of another release, or was started without that part."""
+    """The manager does not have the method: it is of another release, or was started without that part. It is tried again, and a person has to look."""
 
 
 class Permanent(Failure):
-    """Needs an operator."""
+    """It does not heal by itself: the thread pauses and keeps the sector until an operator resumes it."""
 
     level = Level.PERMANENT
 
 
 class Stale(Permanent):
-    """The sector belongs to another worker now."""
+    """The sector belongs to another worker now; what lies here is no longer valid."""
 
 
 class Unknown(Permanent):
@@ -80,12 +83,12 @@ class Unknown(Permanent):
 
 
 class Critical(Failure):
-    """The environment is broken."""
+    """The machine or its files are not in order: the thread pauses and keeps the sector until an operator resumes it."""
 
     level = Level.CRITICAL
 
 
 class Abort(Failure):
-    """The sector is lost."""
+    """The sector cannot be finished: it is aborted, and its files go to the trash."""
 
     level = Level.ABORT

@@ -1,9 +1,22 @@
 """The tables of a configuration file as pydantic models have them: which keys may stand where."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How people write a value, for the pages about a file: in words, with an example, and how a default is written.
+
+    Stands in the `Annotated` of a type; examples are in the file's notation.
+    """
+
+    words: str
+    example: str
+    written: Callable[[Any], str] | None = None
 
 
 def table_in(annotation: Any) -> type[pydantic.BaseModel] | None:

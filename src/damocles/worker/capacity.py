@@ -10,7 +10,8 @@ from damocles.stages.admission import grants, machine, policy, times
 from damocles.stages.supervision import pool
 from damocles.stores import journal
 from damocles.wire import capacity, codec, sectors
-from damocles.worker.config import checks, load, model
+from damocles.worker.config import checks, load
+from damocles.worker.config.processors import GROUP_STAGES
 
 SEALS = tuple(name for name in planner.PLANS if name != "wdpost")  # the plans that work on sectors
 
@@ -43,7 +44,7 @@ def slots(config: load.Config) -> dict[str, int]:
     """Return how many tasks of a stage may run at once, where that is limited: by limits, and by the children that there are."""
     processors = config.processors
     found: dict[str, int] = {}
-    for stage in (*model.GROUP_STAGES,):
+    for stage in (*GROUP_STAGES,):
         groups = processors.groups(stage)
         own = None if groups else descriptors.named(stage).default_concurrency
         limits = [processors.concurrent.get(stage, own)]

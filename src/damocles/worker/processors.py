@@ -6,8 +6,8 @@ from damocles.stages import descriptors
 from damocles.stages.admission import costs, machine, policy
 from damocles.stages.supervision import executor, pool
 from damocles.wire import sectors
-from damocles.worker.config import model
 from damocles.worker.config.load import Config, Group
+from damocles.worker.config.processors import GROUP_STAGES
 
 _COUNTS = {"off": frozenset[str](), "memory": policy.MEMORY_ALONE, "full": policy.EVERYTHING}
 
@@ -37,9 +37,7 @@ def admission(config: Config, has: machine.Machine) -> policy.Policy:
             for stage, by_size in processors.costs.items()
             for size, cost in by_size.items()
         },
-        foreign={
-            stage for stage in model.GROUP_STAGES if any(group.bin is not None for group in processors.groups(stage))
-        },
+        foreign={stage for stage in GROUP_STAGES if any(group.bin is not None for group in processors.groups(stage))},
         refuses=admission.never_fits == "refuse",
     )
 
@@ -64,7 +62,7 @@ def stages(config: Config, log: pool.LogSink, admitted_by: policy.Policy | None 
             _group(group, secret if stage == "add_pieces" and group.bin is not None else {})
             for group in processors.groups(stage)
         ]
-        for stage in (*model.GROUP_STAGES, pool.DAEMONS)
+        for stage in (*GROUP_STAGES, pool.DAEMONS)
         if processors.groups(stage)
     }
     return executor.Stages(

@@ -12,6 +12,7 @@ from damocles.cli import manager, worker
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [page for page in PAGES if not page.name.startswith("commands-")]  # made from the parsers
 PARSERS = {module.PROGRAM: module for module in (worker, manager)}
 # What stands for a value that a reader has to put in.
 _PLACEHOLDER = re.compile(r"…|<[^>]*>|\[.*?\]|\.\.\.")

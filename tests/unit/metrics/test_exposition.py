@@ -34,7 +34,7 @@ def test_the_text_is_the_librarys_but_for_the_names_of_counters() -> None:
     histogram = exposition.Histogram("seconds", "Some.", ("stage",), (0.01, 1, 60))
     for value in (0.01, 0.011, 59, 61, 7200):
         histogram.observe(("pc1",), value)
-    families = [histogram.family(), exposition.gauge("g", "G.", {("a",): 1.5, ("b",): 2.0}, ("l",))]
+    families: list[core.Metric] = [histogram.family(), exposition.gauge("g", "G.", {("a",): 1.5, ("b",): 2.0}, ("l",))]
 
     class Collector:
         def collect(self) -> list[core.Metric]:

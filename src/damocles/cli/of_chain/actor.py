@@ -31,7 +31,7 @@ for _name, _function, _help in (
     ("confirm-owner", "confirm_owner", "Take over a miner that was offered."),
     ("propose-change-beneficiary", "propose_beneficiary", "Let another address have what is withdrawn."),
     ("confirm-change-beneficiary", "confirm_beneficiary", "Approve a change of the beneficiary."),
-    ("compact-allocated", "compact_allocated", "Give up sector numbers."),
+    ("compact-allocated", "compact_allocated", "Drop sector numbers."),
 ):
     app.command(f"{_AFFAIRS}:{_function}", name=_name, help=_help)
 

@@ -20,7 +20,9 @@ from damocles.wire import proving
 _PATIENCE_SECONDS = 600.0  # disks are read
 
 Deadline = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=48), help="Number of the deadline.")]
-Partition = Annotated[int, Parameter(name="--partition-idx", validator=validators.Number(gte=0))]
+Partition = Annotated[
+    int, Parameter(name="--partition-idx", help="The index of the partition.", validator=validators.Number(gte=0))
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,9 @@ def _as_json(row: _Row) -> dict[str, Any]:
 
 def simulate(
     *,
-    deadline: Annotated[int, Parameter(name="--ddl-idx", validator=validators.Number(gte=0, lt=48))],
+    deadline: Annotated[
+        int, Parameter(name="--ddl-idx", help="The index of the deadline.", validator=validators.Number(gte=0, lt=48))
+    ],
     partition: Partition,
     miner: words.Actor = None,
     include_faulty: Annotated[

@@ -24,6 +24,7 @@ app = App(
 Locations = Annotated[
     list[Path], Parameter(name=["--loc", "-l"], consume_multiple=True, help="Folder of the store; more may follow.")
 ]
+Location = Annotated[Path, Parameter(help="Folder of the store.")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON.")]
 
 Out = Annotated[Path, Parameter(name="--out", help="Where to write; - is standard output.")]
@@ -53,7 +54,7 @@ def file_init(*, loc: Locations, json: AsJson = False) -> int:
 
 
 @app.command
-def accept(*locations: Path, config: worker_config.Config = None, home: Home = None, json: AsJson = False) -> int:
+def accept(*locations: Location, config: worker_config.Config = None, home: Home = None, json: AsJson = False) -> int:
     """Accept what is at a store's path now as the store: for a disk that was replaced on purpose.
 
     A worker or a manager accepts only the store that it has seen at a path, so that it never writes to a bare mount
@@ -82,7 +83,7 @@ def accept(*locations: Path, config: worker_config.Config = None, home: Home = N
 
 
 @app.command(help_epilogue=options.examples("damocles-worker store show /srv/store1"))
-def show(location: Path, /, *, full: options.Full = False, json: AsJson = False) -> int:
+def show(location: Location, /, *, full: options.Full = False, json: AsJson = False) -> int:
     """Show the whole history of a sealing store, oldest first; its worker may be running."""
     try:
         entries = list(journal.read(location))
@@ -96,7 +97,7 @@ def show(location: Path, /, *, full: options.Full = False, json: AsJson = False)
 
 
 @app.command(help_epilogue=options.examples("damocles-worker store export /srv/store1 --out store1.jsonl"))
-def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
+def export(*locations: Location, out: Out = STDOUT, json: AsJson = False) -> int:
     """Export the sector and the whole history of sealing stores, one JSON object per line; the worker need not run.
 
     This leaves out the files in `data`: copy them, or copy the whole folder instead.
@@ -121,7 +122,7 @@ def export(*locations: Path, out: Out = STDOUT, json: AsJson = False) -> int:
 
 
 @app.command(name="import", help_epilogue=options.examples("damocles-worker store import store1.jsonl /srv/new-store"))
-def import_(file: File, location: Path, /, *, store: Which = None, json: AsJson = False) -> int:
+def import_(file: File, location: Location, /, *, store: Which = None, json: AsJson = False) -> int:
     """Import an exported sector and its history into a sealing store that has never been used.
 
     The store replaces the one they came from, which must not be used any more. The thread goes on from the sector's

@@ -1,21 +1,5 @@
 """The file with the rules and receivers of alerts: `alerts.toml` in the manager's home, or another one (`--alerts FILE`).
 
-    interval = "30s"                  # how often the manager asks workers for their threads
-    repeat = "4h"                     # until an alert that nobody has acknowledged is sent again
-    lost_after = "10m"                # without a ping for so long, a worker is lost and not only late
-
-    [rules.thread-paused]             # the rules are in `alerts_rules.DEFAULTS`; each has these three keys
-    enabled = true
-    for = "5m"
-    severity = "critical"
-
-    [[webhook]]                       # POST of JSON
-    url = "https://example.net/hook"
-    headers = { Authorization = "Bearer …" }
-
-    [[apprise]]                       # chat, mail and more, by https://appriseit.com
-    url = "mailto://user:password@example.net"
-
 All of it may be left out. Its errors are reported all at once.
 """
 
@@ -79,7 +63,7 @@ def read(file: Path) -> Config:
         place = f"{file}:{error.line}" if error.line else str(file)
         raise ConfigError(f"{place}: {error}") from error
     try:
-        checked = _File.model_validate(data)
+        checked = File.model_validate(data)
     except pydantic.ValidationError as error:
         lines = [f"{file}: {_problem(problem)}" for problem in error.errors(include_url=False, include_context=False)]
         raise ConfigError("\n".join(lines)) from error
@@ -117,50 +101,87 @@ def _url(value: object) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
-Interval = Annotated[float, BeforeValidator(_interval)]
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    tables.Kind("duration", '"15m"', lambda seconds: f'"{units.human_duration(seconds)}"'),
+]
+Interval = Annotated[
+    float,
+    BeforeValidator(_interval),
+    tables.Kind('duration, `"1s"` to `"30days"`', '"1m"', lambda seconds: f'"{units.human_duration(seconds)}"'),
+]
 
 
 class _Model(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class _Rule(_Model):
-    """Fields are those of `alerts_rules.Rule`; only what stands in the file overrides it."""
+_USUAL = alerts_rules.Rule(name="")
 
-    enabled: StrictBool = True
-    severity: Literal["warning", "critical"] = "warning"
-    for_seconds: Duration = Field(default=0.0, alias="for")
+
+class _Rule(_Model):
+    """A rule; where the file leaves something out, it is as in the list of rules."""
+
+    enabled: StrictBool | None = None
+    """Whether there are such alerts."""
+    severity: Literal["warning", "critical"] | None = None
+    """How bad it is. Like `"critical"`."""
+    for_seconds: Duration | None = Field(default=None, alias="for")
+    """How long it must hold until the alert fires."""
 
 
 class _StageSlow(_Rule):
-    factor: float = Field(default=0, gt=1)
-    samples: int = Field(default=0, ge=1)
-    at_least_seconds: Duration = Field(default=0.0, alias="at_least")
+    """A rule that compares a stage with earlier runs."""
+
+    factor: float = Field(default=_USUAL.factor, gt=1)
+    """How many times its median a stage may run. Like `2`."""
+    samples: int = Field(default=_USUAL.samples, ge=1)
+    """How many runs there have to be before. Like `10`."""
+    at_least_seconds: Duration = Field(default=_USUAL.at_least_seconds, alias="at_least")
+    """A stage that has run for less is not slow."""
 
 
 class _StoreFull(_Rule):
-    percent: float = Field(default=0, ge=0, le=100)
+    """A rule about space."""
+
+    percent: float = Field(default=_USUAL.percent, ge=0, le=100)
+    """How much of a store has to be free. Like `10`."""
 
 
 class _Rules(_Model):
-    """A key for each rule."""
+    """When something becomes an alert: a table for each rule."""
 
     thread_paused: _Rule | None = Field(default=None, alias="thread-paused")
+    """A sealing thread is paused."""
     thread_erroring: _Rule | None = Field(default=None, alias="thread-erroring")
+    """A thread that is not paused has an error."""
     parameters_missing: _Rule | None = Field(default=None, alias="parameters-missing")
+    """A thread's last error is that proof parameters are missing; there is one alert for each worker."""
     stage_slow: _StageSlow | None = Field(default=None, alias="stage-slow")
+    """A stage runs 3 times as long as its median, and a minute, once 5 runs are known."""
     worker_late: _Rule | None = Field(default=None, alias="worker-late")
+    """Two pings that were due have not come."""
     worker_lost: _Rule | None = Field(default=None, alias="worker-lost")
+    """There has been no ping for 10 minutes (`lost_after`)."""
     worker_unreachable: _Rule | None = Field(default=None, alias="worker-unreachable")
+    """A worker pings, but does not list its threads."""
     worker_name_shared: _Rule | None = Field(default=None, alias="worker-name-shared")
+    """Two live workers ping under one name; acts by an index are refused until each has its own."""
     store_full: _StoreFull | None = Field(default=None, alias="store-full")
+    """Less than 5 %, or less than a sector, is free in a persist store that the manager knows by its path."""
     store_missing: _Rule | None = Field(default=None, alias="store-missing")
+    """The path of a persist store that the manager knows is missing, a bare mount point, or another store."""
     manager_disk: _Rule | None = Field(default=None, alias="manager-disk")
+    """The manager's home cannot be written or read (full, failing, read-only), or has less than 64 MiB left."""
     chain_messages: _Rule | None = Field(default=None, alias="chain-messages")
+    """Messages to a real chain make no progress: no node, no money, a base fee above what is allowed, a deadline near."""
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
+    """Nobody has a try left for the last window PoSt of a deadline and partition."""
     window_post_late: _Rule | None = Field(default=None, alias="window-post-late")
+    """A window PoSt is not proved after half of the network's deadline."""
     window_post_faults: _Rule | None = Field(default=None, alias="window-post-faults")
+    """A window PoSt left out sectors that could not be proved."""
 
     def rules(self) -> tuple[alerts_rules.Rule, ...]:
         """Return the default rules with what is set here."""
@@ -179,22 +200,37 @@ def _not_in_the_clear(hook: "_Webhook") -> "_Webhook":
 
 
 class _Webhook(_Model):
+    """A receiver of alerts as JSON, by POST."""
+
     url: Annotated[str, BeforeValidator(_url)]
+    """Where it is sent. Like `"https://example.net/hook"`."""
     headers: dict[str, str] = {}
+    """HTTP headers, for instance with a token. Like `{ Authorization = "Bearer …" }`."""
     _checked = pydantic.model_validator(mode="after")(_not_in_the_clear)
 
 
 class _Apprise(_Model):
+    """A receiver of alerts by [Apprise](https://github.com/caronc/apprise): chat, mail and more."""
+
     url: str = Field(min_length=1)
+    """Where it is sent, in the notation of Apprise. Like `"mailto://user:password@example.net"`."""
 
 
-class _File(_Model):
+class File(_Model):
+    """The whole file."""
+
     interval: Interval = INTERVAL_SECONDS
+    """How often the manager asks workers for their threads."""
     repeat: Interval = alerts_rules.REPEAT_SECONDS
+    """The time until an alert that nobody has acknowledged is sent again."""
     lost_after: Interval = watch.EXPIRATION_SECONDS
+    """How long without a ping a worker is lost, and not only late."""
     rules: _Rules = _Rules()
+    """The rules."""
     webhook: tuple[_Webhook, ...] = ()
+    """Receivers of JSON."""
     apprise: tuple[_Apprise, ...] = ()
+    """Receivers by Apprise."""
 
     def config(self) -> Config:
         """Return it as the rest of the manager takes it."""
@@ -212,5 +248,5 @@ def _problem(problem: Any) -> str:
     path = problem["loc"]
     key = ".".join(map(str, path))
     if problem["type"] == "extra_forbidden":
-        return f"{key}: there is no such key{spelling.did_you_mean(str(path[-1]), tables.keys_beside(_File, path))}"
+        return f"{key}: there is no such key{spelling.did_you_mean(str(path[-1]), tables.keys_beside(File, path))}"
     return f"{key}: {problem['msg'].removeprefix('Value error, ')}"

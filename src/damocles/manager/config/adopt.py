@@ -82,6 +82,12 @@ _MINER: Mapping[str, tuple[Kind, str]] = {
 }
 
 
+def note_of(key: str) -> str:
+    """Return what differs about a key of ours that the original has too, like `Miners.Sector.Verbose`; mostly nothing."""
+    kind, text = _found(_MINER, key.lower().removeprefix("miners.")) or ("", "")
+    return f"Without effect: {text}." if kind == "ignored" else f"Here {text}." if text else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """One thing that is not as in the original, by its key."""

@@ -4,97 +4,34 @@
 is ours. Of keys the case does not matter.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import pydantic
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr
-from pydantic.alias_generators import to_pascal
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
-from damocles.rpc import address
-from damocles.text import units
-
-_MOST_NUMBER = 2**63 - 1
+from damocles.manager.config import values
 
 
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"expected {what} in quotes")  # noqa: TRY004, as every refusal of a value
-    return value
-
-
-def _address(value: object) -> Address:
-    return Address.parse(_text(value, "an address, like f1… or f01000,"))
-
-
-def _amount(value: object) -> Amount | None:
-    """Read an amount; the empty text is how the original says that there is none."""
-    text = _text(value, 'an amount, like "5 nanoFIL",')
-    if not text.strip():
-        return None
-    amount = Amount.parse(text)
-    if amount < 0:
-        raise ValueError(f"{text!r} is negative")
-    return amount
-
-
-def _duration(value: object) -> float:
-    seconds = units.parse_duration(_text(value, 'a duration, like "1h30m",'))
-    if seconds > units.LONGEST_SECONDS:
-        raise ValueError('expected at most "100years"')
-    return seconds
-
-
-def _node(value: object) -> str:
-    return address.node_url(_text(value, 'the address of a node, like "/ip4/127.0.0.1/tcp/1234",'))
-
-
-def _listen(value: object) -> str:
-    return str(address.host_port(_text(value, 'an address to listen on, like "127.0.0.1:1789",'), address.MANAGER_PORT))
-
-
-def _path(value: object) -> Path:
-    text = _text(value, "a path")
-    if not text:
-        raise ValueError("expected a path that is not empty")
-    return Path(text).expanduser()
-
-
-FIL = Annotated[Amount | None, BeforeValidator(_amount)]
-Duration = Annotated[float, BeforeValidator(_duration)]
-Account = Annotated[Address, BeforeValidator(_address)]
-File = Annotated[Path, BeforeValidator(_path)]
-Count = Annotated[StrictInt, Field(ge=0, le=_MOST_NUMBER)]
-
-
-class Model(pydantic.BaseModel):
-    """A table; its keys are the names of its fields in the original's spelling."""
-
-    model_config = pydantic.ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_pascal,
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-        validate_default=False,
-    )
-
-
-class Node(Model):
+class Node(values.Table):
     """A Lotus node: address, file with its token, and file with the authorities that its certificate comes from."""
 
-    api: Annotated[str, BeforeValidator(_node)] = Field(alias="API")
-    token_file: File | None = None
-    ca_file: File | None = Field(default=None, alias="CAFile")
+    api: values.NodeAddress = Field(alias="API")
+    """Ours: the address of a Lotus node."""
+    token_file: values.File | None = None
+    """Ours: a file with its token, of the permission `sign`. Like `"/etc/damocles/lotus-token"`."""
+    ca_file: values.File | None = Field(default=None, alias="CAFile")
+    """Ours: the authority of its certificate, a PEM file. Like `"/etc/damocles/node-ca.pem"`."""
 
 
-class Chain(Model):
-    """The chain: its nodes in the order in which they are preferred, and the name of its network, if it has to be that one."""
+class Chain(values.Table):
+    """The chain that the manager works on."""
 
     network: str | None = None
+    """Ours: the network that the nodes have to be on; without the key, any. Like `"mainnet"`."""
     nodes: tuple[Node, ...]
+    """Ours: the nodes, the preferred one first."""
 
     @pydantic.field_validator("nodes")
     @classmethod
@@ -104,24 +41,28 @@ class Chain(Model):
         return nodes
 
 
-class Fees(Model):
-    """What a message may cost. `GasFeeCap` is the most for a unit of gas, `MaxFeeCap` that of old, without the former.
-
-    `MaxFee`, the most that a message costs in all, is ours.
-    """
+class Fees(values.Table):
+    """What a message may cost."""
 
     gas_over_estimation: float = Field(default=1.2, ge=1, le=10)
+    """What the estimated limit of gas is multiplied by. Like `1.5`."""
     gas_over_premium: float = Field(default=0, ge=0, le=100)
-    gas_fee_cap: FIL = Amount(5 * 10**9)
-    max_fee_cap: FIL = None
-    max_fee: FIL = None
+    """What the estimated premium is multiplied by; 0 leaves it as it is. Like `1.25`."""
+    gas_fee_cap: values.FIL = Amount(5 * 10**9)
+    """The most that a unit of gas may cost."""
+    max_fee_cap: values.FIL = None
+    """The old form of `GasFeeCap`, in effect where that is empty."""
+    max_fee: values.FIL = None
+    """Ours: the most that a message may cost in all."""
 
 
-class Sender(Model):
+class Sender(values.Table):
     """Who may send: the first of those with a role in the miner that has enough money."""
 
-    sender: Account | None = None
-    senders: tuple[Account, ...] = ()
+    sender: values.Account | None = None
+    """Who sends, if it is the worker or a control address of the miner."""
+    senders: tuple[values.Account, ...] = ()
+    """More of them; the first with enough money sends."""
 
     @property
     def accounts(self) -> tuple[Address, ...]:
@@ -130,56 +71,77 @@ class Sender(Model):
 
 
 class Batch(Fees):
-    """When sectors share a message: so many, or when one has waited for so long; not above a base fee (ours)."""
+    """When sectors share a message: once there are so many, or one has waited for so long."""
 
     threshold: Annotated[StrictInt, Field(ge=1, le=256)] = 1
-    max_wait: Duration = 3600.0
-    check_interval: Duration = 60.0  # of the original; here each head is looked at
-    max_base_fee: FIL = None
+    """How many sectors share a message."""
+    max_wait: values.Duration = 3600.0
+    """How long a sector waits for others at most."""
+    check_interval: values.Duration = 60.0
+    """The time between two looks at what waits."""
+    max_base_fee: values.FIL = None
+    """Ours: the base fee above which a message that is not urgent waits."""
 
 
 class _PreBatch(Batch):
     threshold: Annotated[StrictInt, Field(ge=1, le=256)] = 2
+    """How many sectors share a message."""
 
 
 class _ProveBatch(Batch):
     threshold: Annotated[StrictInt, Field(ge=1, le=256)] = 4
+    """How many sectors share a message."""
 
 
 class Messages(Fees, Sender):
     """Messages of a kind; with `SendFund` they bring deposit or pledge along, without it is the miner's own."""
 
     send_fund: StrictBool = True
+    """Whether deposit or pledge come with the message; otherwise out of the miner's own balance."""
     batch: Batch = Batch()
+    """Messages that sectors share."""
 
 
 class _Pre(Messages):
     batch: _PreBatch = _PreBatch()
+    """Messages that sectors share."""
 
 
 class _Prove(Messages):
     batch: _ProveBatch = _ProveBatch()
+    """Messages that sectors share."""
 
 
-class Commitment(Model):
+class Commitment(values.Table):
     """Pre-commits, proofs and terminations, and the epochs on top of a message until it counts."""
 
     confidence: Annotated[StrictInt, Field(ge=0, le=900)] = 10
+    """Epochs on top of a message until it counts."""
     pre: _Pre = _Pre()
+    """Pre-commits."""
     prove: _Prove = _Prove()
+    """Proofs."""
     terminate: _Pre = _Pre()
+    """Terminations."""
 
 
-class Sector(Model):
+class Sector(values.Table):
     """Which sectors a miner gets."""
 
-    init_number: Count = 0
-    min_number: Count | None = None
-    max_number: Count | None = None
+    init_number: values.Count = 0
+    """The old form of `MinNumber`. Like `4999`."""
+    min_number: values.Count | None = None
+    """Numbers of new sectors are greater than this. Like `4999`."""
+    max_number: values.Count | None = None
+    """The last number of a sector. Like `9999`."""
     enabled: StrictBool = True
+    """Whether the miner gets new sectors."""
     enable_deals: StrictBool = False
+    """Whether its sectors may hold deals."""
     lifetime_days: Annotated[StrictInt, Field(ge=0, le=36500)] = 540
+    """How long sectors without deals are to live. Like `365`."""
     verbose: StrictBool = False
+    """Whether the log says why the miner gets no sectors."""
 
     @property
     def above(self) -> int:
@@ -187,26 +149,38 @@ class Sector(Model):
         return self.init_number if self.min_number is None else self.min_number
 
 
-class Retry(Model):
-    """Of upgrades, in the original."""
+class Retry(values.Table):
+    """Retries of upgrades."""
 
-    max_attempts: Count | None = None
-    poll_interval: Duration = 180.0
-    api_failure_wait: Duration = Field(default=180.0, alias="APIFailureWait")
-    local_failure_wait: Duration = 180.0
+    max_attempts: values.Count | None = None
+    """The most tries to send an upgrade."""
+    poll_interval: values.Duration = 180.0
+    """The time between two looks at its message."""
+    api_failure_wait: values.Duration = Field(default=180.0, alias="APIFailureWait")
+    """The wait after a call of a node has failed."""
+    local_failure_wait: values.Duration = 180.0
+    """The wait after another failure."""
 
 
 class SnapUp(Fees, Sender):
     """Upgrades."""
 
     enabled: StrictBool = False
+    """Whether sectors of the miner are upgraded."""
     send_fund: StrictBool = True
+    """Whether the pledge comes with the message; otherwise out of the miner's own balance."""
     cleanup_cc_data: StrictBool = Field(default=True, alias="CleanupCCData")
-    message_confidential: Count | None = None
-    release_condidential: Count | None = None
+    """Whether the files of the replica before an upgrade are deleted."""
+    message_confidential: values.Count | None = None
+    """The old form of `MessageConfidence`, which it wins over."""
+    release_condidential: values.Count | None = None
+    """The old form of `ReleaseConfidence`."""
     message_confidence: Annotated[StrictInt, Field(ge=0, le=900)] = 15
-    release_confidence: Count = 30
+    """Epochs on top of the message of an upgrade until it counts."""
+    release_confidence: values.Count = 30
+    """Epochs until the files of the replica before an upgrade are deleted."""
     retry: Retry = Retry()
+    """Retries of upgrades."""
 
     @property
     def confidence(self) -> int:
@@ -218,81 +192,108 @@ class PoSt(Fees, Sender):
     """Window PoSts."""
 
     enabled: StrictBool = True
+    """Whether window PoSts of the miner are proved."""
     strict_check: StrictBool = True
+    """Whether files are read before a proof, and not only looked for."""
     parallel: StrictBool = False
+    """Whether the partitions of a deadline are proved at once."""
     confidence: Annotated[StrictInt, Field(ge=0, le=900)] = 10
-    submit_confidence: Count = 0
-    challenge_confidence: Count = 0
-    max_recover_sector_limit: Count = 0
-    max_partitions_per_po_st_message: Count = Field(default=0, alias="MaxPartitionsPerPoStMessage")
-    max_partitions_per_recovery_message: Count = 0
+    """Epochs on top of a proof's message until it counts."""
+    submit_confidence: values.Count = 0
+    """Epochs of an open deadline after which a proof is sent."""
+    challenge_confidence: values.Count = 0
+    """Epochs on top of the challenge after which proving begins."""
+    max_recover_sector_limit: values.Count = 0
+    """The most sectors that are declared recovered at once; 0 is any number."""
+    max_partitions_per_po_st_message: values.Count = Field(default=0, alias="MaxPartitionsPerPoStMessage")
+    """The most partitions in a message with a proof; 0 is as many as the chain allows."""
+    max_partitions_per_recovery_message: values.Count = 0
+    """The most partitions in a declaration of recoveries; 0 is any number."""
 
 
-class Proof(Model):
+class Proof(values.Table):
     """Winning PoSts."""
 
     enabled: StrictBool = False
+    """Whether the miner takes part in the election of blocks."""
 
 
-class Sealing(Model):
+class Sealing(values.Table):
     """How sectors are sealed, and what is required when they are proved."""
 
-    sealing_epoch_duration: Count = 0
+    sealing_epoch_duration: values.Count = 0
+    """Epochs that a deal's start has to be away so that it is taken; 0 is any."""
     require_activation_success: StrictBool = False
+    """Whether a proof fails as a whole if a piece cannot be activated."""
     require_notification_success: StrictBool = False
+    """Whether a proof fails as a whole if an actor refuses the notice about a piece."""
     require_activation_success_update: StrictBool = False
+    """The same of upgrades, about pieces."""
     require_notification_success_update: StrictBool = False
+    """The same of upgrades, about notices."""
     use_synthetic_po_rep: StrictBool = Field(default=False, alias="UseSyntheticPoRep")
-    sealing_sector_deadline_delay_ni: Count = 6
+    """Whether sectors get synthetic proofs."""
+    sealing_sector_deadline_delay_ni: values.Count = 6
+    """How many deadlines away a sector with a non-interactive proof is put."""
 
 
-class Miner(Model):
+class Miner(values.Table):
     """A miner that sectors are sealed for."""
 
-    actor: Count
+    actor: values.Count
+    """The number of the miner: 1000 for `f01000`. Like `1000`."""
     sector: Sector = Sector()
+    """Which sectors it gets."""
     snap_up: SnapUp = SnapUp()
+    """Upgrades."""
     commitment: Commitment = Commitment()
+    """Pre-commits, proofs and terminations."""
     po_st: PoSt = Field(default=PoSt(), alias="PoSt")
+    """Window PoSts."""
     proof: Proof = Proof()
+    """Winning PoSts."""
     sealing: Sealing = Sealing()
+    """How sectors are sealed."""
 
 
-class PersistStore(Model):
+class PersistStore(values.Table):
     """A folder for finished sectors; its name is its path if it has none."""
 
     name: str = ""
-    path: File
+    """Its name, by which the workers know it; without the key, its path. Like `"persist-1"`."""
+    path: values.File
+    """The folder. Like `"/mnt/hdd1/persist"`."""
 
 
-class Common(Model):
+class Common(values.Table):
     """What is not of one miner."""
 
     persist_stores: tuple[PersistStore, ...] = ()
+    """Where finished sectors are kept."""
 
 
-class Daemon(Model):
+class Daemon(values.Table):
     """How `daemon` runs, all of it ours: each key is the option of the same name, and the option wins.
 
     What is a list there adds to nothing here: an option replaces the whole list.
     """
 
-    listen: Annotated[str, BeforeValidator(_listen)] = "127.0.0.1:1789"
+    listen: values.Listen = "127.0.0.1:1789"
     """Ours: the address to listen on, HOST:PORT."""
-    tls_cert: File | None = Field(default=None, alias="TLSCert")
+    tls_cert: values.File | None = Field(default=None, alias="TLSCert")
     """Ours: a PEM file with the certificate to listen with, and its chain. Like `"/etc/damocles/tls/manager.pem"`."""
-    tls_key: File | None = Field(default=None, alias="TLSKey")
+    tls_key: values.File | None = Field(default=None, alias="TLSKey")
     """Ours: a PEM file with its key. Like `"/etc/damocles/tls/manager.key"`."""
-    ca_file: File | None = Field(default=None, alias="CAFile")
+    ca_file: values.File | None = Field(default=None, alias="CAFile")
     """Ours: the authority of workers' certificates, a PEM file. Like `"/etc/damocles/tls/ca.pem"`."""
     admit: tuple[StrictStr, ...] = ()
     """Ours: callers that are admitted without tokens, by address or network. Like `["10.0.0.0/24"]`."""
     known_as: tuple[StrictStr, ...] = ()
     """Ours: names by which they call this machine, if it is not its host name. Like `["manager.lan"]`."""
-    deals: File | None = None
+    deals: values.File | None = None
     """Ours: the folder with deals.json and the pieces of the deals. Like `"/srv/deals"`."""
-    alerts: File | None = None
-    """Ours: the file with the rules and receivers of alerts, by default `alerts.toml` in the home."""
+    alerts: values.File | None = None
+    """Ours: the file with the rules and receivers of alerts, by default `alerts.toml` in the home. Like `"/etc/damocles/alerts.toml"`."""
     dashboard: StrictBool = False
     """Ours: serve pages for browsers at /dashboard/."""
     open_metrics: StrictBool = False
@@ -303,13 +304,17 @@ class Daemon(Model):
     """Ours: log JSON lines instead of text."""
 
 
-class Config(Model):
+class Config(values.Table):
     """The whole file."""
 
     daemon: Daemon = Daemon()
+    """How the daemon runs."""
     chain: Chain
+    """The chain."""
     common: Common = Common()
+    """What is not of one miner."""
     miners: tuple[Miner, ...]
+    """The miners."""
 
     @pydantic.model_validator(mode="after")
     def _each_once(self) -> "Config":

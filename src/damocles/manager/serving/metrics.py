@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prometheus_client import core as prometheus
 from sqlalchemy import Connection, func, select
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,6 +29,12 @@ from damocles.stores import space
 from damocles.wire import control
 
 PREFIX = "damocles_manager"
+
+# Of damocles v0.13; all others are ours.
+ORIGINALS = frozenset(
+    f"{PREFIX}_{name}"
+    for name in ("info", "api_state", "new_sector", "sector_pre_commit", "sector_commit", "api_request_duration_ms")
+) | {f"{PREFIX}_thread_count", f"{PREFIX}_worker_count"}
 
 # Upper bounds in milliseconds, as in v0.13.
 _REQUEST_BOUNDS = (
@@ -51,7 +56,7 @@ class Tally:
         self._errors: Counter[tuple[str]] = Counter()
         self._durations = exposition.Histogram(
             f"{PREFIX}_api_request_duration_ms",
-            "Milliseconds that requests took.",
+            "Milliseconds that requests took; `api` is empty, `endpoint` like `Venus.AllocateSector`.",
             ("api", "endpoint"),
             _REQUEST_BOUNDS,
         )
@@ -83,20 +88,23 @@ class Tally:
             elif method.name == methods.sealer.submit_proof.name:
                 self._commits[str(arguments[0].miner),] += 1
 
-    def families(self) -> Iterator[prometheus.Metric]:
+    def families(self) -> Iterator[exposition.Family]:
         """Yield the counts."""
         yield exposition.counter(
             f"{PREFIX}_sector_pre_commit",
-            "Pre-commits handed in, the rejected ones too.",
+            "Pre-commits that were answered, the rejected ones too.",
             self._pre_commits,
             ("miner",),
         )
         yield exposition.counter(
-            f"{PREFIX}_sector_commit", "Proofs handed in, the rejected ones too.", self._commits, ("miner",)
+            f"{PREFIX}_sector_commit", "Proofs that were answered, the rejected ones too.", self._commits, ("miner",)
         )
         yield self._durations.family()
         yield exposition.counter(
-            f"{PREFIX}_api_errors_total", "Requests that were refused or failed.", self._errors, ("endpoint",)
+            f"{PREFIX}_api_errors_total",
+            "Requests that were refused or failed after their parameters were understood.",
+            self._errors,
+            ("endpoint",),
         )
         yield from exposition.limits(PREFIX, self.gauges.levels(), self.gauges.met())
 
@@ -117,10 +125,10 @@ class Facts:
     loop_lag_seconds: float
 
 
-def families(facts: Facts) -> Iterator[prometheus.Metric]:
+def families(facts: Facts) -> Iterator[exposition.Family]:
     """Yield the present metrics of the manager."""
 
-    def plain(name: str, documentation: str, value: float) -> prometheus.Metric:
+    def plain(name: str, documentation: str, value: float) -> exposition.Family:
         return exposition.gauge(f"{PREFIX}_{name}", documentation, {(): value}, ())
 
     yield plain("info", "1 while the manager runs.", 1)
@@ -141,14 +149,19 @@ def families(facts: Facts) -> Iterator[prometheus.Metric]:
             "Seconds since workers were asked for their threads.",
             facts.looked_seconds_ago,
         )
-    yield exposition.gauge(f"{PREFIX}_store_free_bytes", "Bytes free in declared stores.", facts.free_bytes, ("store",))
     yield exposition.gauge(
-        f"{PREFIX}_store_reserved_bytes", "Bytes reserved for sectors.", facts.reserved_bytes, ("store",)
+        f"{PREFIX}_store_free_bytes",
+        "Bytes free in persist stores that the manager knows by their path.",
+        facts.free_bytes,
+        ("store",),
+    )
+    yield exposition.gauge(
+        f"{PREFIX}_store_reserved_bytes", "Bytes reserved for sectors, in all stores.", facts.reserved_bytes, ("store",)
     )
     yield exposition.gauge(f"{PREFIX}_alerts", "Alerts that are not resolved.", facts.alerts, ("rule", "state"))
     yield exposition.counter(
         f"{PREFIX}_alert_deliveries_total",
-        "Messages about alerts: delivered, failed tries, dropped.",
+        "Messages about alerts: delivered, failed (each try), dropped.",
         facts.deliveries,
         ("sink", "outcome"),
     )
@@ -159,7 +172,7 @@ def families(facts: Facts) -> Iterator[prometheus.Metric]:
     )
 
 
-def _worker_families(statuses: Sequence[control.WorkerStatus]) -> Iterator[prometheus.Metric]:
+def _worker_families(statuses: Sequence[control.WorkerStatus]) -> Iterator[exposition.Family]:
     threads: Counter[tuple[str]] = Counter({(category,): 0 for category in _CATEGORIES})
     latencies: Counter[tuple[str]] = Counter({(_latency(bound),): 0 for bound in (*_LATENCIES_SECONDS, float("inf"))})
     by_status: Counter[tuple[str]] = Counter({("live",): 0, ("late",): 0, ("lost",): 0})
@@ -170,10 +183,18 @@ def _worker_families(statuses: Sequence[control.WorkerStatus]) -> Iterator[prome
         latencies[_latency(worker.age_seconds),] += 1
         by_status[worker.status,] += 1
     yield exposition.gauge(
-        f"{PREFIX}_thread_count", "Sealing threads by the last pings of all workers.", threads, ("category",)
+        f"{PREFIX}_thread_count",
+        "Sealing threads (empty, paused, running, waiting, errors) by the last pings of all workers, however old.",
+        threads,
+        ("category",),
     )
-    yield exposition.gauge(f"{PREFIX}_worker_count", "Workers by the age of their last ping.", latencies, ("category",))
-    yield exposition.gauge(f"{PREFIX}_workers", "Workers by status.", by_status, ("status",))
+    yield exposition.gauge(
+        f"{PREFIX}_worker_count",
+        "Workers by the age of their last ping: `latency<=60s` and so on.",
+        latencies,
+        ("category",),
+    )
+    yield exposition.gauge(f"{PREFIX}_workers", "Workers by status: live, late, lost.", by_status, ("status",))
     yield exposition.gauge(
         f"{PREFIX}_worker_ping_age_seconds",
         "Seconds since the last ping of a worker.",

@@ -15,8 +15,9 @@ from damocles.rpc import address
 from damocles.rpc.admission import access
 from damocles.text import units
 from damocles.wire import sectors
-from damocles.worker.config import model, rpc
+from damocles.worker.config import rpc
 from damocles.worker.config.checks import plan_of, strings, table, tables
+from damocles.worker.config.processors import GROUP_STAGES
 from damocles.worker.config.report import KeyPath
 
 Kind = Literal["refused", "differs", "needed", "ignored"]
@@ -198,7 +199,7 @@ def _limits(data: Mapping[str, Any]) -> Iterator[Difference]:
 def _groups(data: Mapping[str, Any]) -> Iterator[Difference]:
     processors = table(data, "processors")
     locks = table(processors, "ext_locks")
-    for stage in (*model.GROUP_STAGES, "sealing_daemons"):
+    for stage in (*GROUP_STAGES, "sealing_daemons"):
         if stage in _OURS_ALONE and stage in processors:
             yield Difference(("processors", stage), "differs", "has no effect in the original; it has one here")
         for index, group in tables(processors, stage):

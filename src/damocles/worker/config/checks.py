@@ -21,11 +21,12 @@ from damocles.stores import outlets, persist
 from damocles.text import spelling, units
 from damocles.wire import sectors
 from damocles.worker.config import model, rpc
+from damocles.worker.config.processors import GROUP_STAGES
 from damocles.worker.config.report import KeyPath
 
 Finding = tuple[KeyPath, object, str]
 
-_STAGES = model.GROUP_STAGES
+_STAGES = GROUP_STAGES
 
 
 class _Description(msgspec.Struct):

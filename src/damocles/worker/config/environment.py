@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from damocles.stages import settings
-from damocles.worker.config import model
 from damocles.worker.config.checks import Finding, table, tables
+from damocles.worker.config.processors import GROUP_STAGES
 
 _STAGES_WITH_TREES = ("pc2", "snap_encode", "check_replicas", "window_post")  # of which some read what others write
 
@@ -57,7 +57,7 @@ def _rows(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _groups(data: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
     processors = table(data, "processors")
-    for stage in model.GROUP_STAGES:
+    for stage in GROUP_STAGES:
         for index, group in tables(processors, stage):
             yield stage, index, group
 

@@ -15,10 +15,11 @@ from damocles.rpc import address
 from damocles.stores.persist import PersistStore
 from damocles.text import spelling
 from damocles.wire import sectors
-from damocles.worker.config import checks, environment, machine, report, rpc, secrets
+from damocles.worker.config import checks, environment, machine, report, rpc, secrets, values
 from damocles.worker.config import model as config_model
 from damocles.worker.config import stores as config_stores
-from damocles.worker.config.model import Config, Group, HotConfig, Sealing
+from damocles.worker.config.model import Config, HotConfig, Sealing
+from damocles.worker.config.processors import Group
 from damocles.worker.config.report import ConfigError, Problem
 
 __all__ = [
@@ -40,7 +41,7 @@ __all__ = [
     "sizes",
 ]
 
-M = TypeVar("M", bound=config_model.Model)
+M = TypeVar("M", bound=values.Table)
 
 HOT_FILE_NAME = "config.toml"
 
@@ -252,7 +253,7 @@ def _suggestion(model: type[M], path: report.KeyPath) -> str:
     return spelling.did_you_mean(word, known)
 
 
-def _model_at(model: type[config_model.Model], path: report.KeyPath) -> type[config_model.Model]:
+def _model_at(model: type[values.Table], path: report.KeyPath) -> type[values.Table]:
     for part in path:
         if isinstance(part, str):
             inner = _inner_model(config_model.field_names(model).get(part))
@@ -260,8 +261,8 @@ def _model_at(model: type[config_model.Model], path: report.KeyPath) -> type[con
     return model
 
 
-def _inner_model(annotation: Any) -> type[config_model.Model] | None:
-    if isinstance(annotation, type) and issubclass(annotation, config_model.Model):
+def _inner_model(annotation: Any) -> type[values.Table] | None:
+    if isinstance(annotation, type) and issubclass(annotation, values.Table):
         return annotation
     return next((inner for part in get_args(annotation) if (inner := _inner_model(part))), None)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from damocles.stages import host
-from damocles.worker.config import model
 from damocles.worker.config.checks import Finding, strings, table, tables
+from damocles.worker.config.processors import GROUP_STAGES
 from damocles.worker.config.report import KeyPath
 
 NO_HUGE_PAGE_FILES = (
@@ -18,7 +18,7 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what processors ask for and this machine does not have; they run without it."""
     processors = table(data, "processors")
     nodes, cores = host.nodes(), host.cores()
-    for stage in (*model.GROUP_STAGES, "sealing_daemons"):
+    for stage in (*GROUP_STAGES, "sealing_daemons"):
         for index, group in tables(processors, stage):
             node = group.get("numa_preferred")
             if isinstance(node, int) and not isinstance(node, bool) and node not in nodes:

@@ -3,9 +3,8 @@
 What a value may be is in `values`. Checks that read the disk, or several keys at once, are in `checks`.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 from pydantic import AliasChoices, Field, StrictBool, StrictStr
@@ -13,49 +12,31 @@ from pydantic import AliasChoices, Field, StrictBool, StrictStr
 from damocles.rpc import address, tls
 from damocles.wire import sectors
 from damocles.worker.config import rpc, values
-
-# The stages that may have groups. The original has none for C1, synthetic proofs, the small ones of a snap-up and
-# uploads, which it runs inside its daemon.
-GROUP_STAGES = (
-    "add_pieces",
-    "tree_d",
-    "pc1",
-    "pc2",
-    "synth_proof",
-    "c1",
-    "c2",
-    "snap_encode",
-    "snap_vanilla",
-    "snap_prove",
-    "snap_verify",
-    "snap_decode",
-    "transfer",
-    "unseal",
-    "upload",
-    "check_replicas",
-    "window_post",
-)
+from damocles.worker.config.processors import Processors
 
 
-class Model(pydantic.BaseModel):
-    """A table of the file."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class RpcServer(Model):
-    """Where the control API listens, and whom it lets in. The last five keys are not the original's.
+class RpcServer(values.Table):
+    """Where the control API listens, and whom it lets in.
 
     The original listens on every interface; here that has to be asked for, with a certificate or as `insecure`.
     """
 
     host: values.Host = rpc.LOOPBACK
+    """The address to listen on. The original listens on all (`0.0.0.0`)."""
     port: values.Port = address.WORKER_PORT
+    """The port of the control API."""
     tls_cert: Path | None = None
+    """Ours: the certificate to listen with, a PEM file; `damocles-manager auth ca` makes it. Like
+    `"/etc/damocles/gpu1.pem"`."""
     tls_key: Path | None = None
+    """Ours: its key, a PEM file that only the worker's user may read. Like `"/etc/damocles/gpu1.key"`."""
     insecure: StrictBool = False
+    """Ours: whether other machines may reach the worker without TLS."""
     admit: values.Admitted = ()
+    """Ours: from where the original's programs, which send no token, may operate this worker."""
     known_as: tuple[StrictStr, ...] = ()
+    """Ours: names by which programs without a token may call this worker, besides its addresses. Like
+    `["gpu1.example.com"]`."""
 
     @property
     def certificate(self) -> tls.Files | None:
@@ -65,22 +46,33 @@ class RpcServer(Model):
         return tls.Files(self.tls_cert.expanduser(), self.tls_key.expanduser())
 
 
-class Worker(Model):
-    """`[worker]`. `unseal_dirs`, `home` (the worker's own small files) and the keys behind it are not the original's."""
+class Worker(values.Table):
+    """The worker itself: its name and folders."""
 
     name: StrictStr | None = Field(default=None, min_length=1)
+    """The name of this worker, once in a fleet; without the key, its address. Like `"gpu-1"`."""
     rpc_server: RpcServer = RpcServer()
+    """Where it listens."""
     ping_interval: values.PingInterval = 30.0
+    """The time between two pings to the manager."""
     local_pieces_dir: Path | None = None
+    """The old form of `local_pieces_dirs`, for one folder. Like `"/srv/pieces"`."""
     local_pieces_dirs: tuple[Path, ...] | None = None
+    """Folders in which pieces are looked for before the manager is asked. Like `["/srv/pieces"]`."""
     unseal_dirs: tuple[values.Folder, ...] = ()
+    """Ours: folders below which unsealed pieces may be put; without the key, none."""
     scan_persist_stores: tuple[StrictStr, ...] = Field(
         default=(), validation_alias=AliasChoices("scan_persist_stores", "ScanPersistStores")
     )
+    """Patterns of folders that are persist stores where they hold a `sectorstore.json`. Like `["/mnt/*/persist"]`."""
     home: Path = rpc.DEFAULT_HOME
+    """Ours: the folder of the worker's own small files: tokens, audit. Like `"/var/lib/damocles-worker"`."""
     shutdown_grace: values.Pause = 30.0
+    """Ours: how long stages may still run once the worker has to stop."""
     trash_retention: values.Duration = 7 * 86400.0
+    """Ours: how long the files of an aborted sector stay in the trash of its sealing store."""
     allow_env: tuple[StrictStr, ...] = ()
+    """Ours: names of environment variables that may be set while the worker runs. Like `["CUDA_VISIBLE_DEVICES"]`."""
 
     @property
     def pieces_dirs(self) -> tuple[Path, ...]:
@@ -90,12 +82,15 @@ class Worker(Model):
         return (self.local_pieces_dir,) if self.local_pieces_dir else ()
 
 
-class Metrics(Model):
-    """`[metrics]`. The original listens on 0.0.0.0:9000, and everybody may read; here `open` lets everybody."""
+class Metrics(values.Table):
+    """Metrics for Prometheus."""
 
     enable: StrictBool = False
+    """Whether Prometheus can read metrics."""
     http_listen: values.Socket = "127.0.0.1:9000"
+    """Where it reads them. The original listens on `0.0.0.0:9000`."""
     open: StrictBool = False
+    """Ours: whether everybody may read them; without it a token of scope `read` is needed."""
 
     @property
     def endpoint(self) -> address.Endpoint:
@@ -103,11 +98,13 @@ class Metrics(Model):
         return address.host_port(self.http_listen, 9000)
 
 
-class RpcClient(Model):
+class RpcClient(values.Table):
     """The manager's address and headers to send with each call."""
 
     addr: values.ManagerAddress = Field(description='the address of the manager, like "/ip4/127.0.0.1/tcp/1789"')
+    """The address of the manager."""
     headers: dict[str, StrictStr] = {}
+    """HTTP headers to send with each call; the original reads the key and sends none. Like `{ X-Farm = "north" }`."""
 
     @property
     def url(self) -> str:
@@ -115,14 +112,20 @@ class RpcClient(Model):
         return address.manager_url(self.addr)
 
 
-class SectorManager(Model):
-    """`[sector_manager]`. The two files are not the original's, nor are the origins: it shows the token to everybody."""
+class SectorManager(values.Table):
+    """The manager. The original shows the token for pieces to everybody; here it goes to the named markets alone."""
 
     rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
+    """How the manager is reached."""
     piece_token: pydantic.SecretStr | None = None
+    """The token for the market that pieces are fetched from; it is sent to `piece_origins` alone. Like
+    `"eyJhbGciOi…"`."""
     piece_origins: tuple[values.Origin, ...] = ()
+    """Ours: the markets that get the `piece_token`."""
     token_file: Path | None = None
+    """Ours: the file with the worker's token for the manager. Like `"/etc/damocles/worker-token"`."""
     ca_file: Path | None = None
+    """Ours: the authority of the manager's certificate, a PEM file. Like `"/etc/damocles/ca.pem"`."""
 
     @property
     def market_tokens(self) -> dict[str, str]:
@@ -131,27 +134,42 @@ class SectorManager(Model):
         return {origin: token.get_secret_value() for origin in self.piece_origins} if token else {}
 
 
-class Sealing(Model):
-    """Options of a sealing thread; `[sealing]` holds those of all threads. The last two are not the original's.
+class Sealing(values.Table):
+    """Options of sealing threads: of all, or of one.
 
     As a layer (see `layered`), only the keys that stand in the file count.
     """
 
     allowed_miners: tuple[values.Natural, ...] | None = None
+    """The miners whose sectors this thread takes; without the key, any. Like `[1000]`."""
     allowed_sizes: tuple[values.SectorSize, ...] | None = None
+    """The sector sizes that this thread takes; without the key, any."""
     enable_deals: StrictBool = False
+    """Whether sectors are filled with deals, if there are some."""
     disable_cc: StrictBool = False
+    """Whether a sector waits for deals rather than being sealed without any."""
     max_deals: values.Natural | None = None
+    """The most deals in a sector."""
     min_deal_space: values.Size | None = None
+    """The least that the deals of a sector have to fill."""
     max_retries: values.Natural = 5
+    """How often a state is tried again after a temporary error; in the original it counts for the whole sector."""
     seal_interval: values.Pause = 30.0
+    """The rest between two sectors."""
     recover_interval: values.Interval = 60.0
+    """The wait after a temporary error, which doubles with each try, and for work that is not there yet."""
     rpc_polling_interval: values.Interval = 180.0
+    """The time between two questions whether a message has landed, or a store has space."""
     ignore_proof_check: StrictBool = False
+    """Whether a sector is finished without waiting until its proof has landed."""
     request_task_max_retries: values.Natural = 3
+    """How often the manager is asked for work before the thread rests and reads its options again."""
     verify_after_pc2: StrictBool = False
+    """Whether PC2 is checked by a C1 with a made-up seed."""
     wdpost_sector_timeout: values.PostTimeout = 60.0
+    """Ours: how long the check of a sector's files may take before a window PoSt leaves it out."""
     wdpost_heartbeat_interval: values.Heartbeat = 3.0
+    """Ours: the time between two signs of life of a window PoSt that runs."""
 
     def layered(self, over: "Sealing") -> "Sealing":
         """Return these options with the keys that `over` sets."""
@@ -163,146 +181,70 @@ class Sealing(Model):
         return tuple(proof for size in self.allowed_sizes or () for proof in sectors.seal_proofs_of(size))
 
 
-class SealingThread(Model):
-    """`[[sealing_thread]]`."""
+class SealingThread(values.Table):
+    """A sealing thread."""
 
     location: Path | None = None
+    """The folder of the sealing store; only the plan `wdpost` does without. Like `"/mnt/nvme1/store1"`."""
     plan: values.PlanName = "sealer"
+    """What the thread does with sectors."""
     sealing: Sealing = Sealing()
+    """Options of this thread, over those of all."""
 
 
-class HotConfig(Model):
-    """`<location>/config.toml`: what it sets wins over the thread's entry in the main file."""
+class HotConfig(values.Table):
+    """`config.toml` in a sealing store: what it sets wins over the main file, without a restart."""
 
     plan: values.PlanName | None = None
+    """The plan from the next sector on."""
     sealing: Sealing = Sealing()
+    """Options from the next sector on."""
 
 
-class Attached(Model):
-    """`[[attached]]`: a persist store; without a name, its canonical path is its name."""
+class Attached(values.Table):
+    """A persist store."""
 
     name: StrictStr | None = Field(default=None, min_length=1)
+    """Its name, by which the manager knows it; without the key, its canonical path. Like `"persist-1"`."""
     location: Path = Field(description="the folder of the persist store")
+    """The folder. Like `"/mnt/hdd1/persist"`."""
     readonly: StrictBool = False
+    """Whether sectors are only read there."""
 
 
-class Cgroup(Model):
-    """Cores that a child is confined to."""
-
-    group_name: StrictStr = "vc-worker"
-    cpuset: values.Cpuset | None = None
-
-
-class Group(Model):
-    """`[[processors.<stage>]]`: one child process."""
-
-    bin: StrictStr | None = None
-    args: tuple[StrictStr, ...] | None = None
-    stable_wait: values.Interval = 5.0
-    cgroup: Cgroup = Cgroup()
-    envs: dict[str, values.Environment] = {}
-    numa_preferred: values.Natural | None = None
-    concurrent: values.Count | None = None
-    locks: tuple[StrictStr, ...] = ()
-    auto_restart: StrictBool = True
-    inherit_envs: StrictBool = True
-
-
-class Limitation(Model):
-    """`[processors.limitation]`: how many at once, and how long between two starts."""
-
-    concurrent: dict[str, values.Count] | None = None
-    staggered: dict[str, values.Stagger] = {}
-
-
-class Admission(Model):
-    """`[processors.admission]`: what stages may take of this machine, and what counts. Not in the original.
-
-    Default amounts are those of the machine, or of the worker's control group. `never_fits` decides about a stage that even
-    the empty machine has too little for: `warn` lets it run alone, with all there is; `refuse` pauses it.
-    """
-
-    mode: Literal["off", "memory", "full"] = "memory"
-    never_fits: Literal["warn", "refuse"] = "warn"
-    memory: values.Size | None = None
-    cores: values.Count | None = None
-    gpus: values.Natural | None = None
-    scratch: values.Size | None = None
-
-
-class StageCost(Model):
-    """`[processors.costs.<stage>.<sector size>]`: what a stage takes of this machine. Not in the original."""
-
-    memory: values.Size | None = None
-    cores: values.Count | None = None
-    gpus: values.Natural | None = None
-    scratch: values.Size | None = None
-
-
-Groups = tuple[Group, ...] | None
-
-
-class Processors(Model):
-    """`[processors]`."""
-
-    limit: dict[str, values.Count] = {}
-    limitation: Limitation = Limitation()
-    admission: Admission = Admission()
-    costs: dict[values.StageName, dict[values.SectorSize, StageCost]] = {}
-    ext_locks: dict[str, values.Count] = {}
-    static_tree_d: dict[values.SectorSize, Path] = {}
-    add_pieces: Groups = None
-    tree_d: Groups = None
-    pc1: Groups = None
-    pc2: Groups = None
-    synth_proof: Groups = None
-    c1: Groups = None
-    c2: Groups = None
-    snap_encode: Groups = None
-    snap_vanilla: Groups = None
-    snap_prove: Groups = None
-    snap_verify: Groups = None
-    snap_decode: Groups = None
-    transfer: Groups = None
-    unseal: Groups = None
-    upload: Groups = None
-    check_replicas: Groups = None
-    window_post: Groups = None
-    sealing_daemons: Groups = None
-
-    @property
-    def concurrent(self) -> Mapping[str, int]:
-        """How many tasks a stage may run at once; the old table `limit` counts only without the new one."""
-        return self.limit if self.limitation.concurrent is None else self.limitation.concurrent
-
-    def groups(self, stage: str) -> tuple[Group, ...]:
-        """The groups of a stage; none if it has no table of its own."""
-        groups: tuple[Group, ...] | None = getattr(self, stage)
-        return groups or ()
-
-
-class Parameters(Model):
-    """`[parameters]`: where `params fetch` finds the published proof parameters. Not in the original."""
+class Parameters(values.Table):
+    """Proof parameters."""
 
     mirrors: tuple[StrictStr, ...] = ()
+    """Ours: addresses from which `params fetch` gets the published parameter files. Like
+    `["https://mirror.example.com/params"]`."""
 
 
-class Config(Model):
-    """The whole file. `insecure` covers everything that listens (`config.check` spreads it); it is not the original's."""
+class Config(values.Table):
+    """The whole file. `insecure` covers everything that listens: `config.check` spreads it."""
 
     insecure: StrictBool = False
+    """Ours: the same as `insecure` and `open` of everything that listens."""
     worker: Worker = Worker()
+    """The worker itself."""
     metrics: Metrics = Metrics()
+    """Metrics."""
     sector_manager: SectorManager = Field(
         description='a manager: [sector_manager] with rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"'
     )
+    """The manager."""
     sealing: Sealing = Sealing()
+    """Options of all threads."""
     sealing_thread: tuple[SealingThread, ...] = Field(
         description='the threads: [[sealing_thread]] with location = "<a folder>", once per thread'
     )
+    """The threads."""
     attached: tuple[Attached, ...] = ()
+    """Persist stores."""
     processors: Processors = Processors()
+    """What runs the stages."""
     parameters: Parameters = Parameters()
+    """Proof parameters."""
 
 
 def field_names(model: Any) -> dict[str, Any]:

@@ -4,17 +4,24 @@ import re
 from pathlib import Path
 from typing import Annotated
 
+import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictInt, StrictStr
 
 from damocles.rpc import address
 from damocles.rpc.admission import access
 from damocles.sealing import planner
 from damocles.stages.admission import costs
-from damocles.text import spelling, units
+from damocles.text import spelling, tables, units
 from damocles.wire import sectors
 from damocles.worker.config import rpc
 
 _CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+
+class Table(pydantic.BaseModel):
+    """A table of the file. The text under each key is what the reference says about it; keys of ours begin it so."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 def _duration(value: object) -> float:
@@ -140,29 +147,50 @@ def _refuse() -> float:
     raise ValueError
 
 
+def _shown(words: str, example: str) -> tables.Kind:
+    """Return how a duration is written."""
+    return tables.Kind(words, f'"{example}"', lambda seconds: f'"{_duration_text(seconds)}"')
+
+
 _Written = PlainSerializer(_duration_text, when_used="json")
-Duration = Annotated[float, _bounded("0s", "100years"), _Written]
+Duration = Annotated[float, _bounded("0s", "100years"), _Written, _shown("duration", "12h")]
 # What is done again and again: at 0 it would be done without end, and beyond the other bound never in practice.
-Pause = Annotated[float, _bounded("0s", "30days"), _Written]
-Interval = Annotated[float, _bounded("10ms", "30days"), _Written]
-PingInterval = Annotated[float, _bounded("100ms", "1h"), _Written]
-Heartbeat = Annotated[float, _bounded("100ms", "14s"), _Written]  # the lease of a window PoSt is 15 s
-PostTimeout = Annotated[float, _bounded("100ms", "30min"), _Written]  # a deadline
-Stagger = Annotated[float, BeforeValidator(_stagger), PlainSerializer(_duration_text, when_used="json")]
-Size = Annotated[int, BeforeValidator(_size)]
-SectorSize = Annotated[
-    sectors.SectorSize, BeforeValidator(_sector_size), PlainSerializer(lambda size: size.label, when_used="json")
+Pause = Annotated[float, _bounded("0s", "30days"), _Written, _shown("duration", "1min")]
+Interval = Annotated[float, _bounded("10ms", "30days"), _Written, _shown('duration from `"10ms"` on', "2min")]
+PingInterval = Annotated[float, _bounded("100ms", "1h"), _Written, _shown('duration, `"100ms"` to `"1h"`', "1min")]
+# The lease of a window PoSt is 15 s.
+Heartbeat = Annotated[float, _bounded("100ms", "14s"), _Written, _shown('duration, `"100ms"` to `"14s"`', "5s")]
+# A deadline has 30 minutes.
+PostTimeout = Annotated[float, _bounded("100ms", "30min"), _Written, _shown('duration, `"100ms"` to `"30min"`', "2min")]
+Stagger = Annotated[
+    float,
+    BeforeValidator(_stagger),
+    PlainSerializer(_duration_text, when_used="json"),
+    _shown('duration from `"1s"` on', "10min"),
 ]
-Count = Annotated[int, BeforeValidator(_count)]
-Natural = Annotated[StrictInt, Field(ge=0)]
-Environment = Annotated[str, BeforeValidator(_environment)]
-Host = Annotated[str, BeforeValidator(_host)]
-Port = Annotated[int, BeforeValidator(_port)]
-Admitted = Annotated[tuple[Annotated[StrictStr, AfterValidator(_admitted)], ...], AfterValidator(_admitted_once)]
-Folder = Annotated[Path, AfterValidator(_absolute)]
-Socket = Annotated[StrictStr, AfterValidator(_socket)]
-ManagerAddress = Annotated[StrictStr, AfterValidator(_manager)]
-Origin = Annotated[StrictStr, AfterValidator(rpc.check_origin)]
-Cpuset = Annotated[StrictStr, AfterValidator(_cpuset)]
-StageName = Annotated[StrictStr, BeforeValidator(_stage)]
-PlanName = Annotated[StrictStr, BeforeValidator(_plan)]
+Size = Annotated[int, BeforeValidator(_size), tables.Kind("size", '"256GiB"')]
+SectorSize = Annotated[
+    sectors.SectorSize,
+    BeforeValidator(_sector_size),
+    PlainSerializer(lambda size: size.label, when_used="json"),
+    tables.Kind("sector size", '"32GiB"'),
+]
+Count = Annotated[int, BeforeValidator(_count), tables.Kind("number from 1 on", "2")]
+Natural = Annotated[StrictInt, Field(ge=0), tables.Kind("number", "4")]
+Environment = Annotated[str, BeforeValidator(_environment), tables.Kind("text", '"0"')]
+Host = Annotated[str, BeforeValidator(_host), tables.Kind("IP address", '"10.0.0.11"')]
+Port = Annotated[int, BeforeValidator(_port), tables.Kind("port", "17890")]
+Admitted = Annotated[
+    tuple[Annotated[StrictStr, AfterValidator(_admitted)], ...],
+    AfterValidator(_admitted_once),
+    tables.Kind("list of addresses or networks", '["10.0.0.1"]'),
+]
+Folder = Annotated[Path, AfterValidator(_absolute), tables.Kind("whole path", '"/srv/unsealed"')]
+Socket = Annotated[StrictStr, AfterValidator(_socket), tables.Kind("IP address with a port", '"0.0.0.0:9000"')]
+ManagerAddress = Annotated[
+    StrictStr, AfterValidator(_manager), tables.Kind("multiaddr or URL", '"/ip4/10.0.0.1/tcp/1789"')
+]
+Origin = Annotated[StrictStr, AfterValidator(rpc.check_origin), tables.Kind("origin", '"https://market.example:41235"')]
+Cpuset = Annotated[StrictStr, AfterValidator(_cpuset), tables.Kind("list of cores", '"0-7,16-23"')]
+StageName = Annotated[StrictStr, BeforeValidator(_stage), tables.Kind("stage", "pc1")]
+PlanName = Annotated[StrictStr, BeforeValidator(_plan), tables.Kind("plan", '"snapup"')]

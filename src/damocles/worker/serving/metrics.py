@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import core
-
 from damocles import exposition
 from damocles.rpc import limits as rpc_limits
 from damocles.rpc.serving import asgi
@@ -19,6 +17,9 @@ from damocles.stores import space
 from damocles.wire import control
 
 PREFIX = "damocles_worker"
+
+# Of damocles v0.13; all others are ours.
+ORIGINALS = frozenset({"rpc_call", "rpc_error", "rpc_timing", "task_threads_pause"})
 
 # A stage of a 2KiB sector takes milliseconds, PC1 of 64GiB half a day.
 STAGE_BOUNDS_SECONDS = (0.01, 0.1, 1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600)
@@ -43,11 +44,15 @@ class Tally:
         self.gauges = rpc_limits.Gauges()
         self._calls: Counter[tuple[str]] = Counter()
         self._errors: Counter[tuple[str]] = Counter()
-        self._timing = exposition.Summary("rpc_timing", "Seconds that calls to the manager took.", "method")
+        self._timing = exposition.Summary(
+            "rpc_timing",
+            "Seconds that calls to the manager took; quantiles are of the last minute, and 0 if there was no call.",
+            "method",
+        )
         self._failures: Counter[tuple[str]] = Counter()
         self._stages = exposition.Histogram(
             f"{PREFIX}_stage_seconds",
-            "Seconds that stages ran, without what they waited for a slot; those that ended well.",
+            "Seconds that stages ran that ended well, without what they waited for a slot.",
             ("stage",),
             STAGE_BOUNDS_SECONDS,
         )
@@ -66,16 +71,21 @@ class Tally:
         else:
             self._stages.observe((stage,), seconds)
 
-    def families(self) -> Iterator[core.Metric]:
+    def families(self) -> Iterator[exposition.Family]:
         """Yield the counts."""
-        yield exposition.counter("rpc_call", "Calls to the manager.", self._calls, ("method",))
+        yield exposition.counter(
+            "rpc_call", "Calls to the manager, without pings and those of the start.", self._calls, ("method",)
+        )
         yield exposition.counter(
             "rpc_error", "Calls that the manager refused or did not answer.", self._errors, ("method",)
         )
         yield self._timing.family(self._now())
         yield self._stages.family()
         yield exposition.counter(
-            f"{PREFIX}_stage_failures_total", "Runs of stages that failed or died.", self._failures, ("stage",)
+            f"{PREFIX}_stage_failures_total",
+            "Runs of stages that failed, and children that died; not what was stopped on request.",
+            self._failures,
+            ("stage",),
         )
         yield from exposition.limits(PREFIX, self.gauges.levels(), self.gauges.met())
 
@@ -91,7 +101,7 @@ class Facts:
     loop_lag_seconds: float
 
 
-def families(facts: Facts) -> Iterator[core.Metric]:
+def families(facts: Facts) -> Iterator[exposition.Family]:
     """Yield the present metrics of the worker."""
     listed = facts.threads
     yield exposition.gauge(f"{PREFIX}_info", "1; the label is the version.", {(facts.version,): 1}, ("version",))
@@ -110,7 +120,12 @@ def families(facts: Facts) -> Iterator[core.Metric]:
     ):
         values = {(stage,): count for stage, count in counts.items()}
         yield exposition.gauge(f"{PREFIX}_{what}", documentation, values, ("stage",))
-    yield exposition.gauge(f"{PREFIX}_store_free_bytes", "Bytes free in stores.", facts.free_bytes, ("kind", "store"))
+    yield exposition.gauge(
+        f"{PREFIX}_store_free_bytes",
+        "Bytes free in sealing stores by folder, in persist stores by name, if the disk is mounted and answers.",
+        facts.free_bytes,
+        ("kind", "store"),
+    )
     yield exposition.gauge(
         f"{PREFIX}_event_loop_lag_seconds",
         "How long the daemon's event loop took to turn to something new, at the scrape.",

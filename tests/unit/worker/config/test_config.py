@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from damocles.stages import descriptors, host
 from damocles.wire import sectors
-from damocles.worker.config import load, model, report, rpc
+from damocles.worker.config import load, report, rpc
+from damocles.worker.config.processors import GROUP_STAGES
 
 MINIMAL = """
 [sector_manager]
@@ -518,7 +519,7 @@ def test_scanned_stores_cannot_take_a_name_twice(write):
 def test_every_stage_that_a_worker_runs_may_have_groups():
     """The sections of groups are the stages, but for those that only the manager uses."""
     assert set(descriptors.STAGES) - {"aggregate_seals", "winning_post", "verify_seal", "verify_window_post"} == set(
-        model.GROUP_STAGES
+        GROUP_STAGES
     )
 
 
