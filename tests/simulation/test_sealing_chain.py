@@ -22,3 +22,9 @@ def test_a_planted_bug_is_found(plant):
         if simulation.violations(seed, simulation.PLANTS[plant]):
             return
     pytest.fail(f"{plant} went unnoticed")
+
+
+@pytest.mark.parametrize("seed", [46])
+def test_seeds_that_found_something_hold(seed):
+    """A message of somebody else's was lost, and left a gap before ours, which was made dearer for ever and never executed."""
+    assert simulation.violations(seed, simulation.PLANTS["nothing"]) == []

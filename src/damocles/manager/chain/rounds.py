@@ -66,7 +66,7 @@ class Rounds:
         self.fitness = fitness
         self._network = network
         self._aggregator = aggregator
-        self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self.terms)
+        self.outbox = sending.Outbox(database, lotus.LotusNode(nodes), self.terms, clock)
         self.epoch = epoch  # of the newest head that was seen
         self.troubles: dict[str, str] = {}
         self.waiting: dict[CID, str] = {}  # what submissions wait for that cannot be in a message yet

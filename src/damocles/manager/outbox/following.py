@@ -30,7 +30,12 @@ class Land:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Its nonce was used up by a message of ours that does nothing, since the order's own would fail."""
+    """It never will be executed: its nonce was used up by a message that does nothing, since its own would fail.
+
+    The reason is recorded with it already if it is empty here.
+    """
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,10 @@ def step(order: Order, seen: Seen, policy: Policy) -> Step:
         signed, receipt = seen.executed
         if seen.epoch - receipt.epoch < policy.confidence:
             return Wait()
-        return Refuse() if signed.fills else Land(receipt)
+        return Refuse() if signed.fills and not order.wish.fills_gap else Land(receipt)
     if seen.settled_nonce > order.nonce:
+        if order.wish.fills_gap:
+            return Refuse("somebody else's message has filled the gap")
         return WantAgain(
             f"nonce {order.nonce} of {order.sender} was used by a message that is not ours: does another program send"
             " with this key?"

@@ -30,6 +30,7 @@ class State(StrEnum):
 
 OPEN = (State.WANTED, State.SIGNED)
 NOTHING = Amount(0)
+GAP = "nonce"  # the kind of orders that fill gaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,11 @@ class Wish:
     value: Amount = NOTHING
     urgent_epoch: int | None = None
     account: Address | None = None
+
+    @property
+    def fills_gap(self) -> bool:
+        """Whether all that it does is to use up a nonce of the account."""
+        return self.account is not None and (self.to, self.method, self.value) == (self.account, 0, NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,10 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """An order as it is recorded; `signed` are its messages, the oldest first."""
+    """An order as it is recorded; `signed` are its messages, the oldest first.
+
+    One that is wanted has a nonce only if its purpose is to fill the gap there.
+    """
 
     id: int
     wish: Wish
@@ -141,6 +150,17 @@ def last_nonce(tx: Connection, sender: Address) -> int:
     """Return the highest nonce that was ever recorded for a sender, -1 if there is none."""
     highest = tx.execute(select(func.max(_ORDERS.c.nonce)).where(_ORDERS.c.sender == bytes(sender))).scalar()
     return -1 if highest is None else int(highest)
+
+
+def fill_gap(tx: Connection, behind: Order, nonce: int, at: float) -> bool:
+    """Record that a nonce is to be used up that an order waits for; false if an order has it already."""
+    assert behind.sender is not None
+    sender = bytes(behind.sender)
+    if tx.execute(select(_ORDERS.c.id).where(_ORDERS.c.sender == sender, _ORDERS.c.nonce == nonce)).first():
+        return False
+    wish = Wish(miner=behind.wish.miner, kind=GAP, to=behind.sender, method=0, params=b"", account=behind.sender)
+    tx.execute(update(_ORDERS).where(_ORDERS.c.id == put(tx, wish, at)).values(sender=sender, nonce=nonce))
+    return True
 
 
 def sign(tx: Connection, order: Order, signed: Signed) -> bool:

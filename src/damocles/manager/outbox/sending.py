@@ -1,5 +1,6 @@
 """Carry out the outbox's records, round after round, until every order has ended."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,10 @@ class _Patient(_Waits):
     """…as its policy wants it."""
 
 
+class _NotFirst(_Waits):
+    """…that is stuck behind another message of its sender."""
+
+
 class NotReplaceable(Exception):
     """There is no message whose fees could be raised; the text is the reason."""
 
@@ -45,7 +50,14 @@ class NotReplaceable(Exception):
 class Outbox:
     """Sends the orders of one database. Only one may run at a time, since it chooses nonces."""
 
-    def __init__(self, database: Database, chain: node.Node, terms: Callable[[int, str], Terms]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        chain: node.Node,
+        terms: Callable[[int, str], Terms],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._database = database
         self._node = chain
         self._terms = terms
@@ -89,9 +101,11 @@ class Outbox:
         except node.WouldFail as error:
             await self._refuse(order, str(error))
             return
-        recorded = await self._database.read(lambda tx: orders.last_nonce(tx, sender))
-        # The pool's alone may be one that we have given away: the node may have lost its pool, or know another fork.
-        nonce = max(await view.pool_nonce(sender), recorded + 1)
+        nonce = order.nonce
+        if nonce is None:
+            recorded = await self._database.read(lambda tx: orders.last_nonce(tx, sender))
+            # The pool's alone may be one that we have given away: the node may have lost its pool, or know another fork.
+            nonce = max(await view.pool_nonce(sender), recorded + 1)
         await self._sign(order, view, order.trial(sender), nonce, paid)
 
     async def _sender(self, order: Order, view: node.View, terms: Terms) -> tuple[Address, fees.Fees]:
@@ -118,15 +132,15 @@ class Outbox:
             case following.Land(receipt):
                 await self._database.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
                 log.info("message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code))
-            case following.Refuse():
-                await self._refuse(order, order.reason)
+            case following.Refuse(reason):
+                await self._refuse(order, reason or order.reason)
             case following.WantAgain(reason):
                 await self._database.write(lambda tx: orders.want_again(tx, order, reason))
                 log.error("nonce used by somebody else", order=order.id, why=reason)
             case following.Replace():
                 try:
                     await self._replace(order, view, policy)
-                except fees.TooDear:
+                except (fees.TooDear, _NotFirst):
                     await view.push(order.signed[-1].message)
                     raise
             case following.Push(signed):
@@ -148,6 +162,7 @@ class Outbox:
         """Sign the order again with higher fees; if it would fail by now, sign a message that only uses up its nonce."""
         assert order.sender is not None
         assert order.nonce is not None
+        await self._check_first(order, view)
         newest = order.signed[-1]
         # With the nonce: a node executes what waits below it first, and must not count the very message to be replaced.
         trial = msgspec.structs.replace(order.trial(order.sender, fills=newest.fills), nonce=order.nonce)
@@ -163,6 +178,24 @@ class Outbox:
         paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
         log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
         await self._sign(order, view, trial, newest.message.message.nonce, paid)
+
+    async def _check_first(self, order: Order, view: node.View) -> None:
+        """Return if nothing has to be executed before an order; what nobody has any more is recorded, to be sent first.
+
+        Raises:
+            _NotFirst: More money would not help.
+        """
+        sender, nonce = order.sender, order.nonce
+        assert sender is not None
+        assert nonce is not None
+        first = await view.nonce(sender, depth=0)
+        if first >= nonce:
+            return
+        # The pool counts what the head itself executes, too: there is a gap only where it ends.
+        gap = await view.pool_nonce(sender)
+        if gap < nonce and await self._database.write(lambda tx: orders.fill_gap(tx, order, gap, self._clock())):
+            log.warning("filling a gap", sender=str(sender), nonce=gap, order=order.id)
+        raise _NotFirst(f"nonce {first} of {sender} comes before its {nonce}, and is not executed")
 
     async def replace(self, order_id: int) -> None:
         """Make the message of an order dearer now, for somebody who does not want to wait until it counts as stuck.

@@ -56,6 +56,14 @@ class Chain:
         """Let another program use the sender's next nonce."""
         self.epochs.append([sender])
 
+    def somebody_pushes(self, sender: Address) -> None:
+        """Let another program put a message into the pool, which is not pushed again if it is lost."""
+        nonce = self.nonce(sender)
+        while (sender, nonce) in self.pool:
+            nonce += 1
+        body = Message(to=sender, sender=sender, nonce=nonce, gas_fee_cap=Amount(2 * self.base_fee))
+        self.pool[sender, nonce] = SignedMessage(body, Signature(SignatureType.BLS, b"somebody" * 12))
+
     def reorganise(self, depth: int) -> None:
         """Abandon the last epochs, never below what is final; their messages come back into the pool, or do not."""
         self.highest = max(self.highest, len(self.epochs))

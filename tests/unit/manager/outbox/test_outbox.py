@@ -86,6 +86,8 @@ class World:
             chain.pool.clear()
         if dice.random() < 0.03:
             chain.somebody_sends(dice.choice(SENDERS))
+        if dice.random() < 0.05:
+            chain.somebody_pushes(dice.choice(SENDERS))
         if dice.random() < 0.03 and self.wanted:
             chain.doomed.add(dice.choice(list(self.wanted.values())))
         chain.base_fee = max(50, min(1000, int(chain.base_fee * dice.uniform(0.8, 1.25))))
