@@ -35,6 +35,12 @@ class Provider:
         self.commands = re.findall(r"^\$ (.*)$", text, re.MULTILINE)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
+    def change(self, file: str, before: str, after: str) -> None:
+        """Let a file differ from the page's."""
+        text = (self.base / file).read_text()
+        assert before in text
+        (self.base / file).write_text(text.replace(before, after, 1))
+
     def run(self, command: str) -> str:
         """Run a command to its end."""
         name, *arguments = shlex.split(command)

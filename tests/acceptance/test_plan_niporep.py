@@ -10,7 +10,7 @@ from damocles.testing import farm
 from damocles.testing.farm import Farm
 from damocles.wire import commitments, seal, sectors
 
-from . import plan_farms
+from . import plan_farms, test_howto_chain
 
 _PROOF = "StackedDrg2KiBV1_2_Feat_NonInteractivePoRep"
 
@@ -62,6 +62,38 @@ def test_a_sector_is_sealed_without_an_interactive_seed(tmp_path, aggregation_pa
         seed = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
         assert native.verify_seal(_PROOF, comm_r, comm_d, *ids, pre.ticket.ticket, seed, proof.proof)
         assert len(plan_farms.files(tmp_path, "sealed", "cache")) == 3
+
+
+@pytest.mark.params
+@pytest.mark.slow
+@pytest.mark.whole
+@pytest.mark.timeout(7300)
+@pytest.mark.usefixtures("aggregation_parameters")
+def test_a_sector_is_proven_on_a_chain_without_a_pre_commit(tmp_path):
+    """The daemon sends the aggregate to a devnode, which verifies it: one message, and the sector is on the chain."""
+    with test_howto_chain.provider(tmp_path) as made:
+        made.change(
+            "manager.toml", "[Miners.Sector]", "[Miners.Sealing]\nUseNonInteractivePoRep = true\n\n[Miners.Sector]"
+        )
+        made.change("worker.toml", 'location = "store1"', 'location = "store1"\nplan = "niporep"')
+        devnode, file_init, daemon, sealing_init, worker, *_ = made.commands
+        made.start(devnode)
+        farm.wait_until(lambda: made.listens("1234") and made.exists("devnet/token"), "the devnode listens")
+        made.run(file_init)
+        made.start(daemon)
+        farm.wait_until(lambda: made.listens("1789"), "the manager listens")
+        made.run(sealing_init)
+        made.start(worker)
+
+        def found():
+            return made.listens("17890") and made.ask_node("StateSectorGetInfo", ["t01000", 1, None])
+
+        on_chain = farm.wait_until(found, "the sector is on the chain", 2 * plan_farms.AGGREGATING_SECONDS)
+        assert 15 == on_chain["SealProof"]
+        (record,) = farm.wait_until(lambda: made.ask_manager("ListSectors", ["offline", 1]), "the sector is finished")
+        assert record["Pre"]["CommR"] == on_chain["SealedCID"]
+        info = made.ask_node("StateMinerInfo", ["t01000", None])
+        assert 1 == made.ask_node("StateGetActor", [info["Worker"], None])["Nonce"]
 
 
 @pytest.mark.params

@@ -2,6 +2,32 @@
 
 from damocles.manager.chain import interface
 from damocles.wire import codec, seal, tasks
+from damocles.wire.sectors import SealProof, prover_id
+
+_NO_SEED = codec.Bytes32(bytes([1]) * 32)  # what the actors put where a seed is expected
+
+
+async def check_non_interactive(
+    verifier: interface.Verifier, allocated: seal.AllocatedSector, content: seal.Proof, ticket: bytes
+) -> None:
+    """Verify a proof for the commitments that came with it, with the chain's ticket; raises as `interface.Chain.check_proof`.
+
+    There is no seed: its challenges follow from the commitments.
+    """
+    pre_commit, sector = content.pre_commit, allocated.id
+    assert pre_commit is not None
+    claim = tasks.VerifySeal(
+        registered_proof=SealProof(allocated.proof).proof_name,
+        comm_r=pre_commit.comm_r,
+        comm_d=pre_commit.comm_d,
+        prover_id=codec.Bytes32(prover_id(sector.miner)),
+        sector_id=sector.number,
+        ticket=codec.Bytes32(ticket),
+        seed=_NO_SEED,
+        proof=content.proof,
+    )
+    if not await verifier.verify(claim):
+        raise interface.Refused("invalid proof (compute error?)")
 
 
 async def check_update(

@@ -28,6 +28,7 @@ class Network:
 
     ticket_lookback: int  # a ticket is this much older than the head, so that no reorganisation takes it away
     ticket_max_age: int
+    ni_ticket_max_age: int  # …of a sector with a non-interactive proof, which has no pre-commit
     challenge_delay: int  # from the landing of a pre-commit to its seed
     seed_confidence: int  # how deep a seed has to be before it is used
     block_seconds: float

@@ -184,8 +184,10 @@ class LotusChain:
             raise interface.Refused("invalid proof (compute error?)")
 
     async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
-        """Refuse: nothing sends these messages yet."""
-        raise interface.Refused("sectors with non-interactive proofs are not sent to a real chain yet")
+        """Verify a proof for the commitments that came with it."""
+        assert content.pre_commit is not None
+        ticket = await self.ticket(allocated.id.miner, content.pre_commit.ticket.epoch)
+        await checks.check_non_interactive(self._verifier, allocated, content, ticket)
 
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on the chain."""
@@ -206,7 +208,12 @@ class LotusChain:
         self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, pieces: interface.Pieces
     ) -> CID:
         """Record a proof."""
-        return submissions.put(tx, Kind.PROOF, allocated, content, pieces, epoch=self.rounds.epoch)
+        if content.pre_commit is None:
+            return submissions.put(tx, Kind.PROOF, allocated, content, pieces, epoch=self.rounds.epoch)
+        last = content.pre_commit.ticket.epoch + lifetimes.NI_TICKET_MAX_AGE
+        return submissions.put(
+            tx, Kind.NON_INTERACTIVE, allocated, content, pieces, epoch=self.rounds.epoch, last_epoch=last
+        )
 
     def send_update(
         self, tx: Connection, allocated: seal.AllocatedSector, content: seal.SnapUpProof, pieces: interface.Pieces

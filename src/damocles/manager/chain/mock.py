@@ -30,7 +30,6 @@ _TICKET_LOOKBACK = 900
 _FIRST_EPOCH = 1000  # later than the lookback, so that the first ticket has an epoch
 _TICKET_LIFE_SECONDS = 86400.0  # as on the real network: 2880 epochs of 30 s beyond the lookback
 
-_NO_SEED = bytes([1]) * 32  # what the actors of the real network put where a seed is expected
 
 _messages = tables.messages
 
@@ -54,6 +53,7 @@ class Options:
         return interface.Network(
             ticket_lookback=_TICKET_LOOKBACK,
             ticket_max_age=_TICKET_LOOKBACK + round(_TICKET_LIFE_SECONDS / self.block_seconds),
+            ni_ticket_max_age=_TICKET_LOOKBACK + round(180 * _TICKET_LIFE_SECONDS / self.block_seconds),
             challenge_delay=self.challenge_delay,
             seed_confidence=0,
             block_seconds=self.block_seconds,
@@ -184,21 +184,10 @@ class MockChain:
             raise interface.Refused("invalid proof (compute error?)")
 
     async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
-        """Verify a proof for the commitments that came with it; there is no seed, its challenges follow from them."""
-        pre_commit, sector = content.pre_commit, allocated.id
-        assert pre_commit is not None
-        claim = tasks.VerifySeal(
-            registered_proof=SealProof(allocated.proof).proof_name,
-            comm_r=pre_commit.comm_r,
-            comm_d=pre_commit.comm_d,
-            prover_id=codec.Bytes32(prover_id(sector.miner)),
-            sector_id=sector.number,
-            ticket=codec.Bytes32(await self.ticket(sector.miner, pre_commit.ticket.epoch)),
-            seed=codec.Bytes32(_NO_SEED),
-            proof=content.proof,
-        )
-        if not await self._verifier.verify(claim):
-            raise interface.Refused("invalid proof (compute error?)")
+        """Verify a proof for the commitments that came with it."""
+        assert content.pre_commit is not None
+        ticket = await self.ticket(allocated.id.miner, content.pre_commit.ticket.epoch)
+        await checks.check_non_interactive(self._verifier, allocated, content, ticket)
 
     async def check_update(self, allocated: seal.AllocatedSector, comm_r_old: bytes, content: seal.SnapUpProof) -> None:
         """Verify the proof of an upgrade of what is on this chain."""

@@ -68,6 +68,7 @@ async def open_chain(
             network = interface.Network(
                 ticket_lookback=lifetimes.TICKET_LOOKBACK,
                 ticket_max_age=lifetimes.TICKET_MAX_AGE,
+                ni_ticket_max_age=lifetimes.NI_TICKET_MAX_AGE,
                 challenge_delay=params.challenge_delay,
                 seed_confidence=SEED_CONFIDENCE,
                 block_seconds=float(params.block_delay_seconds),
@@ -191,5 +192,10 @@ async def _found(view: View, good: Sequence[Node], config: model.Config) -> _Fou
 
 async def _miner(view: View, table: model.Miner) -> Miner:
     size = (await view.info(Address.of_id(table.actor))).sector_size_bytes
-    family = SealFamily.SYNTHETIC if table.sealing.use_synthetic_po_rep else SealFamily.V1_1
-    return Miner(id=table.actor, proof=SealProof.of(SectorSize(size), family), config=table)
+    return Miner(id=table.actor, proof=SealProof.of(SectorSize(size), _family(table.sealing)), config=table)
+
+
+def _family(table: model.Sealing) -> SealFamily:
+    if table.use_non_interactive_po_rep:
+        return SealFamily.NON_INTERACTIVE
+    return SealFamily.SYNTHETIC if table.use_synthetic_po_rep else SealFamily.V1_1

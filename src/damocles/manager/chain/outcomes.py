@@ -12,7 +12,11 @@ from damocles.manager.outbox.orders import State as OrderState
 
 # Money, or gas, may be there the next time.
 _FAILED = frozenset({6, exits.OUT_OF_GAS, exits.INSUFFICIENT_FUNDS})
-_RETURNS = {Kind.PROOF: methods.PROVE_COMMIT, Kind.UPDATE: methods.PROVE_UPDATES}
+_RETURNS = {
+    Kind.PROOF: methods.PROVE_COMMIT,
+    Kind.NON_INTERACTIVE: methods.PROVE_NI,
+    Kind.UPDATE: methods.PROVE_UPDATES,
+}
 
 Outcome = tuple[State, str]
 
@@ -26,12 +30,12 @@ def of(order: Order, sharing: Sequence[Submission]) -> list[Outcome]:
         if len(sharing) > 1:
             # Mostly one of them is at fault; who that is comes out when they are tried again.
             return [(State.WAITING, order.reason)] * len(sharing)
-        return [(State.REFUSED, order.reason)]
+        return [(_final(sharing[0].kind), order.reason)]
     if order.state is not OrderState.LANDED or order.receipt is None:
         return [(State.ORDERED, "")] * len(sharing)
     code = order.receipt.exit_code
     if code:
-        return [(_state(code, alone=len(sharing) == 1), exits.words(code))] * len(sharing)
+        return [(_state(sharing[0].kind, code, alone=len(sharing) == 1), exits.words(code))] * len(sharing)
     method = _RETURNS.get(sharing[0].kind)
     if method is None:
         return [(State.LANDED, "")] * len(sharing)
@@ -41,11 +45,18 @@ def of(order: Order, sharing: Sequence[Submission]) -> list[Outcome]:
         return [(State.LANDED, f"its return value cannot be read: {error}")] * len(sharing)
     if len(codes) != len(sharing):
         return [(State.LANDED, f"its return value is of {len(codes)} sectors")] * len(sharing)
-    return [(_state(code, alone=True), exits.words(code)) if code else (State.LANDED, "") for code in codes]
+    kind = sharing[0].kind
+    return [(_state(kind, code, alone=True), exits.words(code)) if code else (State.LANDED, "") for code in codes]
 
 
-def _state(code: int, *, alone: bool) -> State:
-    return State.REFUSED if alone and code not in _FAILED else State.FAILED
+def _state(kind: Kind, code: int, *, alone: bool) -> State:
+    return _final(kind) if alone and code not in _FAILED else State.FAILED
+
+
+def _final(kind: Kind) -> State:
+    # A message of this kind names a deadline, which has become immutable if it was late. Handed in again it gets another
+    # one, and what is wrong with the sector itself is found when that is tried.
+    return State.FAILED if kind is Kind.NON_INTERACTIVE else State.REFUSED
 
 
 def by_order(submissions: Sequence[Submission]) -> dict[int, list[Submission]]:

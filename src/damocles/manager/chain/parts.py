@@ -13,7 +13,7 @@ from damocles.chain import methods, sealing
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.methods import Method
-from damocles.lotus import errors, miners
+from damocles.lotus import errors, layout, miners
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes
 from damocles.manager.chain.submissions import Kind, State, Submission
@@ -21,13 +21,18 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.errors import Unverifiable
 from damocles.wire import codec, commitments, seal, tasks
 from damocles.wire.codec import Blob, Rows
-from damocles.wire.sectors import SectorSize
+from damocles.wire.sectors import SealProof, SectorSize
 
 log = structlog.get_logger(__name__)
 
 AGGREGATED_FROM = 4  # the actors take no aggregate of fewer
 
-METHODS = {Kind.PRE_COMMIT: methods.PRE_COMMIT, Kind.PROOF: methods.PROVE_COMMIT, Kind.UPDATE: methods.PROVE_UPDATES}
+METHODS = {
+    Kind.PRE_COMMIT: methods.PRE_COMMIT,
+    Kind.PROOF: methods.PROVE_COMMIT,
+    Kind.NON_INTERACTIVE: methods.PROVE_NI,
+    Kind.UPDATE: methods.PROVE_UPDATES,
+}
 
 
 class Unfit(Exception):
@@ -50,6 +55,7 @@ class Part:
     proof: bytes = b""
     comm_r: bytes = b""
     seed: bytes = b""
+    deadline: int = 0  # to which it goes, if that is to be said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +131,8 @@ async def of(view: View, miner: Miner, submission: Submission, challenge_delay: 
                 return await _pre_commit(view, miner, submission, challenge_delay)
             case Kind.PROOF:
                 return await _proof(view, miner, submission, challenge_delay)
+            case Kind.NON_INTERACTIVE:
+                return await _non_interactive(view, miner, submission)
             case Kind.UPDATE:
                 return await _update(view, miner, submission)
     except interface.Refused as error:
@@ -150,8 +158,8 @@ async def _pre_commit(view: View, miner: Miner, submission: Submission, challeng
         seal_rand_epoch=content.ticket.epoch,
         expiration=lifetimes.expiration(
             view.epoch,
+            lifetimes.prove_by(view.epoch, challenge_delay),
             lifetime_days=miner.config.sector.lifetime_days,
-            challenge_delay=challenge_delay,
             terms=[(one.term_min, one.term_max) for one in wanted],
         ),
         unsealed_cid=(
@@ -183,6 +191,30 @@ async def _proof(view: View, miner: Miner, submission: Submission, challenge_del
         comm_r=commitments.commitment_of(pre.info.sealed_cid),
         seed=await view.seed(miner.address, pre.epoch + challenge_delay),
     )
+
+
+async def _non_interactive(view: View, miner: Miner, submission: Submission) -> Part:
+    sector, content = submission.sector, submission.content
+    sealed_cid = commitments.sealed_cid(content.pre_commit.comm_r)
+    on_chain = await view.sector(miner.address, sector.number)
+    if on_chain is not None and on_chain.sealed_cid == sealed_cid:
+        raise Unfit(State.LANDED, "the sector is proven already")
+    expiration = lifetimes.expiration(view.epoch, view.epoch, lifetime_days=miner.config.sector.lifetime_days)
+    value = Amount(0)
+    if miner.sends_fund(Kind.NON_INTERACTIVE):
+        value = await view.pledge(expiration - view.epoch, int(submission.proof_type.size), 0)
+    # By the miner's offset: of a miner without sectors the node reports a deadline that stands still.
+    cycle = layout.Cycle.of(await view.period(miner.address), view.epoch)
+    struct = sealing.NonInteractive(
+        sealing_number=sector.number,
+        sealer_id=miner.id,
+        sealed_cid=sealed_cid,
+        sector_number=sector.number,
+        seal_rand_epoch=content.pre_commit.ticket.epoch,
+        expiration=expiration,
+    )
+    deadline = (cycle.current + miner.config.sealing.sealing_sector_deadline_delay_ni) % cycle.count
+    return Part(struct=struct, value=value, proof=content.proof, deadline=deadline)
 
 
 async def _update(view: View, miner: Miner, submission: Submission) -> Part:
@@ -246,15 +278,17 @@ def _verified_bytes(pieces: Sequence[sealing.Piece]) -> int:
     return sum(piece.size_bytes for piece in pieces if piece.allocation is not None)
 
 
-async def bundle(miner: Miner, kind: Kind, parts: Sequence[Part], aggregator: interface.Aggregator | None) -> Bundle:
-    """Put parts into a message; from four proofs on as an aggregate, if there is somebody to make it."""
+async def bundle(
+    miner: Miner, kind: Kind, proof: SealProof, parts: Sequence[Part], aggregator: interface.Aggregator | None
+) -> Bundle:
+    """Put parts of one kind of proof into a message; from four proofs on as an aggregate, if there is somebody to make it."""
     structs, sealing_config = Rows([part.struct for part in parts]), miner.config.sealing
     params: Any
     match kind:
         case Kind.PRE_COMMIT:
             params = sealing.PreCommitSectorBatch2(structs)
         case Kind.PROOF:
-            aggregate = await _aggregate(miner, parts, aggregator)
+            aggregate = await _aggregate(proof, parts, aggregator)
             params = sealing.ProveCommitSectors3(
                 activations=structs,
                 sector_proofs=Rows([] if aggregate else [Blob(part.proof) for part in parts]),
@@ -263,11 +297,21 @@ async def bundle(miner: Miner, kind: Kind, parts: Sequence[Part], aggregator: in
                 require_activation_success=sealing_config.require_activation_success,
                 require_notification_success=sealing_config.require_notification_success,
             )
+        case Kind.NON_INTERACTIVE:
+            (part,) = parts  # whose proof is an aggregate already; it cannot be put together with another one
+            params = sealing.ProveCommitSectorsNI(
+                sectors=structs,
+                aggregate_proof=Blob(part.proof),
+                seal_proof_type=int(proof),
+                aggregate_proof_type=sealing.SNARKPACK_V2,
+                proving_deadline=part.deadline,
+                require_activation_success=sealing_config.require_activation_success,
+            )
         case Kind.UPDATE:
             params = sealing.ProveReplicaUpdates3(
                 updates=structs,
                 sector_proofs=Rows([Blob(part.proof) for part in parts]),
-                update_proofs_type=list(SectorSize).index(miner.proof.size),
+                update_proofs_type=list(SectorSize).index(proof.size),
                 require_activation_success=sealing_config.require_activation_success_update,
                 require_notification_success=sealing_config.require_notification_success_update,
             )
@@ -280,11 +324,11 @@ async def bundle(miner: Miner, kind: Kind, parts: Sequence[Part], aggregator: in
     )
 
 
-async def _aggregate(miner: Miner, parts: Sequence[Part], aggregator: interface.Aggregator | None) -> Blob:
+async def _aggregate(proof: SealProof, parts: Sequence[Part], aggregator: interface.Aggregator | None) -> Blob:
     if aggregator is None or len(parts) < AGGREGATED_FROM:
         return Blob()
     claim = tasks.AggregateSeals(
-        registered_proof=miner.proof.proof_name,
+        registered_proof=proof.proof_name,
         aggregation="SnarkPackV2",
         comm_rs=[codec.Bytes32(part.comm_r) for part in parts],
         seeds=[codec.Bytes32(part.seed) for part in parts],

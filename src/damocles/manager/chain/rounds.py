@@ -221,6 +221,9 @@ class Rounds:
                 return sector is not None or await view.pre_committed(address, number) is not None
             case Kind.PROOF:
                 return sector is not None
+            case Kind.NON_INTERACTIVE:
+                sealed_cid = commitments.sealed_cid(submission.content.pre_commit.comm_r)
+                return sector is not None and sector.sealed_cid == sealed_cid
             case Kind.UPDATE:
                 new_cid = commitments.sealed_cid(submission.content.comm_r)
                 return sector is not None and sector.sealed_cid == new_cid
@@ -307,7 +310,8 @@ class Rounds:
         kind = batch[0].kind
 
         async def tried(numbers: Sequence[int]) -> parts.Bundle:
-            bundle = await parts.bundle(miner, kind, [made[number][1] for number in sorted(numbers)], self._aggregator)
+            some = [made[number][1] for number in sorted(numbers)]
+            bundle = await parts.bundle(miner, kind, batch[0].proof_type, some, self._aggregator)
             await self._try(view, miner, kind, bundle)
             return bundle
 
@@ -319,7 +323,7 @@ class Rounds:
             last_epoch = min(one.last_epoch or 0 for one in sharing)
             wish = orders.Wish(
                 miner=miner.id,
-                kind=kind if len(sharing) == 1 else f"{kind}{BATCH}",
+                kind=str(kind) if len(sharing) == 1 else f"{kind}{BATCH}",
                 to=bundle.to,
                 method=bundle.method.number,
                 params=bundle.params,

@@ -37,12 +37,14 @@ class Kind(StrEnum):
 
     PRE_COMMIT = "pre-commit"
     PROOF = "proof"
+    NON_INTERACTIVE = "non-interactive proof"
     UPDATE = "update"
 
 
 _CONTENT: dict[Kind, Any] = {
     Kind.PRE_COMMIT: seal.PreCommit,
     Kind.PROOF: seal.Proof,
+    Kind.NON_INTERACTIVE: seal.Proof,
     Kind.UPDATE: seal.SnapUpProof,
 }
 

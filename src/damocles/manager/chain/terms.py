@@ -13,6 +13,7 @@ from damocles.manager.outbox import batching, fees
 from damocles.wire.sectors import SealProof
 
 BATCH = " batch"
+_SEALING = {Kind.PRE_COMMIT, Kind.PROOF, Kind.NON_INTERACTIVE}
 # By as much Lotus' estimate of gas goes above what was used (`GasLimitOverestimation`); the configuration's factor,
 # as the original's, is on what was used.
 _NODES_MARGIN = 1.25
@@ -44,6 +45,8 @@ class Miner:
         """Return when sectors share a message."""
         if kind is Kind.UPDATE:
             return batching.Rule(wait_epochs=0)
+        if kind is Kind.NON_INTERACTIVE:  # its proof is an aggregate already
+            return batching.Rule(at_most=1, wait_epochs=0, wait_above=self._max_base_fee(kind))
         batch = self._batch(kind)
         return batching.Rule(
             at_least=batch.threshold,
@@ -71,7 +74,7 @@ class Miner:
         match kind:
             case Kind.PRE_COMMIT:
                 return commitment.pre
-            case Kind.PROOF:
+            case Kind.PROOF | Kind.NON_INTERACTIVE:
                 return commitment.prove
             case Kind.UPDATE:
                 return self.config.snap_up
@@ -83,4 +86,4 @@ class Miner:
         return table.batch if isinstance(table, model.Messages) else model.Batch()
 
     def _max_base_fee(self, kind: str) -> Amount | None:
-        return self._batch(kind).max_base_fee if kind in {Kind.PRE_COMMIT, Kind.PROOF} else None
+        return self._batch(kind).max_base_fee if kind in _SEALING else None

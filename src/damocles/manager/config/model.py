@@ -233,8 +233,16 @@ class Sealing(values.Table):
     """The same of upgrades, about notices."""
     use_synthetic_po_rep: StrictBool = Field(default=False, alias="UseSyntheticPoRep")
     """Whether sectors get synthetic proofs."""
-    sealing_sector_deadline_delay_ni: values.Count = 6
-    """How many deadlines away a sector with a non-interactive proof is put."""
+    use_non_interactive_po_rep: StrictBool = Field(default=False, alias="UseNonInteractivePoRep")
+    """Whether sectors are sealed without a pre-commit, by threads with the plan niporep. Ours."""
+    sealing_sector_deadline_delay_ni: Annotated[StrictInt, Field(ge=2, le=47)] = 6
+    """How many deadlines after the open one a sector with a non-interactive proof is put."""
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> "Sealing":
+        if self.use_synthetic_po_rep and self.use_non_interactive_po_rep:
+            raise ValueError("UseSyntheticPoRep and UseNonInteractivePoRep exclude each other: leave one out")
+        return self
 
 
 class Miner(values.Table):

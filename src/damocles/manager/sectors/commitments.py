@@ -129,7 +129,8 @@ class Commitments:
             )
             return seal.Submitted(seal.SubmitResult.MISMATCHED, desc)
         given, network = content.ticket, self._chain.network
-        if given.epoch < head - network.ticket_max_age:
+        is_without = SealProof(record.proof).is_non_interactive
+        if given.epoch < head - (network.ni_ticket_max_age if is_without else network.ticket_max_age):
             desc = f"ticket expired: seal height: {given.epoch + network.ticket_lookback}, head: {head}"
             return seal.Submitted(seal.SubmitResult.REJECTED, desc)
         if given.epoch > head - network.ticket_lookback:

@@ -158,6 +158,7 @@ class World:
         network = interface.Network(
             ticket_lookback=lifetimes.TICKET_LOOKBACK,
             ticket_max_age=lifetimes.TICKET_MAX_AGE,
+            ni_ticket_max_age=lifetimes.NI_TICKET_MAX_AGE,
             challenge_delay=self._devnode.rules.challenge_delay,
             seed_confidence=6,
             block_seconds=BLOCK_SECONDS,
