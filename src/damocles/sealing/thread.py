@@ -220,6 +220,7 @@ class Stage:
     waits: bool
     what: str | None = None
     pid: int | None = None
+    host: str = ""  # where that is another machine
     progress: control.Progress | None = None
     stalled: control.Waiting | None = None
 

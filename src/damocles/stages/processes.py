@@ -31,6 +31,8 @@ class Command:
     env: Mapping[str, str]
     ready_seconds: float = 5.0
     grace_seconds: float = 3.0  # between SIGTERM and SIGKILL
+    # How long the answer to a cancellation may take; None: a child is ended with its task.
+    cancel_seconds: float | None = None
 
     @property
     def scratch(self) -> str:

@@ -21,6 +21,8 @@ of this skip the key, and our own child sends nothing new to a parent that has n
 *   `{"id": 1, "log": "text"}` (child): a line for the log of this task.
 *   `"detail"` beside `err_msg` (child): a traceback.
 *   `"last": true` beside `err_msg` (child): it ends now, for a new process to take over.
+*   `"lost": true` beside `err_msg` (child): the task was with another process, which is gone: run it again.
+*   `{"id": 1, "at": {"host": "gpu1", "pid": 4711}}` (child): another process works on the task, maybe on another machine.
 
 To an original parent progress and log without the agreement would be answers without output, hence the agreement.
 """
@@ -57,6 +59,13 @@ class Progress(msgspec.Struct, frozen=True):
     waiting: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class At(msgspec.Struct, frozen=True):
+    """The process that works on a task, where that is not the child."""
+
+    host: str
+    pid: int
+
+
 class _Line(msgspec.Struct, frozen=True):
     id: int
     err_msg: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -64,6 +73,8 @@ class _Line(msgspec.Struct, frozen=True):
     # Foreign processors may use these keys for something else: read only where they can be ours.
     detail: msgspec.Raw = _ABSENT
     last: msgspec.Raw = _ABSENT
+    lost: msgspec.Raw = _ABSENT
+    at: msgspec.Raw = _ABSENT
     progress: msgspec.Raw = _ABSENT
     log: msgspec.Raw = _ABSENT
 
@@ -77,6 +88,7 @@ class Answer:
     error: str | None = None
     detail: str | None = None
     is_last: bool = False  # the child ends and takes no more tasks
+    is_lost: bool = False  # who worked on it is gone, the task may be fine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +98,7 @@ class Report:
     id: int
     progress: Progress | None = None
     log: str | None = None
+    at: At | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +169,17 @@ def detailed_failure(request_id: int, error: str, *, detail: str, is_last: bool)
     return _encode({**fields, "last": True} if is_last else fields)
 
 
+def lost(request_id: int, error: str, detail: str | None = None) -> bytes:
+    """Write the answer of a task whose process is gone; only for a parent that named the stage."""
+    texts = {"err_msg": codec.plain(error), **({"detail": codec.plain(detail)} if detail else {})}
+    return _encode({"id": request_id, "output": None, **texts, "lost": True})
+
+
+def at(request_id: int, host: str, pid: int) -> bytes:
+    """Write which process works on a task; only for a parent that named the stage."""
+    return _encode({"id": request_id, "at": At(codec.plain(host), pid)})
+
+
 def progress(request_id: int, news: Progress) -> bytes:
     """Write how far a task is; only for a parent that named the stage."""
     if isinstance(news.waiting, str):
@@ -180,12 +204,12 @@ def read_line(line: bytes) -> Answer | Report | Chatter | Garbled:
         return _unreadable(line)
     has_output = bytes(read.output) not in {b"", b"null"}
     if read.err_msg is msgspec.UNSET and not bytes(read.output):
-        news = Report(id=read.id, progress=_as(read.progress, Progress), log=_as(read.log, str))
-        if news.progress is not None or news.log is not None:
+        news = Report(id=read.id, progress=_as(read.progress, Progress), log=_as(read.log, str), at=_as(read.at, At))
+        if (news.progress, news.log, news.at) != (None, None, None):
             return news
     if isinstance(read.err_msg, str):
-        is_last = _as(read.last, bool) is True
-        return Answer(id=read.id, error=read.err_msg, detail=_as(read.detail, str), is_last=is_last)
+        is_last, is_lost = (_as(flag, bool) is True for flag in (read.last, read.lost))
+        return Answer(id=read.id, error=read.err_msg, detail=_as(read.detail, str), is_last=is_last, is_lost=is_lost)
     if not has_output:
         return Answer(id=read.id, error="output field lost")
     return Answer(id=read.id, output=read.output)

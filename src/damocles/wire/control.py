@@ -50,7 +50,8 @@ class ThreadDetail(msgspec.Struct, frozen=True, kw_only=True):
     waiting: Waiting | None = None
     pid: int | None = None  # of the process that runs the stage
     progress: Progress | None = None  # of the stage, if it tells
-    host: str = ""
+    host: str = ""  # of that process
+    far_host: str = ""  # the same, where it is not the worker's
     attempt: int = 1
     retries: int = 0
     paused_at: float | None = None
@@ -155,7 +156,10 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """A line of a stage's process; `number` counts up, also over restarts of the worker."""
+    """A line of a stage's process; `number` counts up, also over restarts of the worker.
+
+    `host` is the machine of the process, where that is not the worker's.
+    """
 
     number: int
     at: float
@@ -163,6 +167,7 @@ class LogLine(msgspec.Struct, frozen=True):
     pid: int
     text: str
     sector: str = ""
+    host: str = ""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from damocles.stages import descriptors
 from damocles.stages.admission import costs, machine, policy
+from damocles.stages.far import settings
 from damocles.stages.supervision import executor, pool
 from damocles.wire import sectors
 from damocles.worker.config.load import Config, Group
@@ -37,7 +38,7 @@ def admission(config: Config, has: machine.Machine) -> policy.Policy:
             for stage, by_size in processors.costs.items()
             for size, cost in by_size.items()
         },
-        foreign={stage for stage in GROUP_STAGES if any(group.bin is not None for group in processors.groups(stage))},
+        foreign={stage for stage in GROUP_STAGES if any(_is_elsewhere(group) for group in processors.groups(stage))},
         refuses=admission.never_fits == "refuse",
     )
 
@@ -59,7 +60,7 @@ def stages(config: Config, log: pool.LogSink, admitted_by: policy.Policy | None 
     secret = {"PIECE_FETCHER_TOKEN": token.get_secret_value()} if token else {}
     groups = {
         stage: [
-            _group(group, secret if stage == "add_pieces" and group.bin is not None else {})
+            _group(stage, group, secret if stage == "add_pieces" and group.bin is not None else {})
             for group in processors.groups(stage)
         ]
         for stage in (*GROUP_STAGES, pool.DAEMONS)
@@ -75,17 +76,51 @@ def stages(config: Config, log: pool.LogSink, admitted_by: policy.Policy | None 
     )
 
 
-def _group(group: Group, secret: dict[str, str]) -> pool.ProcessorGroup:
+def _is_elsewhere(group: Group) -> bool:
+    """Whether nobody knows what a group's tasks take of this machine, or it is nothing."""
+    return group.bin is not None or (group.executor == "ray" and group.away == "wait")
+
+
+def _ray(stage: str, group: Group) -> settings.Group | None:
+    if group.executor != "ray":
+        return None
+    assert group.address is not None
+    return settings.Group(
+        stage=stage,
+        address=group.address,
+        resources=group.resources,
+        slots=group.concurrent or 1,
+        away=group.away,
+        argv=(group.bin, *(group.args or ("processor", stage))) if group.bin is not None else (),
+        envs=group.envs,
+        ready_seconds=group.stable_wait,
+        lease_seconds=group.lease,
+        shared=tuple(str(folder) for folder in group.shared),
+        token_file=str(group.token_file) if group.token_file is not None else None,
+        insecure=group.insecure,
+    )
+
+
+def far_groups(config: Config) -> Iterator[tuple[str, settings.Group]]:
+    """Yield the groups that send tasks to a Ray cluster, with their names in the file."""
+    for stage in GROUP_STAGES:
+        for index, group in enumerate(config.processors.groups(stage)):
+            if (far := _ray(stage, group)) is not None:
+                yield pool.seat_name(stage, index), far
+
+
+def _group(stage: str, group: Group, secret: dict[str, str]) -> pool.ProcessorGroup:
     return pool.ProcessorGroup(
         bin=group.bin,
         args=group.args,
         stable_wait_seconds=group.stable_wait,
         envs={**group.envs, **secret},
         inherit_envs=group.inherit_envs,
-        concurrent=group.concurrent,
+        concurrent=1 if group.executor == "ray" and group.concurrent is None else group.concurrent,
         locks=group.locks,
         auto_restart=group.auto_restart,
         numa_preferred=group.numa_preferred,
         cgroup_group_name=group.cgroup.group_name,
         cgroup_cpuset=group.cgroup.cpuset,
+        ray=_ray(stage, group),
     )

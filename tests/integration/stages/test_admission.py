@@ -94,7 +94,7 @@ def c2_of(number: int) -> policy.Errand:
     return policy.Errand(label=f"C2 of s-t01000-{number}", size=sectors.SectorSize.KIB2)
 
 
-def lines(lane: Hashable, stage: str, pid: int, line: str) -> None:
+def lines(lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
     """Take a line of a child's log."""
 
 

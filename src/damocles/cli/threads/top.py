@@ -148,5 +148,8 @@ def _thread_cells(thread: control.ThreadDetail, now: float, *, full: bool) -> tu
     return (
         *(thread.worker, str(info.index), info.job_id or "-", info.job_state or "-", doing),
         units.brief_duration(max(0, int(now - thread.since))),
-        *(str(thread.pid or "-"), words.why(thread, now, full=full)),
+        *(
+            f"{thread.far_host}:{thread.pid}" if thread.far_host else str(thread.pid or "-"),
+            words.why(thread, now, full=full),
+        ),
     )

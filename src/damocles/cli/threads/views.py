@@ -291,7 +291,8 @@ def print_log(
         for each in lines:
             if sector not in {None, each.sector} or (stage or each.stage).lower() != each.stage.lower():
                 continue
-            text = f"{units.moment(each.at)} {each.stage}[{each.pid}] {each.text}"
+            process = f"{each.host}:{each.pid}" if each.host else f"{each.pid}"
+            text = f"{units.moment(each.at)} {each.stage}[{process}] {each.text}"
             print(terminal.shown_json(codec.encode(each).decode()) if as_json else terminal.shown(text))
             sys.stdout.flush()
     except KeyboardInterrupt:

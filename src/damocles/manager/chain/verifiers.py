@@ -84,8 +84,8 @@ async def open_stages() -> AsyncIterator[StagesVerifier]:
         yield StagesVerifier(stages)
 
 
-def _log(lane: Hashable, stage: str, pid: int, line: str) -> None:
-    log.info(line, lane=lane, stage=stage, pid=pid)
+def _log(lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
+    log.info(line, lane=lane, stage=stage, pid=pid, host=host)
 
 
 def _size_label(proof_name: str) -> str:

@@ -30,6 +30,7 @@ class _Call:
     stage: str
     on_progress: Callable[[protocol.Progress], None] | None
     on_log: Callable[[str], None] | None
+    on_at: Callable[[protocol.At], None] | None
     settled: Callable[[], None]
     abandoned: bool = False
     result: msgspec.Raw | errors.StageError | None = None
@@ -100,6 +101,7 @@ class Child:
         settled: Callable[[], None],
         on_progress: Callable[[protocol.Progress], None] | None = None,
         on_log: Callable[[str], None] | None = None,
+        on_at: Callable[[protocol.At], None] | None = None,
     ) -> msgspec.Raw:
         """Send a task (JSON) and wait for its output.
 
@@ -110,7 +112,7 @@ class Child:
             StageFailed: The child reports that.
             StageDied: It ended before it answered.
         """
-        call = _Call(stage=stage, on_progress=on_progress, on_log=on_log, settled=settled)
+        call = _Call(stage=stage, on_progress=on_progress, on_log=on_log, on_at=on_at, settled=settled)
         if self._over.is_set():
             settled()
             raise self._obituary(stage)
@@ -132,14 +134,25 @@ class Child:
         if call.done.is_set():
             return
         call.abandoned = True
-        if self._stop_if_unwanted():
+        if self._command.cancel_seconds is not None:
+            self._send(protocol.cancellation(request_id))
+            with anyio.move_on_after(self._command.cancel_seconds):
+                await call.done.wait()
+                return
+            self.stop("it does not answer a cancellation")
+            await self.gone.wait()
+        elif self._stop_if_unwanted():
             await self.gone.wait()
         elif self._knows_extensions:
             # Others would take the line for a task without a body; their answer is thrown away when it comes.
             self._send(protocol.cancellation(request_id))
 
     def _stop_if_unwanted(self) -> bool:
-        unwanted = bool(self._calls) and all(call.abandoned for call in self._calls.values())
+        unwanted = (
+            self._command.cancel_seconds is None
+            and bool(self._calls)
+            and all(call.abandoned for call in self._calls.values())
+        )
         if unwanted:
             self.stop("nobody waits for its answers any more")
         return unwanted
@@ -203,6 +216,8 @@ class Child:
                     call.on_progress(report.progress)
                 if report.log is not None and call.on_log is not None:
                     call.on_log(report.log)
+                if report.at is not None and call.on_at is not None:
+                    call.on_at(report.at)
             case protocol.Chatter(text=text):
                 await self._dump(line)
                 self._take_log(f"on stdout: {text}".encode())
@@ -223,7 +238,8 @@ class Child:
         if answer.output is not None:
             call.result = answer.output
         else:
-            call.result = errors.StageFailed(call.stage, answer.error or "", self.pid, answer.detail)
+            kind = errors.StageDied if answer.is_lost else errors.StageFailed
+            call.result = kind(call.stage, answer.error or "", self.pid, answer.detail)
         call.done.set()
         call.settled()
         self._stop_if_unwanted()

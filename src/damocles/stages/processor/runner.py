@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     host.settle(say)
     if stage in {"pc1", "unseal", descriptors.ALL}:
         host.prepare_multicore_sdr(os.environ, say)
-    requests, answers = _take_over_pipes()
+    requests, answers = take_over_pipes()
     runner = Runner(stage, requests=requests, answers=answers, disable_link=disable_link)
     try:
         runner.serve()
@@ -179,7 +179,7 @@ def _parse(arguments: Sequence[str]) -> tuple[str, bool]:
     return options.stage, options.disable_link or os.environ.get("DISABLE_LINK", "") not in {"", "0", "false"}
 
 
-def _take_over_pipes() -> tuple[int, int]:
+def take_over_pipes() -> tuple[int, int]:
     """Move the pipes away from descriptors 0 and 1, so that nothing but the protocol gets into them."""
     requests, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)

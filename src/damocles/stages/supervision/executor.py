@@ -42,6 +42,7 @@ class Status:
     state: Literal["waiting", "running"]
     what: str  # `slot of c2 (limit 1)`, `lock gpu0`; `ext(pid: 4711)` while running
     pid: int | None = None
+    host: str = ""  # another machine, on which the process is
 
 
 class Stages:
@@ -197,13 +198,20 @@ class Stages:
             seat.works_on.remove(entry)
             claim.release()
 
+        at = protocol.At("", worker.pid)
+
         def on_log(line: str) -> None:
             if self._log is not None:
-                self._log(lane, stage, worker.pid, line)
+                self._log(lane, stage, at.pid, line, at.host)
+
+        def on_at(news: protocol.At) -> None:
+            nonlocal at
+            at = news
+            on_status(Status(state="running", what=f"ray({at.host}, pid: {at.pid})", pid=at.pid, host=at.host))
 
         on_status(Status(state="running", what=f"ext(pid: {worker.pid})", pid=worker.pid))
         try:
-            output = await worker.run(stage, body, settled=settled, on_progress=on_progress, on_log=on_log)
+            output = await worker.run(stage, body, settled=settled, on_progress=on_progress, on_log=on_log, on_at=on_at)
         except errors.StageError as error:
             error.scratch = seat.command().scratch
             raise

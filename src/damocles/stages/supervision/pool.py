@@ -13,14 +13,18 @@ from typing import Protocol
 
 import anyio
 import anyio.abc
+import msgspec
 
 from damocles.stages import errors, host, processes
+from damocles.stages.far import settings
 from damocles.stages.processor import child
 from damocles.stages.supervision import limits
 
 DAEMONS = "sealing_daemons"  # section of children that are kept alive and get no tasks
 _DAEMON_STAGE = "EMPTY"  # what they must call themselves, in the original's words
 _LONGEST_PAUSE_SECONDS = 60.0
+HELPER = "damocles.stages.far.helper"  # by its name: what it imports is for those who use it
+_CANCEL_SECONDS = 15.0  # beyond the lease, until a helper has answered a cancellation
 _OF_TOKENS = re.compile(r"DAMOCLES_(\w+_)?TOKEN")
 
 
@@ -39,6 +43,7 @@ class ProcessorGroup:
     numa_preferred: int | None = None
     cgroup_group_name: str = "vc-worker"
     cgroup_cpuset: str | None = None
+    ray: settings.Group | None = None  # where its tasks go; all but `locks` and `auto_restart` is in there then
 
     def command(self, stage: str, index: int) -> processes.Command:
         """Return what to start as entry `index` of a stage, in the environment of this moment.
@@ -46,6 +51,8 @@ class ProcessorGroup:
         Raises:
             ValueError: `args` without `bin` are not those of a processor.
         """
+        if self.ray is not None:
+            return _helper(self.ray)
         name = _DAEMON_STAGE if stage == DAEMONS else stage
         args = ("processor", name) if self.args is None else self.args
         if self.bin is not None:
@@ -70,8 +77,8 @@ class ProcessorGroup:
 class LogSink(Protocol):
     """Takes lines that children write to stderr, or for the log of a task."""
 
-    def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:
-        """Take one line; `lane` is None where a child serves none or several at that moment."""
+    def __call__(self, lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
+        """Take one line; `lane` is None where a child serves none or several at that moment, `host` names another machine."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -173,6 +180,18 @@ class Seat:
             self.sink(lane, stage, pid, line)
         else:
             sys.stderr.write(line + "\n")
+
+
+def _helper(group: settings.Group) -> processes.Command:
+    """Return the command of the child that carries a group's tasks to a Ray cluster."""
+    env = {**inherited(), settings.VARIABLE: msgspec.json.encode(group).decode()}
+    return processes.Command(
+        stage=group.stage,
+        argv=(sys.executable, "-m", HELPER),
+        env=env,
+        ready_seconds=60.0,
+        cancel_seconds=group.lease_seconds + _CANCEL_SECONDS,
+    )
 
 
 def own_command(stage: str, envs: Mapping[str, str]) -> processes.Command:

@@ -223,7 +223,8 @@ def _processors(data: Mapping[str, Any]) -> Iterator[Finding]:
             if "bin" not in group and (stage == "sealing_daemons" or args[:1] not in {(), ("processor",)}):
                 yield (*here, "bin"), None, "missing; expected the program that these args are for"
             program = group.get("bin")
-            if isinstance(program, str) and shutil.which(program, path=_search_path(group)) is None:
+            is_here = group.get("executor") != "ray"  # elsewhere it is not ours to look at
+            if is_here and isinstance(program, str) and shutil.which(program, path=_search_path(group)) is None:
                 problem = "may not be executed" if Path(program).is_file() else "there is no such program"
                 yield (*here, "bin"), program, problem
             for lock in strings(group.get("locks")):

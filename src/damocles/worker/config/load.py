@@ -15,7 +15,7 @@ from damocles.rpc import address
 from damocles.stores.persist import PersistStore
 from damocles.text import spelling
 from damocles.wire import sectors
-from damocles.worker.config import checks, environment, machine, report, rpc, secrets, values
+from damocles.worker.config import checks, environment, far, machine, report, rpc, secrets, values
 from damocles.worker.config import model as config_model
 from damocles.worker.config import stores as config_stores
 from damocles.worker.config.model import Config, HotConfig, Sealing
@@ -110,12 +110,14 @@ def check(document: report.Document, *, strict: bool = False) -> Loaded:
         *checks.errors(document.data),
         *environment.errors(document.data),
         *config_stores.errors(document.data),
+        *far.errors(document.data),
     )
     errors += [document.problem(path, text, value=value) for path, value, text in found]
     odd = (
         *checks.oddities(document.data),
         *config_stores.oddities(document.data),
         *machine.oddities(document.data),
+        *far.oddities(document.data),
         *secrets.oddities(document.file, document.data),
     )
     warnings += [document.problem(path, text, value=value) for path, value, text in odd]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import StrictBool, StrictStr
 
+from damocles.stages.far import settings
 from damocles.worker.config import values
 
 # The stages that may have groups. The original has none for C1, synthetic proofs, the small ones of a snap-up and
@@ -41,7 +42,11 @@ class Cgroup(values.Table):
 
 
 class Group(values.Table):
-    """A child process that runs a stage; it is started with the worker, and again when it dies."""
+    """A child process that runs a stage; it is started with the worker, and again when it dies.
+
+    With `executor = "ray"` the child carries tasks to a Ray cluster; `concurrent` is the number of its places there, 1
+    without the key.
+    """
 
     bin: StrictStr | None = None
     """The program; without the key, our own. Like `"/usr/local/bin/gpu-c2"`."""
@@ -63,6 +68,23 @@ class Group(values.Table):
     """Whether it is started again when it dies."""
     inherit_envs: StrictBool = True
     """Whether it gets the worker's environment, which has no tokens in it."""
+    executor: Literal["local", "ray"] = "local"
+    """Ours: where its tasks run: on this machine, or on [a Ray cluster](processors.md). Like `"ray"`."""
+    address: values.RayHead | None = None
+    """Ours: the cluster's head."""
+    resources: dict[str, values.Amount] = {}
+    """Ours: what a task takes on the cluster: `GPU`, `CPU`, `memory` in bytes, or names of your own. Like `{ GPU = 1
+    }`."""
+    away: Literal["wait", "local"] = "wait"
+    """Ours: what a task does while the cluster cannot be used; with `local` it runs here. Like `"local"`."""
+    shared: tuple[values.Folder, ...] = ()
+    """Ours: folders that all machines of the cluster have under the same path. Like `["/srv/persist"]`."""
+    lease: values.Lease = settings.DEFAULT_LEASE_SECONDS
+    """Ours: how long a process on the cluster goes on without a word from here."""
+    token_file: Path | None = None
+    """Ours: the cluster's token; without the key `~/.ray/auth_token`. Like `"/etc/damocles/ray-token"`."""
+    insecure: StrictBool = False
+    """Ours: whether a cluster may let in anybody, to run anything on its machines. Like `true`."""
 
 
 class Limitation(values.Table):

@@ -1,5 +1,6 @@
 """The types of values in a worker's configuration, and the errors about impossible ones. Durations become seconds."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from damocles.rpc import address
 from damocles.rpc.admission import access
 from damocles.sealing import planner
 from damocles.stages.admission import costs
+from damocles.stages.far import settings
 from damocles.text import spelling, tables, units
 from damocles.wire import sectors
 from damocles.worker.config import rpc
@@ -125,6 +127,17 @@ def _manager(value: str) -> str:
     return value
 
 
+def _ray_head(value: str) -> str:
+    settings.endpoint(value)
+    return value
+
+
+def _amount(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("expected a number above 0: how much of it a task takes, like GPU = 1")
+    return value
+
+
 def _cpuset(value: str) -> str:
     if not _CPUSET.fullmatch(value):
         raise ValueError('expected a list of cores, like "0-7,16-23"')
@@ -191,6 +204,9 @@ ManagerAddress = Annotated[
     StrictStr, AfterValidator(_manager), tables.Kind("multiaddr or URL", '"/ip4/10.0.0.1/tcp/1789"')
 ]
 Origin = Annotated[StrictStr, AfterValidator(rpc.check_origin), tables.Kind("origin", '"https://market.example:41235"')]
+RayHead = Annotated[StrictStr, AfterValidator(_ray_head), tables.Kind("address with a port", '"10.0.0.1:6379"')]
+Amount = Annotated[float, BeforeValidator(_amount), tables.Kind("number above 0", "1")]  # of a resource of Ray
+Lease = Annotated[float, _bounded("3s", "10min"), _Written, _shown('duration, `"3s"` to `"10min"`', "30s")]
 Cpuset = Annotated[StrictStr, AfterValidator(_cpuset), tables.Kind("list of cores", '"0-7,16-23"')]
 StageName = Annotated[StrictStr, BeforeValidator(_stage), tables.Kind("stage", "pc1")]
 PlanName = Annotated[StrictStr, BeforeValidator(_plan), tables.Kind("plan", '"snapup"')]

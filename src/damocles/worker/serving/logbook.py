@@ -68,17 +68,17 @@ class Logbook:
         """Name the sectors of these threads in their lines, and keep the lines in their stores."""
         self._threads = {thread.index: thread for thread in all_threads}
 
-    def __call__(self, lane: Hashable, stage: str, pid: int, line: str) -> None:
+    def __call__(self, lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
         """Keep one line; what no thread can be named for is only logged."""
         text = redaction.text(line)[:LONGEST_LINE]
         tell = log.error if _FAILED.match(text) else log.info
-        tell(text, stage=stage, pid=pid, thread=lane)
+        tell(text, stage=stage, pid=pid, thread=lane, **({"host": host} if host else {}))
         if lane is None:
             return
         self._count += 1
         thread = self._threads.get(lane)
         sector = (thread.sector.job_id if thread else None) or ""
-        kept = control.LogLine(self._count, self._clock(), stage, pid, text, sector)
+        kept = control.LogLine(self._count, self._clock(), stage, pid, text, sector, host)
         lines = self._lines[lane]
         lines.append(kept)
         self._characters[lane] += len(text)

@@ -107,7 +107,7 @@ class StageRuns:
         elif self._wait_began is not None:
             self.waited_seconds += time.monotonic() - self._wait_began
             self._wait_began = None
-        self._put(thread.Stage(waits=status.state == "waiting", what=status.what, pid=status.pid))
+        self._put(thread.Stage(waits=status.state == "waiting", what=status.what, pid=status.pid, host=status.host))
 
     def _on_progress(self, progress: protocol.Progress) -> None:
         waits_for = progress.waiting if isinstance(progress.waiting, str) else None

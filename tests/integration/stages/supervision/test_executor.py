@@ -210,7 +210,7 @@ async def test_child_is_never_given_up(foreign: Group, deed: Any, tmp_path: Path
     crash = tmp_path / "crash"
     lines: list[str] = []
 
-    def log(lane: object, stage: str, pid: int, line: str) -> None:
+    def log(lane: object, stage: str, pid: int, line: str, host: str = "") -> None:
         lines.append(line)
 
     group = foreign("unseal", envs={"CRASH_WHILE": str(crash)})
@@ -267,7 +267,7 @@ async def test_log_lines_name_lane_and_stage(foreign: Group, deed: Any) -> None:
     """What a child says on stderr is told with the lane and the stage that it works for."""
     lines: list[tuple[object, str, int, str]] = []
 
-    def log(lane: object, stage: str, pid: int, line: str) -> None:
+    def log(lane: object, stage: str, pid: int, line: str, host: str = "") -> None:
         lines.append((lane, stage, pid, line))
 
     async with executor.Stages(

@@ -1,0 +1,198 @@
+"""The child that carries the tasks of a group to a Ray cluster: `python -m damocles.stages.far.helper`.
+
+To the worker it is a processor like any other (`protocol`). It is ready at once; tasks wait in it, and say for what, while there is no
+cluster that can be used. It ends with its standard input, and everything that it has started on the cluster ends with it: by its own
+word, by Ray's, or by the lease.
+"""
+
+import os
+import signal
+from typing import NoReturn
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import msgspec
+
+from damocles.stages import host, processes, protocol
+from damocles.stages.far import cluster, near, settings, shares, slots, workplace
+from damocles.stages.processor import runner
+
+_LEAVE_SECONDS = 2.0
+_START_SECONDS = 60.0  # that a task waits for the first place on a cluster, where it may run here instead
+
+
+class Helper:
+    """Takes requests, finds a slot for each, and writes what comes of it."""
+
+    def __init__(self, group: settings.Group, requests: int, answers: int) -> None:
+        self._group = group
+        self._requests = requests
+        self._answers = answers
+        self._writing = anyio.Lock()
+        self._open: dict[int, anyio.CancelScope] = {}
+        self._free: list[slots.Slot] = []
+        self._slots: list[slots.Slot] = []  # free and taken, and those here
+        self._news = anyio.Event()
+        self._cluster = cluster.Cluster(group, self._changed)
+        self._tasks: anyio.abc.TaskGroup
+
+    def _changed(self) -> None:
+        if self._cluster.why:
+            runner.say(self._cluster.why)
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
+
+    async def serve(self) -> None:
+        """Serve until standard input ends, or somebody asks for an end."""
+        await self._write(protocol.ready_line(self._group.stage))
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._obey)
+            self._tasks.start_soon(self._obey_again)
+            self._tasks.start_soon(self._cluster.run)
+            self._tasks.start_soon(self._leave_without_head)
+            for _ in range(self._group.slots):
+                self._tasks.start_soon(self._keep_slot)
+            lines = protocol.Lines()
+            async for data in processes.chunks(self._requests):
+                for line in lines.feed(data):
+                    self._take(line)
+            await self._leave("got empty line, parent might be out")
+
+    async def _obey_again(self) -> None:
+        # Ray has put a handler of its own in place of ours, which writes a page to the log.
+        await self._cluster.joined.wait()
+        await self._obey()
+
+    async def _obey(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+            async for _ in received:
+                await self._leave("asked to end")
+
+    async def _leave(self, why: str) -> NoReturn:
+        """End what runs, by a word of ours where that is heard in time: Ray and the leases would do it later."""
+        with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
+            async with anyio.create_task_group() as tasks:
+                for slot in self._slots:
+                    tasks.start_soon(slot.stop_now)
+        runner.leave(why)
+
+    async def _leave_without_head(self) -> None:
+        """End once the head is gone and nothing runs: the worker starts another helper, and that joins again."""
+        while not (self._cluster.is_headless and all(slot.attempt is None for slot in self._slots)):
+            await self._news.wait()
+        await self._leave(self._cluster.why)
+
+    async def _keep_slot(self) -> None:
+        while True:
+            slot = await self._cluster.slot()
+            self._slots.append(slot)
+            self._give_back(slot)
+            await slot.watch()
+            runner.say(f"{slot.host} is lost: {slot.trouble}")
+            self._slots.remove(slot)
+            await anyio.to_thread.run_sync(slot.place.close)
+
+    def _give_back(self, slot: slots.Slot) -> None:
+        self._free.append(slot)
+        self._wake()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            request = protocol.read_request(line)
+        except ValueError as error:
+            runner.say(f"request skipped: {error}: {protocol.excerpt(line)}")
+            return
+        if not request.cancel:
+            self._tasks.start_soon(self._work, request, line + b"\n")
+        elif (scope := self._open.get(request.id)) is not None:
+            scope.cancel()
+
+    async def _work(self, request: protocol.Request, line: bytes) -> None:
+        answer = protocol.failure(request.id, "cancelled: nobody waits for this task any more")
+        with anyio.CancelScope() as scope:
+            self._open[request.id] = scope
+            answer = await self._carried(request, line)
+        del self._open[request.id]
+        await self._write(answer)
+        self._wake()
+
+    async def _carried(self, request: protocol.Request, line: bytes) -> bytes:
+        slot = await self._slot(request.id)
+        if slot is None:
+            return await self._carried_here(request.id, line)
+        try:
+            await self._write(protocol.progress(request.id, protocol.Progress(0)))  # it waits for nothing any more
+            if (problem := await shares.problem(self._group, request.task, slot)) is not None:
+                return protocol.failure(request.id, problem)
+            return await slot.carry(request.id, line, self._write)
+        finally:
+            self._give_back(slot)
+
+    async def _slot(self, number: int) -> slots.Slot | None:
+        """Return a slot as soon as one is free; `None` if the task is to run here."""
+        told = ""
+        may_run_here = self._group.away == "local"
+        deadline = anyio.current_time() + (_START_SECONDS if may_run_here else float("inf"))
+        while True:
+            self._free = [slot for slot in self._free if not slot.lost.is_set()]
+            if self._free:
+                return self._free.pop()
+            left = deadline - anyio.current_time()
+            if may_run_here and (self._cluster.is_refused or left <= 0):
+                return None
+            why = self._cluster.why or "a place on the Ray cluster"
+            if why != told:
+                told = why
+                await self._write(protocol.progress(number, protocol.Progress(0, waiting=why)))
+            else:
+                news = self._news
+                with anyio.move_on_after(left):
+                    await news.wait()
+
+    async def _carried_here(self, number: int, line: bytes) -> bytes:
+        why = self._cluster.why or "no place on the Ray cluster came free"
+        await self._write(protocol.progress(number, protocol.Progress(0)))
+        await self._write(protocol.log(number, f"runs on this machine: {why}"))
+        slot = await slots.at(near.Near(workplace.of(self._group)), self._group.lease_seconds)
+        self._slots.append(slot)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(slot.watch)
+                answer = await slot.carry(number, line, self._write)
+                tasks.cancel_scope.cancel()
+            return answer
+        finally:
+            self._slots.remove(slot)
+            slot.place.close()
+
+    async def _write(self, line: bytes) -> None:
+        with anyio.CancelScope(shield=True):
+            async with self._writing:
+                await anyio.to_thread.run_sync(_write_whole, self._answers, line)
+
+
+def _write_whole(pipe: int, line: bytes) -> None:
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[os.write(pipe, rest) :]
+    except BrokenPipeError:
+        runner.leave("parent does not read answers any more")
+
+
+def main() -> NoReturn:
+    """Run the helper of the group that the environment names; ends by leaving, whatever its threads do."""
+    host.end_with_parent()
+    group = msgspec.json.decode(os.environ.pop(settings.VARIABLE), type=settings.Group)
+    requests, answers = runner.take_over_pipes()
+    os.set_blocking(requests, False)
+    anyio.run(Helper(group, requests, answers).serve)
+    runner.leave("has nothing to do")
+
+
+if __name__ == "__main__":
+    main()

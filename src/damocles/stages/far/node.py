@@ -1,0 +1,250 @@
+"""Starts and ends this machine's part of a Ray cluster, with the settings that our stages need. Does not import Ray.
+
+What belongs to a node is found by a mark in the environment of its processes, not by their names: another user's node, or one in another
+container, is nobody's business here.
+"""
+
+import contextlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from damocles import durable
+from damocles.stages.far import settings
+
+MARK = "DAMOCLES_RAY_NODE"
+_TRIES = 3
+_END_SECONDS = 4.0  # for a SIGTERM, then for a SIGKILL: nothing of a node is lost by one
+_START_SECONDS = 180.0
+_LOOK_SECONDS = 0.1
+_TABLES = ("tcp", "tcp6")
+_LISTENING = "0A"
+# Ray's own words for that it took too long, on a machine that computes.
+_SLOW = ("timed out during startup", "failed to startup", "overloaded")
+
+SETTINGS: Mapping[str, str] = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it calls home otherwise
+    "RAY_worker_niceness": "0",  # 15 otherwise: a stage would be slower than anything else on the machine
+    # A node that is cut off counts as dead after ten seconds rather than a minute, so that nothing new is placed there.
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+
+
+class Failed(Exception):
+    """The node cannot be started or ended; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What to start. Without an `address` this machine is the head of a new cluster, at `listen` and `port`."""
+
+    listen: str
+    address: str | None = None
+    port: int = settings.DEFAULT_PORT
+    resources: Mapping[str, float] = field(default_factory=dict)
+    token_file: Path | None = None  # none: without authentication
+    object_store_bytes: int = 128 << 20
+    folder: Path | None = None  # for Ray's sockets and logs; none: its own, below /tmp
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody on another machine is to reach it."""
+        return ipaddress.ip_address(self.listen).is_loopback
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Ray reads of it."""
+        found = {**os.environ, **SETTINGS, MARK: secrets.token_hex(8)}
+        found[settings.MODE_VARIABLE] = "disabled" if self.token_file is None else "token"
+        if self.token_file is not None:
+            found[settings.TOKEN_FILE_VARIABLE] = str(self.token_file)
+            found.pop(settings.TOKEN_VARIABLE, None)
+        if self.is_loopback:
+            # Otherwise Ray replaces a loopback address by the one that leads outward, and listens everywhere.
+            found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        return found
+
+    def command(self, *, stays: bool) -> list[str]:
+        """What to run; with `stays` it ends with the node."""
+        amounts = dict(self.resources)
+        said = [f"--num-cpus={int(amounts.pop('CPU', os.cpu_count() or 1))}"]
+        said += [f"--num-gpus={int(amounts.pop('GPU'))}"] if "GPU" in amounts else []
+        said += [f"--memory={int(amounts.pop('memory'))}"] if "memory" in amounts else []
+        custom = ", ".join(f'"{name}": {amount:g}' for name, amount in amounts.items())
+        where = (
+            [f"--address={self.address}"]
+            if self.address
+            else ["--head", f"--port={self.port}", "--include-dashboard=false"]
+        )
+        return [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", *where),
+            *(f"--node-ip-address={self.listen}", f"--object-store-memory={self.object_store_bytes}"),
+            *("--disable-usage-stats", f"--resources={{{custom}}}", *said),
+            *([f"--temp-dir={self.folder}"] if self.folder else []),
+            *(["--block"] if stays else []),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Socket:
+    """Where a process of a node listens; `is_open` if that is reached from other machines."""
+
+    pid: int
+    process: str
+    host: str
+    port: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines reach it."""
+        return not ipaddress.ip_address(self.host).is_loopback
+
+
+def make_token(file: Path) -> bool:
+    """Make a token, unless there is one; return whether it is new."""
+    if file.exists():
+        return False
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    durable.replace(file, secrets.token_hex(32).encode(), private=True)
+    return True
+
+
+def up(start: Start) -> str:
+    """Start a node in the background; return its mark. On a busy machine Ray gives up early, and is asked again.
+
+    Raises:
+        Failed: It does not start.
+    """
+    output = ""
+    for _ in range(_TRIES):
+        env = start.environment
+        # Not a pipe: Ray's processes keep it open for as long as they live.
+        with tempfile.TemporaryFile() as log:
+            command = start.command(stays=False)
+            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            with subprocess.Popen(command, env=env, start_new_session=True, **streams) as starting:  # noqa: S603
+                try:
+                    code = starting.wait(_START_SECONDS)
+                except subprocess.TimeoutExpired as error:
+                    down(env[MARK])
+                    raise Failed(f"Ray has not started within {_START_SECONDS:g}s") from error
+            if code == 0:
+                return env[MARK]
+            down(env[MARK])
+            log.seek(0)
+            output = log.read().decode(errors="replace")
+        if not any(word in output for word in _SLOW):
+            break
+    raise Failed(f"Ray does not start: {_last_line(output)}")
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "without a word"
+
+
+def stay(start: Start) -> None:
+    """Become the node: returns never, ends with it."""
+    command = start.command(stays=True)
+    os.execve(command[0], command, start.environment)  # noqa: S606 - Ray's own command
+
+
+def processes(mark: str) -> list[int]:
+    """Return the pids that belong to a node."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in place.read_bytes().split(b"\0") and not _is_zombie(place.parent):
+                found.append(int(place.parent.name))
+    return sorted(found)
+
+
+def _is_zombie(process: Path) -> bool:
+    return (process / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+def down(mark: str) -> int:
+    """End a node and what runs on it; return how many processes that were.
+
+    Raises:
+        Failed: Some of them survive a SIGKILL.
+    """
+    first = processes(mark)
+    left = first
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _END_SECONDS
+        while left := processes(mark):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
+    if left:
+        raise Failed(f"processes of the node survive: {', '.join(map(str, left))}")
+    return len(first)
+
+
+def sockets(pids: list[int]) -> list[Socket]:
+    """Return where processes listen, as the kernel has it."""
+    listening: dict[str, tuple[str, int]] = {}
+    for pid in pids:  # each may be in a network of its own
+        for name in _TABLES:
+            with contextlib.suppress(OSError):
+                listening |= dict(_listening(Path(f"/proc/{pid}/net/{name}").read_text()))
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inode = str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]")
+                    if inode in listening:
+                        process = Path(f"/proc/{pid}/comm").read_text().strip()
+                        found.add((process, *listening[inode], pid))
+    return [Socket(pid=pid, process=process, host=host, port=port) for process, host, port, pid in sorted(found)]
+
+
+def _listening(table: str) -> Iterator[tuple[str, tuple[str, int]]]:
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if columns[3] == _LISTENING:
+            address, _, port = columns[1].partition(":")
+            yield columns[9], (_host(address), int(port, 16))
+
+
+def _host(text: str) -> str:
+    """Read an address as the kernel writes it: words of four bytes, each in the machine's order."""
+    packed = b"".join(
+        bytes.fromhex(text[i : i + 8])[:: -1 if sys.byteorder == "little" else 1] for i in range(0, len(text), 8)
+    )
+    address = ipaddress.ip_address(packed)
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def outward(address: str) -> str:
+    """Return this machine's address as the head sees it.
+
+    Raises:
+        Failed: There is no way there.
+    """
+    host, port = settings.endpoint(address)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port))
+        except OSError as error:
+            raise Failed(f"there is no way to {address}: {error.strerror}") from error
+        return str(probe.getsockname()[0])
