@@ -114,6 +114,11 @@ def identified(name: str) -> FileSet | None:
     return next((found for found in _published().values() if found.identifier.partition("-")[2] == name), None)
 
 
+def load() -> None:
+    """Read the package's file, if nobody has: who answers for many must not wait for a disk in the middle."""
+    _published()
+
+
 def _has_content(path: Path) -> bool:
     try:
         return path.stat().st_size > 0

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import structlog
 from msgspec import structs
 
@@ -23,6 +24,7 @@ from damocles.manager.alerts import durations, notify, rules, table
 from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import acts
+from damocles.parameters import catalog
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import space
@@ -85,6 +87,7 @@ class Alerts:
 
     async def load(self) -> None:
         """Take up what the database holds from before."""
+        await anyio.to_thread.run_sync(catalog.load)  # by which rules know what is missing
         self._open = {alert.id: alert for alert in await self._database.read(table.open_ones)}
         self._mutes = await self._database.read(table.mutes)
         self._numbers = itertools.count(await self._database.read(table.last_id) + 1)
