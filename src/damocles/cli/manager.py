@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "damocles-manager"
 _CONNECTION = frozenset(
-    {"--listen", "--home", "--token-file", "--ca-file", "--timeout", "--miner", "--actor"}
+    {"--listen", "--home", "--profile", "--token-file", "--ca-file", "--timeout", "--miner", "--actor"}
     | {"--node", "--node-token-file", "--node-ca-file"}
 )
 

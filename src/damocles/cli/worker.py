@@ -34,6 +34,7 @@ _GROUPS = {
     "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
     "doctor": ("doctor.worker:doctor", "Report what is wrong with this machine, and what to do."),
     "ray": ("of_worker.ray:app", "Join machines to a Ray cluster, on which stages run."),
+    "init": ("of_worker.init:init", "Make a new worker's home and configuration from a manager's bundle."),
     "hwinfo": ("of_worker.hwinfo:hwinfo", "Show what this machine has for stages."),
     "plan-capacity": ("of_worker.planning:plan_capacity", "Forecast sectors a day, and what more would bring."),
     "generator": ("of_worker.generator:app", "Make files that several sectors share."),

@@ -41,6 +41,7 @@ from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission import audit as rpc_audit
+from damocles.rpc.calling import profiles
 from damocles.rpc.serving import doorstep, places, reloading, server, site
 from damocles.stores import holding, identity, space
 from damocles.wire.sectors import SectorSize
@@ -186,16 +187,13 @@ async def _open(
             chain=chain,
             clock=clock,
         )
-        if pages is None:
-            door, app = (
-                doorstep.door(ring.digest_of, guard, settings.known_as),
-                site.manager_app(service, routes=routes),
-            )
-        else:
-            door = doorstep.door(ring.digest_of, guard, settings.known_as, pages=pages.below)
-            app = pages.around(site.manager_app(service, routes=[*routes, *pages.routes]))
+        door = doorstep.door(ring.digest_of, guard, settings.known_as, pages=pages.below if pages else None)
+        app = site.manager_app(service, routes=[*routes, *(pages.routes if pages is not None else ())])
+        app = app if pages is None else pages.around(app)
         serving = server.serve(doorstep.watched(app, door), *settings.listen, tls=context, gauges=tally.gauges)
         bound = await stack.enter_async_context(serving)
+        url = address.manager_url(bound.url(scheme="http" if settings.certificate is None else "https"))
+        await anyio.to_thread.run_sync(profiles.leave, settings.home, url, settings.certificate, settings.ca_file)
         if pages is not None:
             stack.callback(pages.end)  # before the server ends, which waits for all that streams
     except rpc_errors.ListenError as error:

@@ -42,6 +42,34 @@ def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[s
     return context
 
 
+def has_authority(certificate: str | os.PathLike[str]) -> bool:
+    """Return whether the PEM file of a server's certificate also holds the authority that signed it: a private one's.
+
+    Raises:
+        Unusable: The file cannot be read.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(certificate)
+    except OSError as error:
+        raise Unusable(f"the certificate {certificate} cannot be used: {errors.reason_of(error)}") from error
+    return any(one.get("subject") == one.get("issuer") for one in context.get_ca_certs())
+
+
+def context_of(authority: str) -> ssl.SSLContext:
+    """Return the context of a client that trusts the authorities in a PEM text.
+
+    Raises:
+        Unusable: It holds none.
+    """
+    try:
+        return ssl.create_default_context(cadata=authority)
+    except (OSError, ValueError) as error:
+        raise Unusable(
+            f"the authority cannot be used: {errors.reason_of(error) if isinstance(error, OSError) else error}"
+        ) from error
+
+
 def renew(context: ssl.SSLContext, files: Files) -> None:
     """Let new connections of a server have the certificate that its files hold now.
 

@@ -125,7 +125,7 @@ class TestManager:
         async with start_manager() as manager:
             await manager.create("alice", Scope.READ)
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in manager.home.iterdir() if file.is_file()}
-        secret = {"manager.db", "manager.db-wal", "manager.db-shm", "token", "worker-token"}
+        secret = {"manager.db", "manager.db-wal", "manager.db-shm", "token", "worker-token", "api.json"}
         assert dict.fromkeys(secret, 0o600) == {name: mode for name, mode in modes.items() if name != "lock"}
 
     async def test_the_command_lists_and_exports(

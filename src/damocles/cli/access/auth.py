@@ -9,6 +9,7 @@ from typing import Annotated, Protocol, TypeVar
 from cyclopts import App, Parameter
 
 from damocles import durable, methods
+from damocles.cli.access import bundles
 from damocles.cli.connecting import manager_at, worker_at
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
@@ -47,6 +48,18 @@ Output = Annotated[
 ]
 
 
+Bundle = Annotated[
+    Path | None,
+    options.Flag(
+        name="--bundle",
+        help="Write token, address and authority to this file, readable only by you: for --profile, or a new worker.",
+    ),
+]
+Url = Annotated[
+    str | None, options.Flag(name="--url", help="With --bundle: the address at which others reach the manager.")
+]
+
+
 class _Calls(Protocol):
     """A daemon to call."""
 
@@ -59,7 +72,7 @@ class _Calls(Protocol):
     help_epilogue=options.examples(
         "damocles-manager auth create alice --scope operate --expires 90d",
         "damocles-manager auth create grafana --scope read --output token",
-        "damocles-manager auth create gpu1 --scope worker --worker gpu1 --output gpu1",
+        "damocles-manager auth create gpu1 --scope worker --worker gpu1 --bundle gpu1",
     ),
 )
 def create_for_manager(
@@ -71,15 +84,27 @@ def create_for_manager(
     shared: Shared = False,
     expires: Expires = None,
     output: Output = None,
+    bundle: Bundle = None,
+    url: Url = None,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Create a token for the manager; it is shown only once."""
+    """Create a token for the manager; it is shown only once.
+
+    A bundle is all that somebody on another machine needs: their command line takes it as --profile, a new worker by
+    `damocles-worker init`.
+    """
     if scope is rules.Scope.WORKER and (worker is None) is not shared:
         raise exits.WrongUsage("--scope worker: name the worker (--worker NAME), or pass --shared for all of them")
     if scope is not rules.Scope.WORKER and (worker is not None or shared):
         raise exits.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
-    return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
+    if bundle is None:
+        if url is not None:
+            raise exits.WrongUsage("--url needs --bundle")
+        return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
+    if output is not None:
+        raise exits.WrongUsage("pass either --output or --bundle")
+    return _create(at.call(), name, scope, expires, bundle, worker=worker, around=bundles.around(at, url), as_json=json)
 
 
 @manager_app.command(name="list")
@@ -168,10 +193,11 @@ def _create(
     output: Path | None,
     *,
     worker: str | None = None,
+    around: bundles.Around | None = None,
     as_json: bool,
 ) -> int:
     if output is not None and output.exists():
-        raise exits.WrongUsage(f"--output: {output} already exists")
+        raise exits.WrongUsage(f"{output} already exists")
     seconds = None if expires is None else options.seconds(expires, "--expires")
     with connection as daemon:
         create = methods.access.create_token
@@ -181,7 +207,7 @@ def _create(
         exits.print_result(made.text, {**fields, "text": made.text}, as_json=as_json)
         return exits.OK
     try:
-        durable.replace(output, f"{made.text}\n".encode(), private=True)
+        durable.replace(output, f"{made.text}\n".encode() if around is None else around(made), private=True)
     except OSError as error:
         raise exits.Failed(
             f"{output} cannot be written: {error.strerror}; the token is lost: revoke {name!r} and create it again"

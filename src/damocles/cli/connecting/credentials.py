@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from damocles.cli.terminal import exits
 from damocles.rpc import tls
 from damocles.rpc.admission import handshake, tokens
-from damocles.rpc.calling import sync
+from damocles.rpc.calling import profiles, sync
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -75,16 +75,55 @@ def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: 
         raise exits.Failed(str(error)) from error
 
 
+def bundle(file: Path | None) -> profiles.Bundle | None:
+    """Return the bundle in a file, if one is named.
+
+    Raises:
+        exits.Failed: It cannot be used.
+    """
+    try:
+        return None if file is None else profiles.read(file.expanduser())
+    except profiles.Unusable as error:
+        raise exits.Failed(str(error)) from error
+
+
+def of_bundle(found: profiles.Bundle, *, insecure: bool = False) -> str:
+    """Return the token of a bundle, for its own URL.
+
+    Raises:
+        exits.Failed: It would cross a network unencrypted without `insecure`.
+    """
+    if handshake.wanted(found.url, insecure=insecure) and not handshake.is_here(found.url):
+        raise exits.Failed(
+            f"the token of the profile would cross the network to {found.url} unencrypted: use https://, or pass --insecure"
+        )
+    return found.token
+
+
+def trust_of(found: profiles.Bundle) -> tls.Trust:
+    """Return what is trusted by a bundle's authority.
+
+    Raises:
+        exits.Failed: It cannot be used.
+    """
+    try:
+        return None if found.authority is None else tls.context_of(found.authority)
+    except tls.Unusable as error:
+        raise exits.Failed(str(error)) from error
+
+
 def connect(
-    url: str, *, token: str | None, ca_file: Path | None, timeout_seconds: float, insecure: bool = False
+    url: str, *, token: str | None, ca_file: tls.Trust, timeout_seconds: float, insecure: bool = False
 ) -> AbstractContextManager[sync.Client]:
     """Return a client, to be entered. Over http its token goes only to a daemon that knows it.
+
+    `ca_file` is that of an authority, or a context that has one.
 
     Raises:
         common.Failed: The file with the authority cannot be used.
     """
     try:
-        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
+        trust = tls.client_context(ca_file.expanduser() if isinstance(ca_file, Path) else ca_file)
     except tls.Unusable as error:
         raise exits.Failed(str(error)) from error
     must_know = handshake.wanted(url, insecure=insecure)

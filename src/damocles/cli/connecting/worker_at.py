@@ -14,7 +14,7 @@ from damocles.cli.terminal import exits
 from damocles.cli.threads import options
 from damocles.operating import dialogues
 from damocles.rpc import address, errors
-from damocles.rpc.calling import sync
+from damocles.rpc.calling import profiles, sync
 from damocles.worker.config import report, rpc
 
 VARIABLE = "DAMOCLES_WORKER_TOKEN"
@@ -86,6 +86,8 @@ class At:
                 return rpc.place_in(self.config)
             except report.ConfigError as error:
                 raise exits.Failed(str(error)) from error
+        if self.host is None and (left := profiles.found(rpc.DEFAULT_HOME.expanduser())) is not None:
+            return rpc.Place(left.url, rpc.DEFAULT_HOME, None if left.ca_file is None else Path(left.ca_file))
         try:
             url = address.worker_url(self.host or rpc.LOOPBACK)
         except ValueError as error:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
+import anyio.to_thread
 import structlog
 
 from damocles import beside
@@ -15,7 +16,7 @@ from damocles.rpc import address, core, dialects, limits, tls
 from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.admission import handshake, keyring
-from damocles.rpc.calling import client
+from damocles.rpc.calling import client, profiles
 from damocles.rpc.serving import asgi, doorstep, reloading, server
 from damocles.stores import outlets, pieces
 from damocles.text import urls
@@ -125,6 +126,8 @@ async def served(
     app = doorstep.watched(asgi.worker_app(service), doorstep.door(ring.digest_of, guard, listen.known_as))
     serving = server.serve(app, listen.host, listen.port, tls=context, gauges=gauges)
     async with beside.running(auditor.run), serving as bound:
+        url = address.worker_url(bound.url(scheme="http" if listen.certificate is None else "https"))
+        await anyio.to_thread.run_sync(profiles.leave, home, url, listen.certificate, settings.sector_manager.ca_file)
         yield bound
 
 
