@@ -29,11 +29,11 @@ from damocles.manager import errors, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
-from damocles.manager.chain import interface, mock, opening, terms, verifiers
+from damocles.manager.chain import interface, mock, opening, verifiers
 from damocles.manager.config import model
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts, peers
-from damocles.manager.sectors import deals, piecestore, stores
+from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, metrics
 from damocles.manager.upkeep import doing
@@ -285,7 +285,7 @@ async def _chain(
         return
     aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
     async with opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened:
-        miners = [as_ledger(miner) for miner in opened.miners]
+        miners = [giving.in_ledger(miner) for miner in opened.miners]
         await database.read(partial(_check_owner, settings, miners))
         rounds = opened.chain.rounds
         log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(settings.home))
@@ -300,19 +300,6 @@ async def _chain(
             unfit=lambda: rounds.fitness.problems,
             upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
         )
-
-
-def as_ledger(miner: terms.Miner) -> sectors.Miner:
-    """Return a miner as its sectors are given out."""
-    table = miner.config.sector
-    return sectors.Miner(
-        id=miner.id,
-        proof=miner.proof,
-        max_number=table.max_number,
-        above=table.above,
-        enabled=table.enabled,
-        takes_deals=table.enable_deals,
-    )
 
 
 async def _means(

@@ -6,11 +6,25 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from damocles.manager import errors
+from damocles.manager.chain import terms
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import commitments, ledger
 from damocles.wire import seal
 
 T = TypeVar("T")
+
+
+def in_ledger(miner: terms.Miner) -> ledger.Miner:
+    """Return a miner of a chain as its sectors are given out."""
+    table = miner.config.sector
+    return ledger.Miner(
+        id=miner.id,
+        proof=miner.proof,
+        max_number=table.max_number,
+        above=table.above,
+        enabled=table.enabled,
+        takes_deals=table.enable_deals,
+    )
 
 
 class Giving:

@@ -14,7 +14,6 @@ from damocles.chain.messages import SignedMessage
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus.node import Node
 from damocles.lotus.view import View
-from damocles.manager import daemon
 from damocles.manager.chain import opening, submissions
 from damocles.manager.chain.lotus import LotusChain
 from damocles.manager.chain.terms import Miner
@@ -174,7 +173,7 @@ async def running(devnode: Devnode, folder: Path, *, nodes: Any = None, **miner:
         opening.open_chain(config, database, verifier, verifier, time.time) as opened,
     ):
         commits = commitments.Commitments(database, opened.chain, time.time)
-        miners = [daemon.as_ledger(miner) for miner in opened.miners]
+        miners = [giving.in_ledger(miner) for miner in opened.miners]
         fitness = opened.chain.rounds.fitness
         new = giving.Giving(database, miners, commits, time.time, lambda: fitness.problems)
         yield Provider(devnode, database, opened.chain, commits, new, opened.miners)
