@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from damocles.manager import daemon
+from damocles.manager import home
 from damocles.stores import sealing
 
 DEMO = Path(__file__).parents[2] / "demo" / "demo.py"
@@ -19,7 +19,7 @@ def left(tmp_path):
     """Return the folder of an earlier demo, with a manager's home and a store."""
     folder = tmp_path / "demo-run"
     (folder / "manager").mkdir(parents=True)
-    (folder / "manager" / daemon.LOCK_NAME).touch()
+    (folder / "manager" / home.LOCK_NAME).touch()
     sealing.init(folder / "store1")
     (folder / "worker.toml").touch()
     return folder
@@ -48,7 +48,7 @@ def test_a_demo_does_not_take_the_folder_from_under_a_worker(left):
 
 def test_a_demo_does_not_take_the_folder_from_under_a_manager(left):
     """The same holds for a manager, whose lock is in its home."""
-    with (left / "manager" / daemon.LOCK_NAME).open("wb") as lock:
+    with (left / "manager" / home.LOCK_NAME).open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, said = run(left)
     assert (2, True) == (code, f"(kill {os.getpid()})" in said)

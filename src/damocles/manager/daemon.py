@@ -11,7 +11,7 @@ import contextlib
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from sqlalchemy import exc as sql_errors
 from starlette.routing import BaseRoute
 
 from damocles import privacy
-from damocles.manager import errors, office
+from damocles.manager import errors, home, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
@@ -33,6 +33,7 @@ from damocles.manager.chain import interface, mock, opening, verifiers
 from damocles.manager.config import model
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts, peers
+from damocles.manager.proving import opening as provers
 from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, metrics
@@ -43,7 +44,7 @@ from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.calling import profiles
 from damocles.rpc.serving import doorstep, places, reloading, server, site
-from damocles.stores import holding, identity, space
+from damocles.stores import identity, space
 from damocles.wire.sectors import SectorSize
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DATABASE_NAME = "manager.db"
-LOCK_NAME = "lock"
 PIECES_NAME = "pieces"
 
 
@@ -71,6 +71,7 @@ class Settings:
     chain: mock.Options | model.Config = field(default_factory=mock.Options)
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
+    prove_here: int = 1  # window PoSts at a time on this machine, on a real chain
     admit: Sequence[access.Admitted] = ()
     known_as: Sequence[str] = ()  # names by which programs that are let in by address call this machine
     certificate: tls.Files | None = None
@@ -102,7 +103,7 @@ async def serve(
     Raises:
         errors.StartError: The home or the address cannot be used; the message says why.
     """
-    with _claim(settings.home):
+    with home.claimed(settings.home):
         for path in (settings.home, *_secrets(settings)):
             if privacy.is_open(path):
                 log.warning("secrets are readable by others", path=str(path), problem=privacy.advice(path))
@@ -153,7 +154,7 @@ async def _open(
             workers=workers,
             stores=room,
             posts=made.posts.outlines,
-            chain=chain.troubles,
+            chain=lambda: {**chain.troubles(), **(made.proving.troubles() if made.proving is not None else {})},
             sector_bytes=sector_bytes,
             config=settings.alerts,
             clock=clock,
@@ -269,6 +270,7 @@ class _Chain:
     troubles: Callable[[], Mapping[str, str]] = dict
     unfit: Callable[[], Container[int]] = frozenset
     upkeep: doing.Means | None = None
+    proving: provers.Means | None = None
 
 
 @contextlib.asynccontextmanager
@@ -284,7 +286,10 @@ async def _chain(
         yield _Chain(chain=made, miners=[miner])
         return
     aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
-    async with opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened:
+    async with (
+        opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened,
+        provers.open_stages(settings.prove_here) as stages,
+    ):
         miners = [giving.in_ledger(miner) for miner in opened.miners]
         await database.read(partial(_check_owner, settings, miners))
         rounds = opened.chain.rounds
@@ -299,6 +304,13 @@ async def _chain(
             troubles=rounds.alerts,
             unfit=lambda: rounds.fitness.problems,
             upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
+            proving=provers.Means(
+                rounds=rounds,
+                miners=opened.miners,
+                block_seconds=opened.chain.network.block_seconds,
+                stages=stages,
+                prove_here=settings.prove_here,
+            ),
         )
 
 
@@ -325,6 +337,7 @@ async def _means(
         beside=chain.loops,
         unfit=chain.unfit,
         upkeep=chain.upkeep,
+        proving=chain.proving,
         verifier=verifier,
         persist=persist,
         market=market,
@@ -368,20 +381,3 @@ def _check_owner(settings: Settings, miners: Sequence[sectors.Miner], tx: Connec
             f" {'--miner' if settings.miner else '[[Miners]] Actor ='} {number}"
             f"{f' --sector-size {size.label}' if settings.miner else ''}, or choose another --home"
         )
-
-
-@contextlib.contextmanager
-def _claim(home: Path) -> Iterator[None]:
-    """Make the home and keep other managers off it: two writers on one SQLite file would each believe in its own."""
-    with contextlib.ExitStack() as stack:
-        try:
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (home / LOCK_NAME).touch()
-            stack.enter_context(holding.held(home / LOCK_NAME))
-        except OSError as error:
-            raise errors.StartError(f"the home {home} cannot be used: {error.strerror}") from error
-        except holding.InUse as error:
-            raise errors.StartError(
-                f"the home {home} is in use by another manager ({error.owner}): stop it, or choose another --home"
-            ) from None
-        yield

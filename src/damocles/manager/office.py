@@ -14,6 +14,7 @@ from damocles.manager.chain import interface
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
+from damocles.manager.proving import loop, opening
 from damocles.manager.sectors import commitments, deals, giving, ledger, stores
 from damocles.manager.serving import chain_api, claims, cli_api, moves, sealer_api
 from damocles.manager.upkeep import doing
@@ -39,6 +40,7 @@ class Means:
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
     unfit: Callable[[], Container[int]] = frozenset  # miners that get no new sectors now
     upkeep: doing.Means | None = None  # without it, operators can do nothing on the chain
+    proving: opening.Means | None = None  # without it, no deadlines are proved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class Office:
     service: core.Service
     posts: wdpost.WdPoSt
     unsealing: unseal.Unsealing
+    proving: loop.Proving | None
 
 
 @contextlib.asynccontextmanager
@@ -112,6 +115,13 @@ async def open_office(
         clock=clock,
     )
     upgrades.register(service)
-    running = [*([auditor.run] if auditor is not None else []), *means.beside]
+    proving = None
+    if means.proving is not None:
+        proving = opening.proving(means.proving, database=database, jobs=posts, persist=means.persist, clock=clock)
+    running = [
+        *([proving.run] if proving is not None else []),
+        *([auditor.run] if auditor is not None else []),
+        *means.beside,
+    ]
     async with beside.running(*running), snapup.open_upgrades(upgrades):
-        yield Office(service=service, posts=posts, unsealing=unsealing)
+        yield Office(service=service, posts=posts, unsealing=unsealing, proving=proving)

@@ -18,6 +18,7 @@ from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
 from damocles.manager import daemon
+from damocles.manager import home as homes
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.chain import opening
 from damocles.manager.config import load, model
@@ -51,7 +52,7 @@ def doctor(*, config: Config = None, json: options.AsJson = False, at: manager_a
 
 def _examine(config: Path | None, at: manager_at.At) -> Iterator[Finding]:
     home = at.home.expanduser().absolute()
-    owner = holding.owner(home / daemon.LOCK_NAME)
+    owner = holding.owner(home / homes.LOCK_NAME)
     chain, problems = _configuration(config, home)
     yield from problems
     said = chain.daemon if chain is not None else model.Daemon()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
@@ -25,6 +25,7 @@ def daemon(
     open_metrics: bool = False,
     dashboard: bool = False,
     alerts: Path | None = None,
+    prove_here: Annotated[int | None, Parameter(validator=validators.Number(gte=0, lte=64))] = None,
     insecure: bool = False,
     log_json: bool = False,
 ) -> int:
@@ -48,6 +49,8 @@ def daemon(
         open_metrics: Let anybody read /metrics.
         dashboard: Serve pages for browsers at /dashboard/; they require a log-in with a token.
         alerts: TOML file with the rules and receivers of alerts; default: `alerts.toml` in the home, if it exists.
+        prove_here: Window PoSts that this machine proves at a time, from the persist stores of the configuration, when no
+            worker with the plan wdpost comes for them; 0 leaves all to workers; default: 1.
         insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.
     """
@@ -63,6 +66,7 @@ def daemon(
         "open_metrics": open_metrics or None,
         "dashboard": dashboard or None,
         "alerts": alerts,
+        "prove_here": prove_here,
         "insecure": insecure or None,
         "log_json": log_json or None,
     }

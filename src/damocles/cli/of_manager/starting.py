@@ -55,6 +55,7 @@ def settings(
         dashboard=said.dashboard,
         alerts=alerts_of(said.alerts, home),
         read_alerts=partial(alerts_of, said.alerts, home),
+        prove_here=said.prove_here,
         insecure=said.insecure,
     )
 

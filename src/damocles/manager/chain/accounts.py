@@ -5,7 +5,10 @@ from collections.abc import Iterable, Sequence
 from damocles.chain.addresses import Address, Protocol
 from damocles.lotus import errors
 from damocles.lotus.view import View
-from damocles.manager.chain.terms import Miner
+from damocles.manager.chain.submissions import Kind
+from damocles.manager.chain.terms import WINDOW_POST, Miner
+
+_KINDS = (*Kind, WINDOW_POST, "")  # whose accounts the configuration names; the last is what operators ask for
 
 
 class Accounts:
@@ -37,7 +40,7 @@ class Accounts:
         info = await view.info(miner.address)
         roles = [*info.control_addresses, info.worker, info.owner]
         self._roles[miner.id] = tuple(dict.fromkeys([await self._key(view, role) for role in roles]))
-        for kind in ("pre-commit", "proof", "update", ""):
+        for kind in _KINDS:
             for given in miner.accounts(kind):
                 if given not in self._given:
                     self._given[given] = await self._key(view, given)
@@ -66,5 +69,5 @@ class Accounts:
     def strangers(self, miner: Miner) -> list[Address]:
         """Return the configured accounts that have no role in a miner."""
         roles = self._roles.get(miner.id, ())
-        named = {account for kind in ("pre-commit", "proof", "update", "") for account in miner.accounts(kind)}
+        named = {account for kind in _KINDS for account in miner.accounts(kind)}
         return sorted(account for account in named if self._given.get(account, account) not in roles)

@@ -12,6 +12,7 @@ import anyio
 import structlog
 from sqlalchemy import Connection
 
+from damocles import pulse
 from damocles.chain import versions
 from damocles.chain.addresses import Address
 from damocles.chain.messages import Message
@@ -72,21 +73,31 @@ class Rounds:
         self.waiting: dict[CID, str] = {}  # what submissions wait for that cannot be in a message yet
         self._looked_at = 0.0  # at nodes that are not well
         self._reached = anyio.Event()  # set when there is a new head
+        self.heads = pulse.Pulse()  # beats then, too
+        self.reorganisations = 0  # so far
 
     def terms(self, miner: int, kind: str) -> sending.Terms:
         """Return how messages of a kind are sent; of a miner that is not configured, by nobody in particular."""
         known = self._miners.get(miner)
         if known is None:
             return sending.Terms(senders=(), policy=fees.Policy())
-        return sending.Terms(senders=self._accounts.senders(known, kind), policy=known.policy(kind))
+        return sending.Terms(
+            senders=self._accounts.senders(known, kind), policy=known.policy(kind), priority=known.priority(kind)
+        )
 
     async def follow(self) -> None:
         """Follow the head, for ever."""
         async with aclosing(heads.follow(self.nodes.pick)) as changes:
             async for change in changes:
                 self.epoch = change.head.height
-                self._reached.set()
+                self.reorganisations += bool(change.reverted or change.anew)
+                self.wake()
+                self.heads.beat()
                 await self._look_again()
+
+    def wake(self) -> None:
+        """Let a round be made now, since there may be a message to send."""
+        self._reached.set()
 
     async def _look_again(self) -> None:
         """Look, not at every head, whether nodes are well again that nobody asks because they were not, and miners fit."""

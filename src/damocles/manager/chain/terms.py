@@ -19,6 +19,11 @@ _SEALING = {Kind.PRE_COMMIT, Kind.PROOF, Kind.NON_INTERACTIVE}
 _NODES_MARGIN = 1.25
 _STUCK_EPOCHS = 20
 
+# Kinds of messages about proving, which have the table `PoSt`.
+WINDOW_POST, FAULTS, RECOVERIES = "window-post", "faults", "recoveries"
+PROVING = (WINDOW_POST, FAULTS, RECOVERIES)
+_PROVING_STUCK_EPOCHS = 4  # of the sixty that a deadline is open
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miner:
@@ -35,7 +40,8 @@ class Miner:
 
     def sends_fund(self, kind: Kind) -> bool:
         """Return whether messages bring deposit or pledge along."""
-        return self._table(kind).send_fund
+        table = self._table(kind)
+        return not isinstance(table, model.PoSt) and table.send_fund
 
     def accounts(self, kind: str) -> tuple[Address, ...]:
         """Return who is to send messages of a kind; nobody means that it is not said."""
@@ -58,18 +64,26 @@ class Miner:
         """Return how messages of a kind are paid for and waited for."""
         single = kind.removesuffix(BATCH)
         table: model.Fees = self._batch(single) if kind.endswith(BATCH) else self._table(single)
-        confidence = self.config.snap_up.confidence if single == Kind.UPDATE else self.config.commitment.confidence
         return fees.Policy(
             over_estimation=table.gas_over_estimation / _NODES_MARGIN,
             over_premium=table.gas_over_premium or 1.0,
             wait_above=self._max_base_fee(single),
             most=table.max_fee,
             most_cap=table.gas_fee_cap or table.max_fee_cap,
-            confidence=confidence,
-            stuck_epochs=_STUCK_EPOCHS,
+            confidence=self._confidence(single),
+            stuck_epochs=_PROVING_STUCK_EPOCHS if single in PROVING else _STUCK_EPOCHS,
         )
 
-    def _table(self, kind: str) -> model.Messages | model.SnapUp:
+    def priority(self, kind: str) -> int:
+        """Return which messages get their nonces first: those that have a deadline of half an hour."""
+        return 2 if kind == WINDOW_POST else 1 if kind in PROVING else 0
+
+    def _confidence(self, kind: str) -> int:
+        if kind in PROVING:
+            return self.config.po_st.confidence
+        return self.config.snap_up.confidence if kind == Kind.UPDATE else self.config.commitment.confidence
+
+    def _table(self, kind: str) -> model.Messages | model.SnapUp | model.PoSt:
         commitment = self.config.commitment
         match kind:
             case Kind.PRE_COMMIT:
@@ -78,6 +92,8 @@ class Miner:
                 return commitment.prove
             case Kind.UPDATE:
                 return self.config.snap_up
+            case kind if kind in PROVING:
+                return self.config.po_st
             case _:  # what operators ask for
                 return commitment.terminate
 

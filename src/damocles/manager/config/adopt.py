@@ -63,7 +63,10 @@ _MINER: Mapping[str, tuple[Kind, str]] = {
     "snapup.releaseconfidence": ("ignored", "those files go when the upgrade is finished"),
     "snapup.releasecondidential": ("ignored", "those files go when the upgrade is finished"),
     "snapup.retry.": ("ignored", "a message is followed until it has landed; a refused one says why"),
-    "post.": ("differs", "window PoSts are not sent by this manager yet: keep the one that sends them running"),
+    "post.": (
+        "differs",
+        "window PoSts are sent by `daemon`: set Enabled = false until the original's poster is stopped",
+    ),
     "proof.": ("ignored", "winning PoSts are made by the miner's own program, such as lotus-miner"),
     "sealing.sealingepochduration": ("ignored", "deals of a folder have no start"),
     "sealing.sealingsectordeadlinedelayni": (

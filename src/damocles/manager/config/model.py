@@ -306,6 +306,8 @@ class Daemon(values.Table):
     """Ours: serve pages for browsers at /dashboard/."""
     open_metrics: StrictBool = False
     """Ours: let anybody read /metrics."""
+    prove_here: Annotated[StrictInt, Field(ge=0, le=64)] = 1
+    """Ours: window PoSts that this machine proves at a time when no worker comes for them; 0 leaves all to workers."""
     insecure: StrictBool = False
     """Ours: listen without TLS where other machines can reach it."""
     log_json: StrictBool = Field(default=False, alias="LogJSON")

@@ -153,6 +153,21 @@ STEPS: Mapping[int, Sequence[str]] = {
         "CREATE INDEX ix_submissions_state ON submissions (state)",
     ),
     13: ("ALTER TABLE outbox ADD COLUMN account BLOB",),
+    14: (
+        """
+        CREATE TABLE proving_windows (
+            miner BIGINT NOT NULL, opens BIGINT NOT NULL, deadline INTEGER NOT NULL, record TEXT NOT NULL,
+            CONSTRAINT pk_proving_windows PRIMARY KEY (miner, opens)
+        )
+        """,
+        """
+        CREATE TABLE proving_posts (
+            id INTEGER NOT NULL, miner BIGINT NOT NULL, opens BIGINT NOT NULL, stage TEXT NOT NULL,
+            order_id BIGINT, record TEXT NOT NULL, CONSTRAINT pk_proving_posts PRIMARY KEY (id)
+        )
+        """,
+        "CREATE INDEX ix_proving_posts_miner_opens ON proving_posts (miner, opens)",
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -259,6 +259,30 @@ wdpost_jobs = Table(
     UniqueConstraint("miner", "deadline", "partitions", "challenge_epoch", "round"),
 )
 
+# Deadlines of miners on a real chain, each day's, by the epoch at which it opens; see `manager.proving`.
+proving_windows = Table(
+    "proving_windows",
+    metadata,
+    Column("miner", _Number, nullable=False),
+    Column("opens", BigInteger, nullable=False),
+    Column("deadline", Integer, nullable=False),
+    Column("record", Text, nullable=False),
+    PrimaryKeyConstraint("miner", "opens"),
+)
+
+# Proofs of partitions of such a deadline, from the decision to make one until the deadline closes.
+proving_posts = Table(
+    "proving_posts",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("miner", _Number, nullable=False),
+    Column("opens", BigInteger, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("order_id", BigInteger, nullable=True),
+    Column("record", Text, nullable=False),
+    Index(None, "miner", "opens"),
+)
+
 # Sectors of committed capacity that may be upgraded, by the deadline that they are proven in.
 snapup_candidates = Table(
     "snapup_candidates",

@@ -47,7 +47,7 @@ class WantAgain:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """It waits for too long: make it dearer."""
+    """It waits for too long, or is withdrawn: replace it by a dearer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class Push:
 class Wait:
     """It is executed, but may still be abandoned."""
 
+    exit_code: int
+
 
 Step: TypeAlias = Land | Refuse | WantAgain | Replace | Push | Wait
 
@@ -72,7 +74,7 @@ def step(order: Order, seen: Seen, policy: Policy) -> Step:
     if seen.executed is not None:
         signed, receipt = seen.executed
         if seen.epoch - receipt.epoch < policy.confidence:
-            return Wait()
+            return Wait(receipt.exit_code)
         return Refuse() if signed.fills and not order.wish.fills_gap else Land(receipt)
     if seen.settled_nonce > order.nonce:
         if order.wish.fills_gap:
@@ -81,6 +83,7 @@ def step(order: Order, seen: Seen, policy: Policy) -> Step:
             f"nonce {order.nonce} of {order.sender} was used by a message that is not ours: does another program send"
             " with this key?"
         )
-    if seen.epoch - newest.epoch >= policy.stuck_epochs:
+    is_withdrawn = bool(order.reason) and not newest.fills
+    if is_withdrawn or seen.epoch - newest.epoch >= policy.stuck_epochs:
         return Replace()
     return Push(newest)

@@ -168,7 +168,8 @@ def sign(tx: Connection, order: Order, signed: Signed) -> bool:
     body = signed.message.message
     if load(tx, order.id) != order:
         return False
-    _set(tx, order, state=State.SIGNED, reason=order.reason, sender=bytes(body.sender), nonce=body.nonce)
+    reason = order.reason if signed.fills else ""  # why it will be refused; what it waited for before is over
+    _set(tx, order, state=State.SIGNED, reason=reason, sender=bytes(body.sender), nonce=body.nonce)
     row = {
         "cid": signed.cid,
         "order_id": order.id,
@@ -197,6 +198,18 @@ def blame(tx: Connection, order: Order, reason: str) -> Order:
     """Record why an order will be refused once its nonce is used up; return it as it is now."""
     _set(tx, order, reason=reason)
     return replace(order, reason=reason)
+
+
+def withdraw(tx: Connection, order_id: int, reason: str) -> None:
+    """Take back what nobody wants to be executed any more: of a message that has left, another one uses up the nonce.
+
+    One that is executed all the same lands as ever. An order that is over stays as it is.
+    """
+    order = load(tx, order_id)
+    if order.state is State.WANTED:
+        end(tx, order, State.REFUSED, reason=reason)
+    elif order.state is State.SIGNED:
+        blame(tx, order, reason)
 
 
 def want_again(tx: Connection, order: Order, reason: str) -> None:

@@ -25,10 +25,14 @@ LACKS_MONEY = frozenset({6, exits.INSUFFICIENT_FUNDS})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How orders of a miner and kind are sent; the first sender that has enough money is taken."""
+    """How orders of a miner and kind are sent; the first sender that has enough money is taken.
+
+    Those of a higher `priority` get their nonces first.
+    """
 
     senders: Sequence[Address]
     policy: fees.Policy
+    priority: int = 0
 
 
 class _Waits(Exception):
@@ -65,8 +69,8 @@ class Outbox:
         self.waiting: dict[int, str] = {}
         #: Those of them that wait as their policy wants it, for a lower base fee.
         self.patient: set[int] = set()
-        #: Those that are executed, and not deep enough yet to be believed.
-        self.executed: set[int] = set()
+        #: Exit codes of those that are executed, and not deep enough yet to be believed.
+        self.executed: dict[int, int] = {}
 
     async def turn(self) -> None:
         """Take every order one step further, as the chain is seen from the present head.
@@ -80,9 +84,8 @@ class Outbox:
     async def _turn(self, view: node.View) -> None:
         unfinished = await self._database.read(orders.unfinished)
         waited, self.waiting = self.waiting, {}
-        self.executed, self.patient = set(), set()
-        # The lowest nonces first: a pool takes no message that is far ahead of its sender.
-        for order in sorted(unfinished, key=lambda order: (order.nonce is None, order.nonce, order.id)):
+        self.executed, self.patient = {}, set()
+        for order in sorted(unfinished, key=self._place):
             try:
                 await (self._send if order.state is State.WANTED else self._follow)(order, view)
             except (_Waits, fees.TooDear, node.NotTaken) as error:
@@ -91,6 +94,12 @@ class Outbox:
                     self.patient.add(order.id)
                 if waited.get(order.id) != str(error):
                     log.warning("message waits", order=order.id, kind=order.wish.kind, why=str(error))
+
+    def _place(self, order: Order) -> tuple[bool, int, int]:
+        """Sort by nonces, the lowest first: a pool takes no message that is far ahead of its sender. Then by priority."""
+        if order.nonce is not None:
+            return False, order.nonce, order.id
+        return True, -self._terms(order.wish.miner, order.wish.kind).priority, order.id
 
     async def _send(self, order: Order, view: node.View) -> None:
         """Choose sender, fees and nonce of a new order, and send it; refuse it if it would fail."""
@@ -141,12 +150,13 @@ class Outbox:
                 try:
                     await self._replace(order, view, policy)
                 except (fees.TooDear, _NotFirst):
-                    await view.push(order.signed[-1].message)
+                    if not order.reason:  # a withdrawn one may be forgotten by the node
+                        await view.push(order.signed[-1].message)
                     raise
             case following.Push(signed):
                 await view.push(signed.message)
-            case following.Wait():
-                self.executed.add(order.id)
+            case following.Wait(exit_code):
+                self.executed[order.id] = exit_code
 
     async def _seen(self, order: Order, view: node.View, policy: fees.Policy) -> following.Seen:
         assert order.sender is not None
@@ -164,12 +174,13 @@ class Outbox:
         assert order.nonce is not None
         await self._check_first(order, view)
         newest = order.signed[-1]
+        fills = newest.fills or bool(order.reason)  # it was withdrawn, or would fail
         # With the nonce: a node executes what waits below it first, and must not count the very message to be replaced.
-        trial = msgspec.structs.replace(order.trial(order.sender, fills=newest.fills), nonce=order.nonce)
+        trial = msgspec.structs.replace(order.trial(order.sender, fills=fills), nonce=order.nonce)
         try:
             estimate = await view.estimate(trial)
         except node.WouldFail as error:
-            if newest.fills or error.exit_code in LACKS_MONEY:
+            if fills or error.exit_code in LACKS_MONEY:
                 raise _Waits(str(error)) from error
             reason = str(error)
             order = await self._database.write(lambda tx: orders.blame(tx, order, reason))

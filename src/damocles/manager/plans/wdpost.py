@@ -16,7 +16,7 @@ import structlog
 from msgspec import structs
 from sqlalchemy import Connection
 
-from damocles import methods
+from damocles import methods, pulse
 from damocles.chain.addresses import Address
 from damocles.manager import errors
 from damocles.manager.alerts import posts
@@ -63,6 +63,7 @@ class WdPoSt:
         self._running_since = clock()  # nobody could be heard of before
         self._askers = wdpost_turns.Askers()
         self._borrowers = holders.Borrowers(naming or names.Names())
+        self.changed = pulse.Pulse()  # beats when something has come of a job, or there is a new one
 
     def register(self, service: core.Service) -> None:
         """Serve the methods."""
@@ -81,12 +82,22 @@ class WdPoSt:
         self, call: core.Call, spec: wdpost.AllocateSpec, count: int, worker: str
     ) -> list[wdpost.Job]:
         """Lend up to `count` jobs, the oldest first."""
+        lent = await self.lend(spec, count, worker)
+        for job in lent:
+            self._borrowers.lent(job.id, call)
+        return lent
+
+    async def lend(
+        self, spec: wdpost.AllocateSpec, count: int, worker: str, *, is_spare: bool = False
+    ) -> list[wdpost.Job]:
+        """Lend up to `count` jobs to a prover, the oldest first; to one `is_spare` what others do not come for."""
         await self._make_due()
         now = self._clock()
         self._askers.heard(worker, spec, now)
 
         def turns(tx: Connection) -> list[tuple[wdpost.Record, Turn]]:
-            return [turn for turn in self._turns(tx, spec, worker, now) if turn[1] is not Turn.LATER]
+            found = self._turns(tx, spec, worker, now, is_spare=is_spare)
+            return [turn for turn in found if turn[1] is not Turn.LATER]
 
         if not await self._database.read(turns):
             return []  # without a turn at writing: idle workers ask all the time
@@ -103,7 +114,6 @@ class WdPoSt:
 
         lent = await self._database.write(lend)
         for job in lent:
-            self._borrowers.lent(job.id, call)
             log.info("window PoSt lent", job=job.id, worker=worker, sectors=len(job.input.sectors or ()))
         return lent
 
@@ -113,15 +123,17 @@ class WdPoSt:
         Raises:
             errors.ManagerError: The worker does not have one of the jobs (any more).
         """
+        await self.prolong(ids, worker, lambda job_id: self._borrowers.may_end(job_id, worker, call))
+
+    async def prolong(self, ids: list[str], worker: str, may: Callable[[str], bool] = lambda _job: True) -> None:
+        """Prolong the leases of a prover; raises as `heartbeat_jobs`."""
         now = int(self._clock())
 
         def beat(tx: Connection) -> list[str]:
             lost = []
             for job_id in ids:
                 record = wdpost_jobs.find(tx, job_id)
-                is_theirs = (
-                    record is not None and record.worker == worker and self._borrowers.may_end(job_id, worker, call)
-                )
+                is_theirs = record is not None and record.worker == worker and may(job_id)
                 if record is None or record.state is not wdpost.State.RUNNING or not is_theirs:
                     lost.append(job_id)
                 else:
@@ -139,19 +151,30 @@ class WdPoSt:
             errors.ManagerError: There is no such job, or it was lent to another machine.
             errors.Unverifiable: The proof cannot be checked now; the worker may send it again.
         """
-        record = await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
+        record = await self.find(job_id)
         if record is None:
             raise errors.ManagerError("key not found")
         if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, record.worker, call):
             log.warning("report on a window PoSt from another machine", job=job_id, worker=record.worker)
             raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
+        await self.end(record, output, error)
+
+    async def end(self, record: wdpost.Record, output: wdpost.Output | None, error: str) -> None:
+        """Take what came of a job, from whoever may say so.
+
+        Raises:
+            errors.Unverifiable: As `finish_job`.
+        """
+        job_id = record.id
         failure = error or await self._flaw(record, output)
         if failure:
             await self._database.write(lambda tx: self._fail(tx, job_id, failure))
+            self.changed.beat()
             log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
             return
         assert output is not None
         outcome = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        self.changed.beat()
         if outcome is None:
             log.info("window PoSt reported too late", job=job_id, faults=output.faults, worker=output.worker)
         elif outcome.state is wdpost.State.READY:
@@ -160,6 +183,14 @@ class WdPoSt:
             log.warning("window PoSt found faults", job=job_id, faults=output.faults, reasons=output.reasons)
         else:
             log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
+
+    async def find(self, job_id: str) -> wdpost.Record | None:
+        """Return a job."""
+        return await self._database.read(lambda tx: wdpost_jobs.find(tx, job_id))
+
+    async def take_back(self, worker: str) -> None:
+        """Let others have the jobs of a prover that has none any more; that is no failure."""
+        await self._database.write(lambda tx: wdpost_jobs.take_back(tx, worker, self._clock()))
 
     # For people -----------------------------------------------------------------------------------------------------
 
@@ -200,7 +231,7 @@ class WdPoSt:
         def make(tx: Connection) -> list[wdpost.Record]:
             return [
                 wdpost_jobs.find_open(tx, self._miner, challenge, partition)
-                or wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+                or self._made(tx, challenge, partition, group, now)
                 for partition, group in enumerate(wdpost_jobs.partitions_of(tx, self._miner))
                 if partitions is None or partition in partitions
             ]
@@ -231,12 +262,11 @@ class WdPoSt:
         if len(randomness) != 32 or not sectors:
             raise errors.ManagerError("expected sectors, and 32 bytes of randomness")
         now = self._clock()
-        seed = Bytes32(randomness[:31] + bytes([randomness[31] & 0x3F]))  # an element of the field
-        challenge = wdpost_jobs.Challenge(epoch=-int(now), deadline=deadline, seed=seed)
+        challenge = wdpost_jobs.Challenge(epoch=-int(now), deadline=deadline, seed=wdpost_jobs.seed_of(randomness))
 
         def make(tx: Connection) -> wdpost.Record:
             group = [wdpost_jobs.sector_of(tx, self._miner.id, one) for one in sectors]
-            return wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+            return self._made(tx, challenge, partition, group, now)
 
         record = await self._database.write(make)
         log.warning("window PoSt on trial, no message follows", job=record.id, sectors=len(sectors), proof=post_proof)
@@ -260,11 +290,17 @@ class WdPoSt:
         def make(tx: Connection) -> int:
             groups = due(tx)
             for partition, group in enumerate(groups):
-                wdpost_jobs.make(tx, self._miner, challenge, [partition], group, now=now)
+                self._made(tx, challenge, partition, group, now)
             return len(groups)
 
         if await self._database.read(due) and (count := await self._database.write(make)):
             log.info("deadline opened", deadline=challenge.deadline, epoch=challenge.epoch, jobs=count)
+
+    def _made(
+        self, tx: Connection, challenge: wdpost_jobs.Challenge, partition: int, group: list[wdpost.Sector], now: float
+    ) -> wdpost.Record:
+        work = wdpost_jobs.work_of(self._miner, challenge, group)
+        return wdpost_jobs.make(tx, work, challenge, [partition], now=now)
 
     async def _challenge(self, epoch: int, deadline: int) -> wdpost_jobs.Challenge:
         seed = Bytes32(await self._chain.window_challenge(self._miner.id, epoch))
@@ -273,7 +309,7 @@ class WdPoSt:
     # Leases and results ---------------------------------------------------------------------------------------------
 
     def _turns(
-        self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float
+        self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float, *, is_spare: bool
     ) -> Iterator[tuple[wdpost.Record, Turn]]:
         """Yield the jobs that nobody works on and this worker is willing to, and whether it is its turn."""
         records = wdpost_jobs.select_all(tx)
@@ -286,6 +322,8 @@ class WdPoSt:
                 record = wdpost_jobs.failed(record, record.heartbeat_at, silence)
             if record.state is wdpost.State.READY:
                 others = self._askers.of(record, records, now)
+                if is_spare and wdpost_turns.is_for_others(record, others - {worker}, now):
+                    continue
                 yield record, wdpost_turns.turn(wdpost_turns.failures_of(record), worker, others, now)
 
     def _is_lost(self, record: wdpost.Record, now: float) -> bool:
@@ -342,7 +380,7 @@ class WdPoSt:
         if not output.faults:
             wdpost_jobs.drop_followers(tx, record)
         elif left := [sector for sector in record.input.sectors or () if sector.number not in output.faults]:
-            wdpost_jobs.follow(tx, self._miner, record, left, now)
+            wdpost_jobs.follow(tx, record, left, now)
         return ended
 
 

@@ -81,18 +81,31 @@ def has_of(tx: Connection, challenge: Challenge) -> bool:
     return bool(tx.execute(select(exists().where(_jobs.c.challenge_epoch == challenge.epoch))).scalar())
 
 
+def names_of(partitions: Sequence[int]) -> str:
+    """Return how partitions are written in a row."""
+    return json.dumps(list(partitions))
+
+
+def seed_of(randomness: bytes) -> Bytes32:
+    """Return the seed that follows from the chain's randomness: an element of the field."""
+    return Bytes32(randomness[:31] + bytes([randomness[31] & 0x3F]))
+
+
+def work_of(miner: ledger.Miner, challenge: Challenge, group: list[wdpost.Sector]) -> wdpost.Input:
+    """Return what is to be proved of a miner."""
+    return wdpost.Input(group, miner.id, miner.proof.window_name, challenge.seed)
+
+
 def make(
     tx: Connection,
-    miner: ledger.Miner,
+    work: wdpost.Input,
     challenge: Challenge,
     partitions: list[int],
-    group: list[wdpost.Sector],
     *,
     now: float,
     turn: int = 0,
 ) -> wdpost.Record:
     """Make a job for the sectors of some partitions; `turn` counts how often some of them turned out faulty."""
-    work = wdpost.Input(group, miner.id, miner.proof.window_name, challenge.seed)
     record = wdpost.Record(
         id=_job_id(challenge, partitions, work),
         deadline=challenge.deadline,
@@ -104,9 +117,9 @@ def make(
     tx.execute(
         insert(_jobs).values(
             id=record.id,
-            miner=miner.id,
+            miner=work.miner,
             deadline=record.deadline,
-            partitions=json.dumps(partitions),
+            partitions=names_of(partitions),
             challenge_epoch=challenge.epoch,
             round=turn,
             state=record.state.value,
@@ -132,9 +145,7 @@ def sector_of(tx: Connection, miner: int, info: proving.Extended) -> wdpost.Sect
     return wdpost.Sector(info.number, comm_r, is_upgrade, wdpost.Accesses(store, store))
 
 
-def follow(
-    tx: Connection, miner: ledger.Miner, record: wdpost.Record, left: list[wdpost.Sector], now: float
-) -> wdpost.Record:
+def follow(tx: Connection, record: wdpost.Record, left: list[wdpost.Sector], now: float) -> wdpost.Record:
     """Make the job that follows one with faults, for the sectors that are left.
 
     One that followed when the job had been tried before its reset is forgotten: it was for other sectors, or an old look.
@@ -142,7 +153,8 @@ def follow(
     _drop_followers(tx, record, finished=True)
     row = tx.execute(select(_jobs.c.challenge_epoch, _jobs.c.round).where(_jobs.c.id == record.id)).one()
     challenge = Challenge(epoch=row.challenge_epoch, deadline=record.deadline, seed=record.input.seed)
-    return make(tx, miner, challenge, record.partitions, left, now=now, turn=row.round + 1)
+    work = structs.replace(record.input, sectors=left)
+    return make(tx, work, challenge, record.partitions, now=now, turn=row.round + 1)
 
 
 def drop_followers(tx: Connection, record: wdpost.Record) -> None:
@@ -167,7 +179,7 @@ def find_open(tx: Connection, miner: ledger.Miner, challenge: Challenge, partiti
     key = (
         _jobs.c.miner == miner.id,
         _jobs.c.deadline == challenge.deadline,
-        _jobs.c.partitions == json.dumps([partition]),
+        _jobs.c.partitions == names_of([partition]),
     )
     newest = select(_jobs).where(*key).order_by(_jobs.c.challenge_epoch.desc(), _jobs.c.round.desc())
     row = tx.execute(newest).first()
@@ -179,15 +191,15 @@ def find_open(tx: Connection, miner: ledger.Miner, challenge: Challenge, partiti
 def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] = ()) -> wdpost.Record:
     """Return a job as it is when the worker that had it has failed, or fallen silent, and others may have it."""
     noted = wdpost_turns.failed(record, at, reason, faults)
-    return structs.replace(_ready(noted, at), error=reason)
+    return structs.replace(ready(noted, at), error=reason)
 
 
 def reset(record: wdpost.Record, now: float) -> wdpost.Record:
     """Return a job as if nobody had tried it yet."""
-    return structs.replace(_ready(record, now), error="", tries=0, failures=UNSET)
+    return structs.replace(ready(record, now), error="", tries=0, failures=UNSET)
 
 
-def _ready(record: wdpost.Record, now: float) -> wdpost.Record:
+def ready(record: wdpost.Record, now: float) -> wdpost.Record:
     """Return a job as it is when nobody works on it."""
     return structs.replace(
         record,
@@ -199,6 +211,13 @@ def _ready(record: wdpost.Record, now: float) -> wdpost.Record:
         finished_at=0,
         updated_at=int(now),
     )
+
+
+def take_back(tx: Connection, worker: str, now: float) -> None:
+    """Let others have the jobs of a worker that has none any more."""
+    for record in select_all(tx):
+        if record.state is wdpost.State.RUNNING and record.worker == worker:
+            save(tx, ready(record, now))
 
 
 def lent(record: wdpost.Record, worker: str, now: float) -> wdpost.Record:

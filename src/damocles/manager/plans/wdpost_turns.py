@@ -18,6 +18,8 @@ MAX_TRIES = 2  # of each worker
 PAUSE_SECONDS = 30.0  # before the same worker tries again
 # A worker that has asked for jobs since then could take one; workers ask once a minute unless told otherwise.
 ASKING_SECONDS = 150.0
+# Longer than an idle worker takes to ask: the manager's own machine may have what has waited for so long.
+SPARE_SECONDS = 75.0
 
 
 class Turn(enum.Enum):
@@ -92,6 +94,12 @@ def turn(failures: Sequence[wdpost.Failure], worker: str, others: Collection[str
     untried = set(others) - {failure.worker for failure in failures}
     rests = max(failure.at for failure in ours) + PAUSE_SECONDS > now
     return Turn.LATER if untried or rests or len(ours) >= MAX_TRIES else Turn.GIVE
+
+
+def is_for_others(record: wdpost.Record, others: Collection[str], now: float) -> bool:
+    """Return whether a machine that only helps out leaves a job to workers: one of them will come for it, and has not failed."""
+    untried = set(others) - {failure.worker for failure in failures_of(record)}
+    return bool(untried) and record.updated_at + SPARE_SECONDS > now
 
 
 def _allows(allowed: Collection[object] | None, value: object) -> bool:

@@ -70,7 +70,7 @@ class Stores:
         self._missing = missing
         return missing
 
-    def _in_order(self, name: str) -> None:
+    def in_order(self, name: str) -> None:
         """Return if a declared store is the one that was there before.
 
         Raises:
@@ -98,7 +98,7 @@ class Stores:
             errors.ManagerError: The store is not on this machine, or a file cannot be deleted.
             DiskFails: Its disk is not mounted.
         """
-        self._in_order(name)
+        self.in_order(name)
         if (root := self.root(name)) is None or not root.is_dir():
             raise errors.ManagerError(
                 f"files of {sector} are in store {name}, which this manager does not have (--store)"
@@ -169,7 +169,7 @@ class Stores:
                 f"{prefix}: get private info: get private info: get location for {sector}: get objstore instance {name}"
                 f" for sealed file: instance not found: {name}"
             )
-        self._in_order(name)
+        self.in_order(name)
         root = self.root(name)
         if root is None:
             return

@@ -72,7 +72,7 @@ def test_what_is_kept_is_a_configuration_of_ours() -> None:
         ("Miners[0].Sector.MaxNumbr", "refused", 'did you mean "MaxNumber"?'),
         ("Miners[0].Commitment.Pre.batch.CheckInterval", "ignored", "each head is looked at"),
         ("Miners[0].Commitment.Prove.GasFeeCap", "differs", "the original never uses it"),
-        ("Miners[0].PoSt", "differs", "window PoSts are not sent by this manager yet"),
+        ("Miners[0].PoSt", "differs", "set Enabled = false until the original"),
         ("Miners[0].Deal", "refused", "there is no such key"),
     ],
 )

@@ -93,6 +93,8 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "outbox_signed",
             "sector_calls",
             "submissions",
+            "proving_windows",
+            "proving_posts",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))

@@ -51,6 +51,7 @@ class World:
         self.database = database
         self.kind = outbox
         self.wanted: dict[int, bytes] = {}
+        self.withdrawn: set[int] = set()
         self.violations: list[str] = []
 
     async def run(self) -> list[str]:
@@ -90,6 +91,10 @@ class World:
             chain.somebody_pushes(dice.choice(SENDERS))
         if dice.random() < 0.03 and self.wanted:
             chain.doomed.add(dice.choice(list(self.wanted.values())))
+        if dice.random() < 0.05 and self.wanted:
+            number = dice.choice(list(self.wanted))
+            self.withdrawn.add(number)
+            await engine.Database.write(self.database, lambda tx: orders.withdraw(tx, number, "not wanted any more"))
         chain.base_fee = max(50, min(1000, int(chain.base_fee * dice.uniform(0.8, 1.25))))
 
     async def _check_pushed(self) -> None:
@@ -109,7 +114,7 @@ class World:
             match order.state:
                 case orders.State.LANDED if order.receipt is not None and [order.receipt.epoch] == epochs:
                     continue
-                case orders.State.REFUSED if params in self.chain.doomed and not epochs:
+                case orders.State.REFUSED if not epochs and (params in self.chain.doomed or number in self.withdrawn):
                     continue
             self.violations.append(f"order {number} is {order.state} ({order.reason}), executed at {epochs}")
 
@@ -126,7 +131,10 @@ async def violations(seed: int, folder: Path, outbox: type[sending.Outbox] = sen
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_every_order_lands_once(seed: int, tmp_path: Path) -> None:
-    """Crashes at every step, lost answers, reorganisations, emptied pools and strangers' messages lose and double nothing."""
+    """Crashes at every step, lost answers, reorganisations, emptied pools and strangers' messages lose and double nothing.
+
+    What is withdrawn is executed once or never.
+    """
     assert await violations(seed, tmp_path) == []
 
 
@@ -191,3 +199,42 @@ def test_cap_of_a_unit_of_gas() -> None:
     assert fees.first(estimate, Amount(100), policy).cap == 150
     with pytest.raises(fees.TooDear, match="raise GasFeeCap"):
         fees.first(estimate, Amount(141), policy)
+
+
+async def test_what_is_withdrawn_is_replaced_at_once(tmp_path: Path) -> None:
+    """A message that nobody wants any more gives its nonce to one that does nothing, and the others go on."""
+    dice = random.Random(1)
+    chain = Chain(dice)
+    async with engine.open_sqlite(tmp_path / "outbox.db") as database:
+        outbox = sending.Outbox(database, Node(chain, dice), lambda *_: TERMS)
+        wish = orders.Wish(miner=1000, kind="window-post", to=MINER, method=5, params=b"old")
+        old, waiting = [await database.write(lambda tx: orders.put(tx, wish, 0.0)) for _ in range(2)]
+        await database.write(lambda tx: orders.withdraw(tx, waiting, "too late"))
+        await outbox.turn()
+        await database.write(lambda tx: orders.withdraw(tx, old, "abandoned"))
+        await outbox.turn()
+        (pooled,) = chain.pool.values()
+        assert (pooled.message.sender, b"") == (pooled.message.to, bytes(pooled.message.params))
+        for _ in range(12):
+            chain.mine()
+            await outbox.turn()
+        ended = [await database.read(partial(_load, number)) for number in (old, waiting)]
+        assert [("refused", "abandoned"), ("refused", "too late")] == [(one.state.value, one.reason) for one in ended]
+
+
+async def test_those_of_a_higher_priority_get_their_nonces_first(tmp_path: Path) -> None:
+    """A window PoSt does not wait behind what was ordered before it."""
+    dice = random.Random(1)
+    chain = Chain(dice)
+    terms = {
+        kind: sending.Terms(senders=SENDERS[:1], policy=POLICY, priority=kind == "window-post")
+        for kind in ("proof", "window-post")
+    }
+    async with engine.open_sqlite(tmp_path / "outbox.db") as database:
+        outbox = sending.Outbox(database, Node(chain, dice), lambda _, kind: terms[kind])
+        for kind in ("proof", "window-post"):
+            wish = orders.Wish(miner=1000, kind=kind, to=MINER, method=5, params=kind.encode())
+            await database.write(lambda tx, one=wish: orders.put(tx, one, 0.0))  # type: ignore[misc]
+        await outbox.turn()
+        pooled = {nonce: bytes(one.message.params) for (_, nonce), one in chain.pool.items()}
+        assert {0: b"window-post", 1: b"proof"} == pooled

@@ -1,0 +1,149 @@
+"""This machine as a prover, beside the workers that have threads of the plan `wdpost`.
+
+It takes a job at once while no worker asks for such jobs, or those that ask have failed at it; otherwise one that has waited longer than an idle
+worker takes to ask. It reads the persist stores of the configuration.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from damocles.manager.errors import ManagerError
+from damocles.manager.plans import wdpost
+from damocles.manager.sectors import stores
+from damocles.parameters import catalog, preflight
+from damocles.sealing import failures
+from damocles.stages import errors as stage_errors
+from damocles.stages import posts
+from damocles.stages.supervision import executor
+from damocles.wire import sectors
+from damocles.wire import wdpost as wire
+
+log = structlog.get_logger(__name__)
+
+NAME = "the manager's machine"
+SECTOR_SECONDS = 60.0
+HEARTBEAT_SECONDS = 3.0
+LOOK_SECONDS = 5.0  # at least so often it is looked whether a job waits for this machine
+
+
+class Prover:
+    """Proves up to `count` jobs at a time, in children of `stages`."""
+
+    def __init__(
+        self,
+        *,
+        jobs: wdpost.WdPoSt,
+        persist: stores.Stores,
+        stages: executor.Stages,
+        count: int,
+        parameters: Callable[[], Path] = catalog.folder,
+        sector_seconds: float = SECTOR_SECONDS,
+    ) -> None:
+        self._jobs = jobs
+        self._persist = persist
+        self._stages = stages
+        self._count = count
+        self._parameters = parameters
+        self._sector_seconds = sector_seconds
+        self._free = set(range(count))
+        #: Why this machine can prove nothing, by sector size.
+        self.lacking: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Prove, for ever."""
+        await self._jobs.take_back(NAME)  # what a process before this one had
+        async with anyio.create_task_group() as group:
+            while True:
+                since = self._jobs.changed.count
+                for job in await self._lent():
+                    lane = self._free.pop()
+                    group.start_soon(self._prove, lane, job)
+                with anyio.move_on_after(LOOK_SECONDS):
+                    await self._jobs.changed.wait(since)
+
+    def machine(self, lane: str) -> posts.Machine:
+        """Return this machine as what reads and proves in a lane of its own."""
+        return posts.Machine(
+            name=NAME,
+            run=partial(self._run, lane),
+            path=self._path,
+            look=self._look,
+            sector_seconds=self._sector_seconds,
+        )
+
+    async def _lent(self) -> list[wire.Job]:
+        if not self._free:
+            return []
+        names = await anyio.to_thread.run_sync(self._able)
+        if not names:
+            return []
+        spec = wire.AllocateSpec([], names)
+        return await self._jobs.lend(spec, len(self._free), NAME, is_spare=True)
+
+    def _able(self) -> list[str]:
+        """Return the kinds of window PoSts that can be made here; not for the event loop."""
+        folder = self._parameters()
+        lacking = {size: preflight.lacking_for_post(size, folder) for size in sectors.SectorSize}
+        self.lacking = {size.label: why for size, why in lacking.items() if why is not None}
+        return [name for size, why in lacking.items() if why is None for name in sectors.post_names_of(size)]
+
+    async def _prove(self, lane: int, job: wire.Job) -> None:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._beat, job.id, group.cancel_scope)
+                output, error = await self._output(lane, job)
+                await self._end(job.id, output, error)
+                group.cancel_scope.cancel("the job is done")
+        finally:
+            self._free.add(lane)
+            self._jobs.changed.beat()
+
+    async def _output(self, lane: int, job: wire.Job) -> tuple[wire.Output | None, str]:
+        try:
+            return await posts.prove(job.input, self.machine(f"prover {lane}")), ""
+        except failures.Failure as failure:
+            return None, str(failure)
+        except Exception as error:  # a job that ends the daemon would be its last one
+            log.exception("window PoSt failed here", job=job.id)
+            return None, f"{type(error).__name__}: {error}"
+
+    async def _end(self, job_id: str, output: wire.Output | None, error: str) -> None:
+        record = await self._jobs.find(job_id)
+        if record is None or record.worker != NAME:
+            return  # nobody expects it any more
+        try:
+            await self._jobs.end(record, output, error)
+        except ManagerError as refusal:  # it cannot be verified now
+            await self._jobs.end(record, None, str(refusal))
+
+    async def _beat(self, job_id: str, scope: anyio.CancelScope) -> None:
+        while True:
+            await anyio.sleep(HEARTBEAT_SECONDS)
+            try:
+                await self._jobs.prolong([job_id], NAME)
+            except ManagerError:
+                scope.cancel("nobody expects the proof any more")
+
+    async def _run(self, lane: str, stage: str, task: executor.Task) -> Any:
+        try:
+            return await self._stages.run(stage, task, lane=lane, on_status=lambda _: None)
+        except stage_errors.StageError as error:
+            raise failures.Critical(str(error)) from error
+
+    def _path(self, name: str) -> Path:
+        path = self._persist.root(name)
+        if path is None:
+            raise failures.Critical(f"sectors are in the persist store {name!r}, which this manager does not have")
+        return path
+
+    async def _look(self, name: str) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._persist.in_order, name, abandon_on_cancel=True)
+        except Exception as error:
+            raise failures.Lacking(str(error)) from error

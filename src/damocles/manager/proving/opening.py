@@ -1,0 +1,67 @@
+"""Put together what proves the miners of a chain."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from damocles.manager.chain.rounds import Rounds
+from damocles.manager.chain.terms import Miner
+from damocles.manager.db.engine import Database
+from damocles.manager.plans import wdpost
+from damocles.manager.proving.here import Prover
+from damocles.manager.proving.loop import Proving
+from damocles.manager.proving.reviews import Means as ReviewMeans
+from damocles.manager.proving.reviews import Reviews
+from damocles.manager.proving.windows import Means as WindowMeans
+from damocles.manager.proving.windows import Windows
+from damocles.manager.sectors.stores import Stores
+from damocles.stages.supervision import executor
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What miners are proved with: the chain's rounds, the children that read and prove here, and how many proofs at a time."""
+
+    rounds: Rounds
+    miners: Sequence[Miner]
+    block_seconds: float
+    stages: executor.Stages
+    prove_here: int
+
+
+@contextlib.asynccontextmanager
+async def open_stages(prove_here: int) -> AsyncIterator[executor.Stages]:
+    """Yield children that prove on this machine; they start with the first proof."""
+
+    def tell(lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
+        log.info(line, lane=lane, stage=stage, pid=pid, host=host)
+
+    async with executor.Stages(log=tell, concurrent={"window_post": max(1, prove_here)}) as stages:
+        yield stages
+
+
+def proving(
+    means: Means, *, database: Database, jobs: wdpost.WdPoSt, persist: Stores, clock: Callable[[], float]
+) -> Proving:
+    """Return what proves the miners; its `run` has to run."""
+    rounds = means.rounds
+    prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here)
+    windows = Windows(WindowMeans(database=database, outbox=rounds.outbox, jobs=jobs, wake=rounds.wake, clock=clock))
+    reviews = Reviews(
+        ReviewMeans(
+            database=database, nodes=rounds.nodes, machine=prover.machine("reviews"), wake=rounds.wake, clock=clock
+        )
+    )
+    return Proving(
+        rounds=rounds,
+        miners=means.miners,
+        windows=windows,
+        reviews=reviews,
+        prover=prover if means.prove_here else None,
+        jobs_changed=jobs.changed,
+        block_seconds=means.block_seconds,
+    )
