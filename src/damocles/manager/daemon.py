@@ -336,6 +336,9 @@ async def _means(
         chain=chain.chain,
         beside=chain.loops,
         unfit=chain.unfit,
+        configs={table.actor: table for table in settings.chain.miners}
+        if isinstance(settings.chain, model.Config)
+        else {},
         upkeep=chain.upkeep,
         proving=chain.proving,
         verifier=verifier,

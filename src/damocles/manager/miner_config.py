@@ -1,18 +1,45 @@
 """The configuration of a miner in the form of the original's, for `GetMinerConfig`.
 
-This manager has no such file. What it does all the same is said as its configuration would say it; what it has not, because
-its chain is a mock (senders, fees, confidences), is zero or absent. Durations are Go's, an address that is none is
-`<empty>`, and amounts are absent.
+On a real chain that is the miner's table, with the keys that are ours among the others. A manager with a mock chain has none:
+what it does all the same is said as a table would say it, and what it has not (senders, fees, confidences) is zero or absent.
+Durations are Go's, an address that is none is `<empty>`, amounts are numbers of attoFIL, as the original answers them.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import pydantic
+
+from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
 from damocles.manager.sectors import ledger
-from damocles.text import units
+from damocles.text import tables, units
 
 _FEES = {"GasOverEstimation": 0, "GasOverPremium": 0, "GasFeeCap": None, "MaxFeeCap": None}
 _SENDER = {"Sender": "<empty>", "Senders": None}
 _UNSENT = {**_SENDER, "SendFund": False, **_FEES}
+
+
+def of_table(table: pydantic.BaseModel) -> dict[str, Any]:
+    """Return a table of the configuration."""
+    fields = type(table).model_fields
+    written = {str(field.alias): _written(getattr(table, name), field.metadata) for name, field in fields.items()}
+    return {key: "<empty>" if (key, value) == ("Sender", None) else value for key, value in written.items()}
+
+
+def _written(value: Any, metadata: Sequence[Any]) -> Any:
+    match value:
+        case pydantic.BaseModel():
+            return of_table(value)
+        case Address():
+            return str(value)
+        case Amount():
+            return int(value)
+        case tuple():
+            return [str(one) for one in value] or None
+        case float() if any(isinstance(one, tables.Kind) and one.words == "duration" for one in metadata):
+            return units.go_duration(value)
+    return value
 
 
 def of(miner: ledger.Miner, *, has_deals: bool, block_seconds: float) -> dict[str, Any]:

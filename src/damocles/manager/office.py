@@ -4,13 +4,14 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from damocles import beside
 from damocles.manager.callers import holders, names
 from damocles.manager.chain import interface
+from damocles.manager.config import model
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
@@ -39,6 +40,7 @@ class Means:
     wdpost_every_seconds: float | None = None
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
     unfit: Callable[[], Container[int]] = frozenset  # miners that get no new sectors now
+    configs: Mapping[int, model.Miner] = field(default_factory=dict)  # of miners on a real chain
     upkeep: doing.Means | None = None  # without it, operators can do nothing on the chain
     proving: opening.Means | None = None  # without it, no deadlines are proved
 
@@ -94,6 +96,7 @@ async def open_office(
         miners=miners,
         market=means.market,
         clock=clock,
+        configs=means.configs,
     ).register(service)
     chain_api.ChainAPI(doing.Doing(database, means.upkeep, clock)).register(service)
     posts = wdpost.WdPoSt(

@@ -18,7 +18,9 @@ from damocles.lotus import node
 from damocles.lotus.places import Place
 from damocles.manager import daemon
 from damocles.manager.config import load
-from damocles.rpc import address
+from damocles.rpc import address, errors
+from damocles.rpc.admission import tokens
+from damocles.rpc.calling import client
 from damocles.testing.believing import Believing
 from damocles.worker.config import report
 
@@ -33,6 +35,7 @@ class Daemon:
     run: Callable[..., Awaitable[tuple[int, str, str]]]
     home: Path
     devnode: Devnode
+    listen: str
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ async def running(
                 printed = capsys.readouterr()
                 return code, printed.out, printed.err
 
-            yield Daemon(run, home, devnode)
+            yield Daemon(run, home, devnode, str(bound))
 
 
 async def test_an_act_is_sent_audited_and_told(running: Daemon) -> None:
@@ -147,3 +150,23 @@ def _spoil(home: Path) -> None:
     tables["Chain"]["Network"] = "elsewhere"
     file.write_text("\n".join(report.toml_lines(tables)))
     (home / "token").chmod(0o644)
+
+
+async def test_the_configuration_of_a_miner_is_answered_as_the_originals(running: Daemon) -> None:
+    """Each key of its table, also those that were left out: durations as Go writes them, amounts in attoFIL."""
+    url = address.host_port(running.listen, 0).url(address.MANAGER_PATH)
+    async with client.connect(url, token=tokens.read_file(running.home / "token")) as manager:
+        told = await manager.call("Venus.GetMinerConfig", [MINER.id], returns=dict)
+        with pytest.raises(errors.RpcError, match="config for miner actor 10001 not found"):
+            await manager.call("Venus.GetMinerConfig", [10001])
+    assert ["Actor", "Sector", "SnapUp", "Commitment", "PoSt", "Proof", "Sealing"] == list(told)
+    pre = told["Commitment"]["Pre"]
+    assert (2, 1, "1h0m0s", 5 * 10**9) == (
+        *(told["Commitment"]["Confidence"], pre["Batch"]["Threshold"]),
+        *(pre["Batch"]["MaxWait"], pre["GasFeeCap"]),
+    )
+    assert ("<empty>", None, 1.2, 540) == (
+        *(pre["Sender"], pre["Senders"]),
+        *(pre["GasOverEstimation"], told["Sector"]["LifetimeDays"]),
+    )
+    assert "3m0s" == told["SnapUp"]["Retry"]["APIFailureWait"]

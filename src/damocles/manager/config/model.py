@@ -234,7 +234,7 @@ class Sealing(values.Table):
     use_synthetic_po_rep: StrictBool = Field(default=False, alias="UseSyntheticPoRep")
     """Whether sectors get synthetic proofs."""
     use_non_interactive_po_rep: StrictBool = Field(default=False, alias="UseNonInteractivePoRep")
-    """Whether sectors are sealed without a pre-commit, by threads with the plan niporep. Ours."""
+    """Ours: whether sectors are sealed without a pre-commit, by threads with the plan niporep."""
     sealing_sector_deadline_delay_ni: Annotated[StrictInt, Field(ge=2, le=47)] = 6
     """How many deadlines after the open one a sector with a non-interactive proof is put."""
 

@@ -1,6 +1,6 @@
 """The API of the manager for the original's command line: questions about sectors, and what an operator does to one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from damocles import methods
 from damocles.manager import errors, miner_config
 from damocles.manager.chain import interface
+from damocles.manager.config import model
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import snapup, unseal
 from damocles.manager.sectors import deals, ledger, stores
@@ -36,7 +37,9 @@ class CliAPI:
         miners: Sequence[ledger.Miner],
         market: deals.Deals,
         clock: Callable[[], float],
+        configs: Mapping[int, model.Miner] | None = None,
     ) -> None:
+        self._configs = configs or {}
         self._miners = miners
         self._market = market
         self._database = database
@@ -152,7 +155,9 @@ class CliAPI:
         return bad
 
     async def get_miner_config(self, miner: int) -> dict[str, Any]:
-        """Return what the configuration of a miner would be."""
+        """Return the configuration of a miner, or what it would be on a mock chain."""
+        if (table := self._configs.get(miner)) is not None:
+            return miner_config.of_table(table)
         for known in self._miners:
             if known.id == miner:
                 seconds = self._chain.network.block_seconds
