@@ -17,13 +17,14 @@ RUST_TESTS = --release --locked --package damocles-groth16
 # Of the proofs crate: `make setup FEATURES=cuda` (or cuda-supraseal, opencl) builds for GPUs.
 FEATURES ?=
 
-.PHONY: help setup demo install test test-kill check lint types layers made reference format bench wheels packages release docs pictures params
+.PHONY: help setup demo install test test-kill test-ray check lint types layers made reference format bench wheels packages release docs pictures params
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(UV) ## Install what is missing (Debian packages, uv) and build everything (FEATURES=cuda for GPUs)
 	@pkg-config --exists hwloc 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy libhwloc-dev pkg-config; }
+	@command -v ip >/dev/null || [ -x /usr/sbin/ip ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy iproute2; } || echo "no iproute2: the tests with two machines will be skipped"
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; } || echo "no Chromium: the tests of the dashboard in a browser will be skipped"
 	$(if $(FEATURES),MATURIN_PEP517_ARGS="--features $(FEATURES)") $(UV) sync --frozen --all-packages --compile-bytecode $(if $(FEATURES),--reinstall-package damocles-proofs)
 	@$(RUN) python -m compileall -q src # compiled once here, whatever PYTHONDONTWRITEBYTECODE says: half the start-up time
@@ -44,6 +45,9 @@ test: setup ## Run the tests, side by side (ARGS="-k planner", JOBS=1)
 
 test-kill: setup ## Kill everything at every durable step of every plan, and count
 	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
+
+test-ray: setup ## Run stages on two machines of a Ray cluster, and kill every part of it (as root)
+	$(RUN) pytest -n 0 -m '' tests/integration/stages/far tests/acceptance/test_ray.py $(ARGS)
 
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about two minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs

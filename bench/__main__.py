@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, dashboards, demo, fleet, proofs, provers, sealing
+from bench import daemons, dashboards, demo, far, fleet, proofs, provers, sealing
 from bench.figures import Figure
 
 
@@ -35,6 +35,7 @@ BENCHES = {
     "sealing": Bench(sealing.figures, "sectors through the daemons against the bare proofs"),
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
     "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; ten minutes", is_usual=False),
+    "far": Bench(far.figures, "hand-over of a stage, here and through Ray; a minute", is_usual=False),
     "params": Bench(
         provers.figures_of_porep,
         "the parameters of PoRep by us and by the library, into temporary folders; a quarter of an hour",

@@ -101,18 +101,19 @@ def up(
         raise exits.Failed(
             f"the cluster's token is missing: copy {token} from the machine of the head, readable for you alone"
         )
+    made = Node(start.mark, here, address or f"{here}:{port}", token is not None)
+    home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     if foreground:
+        durable.replace(home.expanduser() / _FILE, codec.encode(made))
         node.stay(start)
     try:
-        mark = node.up(start)
+        node.up(start)
     except node.Failed as error:
         raise exits.Failed(str(error)) from error
-    made = Node(mark, here, address or f"{here}:{port}", token is not None)
-    home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     durable.replace(home.expanduser() / _FILE, codec.encode(made))
-    listening = node.sockets(node.processes(mark))
+    listening = node.sockets(node.processes(start.mark))
     if start.is_loopback and any(each.is_open for each in listening):
-        node.down(mark)
+        node.down(start.mark)
         raise exits.Failed("Ray listens beyond this machine in spite of 127.0.0.1, and was ended")
     if is_new and not json:
         print(f"{token}: created; copy it to the other machines of the cluster")

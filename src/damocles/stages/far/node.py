@@ -57,6 +57,7 @@ class Start:
     resources: Mapping[str, float] = field(default_factory=dict)
     token_file: Path | None = None  # none: without authentication
     object_store_bytes: int = 128 << 20
+    mark: str = field(default_factory=lambda: secrets.token_hex(8))
     folder: Path | None = None  # for Ray's sockets and logs; none: its own, below /tmp
 
     @property
@@ -67,7 +68,7 @@ class Start:
     @property
     def environment(self) -> dict[str, str]:
         """What Ray reads of it."""
-        found = {**os.environ, **SETTINGS, MARK: secrets.token_hex(8)}
+        found = {**os.environ, **SETTINGS, MARK: self.mark}
         found[settings.MODE_VARIABLE] = "disabled" if self.token_file is None else "token"
         if self.token_file is not None:
             found[settings.TOKEN_FILE_VARIABLE] = str(self.token_file)
@@ -122,28 +123,27 @@ def make_token(file: Path) -> bool:
     return True
 
 
-def up(start: Start) -> str:
-    """Start a node in the background; return its mark. On a busy machine Ray gives up early, and is asked again.
+def up(start: Start) -> None:
+    """Start a node in the background. On a busy machine Ray gives up early, and is asked again.
 
     Raises:
         Failed: It does not start.
     """
     output = ""
     for _ in range(_TRIES):
-        env = start.environment
         # Not a pipe: Ray's processes keep it open for as long as they live.
         with tempfile.TemporaryFile() as log:
             command = start.command(stays=False)
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-            with subprocess.Popen(command, env=env, start_new_session=True, **streams) as starting:  # noqa: S603
+            with subprocess.Popen(command, env=start.environment, start_new_session=True, **streams) as starting:  # noqa: S603
                 try:
                     code = starting.wait(_START_SECONDS)
                 except subprocess.TimeoutExpired as error:
-                    down(env[MARK])
+                    down(start.mark)
                     raise Failed(f"Ray has not started within {_START_SECONDS:g}s") from error
             if code == 0:
-                return env[MARK]
-            down(env[MARK])
+                return
+            down(start.mark)
             log.seek(0)
             output = log.read().decode(errors="replace")
         if not any(word in output for word in _SLOW):

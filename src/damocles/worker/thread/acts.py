@@ -103,7 +103,7 @@ def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, 
         Refused: It would change nothing.
     """
     if act.verb == "abort":
-        kills = f"its process (pid {mind.pid}) is killed, " if mind.pid is not None else ""
+        kills = f"its process ({_process(mind)}) is killed, " if mind.pid is not None else ""
         return f"aborts {mind.sector.job_id}: {kills}its files go to {thread.location}/trash"
     if act.verb == "resume":
         if ahead is mind:
@@ -120,8 +120,14 @@ def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, 
         return "pauses once it is no longer blocked"
     if not ahead.is_paused:
         return f"pauses at {'the end of its running stage' if mind.pid is not None else 'its next boundary'}"
-    kills = f": its running stage (pid {mind.pid}) is killed and will run again" if mind.pid is not None else ""
+    kills = f": its running stage ({_process(mind)}) is killed and will run again" if mind.pid is not None else ""
     return f"pauses at once{kills}"
+
+
+def _process(mind: parts.Thread) -> str:
+    """Name the process that works on the sector, with its machine where that is another one."""
+    host = mind.stage.host if mind.stage is not None else ""
+    return f"pid {mind.pid} on {host}" if host else f"pid {mind.pid}"
 
 
 async def _aborted(thread: loop.SealingThread, sector: str) -> str:

@@ -137,7 +137,7 @@ def worker(pair: two_machines.Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: P
                 **fields,
             }
         )
-        with anyio.fail_after(240):
+        with anyio.fail_after(400):
             groups = {"c2": [pool.ProcessorGroup(ray=group, concurrent=1)]}
             async with executor.Stages(groups=groups) as stages, anyio.create_task_group() as running:
                 yield Worker(stages, running, tmp_path)
@@ -255,6 +255,50 @@ async def test_a_cut_cable_ends_the_process_behind_it(worker: Made, pair: two_ma
             pair.prover.plug(is_in=True)
         with anyio.fail_after(180):
             assert await works(here)
+
+
+def named(machine: two_machines.Machine, name: str) -> psutil.Process:
+    """Return the process of a node with this name."""
+    (found,) = [one for one in map(psutil.Process, machine.processes) if one.name() == name]
+    return found
+
+
+async def test_a_killed_raylet_is_a_loss(worker: Made, pair: two_machines.Pair) -> None:
+    """When Ray's daemon there is killed, the process ends and the task is lost; a node that comes back is used again."""
+    async with worker() as here:
+        run = await here.started()
+        process = run.process
+        named(pair.prover, "raylet").kill()
+        assert "gpu1" in await ended(run)
+        assert not process.is_running()
+        await anyio.to_thread.run_sync(pair.prover.ray, "down")
+        assert [] == pair.prover.processes
+        await anyio.to_thread.run_sync(pair.start_prover)
+        assert await works(here)
+
+
+@pytest.mark.whole
+async def test_a_killed_head_is_a_loss(worker: Made, pair: two_machines.Pair) -> None:
+    """When the head is killed, the task is lost within a minute or so, and its process gone; a new cluster is joined by itself."""
+    async with worker() as here:
+        run = await here.started()
+        process = run.process
+        named(pair.head, "gcs_server").kill()
+        await ended(run)
+        assert await is_gone(process)
+        waiting = Run()
+        here.tasks.start_soon(here._run, waiting, Deed(do="echo", value={"proof": [7]}))
+        while not any("no Ray cluster answers" in text or "is gone" in text for text in waiting.waits):
+            await anyio.sleep(0.05)
+        for machine in (pair.prover, pair.head):
+            await anyio.to_thread.run_sync(machine.ray, "down")
+            assert [] == machine.processes
+        await anyio.to_thread.run_sync(pair.start_head)
+        await anyio.to_thread.run_sync(pair.start_prover)
+        with anyio.fail_after(120):
+            while waiting.output is None and waiting.error is None:
+                await anyio.sleep(0.05)
+        assert waiting.output == PROOF or await works(here)
 
 
 async def test_folders_are_to_be_shared(worker: Made, pair: two_machines.Pair, tmp_path: Path) -> None:

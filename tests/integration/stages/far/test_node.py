@@ -1,0 +1,93 @@
+"""A machine's node of a Ray cluster: what belongs to it, where it listens, with which settings it is started. Ray does not run here."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from damocles.stages.far import node
+
+START = node.Start(listen="10.0.0.1", token_file=Path("/srv/token"))
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "is_open"),
+    [("127.0.0.1", socket.AF_INET, False), ("0.0.0.0", socket.AF_INET, True), ("::1", socket.AF_INET6, False)],
+)
+def test_sockets_are_seen_with_who_reaches_them(host: str, family: socket.AddressFamily, is_open: bool) -> None:
+    """A listening socket of a process is found with its address and port, and whether other machines reach it."""
+    with socket.create_server((host, 0), family=family) as server:
+        port = server.getsockname()[1]
+        (found,) = [each for each in node.sockets([os.getpid()]) if each.port == port]
+        assert (found.host, found.is_open, found.pid) == (host, is_open, os.getpid())
+
+
+def test_down_ends_what_has_the_mark_and_nothing_else() -> None:
+    """Processes are found by the node's mark, children with sessions of their own too; one that ignores SIGTERM is killed."""
+    stubborn = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(1, flush=True)
+time.sleep(600)
+"""
+    groups = [
+        subprocess.Popen([sys.executable, "-c", stubborn], env={**os.environ, node.MARK: mark}, stdout=subprocess.PIPE)
+        for mark in ("this", "other")
+    ]
+    try:
+        for group in groups:
+            assert group.stdout is not None
+            assert group.stdout.readline() == b"1\n"
+        this, other = (node.processes(mark) for mark in ("this", "other"))
+        assert len(this) == len(other) == 2
+        assert node.down("this") == 2
+        assert not [pid for pid in this if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+        assert node.processes("other") == other
+        assert node.down("this") == 0
+    finally:
+        node.down("other")
+        for group in groups:
+            assert group.stdout is not None
+            group.stdout.close()
+            group.wait()
+
+
+def test_a_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    """The token is long, is readable for its owner alone, and stays when there is one."""
+    file = tmp_path / "ray" / "token"
+    assert node.make_token(file)
+    token = file.read_text()
+    assert not node.make_token(file)
+    assert (file.read_text(), file.stat().st_mode & 0o777, len(token)) == (token, 0o600, 64)
+
+
+def test_a_node_asks_for_the_token_and_tells_nobody_of_itself() -> None:
+    """Authentication is said in words, not left to what Ray finds; usage statistics are off; stages are as urgent as all else."""
+    env = START.environment
+    assert (env["RAY_AUTH_MODE"], env["RAY_AUTH_TOKEN_PATH"]) == ("token", "/srv/token")
+    assert (env["RAY_USAGE_STATS_ENABLED"], env["RAY_worker_niceness"]) == ("0", "0")
+    assert env[node.MARK] != node.Start(listen="10.0.0.1").environment[node.MARK]
+
+
+def test_a_loopback_node_stays_on_it() -> None:
+    """Ray takes another address in place of 127.0.0.1, unless this variable is set."""
+    loopback = node.Start(listen="127.0.0.1", token_file=None).environment
+    assert (loopback["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"], loopback["RAY_AUTH_MODE"]) == ("0", "disabled")
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in START.environment
+
+
+def test_resources_are_said_in_rays_words() -> None:
+    """GPUs, cores and memory have options of their own; other names are custom resources."""
+    start = node.Start(
+        listen="10.0.0.2", address="10.0.0.1:6379", resources={"GPU": 1, "CPU": 4, "memory": 1e9, "big": 2}
+    )
+    command = start.command(stays=False)
+    assert {"--num-gpus=1", "--num-cpus=4", "--memory=1000000000", '--resources={"big": 2}'} <= set(command)
+    assert "--address=10.0.0.1:6379" in command
+    assert "--head" not in command
+    assert "--block" in start.command(stays=True)

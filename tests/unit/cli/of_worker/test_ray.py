@@ -1,0 +1,61 @@
+"""`ray`: what is refused before anything starts, and what is said where no node runs. Real nodes are in the tests of two machines."""
+
+import json
+
+import pytest
+
+from damocles.stages.far import node
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), "pass --head, or the --address of one"),
+        (("--head", "--address", "10.0.0.1:6379"), "pass --head, or the --address of one"),
+        (("--head", "--resource", "GPU"), '--resource GPU: expected a name with an amount, like "GPU=1"'),
+        (("--head", "--resource", "GPU=0"), "--resource GPU=0: expected a name with an amount"),
+        (("--head", "--listen", "here"), "'here' does not appear to be an IPv4 or IPv6 address"),
+        (("--address", "http://gpu1"), "expected the address of a Ray head"),
+    ],
+)
+def test_wrong_usage_is_named(run, given, told):
+    """Nothing starts that was not asked for clearly."""
+    code, _, err = run("ray", "up", *given)
+    assert (2, True) == (code, told in err), err
+
+
+def test_a_machine_without_the_token_does_not_join(run):
+    """Only a head makes a token: another machine's would be another one."""
+    code, _, err = run("ray", "up", "--address", "127.0.0.1:6379")
+    assert 1 == code
+    assert "the cluster's token is missing: copy " in err
+    assert "/.ray/auth_token from the machine of the head" in err
+
+
+def test_ray_that_is_not_installed_is_named(run, monkeypatch):
+    """Whoever has not installed the extra hears how to."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    code, _, err = run("ray", "up", "--head")
+    assert (1, True) == (code, "pip install 'damocles[ray]'" in err)
+
+
+def test_rays_own_refusal_is_one_line(run, monkeypatch):
+    """What Ray says last is the reason; no node is remembered then."""
+
+    def fail(_: node.Start) -> None:
+        raise node.Failed("Ray does not start: Address already in use")
+
+    monkeypatch.setattr(node, "up", fail)
+    code, out, err = run("ray", "up", "--head")
+    assert (1, "") == (code, out)
+    assert "error: Ray does not start: Address already in use" in err
+    assert 1 == run("ray", "status")[0]
+
+
+def test_without_a_node_there_is_nothing_to_show_or_end(run):
+    """Status fails for scripts, down has done what was asked."""
+    code, out, _ = run("ray", "status")
+    assert (1, "no node runs here; start one: damocles-worker ray up\n") == (code, out)
+    assert (1, {"running": False}) == ((status := run("ray", "status", "--json"))[0], json.loads(status[1]))
+    assert (0, "no node runs here\n") == run("ray", "down")[:2]
+    assert {"ended": 0} == json.loads(run("ray", "down", "--json")[1])
