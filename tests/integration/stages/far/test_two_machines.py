@@ -3,6 +3,7 @@
 The processor is a script that waits or answers: what is tested is who ends what. Machines are network namespaces of this one.
 """
 
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.abc
 import anyio.to_thread
+import msgspec
 import psutil
 import pytest
 from tests.integration.stages.conftest import FOREIGN, Deed
@@ -336,3 +338,31 @@ async def test_without_a_cluster_a_task_may_run_here(worker: Made) -> None:
         run = await here.run(do="echo", value={"proof": [7]})
         assert run.output == PROOF
         assert {status.host for status in run.status if status.host} == {"sealer1"}
+
+
+@pytest.mark.whole
+async def test_a_cluster_without_a_token_is_refused(tmp_path: Path) -> None:
+    """A cluster that lets in anybody is refused, unless the group says otherwise; one on the loopback address listens nowhere else."""
+    with two_machines.machines(tmp_path) as alone:
+        up = ("--head", "--insecure", "--resource", "prover=1", "--temp-dir", str(alone.temp / "open"))
+        assert [] == [each for each in alone.head.ray("up", *up)["sockets"] if each["open"]]
+        token = tmp_path / "token"
+        token.write_text("0" * 64)
+        found = {}
+        for insecure in (False, True):
+            group = settings.Group(
+                stage="c2",
+                address=f"127.0.0.1:{two_machines.PORT}",
+                resources={"prover": 1},
+                argv=(sys.executable, str(FOREIGN), "c2"),
+                ready_seconds=60.0,
+                token_file=str(token),
+                insecure=insecure,
+            )
+            command = [*alone.head.command(sys.executable, "-m", "damocles.stages.far.check")]
+            env = {**os.environ, settings.VARIABLE: msgspec.json.encode(group).decode()}
+            done = await anyio.run_process(command, env=env, check=False)
+            found[insecure] = (done.returncode, done.stdout.decode())
+        assert (0, "ok: prover = 1 on sealer1\n") == found[True]
+        assert found[False][0] == 1
+        assert "lets in anybody, without a token" in found[False][1]
