@@ -20,7 +20,7 @@ from damocles.stages.far import node, settings
 from damocles.stages.supervision import executor, pool
 
 ROUNDS = 300
-PORT = 16379
+PORT = 6390  # not of 10002 to 19999, from which Ray gives ports to its workers
 
 # Answers with the moment in which a native call would begin, by the clock that all processes of a machine share.
 PROCESSOR = """

@@ -57,7 +57,7 @@ class Cluster:
         while True:
             pause = RETRY_SECONDS
             try:
-                os.environ.update(settings.authentication(self._group))
+                os.environ.update(settings.environment(self._group))
                 self._driver = await anyio.to_thread.run_sync(_imported)
                 await anyio.to_thread.run_sync(self._driver.reach, self._group.address)
                 pause = _REFUSED_RETRY_SECONDS

@@ -73,9 +73,7 @@ class Start:
         if self.token_file is not None:
             found[settings.TOKEN_FILE_VARIABLE] = str(self.token_file)
             found.pop(settings.TOKEN_VARIABLE, None)
-        if self.is_loopback:
-            # Otherwise Ray replaces a loopback address by the one that leads outward, and listens everywhere.
-            found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        found |= settings.confining(self.listen)
         return found
 
     def command(self, *, stays: bool) -> list[str]:
@@ -148,12 +146,12 @@ def up(start: Start) -> None:
             output = log.read().decode(errors="replace")
         if not any(word in output for word in _SLOW):
             break
-    raise Failed(f"Ray does not start: {_last_line(output)}")
+    raise Failed(f"Ray does not start: {_last_lines(output)}")
 
 
-def _last_line(text: str) -> str:
+def _last_lines(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "without a word"
+    return " ".join(lines[-2:])[-500:] or "without a word"
 
 
 def stay(start: Start) -> None:

@@ -1,5 +1,6 @@
 """What a group of the configuration says about the cluster; the daemon hands it to the helper in a variable of its environment."""
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,24 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 class NoToken(Exception):
     """There is no token for the cluster; the text says where one was looked for."""
+
+
+def environment(group: Group) -> dict[str, str]:
+    """Return the variables by which Ray is told how to reach the cluster.
+
+    Raises:
+        NoToken: See `authentication`.
+    """
+    return {**authentication(group), **confining(endpoint(group.address)[0])}
+
+
+def confining(host: str) -> dict[str, str]:
+    """Return the variable without which Ray takes the address that leads outward in place of a loopback one."""
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if is_loopback else {}
 
 
 def authentication(group: Group, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -344,6 +344,9 @@ async def test_without_a_cluster_a_task_may_run_here(worker: Made) -> None:
 async def test_a_cluster_without_a_token_is_refused(tmp_path: Path) -> None:
     """A cluster that lets in anybody is refused, unless the group says otherwise; one on the loopback address listens nowhere else."""
     with two_machines.machines(tmp_path) as alone:
+        alone.head.run(
+            "ip", "route", "add", "default", "dev", alone.head.cable
+        )  # by which Ray finds an outward address
         up = ("--head", "--insecure", "--resource", "prover=1", "--temp-dir", str(alone.temp / "open"))
         assert [] == [each for each in alone.head.ray("up", *up)["sockets"] if each["open"]]
         token = tmp_path / "token"
