@@ -11,6 +11,40 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from damocles.text import redaction, terminal
 
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+_OF_METHODS = {**LEVELS, "warn": logging.WARNING, "exception": logging.ERROR}
+
+
+class _Threshold:
+    """What is less than `level` is dropped; it can be changed while the process runs."""
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+
+    def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if _OF_METHODS.get(method, logging.CRITICAL) < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_THRESHOLD = _Threshold()
+
+
+def level() -> str:
+    """Return the name of the level below which nothing is logged."""
+    return next((name for name, number in LEVELS.items() if number >= _THRESHOLD.level), "error")
+
+
+def set_level(name: str) -> None:
+    """Log what is of a level (see `LEVELS`) or more from now on, until the process ends."""
+    _set_level(LEVELS[name])
+
+
+def _set_level(number: int) -> None:
+    _THRESHOLD.level = number
+    logging.getLogger().setLevel(number)
+
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Send the logs of structlog and of libraries to stderr.
@@ -32,9 +66,10 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[_THRESHOLD, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        # The loggers are made once, so that what is dropped is decided by the first of the processors.
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
@@ -44,7 +79,8 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _shown, renderer],
         )
     )
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.basicConfig(handlers=[handler], force=True)
+    _set_level(level)
     # It would log each request with its whole URL, which for a webhook is a secret.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 

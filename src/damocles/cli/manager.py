@@ -87,6 +87,9 @@ def parser() -> "cyclopts.App":
         name="alerts",
         help="List, acknowledge and mute alerts: what needs a person.",
     )
+    app.command(
+        "damocles.cli.access.levels:of_manager", name="log-level", help="Let the running manager log more or less."
+    )
     for name, (place, about) in _SHORT.items():
         app.command(f"damocles.cli.{place}", name=name, help=about)
     app.command(

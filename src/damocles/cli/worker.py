@@ -26,6 +26,7 @@ _GROUPS = {
     "worker": ("of_worker.threads:app", "List and control the sealing threads of a running worker."),
     "auth": ("access.auth:worker_app", "Manage tokens: who may call the worker."),
     "audit": ("access.audit:worker_app", "Show who changed what through the worker."),
+    "log-level": ("access.levels:of_worker", "Let the running worker log more or less."),
     "config": ("of_worker.config:app", "Check a configuration file, or show the values in force."),
     "store": (
         "of_worker.store:app",

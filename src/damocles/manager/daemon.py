@@ -43,7 +43,7 @@ from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.calling import profiles
-from damocles.rpc.serving import doorstep, places, reloading, server, site
+from damocles.rpc.serving import both, doorstep, places, reloading, server, site
 from damocles.stores import identity, space
 from damocles.wire.sectors import SectorSize
 
@@ -145,7 +145,7 @@ async def _open(
         made = await stack.enter_async_context(office.open_office(means, auditor=auditor, guard=guard, meter=tally))
         service = made.service
         workers.register(service)
-        keyring.TokenAPI(ring).register(service)
+        both.register(service, ring)
         ledger.register(service)
         opening = alerts.open_alerts(
             name=str(settings.listen),

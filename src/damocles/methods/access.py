@@ -1,9 +1,13 @@
-"""Tokens and the audit, which both daemons serve."""
+"""Tokens, the audit and the level of the log, which both daemons serve."""
+
+from typing import Literal, TypeAlias
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
 from damocles.methods.rules import Scope
 from damocles.wire import control
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 
 
 @declared("Damocles.AuthCreate", rules.MINTING)
@@ -26,3 +30,8 @@ def revoke_tokens(name: str, sure: bool = False, /) -> list[control.Token]:
 @declared("Damocles.AuditList", rules.READ)
 def list_audit(query: control.AuditQuery, /) -> list[control.AuditEntry]:
     """Return the first entries that the query asks for, the oldest first, and none only if there are no more."""
+
+
+@declared("Damocles.LogLevel", rules.OPERATE)
+def log_level(level: LogLevel, /) -> LogLevel:
+    """Log what is of this level or more, until the daemon ends; return the level before."""

@@ -18,3 +18,8 @@ def acknowledge(alert_id: int, reason: str = "", /) -> alerts.Alert:
 @declared("Damocles.AlertMute", rules.OPERATE)
 def mute(of: int | str, for_seconds: control.Seconds, reason: str = "", /) -> alerts.Mute:
     """Send no notifications about the subject of an alert (its id) or about a rule (its name); 0 seconds end that."""
+
+
+@declared("Damocles.AlertTest", rules.OPERATE)
+def probe() -> list[alerts.Delivered]:
+    """Send every receiver one message that says that nothing is wrong, once; return what became of each."""

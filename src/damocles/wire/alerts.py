@@ -7,6 +7,7 @@ import msgspec
 
 PENDING, FIRING, RESOLVED = "pending", "firing", "resolved"
 REMINDER = "reminder"
+TEST = "test"  # sent on request: nothing is wrong
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,3 +68,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     manager: str
     at: float
     notifications: list[Notification]
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a test message at one receiver."""
+
+    receiver: str
+    ok: bool
+    reason: str = ""

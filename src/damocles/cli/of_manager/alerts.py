@@ -15,6 +15,8 @@ from damocles.wire import alerts, codec
 
 app = App(name="alerts", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
 
+_SEND_SECONDS = 30.0  # that receivers have to answer
+
 Id = Annotated[int, Parameter(help="The alert's number in the list.")]
 MaybeId = Annotated[int | None, Parameter(help="The alert's number in the list.")]
 Rule = Annotated[str | None, options.Flag(name="--rule", help="All alerts of this rule.")]
@@ -103,6 +105,24 @@ def unmute(
 ) -> int:
     """Send notifications again."""
     return _mute(alert_id, rule, 0.0, "", at, as_json=json)
+
+
+@app.command(name="test", help_epilogue=options.examples("damocles-manager alerts test"))
+def probe(*, json: options.AsJson = False, at: manager_at.At = manager_at.USUAL) -> int:
+    """Send every receiver a message that says that nothing is wrong; exit code 1 if one does not get it."""
+    with at.call(_SEND_SECONDS) as found:
+        made = found.call(methods.alerts.probe())
+    is_well = all(one.ok for one in made)
+    if json:
+        exits.print_json(codec.to_builtins(made))
+    else:
+        for one in made:
+            exits.print_line(f"{one.receiver}: {'delivered' if one.ok else f'not delivered: {one.reason}'}")
+    if not made:
+        raise exits.Failed(
+            "there is no receiver: add a [[webhook]] or [[apprise]] to alerts.toml, and restart the manager"
+        )
+    return exits.OK if is_well else exits.FAILED
 
 
 def _mute(

@@ -84,6 +84,7 @@ class Alerts:
         service.add(methods.alerts.board, self.board)
         service.add(methods.alerts.acknowledge, self.acknowledge)
         service.add(methods.alerts.mute, self.mute)
+        service.add(methods.alerts.probe, self.probe)
 
     async def load(self) -> None:
         """Take up what the database holds from before."""
@@ -227,6 +228,17 @@ class Alerts:
         self.changes += 1
         log.info("alerts muted", rule=rule, subject=subject, seconds=for_seconds, by=call.who, reason=reason)
         return wanted
+
+    async def probe(self, call: core.Call) -> list[alerts.Delivered]:
+        """Send every receiver one message that says that nothing is wrong, once; return what became of each."""
+        now = self._clock()
+        said = f"a test by {call.who}: nothing is wrong"
+        alert = alerts.Alert(
+            id=0, rule=alerts.TEST, subject=self._name, severity="warning", state=alerts.TEST, text=said, since=now
+        )
+        notification = alerts.Notification(alerts.TEST, alert)
+        message = alerts.Message(manager=self._name, at=now, notifications=[notification])
+        return await self._notifier.try_all(message)
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many alerts there are by rule and state, for metrics."""

@@ -117,6 +117,14 @@ class Delivery(NamedTuple):
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a message was not delivered, and whether to try again is of no use."""
+
+    text: str
+    for_good: bool
+
+
 class Notifier:
     """Hands messages to all sinks; `run` delivers them."""
 
@@ -150,6 +158,20 @@ class Notifier:
             except anyio.WouldBlock:
                 self._dropped(sink, message, f"{QUEUE} messages wait already")
 
+    async def try_all(self, message: alerts.Message) -> list[alerts.Delivered]:
+        """Send a message to all sinks at once, one time; return what became of it."""
+        made: dict[int, alerts.Delivered] = {}
+
+        async def one(number: int, sink: Sink) -> None:
+            reason = await self._try(sink, message)
+            text = "" if reason is None else reason.text
+            made[number] = alerts.Delivered(receiver=sink.name, ok=reason is None, reason=text)
+
+        async with anyio.create_task_group() as tasks:
+            for number, sink in enumerate(self.sinks):
+                tasks.start_soon(one, number, sink)
+        return [made[number] for number in sorted(made)]
+
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with anyio.create_task_group() as tasks:
@@ -169,27 +191,35 @@ class Notifier:
     async def _deliver(self, sink: Sink, message: alerts.Message) -> None:
         began, pause = self._now(), self._patience.first_seconds
         while True:
-            try:
-                with anyio.fail_after(SEND_SECONDS):
-                    await sink.send(message)
-            except TimeoutError:
-                reason, for_good = f"no answer within {SEND_SECONDS:g} s", False
-            except Undelivered as error:
-                reason, for_good = str(error), error.for_good
-            except Exception as error:
-                # Of a sink's own defects none may end the manager.
-                log.exception("sink of alerts broke", sink=sink.name)
-                reason, for_good = f"{type(error).__name__}: {error}", True
-            else:
-                self.deliveries[Delivery(sink.name, "delivered")] += 1
+            failure = await self._try(sink, message)
+            if failure is None:
                 return
-            self.deliveries[Delivery(sink.name, "failed")] += 1
-            if for_good or self._now() + pause - began > self._patience.give_up_seconds:
+            reason = failure.text
+            if failure.for_good or self._now() + pause - began > self._patience.give_up_seconds:
                 self._dropped(sink, message, reason)
                 return
             log.warning("alerts not delivered, trying again", sink=sink.name, reason=reason, in_seconds=pause)
             await self._sleep(pause)
             pause = min(2 * pause, self._patience.longest_seconds)
+
+    async def _try(self, sink: Sink, message: alerts.Message) -> "_Failure | None":
+        """Send a message once, and count that; return why it failed."""
+        try:
+            with anyio.fail_after(SEND_SECONDS):
+                await sink.send(message)
+        except TimeoutError:
+            failure = _Failure(f"no answer within {SEND_SECONDS:g} s", for_good=False)
+        except Undelivered as error:
+            failure = _Failure(str(error), for_good=error.for_good)
+        except Exception as error:
+            # Of a sink's own defects none may end the manager.
+            log.exception("sink of alerts broke", sink=sink.name)
+            failure = _Failure(f"{type(error).__name__}: {error}", for_good=True)
+        else:
+            self.deliveries[Delivery(sink.name, "delivered")] += 1
+            return None
+        self.deliveries[Delivery(sink.name, "failed")] += 1
+        return failure
 
     def _dropped(self, sink: Sink, message: alerts.Message, reason: str) -> None:
         self.deliveries[Delivery(sink.name, "dropped")] += 1

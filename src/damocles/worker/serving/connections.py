@@ -17,7 +17,7 @@ from damocles.rpc.admission import access as rpc_access
 from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.admission import handshake, keyring
 from damocles.rpc.calling import client, profiles
-from damocles.rpc.serving import asgi, doorstep, reloading, server
+from damocles.rpc.serving import asgi, both, doorstep, reloading, server
 from damocles.stores import outlets, pieces
 from damocles.text import urls
 from damocles.worker.config import load
@@ -112,7 +112,7 @@ async def served(
     ours.register(service)
     plans.register(service)
     environment.Environment(settings.worker.allow_env).register(service)
-    keyring.TokenAPI(ring).register(service)
+    both.register(service, ring)
     if rpc_access.exposed(listen.host, tls=listen.certificate is not None):
         log.warning(
             "no TLS on a network: anybody who can intercept it can read tokens", host=listen.host, port=listen.port

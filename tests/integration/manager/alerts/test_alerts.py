@@ -301,3 +301,18 @@ async def scrape(manager: Manager, token_file: Path) -> str:
     assert (401, 200) == (refused.status_code, answer.status_code)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return answer.text
+
+
+async def test_every_receiver_can_be_tried(started: Any) -> None:
+    """One message that says that nothing is wrong, and what became of it; no alert is left behind."""
+    with receiving() as receiver:
+        async with started(receiver) as manager:
+            made = await manager.call("Damocles.AlertTest", returns=list[alerts.Delivered])
+            assert [True] == [one.ok for one in made]
+            (told,) = receiver.told()
+            assert told.startswith("test test 127.0.0.1:")
+            assert [] == (await manager.board(everything=True)).alerts
+    gone = Receiver(f"http://127.0.0.1:{free_port()}/")
+    async with started(gone) as manager:
+        (one,) = await manager.call("Damocles.AlertTest", returns=list[alerts.Delivered])
+        assert (False, True) == (one.ok, bool(one.reason))
