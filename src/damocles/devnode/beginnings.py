@@ -14,7 +14,7 @@ from damocles.devnode.actors import power
 from damocles.devnode.chain import Chain
 from damocles.devnode.node import Node
 from damocles.devnode.rules import Rules
-from damocles.devnode.state import FIRST_ACCOUNT, FIRST_MINER, ROOT_ACCOUNT, Account, Miner, Registry, State
+from damocles.devnode.state import FIRST_ACCOUNT, ROOT_ACCOUNT, Account, Miner, Registry, State
 from damocles.devnode.store import FILE_NAME, Store, Unusable
 from damocles.signing import PrivateKey
 from damocles.wire.codec import CID
@@ -48,7 +48,7 @@ def first_state(secret: bytes, of: Rules) -> State:
     """Return the state of a new devnet: some accounts with money, one miner without sectors, a client with datacap."""
     keys = keys_of(secret)
     accounts = {number: Account(key.address, _MONEY[number]) for number, key in keys.items()}
-    robust = power.robust_address(FIRST_MINER, OWNER, 0)
+    robust = power.robust_address(of.miner, OWNER, 0)
     miner = Miner(
         robust=robust,
         owner=OWNER,
@@ -61,9 +61,9 @@ def first_state(secret: bytes, of: Rules) -> State:
     ids = {account.key.text(): number for number, account in accounts.items() if account.key is not None}
     return State(
         accounts=accounts,
-        miners={FIRST_MINER: miner},
-        ids=ids | {robust.text(): FIRST_MINER},
-        next_id=FIRST_MINER + 1,
+        miners={of.miner: miner},
+        ids=ids | {robust.text(): of.miner},
+        next_id=of.miner + 1,
         registry=Registry(verifiers={VERIFIER: _DATACAP_BYTES}, clients={CLIENT: _DATACAP_BYTES}),
     )
 
@@ -81,6 +81,7 @@ def begin(
     accepts_any_proof: bool = False,
     secret: bytes | None = None,
     clock: Callable[[], float] = time.time,
+    at_once: bool = False,
 ) -> tuple[Node, Store | None]:
     """Return a devnode: one that goes on if its home has a devnet, else a new one.
 
@@ -121,7 +122,15 @@ def begin(
         except msgspec.MsgspecError as exc:
             store.close()
             raise Unsuitable(f"the devnet in {home} cannot be read: {exc}; use another folder") from exc
-    node = Node(chain, keys, store=store, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, clock=clock)
+    node = Node(
+        chain,
+        keys,
+        store=store,
+        block_seconds=block_seconds,
+        accepts_any_proof=accepts_any_proof,
+        clock=clock,
+        at_once=at_once,
+    )
     return node, store
 
 

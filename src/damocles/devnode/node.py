@@ -1,5 +1,6 @@
 """A devnet's one node: its chain, keys and pool, the clock that makes blocks, and what makes trouble."""
 
+import itertools
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -24,7 +25,7 @@ from damocles.devnode.mischief import Fault, Kind, Mischief
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.rules import Rules
 from damocles.devnode.state import DATACAP, REGISTRY
-from damocles.devnode.store import Store
+from damocles.devnode.store import Full, Store
 from damocles.devnode.tipsets import TipSet
 from damocles.signing import PrivateKey
 from damocles.wire import codec
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 _QUEUE = 1000  # changes that a subscriber may be behind
 _CLIENT_KEY = 2  # of those in a new wallet
 _ALLOCATION_GAS = 20_000_000
+_BLOCKS_AT_ONCE = 2  # after the one with a message: what executes it, and one on top
 _STEPPED_SECONDS = 30  # of an epoch, where nobody counts them
 
 
@@ -42,7 +44,8 @@ class Node:
     """A devnode.
 
     `url` and `token` are for clients; `tokens` has one for each permission. `miner`, `owner` and the keys are those
-    that the devnet was made with. With `block_seconds` of `None` a block is made only by `step`.
+    that the devnet was made with. With `block_seconds` of `None` a block is made only by `step`. With `at_once` what is
+    pushed does not wait for the next block: the blocks that execute it are made right away.
     """
 
     url: str = ""
@@ -56,6 +59,7 @@ class Node:
         block_seconds: float | None,
         accepts_any_proof: bool,
         clock: Callable[[], float] = time.time,
+        at_once: bool = False,
     ) -> None:
         self.chain = chain
         self.wallet = keys
@@ -68,6 +72,9 @@ class Node:
         self._store = store
         self._pushed: dict[str, SignedMessage] = {}
         self._clock = clock
+        self._at_once = at_once
+        self._is_pushed = True  # something may wait from before a stop
+        self._push = pulse.Pulse()
         self._making = anyio.Lock()
         self._pushing = anyio.Lock()
         self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
@@ -109,14 +116,34 @@ class Node:
         due = anyio.current_time()
         while True:
             due = max(due + self.block_seconds, anyio.current_time() - self.block_seconds)
-            await anyio.sleep_until(due)
+            due = await self._wait(due)
             if not self._is_stopped:
                 await self._try_step()
+
+    async def _wait(self, due: float) -> float:
+        """Return when a block is to be made; the time from which the next one is counted."""
+        if not self._at_once:
+            await anyio.sleep_until(due)
+            return due
+        count = self._push.count
+        if not self._is_stopped and self._hurries():
+            return anyio.current_time()
+        with anyio.CancelScope(deadline=due):
+            await self._push.wait(since=count)
+            return anyio.current_time()
+        return due
+
+    def _hurries(self) -> bool:
+        """Return whether something was pushed, or is not executed yet, with a block on top for what follows from it."""
+        if self._is_pushed and self.chain.pool.all():
+            return True
+        latest = itertools.islice(self.chain.back(self.chain.head), _BLOCKS_AT_ONCE)
+        return any(tipset.messages for tipset in latest)
 
     async def _try_step(self) -> None:
         try:
             await self.step()
-        except Unverifiable as error:
+        except (Unverifiable, Full) as error:
             log.error("the devnode can make no block", error=str(error))
             await anyio.sleep(1)
 
@@ -125,6 +152,7 @@ class Node:
         for _ in range(count):
             async with self._making:
                 nulls, base_fee = self._nulls, self._base_fee
+                self._is_pushed = False
                 plan = self.chain.plan(int(self._clock()), nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
                 if self._store is None and not plan.parent.messages:
                     made = self._made(plan)  # nothing to execute or to write: a thread would cost more
@@ -258,10 +286,17 @@ class Node:
             self.chain.pool.check(signed, state)
             if self._store is not None:
                 other = self.chain.pool.waiting(signed.message.sender, signed.message.nonce)
-                await anyio.to_thread.run_sync(self._store.add_message, signed, None if other is None else other.cid)
+                try:
+                    await anyio.to_thread.run_sync(
+                        self._store.add_message, signed, None if other is None else other.cid
+                    )
+                except Full as error:
+                    raise NotTaken(str(error)) from error
             self.chain.pool.put(signed)
         self.chain.seen[signed.cid] = signed
         self._look_for_doom(signed)
+        self._is_pushed = True
+        self._push.beat()
         return signed.cid
 
     async def allocate(

@@ -31,6 +31,7 @@ BATCH_LIMIT = 256
 AGGREGATE_LEAST, AGGREGATE_MOST = 4, 819
 POSTED_PARTITIONS_LIMIT = 3
 NUMBER_LIMIT = 1 << 63
+FIRST_MINER = 1000  # of the numbers that miners may have
 
 LEAST_BASE_FEE = 100
 PREMIUM = 100_000  # what an estimate proposes, as a node does where blocks are not full
@@ -47,7 +48,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """How a devnet goes: it is made with them, and keeps them.
 
     `window_epochs` is the length of a deadline; whatever else of proving is counted in epochs goes with it.
-    `network_version` is what it calls itself; the actors are the same for all that are known.
+    `network_version` is what it calls itself; the actors are the same for all that are known. `miner` is the number of
+    the miner that it begins with. Where `needs_posts` is false a sector is active from its proof on, and stays so
+    though nobody proves its deadline.
     """
 
     name: str = "devnet-damocles"
@@ -57,6 +60,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     partition_sectors: Epochs = 2
     base_fee: Annotated[int, msgspec.Meta(ge=LEAST_BASE_FEE)] = LEAST_BASE_FEE
     network_version: int = 28
+    miner: Annotated[int, msgspec.Meta(ge=FIRST_MINER)] = FIRST_MINER
+    needs_posts: bool = True
 
     def __post_init__(self) -> None:
         versions.network(self.network_version)

@@ -56,11 +56,13 @@ async def serving(
     accepts_any_proof: bool = False,
     secret: bytes | None = None,
     clock: Callable[[], float] = time.time,
+    at_once: bool = False,
 ) -> AsyncIterator[Node]:
     """Yield a devnode that listens while the block runs.
 
     Without `home` nothing of it is kept. With `block_seconds` of `None` blocks are made by `node.step` alone. The same
-    `secret` (32 bytes) makes a devnet with the same keys.
+    `secret` (32 bytes) makes a devnet with the same keys. With `at_once` the blocks that execute a message are made as soon
+    as it is pushed.
 
     Raises:
         beginnings.Unsuitable: The devnet in the home was made with other rules.
@@ -70,7 +72,13 @@ async def serving(
 
     def begin() -> tuple[Node, "contextlib.AbstractContextManager[object]"]:
         node, store = beginnings.begin(
-            of, home=home, block_seconds=block_seconds, accepts_any_proof=accepts_any_proof, secret=secret, clock=clock
+            of,
+            home=home,
+            block_seconds=block_seconds,
+            accepts_any_proof=accepts_any_proof,
+            secret=secret,
+            clock=clock,
+            at_once=at_once,
         )
         return node, contextlib.nullcontext() if store is None else contextlib.closing(store)
 

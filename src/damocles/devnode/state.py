@@ -24,7 +24,7 @@ SINGLETONS = {
     7: "datacap", 10: "eam", 99: "account",
 }  # fmt: skip
 REWARD, POWER, MARKET, REGISTRY, DATACAP, BURNT = 2, 4, 5, 6, 7, 99
-FIRST_ACCOUNT, ROOT_ACCOUNT, FIRST_MINER = 100, 80, 1000
+FIRST_ACCOUNT, ROOT_ACCOUNT = 100, 80
 # Kinds of window PoSts, one for each size of sectors from 2KiB on.
 WINDOW_PROOFS = range(10, 10 + len(SectorSize))
 

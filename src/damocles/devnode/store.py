@@ -4,10 +4,11 @@ Everything that was told to anybody is there before, so that a devnode may be ki
 threads.
 """
 
+import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from damocles.chain.messages import SignatureType, SignedMessage
@@ -34,6 +35,10 @@ class Unusable(Exception):
     """The file of a devnet cannot be used; the message says why."""
 
 
+class Full(Exception):
+    """Nothing can be written now; the message says why. What was to be kept has not happened."""
+
+
 class Store:
     """The file; one at a time uses it."""
 
@@ -42,6 +47,7 @@ class Store:
         path = home / FILE_NAME
         path.touch(mode=0o600)
         os.chmod(path, 0o600)  # noqa: PTH101 (there are keys in it)
+        self._path = path
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
         try:
@@ -72,6 +78,25 @@ class Store:
     def _put(self, name: str, content: bytes) -> None:
         self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, content))
 
+    @contextlib.contextmanager
+    def _transaction(self, *, is_synced: bool = False) -> Iterator[None]:
+        """Let the block be done as a whole, or not at all.
+
+        Raises:
+            Full: It is not, since the disk takes nothing.
+        """
+        with self._lock:
+            try:
+                self._database.execute(f"PRAGMA synchronous={'FULL' if is_synced else 'NORMAL'}")
+                self._database.execute("BEGIN IMMEDIATE")
+                yield
+                self._database.execute("COMMIT")
+            except sqlite3.Error as exc:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                self._last_root = None
+                raise Full(f"nothing can be written to {self._path}: {exc}") from exc
+
     def keys(self) -> list[PrivateKey]:
         """Return the keys that were added to the wallet."""
         content = self.get("keys")
@@ -91,8 +116,8 @@ class Store:
     def keep(self, tipset: TipSet) -> None:
         """Keep a tipset as the head; its messages wait no more."""
         assert tipset.state is not None
-        with self._lock:
-            self._database.execute("BEGIN")
+        # What has happened on the chain outlives a power cut too; a block without anything need not.
+        with self._transaction(is_synced=bool(tipset.messages or tipset.outcomes)):
             if tipset.state_root != self._last_root:
                 row = (str(tipset.state_root), codec.encode(tipset.state))
                 self._database.execute("INSERT OR REPLACE INTO states VALUES (?, ?)", row)
@@ -107,7 +132,6 @@ class Store:
                 oldest = (tipset.height - _KEPT,)
                 self._database.execute("DELETE FROM tipsets WHERE height > 0 AND height < ?", oldest)
                 self._database.execute("DELETE FROM states WHERE root NOT IN (SELECT root FROM tipsets)")
-            self._database.execute("COMMIT")
 
     def keep_head(self, key: CID) -> None:
         """Keep which tipset is the head."""
@@ -116,21 +140,17 @@ class Store:
     def keep_pool(self, waiting: Iterable[SignedMessage]) -> None:
         """Keep the messages that wait."""
         rows = [(str(signed.cid), codec.encode(signed)) for signed in waiting]
-        with self._lock:
-            self._database.execute("BEGIN")
+        with self._transaction():
             self._database.execute("DELETE FROM pool")
             self._database.executemany("INSERT INTO pool VALUES (?, ?)", rows)
-            self._database.execute("COMMIT")
 
     def add_message(self, signed: SignedMessage, replaced: CID | None) -> None:
         """Keep one more message that waits, in place of another one if it replaces it."""
-        with self._lock:
-            self._database.execute("BEGIN")
+        with self._transaction():
             if replaced is not None:
                 self._database.execute("DELETE FROM pool WHERE cid = ?", (str(replaced),))
             row = (str(signed.cid), codec.encode(signed))
             self._database.execute("INSERT OR REPLACE INTO pool VALUES (?, ?)", row)
-            self._database.execute("COMMIT")
 
     def pool(self) -> list[SignedMessage]:
         """Return the messages that waited."""

@@ -74,20 +74,24 @@ def promise(number: int, epoch: int, unsealed: CID | None = None) -> PreCommit:
     )
 
 
-async def promised(devnode: Devnode, lotus: Node, *numbers: int, unsealed: CID | None = None) -> None:
+async def promised(
+    devnode: Devnode, lotus: Node, *numbers: int, unsealed: CID | None = None, to: Address = MINER
+) -> None:
     """Pre-commit sectors and let their seeds come."""
     epoch = devnode.chain.head.height
     batch = PreCommitSectorBatch2(Rows(promise(number, epoch, unsealed) for number in numbers))
-    receipt = (await done(devnode, lotus, PRE_COMMIT, batch)).receipt
+    receipt = (await done(devnode, lotus, PRE_COMMIT, batch, to=to)).receipt
     assert receipt.exit_code == 0
     await devnode.step(devnode.rules.challenge_delay)
 
 
-async def proved(devnode: Devnode, lotus: Node, *numbers: int, pieces: Rows[Piece] | None = None) -> None:
+async def proved(
+    devnode: Devnode, lotus: Node, *numbers: int, pieces: Rows[Piece] | None = None, to: Address = MINER
+) -> None:
     """Bring sectors onto the chain."""
-    await promised(devnode, lotus, *numbers, unsealed=None if pieces is None else pieces[0].cid)
+    await promised(devnode, lotus, *numbers, unsealed=None if pieces is None else pieces[0].cid, to=to)
     params = ProveCommitSectors3(
         activations=Rows(Activation(number, pieces or Rows()) for number in numbers),
         sector_proofs=Rows(Blob(bytes(192)) for _ in numbers),
     )
-    assert (await done(devnode, lotus, PROVE_COMMIT, params)).receipt.exit_code == 0
+    assert (await done(devnode, lotus, PROVE_COMMIT, params, to=to)).receipt.exit_code == 0

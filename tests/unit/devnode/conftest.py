@@ -25,8 +25,8 @@ from damocles.devnode import beginnings, verifying
 from damocles.devnode.actors import deadlines, execution, registry
 from damocles.devnode.actors.draft import Surroundings
 from damocles.devnode.actors.execution import Outcome
-from damocles.devnode.rules import TERM_MAX, TERM_MIN, Rules
-from damocles.devnode.state import DATACAP, FIRST_MINER, Miner, Partition, State
+from damocles.devnode.rules import FIRST_MINER, TERM_MAX, TERM_MIN, Rules
+from damocles.devnode.state import DATACAP, Miner, Partition, State
 from damocles.wire import commitments
 from damocles.wire.codec import CID, Blob, Rows
 

@@ -13,9 +13,9 @@ from cyclopts import Parameter, validators
 
 from damocles import logs
 from damocles.cli.terminal import exits
+from damocles.cli.threads import options
 from damocles.devnode import beginnings, rules, serving
 from damocles.devnode.node import Node
-from damocles.devnode.state import FIRST_MINER
 from damocles.rpc import address, errors
 from damocles.rpc.admission import access
 from damocles.text import units
@@ -30,11 +30,14 @@ def devnode(
     *,
     home: Annotated[Path, Parameter(env_var="DAMOCLES_DEVNODE_PATH")] = Path("~/.damocles-devnode"),
     listen: str = f"127.0.0.1:{address.NODE_PORT}",
+    miner: options.Miner = rules.FIRST_MINER,
     sector_size: str = "2KiB",
     block_delay: str = "4s",
     challenge_delay: Epochs = 10,
     challenge_window: Epochs = 60,
     network: str = "devnet-damocles",
+    at_once: bool = False,
+    without_posts: bool = False,
     accept_any_proof: bool = False,
     insecure: bool = False,
     log_json: bool = False,
@@ -48,11 +51,14 @@ def devnode(
     Args:
         home: Folder of the devnet, with its tokens.
         listen: Address to listen on.
+        miner: The miner that it begins with, from f01000 on.
         sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
         block_delay: Length of an epoch.
         challenge_delay: Epochs from a pre-commit to its seed.
         challenge_window: Epochs of a deadline; a proving period has 48 of them.
         network: Name of the network, which begins with devnet-.
+        at_once: Make the blocks that execute a message as soon as it is pushed, whatever the block delay.
+        without_posts: Let sectors be active from their proof on, and stay so without window PoSts.
         accept_any_proof: Verify nothing. The version that the node reports shows it.
         insecure: Listen without TLS on an address that other machines can reach.
         log_json: Log JSON lines instead of text.
@@ -64,8 +70,10 @@ def devnode(
         of = rules.Rules(
             name=_name(network),
             sector_bytes=int(SectorSize.parse(sector_size)),
+            miner=_miner(miner),
             challenge_delay=challenge_delay,
             window_epochs=challenge_window,
+            needs_posts=not without_posts,
         )
     except ValueError as error:
         raise exits.WrongUsage(str(error)) from error
@@ -78,6 +86,7 @@ def devnode(
         port=endpoint.port,
         block_seconds=seconds,
         accepts_any_proof=accept_any_proof,
+        at_once=at_once,
     )
     try:
         anyio.run(partial(_run, opened, folder, as_json=json))
@@ -96,6 +105,12 @@ def _endpoint(listen: str, *, insecure: bool) -> address.Endpoint:
             f" 127.0.0.1:{endpoint.port}, or say --insecure"
         )
     return endpoint
+
+
+def _miner(number: int) -> int:
+    if number < rules.FIRST_MINER:
+        raise ValueError(f"--miner: f0{number} is no miner's number on a devnet: they begin at f0{rules.FIRST_MINER}")
+    return number
 
 
 def _name(network: str) -> str:
@@ -147,7 +162,7 @@ def _show(node: Node, folder: Path, *, as_json: bool) -> None:
         "network": node.rules.name,
         "url": node.url,
         "token_file": str(folder / "token"),
-        "miner": f"t0{FIRST_MINER}",
+        "miner": f"t0{node.rules.miner}",
         "sector_size": SectorSize(node.rules.sector_bytes).label,
         **who,
         "proofs": _proofs(node),

@@ -98,7 +98,8 @@ def assign(draft: Draft, number: int, deadline: int | None) -> None:
     if _is_full(draft, deadline):
         partitions.append(Partition())
     last = partitions[-1]
-    partitions[-1] = with_(last, all=last.all | new, live=last.live | new, unproven=last.unproven | new)
+    unproven = last.unproven | new if draft.rules.needs_posts else last.unproven
+    partitions[-1] = with_(last, all=last.all | new, live=last.live | new, unproven=unproven)
     put(draft, deadline, with_(found, partitions=tuple(partitions)))
     draft.change(cron_active=True)
 
@@ -145,7 +146,7 @@ def end_epoch(draft: Draft) -> None:
     partitions = []
     released = 0
     for at, partition in enumerate(deadline.partitions):
-        missed = NOBODY if at in deadline.posted else partition.live
+        missed = partition.live if draft.rules.needs_posts and at not in deadline.posted else NOBODY
         after = faulted(partition, missed, draft.epoch) if missed else partition
         over = Bitfield(number for number in after.live if _is_over(draft, after, number))
         released += sum(miner.sectors[number].pledge for number in over)

@@ -48,9 +48,12 @@ class ChainApi(Api):
     async def notify(self) -> AsyncGenerator[list[dict[str, Any]], None]:
         """Stream what happens to the head; the first is the head itself."""
         async with self.node.changes() as changes:
-            yield shapes.changes([Change("current", self.head)], self.chain.secret)
+            yield self._told([Change("current", self.head)])
             async for change in changes:
-                yield shapes.changes(change, self.chain.secret)
+                yield self._told(change)
+
+    def _told(self, of: list[Change]) -> list[dict[str, Any]]:
+        return shapes.changes(of, self.chain.secret, self.chain.rules.miner)
 
     async def genesis(self) -> dict[str, Any]:
         """Return the first tipset."""
@@ -80,11 +83,11 @@ class ChainApi(Api):
             found = self.chain.path(self.tipset(start), self.tipset(end))
         except KeyError:
             fail("the devnode does not know where these chains meet")
-        return shapes.changes(found, self.chain.secret) or None
+        return self._told(found) or None
 
     async def block(self, cid: CID) -> dict[str, Any]:
         """Return the header of a block; each tipset has one."""
-        return shapes.block(self._of_block(cid), self.chain.secret)
+        return shapes.block(self._of_block(cid), self.chain.secret, self.chain.rules.miner)
 
     def _of_block(self, cid: CID) -> Any:
         found = self.chain.known.get(cid)

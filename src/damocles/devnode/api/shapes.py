@@ -15,7 +15,7 @@ from damocles.chain.sealing import PreCommit
 from damocles.devnode import tipsets
 from damocles.devnode.actors.execution import Outcome
 from damocles.devnode.chain import Change
-from damocles.devnode.state import FIRST_MINER, Account, Miner, Sector, State, kind_of
+from damocles.devnode.state import Account, Miner, Sector, State, kind_of
 from damocles.devnode.tipsets import TipSet
 from damocles.wire.codec import CID
 
@@ -125,17 +125,17 @@ def invocation(of: Message, outcome: Outcome, cid: CID | None) -> dict[str, Any]
     }
 
 
-def tipset(of: TipSet, secret: bytes) -> dict[str, Any]:
+def tipset(of: TipSet, secret: bytes, miner: int) -> dict[str, Any]:
     """Return a tipset."""
-    return {"Cids": [link(of.key)], "Blocks": [block(of, secret)], "Height": of.height}
+    return {"Cids": [link(of.key)], "Blocks": [block(of, secret, miner)], "Height": of.height}
 
 
-def block(of: TipSet, secret: bytes) -> dict[str, Any]:
-    """Return the header of the one block of a tipset. What a devnode does not have (elections) is made up."""
+def block(of: TipSet, secret: bytes, miner: int) -> dict[str, Any]:
+    """Return the header of the one block of a tipset, made by a miner. What a devnode does not have (elections) is made up."""
     first = of.parent is None
     proof = octets(hashlib.blake2b(b"election" + of.ticket).digest())
     return {
-        "Miner": of_id(0) if first else of_id(FIRST_MINER),
+        "Miner": of_id(0) if first else of_id(miner),
         "Ticket": {"VRFProof": octets(of.ticket)},
         "ElectionProof": {"WinCount": 0 if first else 1, "VRFProof": None if first else proof},
         "BeaconEntries": [beacon_entry(secret, of.height)],
@@ -159,9 +159,9 @@ def beacon_entry(secret: bytes, epoch: int) -> dict[str, Any]:
     return {"Round": epoch, "Data": octets(tipsets.beacon_entry(secret, epoch))}
 
 
-def changes(of: Iterable[Change], secret: bytes) -> list[dict[str, Any]]:
+def changes(of: Iterable[Change], secret: bytes, miner: int) -> list[dict[str, Any]]:
     """Return changes of the head."""
-    return [{"Type": change.type, "Val": tipset(change.tipset, secret)} for change in of]
+    return [{"Type": change.type, "Val": tipset(change.tipset, secret, miner)} for change in of]
 
 
 def block_messages(of: Sequence[SignedMessage]) -> dict[str, Any]:
