@@ -1,6 +1,8 @@
 """The commands against the daemon itself, on a devnode: who may do what, what the audit has, and what is found by itself."""
 
 import json
+import re
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from damocles.cli import manager
 from damocles.cli.of_chain import acting
 from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
+from damocles.devnode.rules import Rules
 from damocles.lotus import node
 from damocles.lotus.places import Place
 from damocles.manager import daemon
@@ -42,9 +45,9 @@ class Daemon:
 async def running(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, _quiet: None
 ) -> AsyncIterator[Daemon]:
-    """Yield a daemon on a devnode by the clock; the configuration lies in its home."""
+    """Yield a daemon on a devnode by the clock, whose deadlines are long; the configuration lies in its home."""
     monkeypatch.setattr(acting, "_LOOK_SECONDS", 0.02)
-    async with serving.serving(block_seconds=0.05, accepts_any_proof=True) as devnode:
+    async with serving.serving(Rules(window_epochs=2000), block_seconds=0.05, accepts_any_proof=True) as devnode:
         home = tmp_path / "manager"
         home.mkdir(mode=0o700)
         monkeypatch.setenv("DAMOCLES_PATH", str(home))
@@ -170,3 +173,36 @@ async def test_the_configuration_of_a_miner_is_answered_as_the_originals(running
         *(pre["GasOverEstimation"], told["Sector"]["LifetimeDays"]),
     )
     assert "3m0s" == told["SnapUp"]["Retry"]["APIFailureWait"]
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "from-lotus-miner.md"
+
+
+async def test_the_page_takes_sectors_over_from_lotus_miner(running: Daemon, tmp_path: Path) -> None:
+    """Sectors that somebody else has proved become the manager's, by the page's commands; dead ones stay out."""
+    place = Place(url=running.devnode.url, token_file=tmp_path / "node-token")
+    async with node.connect(place, pauses_seconds=()) as lotus:
+        await proved(running.devnode, lotus, 1, 2, 3)
+        deadline = str((await (await view(lotus)).location(MINER, 3)).deadline)
+    code, _, err = await running.run("util", "sealer", "sectors", "terminate", "2", *OF, REALLY)
+    assert 0 == code, err
+    section = next(text for text in PAGE.read_text().split("\n## ")[1:] if text.startswith("3. "))
+    commands = re.findall(r"^\$ damocles-manager (.*)$", section, re.MULTILINE)
+    assert 5 == len(commands)
+    seen = []
+    for line in commands:
+        words = [word.replace("sectors.jsonl", str(tmp_path / "sectors.jsonl")) for word in shlex.split(line)]
+        words = [deadline if word == "12" else word for word in words]
+        code, out, err = await running.run(*words, at="from-chain" not in words)
+        assert (code == 1) == ("check" in words), (line, out, err)  # there are no files in this test
+        seen.append(out)
+    written, predicted, imported, listed, checked = seen
+    assert "2 sectors in" in written
+    assert ("2 would be added" in predicted, "2 added" in imported) == (True, True)
+    assert ("s-t01000-1" in listed, "s-t01000-2" in listed, "s-t01000-3" in listed) == (True, False, True)
+    assert "persist" in checked
+    # Numbers go on above those of the chain.
+    spec = {"AllowedMiners": [MINER.id], "AllowedProofTypes": None}
+    url = address.host_port(running.listen, 0).url(address.MANAGER_PATH)
+    async with client.connect(url, token=tokens.read_file(running.home / "token")) as manager:
+        assert 4 == (await manager.call("Venus.AllocateSector", [spec], returns=dict))["ID"]["Number"]

@@ -26,6 +26,9 @@ app.command(
 app.command(
     "damocles.cli.of_chain.sectors:on_chain", name="on-chain", help="List the sectors that the chain has of a miner."
 )
+app.command(
+    "damocles.cli.of_chain.adopting:from_chain", name="from-chain", help="Write sectors of the chain for an import."
+)
 app.command("damocles.cli.of_chain.sectors:check_expire", name="check-expire", help="List sectors that end soon.")
 app.command(
     "damocles.cli.of_chain.sectors:expired", name="expired", help="List finished sectors that the chain needs no more."
