@@ -89,6 +89,7 @@ packages: $(UV) # `damocles` for any Python, `damocles-proofs` for this glibc an
 
 release: ## Cut a release: CHANGELOG.md from changelog.d (VERSION=0.2.0, which pyproject.toml has to say)
 	@grep -q '^version = "$(VERSION)"' pyproject.toml || { echo "set version = \"$(VERSION)\" in pyproject.toml first"; exit 2; }
+	@cd changelog.d && for file in [!+.]*.md; do [ ! -e "$$file" ] || git mv "$$file" "+of-$$file"; done # their names are no issues
 	$(RUN) towncrier build --yes --version $(VERSION)
 
 docs: setup ## Build the documentation into site/
