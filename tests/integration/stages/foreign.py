@@ -42,6 +42,11 @@ def work(request: dict[str, Any]) -> None:
             Path(task["started"]).touch()
             while not Path(task["until"]).exists():
                 time.sleep(0.01)
+        case "elsewhere":
+            put(json.dumps({"id": number, "at": {"host": "gpu1", "pid": 4711}}))
+            put(json.dumps({"id": number, "log": "hot today"}))
+            put(json.dumps({"id": number, "err_msg": "gpu1 is lost", "output": None, "lost": True}))
+            return
         case "chat":
             put("loading the kernel: 50%")
             put('{"level":"info","message":"fast"}')

@@ -344,3 +344,19 @@ async def test_children_die_with_a_killed_daemon(eventually: Any, is_alive: Call
         assert [True, True] == [is_alive(pid) for pid in pids]
         daemon.send_signal(signal.SIGKILL)
         await eventually(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_a_child_may_have_its_task_done_elsewhere(foreign: Group, deed: Any) -> None:
+    """A child names the process that works on a task, and its machine: state and log show those; a loss there is a death here."""
+    lines: list[tuple[str, int, str]] = []
+    seen: list[executor.Status] = []
+
+    def log(lane: object, stage: str, pid: int, line: str, host: str = "") -> None:
+        lines.append((host, pid, line))
+
+    async with executor.Stages(groups={"unseal": [foreign("unseal")]}, log=log) as stages:
+        with pytest.raises(errors.StageDied, match="gpu1 is lost"):
+            await stages.run("unseal", deed(do="elsewhere"), lane=0, on_status=seen.append)
+        assert executor.Status(state="running", what="ray(gpu1, pid: 4711)", pid=4711, host="gpu1") == seen[-1]
+        assert ("gpu1", 4711, "hot today") in lines
+        assert await stages.run("unseal", deed(do="echo", value=7), lane=0, on_status=lambda _: None) == 7

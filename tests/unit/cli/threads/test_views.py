@@ -239,3 +239,17 @@ def test_what_stands_under_a_table_is_only_words(capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert r"\x1b[31m\x9b1m\x07" in printed
     assert not {"\x1b", "\x9b", "\x07"} & set(printed)
+
+
+def test_lines_of_another_machine_name_it(capsys):
+    """The process behind a line is written with its machine where that is not the worker's."""
+    views.print_log([control.LogLine(1, NOW, "c2", 4711, "hot", "s-t01000-1", host) for host in ("gpu1", "")])
+    written = [line[line.index("c2[") :] for line in capsys.readouterr().out.splitlines()]
+    assert ["c2[gpu1:4711] hot", "c2[4711] hot"] == written
+
+
+def test_a_process_on_another_machine_is_shown_with_it():
+    """`top` and the listings name the machine of a thread's process."""
+    there = msgspec.structs.replace(thread("w1", 0, "Running"), pid=4711, host="gpu1", far_host="gpu1")
+    assert "gpu1:4711" in top._thread_cells(there, NOW, full=True)
+    assert "4711" in top._thread_cells(msgspec.structs.replace(there, far_host=""), NOW, full=True)
