@@ -169,9 +169,13 @@ def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_p
     row = page.locator("tbody tr", has_text="parameters fetched").inner_text()
     assert "resume" in row
     assert "2 done" in row
-    for name in ("audit", "pipeline", "stores", "proving"):
+    for name in ("audit", "alerts", "pipeline", "stores", "proving"):
         visitor.open(name)
         browsers.keep_picture(page, name)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme="dark")
+    visitor.open("threads")
+    browsers.keep_picture(page, "phone")
 
 
 def test_everything_by_keyboard(house: Farm, someone: browsers.Visit) -> None:

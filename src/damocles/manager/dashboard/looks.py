@@ -25,6 +25,7 @@ LEAST_SECONDS = 2.0  # between two looks
 REST_FACTOR = 20.0  # so many times as long as the last look took of a core; what hangs costs nothing
 MOST_SECONDS = 60.0
 DEAR_SECONDS = 5.0  # from this rest on, a look by somebody else does as well
+LARGE_THREADS = 2000  # from these on too, even for the first page that is opened
 MOST_MADE = 100  # of one look
 _SPREAD = 0.1  # of the time between two looks
 STALE_SECONDS = 1.0  # how old a look may be that a page is made of when nobody watches
@@ -84,6 +85,7 @@ class Looks:
         self._last: Seen | None = None
         self._looked = -1e9  # by the monotonic clock
         self._took_seconds = 0.0
+        self._anew = False  # something was done, which no earlier look knows of
         self._watchers = 0
         self._awake = pulse.Pulse()
         self._news = pulse.Pulse()
@@ -97,6 +99,10 @@ class Looks:
         async with self._lock:
             if self._last is not None and before - self._looked <= self._patience():
                 return self._last
+            if not self._anew and self._is_large():
+                self._borrow()
+                if self._last is not None and before - self._looked <= MOST_SECONDS:
+                    return self._last
             return await self._look()
 
     async def after(self, number: int) -> Seen:
@@ -108,11 +114,11 @@ class Looks:
     @property
     def spread_seconds(self) -> float:
         """Over how long to tell those who watch of a look."""
-        return self._rest() * _SPREAD
+        return LEAST_SECONDS if self._is_dear() else self._rest() * _SPREAD
 
     def forget(self) -> None:
         """Look anew for the next page: something was done."""
-        self._looked = -1e9
+        self._looked, self._anew = -1e9, True
         self._awake.beat()
 
     @contextmanager
@@ -150,7 +156,7 @@ class Looks:
             log.exception("dashboard: the look failed; trying again")
 
     async def _look(self) -> Seen:
-        began = time.thread_time()
+        began, self._anew = time.thread_time(), False
         threads = await self._threads()
         self._took_seconds = time.thread_time() - began
         return self._publish(Found(self._clock(), await self._workers(), threads))
@@ -158,7 +164,7 @@ class Looks:
     def _borrow(self) -> bool:
         """Take what the alerts have found, if it is newer: twice the looks at a large fleet would hold up others."""
         found = self._others()
-        if found is None or self._last is None or found.at <= self._last.at:
+        if found is None or (self._last is not None and found.at <= self._last.at):
             return False
         self._publish(found)
         return True
@@ -171,7 +177,14 @@ class Looks:
         return self._last
 
     def _is_dear(self) -> bool:
-        return self._rest() >= DEAR_SECONDS
+        return self._rest() >= DEAR_SECONDS or self._is_large()
+
+    def _is_large(self) -> bool:
+        """Return whether the fleet is, by a look of somebody else that is not too old."""
+        found = self._others()
+        if found is None or abs(self._clock() - found.at) > MOST_SECONDS:
+            return False
+        return len(found.threads.threads) >= LARGE_THREADS
 
     def _rest(self) -> float:
         return min(max(LEAST_SECONDS, REST_FACTOR * self._took_seconds), MOST_SECONDS)

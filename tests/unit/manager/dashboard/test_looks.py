@@ -1,6 +1,7 @@
 """One look for all pages: made while somebody watches, shared by whoever asks, and not more often than it costs."""
 
 import anyio
+from tests.security.browsing import thread
 
 from damocles.manager.dashboard import looks
 from damocles.wire import control
@@ -134,3 +135,21 @@ async def test_a_large_fleet_is_not_looked_at_twice(monkeypatch):
             assert 50.0 == (await look.after(borrowed.number)).at
             assert 2 == fleet.looked
         tasks.cancel_scope.cancel()
+
+
+async def test_the_first_page_of_a_large_fleet_waits_for_no_look(monkeypatch):
+    """Whoever opens one sees what somebody else has just found, as long as that is not old and nothing was done since."""
+    monkeypatch.setattr(looks, "LARGE_THREADS", 1)
+    monkeypatch.setattr(looks, "STALE_SECONDS", 0.0)
+    fleet, now = Fleet(), 100.0
+    others = looks.Found(90.0, [], control.FleetThreads(threads=[thread()]))
+    look = looks.Looks(fleet.threads, fleet.workers, lambda: now, others=lambda: others)
+    first = await look.seen()
+    assert (0, 90.0) == (fleet.looked, first.at)
+    assert first is await look.seen()
+    others = looks.Found(99.0, [], others.threads)
+    assert 99.0 == (await look.seen()).at
+    look.forget()
+    assert (100.0, 1) == ((await look.seen()).at, fleet.looked)
+    now = 1000.0
+    assert (1000.0, 2) == ((await look.seen()).at, fleet.looked)
