@@ -128,6 +128,10 @@ def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_p
     assert "3 threads, 3 paused: C2 parameters missing (2KiB)" in trouble.inner_text()
     assert "damocles-worker params fetch --sector-size 2KiB --for porep" in trouble.inner_text()
     browsers.keep_picture(page, "fleet")
+    visitor.open("alerts")
+    visitor.shows("proof parameters are missing, so that #0-#2 cannot go on")
+    browsers.keep_picture(page, "alerts")
+    visitor.open("fleet")
     trouble.get_by_role("link", name="3 threads").click()
     visitor.shows("3 of 3 threads")
     assert "error=No+cached+parameters" in page.url
@@ -169,7 +173,7 @@ def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_p
     row = page.locator("tbody tr", has_text="parameters fetched").inner_text()
     assert "resume" in row
     assert "2 done" in row
-    for name in ("audit", "alerts", "pipeline", "stores", "proving"):
+    for name in ("audit", "pipeline", "stores", "proving"):
         visitor.open(name)
         browsers.keep_picture(page, name)
     page.set_viewport_size({"width": 390, "height": 844})
