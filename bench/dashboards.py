@@ -101,8 +101,7 @@ def _seen(port: int, token: str) -> Iterator[Figure]:
         paints = []
         for _ in range(OPENED):
             page.goto(f"http://127.0.0.1:{port}/dashboard/threads")
-            page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-            paints.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+            paints.append(page.evaluate(_PAINTED))
         filters = [page.evaluate(_FILTERED, TYPED[: end + 1]) for end in range(len(TYPED))]
         chromium.close()
     threads = fleet.WORKERS * fleet.THREADS
@@ -121,6 +120,16 @@ def _seen(port: int, token: str) -> Iterator[Figure]:
     )
     yield Figure(name=f"the worst of {len(filters)}", value=max(filters), unit="ms")
 
+
+# Waits within the page: its policy lets no string be evaluated, which is how Playwright would ask again and again.
+_PAINTED = """() => new Promise((done) => {
+  const look = () => {
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    if (paint) done(paint.startTime);
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
 
 # Types into the filter of the error, and waits until the frame after the swap.
 _FILTERED = """text => new Promise((done) => {
