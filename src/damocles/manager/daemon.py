@@ -154,6 +154,7 @@ async def _open(
             workers=workers,
             stores=room,
             posts=made.posts.outlines,
+            deadlines=made.proving.days.troubles if made.proving is not None else None,
             chain=lambda: {**chain.troubles(), **(made.proving.troubles() if made.proving is not None else {})},
             sector_bytes=sector_bytes,
             config=settings.alerts,

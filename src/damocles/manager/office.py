@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mappi
 from dataclasses import dataclass, field
 from typing import Any
 
-from damocles import beside
+from damocles import beside, methods
 from damocles.manager.callers import holders, names
 from damocles.manager.chain import interface
 from damocles.manager.config import model
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
-from damocles.manager.proving import loop, opening
+from damocles.manager.proving import day, loop, opening
 from damocles.manager.sectors import commitments, deals, giving, ledger, stores
 from damocles.manager.serving import chain_api, claims, cli_api, moves, sealer_api
 from damocles.manager.upkeep import doing
@@ -121,6 +121,9 @@ async def open_office(
     proving = None
     if means.proving is not None:
         proving = opening.proving(means.proving, database=database, jobs=posts, persist=means.persist, clock=clock)
+        proving.days.register(service)
+    else:
+        service.add(methods.wdpost.day, day.of_a_mock)
     running = [
         *([proving.run] if proving is not None else []),
         *([auditor.run] if auditor is not None else []),

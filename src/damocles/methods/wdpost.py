@@ -41,6 +41,11 @@ def make_jobs(deadline: int = 0, partitions: list[int] | None = None, /) -> list
     """Make jobs for the sectors that are persisted, one for each partition, and return them."""
 
 
+@declared("Damocles.ProvingDay", rules.READ)
+def day(miner: int, /) -> proving.Day:
+    """Return the deadlines of a miner on a real chain, and how each proof of the last window went."""
+
+
 @declared("Venus.SimulateWdPoSt", rules.OPERATE, has_result=False)
 def simulate(
     deadline: int,

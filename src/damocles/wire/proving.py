@@ -4,6 +4,7 @@ Shapes as in damocles v0.13; those of the chain are go-state-types' (`SectorOnCh
 field names in Go's order. Token amounts and weights are decimal strings.
 """
 
+import enum
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -91,3 +92,69 @@ def contradiction(info: Extended, record: records.SectorState | None) -> str | N
     if info.key_cid is not None and upgraded is not None and upgraded != info.sealed_cid:
         return f"the record has CommR {upgraded} for its upgrade, the chain {info.sealed_cid}"
     return None
+
+
+class Standing(enum.StrEnum):
+    """How a deadline stands: what its last window has come to, or how far the open one is."""
+
+    NOTHING = "nothing to prove"
+    AHEAD = "ahead"
+    PROVING = "proving"
+    WAITING = "proof ready"
+    SENT = "sent"
+    PROVED = "proved"
+    LATE = "late"  # not proved after half of the time
+    AT_RISK = "at risk"  # nor after three quarters
+    MISSED = "missed"
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """A proof of some partitions: how far it is (`proving`, `proved`, `sent`, `dropped`, `over`), and how it went.
+
+    `skipped` are sectors that it leaves out, each with the reason; `message` is the number of its message among the
+    manager's. Ours, as all that follows; keys are snake_case, epochs are the heads' at that time.
+    """
+
+    partitions: list[int]
+    stage: str
+    skipped: dict[int, str]
+    prover: str
+    made_epoch: int
+    proved_epoch: int | None
+    seconds: float | None  # from the decision to the proof
+    sent_epoch: int | None
+    sends: int
+    message: int | None
+    landed_epoch: int | None
+    why: str
+
+
+class Deadline(msgspec.Struct, frozen=True, kw_only=True):
+    """A deadline as the chain has it, when it opens next (or has opened), and its last window with its proofs.
+
+    `proved` counts partitions of the open window; `bad` are sectors that could not be read before it, with the reason.
+    """
+
+    deadline: int
+    opens: int
+    close: int
+    partitions: int
+    sectors: int
+    faulty: int
+    recovering: int
+    proved: int
+    standing: Standing
+    window_opens: int | None
+    posts: list[Post]
+    bad: dict[int, str]
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """All deadlines of a miner at a head, which was made `at` (unix seconds)."""
+
+    miner: int
+    epoch: int
+    at: int
+    block_seconds: float
+    current: int
+    deadlines: list[Deadline]

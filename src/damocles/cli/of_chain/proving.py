@@ -8,7 +8,7 @@ from cyclopts import App, Parameter, validators
 
 from damocles.chain.addresses import Address
 from damocles.cli.connecting import node_at
-from damocles.cli.of_chain import words
+from damocles.cli.of_chain import day, words
 from damocles.cli.terminal import exits, progress, tables, watching
 from damocles.cli.threads import options
 from damocles.lotus import layout, miners
@@ -16,8 +16,13 @@ from damocles.lotus.layout import Layout
 from damocles.lotus.miners import Partition
 from damocles.lotus.view import View
 
-app = App(name="proving", help="Deadlines, partitions and faults of a miner.", version_flags=[])
+app = App(
+    name="proving",
+    help="Deadlines, partitions and faults of a miner; without a command, how the day's proofs went.",
+    version_flags=[],
+)
 _CHECKING = "damocles.cli.of_chain.checking"
+app.default(day.show)
 app.command(f"{_CHECKING}:check", name="check", help="Check the files of a deadline's sectors.")
 app.command(f"{_CHECKING}:simulate", name="simulate-wdpost", help="Have a partition proved on trial.")
 _UPKEEP = "damocles.cli.of_chain.upkeep"

@@ -20,7 +20,7 @@ from msgspec import structs
 from damocles import beside, methods
 from damocles.manager import errors
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.alerts import durations, notify, rules, table
+from damocles.manager.alerts import durations, notify, rules, seen, table
 from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import acts
@@ -39,6 +39,7 @@ LOW_BYTES = 64 << 20  # on the disk of the manager's home: some days of a large 
 _ROUNDING_SECONDS = 0.001
 
 Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
+Deadlines = Callable[[], Awaitable[Sequence[alerts_posts.Late]]]
 
 
 class Alerts:
@@ -53,6 +54,7 @@ class Alerts:
         workers: acts.Fleet,
         stores: space.Space,
         posts: Posts,
+        deadlines: Deadlines | None = None,
         chain: Callable[[], Mapping[str, str]],
         sector_bytes: int,
         config: alerts_config.Config,
@@ -64,6 +66,7 @@ class Alerts:
         self._workers = workers
         self._stores = stores
         self._posts = posts
+        self._deadlines = deadlines
         self._chain = chain
         self._home = space.Space({str(home): home})
         self._sector_bytes = sector_bytes
@@ -75,7 +78,7 @@ class Alerts:
         self._mutes: list[alerts.Mute] = []
         self._numbers = itertools.count(1)
         self.durations = durations.Durations()
-        self.seen = rules.Snapshot()
+        self.seen = seen.Snapshot()
         self.looked_at: float | None = None
         self.changes = 0  # of what `board` returns
 
@@ -148,23 +151,24 @@ class Alerts:
             if notifications:
                 self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
 
-    async def _snapshot(self) -> rules.Snapshot:
+    async def _snapshot(self) -> seen.Snapshot:
         seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
         found = await self._workers.threads(core.Call(), control.Selection(all=True), seconds)
         workers = await self._workers.workers()
         usage = await self._stores.ask()
         self.durations.feed(await self._database.read(self.durations.read))
-        return rules.Snapshot(
+        return seen.Snapshot(
             workers=workers,
             threads=found.threads,
             silent={silence.worker: silence.reason for silence in found.silent},
             stores=[
-                rules.Store(name=name, total_bytes=used.total, free_bytes=used.free, sector_bytes=self._sector_bytes)
+                seen.Store(name=name, total_bytes=used.total, free_bytes=used.free, sector_bytes=self._sector_bytes)
                 for name, used in usage.items()
             ],
             silent_stores=self._stores.names - usage.keys(),
             missing_stores=self._stores.missing,
             posts=await self._posts(),
+            deadlines=None if self._deadlines is None else await self._deadlines(),
             chain=self._chain(),
             typical=self.durations.typical(),
         )
@@ -288,6 +292,7 @@ async def open_alerts(
     workers: acts.Fleet,
     stores: space.Space,
     posts: Posts,
+    deadlines: Deadlines | None = None,
     chain: Callable[[], Mapping[str, str]],
     sector_bytes: int,
     config: alerts_config.Config,
@@ -308,6 +313,7 @@ async def open_alerts(
             workers=workers,
             stores=stores,
             posts=posts,
+            deadlines=deadlines,
             chain=chain,
             sector_bytes=sector_bytes,
             config=config,

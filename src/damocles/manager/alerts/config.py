@@ -179,7 +179,11 @@ class _Rules(_Model):
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")
     """Nobody has a try left for the last window PoSt of a deadline and partition."""
     window_post_late: _Rule | None = Field(default=None, alias="window-post-late")
-    """A window PoSt is not proved after half of the network's deadline."""
+    """A window PoSt is not proved after half of the network's deadline; on a real chain, on that."""
+    window_post_at_risk: _Rule | None = Field(default=None, alias="window-post-at-risk")
+    """On a real chain, partitions of a deadline are not proved though three quarters of its time are over."""
+    window_post_missed: _Rule | None = Field(default=None, alias="window-post-missed")
+    """On a real chain, a deadline has closed and partitions of it were not proved: their sectors are faulty now."""
     window_post_faults: _Rule | None = Field(default=None, alias="window-post-faults")
     """A window PoSt left out sectors that could not be proved."""
 

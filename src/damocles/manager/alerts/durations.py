@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from damocles.manager.alerts.rules import Typical
+from damocles.manager.alerts.seen import Typical
 from damocles.manager.db import tables
 
 _events = tables.sector_events

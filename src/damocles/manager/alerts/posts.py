@@ -36,6 +36,15 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
         return (self.output.faults if self.output else None) or []
 
 
+class Late(msgspec.Struct, frozen=True, kw_only=True):
+    """A deadline on a real chain that is late, at risk or missed (`standing`), since it opened."""
+
+    standing: str
+    subject: str
+    text: str
+    since: float
+
+
 Found = Iterator[tuple[Outline, str, float]]  # the job, what to say of it, and since when it is so
 
 

@@ -6,11 +6,12 @@ An alert is kept as it is while its subject cannot be seen: a worker that does n
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec import structs
 
 from damocles.manager.alerts import posts as alerts_posts
+from damocles.manager.alerts.seen import Snapshot
 from damocles.operating import selection
 from damocles.parameters import lacking
 from damocles.text import units
@@ -53,6 +54,8 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="chain-messages", severity=CRITICAL, for_seconds=120.0),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
+    Rule(name="window-post-at-risk", severity=CRITICAL),
+    Rule(name="window-post-missed", severity=CRITICAL),
     Rule(name="window-post-faults", severity=CRITICAL),
 )
 
@@ -60,49 +63,12 @@ DEFAULTS: tuple[Rule, ...] = (
 _SUPERSEDED_BY: Mapping[str, tuple[str, ...]] = {
     "worker-unreachable": ("worker-late", "worker-lost"),
     "worker-late": ("worker-lost",),
+    "window-post-late": ("window-post-at-risk", "window-post-missed"),
+    "window-post-at-risk": ("window-post-missed",),
 }
 _OF_THREADS = frozenset({"thread-paused", "thread-erroring", "parameters-missing", "stage-slow"})
 _OF_STORES = frozenset({"store-full"})
 _OF_PINGS = frozenset({"worker-late", "worker-lost"})  # since the last ping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """A persist store, and the size of the sectors that come there."""
-
-    name: str
-    total_bytes: int
-    free_bytes: int
-    sector_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Typical:
-    """How long a stage usually takes, by how many runs."""
-
-    median_seconds: float
-    samples: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What is seen at one moment.
-
-    `silent` names the workers that did not list their threads, and why; `silent_stores` those whose disk did not answer,
-    `missing_stores` what is wrong with those that are missing. `typical` is by miner and state of a sector. `disk` is
-    what is wrong with the manager's own, `chain` what keeps messages from landing, by their subject.
-    """
-
-    workers: Sequence[control.WorkerStatus] = ()
-    threads: Sequence[control.ThreadDetail] = ()
-    silent: Mapping[str, str] = field(default_factory=dict)
-    stores: Sequence[Store] = ()
-    silent_stores: frozenset[str] = frozenset()
-    missing_stores: Mapping[str, str] = field(default_factory=dict)
-    posts: Sequence[alerts_posts.Outline] = ()
-    disk: str = ""
-    chain: Mapping[str, str] = field(default_factory=dict)
-    typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,6 +307,20 @@ def _of_posts(find: Callable[[Sequence[alerts_posts.Outline]], alerts_posts.Foun
     return condition
 
 
+def _of_deadlines(standing: str, before: Condition | None = None) -> Condition:
+    """Return what finds deadlines of a real chain that stand so; where there is none, what `before` finds."""
+
+    def condition(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]:
+        if snapshot.deadlines is None:
+            yield from before(rule, snapshot, now) if before is not None else ()
+            return
+        for one in snapshot.deadlines:
+            if one.standing == standing:
+                yield Finding(subject=one.subject, text=one.text, since=one.since)
+
+    return condition
+
+
 _CONDITIONS: Mapping[str, Condition] = {
     "thread-paused": _thread_paused,
     "thread-erroring": _thread_erroring,
@@ -358,7 +338,10 @@ _CONDITIONS: Mapping[str, Condition] = {
     ),
     "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),
-    "window-post-late": _of_posts(alerts_posts.late),
+    # On a real chain it counts what is proved there, and not what workers have brought.
+    "window-post-late": _of_deadlines("late", _of_posts(alerts_posts.late)),
+    "window-post-at-risk": _of_deadlines("at risk"),
+    "window-post-missed": _of_deadlines("missed"),
     "window-post-faults": _of_posts(alerts_posts.faulty),
 }
 

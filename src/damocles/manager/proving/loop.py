@@ -19,6 +19,7 @@ from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
+from damocles.manager.proving.day import Days
 from damocles.manager.proving.here import Prover
 from damocles.manager.proving.reviews import Reviews
 from damocles.manager.proving.windows import Windows
@@ -35,6 +36,7 @@ class Proving:
         self,
         *,
         rounds: Rounds,
+        days: Days,
         miners: Sequence[Miner],
         windows: Windows,
         reviews: Reviews,
@@ -43,6 +45,7 @@ class Proving:
         block_seconds: float,
         may_prove: Callable[[int], bool] = lambda _miner: True,
     ) -> None:
+        self.days = days
         self._rounds = rounds
         self._nodes: Nodes = rounds.nodes
         self._miners = [miner for miner in miners if miner.config.po_st.enabled]

@@ -10,6 +10,7 @@ from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import wdpost
+from damocles.manager.proving.day import Days
 from damocles.manager.proving.here import Prover
 from damocles.manager.proving.loop import Proving
 from damocles.manager.proving.reviews import Means as ReviewMeans
@@ -49,6 +50,7 @@ def proving(
 ) -> Proving:
     """Return what proves the miners; its `run` has to run."""
     rounds = means.rounds
+    days = Days(database=database, rounds=rounds, miners=means.miners, block_seconds=means.block_seconds, clock=clock)
     prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here)
     windows = Windows(WindowMeans(database=database, outbox=rounds.outbox, jobs=jobs, wake=rounds.wake, clock=clock))
     reviews = Reviews(
@@ -58,6 +60,7 @@ def proving(
     )
     return Proving(
         rounds=rounds,
+        days=days,
         miners=means.miners,
         windows=windows,
         reviews=reviews,

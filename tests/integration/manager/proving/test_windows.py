@@ -38,6 +38,11 @@ async def test_partitions_are_proved_and_sent_once(tmp_path: Path) -> None:
         assert [(3, [0, 1], []), (4, [0], [])] == farm.posted()
         assert all_valid(farm)
         assert {} == dict(farm.proving.troubles())
+        day = await farm.proving.days.day(1000)
+        assert [(3, "proved"), (4, "proved")] == [(one.deadline, one.standing) for one in day.deadlines if one.sectors]
+        ((post,), (_,)) = (one.posts for one in day.deadlines if one.posts)
+        assert ([0, 1], "the manager's machine", 1) == (post.partitions, post.prover, post.sends)
+        assert [] == await farm.proving.days.troubles()
 
 
 async def test_one_message_for_each_partition(tmp_path: Path) -> None:
@@ -160,3 +165,20 @@ async def test_a_miner_that_is_not_to_be_proved(tmp_path: Path) -> None:
         await farm.until(farm.opens(3) + 3)
         assert [] == farm.posted()
         assert [] == (await farm.jobs.all_jobs()).jobs
+
+
+async def test_a_missed_deadline(tmp_path: Path) -> None:
+    """Without a prover it is late, at risk, and missed in the end, which the day and the troubles say, with the reason."""
+    async with running(tmp_path, {3: [[1]]}, prove_here=0) as farm:
+        opens = farm.opens(3)
+        await farm.jump(opens - CHALLENGE)
+        found = []
+        while farm.head <= opens + WINDOW:
+            await farm.devnode.step()
+            await farm.proving.once()
+            farm.chain.rounds.epoch = farm.head
+            found += [one.standing for one in await farm.proving.days.troubles()]
+        assert ["late", "at risk", "missed"] == list(dict.fromkeys(found))
+        (one,) = await farm.proving.days.troubles()
+        assert "partitions 0 are not proved, and the deadline is closed" in one.text
+        assert [1] == list(farm.miner.deadlines[3].partitions[0].faulty)

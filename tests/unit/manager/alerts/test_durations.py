@@ -4,7 +4,7 @@ import itertools
 from typing import NamedTuple
 
 from damocles.manager.alerts.durations import Durations
-from damocles.manager.alerts.rules import Typical
+from damocles.manager.alerts.seen import Typical
 
 
 class Event(NamedTuple):

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from damocles.manager.alerts import posts
 from damocles.manager.alerts import rules as alerts_rules
-from damocles.manager.alerts.rules import Snapshot, Store, Typical
+from damocles.manager.alerts.seen import Snapshot, Store, Typical
 from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
 from damocles.wire import alerts, control, fleet, wdpost
@@ -416,3 +416,25 @@ def test_faults_are_told_although_the_rest_is_proved() -> None:
 def test_every_default_rule_has_a_condition() -> None:
     """No rule is a name without a meaning."""
     assert {rule.name for rule in alerts_rules.DEFAULTS} == set(alerts_rules._CONDITIONS)
+
+
+def test_a_deadline_on_a_chain_gets_worse_alerts() -> None:
+    """Late, then at risk, then missed: each takes the place of the one before, and jobs are no second alert."""
+    job = posts.Outline(id="a", state=wdpost.State.READY, deadline=3, partitions=[0], created_at=0)
+    found: list[alerts.Alert] = []
+    numbers = itertools.count(1)
+    told = []
+    for standing, now in (("late", 1000.0), ("at risk", 1500.0), ("missed", 1900.0)):
+        late = posts.Late(standing=standing, subject="t01000 deadline 3", text="partitions 0 are not proved", since=0.0)
+        snapshot = Snapshot(posts=[job], deadlines=[late])
+        found, sent = alerts_rules.evaluate(snapshot, found, alerts_rules.DEFAULTS, now, numbers=numbers)
+        told += [(one.event, one.alert.rule) for one in sent]
+        found = [alert for alert in found if alert.state != alerts.RESOLVED]
+    assert [("firing", "window-post-late"), ("firing", "window-post-at-risk"), ("firing", "window-post-missed")] == told
+    assert ["window-post-missed"] == [alert.rule for alert in found]
+    assert (
+        []
+        == alerts_rules.evaluate(
+            Snapshot(posts=[job], deadlines=[]), [], alerts_rules.DEFAULTS, 5000.0, numbers=numbers
+        )[0]
+    )

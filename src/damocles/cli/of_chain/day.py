@@ -1,0 +1,61 @@
+"""`damocles-manager util sealer proving` without a command: the day's deadlines, and how each proof went."""
+
+from typing import Annotated
+
+from damocles import methods
+from damocles.cli.connecting import manager_at
+from damocles.cli.of_chain import words
+from damocles.cli.terminal import exits, tables
+from damocles.cli.threads import options
+from damocles.text import units
+from damocles.wire import codec, proving
+
+_BAD = {proving.Standing.LATE, proving.Standing.AT_RISK, proving.Standing.MISSED}
+
+
+def show(
+    *,
+    miner: words.Actor = None,
+    every: Annotated[bool, options.Flag(name=["--all", "-a"], help="Include deadlines without sectors.")] = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Show the deadlines of a miner, and how each proof of their last window went.
+
+    Exit code 1 if a deadline is late, at risk or missed.
+    """
+    with at.call() as found:
+        day = found.call(methods.wdpost.day(words.miner(miner).id))
+    if json:
+        exits.print_json(codec.to_builtins(day))
+    else:
+        tables.show(_table(day), [one for one in day.deadlines if every or one.partitions])
+    return exits.FAILED if any(one.standing in _BAD for one in day.deadlines) else exits.OK
+
+
+def _table(day: proving.Day) -> tables.Table[proving.Deadline]:
+    def cells(one: proving.Deadline) -> list[str]:
+        opens = units.moment(day.at + (one.opens - day.epoch) * day.block_seconds)
+        name = f"{one.deadline}{' (current)' if one.deadline == day.current else ''}"
+        counts = [str(number) for number in (one.partitions, one.sectors, one.faulty, one.recovering)]
+        return [name, opens, *counts, one.standing.value, "; ".join(map(_went, one.posts)) or "-"]
+
+    return tables.Table(
+        columns=("Deadline", "Open", "Partitions", "Sectors", "Faulty", "Recovering", "State", "Proofs"), cells=cells
+    )
+
+
+def _went(post: proving.Post) -> str:
+    """Say in a few words how a proof went."""
+    told = [f"{','.join(map(str, post.partitions))}: {post.stage}"]
+    if post.seconds is not None:
+        told.append(f"by {post.prover} in {units.brief_duration(post.seconds)}")
+    if post.landed_epoch is not None:
+        told.append(f"landed at {post.landed_epoch}")
+    elif post.sent_epoch is not None:
+        told.append(f"sent at {post.sent_epoch}")
+    if post.skipped:
+        told.append(f"without {', '.join(map(str, sorted(post.skipped)))}")
+    if post.why:
+        told.append(post.why)
+    return ", ".join(told)
