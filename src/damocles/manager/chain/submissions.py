@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from damocles.manager.chain import interface
 from damocles.manager.db import tables
@@ -143,16 +143,22 @@ def of_sector(tx: Connection, sector: SectorID, kind: Kind) -> Submission | None
 
 def unproven(tx: Connection) -> list[tuple[SectorID, int]]:
     """Return the sectors whose pre-commit has landed here and whose proof has not, with the epoch of the former."""
-    proofs = select(_ROWS.c.miner, _ROWS.c.number).where(_ROWS.c.kind == Kind.PROOF, _ROWS.c.state == State.LANDED)
-    landed = select(_ROWS.c.miner, _ROWS.c.number, _ROWS.c.landed_epoch).where(
-        _ROWS.c.kind == Kind.PRE_COMMIT, _ROWS.c.state == State.LANDED
+    proof = _ROWS.alias()
+    is_proven = exists().where(
+        proof.c.miner == _ROWS.c.miner,
+        proof.c.number == _ROWS.c.number,
+        proof.c.kind == Kind.PROOF,
+        proof.c.state == State.LANDED,
     )
-    proven = {(row.miner, row.number) for row in tx.execute(proofs)}
-    return [
-        (SectorID(row.miner, row.number), row.landed_epoch)
-        for row in tx.execute(landed)
-        if (row.miner, row.number) not in proven and row.landed_epoch is not None
-    ]
+    rows = tx.execute(
+        select(_ROWS.c.miner, _ROWS.c.number, _ROWS.c.landed_epoch).where(
+            _ROWS.c.kind == Kind.PRE_COMMIT,
+            _ROWS.c.state == State.LANDED,
+            _ROWS.c.landed_epoch.is_not(None),
+            ~is_proven,
+        )
+    )
+    return [(SectorID(row.miner, row.number), row.landed_epoch) for row in rows]
 
 
 def due_by(tx: Connection, submission: Submission, last_epoch: int) -> None:
