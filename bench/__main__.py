@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, dashboards, demo, far, fleet, proofs, provers, sealing
+from bench import daemons, dashboards, demo, far, fleet, outbox, proofs, provers, sealing
 from bench.figures import Figure
 
 
@@ -34,6 +34,9 @@ BENCHES = {
     "daemons": Bench(daemons.figures, "memory, CPU, wakes, start and answers of idle daemons; 2 minutes"),
     "sealing": Bench(sealing.figures, "sectors through the daemons against the bare proofs"),
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
+    "outbox": Bench(
+        outbox.figures, "messages against bare inserts, and an idle manager of ten miners on a devnode; 4 minutes"
+    ),
     "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; ten minutes", is_usual=False),
     "far": Bench(far.figures, "hand-over of a stage, here and through Ray; a minute", is_usual=False),
     "params": Bench(
