@@ -44,7 +44,7 @@ test: setup ## Run the tests, side by side (ARGS="-k planner", JOBS=1)
 	$(RUN) pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-kill: setup ## Kill everything at every durable step of every plan, and count
-	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py $(ARGS)
+	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py tests/acceptance/test_kill_chain.py $(ARGS)
 
 test-ray: setup ## Run stages on two machines of a Ray cluster, and kill every part of it (as root)
 	$(RUN) pytest -n 0 -m '' tests/integration/stages/far tests/acceptance/test_ray.py $(ARGS)

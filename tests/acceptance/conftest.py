@@ -9,6 +9,7 @@ import damocles_proofs as native
 import pytest
 
 from damocles import proofs
+from damocles.testing.chain_farm import ChainFarm
 from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm
 
 from . import plan_farms
@@ -46,6 +47,19 @@ def proof_made(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[
                 plan_farms.killed_at(f, point, plan_farms.PROVING_SECONDS)
 
     return made_once(tmp_path_factory, "proof-made", fill)
+
+
+@pytest.fixture(scope="session")
+def proof_for_chain(tmp_path_factory: pytest.TempPathFactory, porep_parameters: list[Path]) -> Path:
+    """Return a farm's folder as `proof_made`, whose chain is a devnode."""
+
+    def fill(base: Path) -> None:
+        with ChainFarm(base, threads=1, max_sectors=1, seal_interval="1h") as f:
+            f.start_devnode()
+            f.start_manager()
+            plan_farms.killed_at(f, "handler.before:C2Done", plan_farms.PROVING_SECONDS)
+
+    return made_once(tmp_path_factory, "proof-for-chain", fill)
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,7 @@ class Farm:
     processors: str = ""
     plans: Sequence[str] = ()  # of the threads, `sealer` for those without one
     max_sectors: int | None = None
+    miner: int = MINER
     name: str = "test-worker"
     seal_interval: str = "1s"
     recover_interval: str = "500ms"
@@ -142,9 +143,13 @@ class Farm:
         else:
             os.environ[HOME_VARIABLE] = self._path_before
         with ExitStack() as stack:  # whatever becomes of one, the other one is stopped too
-            for process in (self.manager, self.worker):
-                if process is not None:
-                    stack.callback(stop, process)
+            for process in self.running:
+                stack.callback(stop, process)
+
+    @property
+    def running(self) -> "list[subprocess.Popen[bytes]]":
+        """The daemons that were started."""
+        return [process for process in (self.manager, self.worker) if process is not None]
 
     @property
     def stores(self) -> list[Path]:
@@ -165,7 +170,7 @@ class Farm:
         """Start the manager with further options and wait until it answers."""
         self.manager_options = options
         self.launch_manager()
-        wait_until(lambda: self._listens(self.manager_port), "the manager listens")
+        wait_until(lambda: self.listens(self.manager_port), "the manager listens")
 
     def launch_manager(self, **env: str) -> None:
         """Start the manager once more, with the same options, and do not wait."""
@@ -173,7 +178,7 @@ class Farm:
         self.manager = self.start(
             "manager.log",
             env,
-            *("damocles-manager", "mock", "--miner", str(MINER), "--sector-size", self.size),
+            *("damocles-manager", "mock", "--miner", str(self.miner), "--sector-size", self.size),
             *("--listen", f"127.0.0.1:{self.manager_port}", "--home", str(self.base / "manager")),
             *limit,
             *self.manager_options,
@@ -196,7 +201,7 @@ class Farm:
         """Start the worker and, unless told otherwise, wait until it answers."""
         self.worker = self.start("worker.log", env, "damocles-worker", "daemon", "-c", str(self.config))
         if wait:
-            wait_until(lambda: self._listens(self.worker_port), "the worker listens")
+            wait_until(lambda: self.listens(self.worker_port), "the worker listens")
 
     def all_threads(self) -> list[fleet.ThreadInfo]:
         """Ask the worker for its threads."""
@@ -251,9 +256,10 @@ class Farm:
                 env={**self.env, **env},
             )
 
-    def _listens(self, port: int) -> bool:
-        for process in (self.manager, self.worker):
-            if process is not None and process.poll() not in {None, -signal.SIGKILL}:
+    def listens(self, port: int) -> bool:
+        """Tell whether one of the daemons listens on a port; fail if one of them has ended by itself."""
+        for process in self.running:
+            if process.poll() not in {None, -signal.SIGKILL}:
                 raise AssertionError(f"a daemon ended with {process.returncode}:\n{self.logs()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -282,7 +288,7 @@ rpc_client.addr = "/ip4/127.0.0.1/tcp/{self.manager_port}"
 token_file = "{shared}/manager/worker-token"
 
 [sealing]
-allowed_miners = [{MINER}]
+allowed_miners = [{self.miner}]
 allowed_sizes = ["{self.size}"]
 seal_interval = "{self.seal_interval}"
 recover_interval = "{self.recover_interval}"

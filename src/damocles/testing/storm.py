@@ -69,11 +69,20 @@ FAMILIES = {
 }
 
 
-def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds: float) -> list[str]:
+def ride(
+    f: Farm,
+    family: Family,
+    marks: Path,
+    done: Callable[[], bool],
+    seconds: float,
+    *,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[str]:
     """Run until `done`, with each point of the family striking once; return the names of the points that struck.
 
     Killed daemons are started again, threads that paused for an injected error are resumed, a stage that hangs is ended by a
     pause. At the end the worker is stopped and the manager runs without failpoints. `marks` is a folder to be made.
+    `meanwhile` is called each time that a daemon has died or stands still, before it goes on.
     """
     marks.mkdir()
     _know_stores(f)
@@ -91,10 +100,16 @@ def ride(f: Farm, family: Family, marks: Path, done: Callable[[], bool], seconds
         if time.monotonic() > deadline:
             struck = "\n".join(sorted(path.name for path in marks.iterdir()))
             raise AssertionError(f"not at the end within {seconds:g} s; struck so far:\n{struck}\n{f.logs()}")
+        for process in (f.manager, f.worker):
+            if process is not None and _stands_still(process):
+                meanwhile()
+                process.send_signal(signal.SIGCONT)
         if _died(f, f.manager, family):
+            meanwhile()
             with _away(f, family, "manager"):
                 f.launch_manager(**env["manager"])
         if _died(f, f.worker, family):
+            meanwhile()
             with _away(f, family, "worker"):
                 f.start_worker(wait=False, **env["worker"])
         if time.monotonic() > look:
@@ -159,6 +174,14 @@ def _died(f: Farm, process: "subprocess.Popen[bytes] | None", family: Family) ->
     if ended not in {None, -signal.SIGKILL} and not says_so:
         raise AssertionError(f"a daemon ended with {ended} instead of dying\n{f.logs()}")
     return ended is not None
+
+
+def _stands_still(process: "subprocess.Popen[bytes]") -> bool:
+    """Tell whether a daemon was stopped by a failpoint, for as long as nobody lets it go on."""
+    if process.poll() is not None:
+        return False
+    status = Path(f"/proc/{process.pid}/stat").read_text()  # there is one as long as nobody has asked how it ended
+    return status.rpartition(")")[2].split()[0] == "T"
 
 
 def _pause(f: Farm) -> bool:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,8 +154,8 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
 def _reach(point: str, transaction: Callable[[Connection], object]) -> None:
     """Fail as the driver does when the disk fails."""
     try:
-        name = getattr(transaction, "__qualname__", type(transaction).__name__)  # a partial has none
-        failpoints.reach(f"{point}:{name.replace('.<locals>', '')}")
+        function = transaction.func if isinstance(transaction, partial) else transaction
+        failpoints.reach(f"{point}:{function.__qualname__.replace('.<locals>', '')}")
     except OSError as error:
         raise sql_errors.OperationalError("COMMIT", None, error) from error
 
