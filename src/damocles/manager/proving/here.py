@@ -17,6 +17,7 @@ from damocles.manager.errors import ManagerError
 from damocles.manager.plans import wdpost
 from damocles.manager.sectors import stores
 from damocles.parameters import catalog, preflight
+from damocles.rpc.errors import DiskFails
 from damocles.sealing import failures
 from damocles.stages import errors as stage_errors
 from damocles.stages import posts
@@ -57,11 +58,21 @@ class Prover:
 
     async def run(self) -> None:
         """Prove, for ever."""
-        await self._jobs.take_back(NAME)  # what a process before this one had
+        is_clean = False
         async with anyio.create_task_group() as group:
             while True:
-                since = self._jobs.changed.count
-                for job in await self._lent():
+                since, lent = self._jobs.changed.count, list[wire.Job]()
+                try:
+                    if not is_clean:
+                        await self._jobs.take_back(NAME)  # what a process before this one had
+                        is_clean = True
+                    lent = await self._lent()
+                except DiskFails:
+                    pass  # told by the database, and an alert; the next look tries again
+                except Exception:
+                    # The task is the daemon's: it must outlive what nobody thought of.
+                    log.exception("this machine took no window PoSt; trying again")
+                for job in lent:
                     lane = self._free.pop()
                     group.start_soon(self._prove, lane, job)
                 with anyio.move_on_after(LOOK_SECONDS):
@@ -98,7 +109,7 @@ class Prover:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._beat, job.id, group.cancel_scope)
                 output, error = await self._output(lane, job)
-                await self._end(job.id, output, error)
+                await self._record(job.id, output, error)
                 group.cancel_scope.cancel("the job is done")
         finally:
             self._free.add(lane)
@@ -112,6 +123,16 @@ class Prover:
         except Exception as error:  # a job that ends the daemon would be its last one
             log.exception("window PoSt failed here", job=job.id)
             return None, f"{type(error).__name__}: {error}"
+
+    async def _record(self, job_id: str, output: wire.Output | None, error: str) -> None:
+        """Record what came of a job, as soon as the database's disk takes it."""
+        while True:
+            try:
+                await self._end(job_id, output, error)
+            except DiskFails:
+                await anyio.sleep(LOOK_SECONDS)
+            else:
+                return
 
     async def _end(self, job_id: str, output: wire.Output | None, error: str) -> None:
         record = await self._jobs.find(job_id)
@@ -127,6 +148,8 @@ class Prover:
             await anyio.sleep(HEARTBEAT_SECONDS)
             try:
                 await self._jobs.prolong([job_id], NAME)
+            except DiskFails:
+                continue
             except ManagerError:
                 scope.cancel("nobody expects the proof any more")
 
