@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from damocles.manager import daemon
+from damocles.manager import home
 from damocles.parameters import catalog, generation
 from damocles.sealing import planner
 from damocles.sealing.states import State
@@ -90,7 +90,7 @@ def _options() -> argparse.Namespace:
 
 def _users(base: Path) -> list[int]:
     """Return the processes that hold the lock of the manager's home or of a store: a demo that was left running."""
-    locks = {base / "manager" / daemon.LOCK_NAME, *(store / sealing.HOLDER for store in base.glob("store*"))}
+    locks = {base / "manager" / home.LOCK_NAME, *(store / sealing.HOLDER for store in base.glob("store*"))}
     found = set()
     for handle in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):  # it is somebody else's, or gone
