@@ -236,8 +236,7 @@ async def _pages(
         database=database,
         ledger=ledger,
         alerts=watching,
-        miners=[miner.id for miner in chain.miners],
-        nodes=chain.upkeep.nodes if chain.upkeep is not None else None,
+        proved=[miner.id for miner in chain.proving.miners] if chain.proving is not None else [],
     )
     opening = opened.open_dashboard(service=service, workers=workers, ring=ring, sources=sources, clock=clock)
     return await stack.enter_async_context(opening)

@@ -1,6 +1,7 @@
-"""Words for people about window PoSt jobs: the same in a terminal and in a browser."""
+"""Words for people about window PoSts and their jobs: the same in a terminal and in a browser."""
 
-from damocles.wire import wdpost
+from damocles.text import units
+from damocles.wire import proving, wdpost
 
 
 def state(job: wdpost.Brief) -> str:
@@ -25,3 +26,22 @@ def error(job: wdpost.Brief) -> str:
     """Return why a job failed, or why sectors are faulty: our managers keep what workers report about them."""
     reasons = job.output.reasons if job.output else {}
     return job.error or "; ".join(f"sector {number}: {reason}" for number, reason in reasons.items())
+
+
+def went(post: proving.Post) -> str:
+    """Return in a few words how a proof of a deadline went, with the epochs at which it was made, sent and landed."""
+    told = [f"{','.join(map(str, post.partitions))}: {post.stage}"]
+    if post.seconds is not None:
+        at = f" at {post.proved_epoch}" if post.proved_epoch is not None else ""
+        told.append(f"by {post.prover} in {units.brief_duration(post.seconds)}{at}")
+    if post.message is not None:
+        told.append(f"message {post.message}")
+    if post.sent_epoch is not None:
+        told.append(f"sent at {post.sent_epoch}{f' (send {post.sends})' if post.sends > 1 else ''}")
+    if post.landed_epoch is not None:
+        told.append(f"landed at {post.landed_epoch}")
+    if post.skipped:
+        told.append(f"without {', '.join(map(str, sorted(post.skipped)))}")
+    if post.why:
+        told.append(post.why)
+    return ", ".join(told)

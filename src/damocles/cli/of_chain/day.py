@@ -7,6 +7,7 @@ from damocles.cli.connecting import manager_at
 from damocles.cli.of_chain import words
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
+from damocles.operating import posts
 from damocles.text import units
 from damocles.wire import codec, proving
 
@@ -38,24 +39,8 @@ def _table(day: proving.Day) -> tables.Table[proving.Deadline]:
         opens = units.moment(day.at + (one.opens - day.epoch) * day.block_seconds)
         name = f"{one.deadline}{' (current)' if one.deadline == day.current else ''}"
         counts = [str(number) for number in (one.partitions, one.sectors, one.faulty, one.recovering)]
-        return [name, opens, *counts, one.standing.value, "; ".join(map(_went, one.posts)) or "-"]
+        return [name, opens, *counts, one.standing.value, "; ".join(map(posts.went, one.posts)) or "-"]
 
     return tables.Table(
         columns=("Deadline", "Open", "Partitions", "Sectors", "Faulty", "Recovering", "State", "Proofs"), cells=cells
     )
-
-
-def _went(post: proving.Post) -> str:
-    """Say in a few words how a proof went."""
-    told = [f"{','.join(map(str, post.partitions))}: {post.stage}"]
-    if post.seconds is not None:
-        told.append(f"by {post.prover} in {units.brief_duration(post.seconds)}")
-    if post.landed_epoch is not None:
-        told.append(f"landed at {post.landed_epoch}")
-    elif post.sent_epoch is not None:
-        told.append(f"sent at {post.sent_epoch}")
-    if post.skipped:
-        told.append(f"without {', '.join(map(str, sorted(post.skipped)))}")
-    if post.why:
-        told.append(post.why)
-    return ", ".join(told)

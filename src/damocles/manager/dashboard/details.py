@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from damocles import methods
-from damocles.lotus.nodes import Nodes
 from damocles.manager.alerts import board
 from damocles.manager.chain import submissions
 from damocles.manager.dashboard import asking, deadlines, looks, render
@@ -36,8 +35,7 @@ class Sources:
     database: Database
     ledger: audit.Ledger
     alerts: board.Alerts
-    miners: Sequence[int]
-    nodes: Nodes | None = None  # of the chain; none of a mock chain
+    proved: Sequence[int] = ()  # miners whose deadlines the manager knows; none on a mock chain
 
 
 class _Kept(NamedTuple):
@@ -63,7 +61,7 @@ class Details:
         self._from = sources
         self._clock = clock
         self._histories: dict[SectorID, _Kept] = {}
-        self._deadlines = deadlines.Deadlines(sources.nodes, sources.miners)
+        self._deadlines = deadlines.Deadlines(ask, sources.proved)
 
     def handlers(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
         """Return verb, path and handler of each."""
@@ -102,11 +100,10 @@ class Details:
 
     async def proving(self, request: Request) -> Response:
         """Show the day's deadlines, and the jobs of window PoSts."""
-        listed = await self._ask(_call(request), methods.wdpost.all_jobs())
-        told = await self._deadlines.told()
-        view = proving.view(
-            listed, request.query_params.get("state", ""), self._clock(), chain=told.miners, problem=told.problem
-        )
+        call = _call(request)
+        listed = await self._ask(call, methods.wdpost.all_jobs())
+        told = await self._deadlines.told(call)
+        view = proving.view(listed, request.query_params.get("state", ""), self._clock(), told)
         return self._templates.page(request, "proving", view)
 
     async def stores(self, request: Request) -> Response:

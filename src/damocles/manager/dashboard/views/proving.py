@@ -1,103 +1,126 @@
 """Window PoSts: the day of each miner as a clock of deadlines, and the jobs.
 
-How sectors stand in a deadline comes from the chain, if there is one; how its proofs went from the jobs.
+How deadlines stand, and how their proofs went, is what `Damocles.ProvingDay` tells. Where there is no such day, on a mock chain
+or while the node is away, the clock is drawn from the jobs.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from damocles.chain.addresses import Address
-from damocles.lotus import miners
-from damocles.lotus.layout import Layout
 from damocles.operating import posts
-from damocles.wire import wdpost
+from damocles.wire import proving, wdpost
+from damocles.wire.proving import Standing
 
 DEADLINES = 48
 _MOST_JOBS = 500
 _DAY_SECONDS = 86400.0
-_WORST = ("Failed", "Faults", "Running", "ReadyToRun", "Succeed")  # the first that one of a deadline's proofs is
+_LOOKS = ("bad", "risk", "warn", "open", "good", "due", "")  # what needs a person first
+_OF_STANDINGS = {
+    Standing.MISSED: "bad",
+    Standing.AT_RISK: "risk",
+    Standing.LATE: "warn",
+    Standing.PROVING: "open",
+    Standing.WAITING: "open",
+    Standing.SENT: "open",
+    Standing.PROVED: "good",
+    Standing.AHEAD: "due",
+    Standing.NOTHING: "",
+}
+_OF_JOBS = {  # of a deadline's jobs the first counts
+    "Failed": ("bad", "a proof failed"),
+    "Faults": ("bad", "faults"),
+    "Running": ("open", "being proved"),
+    "ReadyToRun": ("open", "waits for a prover"),
+    "Succeed": ("good", "proved"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """The deadlines of a miner as the chain has them at the layout's epoch, which began at `at` (unix seconds)."""
+class Told:
+    """What the manager tells of a miner's day, or why it does not."""
 
     miner: int
-    layout: Layout
-    deadlines: Sequence[miners.Deadline]
-    at: float
-    epoch_seconds: float
+    day: proving.Day | None = None
+    problem: str = ""
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
-    """A deadline. Numbers are of sectors, but for `partitions` and `proven`, which are partitions; `proofs` are counted by how they stand.
+    """A deadline: as the manager tells of it, or else how many jobs of the last day stand how.
 
-    `opens_at` is when it opens next, or has opened if it is open; it and the chain's numbers are null without a chain. Partitions
-    are `proven` in the window that is open or was the last.
+    `opens_at` is when it opens next, or has opened if it is open (unix seconds); null where there is no day.
     """
 
     deadline: int
     opens_at: float | None = None
     is_open: bool = False
-    partitions: int | None = None
-    sectors: int | None = None
-    faults: int | None = None
-    recovering: int | None = None
-    proven: int | None = None
-    proofs: dict[str, int] = {}
+    told: proving.Deadline | None = None
+    jobs: dict[str, int] = {}
+
+    @property
+    def says(self) -> str:
+        """How it stands, in words."""
+        return self.told.standing.value if self.told is not None else self._of_jobs[1]
 
     @property
     def look(self) -> str:
-        """What most needs a person: `bad`, `warn`, `open`, `good`, `due`, or empty without any sector."""
-        worst = next((state for state in _WORST if state in self.proofs), "")
-        if self.faults or worst in {"Failed", "Faults"}:
-            return "warn" if self.faults and self.recovering == self.faults else "bad"
-        if self.is_open and self.sectors:
-            return "open"
-        if worst:
-            return "good" if worst == "Succeed" else "open"
-        return "due" if self.sectors else ""
+        """The same as the name of a look, one of `bad`, `risk`, `warn`, `open`, `good`, `due`; empty with nothing to prove."""
+        return _OF_STANDINGS[self.told.standing] if self.told is not None else self._of_jobs[0]
+
+    @property
+    def faulty(self) -> int:
+        """Faulty sectors; recovering ones are among them."""
+        return self.told.faulty if self.told is not None else 0
+
+    @property
+    def _of_jobs(self) -> tuple[str, str]:
+        return next((said for state, said in _OF_JOBS.items() if state in self.jobs), ("", "no jobs"))
 
 
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
-    """The proving period of a miner: `epoch` is that of the chain, null without one."""
+    """The proving period of a miner; `epoch` is that of the chain's head, null where there is no day, and `problem` why there is none."""
 
     miner: str
     epoch: int | None
+    problem: str
     slots: list[Slot]
 
     @property
     def sectors(self) -> int:
-        """Live sectors, by the chain."""
-        return sum(slot.sectors or 0 for slot in self.slots)
+        """Live sectors."""
+        return sum(slot.told.sectors for slot in self.slots if slot.told is not None)
 
     @property
-    def faults(self) -> int:
-        """Faulty sectors, by the chain; recovering ones are among them."""
-        return sum(slot.faults or 0 for slot in self.slots)
+    def faulty(self) -> int:
+        """Faulty sectors; recovering ones are among them."""
+        return sum(slot.faulty for slot in self.slots)
 
     @property
     def recovering(self) -> int:
         """Sectors that are declared recovered."""
-        return sum(slot.recovering or 0 for slot in self.slots)
+        return sum(slot.told.recovering for slot in self.slots if slot.told is not None)
 
     @property
     def shown(self) -> list[Slot]:
         """The deadlines that there is something to tell of."""
-        return [slot for slot in self.slots if slot.sectors or slot.partitions or slot.proofs]
+        return [slot for slot in self.slots if slot.jobs or (slot.told and (slot.told.partitions or slot.told.posts))]
+
+    @property
+    def legend(self) -> list[tuple[str, str, int]]:
+        """The looks that there are, each with its words and for how many deadlines; what needs a person comes first."""
+        counts = Counter((slot.look, slot.says) for slot in self.slots)
+        ordered = sorted(counts.items(), key=lambda one: _LOOKS.index(one[0][0]))
+        return [(look, says, count) for (look, says), count in ordered]
 
 
 class Proving(msgspec.Struct, frozen=True, kw_only=True):
-    """Clocks, and jobs of window PoSts, the newest first, and how many there are by how they stand.
-
-    `problem` is why the chain is not read; the clocks are without its part then.
-    """
+    """Clocks, and jobs of window PoSts, the newest first, and how many there are by how they stand."""
 
     at: float
     clocks: list[Clock]
-    problem: str
     states: dict[str, int]
     shown: str
     jobs: list[wdpost.Brief]
@@ -105,8 +128,8 @@ class Proving(msgspec.Struct, frozen=True, kw_only=True):
     max_tries: int
 
 
-def view(listed: wdpost.Listed, state: str, now: float, chain: Sequence[Chain] = (), problem: str = "") -> Proving:
-    """Return the page; with a state only the jobs that stand so."""
+def view(listed: wdpost.Listed, state: str, now: float, told: Sequence[Told] = ()) -> Proving:
+    """Return the page, with a clock for each miner that is told of, or else that has jobs; with a state only the jobs that stand so."""
     counts: dict[str, int] = {}
     for job in listed.jobs:
         counts[_kind(job)] = counts.get(_kind(job), 0) + 1
@@ -114,8 +137,7 @@ def view(listed: wdpost.Listed, state: str, now: float, chain: Sequence[Chain] =
     ordered = sorted(found, key=lambda job: -job.created_at)
     return Proving(
         at=now,
-        clocks=_clocks(listed.jobs, now, chain),
-        problem=problem,
+        clocks=_clocks(listed.jobs, now, told),
         states=dict(sorted(counts.items())),
         shown=state,
         jobs=ordered[:_MOST_JOBS],
@@ -124,35 +146,31 @@ def view(listed: wdpost.Listed, state: str, now: float, chain: Sequence[Chain] =
     )
 
 
-def _clocks(jobs: Iterable[wdpost.Brief], now: float, chain: Sequence[Chain]) -> list[Clock]:
-    proofs: dict[int, dict[int, dict[str, int]]] = {one.miner: {} for one in chain}
+def _clocks(jobs: Iterable[wdpost.Brief], now: float, told: Sequence[Told]) -> list[Clock]:
+    of_miners: dict[int, dict[int, dict[str, int]]] = {}
     for job in jobs:
         if job.created_at > now - _DAY_SECONDS:
-            of_deadline = proofs.setdefault(job.input.miner, {}).setdefault(job.deadline, {})
+            of_deadline = of_miners.setdefault(job.input.miner, {}).setdefault(job.deadline, {})
             of_deadline[_kind(job)] = of_deadline.get(_kind(job), 0) + 1
-    by_miner = {one.miner: one for one in chain}
-    return [_clock(miner, by_miner.get(miner), found) for miner, found in sorted(proofs.items())]
+    miners = told or [Told(miner=miner) for miner in sorted(of_miners)]
+    return [_clock(one, of_miners.get(one.miner, {})) for one in miners]
 
 
-def _clock(miner: int, chain: Chain | None, proofs: Mapping[int, dict[str, int]]) -> Clock:
-    slots = [Slot(deadline=number, proofs=proofs.get(number, {})) for number in range(DEADLINES)]
-    if chain is None:
-        return Clock(miner=str(Address.of_id(miner)), epoch=None, slots=slots)
-    cycle = chain.layout.cycle
-    for number, deadline in enumerate(chain.deadlines[:DEADLINES]):
-        parts = [one for _, one in chain.layout.of_deadline(number)]
-        slots[number] = Slot(
-            deadline=number,
-            opens_at=chain.at + (cycle.opens(number) - cycle.epoch) * chain.epoch_seconds,
-            is_open=number == cycle.current,
-            partitions=len(parts),
-            sectors=sum(one.live.count for one in parts),
-            faults=sum(one.faulty.count for one in parts),
-            recovering=sum(one.recovering.count for one in parts),
-            proven=deadline.post_submissions.count,
-            proofs=proofs.get(number, {}),
+def _clock(of: Told, jobs: Mapping[int, dict[str, int]]) -> Clock:
+    miner, day = str(Address.of_id(of.miner)), of.day
+    if day is None:
+        slots = [Slot(deadline=number, jobs=jobs.get(number, {})) for number in range(DEADLINES)]
+        return Clock(miner=miner, epoch=None, problem=of.problem, slots=slots)
+    slots = [
+        Slot(
+            deadline=one.deadline,
+            opens_at=day.at + (one.opens - day.epoch) * day.block_seconds,
+            is_open=one.deadline == day.current,
+            told=one,
         )
-    return Clock(miner=str(Address.of_id(miner)), epoch=cycle.epoch, slots=slots)
+        for one in day.deadlines
+    ]
+    return Clock(miner=miner, epoch=day.epoch, problem="", slots=slots)
 
 
 def _kind(job: wdpost.Brief) -> str:
