@@ -55,8 +55,8 @@ class _Live:
 class Pages:
     """The templates and files of the package, in memory: while it runs, nothing is read from a disk."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """Read them; may block."""
+    def __init__(self, clock: Callable[[], float], documentation: str = "") -> None:
+        """Read them; may block. `documentation` is the address of the documentation, if there is any."""
         root = resources.files(_PACKAGE)
         contents = {name: (root / "static" / name).read_bytes() for name in _FILES}
         self._files = {
@@ -81,6 +81,7 @@ class Pages:
         self._any_marker = secrets.token_urlsafe(32)  # stands for a session's own; nobody else knows it
         self._templates.globals |= {
             "static": self._address,
+            "documentation": documentation,
             "words": words,
             "changes": changes,
             "posts": posts,

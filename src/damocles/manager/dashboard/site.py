@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from damocles import beside
 from damocles.manager.alerts import board
-from damocles.manager.dashboard import asking, details, doors, gate, looks, pages, render, sessions, streams
+from damocles.manager.dashboard import asking, details, doors, gate, looks, manual, pages, render, sessions, streams
 from damocles.manager.fleet import acts
 from damocles.rpc import core, errors
 from damocles.rpc.admission import access, keyring
@@ -56,7 +56,8 @@ async def open_dashboard(
     clock: Callable[[], float],
 ) -> AsyncIterator[Dashboard]:
     """Serve the dashboard while the block runs."""
-    templates = await anyio.to_thread.run_sync(render.Pages, clock)
+    documentation = await anyio.to_thread.run_sync(manual.read, manual.FOLDER)
+    templates = await anyio.to_thread.run_sync(render.Pages, clock, manual.BELOW if documentation is not None else "")
     opened = sessions.Sessions(ring.identify, clock)
     look = looks.Looks(
         lambda: workers.threads(core.Call(principal="dashboard"), control.Selection(all=True)),
@@ -79,6 +80,8 @@ async def open_dashboard(
         *closer.handlers(),
     ]
     routes: list[BaseRoute] = [Route("/dashboard/static/{name}", _file(templates), methods=["GET"])]
+    if documentation is not None:
+        routes.append(Route(f"{manual.BELOW}{{path:path}}", documentation.answer, methods=["GET"]))
     for verb, path, handler in given:
         answer = _explained(handler, templates)
         if verb == "GET" and path != gate.LOG_IN and f"GET {path}" not in access.STREAMS:
