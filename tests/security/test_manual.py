@@ -125,7 +125,7 @@ async def test_what_runs_there_can_do_nothing(start_manager: StartManager, folde
         assert {
             "default-src": "'none'",
             "script-src": f"'self' 'sha256-{digest}'",
-            "style-src": "'self'",
+            "style-src": "'self' 'unsafe-inline'",
             "img-src": "'self' data:",
             "font-src": "'self'",
             "connect-src": here,

@@ -118,10 +118,13 @@ class _Scripts(HTMLParser):
 
 
 def _policy(scripts: str, host: str) -> str:
-    """Return the policy of a file. A host that cannot stand in one fetches nothing: then the search does not work."""
+    """Return the policy of a file. A host that cannot stand in one fetches nothing: then the search does not work.
+
+    The generator's search makes its looks by a script, as a style in the page.
+    """
     fetched = f"{host}{BELOW}" if _HOST.fullmatch(host) else "'none'"
     return (
-        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self'; img-src 'self' data:; font-src 'self';"
+        f"default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self';"
         f" connect-src {fetched}; worker-src {fetched}; form-action 'none'; base-uri 'none'; frame-ancestors 'none';"
         " sandbox allow-scripts allow-same-origin"
     )
