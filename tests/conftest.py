@@ -71,6 +71,12 @@ def porep_parameters() -> list[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests where several processes share the work, so that none is left alone with one at the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
+            # Silently ignored by a pytest that xdist does not know: each process would then make what a group shares.
+            if item.get_closest_marker("xdist_group") is not None and "@" not in item.nodeid:
+                raise pytest.UsageError(
+                    f"{item.nodeid} is in no group: run with --dist loadgroup, on a pytest that xdist knows"
+                )
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
