@@ -23,7 +23,9 @@ def make_allocation(f: ChainFarm) -> int:
     payload, deals = f.base / "payload", f.base / "deals"
     payload.write_bytes(bytes(range(1, 255)) * 8)
     (made,) = json.loads(cli("damocles-manager", "mock-deals", str(deals), str(payload), "--ddo", "--json").stdout)
-    allocation = f.ask_node("Damocles.DevnodeAllocate", f"t0{f.miner}", {"/": made["piece"]}, made["size"], 5000)
+    allocation = f.ask_node(
+        "DevnodeAllocate", f"t0{f.miner}", {"/": made["piece"]}, made["size"], 5000, prefix="Damocles"
+    )
     (offer,) = json.loads((deals / "deals.json").read_text())
     offer |= {"AllocationID": allocation, "Client": f"t0{beginnings.CLIENT}"}
     (deals / "deals.json").write_text(json.dumps([offer]))
@@ -41,10 +43,10 @@ def test_four_sectors_of_which_one_has_data(tmp_path):
         f.start_devnode()
         allocation = make_allocation(f)
         f.start_manager("--deals", str(tmp_path / "deals"))
-        f.ask_node("Damocles.DevnodeBlockLimit", 0)
+        f.ask_node("DevnodeBlockLimit", 0, prefix="Damocles")
         f.start_worker()
         wait_until(lambda: f.orders() and len(f.orders()[0]["cids"]) > 1, "the pre-commit is replaced", 300)
-        f.ask_node("Damocles.DevnodeBlockLimit", None)
+        f.ask_node("DevnodeBlockLimit", None, prefix="Damocles")
         wait_until(lambda: f.next_nonce() == 1, "the pre-commit is executed")
         f.reorganise(drop=True)
         wait_until(lambda: f.next_nonce() == 2, "the aggregate is executed", 4 * plan_farms.PROVING_SECONDS)
@@ -66,11 +68,11 @@ def test_a_bad_sector_does_not_keep_the_others_of_its_batch(tmp_path, no_paramet
     with ChainFarm(tmp_path, threads=2, max_sectors=2, batch=2, parameters=no_parameters, recover_interval="1h") as f:
         f.start_devnode()
         f.start_manager()
-        f.ask_node("Damocles.DevnodeFault", "GasEstimateMessageGas", {"kind": "error", "text": "not now"})
+        f.ask_node("DevnodeFault", "GasEstimateMessageGas", {"kind": "error", "text": "not now"}, prefix="Damocles")
         f.start_worker()
         wait_until(lambda: all("PCSubmitted" in states(f, index) for index in range(2)), "both are handed in")
         use_up(f, 2)
-        f.ask_node("Damocles.DevnodeFault", "GasEstimateMessageGas", None)
+        f.ask_node("DevnodeFault", "GasEstimateMessageGas", None, prefix="Damocles")
 
         def errors() -> list[str]:
             return sorted(thread.last_error or "" for thread in f.all_threads())
@@ -93,10 +95,10 @@ def use_up(f: ChainFarm, number: int) -> None:
     params = tuples.encode(CompactSectorNumbers(Bitfield([number])))
     message: dict[str, Any] = {
         "To": f"t0{f.miner}",
-        "From": f.ask_node("Filecoin.StateMinerInfo", f"t0{f.miner}", None)["Worker"],
+        "From": f.ask_node("StateMinerInfo", f"t0{f.miner}", None)["Worker"],
         "Method": methods.COMPACT_NUMBERS.number,
         "Params": base64.b64encode(params).decode(),
         "Value": "0",
     }
-    f.ask_node("Filecoin.MpoolPushMessage", message, None)
+    f.ask_node("MpoolPushMessage", message, None)
     wait_until(lambda: f.next_nonce() == 1, "it is executed")

@@ -186,7 +186,8 @@ def test_everything_by_keyboard(house: Farm, someone: browsers.Visit) -> None:
     """Whoever has no mouse logs in, skips to the content, finds a page, marks a thread and sees what an act would do."""
     page = someone.page
     someone.open("fleet")
-    page.keyboard.insert_text(own(house))  # the field has the focus
+    page.locator("#token:focus").wait_for()  # the browser gives it when it has drawn the page
+    page.keyboard.insert_text(own(house))
     page.keyboard.press("Enter")
     someone.heading("Fleet")
     page.wait_for_load_state()

@@ -109,17 +109,17 @@ Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }
 
     # What happens to the devnode.
 
-    def ask_node(self, method: str, *params: Any) -> Any:
-        """Call the devnode by the full name of a method."""
+    def ask_node(self, method: str, *params: Any, prefix: str = "Filecoin") -> Any:
+        """Call a method of the devnode."""
         token = (self.base / "devnet" / "token").read_text().strip()
         url = f"http://127.0.0.1:{self.devnode_port}/rpc/v1"
         with sync.connect(url, token=token, timeout_seconds=30) as node:
-            return node.call(method, list(params), returns=Any)
+            return node.call(f"{prefix}.{method}", list(params), returns=Any)
 
     @property
     def height(self) -> int:
         """The height of the head."""
-        return int(self.ask_node("Filecoin.ChainHead")["Height"])
+        return int(self.ask_node("ChainHead")["Height"])
 
     def pass_epochs(self, count: int) -> None:
         """Wait until the head is so much higher."""
@@ -140,7 +140,7 @@ Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }
         # Only what came after the last time: what was abandoned then is a gap, over which two tipsets are many epochs.
         wait_until(lambda: self.height >= self._highest + _DEPTH, "the chain goes on")
         self._highest = self.height
-        self.ask_node("Damocles.DevnodeReorganise", _DEPTH, drop)
+        self.ask_node("DevnodeReorganise", _DEPTH, drop, prefix="Damocles")
 
     # What has come of it.
 
@@ -177,8 +177,8 @@ Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }
 
     def next_nonce(self) -> int:
         """Return how many messages of the manager's key the chain has executed, by the state below the head."""
-        worker = self.ask_node("Filecoin.StateMinerInfo", f"t0{self.miner}", None)["Worker"]
-        return int(self.ask_node("Filecoin.StateGetActor", worker, None)["Nonce"])
+        worker = self.ask_node("StateMinerInfo", f"t0{self.miner}", None)["Worker"]
+        return int(self.ask_node("StateGetActor", worker, None)["Nonce"])
 
     def orders(self) -> list[dict[str, Any]]:
         """Return the orders that the manager has recorded, by nonce, each with the CIDs of its messages."""

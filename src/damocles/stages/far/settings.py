@@ -41,6 +41,11 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return wanted or "no resource"
 
 
+# A driver whose ancestor is `uv run` would otherwise have each process there begin with that command, in a project that the
+# other machine does not have: none ever starts, and nobody is told.
+_OWN_PROGRAMS = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+
+
 class NoToken(Exception):
     """There is no token for the cluster; the text says where one was looked for."""
 
@@ -51,7 +56,7 @@ def environment(group: Group) -> dict[str, str]:
     Raises:
         NoToken: See `authentication`.
     """
-    return {**authentication(group), **confining(endpoint(group.address)[0])}
+    return {**authentication(group), **confining(endpoint(group.address)[0]), **_OWN_PROGRAMS}
 
 
 def confining(host: str) -> dict[str, str]:
