@@ -52,7 +52,7 @@ def replacement(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
     with pre_commit(base, get) as run:
         f = run.farm
         assert isinstance(f, ChainFarm)
-        f.ask_node("Damocles.DevnodeBlockLimit", 0)
+        f.ask_node("DevnodeBlockLimit", 0, prefix="Damocles")
         f.start_worker()
         farm.wait_until(lambda: f.orders() and f.orders()[0]["cids"], "the pre-commit is signed")
         plan_farms.stop_worker(f)
@@ -62,7 +62,7 @@ def replacement(base: Path, get: Callable[[str], Any]) -> Iterator[Run]:
         def done() -> bool:
             nonlocal is_free
             if not is_free and len(f.orders()[0]["cids"]) > 1:
-                f.ask_node("Damocles.DevnodeBlockLimit", None)
+                f.ask_node("DevnodeBlockLimit", None, prefix="Damocles")
                 is_free = True
             return run.done()
 
