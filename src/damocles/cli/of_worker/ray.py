@@ -12,7 +12,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from damocles import durable
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.stages.far import node, settings
 from damocles.text import units
@@ -139,6 +139,7 @@ def down(*, home: Home = rpc.DEFAULT_HOME, json: options.AsJson = False) -> int:
 @app.command(
     help_epilogue=options.examples("damocles-worker ray status", "damocles-worker ray status --config worker.toml")
 )
+@watching.watchable
 def status(
     *,
     config: Annotated[
