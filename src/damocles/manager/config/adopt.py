@@ -38,9 +38,9 @@ _COMMON: Mapping[str, tuple[Kind, str]] = {
     "scanpersiststores": ("needed", "folders are not looked for: name each one in a table [[Common.PersistStores]]"),
     "mongokvstore.": ("ignored", "the database is a file in the home; records come along with `util sealer import`"),
     "db.": ("ignored", "the database is a file in the home; records come along with `util sealer import`"),
-    "proving.parallelchecklimit": ("ignored", "sectors are checked by the workers that prove them"),
-    "proving.singlechecktimeout": ("ignored", "sectors are checked by the workers that prove them"),
-    "proving.partitionchecktimeout": ("ignored", "sectors are checked by the workers that prove them"),
+    "proving.parallelchecklimit": ("ignored", "sectors are checked by the manager and by whoever proves them"),
+    "proving.singlechecktimeout": ("ignored", "sectors are checked by the manager and by whoever proves them"),
+    "proving.partitionchecktimeout": ("ignored", "sectors are checked by the manager and by whoever proves them"),
     "proving.workerprover.": ("differs", "leases of window PoSt jobs are 15 seconds, each worker has two tries"),
 }
 
@@ -69,10 +69,6 @@ _MINER: Mapping[str, tuple[Kind, str]] = {
     ),
     "proof.": ("ignored", "winning PoSts are made by the miner's own program, such as lotus-miner"),
     "sealing.sealingepochduration": ("ignored", "deals of a folder have no start"),
-    "sealing.sealingsectordeadlinedelayni": (
-        "ignored",
-        "sectors with non-interactive PoRep are not sent to a real chain",
-    ),
     **{
         f"commitment.{kind}.batch.checkinterval": ("ignored", "each head is looked at")
         for kind in ("pre", "prove", "terminate")

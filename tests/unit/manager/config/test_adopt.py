@@ -1,13 +1,17 @@
 """What a configuration of the original's manager comes to here."""
 
 import json
+import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from damocles.cli import manager
-from damocles.manager.config import adopt, load
+from damocles.manager.config import adopt, load, model
+from damocles.text import tables
 
 ORIGINAL = """
 [Common.API]
@@ -87,6 +91,26 @@ def test_nothing_else_is_different() -> None:
     """What works as in the original is not mentioned, and no line has a secret in it."""
     assert 12 == len(adopted().notes)
     assert "S3CRETMARKER" not in str(adopted())
+
+
+def without_effect(table: type[pydantic.BaseModel], path: str = "", name: str = "") -> Iterator[str]:
+    """Yield the keys that are said to have none, as code reads them: the table's name and theirs."""
+    for inner_name, field in table.model_fields.items():
+        key = f"{path}{field.alias or inner_name}"
+        if (inner := tables.table_in(field.annotation)) is not None:
+            yield from without_effect(inner, f"{key}.", inner_name)
+        elif adopt.note_of(key).startswith("Without effect"):
+            yield f"{name}.{inner_name}"
+
+
+def test_what_is_said_to_have_no_effect_has_none() -> None:
+    """Nothing in the manager reads such a key of a miner."""
+    said = list(without_effect(model.Miner))
+    folder = Path(adopt.__file__).parents[1]
+    sources = [path for path in folder.rglob("*.py") if path.parent != Path(adopt.__file__).parent]
+    code = "\n".join(path.read_text() for path in sources)
+    assert "sector.verbose" in said
+    assert [] == [key for key in said if re.search(rf"\b{re.escape(key)}\b", code)]
 
 
 def test_a_token_in_front_of_an_endpoint_goes_into_a_file() -> None:
