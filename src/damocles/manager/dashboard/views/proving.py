@@ -4,7 +4,7 @@ How deadlines stand, and how their proofs went, is what `Damocles.ProvingDay` te
 or while the node is away, the clock is drawn from the jobs.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -130,9 +130,7 @@ class Proving(msgspec.Struct, frozen=True, kw_only=True):
 
 def view(listed: wdpost.Listed, state: str, now: float, told: Sequence[Told] = ()) -> Proving:
     """Return the page, with a clock for each miner that is told of, or else that has jobs; with a state only the jobs that stand so."""
-    counts: dict[str, int] = {}
-    for job in listed.jobs:
-        counts[_kind(job)] = counts.get(_kind(job), 0) + 1
+    counts = Counter(_kind(job) for job in listed.jobs)
     found = [job for job in listed.jobs if not state or _kind(job) == state]
     ordered = sorted(found, key=lambda job: -job.created_at)
     return Proving(
@@ -147,19 +145,18 @@ def view(listed: wdpost.Listed, state: str, now: float, told: Sequence[Told] = (
 
 
 def _clocks(jobs: Iterable[wdpost.Brief], now: float, told: Sequence[Told]) -> list[Clock]:
-    of_miners: dict[int, dict[int, dict[str, int]]] = {}
+    of_miners: dict[int, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for job in jobs:
         if job.created_at > now - _DAY_SECONDS:
-            of_deadline = of_miners.setdefault(job.input.miner, {}).setdefault(job.deadline, {})
-            of_deadline[_kind(job)] = of_deadline.get(_kind(job), 0) + 1
+            of_miners[job.input.miner][job.deadline][_kind(job)] += 1
     miners = told or [Told(miner=miner) for miner in sorted(of_miners)]
     return [_clock(one, of_miners.get(one.miner, {})) for one in miners]
 
 
-def _clock(of: Told, jobs: Mapping[int, dict[str, int]]) -> Clock:
+def _clock(of: Told, jobs: Mapping[int, Mapping[str, int]]) -> Clock:
     miner, day = str(Address.of_id(of.miner)), of.day
     if day is None:
-        slots = [Slot(deadline=number, jobs=jobs.get(number, {})) for number in range(DEADLINES)]
+        slots = [Slot(deadline=number, jobs=dict(jobs.get(number, {}))) for number in range(DEADLINES)]
         return Clock(miner=miner, epoch=None, problem=of.problem, slots=slots)
     slots = [
         Slot(
