@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import psutil
@@ -142,9 +141,9 @@ def _idle() -> Iterator[Figure]:
         assert farm.manager is not None
         process = psutil.Process(farm.manager.pid)
         time.sleep(SETTLE_SECONDS)
-        before = _cpu_seconds(process)
+        before = sum(process.cpu_times()[:2])
         time.sleep(IDLE_SECONDS)
-        percent = (_cpu_seconds(process) - before) / IDLE_SECONDS * 100
+        percent = (sum(process.cpu_times()[:2]) - before) / IDLE_SECONDS * 100
     yield Figure(
         name=f"manager: CPU when idle, {len(miners)} miners, epochs of 4 s",
         value=percent,
@@ -167,8 +166,3 @@ def _create_miner(farm: ChainFarm) -> None:
         "Value": str(100 * ATTO),
     }
     farm.ask_node("Filecoin.MpoolPushMessage", message, None)
-
-
-def _cpu_seconds(process: Any) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
