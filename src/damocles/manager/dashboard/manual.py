@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+import anyio.to_thread
 import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -52,18 +53,26 @@ class Manual:
     """The files of the documentation by their paths; there is no other way to a file."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = {path: _made(path, content) for path, content in files.items()}
+        self._files = files
+        self._asked: dict[str, _File] = {}
 
     async def answer(self, request: Request) -> Response:
         """Return a file, or the page of a folder."""
         path = request.path_params["path"]
-        file = self._files.get(path + _INDEX if path.endswith("/") or not path else path)
-        if file is not None:
+        name = path + _INDEX if path.endswith("/") or not path else path
+        if name in self._files:
+            file = await self._file(name)
             policy = {"content-security-policy": _policy(file.scripts, request.headers.get("host", ""))}
             return Response(file.content, headers=policy, media_type=file.kind)
         if f"{path}/{_INDEX}" in self._files:
             return RedirectResponse(f"{BELOW}{urllib.parse.quote(path)}/", 307)
         return Response(b"404 page not found\n", 404, media_type="text/plain")
+
+    async def _file(self, name: str) -> _File:
+        """Look for the scripts of a file when it is asked for: in all of them that takes some tenths of a second, for which no start waits."""
+        if name not in self._asked:
+            self._asked[name] = await anyio.to_thread.run_sync(_made, name, self._files[name])
+        return self._asked[name]
 
 
 def read(folder: Path) -> Manual | None:
