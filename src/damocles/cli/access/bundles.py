@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits
 from damocles.rpc import address, tls
-from damocles.rpc.admission import access
 from damocles.rpc.calling import profiles
 from damocles.wire import control
 
@@ -16,6 +15,8 @@ Around: TypeAlias = Callable[[control.NewToken], bytes]
 
 def around(at: manager_at.At, url: str | None) -> Around:
     """Return what makes a bundle of a token; all that can fail does so before there is one."""
+    from damocles.rpc.admission import access  # with structlog, which short commands do without
+
     try:
         reached = address.manager_url(url) if url is not None else at.url()
     except ValueError as error:

@@ -7,10 +7,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli.connecting import manager_at
-from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
-from damocles.manager.alerts import config as alerts_config
 from damocles.manager.config import adopt, load
 from damocles.text import redaction, toml
 from damocles.worker.config import report
@@ -63,6 +61,9 @@ def check(
         return _from_damocles(from_damocles, write, as_json=json)
     if write is not None:
         raise exits.WrongUsage("--write needs --from-damocles")
+    from damocles.cli.of_manager import starting
+    from damocles.manager.alerts import config as alerts_config
+
     path = file or home.expanduser() / load.FILE_NAME
     problems: list[str] = []
     try:

@@ -328,6 +328,7 @@ def test_version_is_the_programs(run, option):
                 "damocles_proofs",
             ],
         ),
+        (["auth", "list", "-H", "127.0.0.1:9"], ["pydantic", "rich", "structlog", "sqlalchemy", "anyio", "asyncio"]),
     ],
 )
 def test_short_commands_import_little(arguments, banned):
