@@ -3,47 +3,32 @@
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from damocles.text import redaction, terminal
 
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
-_OF_METHODS = {**LEVELS, "warn": logging.WARNING, "exception": logging.ERROR}
-
-
-class _Threshold:
-    """What is less than `level` is dropped; it can be changed while the process runs."""
-
-    def __init__(self) -> None:
-        self.level = logging.INFO
-
-    def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        if _OF_METHODS.get(method, logging.CRITICAL) < self.level:
-            raise structlog.DropEvent
-        return event
+LEVELS: Mapping[Level, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
-_THRESHOLD = _Threshold()
-
-
-def level() -> str:
+def level() -> Level:
     """Return the name of the level below which nothing is logged."""
-    return next((name for name, number in LEVELS.items() if number >= _THRESHOLD.level), "error")
+    return next((name for name, number in LEVELS.items() if number >= logging.getLogger().level), "error")
 
 
-def set_level(name: str) -> None:
-    """Log what is of a level (see `LEVELS`) or more from now on, until the process ends."""
-    _set_level(LEVELS[name])
-
-
-def _set_level(number: int) -> None:
-    _THRESHOLD.level = number
-    logging.getLogger().setLevel(number)
+def set_level(name: Level) -> None:
+    """Log what is of a level or more from now on, until the process ends."""
+    logging.getLogger().setLevel(LEVELS[name])
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
@@ -66,7 +51,7 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     )
     structlog.configure(
-        processors=[_THRESHOLD, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         # The loggers are made once, so that what is dropped is decided by the first of the processors.
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -79,8 +64,7 @@ def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _shown, renderer],
         )
     )
-    logging.basicConfig(handlers=[handler], force=True)
-    _set_level(level)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     # It would log each request with its whole URL, which for a webhook is a secret.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 

@@ -20,12 +20,12 @@ from damocles.wire.sectors import SealProof, SectorSize
 
 @pytest.fixture(autouse=True)
 def kept(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Log afterwards as before."""
+    """Begin with the level of a daemon, and log afterwards as before."""
     before, root = structlog.get_config(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    logs.set_level("info")
     yield
     structlog.configure(**before)
-    logs.set_level("info")
     root.handlers = handlers
     root.setLevel(level)
 
