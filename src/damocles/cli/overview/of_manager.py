@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections import Counter
-from contextlib import suppress
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -149,10 +148,17 @@ def _places(found: calls.Manager, wanted: SectorID) -> list[story.Place]:
 
 
 def _unless_refused(found: calls.Manager, ask: methods.Ask[T]) -> T | None:
-    """Return an answer, `None` from a manager that refuses: one without a chain, or of another make."""
-    with suppress(exits.Failed):
+    """Return an answer, `None` from a manager that refuses: one without a chain, or of another make.
+
+    Raises:
+        exits.ManagerUnreachable: It gives no answer; what it has is then unknown.
+    """
+    try:
         return found.call(ask)
-    return None
+    except exits.ManagerUnreachable:
+        raise
+    except exits.Failed:
+        return None
 
 
 @watching.watchable
