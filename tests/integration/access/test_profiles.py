@@ -92,6 +92,19 @@ async def test_the_token_of_a_bundle_goes_to_its_manager_alone(home: Path, run: 
     assert (7, True) == (code, "no token was found" in err), err
 
 
+async def test_a_bundle_that_is_made_by_a_bundle_has_its_authority(home: Path, run: Run, tmp_path: Path) -> None:
+    """An administrator elsewhere has the authority in a bundle alone, and a colleague needs it as well."""
+    first, second, url = tmp_path / "root", tmp_path / "bob", (profiles.found(home) or profiles.Place(url="")).url
+    words = ("auth", "create", "root", "--scope", "admin", "--bundle", first, "--url", url, "--home", home)
+    assert 0 == (await run(manager.main, *words))[0]
+    words = ("auth", "create", "bob", "--scope", "read", "--bundle", second, "--url", url, "--profile", first)
+    code, _, err = await run(manager.main, *words)
+    assert (0, "") == (code, err)
+    assert profiles.read(first).authority == profiles.read(second).authority
+    code, _, err = await run(manager.main, *LIST, "--profile", second)
+    assert (0, "") == (code, err)
+
+
 async def test_a_new_worker_comes_from_a_bundle(home: Path, run: Run, tmp_path: Path) -> None:
     """Its configuration can be used at once, its secrets are its own, and nothing that is there is replaced."""
     bundle, url = tmp_path / "gpu1", (profiles.found(home) or profiles.Place(url="")).url

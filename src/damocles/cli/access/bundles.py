@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from damocles.cli.connecting import manager_at
 from damocles.cli.terminal import exits
-from damocles.rpc import address, tls
+from damocles.rpc import address
 from damocles.rpc.calling import profiles
 from damocles.wire import control
 
@@ -29,12 +29,6 @@ def around(at: manager_at.At, url: str | None) -> Around:
             " (damocles-manager auth ca) and write https://, or pass --insecure"
         )
     authority = at.authority() if reached.startswith("https:") else None
-    try:
-        pem = None if authority is None else authority.expanduser().read_text()
-        if pem is not None:
-            tls.context_of(pem)
-    except (OSError, ValueError) as error:
-        raise exits.Failed(f"the authority {authority} cannot be used: {error}") from error
 
     def content(made: control.NewToken) -> bytes:
         token = made.token
@@ -46,7 +40,7 @@ def around(at: manager_at.At, url: str | None) -> Around:
                 name=token.name,
                 scope=token.scope,
                 worker=token.worker or None,
-                authority=pem,
+                authority=authority,
             )
         )
 

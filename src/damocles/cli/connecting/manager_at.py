@@ -86,9 +86,22 @@ class At:
         """
         return self._place(credentials.bundle(self.profile))[0]
 
-    def authority(self) -> Path | None:
-        """Return the file with the authority of the manager's certificate, if one is known."""
-        return self._place(credentials.bundle(self.profile))[1]
+    def authority(self) -> str | None:
+        """Return the authority of the manager's certificate as PEM, if one is known.
+
+        Raises:
+            exits.Failed: It, or the profile, cannot be used.
+        """
+        bundle = credentials.bundle(self.profile)
+        url, file = self._place(bundle)
+        if file is None:
+            return bundle.authority if bundle is not None and url == bundle.url else None
+        try:
+            pem = file.expanduser().read_text()
+            tls.context_of(pem)
+        except (OSError, ValueError) as error:
+            raise exits.Failed(f"the authority {file} cannot be used: {error}") from error
+        return pem
 
     def _place(self, bundle: profiles.Bundle | None) -> tuple[str, Path | None]:
         left = profiles.found(self.home.expanduser())
