@@ -1,10 +1,11 @@
 """Fixtures of the command lines' tests."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
+import cyclopts
 import pytest
 
 from damocles.cli import worker
@@ -19,6 +20,33 @@ def _no_environment(monkeypatch, tmp_path_factory):
     for name in [name for name in os.environ if name.startswith("DAMOCLES_")] + ["IPFS_GATEWAY"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def _pages(app: cyclopts.App, name: str) -> Iterator[tuple[str, cyclopts.App]]:
+    inner = [each for each in app if not each.startswith("-")]
+    if not inner:
+        yield name, app
+    for each in inner:
+        yield from _pages(app[each], f"{name} {each}")
+
+
+@pytest.fixture
+def pages() -> Callable[..., Iterator[tuple[str, cyclopts.App]]]:
+    """Return what yields the commands below an app, with their names."""
+    return _pages
+
+
+@pytest.fixture
+def options_of(pages):
+    """Return what gives the options of each command of a program."""
+
+    def options_of(program) -> dict[str, set[str]]:
+        return {
+            name: {option for argument in page.assemble_argument_collection() for option in argument.names}
+            for name, page in pages(program.parser(), program.PROGRAM)
+        }
+
+    return options_of
 
 
 @pytest.fixture

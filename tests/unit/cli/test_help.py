@@ -1,22 +1,12 @@
 """What `--help` says: each program for itself, with command lines that work as they stand."""
 
 import shlex
-from collections.abc import Iterator
 
 import cyclopts
 import pytest
 
 from damocles.cli import manager, worker
 from damocles.cli.terminal import exits
-
-
-def pages(app: cyclopts.App, name: str) -> Iterator[tuple[str, cyclopts.App]]:
-    """Yield the commands below an app, with their names."""
-    inner = [each for each in app if not each.startswith("-")]
-    if not inner:
-        yield name, app
-    for each in inner:
-        yield from pages(app[each], f"{name} {each}")
 
 
 def examples(page: cyclopts.App) -> list[list[str]]:
@@ -26,7 +16,7 @@ def examples(page: cyclopts.App) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("program", [manager, worker])
-def test_every_example_is_a_command_line(program):
+def test_every_example_is_a_command_line(program, pages):
     """What a page shows can be typed: names, options and values are understood, and are those of that page."""
     app = program.parser()
     count = 0
@@ -41,7 +31,7 @@ def test_every_example_is_a_command_line(program):
 
 
 @pytest.mark.parametrize("program", [manager, worker])
-def test_what_steers_threads_has_examples(program):
+def test_what_steers_threads_has_examples(program, pages):
     """Each command on workers, threads and alerts shows how it is typed."""
     groups = tuple(f"{program.PROGRAM} {group} " for group in ("worker", "alerts", "util worker"))
     lacking = [

@@ -1,9 +1,7 @@
 """`--json` of all commands of both programs."""
 
 import json
-from collections.abc import Iterator
 
-import cyclopts
 import pytest
 
 from damocles.cli import manager, worker
@@ -15,19 +13,10 @@ WITHOUT = {
 }
 
 
-def commands(app: cyclopts.App, name: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield the commands below an app, and the options of each."""
-    inner = [each for each in app if not each.startswith("-")]
-    if not inner:
-        yield name, {option for argument in app.assemble_argument_collection() for option in argument.names}
-    for each in inner:
-        yield from commands(app[each], f"{name} {each}")
-
-
 @pytest.mark.parametrize("program", [manager, worker])
-def test_every_command_that_prints_prints_json(program):
+def test_every_command_that_prints_prints_json(program, options_of):
     """A script need not read what is meant for people."""
-    known = dict(commands(program.parser(), program.PROGRAM))
+    known = options_of(program)
     assert {name for name in WITHOUT if name.startswith(program.PROGRAM)} == {
         name for name, options in known.items() if "--json" not in options
     }

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable
 
-import cyclopts
 import pytest
 
 from damocles.cli import manager, worker
@@ -63,19 +62,10 @@ def printing(*texts: str) -> Callable[[], int]:
     return show
 
 
-def commands(app: cyclopts.App, name: str):
-    """Yield the commands below an app, and the options of each."""
-    inner = [each for each in app if not each.startswith("-")]
-    if not inner:
-        yield name, {option for argument in app.assemble_argument_collection() for option in argument.names}
-    for each in inner:
-        yield from commands(app[each], f"{name} {each}")
-
-
 @pytest.mark.parametrize("program", [manager, worker])
-def test_every_list_can_be_watched(program):
+def test_every_list_can_be_watched(program, options_of):
     """Whatever is named like a list has the option."""
-    known = dict(commands(program.parser(), program.PROGRAM))
+    known = options_of(program)
     lists = {name for name in known if name.split()[-1] in LISTS and name != "damocles-manager util miner info"}
     assert set() == {name for name in lists if "--watch" not in known[name]}
 
