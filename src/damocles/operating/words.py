@@ -6,6 +6,7 @@ from damocles.wire import control
 
 NOTHING = "-"
 _SAME_SECONDS = 3.0  # by which two clocks may differ
+DOING = ("Paused", "Running", "Waiting", "Idle")  # states of threads, that which needs a person first
 NEXT_SECTOR = "the next sector"  # what an idle thread waits for, or how that begins
 
 
@@ -13,6 +14,11 @@ def status(worker: control.WorkerStatus) -> str:
     """Return a worker's status, whether it is draining, and whether several workers share the name."""
     text = f"{worker.status}, draining" if worker.info.draining is True else worker.status
     return f"{text}, {len(worker.sharing)} workers" if worker.sharing else text
+
+
+def place(state: str) -> int:
+    """Return the place of a thread's state in a list, those that nobody knows at the end."""
+    return DOING.index(state) if state in DOING else len(DOING)
 
 
 def why(thread: control.ThreadDetail, now: float, *, full: bool = False) -> str:

@@ -4,13 +4,13 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from damocles import durable, methods
 from damocles.cli.access import bundles
-from damocles.cli.connecting import manager_at, worker_at
+from damocles.cli.connecting import calls, manager_at, worker_at
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.methods import rules
@@ -25,8 +25,6 @@ manager_app.command(
     name="ca",
     help="Create TLS certificates for machines, signed by your own authority.",
 )
-
-T = TypeVar("T")
 
 Name = Annotated[str, Parameter(help="The token's name in the list.")]
 Scope = Annotated[
@@ -58,13 +56,6 @@ Bundle = Annotated[
 Url = Annotated[
     str | None, options.Flag(name="--url", help="With --bundle: the address at which others reach the manager.")
 ]
-
-
-class _Calls(Protocol):
-    """A daemon to call."""
-
-    def call(self, ask: methods.Ask[T], /) -> T:
-        """Make a call."""
 
 
 @manager_app.command(
@@ -186,7 +177,7 @@ def init(*, home: manager_at.Home = manager_at.DEFAULT_HOME, json: options.AsJso
 
 
 def _create(
-    connection: AbstractContextManager[_Calls],
+    connection: AbstractContextManager[calls.Daemon],
     name: str,
     scope: rules.Scope,
     expires: str | None,
@@ -216,7 +207,7 @@ def _create(
     return exits.OK
 
 
-def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bool) -> int:
+def _list(connection: AbstractContextManager[calls.Daemon], *, full: bool, as_json: bool) -> int:
     with connection as daemon:
         known = daemon.call(methods.access.list_tokens())
     if as_json:
@@ -226,7 +217,7 @@ def _list(connection: AbstractContextManager[_Calls], *, full: bool, as_json: bo
     return exits.OK
 
 
-def _revoke(connection: AbstractContextManager[_Calls], name: str, *, sure: bool, as_json: bool) -> int:
+def _revoke(connection: AbstractContextManager[calls.Daemon], name: str, *, sure: bool, as_json: bool) -> int:
     with connection as daemon:
         revoked = daemon.call(methods.access.revoke_tokens(name, sure))
     text = "\n".join(f"{token.name} ({token.id}) is revoked" for token in revoked)

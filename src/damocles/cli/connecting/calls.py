@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from damocles import methods
 from damocles.cli.terminal import exits
@@ -22,6 +22,13 @@ T = TypeVar("T")
 WORKERS_PART = 0.7
 
 Hint: TypeAlias = Callable[[sync.Client], str]
+
+
+class Daemon(Protocol):
+    """A manager or a worker to call."""
+
+    def call(self, ask: methods.Ask[T], /) -> T:
+        """Make a call."""
 
 
 def _no_hint(_: sync.Client) -> str:

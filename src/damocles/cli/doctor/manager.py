@@ -35,8 +35,6 @@ Config = Annotated[
     Path | None,
     options.Flag(name=["--config", "-c"], help="The manager's configuration; default: manager.toml in the home."),
 ]
-_RENEW = "damocles-manager auth ca --renew makes a new one; SIGHUP lets the daemon read it"
-_NEW_AUTHORITY = "a new authority is needed, and certificates by it: damocles-manager auth ca"
 _LEAST_FREE_BYTES = 1 << 30  # on the database's disk
 _TOLD = 5
 
@@ -134,9 +132,9 @@ def _alerts(said: model.Daemon, home: Path) -> Iterator[Finding]:
 def _certificates(said: model.Daemon) -> Iterator[Finding]:
     now = time.time()
     if said.tls_cert is not None:
-        yield from reading.certificate(said.tls_cert, now, _RENEW)
+        yield from reading.certificate(said.tls_cert, now, rules.RENEW)
     if said.ca_file is not None:
-        yield from reading.certificate(said.ca_file, now, _NEW_AUTHORITY)
+        yield from reading.certificate(said.ca_file, now, rules.NEW_AUTHORITY)
     if said.tls_key is not None:
         yield from rules.secrets([said.tls_key])
 

@@ -15,6 +15,8 @@ from damocles.wire import sectors
 # Of clocks: what seals or certificates hardly notice, and what makes them fail.
 SKEW_LOOK_SECONDS, SKEW_WRONG_SECONDS = 3.0, 30.0
 CERTIFICATE_LOOK_DAYS = 30.0
+RENEW = "damocles-manager auth ca --renew makes a new one; SIGHUP lets the daemon read it"
+NEW_AUTHORITY = "a new authority is needed, and certificates by it: damocles-manager auth ca"
 _DAY_SECONDS = 86400.0
 # What workers and managers report, with the original's release in the first.
 _VERSION = re.compile(r".+-damocles-py-(?P<worker>.+)|v(?P<manager>.+)-prod-python")

@@ -39,8 +39,6 @@ Config = Annotated[
     Path,
     Parameter(name=["--config", "-c"], env_var="DAMOCLES_WORKER_CONFIG", help="The worker's configuration file."),
 ]
-_RENEW = "damocles-manager auth ca --renew makes a new one; SIGHUP lets the daemon read it"
-_NEW_AUTHORITY = "a new authority is needed, and certificates by it: damocles-manager auth ca"
 _ANSWER_SECONDS = 10.0
 
 
@@ -244,9 +242,9 @@ def _secrets(loaded: load.Loaded) -> Iterator[Finding]:
 def _certificates(loaded: load.Loaded) -> Iterator[Finding]:
     now = time.time()
     if (files := loaded.config.worker.rpc_server.certificate) is not None:
-        yield from reading.certificate(Path(files.certificate), now, _RENEW)
+        yield from reading.certificate(Path(files.certificate), now, rules.RENEW)
     if (authority := loaded.config.sector_manager.ca_file) is not None:
-        yield from reading.certificate(authority.expanduser(), now, _NEW_AUTHORITY)
+        yield from reading.certificate(authority.expanduser(), now, rules.NEW_AUTHORITY)
 
 
 def _manager(loaded: load.Loaded) -> Iterator[Finding]:

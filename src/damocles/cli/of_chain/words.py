@@ -1,18 +1,18 @@
 """Amounts, epochs and lists of facts as the chain's commands print them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
-from damocles.cli.terminal import exits
+from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import options
 from damocles.lotus.view import View
 from damocles.text import units
 
 Actor = options.OfMiner
+facts = tables.print_facts
 
 _SHOWN_DIGITS = Context(prec=4)
 _UNITS = ("attoFIL", "femtoFIL", "picoFIL", "nanoFIL", "microFIL", "milliFIL", "FIL")
@@ -73,11 +73,3 @@ def numbers(some: Bitfield, *, full: bool = True) -> str:
     if not full and len(spans) > _SPANS_SHOWN:
         spans = [*spans[:_SPANS_SHOWN], f"and {len(spans) - _SPANS_SHOWN} more spans"]
     return ", ".join(spans) if some else "-"
-
-
-def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Print names and values, one a line; an empty name stands for an empty line."""
-    known = list(pairs)
-    width = max(len(name) for name, _ in known) + 1
-    for name, value in known:
-        exits.print_line(f"{f'{name}:':<{width}}  {value}" if name else "")

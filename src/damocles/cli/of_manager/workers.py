@@ -273,7 +273,7 @@ def logs(
 @app.command(help_epilogue=options.examples("damocles-manager util worker history s-t010000-2"))
 @watching.watchable
 def history(
-    sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
+    sector: options.Sector,
     /,
     *,
     full: options.Full = False,

@@ -75,7 +75,7 @@ def logs(
 
 @watching.watchable
 def history(
-    sector: Annotated[str, Parameter(help="Like s-t010000-2.")],
+    sector: options.Sector,
     /,
     *,
     full: options.Full = False,

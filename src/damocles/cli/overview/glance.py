@@ -11,8 +11,6 @@ from damocles.wire import alerts, control
 
 Fact = tuple[str, str]
 
-_ORDER = ("Paused", "Running", "Waiting", "Idle")
-_SEVERITIES = ("critical", "warning")
 _MOST = 8  # troubles, or states, that are told one by one
 _NAME_WIDTH = 10
 
@@ -43,7 +41,7 @@ def threads(found: Sequence[control.ThreadDetail], now: float) -> Threads:
             reasons.setdefault(words.why(thread, now), []).append(name)
     return Threads(
         total=len(found),
-        doing={state: doing[state] for state in sorted(doing, key=_place)},
+        doing={state: doing[state] for state in sorted(doing, key=words.place)},
         states=dict(Counter(thread.info.job_state for thread in found if thread.info.job_id).most_common()),
         paused=sorted((Group(why, names) for why, names in reasons.items()), key=lambda group: -len(group.threads)),
     )
@@ -104,10 +102,6 @@ def screen(facts: Iterable[Fact], needs: Sequence[str], columns: int | None) -> 
 def _cut(line: str, columns: int | None) -> str:
     shown = terminal.shown(" ".join(line.splitlines()))
     return shown if columns is None else terminal.cut(shown, columns)
-
-
-def _place(state: str) -> int:
-    return _ORDER.index(state) if state in _ORDER else len(_ORDER)
 
 
 def _lowered(counts: dict[str, int]) -> dict[str, int]:

@@ -3,10 +3,9 @@
 import dataclasses
 import time
 from collections import Counter
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
-from cyclopts import Parameter
 
 from damocles import methods
 from damocles.cli.connecting import calls, manager_at
@@ -20,8 +19,6 @@ from damocles.wire import alerts, control, proving
 from damocles.wire.sectors import SectorID
 
 T = TypeVar("T")
-
-Sector = Annotated[str, Parameter(help="Like s-t010000-2.")]
 
 
 class Store(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +105,7 @@ def _status(found: calls.Manager, now: float) -> Status:
 
 
 def sector(
-    sector: Sector,
+    sector: options.Sector,
     /,
     *,
     full: options.Full = False,
@@ -180,7 +177,7 @@ def threads(
 
 
 def logs(
-    sector: Sector,
+    sector: options.Sector,
     /,
     *,
     stage: options.LogStage = None,

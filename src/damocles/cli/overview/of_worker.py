@@ -1,10 +1,8 @@
 """`damocles-worker status`, `sector` and the short names of the commands on threads."""
 
 import time
-from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from damocles import methods
 from damocles.cli.connecting import worker_at
@@ -15,8 +13,6 @@ from damocles.cli.threads import options
 from damocles.operating import selection
 from damocles.text import units
 from damocles.wire import control
-
-Sector = Annotated[str, Parameter(help="Like s-t010000-2.")]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +50,12 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: work
 
 
 def sector(
-    sector: Sector, /, *, full: options.Full = False, json: options.AsJson = False, at: worker_at.At = worker_at.USUAL
+    sector: options.Sector,
+    /,
+    *,
+    full: options.Full = False,
+    json: options.AsJson = False,
+    at: worker_at.At = worker_at.USUAL,
 ) -> int:
     """Show all that this worker knows of a sector: its thread, and each step from the journals of the stores."""
     name = options.sector(sector)
@@ -70,7 +71,7 @@ def sector(
 
 
 def logs(
-    sector: Sector,
+    sector: options.Sector,
     /,
     *,
     stage: options.LogStage = None,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from damocles.cli.terminal import exits
+from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import records as record_facts
 from damocles.cli.threads import views
 from damocles.operating import words
@@ -45,10 +45,7 @@ def show(told: Story, *, full: bool, as_json: bool) -> int:
     if as_json:
         exits.print_json(codec.to_builtins(told))
         return exits.OK
-    found = list(facts(told, time.time()))
-    width = max(len(name) for name, _ in found) + 1
-    for name, value in found:
-        exits.print_line(f"{f'{name}:':<{width}}  {value}")
+    tables.print_facts(facts(told, time.time()))
     if told.history:
         print()
         views.print_history(told.history, full=full)

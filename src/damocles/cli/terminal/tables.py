@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from damocles.cli.terminal import exits
 from damocles.text import terminal
 
 T = TypeVar("T")
@@ -181,6 +182,14 @@ def columns(*, full: bool = False) -> int | None:
 def print_lines(text: Iterable[str]) -> None:
     """Print lines that have been made to be shown."""
     sys.stdout.write("".join(f"{line}\n" for line in text))
+
+
+def print_facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one a line; an empty name stands for an empty line."""
+    known = list(pairs)
+    width = max(len(name) for name, _ in known) + 1
+    for name, value in known:
+        exits.print_line(f"{f'{name}:':<{width}}  {value}" if name else "")
 
 
 def show(table: Table[T], items: Iterable[T], *, full: bool = False) -> None:

@@ -21,7 +21,7 @@ from damocles.cli.terminal import exits
 P = ParamSpec("P")
 
 EVERY_SECONDS = 2.0
-_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
+HOME, END_OF_LINE, END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 Watch = Annotated[
     bool,
@@ -87,7 +87,7 @@ def _redraw(show: Callable[[], int]) -> None:
     lines = drawn.getvalue().splitlines()
     if len(lines) > rows - 1:
         lines = [*lines[: rows - 2], f"… and {len(lines) - (rows - 2)} more lines"]
-    sys.stdout.write(_HOME + "".join(f"{line}{_END_OF_LINE}\n" for line in lines) + _END_OF_SCREEN)
+    sys.stdout.write(HOME + "".join(f"{line}{END_OF_LINE}\n" for line in lines) + END_OF_SCREEN)
 
 
 class _Screen(io.StringIO):

@@ -57,6 +57,7 @@ def miner_of(_: object, tokens: Sequence[Token]) -> int:
     return sectors.miner_id(tokens[0].value)
 
 
+Sector = Annotated[str, Parameter(help="Like s-t010000-2.")]
 Miner = Annotated[int, Parameter(converter=miner_of, help="The miner, like f010000, t010000 or 10000.")]
 OfMiner = Annotated[
     int | None,

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from damocles import methods
 from damocles.cli.connecting import calls
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.operating import words
 from damocles.text import terminal, units
 from damocles.wire import control
 
-REFRESH_SECONDS = 2.0
-_ORDER = ("Paused", "Running", "Waiting", "Idle")
 _HEAD_LINES = 5  # of a screen, beside the two tables
 _MOST_WORKERS = 12
 _WORKERS = ("Worker", "Address", "Status", "Ping", "Threads", "Empty", "Paused", "Errors", "Trouble")
@@ -24,7 +22,6 @@ _THREADS = ("Worker", "#", "Sector", "State", "Doing", "For", "Pid", "Why")
 
 # The other screen of a terminal without a cursor, so that what was on the first one comes back.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def run(manager: calls.Manager) -> int:
@@ -47,9 +44,9 @@ def run(manager: calls.Manager) -> int:
                 )
             except exits.Failed as failure:
                 lines = [terminal.cut(terminal.shown(str(failure)), size.columns), "(trying again)"]
-            drawn = "\r\n".join(f"{line}{_END_OF_LINE}" for line in lines)
-            print(f"{_HOME}{drawn}{_END_OF_SCREEN}", end="", flush=True)
-            if pressed(REFRESH_SECONDS) in {"q", "Q", "\x1b"}:
+            drawn = "\r\n".join(f"{line}{watching.END_OF_LINE}" for line in lines)
+            print(f"{watching.HOME}{drawn}{watching.END_OF_SCREEN}", end="", flush=True)
+            if pressed(watching.EVERY_SECONDS) in {"q", "Q", "\x1b"}:
                 break
     return exits.OK
 
@@ -105,7 +102,7 @@ def screen(
         f"  {len(workers)} {'worker' if len(workers) == 1 else 'workers'}"
         + "".join(f"  {count} {status}" for status, count in statuses.items())
         + f"   {len(fleet.threads)} {'thread' if len(fleet.threads) == 1 else 'threads'}"
-        + "".join(f"  {states[state]} {state.lower()}" for state in _ORDER if states[state])
+        + "".join(f"  {states[state]} {state.lower()}" for state in words.DOING if states[state])
     )
     silent = {silence.worker: silence.reason for silence in fleet.silent}
     # Healthy workers are in the counts; on a small screen the others matter.
@@ -127,9 +124,7 @@ def screen(
 
 def _urgency(thread: control.ThreadDetail, now: float) -> tuple[int, float, str, int]:
     """Sort paused threads to the top, and within a state those first that have been in it longest."""
-    state = thread.info.thread_state.state
-    place = _ORDER.index(state) if state in _ORDER else len(_ORDER)
-    return place, -(now - thread.since), thread.worker, thread.info.index
+    return words.place(thread.info.thread_state.state), -(now - thread.since), thread.worker, thread.info.index
 
 
 def _worker_cells(worker: control.WorkerStatus, silent: dict[str, str]) -> tuple[str, ...]:
