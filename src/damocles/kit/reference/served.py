@@ -14,6 +14,7 @@ from damocles.rpc import errors
 from damocles.sealing import failures
 from damocles.stages.supervision import limits
 from damocles.text import units
+from damocles.text.tables import table_in
 from damocles.worker.serving import metrics as worker_metrics
 
 _CLIENTS = ("Unreachable", "Untrusted", "Unknowing", "Disconnected", "TimedOut", "BadAnswer")
@@ -64,7 +65,8 @@ def _metrics(families: Iterable[exposition.Family], originals: frozenset[str]) -
 
 def alerts() -> str:
     """Return every rule of alerts."""
-    model = settings.table_of(alerts_config.File, "rules")
+    model = table_in(alerts_config.File.model_fields["rules"].annotation)
+    assert model is not None
     texts = settings.meanings(model)
     keys = {field.alias: texts[name] for name, field in model.model_fields.items()}
     rows = [

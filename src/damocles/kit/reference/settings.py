@@ -78,11 +78,6 @@ def tables_of(whole: Model) -> dict[Model, list[str]]:
     return found
 
 
-def table_of(model: Model, name: str) -> Model:
-    """Return the table that a key holds."""
-    return next(inner for inner, _ in _inner(model.model_fields[name].annotation, ""))
-
-
 def _inner(annotation: Any, path: str, *, is_list: bool = False) -> Iterator[tuple[Model, str]]:
     """Yield the model of a field that is a table, with its heading."""
     origin, arguments = get_origin(annotation), get_args(annotation)
