@@ -14,6 +14,7 @@ import anyio.abc
 import anyio.to_thread
 import msgspec
 
+from damocles import pulse
 from damocles.stages import host, processes, protocol
 from damocles.stages.far import cluster, near, settings, shares, slots, workplace
 from damocles.stages.processor import runner
@@ -33,18 +34,14 @@ class Helper:
         self._open: dict[int, anyio.CancelScope] = {}
         self._free: list[slots.Slot] = []
         self._slots: list[slots.Slot] = []  # free and taken, and those here
-        self._news = anyio.Event()
+        self._news = pulse.Pulse()
         self._cluster = cluster.Cluster(group, self._changed)
         self._tasks: anyio.abc.TaskGroup
 
     def _changed(self) -> None:
         if self._cluster.why:
             runner.say(self._cluster.why)
-        self._wake()
-
-    def _wake(self) -> None:
-        news, self._news = self._news, anyio.Event()
-        news.set()
+        self._news.beat()
 
     async def serve(self) -> None:
         """Serve until standard input ends, or somebody asks for an end."""
@@ -98,7 +95,7 @@ class Helper:
 
     def _give_back(self, slot: slots.Slot) -> None:
         self._free.append(slot)
-        self._wake()
+        self._news.beat()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -118,7 +115,7 @@ class Helper:
             answer = await self._carried(request, line)
         del self._open[request.id]
         await self._write(answer)
-        self._wake()
+        self._news.beat()
 
     async def _carried(self, request: protocol.Request, line: bytes) -> bytes:
         slot = await self._slot(request.id)
@@ -149,9 +146,8 @@ class Helper:
                 told = why
                 await self._write(protocol.progress(number, protocol.Progress(0, waiting=why)))
             else:
-                news = self._news
                 with anyio.move_on_after(left):
-                    await news.wait()
+                    await self._news.wait()
 
     async def _carried_here(self, number: int, line: bytes) -> bytes:
         why = self._cluster.why or "no place on the Ray cluster came free"
@@ -172,16 +168,7 @@ class Helper:
     async def _write(self, line: bytes) -> None:
         with anyio.CancelScope(shield=True):
             async with self._writing:
-                await anyio.to_thread.run_sync(_write_whole, self._answers, line)
-
-
-def _write_whole(pipe: int, line: bytes) -> None:
-    rest = memoryview(line)
-    try:
-        while rest:
-            rest = rest[os.write(pipe, rest) :]
-    except BrokenPipeError:
-        runner.leave("parent does not read answers any more")
+                await anyio.to_thread.run_sync(runner.write_whole, self._answers, line)
 
 
 def main() -> NoReturn:

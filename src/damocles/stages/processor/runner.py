@@ -115,13 +115,18 @@ class Runner:
         return output
 
     def _write(self, line: bytes) -> None:
-        rest = memoryview(line)
         with self._write_lock:
-            try:
-                while rest:
-                    rest = rest[os.write(self._answers, rest) :]
-            except BrokenPipeError:
-                leave("parent does not read answers any more")
+            write_whole(self._answers, line)
+
+
+def write_whole(answers: int, line: bytes) -> None:
+    """Write a line to the parent; without a parent, end the process."""
+    rest = memoryview(line)
+    try:
+        while rest:
+            rest = rest[os.write(answers, rest) :]
+    except BrokenPipeError:
+        leave("parent does not read answers any more")
 
 
 def say(text: str) -> None:
