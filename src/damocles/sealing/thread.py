@@ -333,6 +333,11 @@ class Thread:
         return self.stage.pid if self.stage is not None else None
 
     @property
+    def host(self) -> str:
+        """The other machine on which that process is; empty if it is here, or there is none."""
+        return self.stage.host if self.stage is not None else ""
+
+    @property
     def is_at_end(self) -> bool:
         """Whether the sector is over, and needs no more than what is done."""
         return isinstance(self.action, planner.Finalize | planner.Discard)

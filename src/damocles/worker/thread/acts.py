@@ -126,8 +126,7 @@ def _words(thread: loop.SealingThread, mind: parts.Thread, ahead: parts.Thread, 
 
 def _process(mind: parts.Thread) -> str:
     """Name the process that works on the sector, with its machine where that is another one."""
-    host = mind.stage.host if mind.stage is not None else ""
-    return f"pid {mind.pid} on {host}" if host else f"pid {mind.pid}"
+    return f"pid {mind.pid} on {mind.host}" if mind.host else f"pid {mind.pid}"
 
 
 async def _aborted(thread: loop.SealingThread, sector: str) -> str:

@@ -34,7 +34,6 @@ def detail(shown: "loop.SealingThread", worker: str, now: float) -> control.Thre
     mind, activity = shown.mind, shown.activity
     sector = mind.sector
     # After a failure the sector counts the attempt that comes next; as in the history, the one that failed is shown.
-    far_host = mind.stage.host if mind.stage is not None else ""
     has_failed = sector.last_error is not None and (sector.paused_at or sector.retry_at) is not None
     return control.ThreadDetail(
         info=info(shown, now),
@@ -44,8 +43,8 @@ def detail(shown: "loop.SealingThread", worker: str, now: float) -> control.Thre
         waiting=_waiting(shown),
         pid=activity.pid,
         progress=activity.progress,
-        host=far_host or platform.node(),
-        far_host=far_host,
+        host=mind.host or platform.node(),
+        far_host=mind.host,
         attempt=max(1, sector.attempt - has_failed),
         retries=sector.retries,
         paused_at=sector.paused_at,
