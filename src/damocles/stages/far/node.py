@@ -68,13 +68,8 @@ class Start:
     @property
     def environment(self) -> dict[str, str]:
         """What Ray reads of it."""
-        found = {**os.environ, **SETTINGS, MARK: self.mark}
-        found[settings.MODE_VARIABLE] = "disabled" if self.token_file is None else "token"
-        if self.token_file is not None:
-            found[settings.TOKEN_FILE_VARIABLE] = str(self.token_file)
-            found.pop(settings.TOKEN_VARIABLE, None)
-        found |= settings.confining(self.listen)
-        return found
+        own = {**SETTINGS, MARK: self.mark}
+        return {**os.environ, **own, **settings.showing(self.token_file), **settings.confining(self.listen)}
 
     def command(self, *, stays: bool) -> list[str]:
         """What to run; with `stays` it ends with the node."""

@@ -75,7 +75,7 @@ def authentication(group: Group, environment: Mapping[str, str] = os.environ) ->
         NoToken: There is none, and the group does not say that none is needed.
     """
     if group.insecure:
-        return {MODE_VARIABLE: "disabled"}
+        return showing(None)
     file = group.token_file or environment.get(TOKEN_FILE_VARIABLE) or default_token_file()
     if group.token_file is None and environment.get(TOKEN_VARIABLE):
         return {MODE_VARIABLE: "token"}
@@ -85,7 +85,14 @@ def authentication(group: Group, environment: Mapping[str, str] = os.environ) ->
         raise NoToken(f"the cluster's token cannot be read: {file}: {error.strerror}") from error
     if not has_token:
         raise NoToken(f"the cluster's token cannot be read: {file} is empty")
-    return {MODE_VARIABLE: "token", TOKEN_FILE_VARIABLE: str(Path(file).expanduser())}
+    return showing(Path(file).expanduser())
+
+
+def showing(token_file: Path | None) -> dict[str, str]:
+    """Return the variables by which Ray takes the token of a file, or none; one in the environment would come before it."""
+    if token_file is None:
+        return {MODE_VARIABLE: "disabled"}
+    return {MODE_VARIABLE: "token", TOKEN_FILE_VARIABLE: str(token_file), TOKEN_VARIABLE: ""}
 
 
 def default_token_file() -> str:

@@ -1,8 +1,13 @@
 """What is said about a cluster that cannot be used: Ray's own complaints, in one line of ours."""
 
+import os
 import platform
+import subprocess
+import sys
+from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 import ray
 from ray._private import utils
@@ -43,6 +48,22 @@ def test_a_machine_that_is_no_node_is_told_how_to_become_one() -> None:
     assert "\n" not in told
 
 
+def test_the_token_of_the_group_comes_before_one_in_the_environment(tmp_path: Path) -> None:
+    """Ray itself takes RAY_AUTH_TOKEN before any file: a worker that has one shows the group's all the same."""
+    file = tmp_path / "token"
+    file.write_text("b" * 64)
+    told = settings.environment(msgspec.structs.replace(GROUP, token_file=str(file)))
+    code = "from ray import _raylet; print(_raylet.AuthenticationTokenLoader.instance().get_raw_token())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, settings.TOKEN_VARIABLE: "a" * 64, **told},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "b" * 64 == done.stdout.strip()
+
+
 async def test_ray_that_is_not_installed_is_what_a_task_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A helper without Ray does not end: it says what is missing, and how to get it."""
 
@@ -50,6 +71,7 @@ async def test_ray_that_is_not_installed_is_what_a_task_waits_for(monkeypatch: p
         raise ModuleNotFoundError("No module named 'ray'")
 
     monkeypatch.setattr(cluster, "_imported", missing)
+    monkeypatch.setattr(settings, "environment", lambda _: {})  # it would stay in this process, which is no helper's
     said = anyio.Event()
     there = cluster.Cluster(settings.Group(stage="c2", address="127.0.0.1:1", insecure=True), said.set)
     async with anyio.create_task_group() as tasks:
