@@ -37,6 +37,7 @@ from damocles.wire import codec
 T = TypeVar("T")
 
 MAX_LINE_BYTES = 1 << 30  # C1's output of 64GiB is some tens of MB
+LOG_LINE_BYTES = 1 << 16
 _EXCERPT_BYTES = 100
 _ABSENT = msgspec.Raw(b"")  # a key that is not there; JSON has no empty document
 
@@ -241,9 +242,10 @@ def excerpt(line: bytes) -> str:
 
 
 class Lines:
-    """Cut a stream of bytes into lines of any length."""
+    """Cut a stream of bytes into lines: of any length, or, for a log, where one has grown longer than `most_bytes`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
         self._rest: list[bytes] = []
         self.pending_bytes = 0
 
@@ -257,6 +259,8 @@ class Lines:
         if rest:
             self._rest.append(rest)
             self.pending_bytes += len(rest)
+        if self._most_bytes is not None and self.pending_bytes > self._most_bytes:
+            lines.append(self.end())
         return lines
 
     def end(self) -> bytes:

@@ -317,7 +317,14 @@ class _Child:
 
     def _read_log(self) -> None:
         assert self._guard.stderr is not None
-        for line in self._guard.stderr:
-            text = line.decode(errors="replace").rstrip()
-            self._last_words.append(text)
-            self._news.put(text)
+        lines = protocol.Lines(protocol.LOG_LINE_BYTES)
+        while data := self._guard.stderr.read(READ_BYTES):
+            for line in lines.feed(data):
+                self._take_log(line)
+        if lines.pending_bytes:
+            self._take_log(lines.end())
+
+    def _take_log(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip()
+        self._last_words.append(text)
+        self._news.put(text)

@@ -19,7 +19,6 @@ from damocles.stages import errors, processes, protocol
 
 DUMP_VARIABLE = "DUMP_ERR_RESP_{pid}"  # names a folder for lines that cannot be read; set by `WorkerSetEnv`
 
-_LOG_LINE_BYTES = 1 << 16
 _LAST_WORDS = 20
 
 
@@ -58,7 +57,7 @@ class Child:
         self._outbox_filled = pulse.Pulse()
         self._last_words: collections.deque[str] = collections.deque(maxlen=_LAST_WORDS)
         self._lines = protocol.Lines()
-        self._log_lines = protocol.Lines()
+        self._log_lines = protocol.Lines(protocol.LOG_LINE_BYTES)
         self._knows_extensions = False
         self._first_line: bytes | None = None
         self._first_news = anyio.Event()
@@ -249,10 +248,7 @@ class Child:
             self._take_log_data(processes.ready_bytes(self._process.stderr))
 
     def _take_log_data(self, data: bytes) -> None:
-        lines = self._log_lines.feed(data)
-        if self._log_lines.pending_bytes > _LOG_LINE_BYTES:
-            lines.append(self._log_lines.end())
-        for line in lines:
+        for line in self._log_lines.feed(data):
             self._take_log(line)
 
     def _take_log(self, line: bytes) -> None:

@@ -65,6 +65,16 @@ def test_log_lines_arrive_with_the_task(place: Make) -> None:
     assert {one.id for one in news} == {7}
 
 
+def test_a_log_without_line_ends_is_cut(place: Make) -> None:
+    """A program that never ends its line, as one that draws a bar, fills nobody's memory: what it says arrives in pieces."""
+    text = "0123456789" * 100_000
+    news = heard(place(), request(1, do="complain", text=text))
+    pieces = [one.log for one in news if isinstance(one, protocol.Report) and one.log is not None]
+    assert max(map(len, pieces)) < 1 << 18
+    assert text.startswith("".join(pieces))
+    assert len(text) - len("".join(pieces)) < 1 << 18  # the pipe's last content comes after the answer
+
+
 def test_a_dead_child_is_a_loss_and_replaced(place: Make) -> None:
     """A child that dies loses its task, with how it ended; the next task gets another child."""
     here = place()
