@@ -34,6 +34,11 @@ def versions() -> dict[str, str]:
     return {"damocles": damocles.__version__, "python": platform.python_version()}
 
 
+def about() -> About:
+    """Return where this is, and what is installed here."""
+    return About(host=platform.node(), stamp=guard.now(), **versions())
+
+
 def read(probes: Sequence[str]) -> Mapping[str, str]:
     """Return what is in these small files on this machine, or why they cannot be read, by their paths."""
     found = {}
@@ -54,8 +59,8 @@ class Slot:
         threading.Thread(target=self._end_when_forgotten, daemon=True).start()
 
     def about(self) -> About:
-        """Return where this is."""
-        return About(host=platform.node(), stamp=guard.now(), **versions())
+        """Return where this is (see `about`)."""
+        return about()
 
     def run(self, attempt: str, stamp: float, request: bytes) -> Iterator[bytes]:
         """Do a task (see `Workplace.run`)."""

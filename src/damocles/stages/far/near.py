@@ -1,11 +1,10 @@
 """A place on this machine, for when the cluster is away: the same guard and child, asked in the same way."""
 
-import platform
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import anyio.to_thread
 
-from damocles.stages.far import actor, guard, workplace
+from damocles.stages.far import actor, workplace
 
 
 class Near:
@@ -16,7 +15,7 @@ class Near:
 
     async def about(self) -> actor.About:
         """Return what is here."""
-        return actor.About(host=platform.node(), stamp=guard.now(), **actor.versions())
+        return actor.about()
 
     async def run(self, attempt: str, stamp: float, request: bytes) -> AsyncIterator[bytes]:
         """Yield the lines about a task."""

@@ -98,16 +98,15 @@ class Workplace:
             yield protocol.at(number, platform.node(), child.pid)
             child.send(request)
             while not is_answered:
-                for line in _lines(child.next_line(), number):
-                    is_answered = isinstance(protocol.read_line(line), protocol.Answer)
-                    yield line
+                line, is_answered = _passed_on(child.next_line(), number)
+                yield line
         except _Ended as error:
             is_answered = True
-            self._end()
+            self.close()
             yield protocol.lost(number, str(error))
         finally:
             if not is_answered:
-                self._end()
+                self.close()
             with self._lock:
                 self._attempt = None
 
@@ -116,7 +115,7 @@ class Workplace:
         child = self._child
         if child is not None and not child.is_over:
             return child
-        self._end()
+        self.close()
         child = _Child(self._work, self._deadline)
         with self._lock:
             self._child = child
@@ -148,33 +147,29 @@ class Workplace:
 
     def close(self) -> None:
         """End the child."""
-        self._end()
-
-    def _end(self) -> None:
         with self._lock:
             child, self._child = self._child, None
         if child is not None:
             child.end()
 
 
-def _lines(line: bytes | str, number: int) -> Iterator[bytes]:
-    """Pass on what a child says about a task; the rest of what it prints is for the log.
+def _passed_on(line: bytes | str, number: int) -> tuple[bytes, bool]:
+    """Return what a child says about a task, and whether that is its answer; the rest of what it prints is for the log.
 
     Raises:
         _Ended: It is an answer that cannot be read.
     """
     if isinstance(line, str):
-        yield protocol.log(number, line)
-        return
+        return protocol.log(number, line), False
     match protocol.read_line(line):
-        case protocol.Answer(id=about) | protocol.Report(id=about) if about == number:
-            yield line + b"\n"
+        case (protocol.Answer(id=about) | protocol.Report(id=about)) as read if about == number:
+            return line + b"\n", isinstance(read, protocol.Answer)
         case protocol.Chatter(text=text):
-            yield protocol.log(number, f"on stdout: {text}")
+            return protocol.log(number, f"on stdout: {text}"), False
         case protocol.Garbled(text=text):
             raise _Ended(f"its answer cannot be read: {text}")
         case _:
-            yield protocol.log(number, f"skipped, it is about another task: {protocol.excerpt(line)}")
+            return protocol.log(number, f"skipped, it is about another task: {protocol.excerpt(line)}"), False
 
 
 class _Child:
