@@ -77,7 +77,7 @@ def up(
     if head == (address is not None):
         raise exits.WrongUsage("pass --head, or the --address of one")
     if importlib.util.find_spec("ray") is None:
-        raise exits.Failed("Ray is not installed here: pip install 'damocles[ray]'")
+        raise exits.Failed(settings.NO_RAY)
     if (known := _known(home)) is not None and node.processes(known.mark):
         raise exits.Failed("this machine's node runs already; see: damocles-worker ray status")
     token = None if insecure else (token_file or Path(settings.default_token_file())).expanduser()

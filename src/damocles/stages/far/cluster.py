@@ -15,7 +15,6 @@ RETRY_SECONDS = 3.0
 _REFUSED_RETRY_SECONDS = 20.0  # after what a person has to mend, and Ray takes long to find
 _LOOK_SECONDS = 2.0
 _HEAD_MISSES = 3
-NO_RAY = "Ray is not installed here: pip install 'damocles[ray]'"
 
 
 class Cluster:
@@ -73,7 +72,7 @@ class Cluster:
             except settings.NoToken as error:
                 self.say(str(error))
             except ImportError as error:
-                self.say(f"{NO_RAY} ({error})")
+                self.say(f"{settings.NO_RAY} ({error})")
             except Exception as error:
                 if self._driver is None or not isinstance(error, self._driver.Unusable):
                     raise
@@ -93,7 +92,7 @@ class Cluster:
         if self.is_headless:
             return False
         try:
-            lacking = await anyio.to_thread.run_sync(self._driver.lacking, self._group.resources)
+            lacking = await anyio.to_thread.run_sync(self._driver.lacking, self._group)
         except self._driver.LOST as error:
             lacking = f"the Ray cluster at {self._group.address} does not answer: {type(error).__name__}"
         if lacking:

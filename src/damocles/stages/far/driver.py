@@ -25,12 +25,11 @@ class Unusable(Exception):
 
 
 def join(group: settings.Group) -> None:
-    """Become a driver of the cluster. It may be tried again after a failure.
+    """Become a driver of the cluster, which can be reached. It may be tried again after a failure.
 
     Raises:
-        Unusable: There is no cluster, it does not let us in, or is of another version.
+        Unusable: It does not let us in, or is of another version.
     """
-    reach(group.address)
     try:
         ray.init(
             address=":".join(map(str, settings.endpoint(group.address))),
@@ -81,15 +80,14 @@ def leave() -> None:
     ray.shutdown()
 
 
-def lacking(resources: Mapping[str, float]) -> str | None:
+def lacking(group: settings.Group) -> str | None:
     """Return what no node has, `None` if one has all of it, though perhaps in use."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(all(node.get(name, 0) >= amount for name, amount in resources.items()) for node in nodes):
+    if any(all(node.get(name, 0) >= amount for name, amount in group.resources.items()) for node in nodes):
         return None
-    wanted = ", ".join(f"{name} = {amount:g}" for name, amount in resources.items())
     hidden = re.compile(r"node:|object_store_memory")
     known = sorted({name for node in nodes for name in node if not hidden.match(name)})
-    return f"no node of the Ray cluster has {wanted}; its {len(nodes)} nodes have {', '.join(known)}"
+    return f"no node of the Ray cluster has {group.about}; its {len(nodes)} nodes have {', '.join(known)}"
 
 
 class Far:

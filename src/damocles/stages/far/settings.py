@@ -14,6 +14,8 @@ TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - Ray's names
 TOKEN_FILE_VARIABLE = "RAY_AUTH_TOKEN_PATH"  # noqa: S105
 MODE_VARIABLE = "RAY_AUTH_MODE"
 
+NO_RAY = "Ray is not installed here: pip install 'damocles[ray]'"
+
 DEFAULT_PORT = 6379
 DEFAULT_LEASE_SECONDS = 15.0
 
