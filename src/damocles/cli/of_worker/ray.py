@@ -103,21 +103,22 @@ def up(
         )
     made = Node(start.mark, here, address or f"{here}:{port}", token is not None)
     home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Before it starts: what is left of a start that is broken off can be ended, too.
+    durable.replace(home.expanduser() / _FILE, codec.encode(made))
     if foreground:
-        durable.replace(home.expanduser() / _FILE, codec.encode(made))
         node.stay(start)
     try:
         node.up(start)
     except node.Failed as error:
         raise exits.Failed(str(error)) from error
-    durable.replace(home.expanduser() / _FILE, codec.encode(made))
-    listening = node.sockets(node.processes(start.mark))
+    pids = node.processes(start.mark)
+    listening = node.sockets(pids)
     if start.is_loopback and any(each.is_open for each in listening):
         node.down(start.mark)
         raise exits.Failed("Ray listens beyond this machine in spite of 127.0.0.1, and was ended")
     if is_new and not json:
         print(f"{token}: created; copy it to the other machines of the cluster")
-    return _show(made, listening, as_json=json)
+    return _show(made, pids, listening, as_json=json)
 
 
 @app.command
@@ -164,7 +165,7 @@ def status(
         else:
             print("no node runs here; start one: damocles-worker ray up")
         return exits.FAILED
-    return _show(known, node.sockets(pids), as_json=json, full=full)
+    return _show(known, pids, node.sockets(pids), as_json=json, full=full)
 
 
 def _known(home: Path) -> Node | None:
@@ -197,8 +198,7 @@ _SOCKETS = tables.Table[node.Socket](
 )
 
 
-def _show(known: Node, listening: list[node.Socket], *, as_json: bool, full: bool = False) -> int:
-    pids = node.processes(known.mark)
+def _show(known: Node, pids: list[int], listening: list[node.Socket], *, as_json: bool, full: bool = False) -> int:
     if as_json:
         facts = [{**codec.to_builtins(each), "open": each.is_open} for each in listening]
         exits.print_json(

@@ -1,6 +1,7 @@
 """`ray`: what is refused before anything starts, and what is said where no node runs. Real nodes are in the tests of two machines."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_ray_that_is_not_installed_is_named(run, monkeypatch):
 
 
 def test_rays_own_refusal_is_one_line(run, monkeypatch):
-    """What Ray says last is the reason; no node is remembered then."""
+    """What Ray says last is the reason; no node runs then."""
 
     def fail(_: node.Start) -> None:
         raise node.Failed("Ray does not start: Address already in use")
@@ -50,6 +51,24 @@ def test_rays_own_refusal_is_one_line(run, monkeypatch):
     assert (1, "") == (code, out)
     assert "error: Ray does not start: Address already in use" in err
     assert 1 == run("ray", "status")[0]
+
+
+def test_a_node_can_be_ended_whose_start_was_broken_off(run, monkeypatch):
+    """What a start leaves behind that does not come to its end, or is not waited for, is this machine's node all the same."""
+    left = []
+
+    def break_off(start: node.Start) -> None:
+        left.append(subprocess.Popen(["sleep", "600"], env=start.environment))
+        raise node.Failed("processes of the node survive")
+
+    monkeypatch.setattr(node, "up", break_off)
+    try:
+        assert 1 == run("ray", "up", "--head")[0]
+        assert (0, "1 processes ended\n") == run("ray", "down")[:2]
+        assert left[0].wait(60) < 0
+    finally:
+        left[0].kill()
+        left[0].wait()
 
 
 def test_without_a_node_there_is_nothing_to_show_or_end(run):
