@@ -49,7 +49,7 @@ def slots(config: load.Config) -> dict[str, int]:
         own = None if groups else descriptors.named(stage).default_concurrency
         limits = [processors.concurrent.get(stage, own)]
         if groups and stage != pool.DAEMONS:
-            each = [group.concurrent for group in groups]
+            each = [group.slots for group in groups]
             limits.append(None if None in each else sum(one or 0 for one in each))
         if known := [limit for limit in limits if limit is not None]:
             found[stage] = min(known)

@@ -85,11 +85,12 @@ def _ray(stage: str, group: Group) -> settings.Group | None:
     if group.executor != "ray":
         return None
     assert group.address is not None
+    assert group.slots is not None
     return settings.Group(
         stage=stage,
         address=group.address,
         resources=group.resources,
-        slots=group.concurrent or 1,
+        slots=group.slots,
         away=group.away,
         argv=(group.bin, *(group.args or ("processor", stage))) if group.bin is not None else (),
         envs=group.envs,
@@ -116,7 +117,7 @@ def _group(stage: str, group: Group, secret: dict[str, str]) -> pool.ProcessorGr
         stable_wait_seconds=group.stable_wait,
         envs={**group.envs, **secret},
         inherit_envs=group.inherit_envs,
-        concurrent=1 if group.executor == "ray" and group.concurrent is None else group.concurrent,
+        concurrent=group.slots,
         locks=group.locks,
         auto_restart=group.auto_restart,
         numa_preferred=group.numa_preferred,

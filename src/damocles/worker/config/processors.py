@@ -86,6 +86,11 @@ class Group(values.Table):
     insecure: StrictBool = False
     """Ours: whether a cluster may let in anybody, to run anything on its machines. Like `true`."""
 
+    @property
+    def slots(self) -> int | None:
+        """How many tasks it runs at once; `None` for any number."""
+        return 1 if self.executor == "ray" and self.concurrent is None else self.concurrent
+
 
 class Limitation(values.Table):
     """How many at once, and how long between two starts."""

@@ -9,7 +9,7 @@ import pytest
 from damocles.stages.admission import machine
 from damocles.stages.far import settings
 from damocles.wire import sectors
-from damocles.worker import processors
+from damocles.worker import capacity, processors
 from damocles.worker.config import load
 
 WELL = 'executor = "ray"\naddress = "10.0.0.1:6379"\ntoken_file = "token"\n'
@@ -102,6 +102,12 @@ def test_the_helper_gets_what_the_group_says(read):
             ),
         )
     ] == list(processors.far_groups(loaded.config))
+
+
+@pytest.mark.parametrize(("concurrent", "slots"), [("", 1), ("concurrent = 3", 3)])
+def test_a_forecast_counts_the_places_of_a_group(read, concurrent, slots):
+    """What a worker says about its capacity knows the places on the cluster, also the one without the key."""
+    assert slots == capacity.slots(read(WELL + concurrent).config)["c2"]
 
 
 @pytest.mark.parametrize(("away", "needs"), [("wait", False), ("local", True)])
