@@ -18,7 +18,7 @@ async def found(group: settings.Group) -> tuple[bool, str]:
     """Join, take a place, and read the probes; return whether all is well, and one line about it."""
     news = anyio.Event()
     there = cluster.Cluster(group, lambda: news.set() if there.is_refused and there.why else None)
-    outcome = (False, f"nothing has come of it within {_SECONDS:g}s: {there.why}")
+    outcome: tuple[bool, str] | None = None
     with anyio.move_on_after(_SECONDS):
         async with anyio.create_task_group() as tasks:
 
@@ -35,7 +35,7 @@ async def found(group: settings.Group) -> tuple[bool, str]:
             outcome = (problem is None, problem or f"ok: {group.about} on {slot.host}")
             slot.place.close()
             tasks.cancel_scope.cancel()
-    return outcome
+    return outcome or (False, f"nothing has come of it within {_SECONDS:g}s: {there.why}")
 
 
 def main() -> None:
