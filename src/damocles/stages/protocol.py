@@ -170,10 +170,9 @@ def detailed_failure(request_id: int, error: str, *, detail: str, is_last: bool)
     return _encode({**fields, "last": True} if is_last else fields)
 
 
-def lost(request_id: int, error: str, detail: str | None = None) -> bytes:
+def lost(request_id: int, error: str) -> bytes:
     """Write the answer of a task whose process is gone; only for a parent that named the stage."""
-    texts = {"err_msg": codec.plain(error), **({"detail": codec.plain(detail)} if detail else {})}
-    return _encode({"id": request_id, "output": None, **texts, "lost": True})
+    return _encode({"id": request_id, "err_msg": codec.plain(error), "output": None, "lost": True})
 
 
 def at(request_id: int, host: str, pid: int) -> bytes:
