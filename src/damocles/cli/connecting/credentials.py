@@ -59,14 +59,9 @@ def token(url: str, *, given: Path | None, variable: str, home: Path, insecure: 
     own = home.expanduser() / tokens.FILE_NAME
     file = given or own
     text = "" if given is not None else os.environ.get(variable, "").strip()
-    is_here = handshake.is_here(url)
-    if given is None and not text and not (own.exists() and is_here):
+    if given is None and not text and not (own.exists() and handshake.is_here(url)):
         return None
-    if handshake.wanted(url, insecure=insecure) and not is_here:
-        raise exits.Failed(
-            f"the token in {variable if text else file} would cross the network to {url} unencrypted: use https://,"
-            " or pass --insecure"
-        )
+    _check_way(f"the token in {variable if text else file}", url, insecure=insecure)
     try:
         return tokens.checked(text, variable) if text else tokens.read_file(file.expanduser())
     except OSError as error:
@@ -93,11 +88,13 @@ def of_bundle(found: profiles.Bundle, *, insecure: bool = False) -> str:
     Raises:
         exits.Failed: It would cross a network unencrypted without `insecure`.
     """
-    if handshake.wanted(found.url, insecure=insecure) and not handshake.is_here(found.url):
-        raise exits.Failed(
-            f"the token of the profile would cross the network to {found.url} unencrypted: use https://, or pass --insecure"
-        )
+    _check_way("the token of the profile", found.url, insecure=insecure)
     return found.token
+
+
+def _check_way(what: str, url: str, *, insecure: bool) -> None:
+    if handshake.wanted(url, insecure=insecure) and not handshake.is_here(url):
+        raise exits.Failed(f"{what} would cross the network to {url} unencrypted: use https://, or pass --insecure")
 
 
 def trust_of(found: profiles.Bundle) -> tls.Trust:

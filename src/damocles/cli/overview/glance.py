@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from damocles.cli.terminal import tables
 from damocles.operating import words
 from damocles.text import terminal, units
 from damocles.wire import alerts, control
-
-Fact = tuple[str, str]
 
 _MOST = 8  # troubles, or states, that are told one by one
 _NAME_WIDTH = 10
@@ -64,7 +63,7 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join([*shown, *([f"{rest} in other states"] if rest else [])])
 
 
-def facts_of_threads(found: Threads) -> Iterator[Fact]:
+def facts_of_threads(found: Threads) -> Iterator[tables.Fact]:
     """Yield what is told of threads and of their sectors."""
     yield "threads", f"{found.total}: {counted(_lowered(found.doing))}" if found.total else "0"
     if found.states:
@@ -89,7 +88,7 @@ def lines_of_alerts(found: Sequence[alerts.Alert], now: float) -> Iterator[str]:
         yield f"… and {len(found) - _MOST} more: damocles-manager alerts list"
 
 
-def screen(facts: Iterable[Fact], needs: Sequence[str], columns: int | None) -> Iterator[str]:
+def screen(facts: Iterable[tables.Fact], needs: Sequence[str], columns: int | None) -> Iterator[str]:
     """Yield the whole: what needs a person first, if something does, then the facts."""
     if needs:
         yield "needs a person:"

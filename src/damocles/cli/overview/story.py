@@ -11,8 +11,6 @@ from damocles.cli.threads import views
 from damocles.operating import words
 from damocles.wire import codec, control, records
 
-Fact = tuple[str, str]
-
 
 class Place(msgspec.Struct, frozen=True):
     """Files of a sector in a persist store: of its replica (`normal`) or of its upgrade (`upgrade`)."""
@@ -52,8 +50,8 @@ def show(told: Story, *, full: bool, as_json: bool) -> int:
     return exits.OK
 
 
-def facts(told: Story, now: float, *, full: bool = True) -> Iterator[Fact]:
-    """Yield names and values: the threads that hold it, its record, where its files are; a known long error in short form, unless `full`."""
+def facts(told: Story, now: float) -> Iterator[tables.Fact]:
+    """Yield names and values: the threads that hold it, its record, where its files are."""
     yield "Sector", told.sector
     for thread in told.threads:
         doing = f"{thread.info.thread_state.state} for {words.lasts(thread, now)} in {thread.info.job_state}"
@@ -63,6 +61,6 @@ def facts(told: Story, now: float, *, full: bool = True) -> Iterator[Fact]:
         worker = f"{thread.worker} " if thread.worker else ""
         yield "Thread", f"{worker}#{thread.info.index} {thread.info.location}, {doing}{stage}{reason}"
     if told.record is not None:
-        yield from record_facts.facts(told.record, full=full)
+        yield from record_facts.facts(told.record)
     for place in told.places:
         yield "Files", f"{place.what} in {place.store}"

@@ -11,12 +11,14 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from damocles.cli.terminal import exits
 from damocles.text import terminal
 
 T = TypeVar("T")
+
+Fact: TypeAlias = tuple[str, str]  # a name and a value
 
 GAP = 2
 _MIN_WIDTH = 2
@@ -184,7 +186,7 @@ def print_lines(text: Iterable[str]) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in text))
 
 
-def print_facts(pairs: Iterable[tuple[str, str]]) -> None:
+def print_facts(pairs: Iterable[Fact]) -> None:
     """Print names and values, one a line; an empty name stands for an empty line."""
     known = list(pairs)
     width = max(len(name) for name, _ in known) + 1

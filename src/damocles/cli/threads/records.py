@@ -1,13 +1,11 @@
 """What a manager's record tells of a sector, as facts for people."""
 
-from damocles.operating import words
+from damocles.cli.terminal import tables
 from damocles.wire import records
 
-Fact = tuple[str, str]
 
-
-def facts(record: records.SectorState, *, full: bool = True) -> list[Fact]:
-    """Return names and values; what there is not is `-`. Unless `full`, an error is in its short form if it has one."""
+def facts(record: records.SectorState) -> list[tables.Fact]:
+    """Return names and values; what there is not is `-`."""
     latest = record.latest_state
     pieces = [str(piece.piece.cid) for piece in record.pieces or ()]
     lines = [
@@ -25,9 +23,7 @@ def facts(record: records.SectorState, *, full: bool = True) -> list[Fact]:
     if (cid := record.messages.commit_cid) is not None:
         lines.append(("ProofMsg", str(cid)))
     if latest and latest.failure:
-        lines.append(
-            ("LastErr", words.brief_error(f"{latest.failure.level.lower()}: {latest.failure.desc}", full=full))
-        )
+        lines.append(("LastErr", f"{latest.failure.level.lower()}: {latest.failure.desc}"))
     if record.abort_reason:
         lines.append(("AbortReason", record.abort_reason))
     return lines
