@@ -1,10 +1,11 @@
-"""Durations, times and sizes as people write them in configs and as the two programs print them.
+"""Durations, times and sizes as people write them in configs and as the two programs print them, and lists of names.
 
 Three notations meet here: Rust's humantime (`1h 2m 5s`, the worker), Go's durations (`1h2m5s`, the manager) and
 binary byte sizes (`32GiB`).
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _UNIT_SECONDS = {
@@ -147,3 +148,9 @@ def human_size(size_bytes: float) -> str:
             break
         value /= 1024
     return f"{value:.1f}".removesuffix(".0") + unit
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Write names in a line for people, the first ones of many: `w1, w2 and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"

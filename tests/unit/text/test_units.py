@@ -41,3 +41,8 @@ def test_a_time_has_its_year_where_that_is_in_doubt(days, text):
 def test_a_time_that_no_calendar_has_is_shown_as_it_is():
     """Neither a year is cut from it nor is it an error."""
     assert "@1e+18" == units.brief_moment(1e18, 1e18)
+
+
+def test_of_many_names_the_first_are_written():
+    """As many as are wanted, and how many more there are."""
+    assert ["", "a", "a, b", "a, b and 2 more"] == [units.some(names, 2) for names in ("", "a", "ab", "abcd")]

@@ -101,7 +101,7 @@ def versions(theirs: Mapping[str, str], ours: str = damocles.__version__) -> Ite
     for name, version in theirs.items():
         others.setdefault(version, []).append(name)
     for version, names in sorted(others.items()):
-        who = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        who = units.some(names, 5)
         release = _release(version)
         if release == ours:
             yield ok("versions", f"{who}: {ours}, as here")

@@ -73,8 +73,7 @@ def facts_of_threads(found: Threads) -> Iterator[tables.Fact]:
 def lines_of_paused(found: Threads) -> Iterator[str]:
     """Yield a line for each reason for which threads are paused."""
     for group in found.paused[:_MOST]:
-        names = ", ".join(group.threads[:3]) + (f" and {len(group.threads) - 3} more" if len(group.threads) > 3 else "")
-        yield f"paused    {names}: {group.why}"
+        yield f"paused    {units.some(group.threads, 3)}: {group.why}"
     if len(found.paused) > _MOST:
         yield f"… and {len(found.paused) - _MOST} more reasons"
 

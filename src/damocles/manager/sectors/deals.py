@@ -186,9 +186,8 @@ def why_none(offers: Sequence[Offer], sector_bytes: int, spec: seal.AcquireDeals
     reasons = []
     if large:
         names = [f"{' '.join(map(str, offer.key))} of {units.human_size(offer.size_bytes)}" for offer in large]
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         size = units.human_size(sector_bytes)
-        reasons.append(f"{', '.join(names[:_MOST_NAMED])}{more} cannot be in a sector of {size}")
+        reasons.append(f"{units.some(names, _MOST_NAMED)} cannot be in a sector of {size}")
     if len(large) == len(offers):
         return "; ".join(["no other is free" if large else "none is free", *reasons])
     if spec.max_deals == 0:

@@ -16,6 +16,7 @@ from damocles.lotus.layout import Layout, Place
 from damocles.lotus.view import View
 from damocles.manager.upkeep.drafts import Draft, Plan, Refused, draft
 from damocles.methods import acts
+from damocles.text import units
 from damocles.wire.codec import Rows
 
 # Of one message.
@@ -189,5 +190,4 @@ def _plan(made: Sequence[Draft], notes: Sequence[str]) -> Plan:
 def _text(numbers: Bitfield) -> str:
     """Return numbers for a note, the first ones of many."""
     spans = repr(numbers)[1:-1].split(", ")
-    more = f" and {len(spans) - _NUMBERS_SHOWN} more" if len(spans) > _NUMBERS_SHOWN else ""
-    return f"sectors {', '.join(spans[:_NUMBERS_SHOWN])}{more}" if spans != [""] else "no sectors"
+    return f"sectors {units.some(spans, _NUMBERS_SHOWN)}" if spans != [""] else "no sectors"
