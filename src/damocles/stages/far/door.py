@@ -23,7 +23,7 @@ def is_open(address: str) -> bool:
     env = {name: value for name, value in os.environ.items() if name not in hidden}
     with subprocess.Popen(  # noqa: S603 - ourselves
         [sys.executable, "-m", __name__, address],
-        env={**env, settings.MODE_VARIABLE: "disabled"},
+        env={**env, **settings.showing(None)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
