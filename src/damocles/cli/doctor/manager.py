@@ -74,11 +74,12 @@ def _configuration(config: Path | None, home: Path) -> tuple[model.Config | None
     file = (config or home / load.FILE_NAME).expanduser()
     if config is None and not file.exists():
         return None, [ok("configuration", f"{file} is not there: this is for a manager with a mock chain")]
+    chain = None
     try:
         chain = load.load(file)
         starting.settings(chain, chain.daemon, home)
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
-        return None, [wrong("configuration", line) for line in str(error).splitlines()]
+        return chain, [wrong("configuration", line) for line in str(error).splitlines()]
     return chain, [ok("configuration", f"{file} can be used")]
 
 

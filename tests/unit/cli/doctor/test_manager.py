@@ -89,3 +89,15 @@ def test_a_configuration_that_cannot_be_used_is_wrong(told):
     code, found = told("[Chain]\nNodes = []\n")
     assert (1, {"wrong"}) == (code, {level for level, _ in found["configuration"]})
     assert "open files" in found
+
+
+def test_what_the_daemon_would_refuse_hides_nothing_else(told):
+    """The file can be read: its nodes, its stores and its port are looked at, beside what keeps the daemon from starting."""
+    code, found = told(CHAIN.replace("[Daemon]\n", '[Daemon]\nAdmit = ["everybody"]\n'))
+    assert [("wrong", True)] == [(level, "everybody" in text) for level, text in found["configuration"]]
+    assert (1, {"wrong"}, {"wrong"}) == (
+        code,
+        {level for level, _ in found["stores"]},
+        {level for level, _ in found["chain"]},
+    )
+    assert "127.0.0.1:0 is free for calls" == found["port"][0][1]
