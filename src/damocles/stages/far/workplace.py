@@ -7,6 +7,7 @@ import contextlib
 import os
 import platform
 import queue
+import select
 import subprocess
 import sys
 import threading
@@ -15,11 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from damocles.stages import host, protocol
+from damocles.stages import host, processes, protocol
 from damocles.stages.far import guard, settings
 from damocles.stages.processor import child
 
-READ_BYTES = 1 << 20
 _LAST_WORDS = 20
 _BURIAL_SECONDS = 10.0
 _EXIT_SECONDS = 2.0  # between the end of stdout and the guard's
@@ -198,9 +198,8 @@ class _Child:
             raise _Ended(f"no guard can be started: {error.strerror}") from error
         finally:
             os.close(reader)
-        self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_output, self._read_log)]
-        for thread in self._threads:
-            thread.start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -280,9 +279,7 @@ class _Child:
             self._guard.wait(_BURIAL_SECONDS)
         except subprocess.TimeoutExpired:
             return False
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(_BURIAL_SECONDS)
+        self._reader.join(_BURIAL_SECONDS)
         for pipe in (self._guard.stdin, self._guard.stdout, self._guard.stderr):
             assert pipe is not None
             pipe.close()
@@ -300,24 +297,34 @@ class _Child:
         where = f"{self._work.stage} on {platform.node()}"
         return _Ended(f"child process exited: {where} ({because or told}){last}")
 
-    def _read_output(self) -> None:
+    def _read(self) -> None:
+        """Read both pipes until they are closed; what was in the log when an answer came is put before it."""
         assert self._guard.stdout is not None
-        lines = protocol.Lines()
-        while data := self._guard.stdout.read(READ_BYTES):
-            for line in lines.feed(data):
-                self._news.put(line)
-            if lines.pending_bytes > protocol.MAX_LINE_BYTES:
-                break
-        self._news.put(None)
-
-    def _read_log(self) -> None:
         assert self._guard.stderr is not None
-        lines = protocol.Lines(protocol.LOG_LINE_BYTES)
-        while data := self._guard.stderr.read(READ_BYTES):
-            for line in lines.feed(data):
+        output, log = self._guard.stdout.fileno(), self._guard.stderr.fileno()
+        answers, texts = protocol.Lines(), protocol.Lines(protocol.LOG_LINE_BYTES)
+        poll, open_pipes = select.poll(), {output, log}
+        for pipe in open_pipes:
+            os.set_blocking(pipe, False)
+            poll.register(pipe, select.POLLIN)
+        while open_pipes:
+            ready = {pipe for pipe, _ in poll.poll()}
+            # Read the answer before the log: what is in neither was written later.
+            came = {pipe: processes.ready_bytes(pipe) for pipe in (output, log) if pipe in ready or pipe == log}
+            for line in texts.feed(came[log]):
                 self._take_log(line)
-        if lines.pending_bytes:
-            self._take_log(lines.end())
+            for line in answers.feed(came.get(output, b"")):
+                self._news.put(line)
+            over = {pipe for pipe in ready if not came[pipe]}
+            if answers.pending_bytes > protocol.MAX_LINE_BYTES:
+                over.add(output)
+            for pipe in over & open_pipes:
+                poll.unregister(pipe)
+                open_pipes.remove(pipe)
+                if pipe == output:
+                    self._news.put(None)
+        if texts.pending_bytes:
+            self._take_log(texts.end())
 
     def _take_log(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
