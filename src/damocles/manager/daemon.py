@@ -29,15 +29,13 @@ from damocles.manager import errors, home, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
-from damocles.manager.chain import interface, mock, opening, verifiers
+from damocles.manager.chain import interface, mock
 from damocles.manager.config import model
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts, peers
-from damocles.manager.proving import opening as provers
 from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, metrics
-from damocles.manager.upkeep import doing
 from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
@@ -49,6 +47,8 @@ from damocles.wire.sectors import SectorSize
 
 if TYPE_CHECKING:
     from damocles.manager.dashboard import site as dashboard
+    from damocles.manager.proving import opening as provers
+    from damocles.manager.upkeep import doing
 
 log = structlog.get_logger(__name__)
 
@@ -269,14 +269,15 @@ class _Chain:
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     troubles: Callable[[], Mapping[str, str]] = dict
     unfit: Callable[[], Container[int]] = frozenset
-    upkeep: doing.Means | None = None
-    proving: provers.Means | None = None
+    upkeep: "doing.Means | None" = None
+    proving: "provers.Means | None" = None
 
 
 @contextlib.asynccontextmanager
 async def _chain(
     settings: Settings, database: engine.Database, verifier: interface.Verifier, clock: Callable[[], float]
 ) -> AsyncIterator[_Chain]:
+    """Open the chain; what asks a node, signs and proves is imported by those alone who have a real one."""
     if not isinstance(settings.chain, model.Config):
         assert settings.miner is not None
         miner, made = settings.miner, await mock.open_chain(database, settings.chain, verifier, clock)
@@ -285,6 +286,10 @@ async def _chain(
         log.info("mock chain", miner=miner.id, proof=proof, head=await made.head(), home=home)
         yield _Chain(chain=made, miners=[miner])
         return
+    from damocles.manager.chain import opening, verifiers  # noqa: PLC0415
+    from damocles.manager.proving import opening as provers  # noqa: PLC0415
+    from damocles.manager.upkeep import doing  # noqa: PLC0415
+
     aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
     async with (
         opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened,

@@ -6,22 +6,25 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 import contextlib
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from damocles import beside, methods
 from damocles.manager.callers import holders, names
-from damocles.manager.chain import interface
+from damocles.manager.chain import interface, mock
 from damocles.manager.config import model
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.plans import rebuild, snapup, unseal, wdpost
-from damocles.manager.proving import day, loop, opening
 from damocles.manager.sectors import commitments, deals, giving, ledger, stores
 from damocles.manager.serving import chain_api, claims, cli_api, moves, sealer_api
-from damocles.manager.upkeep import doing
 from damocles.rpc import core, dialects
 from damocles.rpc.admission import access
 from damocles.rpc.admission import audit as rpc_audit
+
+if TYPE_CHECKING:
+    from damocles.manager.proving import loop, opening
+    from damocles.manager.upkeep import doing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,8 @@ class Means:
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
     unfit: Callable[[], Container[int]] = frozenset  # miners that get no new sectors now
     configs: Mapping[int, model.Miner] = field(default_factory=dict)  # of miners on a real chain
-    upkeep: doing.Means | None = None  # without it, operators can do nothing on the chain
-    proving: opening.Means | None = None  # without it, no deadlines are proved
+    upkeep: "doing.Means | None" = None  # without it, operators can do nothing on the chain
+    proving: "opening.Means | None" = None  # without it, no deadlines are proved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class Office:
     service: core.Service
     posts: wdpost.WdPoSt
     unsealing: unseal.Unsealing
-    proving: loop.Proving | None
+    proving: "loop.Proving | None"
 
 
 @contextlib.asynccontextmanager
@@ -98,7 +101,7 @@ async def open_office(
         clock=clock,
         configs=means.configs,
     ).register(service)
-    chain_api.ChainAPI(doing.Doing(database, means.upkeep, clock)).register(service)
+    chain_api.ChainAPI(partial(_doing, database, means.upkeep, clock)).register(service)
     posts = wdpost.WdPoSt(
         database,
         means.chain,
@@ -120,10 +123,12 @@ async def open_office(
     upgrades.register(service)
     proving = None
     if means.proving is not None:
+        from damocles.manager.proving import opening  # noqa: PLC0415
+
         proving = opening.proving(means.proving, database=database, jobs=posts, persist=means.persist, clock=clock)
         proving.days.register(service)
     else:
-        service.add(methods.wdpost.day, day.of_a_mock)
+        service.add(methods.wdpost.day, mock.day)
     running = [
         *([proving.run] if proving is not None else []),
         *([auditor.run] if auditor is not None else []),
@@ -131,3 +136,10 @@ async def open_office(
     ]
     async with beside.running(*running), snapup.open_upgrades(upgrades):
         yield Office(service=service, posts=posts, unsealing=unsealing, proving=proving)
+
+
+def _doing(database: engine.Database, means: "doing.Means | None", clock: Callable[[], float]) -> "doing.Doing":
+    """Return what acts on the chain; on a mock one nobody may ever ask for it, and it is imported by who does."""
+    from damocles.manager.upkeep import doing  # noqa: PLC0415
+
+    return doing.Doing(database, means, clock)

@@ -27,6 +27,17 @@ G2 = bytes.fromhex(
     "93e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e"
     "024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8"
 )
+LISTED = "import sys; from damocles.cli.manager import main; code = main(); print(*sys.modules); sys.exit(code)"
+# What asks nodes, signs and proves.
+OF_A_REAL_CHAIN = (
+    *("cbor2", "cryptography", "damocles_proofs", "damocles.lotus", "damocles.signing"),
+    *(
+        "damocles.manager.chain.opening",
+        "damocles.manager.outbox",
+        "damocles.manager.proving",
+        "damocles.manager.upkeep",
+    ),
+)
 COMM_R = commitments.commitment_of(commitments.sealed_cid(bytes(range(32))))
 
 
@@ -167,3 +178,19 @@ def test_an_invalid_proof_is_rejected_by_the_real_verifier(
         pre_commit(client)
         submitted = client.call("Venus.SubmitProof", [SECTOR, seal.Proof(proof), False], returns=seal.Submitted)
     assert seal.Submitted(seal.SubmitResult.REJECTED, reason) == submitted
+
+
+def test_a_mock_imports_nothing_for_a_real_chain(tmp_path):
+    """What only a manager with nodes needs takes a seventh of the memory, and is left out as long as nobody asks for it."""
+    listed = [sys.executable, "-c", LISTED, *command(tmp_path)[len(PROGRAM) :]]
+    with subprocess.Popen(listed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert any(json.loads(line)["event"] == "listening" for line in process.stderr)
+            process.send_signal(signal.SIGTERM)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    names = set(out.split())
+    assert "damocles.manager.chain.mock" in names
+    assert set() == {name for name in names if name.startswith(OF_A_REAL_CHAIN)}

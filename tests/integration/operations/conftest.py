@@ -111,7 +111,7 @@ async def farming(
         means = doing.Means(nodes=members, outbox=outbox, terms=lambda *_: terms)
         service = core.Service(dialects.MANAGER)
         acting_there = doing.Doing(database, means, lambda: 0.0)
-        chain_api.ChainAPI(acting_there).register(service)
+        chain_api.ChainAPI(lambda: acting_there).register(service)
 
         async def turning() -> None:
             while True:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from damocles.manager import errors
 from damocles.manager.chain import checks, interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
-from damocles.wire import codec, seal, tasks
+from damocles.wire import codec, proving, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, prover_id
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,6 @@ UPDATE = "update"
 _TICKET_LOOKBACK = 900
 _FIRST_EPOCH = 1000  # later than the lookback, so that the first ticket has an epoch
 _TICKET_LIFE_SECONDS = 86400.0  # as on the real network: 2880 epochs of 30 s beyond the lookback
-
 
 _messages = tables.messages
 
@@ -278,6 +278,11 @@ def _identify(tx: Connection, options: Options, now: float) -> _Identity:
     anchor = {"anchor_epoch": head, "anchor_at": now}
     tx.execute(update(tables.chain).values(**anchor, block_seconds=options.block_seconds))
     return _Identity(secret=row.secret, anchor_epoch=head, anchor_at=now)
+
+
+async def day(_miner: int) -> proving.Day:
+    """Refuse: here are no deadlines, but jobs."""
+    raise errors.ManagerError("not supported by this manager: its chain is a mock; see `util worker wdpost list`")
 
 
 def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -212,8 +212,3 @@ def _post(post: posts.Post, order: orders.Order | None) -> wire.Post:
         landed_epoch=receipt.epoch if receipt is not None else None,
         why=post.why,
     )
-
-
-async def of_a_mock(_miner: int) -> wire.Day:
-    """Refuse: a mock chain has no deadlines, but jobs."""
-    raise errors.ManagerError("not supported by this manager: its chain is a mock; see `util worker wdpost list`")

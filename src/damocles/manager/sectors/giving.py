@@ -1,20 +1,22 @@
 """New sectors: of which miner the next one is, and under which number."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 
 from damocles.manager import errors
-from damocles.manager.chain import terms
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import commitments, ledger
 from damocles.wire import seal
 
+if TYPE_CHECKING:
+    from damocles.manager.chain import terms
+
 T = TypeVar("T")
 
 
-def in_ledger(miner: terms.Miner) -> ledger.Miner:
+def in_ledger(miner: "terms.Miner") -> ledger.Miner:
     """Return a miner of a chain as its sectors are given out."""
     table = miner.config.sector
     return ledger.Miner(
