@@ -6,10 +6,10 @@
     ├── NoNode               what answers is no Lotus that we know: wrong address, proxy, version: report it to a person
     ├── BadToken             the node does not accept the token: report it to a person
     ├── Forbidden            the token may not do this: report it to a person (`permission`)
+    ├── NoTipSet             the node does not have this tipset: take another view; it says nothing of what was asked
     └── Refused              the node understood and refused: do not repeat unchanged (`exit_code`, if an actor did)
         ├── NotYet           about an epoch that has not come: repeat with the next head
         ├── NotThere         an actor, sector or key is not on the chain at this tipset
-        │   └── NoTipSet     the node does not have this tipset: take another view
         ├── Unseen           the node has never seen this message: push it
         ├── Superseded       another message with its nonce has landed, which does something else
         ├── WouldFail        the message would fail, according to its actor: do not send it
@@ -60,11 +60,18 @@ class Forbidden(NodeError):
         self.permission = permission
 
 
+class NoTipSet(NodeError):
+    """The node does not have the tipset at which it was asked."""
+
+    def __init__(self, url: str, method: str, text: str) -> None:
+        super().__init__(_refusal(url, method, text))
+
+
 class Refused(NodeError):
     """A node refused a call; `text` is its reason, in lines, and `exit_code` the actor's if one is named."""
 
     def __init__(self, url: str, method: str, text: str) -> None:
-        super().__init__(f"{url} refuses {method}: {' | '.join(line.strip() for line in text.splitlines())}")
+        super().__init__(_refusal(url, method, text))
         self.text = text
         self.exit_code = exits.code_in(text)
 
@@ -75,10 +82,6 @@ class NotYet(Refused):
 
 class NotThere(Refused):
     """What is asked for is not on the chain at this tipset."""
-
-
-class NoTipSet(NotThere):
-    """The node does not have the tipset at which it was asked."""
 
 
 class Unseen(Refused):
@@ -118,11 +121,15 @@ class Outbid(NotTaken):
         self.premium = int(found[1]) if found else None
 
 
+def _refusal(url: str, method: str, text: str) -> str:
+    return f"{url} refuses {method}: {' | '.join(line.strip() for line in text.splitlines())}"
+
+
 _PREMIUM = re.compile(r"increase GasPremium to (\d{1,30})")
 _PERMISSION = re.compile(r"missing permission to invoke '\w+' \(need '(\w+)'\)")
 
 # In this order; words of Lotus v1.36.
-_WORDS: tuple[tuple[str, Callable[[str, str, str], Refused]], ...] = (
+_WORDS: tuple[tuple[str, Callable[[str, str, str], NoTipSet | Refused]], ...] = (
     ("message with nonce already exists", Pending),
     ("message nonce too low", NonceUsed),
     ("replace by fee has too low GasPremium", Outbid),

@@ -121,6 +121,6 @@ async def _bridged(node: Node, last: TipSet, head: TipSet) -> Change:
     if abs(head.height - last.height) <= FINALITY_EPOCHS:
         try:
             return _folded(head, await node.path(last.key, head.key))
-        except errors.Refused as exc:
+        except (errors.NoTipSet, errors.Refused) as exc:
             log.warning("the node does not know the last head", node=node.url, height=last.height, error=str(exc))
     return Change(head=head, applied=(head,), anew=True)

@@ -142,3 +142,19 @@ async def test_what_would_fail_is_not_signed(database: engine.Database, text: st
     assert state == order.state
     assert why in order.reason + outbox.waiting.get(number, "")
     assert {"WalletSign", "MpoolPush"}.isdisjoint(replay.methods())
+
+
+async def test_a_node_that_lacks_the_tipset_says_nothing_of_an_account(database: engine.Database) -> None:
+    """Behind one address may be a node that has not seen the head yet: its sender is not taken for one without money."""
+    replay = Replay()
+    chain = Chain(replay)
+    number = await database.write(lambda tx: orders.put(tx, WISH, 0.0))
+    async with outbox_of(database, replay) as outbox:
+        replay.refuse(
+            "StateGetActor", "loading tipset {bafy2bzace}: get block bafy2bzace: ipld: could not find bafy2bzace"
+        )
+        with pytest.raises(node.Unavailable, match="could not find"):
+            await outbox.turn()
+        assert {} == outbox.waiting
+    assert orders.State.WANTED is (await database.read(lambda tx: orders.load(tx, number))).state
+    assert [] == chain.pushed

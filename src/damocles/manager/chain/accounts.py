@@ -30,8 +30,6 @@ class Accounts:
         for miner in miners:
             try:
                 await self._refresh(view, miner)
-            except errors.NoTipSet:
-                raise
             except errors.Refused as error:
                 untold[miner.id] = str(error)
         return untold

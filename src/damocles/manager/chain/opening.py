@@ -178,8 +178,6 @@ async def _found(view: View, good: Sequence[Node], config: model.Config) -> _Fou
     for table in config.miners:
         try:
             found.append(await _miner(view, table))
-        except errors.NoTipSet:
-            raise
         except errors.NotThere as error:
             missing[table.actor] = f"{Address.of_id(table.actor)} is no miner on this network: {error.text}"
     accounts = Accounts()

@@ -198,8 +198,6 @@ class Rounds:
             for submission, outcome in zip(sharing, outcomes.of(order, sharing), strict=True):
                 try:
                     await self._land_one(view, order, submission, outcome)
-                except errors.NoTipSet:
-                    raise
                 except errors.Refused as error:
                     troubles[f"{submission.kind} of {submission.sector}"] = str(error)
 
@@ -253,8 +251,6 @@ class Rounds:
             about = f"{kind}s of {miner.address}"
             try:
                 due = await self._due(view, miner, kind, group)
-            except errors.NoTipSet:
-                raise
             except errors.Refused as error:
                 troubles[about] = str(error)
                 continue
