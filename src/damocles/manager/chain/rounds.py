@@ -113,9 +113,9 @@ class Rounds:
             well = [node for node in self.nodes.members if self.nodes.healths[node.url].problem is None]
             try:
                 async with self.nodes.view() as view:
-                    if not await self._accounts.refresh(view, unfit):
-                        await self.fitness.look(view, well, unfit)
-                        self.fitness.report()
+                    untold = await self._accounts.refresh(view, unfit)
+                    await self.fitness.look(view, well, [miner for miner in unfit if miner.id not in untold])
+                    self.fitness.report()
             except errors.NodeError as error:
                 log.debug("miners are looked at the next time", why=str(error))
 

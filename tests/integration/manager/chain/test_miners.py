@@ -65,6 +65,18 @@ async def _key(devnode: Devnode, lotus: Node, name: str, money: int) -> Address:
     return address
 
 
+def _say_nothing_of(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the node refuse to say who a miner is."""
+    info = View.info
+
+    async def asked(view: View, miner: Address) -> Info:
+        if miner.id == number:
+            raise errors.Refused("http://node", "Filecoin.StateMinerInfo", "ipld: could not find the block")
+        return await info(view, miner)
+
+    monkeypatch.setattr(View, "info", asked)
+
+
 async def test_each_miner_has_its_own(devnode: Devnode, lotus: Node, tmp_path: Path) -> None:
     """Numbers, senders, batches, fees, tickets and seeds: three miners, of two sizes, seal beside each other."""
     key = await _key(devnode, lotus, "control", 1000 * ATTO)
@@ -153,6 +165,27 @@ async def test_a_miner_whose_sender_has_no_money(devnode: Devnode, lotus: Node, 
         await provider.pre_committed(fresh.id)
 
 
+async def test_a_miner_is_fit_again_beside_one_that_the_node_says_nothing_of(
+    devnode: Devnode, lotus: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that had no money the one is looked at, though nothing can be known of the other."""
+    poor = await _key(devnode, lotus, "poor", 0)
+    second, third = await _made(devnode, lotus, OF_2KIB, poor), await _made(devnode, lotus, OF_2KIB, poor)
+    others = [{"Actor": miner, "Commitment": {"Pre": {"Sender": str(poor)}}} for miner in (second, third)]
+    async with running(devnode, tmp_path, others=others) as provider:
+        rounds = provider.chain.rounds
+        assert {f"miner f0{second}", f"miner f0{third}"} == set(rounds.alerts())
+        await send(lotus, None, to=poor, sender=WORKER, value=1000 * ATTO)
+        await devnode.step(2)
+        _say_nothing_of(second, monkeypatch)
+        async with beside.running(rounds.follow):
+            with anyio.fail_after(60):
+                while f"miner f0{third}" in rounds.alerts():
+                    await devnode.step()
+                    await anyio.sleep(0.02)
+        assert {f"miner f0{second}"} == set(rounds.alerts())
+
+
 async def test_money_that_is_short_later(devnode: Devnode, lotus: Node, tmp_path: Path) -> None:
     """A message for which its miner's sender has too little waits, with an alert about this miner; others land meanwhile."""
     short = await _key(devnode, lotus, "short", 10**9)
@@ -197,14 +230,7 @@ async def test_a_miner_that_the_node_says_nothing_of(
         assert good is not None
         for sector in (bad.id, good.id):
             await provider.hand_in(sector)
-        info = View.info
-
-        async def asked(view: View, miner: Address) -> Info:
-            if miner.id == second:
-                raise errors.Refused("http://node", "Filecoin.StateMinerInfo", "ipld: could not find the block")
-            return await info(view, miner)
-
-        monkeypatch.setattr(View, "info", asked)
+        _say_nothing_of(second, monkeypatch)
         await provider.pre_committed(good.id)
         assert "ipld: could not find the block" in provider.chain.rounds.alerts()[f"miner f0{second}"]
 
