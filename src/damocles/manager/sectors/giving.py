@@ -1,6 +1,6 @@
 """New sectors: of which miner the next one is, and under which number."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
@@ -54,15 +54,22 @@ class Giving:
     ) -> T | seal.AllocatedSector | None:
         """Give out a sector of a miner that `spec` allows; `None` if there is none.
 
-        What `first` finds goes before: it is called in the transaction that would give out a new one.
+        What `first` finds goes before: it is called at once, and in the transaction that would give out a new one.
 
         Raises:
             errors.ManagerError: The receiver has too much already, or the chain cannot be asked.
         """
+        unfit = self._unfit()
+        allowed = [miner for miner in self._turns if ledger.may_allocate(miner, spec) and miner.id not in unfit]
+
+        def look(tx: Connection) -> tuple[T | None, Sequence[ledger.Miner]]:
+            found = first(tx)
+            return found, () if found is not None else ledger.with_numbers(tx, allowed, receiver)
+
+        found, able = await self._database.write(look)
         failure: errors.ManagerError | None = None
-        asked = False
-        for miner in self._miners(spec):
-            # Before the transaction, since a chain answers over a network.
+        for miner in able:
+            # Before the transaction, since a chain answers over a network; and only now, when a number is to be given out.
             try:
                 taken = await self._commits.taken(miner)
             except errors.ManagerError as error:
@@ -74,20 +81,11 @@ class Giving:
             ) -> T | seal.AllocatedSector | None:
                 return first(tx) or ledger.allocate(tx, miner, receiver, self._clock(), taken=taken)
 
-            asked = True
             if (given := await self._database.write(give)) is not None:
                 if isinstance(given, seal.AllocatedSector):
                     self._turns.remove(miner)
                     self._turns.append(miner)
                 return given
-        if not asked and (found := await self._database.write(first)) is not None:
-            return found
         if failure is not None:
             raise failure
-        return None
-
-    def _miners(self, spec: seal.AllocateSectorSpec) -> Iterator[ledger.Miner]:
-        unfit = self._unfit()
-        for miner in tuple(self._turns):
-            if ledger.may_allocate(miner, spec) and miner.id not in unfit:
-                yield miner
+        return found

@@ -4,7 +4,7 @@ A sector is *online* while a worker seals it and *offline* once it is finished o
 inside a transaction: each takes the open `Connection` first.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -99,6 +99,19 @@ def job_of(record: records.SectorState) -> records.Job:
     return records.Job.SNAPUP if record.upgraded else records.Job.SEALING
 
 
+def with_numbers(tx: Connection, miners: Sequence[Miner], receiver: Receiver) -> list[Miner]:
+    """Return those of some miners that have a number left, as far as is known without the chain.
+
+    Raises:
+        errors.ManagerError: The receiver has too much already.
+    """
+    if miners:
+        _check_most(tx, receiver)
+    return [
+        miner for miner in miners if miner.max_number is None or _lowest(miner, _last(tx, miner)) <= miner.max_number
+    ]
+
+
 def allocate(
     tx: Connection, miner: Miner, receiver: Receiver, now: float, *, taken: Container[int] = ()
 ) -> seal.AllocatedSector | None:
@@ -148,8 +161,8 @@ def _check_most(tx: Connection, receiver: Receiver) -> None:
 
 
 def _next_number(tx: Connection, miner: Miner, taken: Container[int]) -> int | None:
-    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
-    number = max(last or 0, miner.above) + 1
+    last = _last(tx, miner)
+    number = _lowest(miner, last)
     while number in taken:
         number += 1
     if miner.max_number is not None and number > miner.max_number:
@@ -159,6 +172,14 @@ def _next_number(tx: Connection, miner: Miner, taken: Container[int]) -> int | N
     else:
         tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": miner.id, "last_number": number})
     return number
+
+
+def _last(tx: Connection, miner: Miner) -> int | None:
+    return tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
+
+
+def _lowest(miner: Miner, last: int | None) -> int:
+    return max(last or 0, miner.above) + 1
 
 
 def owners(tx: Connection) -> list[tuple[int, SectorSize]]:
