@@ -18,6 +18,8 @@ from damocles.chain.addresses import Address
 from damocles.cli import manager
 from damocles.cli.of_chain import acting
 from damocles.cli.terminal import tables
+from damocles.devnode.node import Node as Devnode
+from damocles.lotus import node as lotus_node
 from damocles.lotus import nodes
 from damocles.lotus.places import Place
 from damocles.manager.db import engine
@@ -41,6 +43,22 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Te
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture
+def place(devnode: Devnode, tmp_path: Path) -> Place:
+    """Return where the test's devnode is, with a token that may do everything."""
+    file = tmp_path / "token"
+    file.write_text(devnode.tokens["admin"])
+    file.chmod(0o600)
+    return Place(url=devnode.url, token_file=file)
+
+
+@pytest.fixture(name="lotus")
+async def _lotus(place: Place) -> AsyncIterator[lotus_node.Node]:
+    """Yield our client of it."""
+    async with lotus_node.connect(place, pauses_seconds=()) as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from damocles.cli.of_chain import acting
 from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
 from damocles.devnode.rules import Rules
-from damocles.lotus import node
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 from damocles.wire.codec import Blob, Rows
@@ -34,19 +33,10 @@ async def devnode() -> AsyncIterator[Devnode]:
 
 
 @pytest.fixture
-async def lotus(devnode: Devnode, tmp_path: Path) -> AsyncIterator[Node]:
-    """Yield our client of it."""
-    file = tmp_path / "token"
-    file.write_text(devnode.tokens["admin"])
-    file.chmod(0o600)
-    async with node.connect(Place(url=devnode.url, token_file=file), pauses_seconds=()) as made:
-        yield made
-
-
-@pytest.fixture
-async def farm_there(
+async def farm_there(  # noqa: PLR0917, what it runs on
     devnode: Devnode,
     lotus: Node,
+    place: Place,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -55,7 +45,6 @@ async def farm_there(
     """Yield a manager that sends there by the worker's key."""
     monkeypatch.setattr(acting, "_LOOK_SECONDS", 0.01)
     key = await (await view(lotus)).key_of(WORKER)
-    place = Place(url=devnode.url, token_file=tmp_path / "token")
     async with farming(place, key, tmp_path, capsys, devnode.step) as made:
         yield made
 

@@ -13,7 +13,6 @@ from damocles.cli.terminal import tables
 from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
 from damocles.devnode.rules import Rules
-from damocles.lotus import node
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 
@@ -28,22 +27,6 @@ async def devnode() -> AsyncIterator[Devnode]:
     """Yield a devnode that takes any proof; its deadlines are long enough for none to open while a test runs."""
     async with serving.serving(Rules(window_epochs=2000), accepts_any_proof=True) as made:
         await made.step(30)
-        yield made
-
-
-@pytest.fixture
-def place(devnode: Devnode, tmp_path: Path) -> Place:
-    """Return where it is, with a token that may do everything."""
-    file = tmp_path / "token"
-    file.write_text(devnode.tokens["admin"])
-    file.chmod(0o600)
-    return Place(url=devnode.url, token_file=file)
-
-
-@pytest.fixture
-async def lotus(place: Place) -> AsyncIterator[Node]:
-    """Yield our client of it."""
-    async with node.connect(place, pauses_seconds=()) as made:
         yield made
 
 
