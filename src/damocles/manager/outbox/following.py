@@ -30,7 +30,7 @@ class Land:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It never will be executed: its nonce was used up by a message that does nothing, since its own would fail.
+    """It never will be executed: it was withdrawn or would fail, and its nonce is used up by another message.
 
     The reason is recorded with it already if it is empty here.
     """
@@ -79,6 +79,8 @@ def step(order: Order, seen: Seen, policy: Policy) -> Step:
     if seen.settled_nonce > order.nonce:
         if order.wish.fills_gap:
             return Refuse("somebody else's message has filled the gap")
+        if order.reason:  # it was withdrawn, or would fail: the nonce is all that was left of it
+            return Refuse()
         return WantAgain(
             f"nonce {order.nonce} of {order.sender} was used by a message that is not ours: does another program send"
             " with this key?"

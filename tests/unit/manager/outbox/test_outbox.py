@@ -222,6 +222,27 @@ async def test_what_is_withdrawn_is_replaced_at_once(tmp_path: Path) -> None:
         assert [("refused", "abandoned"), ("refused", "too late")] == [(one.state.value, one.reason) for one in ended]
 
 
+async def test_what_is_withdrawn_is_not_sent_again(tmp_path: Path) -> None:
+    """Not even if another program takes the nonce that was to be used up: nobody wants it any more."""
+    dice = random.Random(1)
+    chain = Chain(dice)
+    terms = sending.Terms(senders=SENDERS[:1], policy=POLICY)
+    async with engine.open_sqlite(tmp_path / "outbox.db") as database:
+        outbox = sending.Outbox(database, Node(chain, dice), lambda *_: terms)
+        wish = orders.Wish(miner=1000, kind="faults", to=MINER, method=10, params=b"old")
+        old = await database.write(lambda tx: orders.put(tx, wish, 0.0))
+        await outbox.turn()
+        await database.write(lambda tx: orders.withdraw(tx, old, "too late"))
+        chain.pool.clear()
+        chain.somebody_sends(SENDERS[0])
+        for _ in range(12):
+            chain.mine()
+            await outbox.turn()
+        ended = await database.read(partial(_load, old))
+        assert ("refused", "too late") == (ended.state.value, ended.reason)
+        assert not any(isinstance(one, SignedMessage) and one.message.params for some in chain.epochs for one in some)
+
+
 async def test_those_of_a_higher_priority_get_their_nonces_first(tmp_path: Path) -> None:
     """A window PoSt does not wait behind what was ordered before it."""
     dice = random.Random(1)
