@@ -57,12 +57,7 @@ class Stores:
 
     def look(self) -> dict[str, str]:
         """Look which declared stores are not those that were there before, and why. Not for the event loop."""
-        missing = {}
-        for name, path in self._declared.items():
-            try:
-                self._memory.admit(path)
-            except identity.NotTheStore as error:
-                missing[name] = str(error)
+        missing = {name: why for name in self._declared if (why := self._wrong(name)) is not None}
         for name in missing.keys() - self._missing.keys():
             log.warning("persist store is missing: no space is reserved in it", store=name, error=missing[name])
         for name in self._missing.keys() - missing.keys():
@@ -71,13 +66,21 @@ class Stores:
         return missing
 
     def in_order(self, name: str) -> None:
-        """Return if a declared store is the one that was there before.
+        """Return if a declared store is the one that was there before; looks at no other one, which may hang.
 
         Raises:
             DiskFails: It is not, so that nothing is known of the files in it.
         """
-        if name in self._declared and (why := self.look().get(name)) is not None:
+        if name in self._declared and (why := self._wrong(name)) is not None:
             raise DiskFails(f"persist store {name}", why)
+
+    def _wrong(self, name: str) -> str | None:
+        """Return why a declared store is not the one that was there before."""
+        try:
+            self._memory.admit(self._declared[name])
+        except identity.NotTheStore as error:
+            return str(error)
+        return None
 
     def private(self, sector: SectorID, name: str, *, is_upgrade: bool) -> proving.Private:
         """Return where the files of a sector are in a store."""

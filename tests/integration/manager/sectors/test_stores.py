@@ -67,3 +67,13 @@ def test_files_are_not_missed_below_a_mount_point(ours: stores.Stores, tmp_path:
     with pytest.raises(DiskFails, match="persist store a"):
         ours.remove_files(SECTOR, "a", is_upgrade=False)
     assert [] == list((tmp_path / "a").iterdir())
+
+
+def test_a_look_at_one_store_touches_no_other(
+    ours: stores.Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs holds up nobody who asks about another one."""
+    looked: list[Path] = []
+    monkeypatch.setattr(identity.Memory, "admit", lambda _, location: looked.append(location))
+    ours.in_order("a")
+    assert [tmp_path / "a"] == looked
