@@ -25,23 +25,8 @@ class Outcome:
     error: str = ""
 
 
-def put(
-    tx: Connection, work: wdpost.Input, challenge: wdpost_jobs.Challenge, partitions: list[int], *, now: float
-) -> str:
-    """See to it that there is a job for this work, and none for other work of these partitions at this challenge.
-
-    Returns:
-        Its id. Who proves another one is told at the next heartbeat.
-    """
-    first = _rounds(tx, work.miner, challenge, partitions)
-    if first and first[0].input == work:
-        return first[0].id
-    remove(tx, work.miner, challenge, partitions)
-    return wdpost_jobs.make(tx, work, challenge, partitions, now=now).id
-
-
 def remove(tx: Connection, miner: int, challenge: wdpost_jobs.Challenge, partitions: list[int]) -> None:
-    """Forget all jobs of partitions at a challenge."""
+    """Forget all jobs of partitions at a challenge. Who proves one of them is told at the next heartbeat."""
     tx.execute(delete(_jobs).where(_which(miner, challenge, partitions)))
 
 

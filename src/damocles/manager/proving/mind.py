@@ -1,6 +1,6 @@
 """What to do next about the open window of a miner, from what is seen of it at one head. Pure.
 
-    for act in mind.acts(seen, posts, terms):
+    for act in mind.acts(window, seen, posts, terms):
         ...
 
 A *window* is a deadline on one of its days, from its challenge to its close. A *post* is a proof for some of its partitions, from the
@@ -167,20 +167,16 @@ def _act(window: Window, seen: Seen, post: Post, terms: Terms) -> Act | None:
     parts = [seen.partitions[number] for number in post.partitions]
     if all(part.is_posted for part in parts):
         return None
-    if post.fate is Fate.UNDER_WAY or (post.fate is Fate.LANDED and seen.epoch < (post.landed_epoch or 0)):
-        # A node that is behind knows nothing of what landed.
-        return None if _is_whole(post, parts) else Drop(post, _CHANGED)
     if not _is_whole(post, parts):
-        return Drop(post, _CHANGED)
+        return Drop(post, "the sectors to be proved are others by now")
+    if post.fate is Fate.UNDER_WAY or (post.fate is Fate.LANDED and seen.epoch < (post.landed_epoch or 0)):
+        return None  # a node that is behind knows nothing of what landed
     if post.failures >= MOST_FAILURES:
         return Drop(post, f"the chain refused it {post.failures} times")
     if post.stage is Stage.PROVING:
         gave_up = post.gave_up_epoch
         return Retry(post) if gave_up is not None and seen.epoch >= gave_up + terms.retry_epochs else None
     return Send(post) if seen.epoch >= window.opens + terms.submit_confidence else None
-
-
-_CHANGED = "the sectors to be proved are others by now"
 
 
 def _is_whole(post: Post, parts: Sequence[Partition]) -> bool:

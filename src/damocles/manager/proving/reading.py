@@ -11,6 +11,7 @@ from damocles.lotus.layout import Cycle
 from damocles.lotus.view import View
 from damocles.manager.proving import mind
 from damocles.wire import proving
+from damocles.wire.sectors import SealProof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,19 +22,24 @@ class Look:
     parts: tuple[miners.Partition, ...]
 
 
+def window(miner: int, cycle: Cycle, deadline: int) -> mind.Window:
+    """Return the window of a deadline that is open, or opens next."""
+    opens = cycle.opens(deadline)
+    return mind.Window(
+        miner=miner,
+        deadline=deadline,
+        challenge=opens - cycle.challenge_lookback,
+        opens=opens,
+        close=opens + cycle.window,
+    )
+
+
 def windows(miner: int, cycle: Cycle) -> Iterator[mind.Window]:
     """Yield the windows in which an epoch lies: that of the open deadline, and the next one's from its challenge on."""
     for ahead in range(cycle.challenge_lookback // cycle.window + 2):
-        deadline = (cycle.current + ahead) % cycle.count
-        opens = cycle.start + (cycle.current + ahead) * cycle.window
-        if cycle.epoch > opens - cycle.challenge_lookback:
-            yield mind.Window(
-                miner=miner,
-                deadline=deadline,
-                challenge=opens - cycle.challenge_lookback,
-                opens=opens,
-                close=opens + cycle.window,
-            )
+        one = window(miner, cycle, (cycle.current + ahead) % cycle.count)
+        if cycle.epoch > one.challenge:
+            yield one
 
 
 def to_prove(part: miners.Partition) -> Bitfield:
@@ -68,6 +74,11 @@ async def sectors(view: View, miner: int, numbers: Bitfield) -> dict[int, provin
         )
         for one in found
     }
+
+
+def proof_name(infos: Mapping[int, proving.Extended]) -> str:
+    """Return the kind of window PoSt for sectors, which are all of one size."""
+    return SealProof(next(iter(infos.values())).proof).window_name
 
 
 def digest(seed: bytes, infos: Mapping[int, proving.Extended]) -> str:

@@ -4,7 +4,7 @@ Every step begins from what is recorded, so that it can end anywhere and the nex
 follows from it: a post with its job, a message with its post.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -22,10 +22,8 @@ from damocles.manager.outbox import orders, sending
 from damocles.manager.plans import wdpost, wdpost_jobs, wdpost_rounds
 from damocles.manager.proving import mind, posts, reading, reviews
 from damocles.manager.proving.mind import Stage
-from damocles.wire import proving
 from damocles.wire import wdpost as wire
 from damocles.wire.codec import Blob, Bytes32, Rows
-from damocles.wire.sectors import SealProof
 
 log = structlog.get_logger(__name__)
 
@@ -157,7 +155,7 @@ class Windows:
                 case mind.Retry(post):
                     await self._begin(view, window, seen, post.partitions, by_id[post.id])
                 case mind.Send(post):
-                    await self._send(view, window, by_id[post.id], failures=post.failures)
+                    await self._send(view, window, seen, by_id[post.id], failures=post.failures)
 
     async def _drop(self, window: mind.Window, post: posts.Post, reason: str) -> None:
         is_over = reason == mind.CLOSED
@@ -202,19 +200,19 @@ class Windows:
 
         def begin(tx: Connection) -> bool:
             there, lost = reviews.stored(tx, window.miner, infos)
-            work = wire.Input(there, window.miner, _proof_name(infos), challenge.seed)
             if again is not None:
                 after = posts.with_(again, skipped=lost, digest=post.digest, gave_up_epoch=None)
                 if not posts.save(tx, again, after):
                     return False
-                wdpost_rounds.remove(tx, window.miner, challenge, post.partitions)
             else:
                 alive = [one for one in posts.of_window(tx, window.miner, window.opens) if one.stage in mind.ALIVE]
                 if any(set(one.partitions) & set(partitions) for one in alive):
                     return False
                 posts.add(tx, posts.with_(post, skipped=lost))
+            wdpost_rounds.remove(tx, window.miner, challenge, post.partitions)
             if there:
-                wdpost_rounds.put(tx, work, challenge, post.partitions, now=post.made_at)
+                work = wire.Input(there, window.miner, reading.proof_name(infos), challenge.seed)
+                wdpost_jobs.make(tx, work, challenge, post.partitions, now=post.made_at)
             return True
 
         if await self._database.write(begin):
@@ -222,17 +220,16 @@ class Windows:
             log.info("partitions to be proved", **about, sectors=members.count, again=again is not None)
             self._means.jobs.changed.beat()
 
-    async def _send(self, view: View, window: mind.Window, post: posts.Post, *, failures: int) -> None:
+    async def _send(self, view: View, window: mind.Window, seen: mind.Seen, post: posts.Post, *, failures: int) -> None:
         """Order the message of a post, if it is still about what the chain has at the head."""
         address = Address.of_id(window.miner)
         infos = await reading.sectors(view, window.miner, post.members)
         if reading.digest(bytes(post.seed), infos) != post.digest:
             await self._drop(window, post, "the sectors to be proved have other commitments by now")
             return
-        parts = await view.partitions(address, window.deadline)
         skipped = Bitfield(post.skipped)
         posted = [
-            PoStPartition(number, skipped & reading.to_prove(parts[number])) for number in sorted(post.partitions)
+            PoStPartition(number, skipped & seen.partitions[number].members) for number in sorted(post.partitions)
         ]
         params = SubmitWindowedPoSt(
             deadline=window.deadline,
@@ -252,7 +249,7 @@ class Windows:
             params=bytes(method.params_of(params)),
         )
 
-        def send(tx: Connection) -> bool:
+        def send(tx: Connection) -> None:
             if post.order_id is not None:  # it has failed, in a tipset that may be taken back
                 orders.withdraw(tx, post.order_id, "window PoSt: it is sent again")
             order_id = orders.put(tx, wish, self._means.clock())
@@ -266,7 +263,6 @@ class Windows:
             )
             if not posts.save(tx, post, after):
                 raise _Changed
-            return True
 
         try:
             await self._database.write(send)
@@ -331,8 +327,3 @@ def _with(post: posts.Post, came: wdpost_rounds.Outcome, epoch: int, now: float)
     if post.gave_up_epoch is not None:
         return post
     return posts.with_(post, gave_up_epoch=epoch, why=came.error, prover=came.worker)
-
-
-def _proof_name(infos: Mapping[int, proving.Extended]) -> str:
-    """Return the kind of window PoSt for sectors, which are all of one size."""
-    return SealProof(next(iter(infos.values())).proof).window_name
