@@ -6,9 +6,8 @@ power back with it. Declarations of which the time is over are withdrawn: on ano
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import anyio
 import structlog
 from sqlalchemy import Connection
 
@@ -27,13 +26,13 @@ from damocles.manager.db.engine import Database
 from damocles.manager.outbox import orders
 from damocles.manager.plans import wdpost_jobs
 from damocles.manager.proving import mind, posts, reading
+from damocles.pulse import Pulse
 from damocles.rpc import errors as rpc_errors
 from damocles.sealing import failures
 from damocles.stages import posts as here
 from damocles.wire import proving, tasks
 from damocles.wire import wdpost as wire
 from damocles.wire.codec import Rows
-from damocles.wire.sectors import SealProof
 
 log = structlog.get_logger(__name__)
 
@@ -54,77 +53,64 @@ class Means:
     clock: Callable[[], float]
 
 
-@dataclass(slots=True)
-class _Wanted:
-    """Reviews that are to be made, in the order in which their deadlines open."""
-
-    by_key: dict[tuple[int, int], tuple[Miner, mind.Window, int]] = field(default_factory=dict)
-    news: anyio.Event = field(default_factory=anyio.Event)
-
-
 class Reviews:
     """Reviews of the deadlines of some miners. `troubles` are what is not declared although it looks lost."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._database = means.database
-        self._wanted = _Wanted()
-        self._withdrawn: set[int] = set()  # orders
+        # By miner and opening: until when declarations are taken.
+        self._wanted: dict[tuple[int, int], tuple[Miner, mind.Window, int]] = {}
+        self._news = Pulse()
         self.troubles: dict[str, str] = {}
 
     async def turn(self, miner: Miner, cycle: Cycle) -> None:
         """Want what is due reviewed, and withdraw declarations that come too late; at each head."""
         for deadline in range(cycle.count):
-            opens = cycle.opens(deadline)
-            last = opens - cycle.declaration_cutoff
-            window = mind.Window(
-                miner=miner.id,
-                deadline=deadline,
-                challenge=opens - cycle.challenge_lookback,
-                opens=opens,
-                close=opens + cycle.window,
-            )
-            if last <= cycle.epoch < opens:
+            window = reading.window(miner.id, cycle, deadline)
+            last = window.opens - cycle.declaration_cutoff
+            if last <= cycle.epoch < window.opens:
                 await self._withdraw(window)
             elif last - cycle.window <= cycle.epoch < last - max(1, cycle.window // _MARGIN):
                 known = await self._database.read(lambda tx, one=window: posts.find_window(tx, one.miner, one.opens))  # type: ignore[misc]
                 review = None if known is None else known.review
                 if review is None or cycle.epoch >= review.epoch + cycle.window // _LOOKS:
-                    self._wanted.by_key.setdefault((miner.id, opens), (miner, window, last))
-                    self._wanted.news.set()
+                    self._wanted.setdefault((miner.id, window.opens), (miner, window, last))
+                    self._news.beat()
 
     async def run(self) -> None:
         """Review what is wanted, for ever."""
         while True:
-            await self._wanted.news.wait()
-            self._wanted.news = anyio.Event()
-            while self._wanted.by_key:
-                key = min(self._wanted.by_key, key=lambda one: one[1])
-                miner, window, last = self._wanted.by_key[key]
+            since = self._news.count
+            while self._wanted:
+                key = min(self._wanted, key=lambda one: one[1])
+                miner, window, last = self._wanted[key]
                 try:
                     await self._review(miner, window, last)
                 except (node_errors.NodeError, failures.Failure, rpc_errors.DiskFails) as error:
                     log.warning("a deadline was not reviewed", miner=miner.id, deadline=window.deadline, why=str(error))
                 except Exception:
                     log.exception("a deadline was not reviewed", miner=miner.id, deadline=window.deadline)
-                del self._wanted.by_key[key]
+                del self._wanted[key]
+            await self._news.wait(since)
 
     async def _withdraw(self, window: mind.Window) -> None:
+        reason = f"deadline {window.deadline} takes no more declarations"
+
         def find(tx: Connection) -> list[int]:
             known = posts.find_window(tx, window.miner, window.opens)
-            return [] if known is None else [order.id for order in _declared(tx, known) if order.state in orders.OPEN]
+            declared = _declared(tx, known) if known is not None else []
+            return [order.id for order in declared if order.state in orders.OPEN and order.reason != reason]
 
         late = await self._database.read(find)
-        late = [one for one in late if one not in self._withdrawn]
         if not late:
             return
 
         def withdraw(tx: Connection) -> None:
             for order_id in late:
-                orders.withdraw(tx, order_id, f"deadline {window.deadline} takes no more declarations")
+                orders.withdraw(tx, order_id, reason)
 
         await self._database.write(withdraw)
-        self._withdrawn.update(late)
         log.error("declarations came too late", miner=window.miner, deadline=window.deadline, orders=late)
         self._means.wake()
 
@@ -148,7 +134,7 @@ class Reviews:
         async with self._means.nodes.view() as view:
             wishes = await _wishes(view, miner, window, review) if view.epoch < last else []
 
-        def note(tx: Connection) -> posts.Review | None:
+        def note(tx: Connection) -> None:
             known = posts.find_window(tx, window.miner, window.opens) or posts.new_window(window)
             before = known.review
             under_way = [order for order in _declared(tx, known) if order.state in orders.OPEN]
@@ -160,7 +146,6 @@ class Reviews:
             ]
             after = posts.with_(review, faults_orders=faults, recoveries_orders=recoveries)
             posts.save_window(tx, posts.with_(known, review=after))
-            return after
 
         await self._database.write(note)
         say = log.warning if bad or wishes else log.info
@@ -189,10 +174,9 @@ class Reviews:
         there = [sector for sector in readable if sector.number not in unread]
         if not there:
             return {}, unread
-        proof_name = SealProof(next(iter(infos.values())).proof).window_name
         seed = wdpost_jobs.seed_of(os.urandom(32))
         checked = [replicas[sector.number] for sector in there]
-        task = tasks.CheckReplicas(miner, proof_name, checked, seed, self._means.machine.sector_seconds)
+        task = tasks.CheckReplicas(miner, reading.proof_name(infos), checked, seed, self._means.machine.sector_seconds)
         faults: list[tasks.Fault] = await self._means.machine.run("check_replicas", task)
         unread |= await here.lost_stores(there, self._means.machine)  # one may have gone meanwhile
         bad = {fault.sector_id: fault.reason for fault in faults if fault.sector_id not in unread}

@@ -129,7 +129,7 @@ class Farm:
     async def settled(self) -> None:
         """Wait until no prover has anything to do, and no deadline is being read."""
         with anyio.fail_after(60):
-            while self.proving._reviews._wanted.by_key or await self._busy():
+            while self.proving._reviews._wanted or await self._busy():
                 await anyio.sleep(0.02)
 
     async def _busy(self) -> bool:
