@@ -45,8 +45,8 @@ def from_chain(
 
 async def _live(view: View, miner: Address) -> Sequence[Sector]:
     seen = await layout.read(view, miner)
-    live = [part.live for part in seen.partitions.values()]
-    return [sector for sector in await view.sectors(miner) if any(sector.number in some for some in live)]
+    live = {number for part in seen.partitions.values() for number in part.live}
+    return [sector for sector in await view.sectors(miner) if sector.number in live]
 
 
 def _kept(miner: Address, sector: Sector, store: str) -> exports.Kept:
