@@ -4,7 +4,7 @@ It takes a job at once while no worker asks for such jobs, or those that ask hav
 worker takes to ask. It reads the persist stores of the configuration.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ LOOK_SECONDS = 5.0  # at least so often it is looked whether a job waits for thi
 
 
 class Prover:
-    """Proves up to `count` jobs at a time, in children of `stages`."""
+    """Proves up to `count` jobs at a time, of sectors of some sizes, in children of `stages`."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Prover:
         persist: stores.Stores,
         stages: executor.Stages,
         count: int,
+        sizes: Collection[sectors.SectorSize],
         parameters: Callable[[], Path] = catalog.folder,
         sector_seconds: float = SECTOR_SECONDS,
     ) -> None:
@@ -53,8 +54,8 @@ class Prover:
         self._parameters = parameters
         self._sector_seconds = sector_seconds
         self._free = set(range(count))
-        #: Why this machine can prove nothing, by sector size.
-        self.lacking: dict[str, str] = {}
+        self._sizes = sizes
+        self._lacking: dict[sectors.SectorSize, str] = {}
 
     async def run(self) -> None:
         """Prove, for ever."""
@@ -100,9 +101,12 @@ class Prover:
     def _able(self) -> list[str]:
         """Return the kinds of window PoSts that can be made here; not for the event loop."""
         folder = self._parameters()
-        lacking = {size: preflight.lacking_for_post(size, folder) for size in sectors.SectorSize}
-        self.lacking = {size.label: why for size, why in lacking.items() if why is not None}
-        return [name for size, why in lacking.items() if why is None for name in sectors.post_names_of(size)]
+        lacking = {size: why for size in self._sizes if (why := preflight.lacking_for_post(size, folder)) is not None}
+        for size, why in lacking.items():
+            if self._lacking.get(size) != why:
+                log.warning("this machine proves no window PoSts", size=size.label, why=why)
+        self._lacking = lacking
+        return [name for size in self._sizes if size not in lacking for name in sectors.post_names_of(size)]
 
     async def _prove(self, lane: int, job: wire.Job) -> None:
         try:

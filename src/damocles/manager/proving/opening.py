@@ -51,7 +51,8 @@ def proving(
     """Return what proves the miners; its `run` has to run."""
     rounds = means.rounds
     days = Days(database=database, rounds=rounds, miners=means.miners, block_seconds=means.block_seconds, clock=clock)
-    prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here)
+    sizes = {miner.proof.size for miner in means.miners}
+    prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here, sizes=sizes)
     windows = Windows(WindowMeans(database=database, outbox=rounds.outbox, jobs=jobs, wake=rounds.wake, clock=clock))
     reviews = Reviews(
         ReviewMeans(
