@@ -108,6 +108,9 @@ class Standing(enum.StrEnum):
     MISSED = "missed"
 
 
+IN_DANGER = frozenset({Standing.LATE, Standing.AT_RISK, Standing.MISSED})  # what a person has to know of
+
+
 class Post(msgspec.Struct, frozen=True, kw_only=True):
     """A proof of some partitions: how far it is (`proving`, `proved`, `sent`, `dropped`, `over`), and how it went.
 

@@ -11,8 +11,6 @@ from damocles.operating import posts
 from damocles.text import units
 from damocles.wire import codec, proving
 
-_BAD = {proving.Standing.LATE, proving.Standing.AT_RISK, proving.Standing.MISSED}
-
 
 def show(
     *,
@@ -31,7 +29,7 @@ def show(
         exits.print_json(codec.to_builtins(day))
     else:
         tables.show(_table(day), [one for one in day.deadlines if every or one.partitions])
-    return exits.FAILED if any(one.standing in _BAD for one in day.deadlines) else exits.OK
+    return exits.FAILED if any(one.standing in proving.IN_DANGER for one in day.deadlines) else exits.OK
 
 
 def _table(day: proving.Day) -> tables.Table[proving.Deadline]:

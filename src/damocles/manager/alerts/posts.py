@@ -6,6 +6,7 @@ import msgspec
 from msgspec import field
 
 from damocles.wire import wdpost
+from damocles.wire.proving import Standing
 
 _LIST = "damocles-manager util worker wdpost list"
 _MOST_CHARACTERS = 200  # of one reason
@@ -39,7 +40,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
 class Late(msgspec.Struct, frozen=True, kw_only=True):
     """A deadline on a real chain that is late, at risk or missed (`standing`), since it opened."""
 
-    standing: str
+    standing: Standing
     subject: str
     text: str
     since: float

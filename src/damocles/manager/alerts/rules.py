@@ -16,6 +16,7 @@ from damocles.operating import selection
 from damocles.parameters import lacking
 from damocles.text import units
 from damocles.wire import alerts, control
+from damocles.wire.proving import Standing
 
 WARNING, CRITICAL = "warning", "critical"
 REPEAT_SECONDS = 4 * 3600.0
@@ -307,7 +308,7 @@ def _of_posts(find: Callable[[Sequence[alerts_posts.Outline]], alerts_posts.Foun
     return condition
 
 
-def _of_deadlines(standing: str, before: Condition | None = None) -> Condition:
+def _of_deadlines(standing: Standing, before: Condition | None = None) -> Condition:
     """Return what finds deadlines of a real chain that stand so; where there is none, what `before` finds."""
 
     def condition(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]:
@@ -339,9 +340,9 @@ _CONDITIONS: Mapping[str, Condition] = {
     "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),
     # On a real chain it counts what is proved there, and not what workers have brought.
-    "window-post-late": _of_deadlines("late", _of_posts(alerts_posts.late)),
-    "window-post-at-risk": _of_deadlines("at risk"),
-    "window-post-missed": _of_deadlines("missed"),
+    "window-post-late": _of_deadlines(Standing.LATE, _of_posts(alerts_posts.late)),
+    "window-post-at-risk": _of_deadlines(Standing.AT_RISK),
+    "window-post-missed": _of_deadlines(Standing.MISSED),
     "window-post-faults": _of_posts(alerts_posts.faulty),
 }
 

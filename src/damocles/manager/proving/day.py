@@ -40,7 +40,7 @@ def kept(tx: Connection, miner: int, epoch: int) -> dict[int, Kept]:
     """Return the last window of each deadline of a miner in which there was something to prove, and no older than a day."""
     recent = [one for one in posts.windows(tx, miner) if one.opens > epoch - _PERIOD_WINDOWS * (one.close - one.opens)]
     windows = {one.deadline: one for one in sorted(recent, key=lambda one: (bool(one.partitions), one.opens))}
-    found = posts.of_miner(tx, miner)
+    found = posts.since(tx, miner, min(one.opens for one in windows.values())) if windows else []
     ordered = posts.orders_of(tx, found)
     return {
         deadline: Kept(one, [post for post in found if post.opens == one.opens], ordered)
@@ -51,9 +51,8 @@ def kept(tx: Connection, miner: int, epoch: int) -> dict[int, Kept]:
 def standing(of: Kept, epoch: int) -> Standing:
     """Return how a window stands at an epoch."""
     window = of.window
-    wanted = {number for number, one in enumerate(window.partitions) if one.members}
-    if not wanted - _proved(of):
-        return Standing.PROVED if wanted else Standing.NOTHING
+    if not _lacking(of):
+        return Standing.PROVED if any(one.members for one in window.partitions) else Standing.NOTHING
     left, length = window.close - epoch, window.close - window.opens
     if left <= 0:
         return Standing.MISSED
@@ -72,29 +71,28 @@ def standing(of: Kept, epoch: int) -> Standing:
     return Standing.AHEAD
 
 
-def _proved(of: Kept) -> set[int]:
-    """Return the partitions that are proved, as far as is known: the last look may be older than the last message."""
-    seen = {number for number, one in enumerate(of.window.partitions) if one.is_posted}
+def _lacking(of: Kept) -> list[int]:
+    """Return the partitions that are to be proved and are not, as far as is known: the last look may be older than the last message."""
+    proved = {number for number, one in enumerate(of.window.partitions) if one.is_posted}
     for post in of.posts:
         order = of.orders.get(post.order_id or 0)
         if order is not None and order.receipt is not None and order.receipt.exit_code == 0:
-            seen.update(post.partitions)
-    return seen
+            proved.update(post.partitions)
+    return [number for number, one in enumerate(of.window.partitions) if one.members and number not in proved]
 
 
 def troubles(of: Mapping[int, Kept], epoch: int, now: float, block_seconds: float) -> Iterator[alerts_posts.Late]:
     """Yield the deadlines that are late, at risk or missed."""
     for deadline, one in sorted(of.items()):
         how = standing(one, epoch)
-        if how not in {Standing.LATE, Standing.AT_RISK, Standing.MISSED}:
+        if how not in wire.IN_DANGER:
             continue
         window = one.window
-        lacking = sorted({n for n, part in enumerate(window.partitions) if part.members} - _proved(one))
         until = f"closes at epoch {window.close}" if how is not Standing.MISSED else "is closed"
         yield alerts_posts.Late(
             standing=how,
             subject=f"t0{window.miner} deadline {deadline}",
-            text=f"partitions {', '.join(map(str, lacking))} are not proved, and the deadline {until}: {_why(one)}; see:"
+            text=f"partitions {', '.join(map(str, _lacking(one)))} are not proved, and the deadline {until}: {_why(one)}; see:"
             f" damocles-manager util sealer proving --miner f0{window.miner}",
             since=now - max(0, epoch - window.opens) * block_seconds,
         )

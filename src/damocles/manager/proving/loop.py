@@ -1,7 +1,4 @@
-"""The loop of proving: at each head of the chain a turn for each miner, and one whenever a prover has brought something.
-
-Which manager proves a miner, if several could, is asked before each turn (`may_prove`); today it is the only one.
-"""
+"""The loop of proving: at each head of the chain a turn for each miner, and one whenever a prover has brought something."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
@@ -43,7 +40,6 @@ class Proving:
         prover: Prover | None,
         jobs_changed: Pulse,
         block_seconds: float,
-        may_prove: Callable[[int], bool] = lambda _miner: True,
     ) -> None:
         self.days = days
         self._rounds = rounds
@@ -54,7 +50,6 @@ class Proving:
         self._prover = prover
         self._jobs_changed = jobs_changed
         self._block_seconds = block_seconds
-        self._may_prove = may_prove
         self._periods: dict[int, chain_miners.Period] = {}
         self._reorganisations = 0
         self._news = Pulse()
@@ -92,8 +87,7 @@ class Proving:
                     self._reorganisations = self._rounds.reorganisations
                     self._windows.look_again()
                 for miner in self._miners:
-                    if self._may_prove(miner.id):
-                        await self._turn(view, miner, troubles)
+                    await self._turn(view, miner, troubles)
         except rpc_errors.DiskFails:
             pass  # reported by the database, and an alert
         except (errors.NodeError, versions.UnknownNetwork) as error:

@@ -79,7 +79,6 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage = Stage.PROVING
     order_id: int | None = None
     skipped: dict[int, str] = {}
-    job: str = ""
     proof: Blob = Blob()
     prover: str = ""
     proved_epoch: int | None = None
@@ -109,13 +108,10 @@ def find_window(tx: Connection, miner: int, opens: int) -> Window | None:
     return None if text is None else codec.decode(text, Window)
 
 
-def windows(tx: Connection, miner: int | None = None, *, close_after: int | None = None) -> list[Window]:
-    """Return the windows that are kept (of a miner, that close after an epoch), the oldest first."""
-    query = select(_WINDOWS.c.record).order_by(_WINDOWS.c.opens, _WINDOWS.c.miner)
-    if miner is not None:
-        query = query.where(_WINDOWS.c.miner == miner)
-    found = [codec.decode(text, Window) for text in tx.execute(query).scalars()]
-    return [one for one in found if close_after is None or one.close > close_after]
+def windows(tx: Connection, miner: int) -> list[Window]:
+    """Return the windows of a miner that are kept, the oldest first."""
+    query = select(_WINDOWS.c.record).where(_WINDOWS.c.miner == miner).order_by(_WINDOWS.c.opens)
+    return [codec.decode(text, Window) for text in tx.execute(query).scalars()]
 
 
 def save_window(tx: Connection, window: Window) -> None:
@@ -130,9 +126,9 @@ def of_window(tx: Connection, miner: int, opens: int) -> list[Post]:
     return _read(tx, (_POSTS.c.miner == miner) & (_POSTS.c.opens == opens))
 
 
-def of_miner(tx: Connection, miner: int) -> list[Post]:
-    """Return the posts of a miner that are kept, the oldest first."""
-    return _read(tx, _POSTS.c.miner == miner)
+def since(tx: Connection, miner: int, opens: int) -> list[Post]:
+    """Return the posts of a miner in the windows that opened at an epoch or later, the oldest first."""
+    return _read(tx, (_POSTS.c.miner == miner) & (_POSTS.c.opens >= opens))
 
 
 def alive(tx: Connection, miner: int) -> list[Post]:

@@ -13,6 +13,7 @@ from damocles.manager.alerts.seen import Snapshot, Store, Typical
 from damocles.parameters import catalog
 from damocles.parameters.catalog import Kind
 from damocles.wire import alerts, control, fleet, wdpost
+from damocles.wire.proving import Standing
 from damocles.wire.sectors import SectorSize
 
 NOW = 1_790_000_000.0
@@ -424,7 +425,7 @@ def test_a_deadline_on_a_chain_gets_worse_alerts() -> None:
     found: list[alerts.Alert] = []
     numbers = itertools.count(1)
     told = []
-    for standing, now in (("late", 1000.0), ("at risk", 1500.0), ("missed", 1900.0)):
+    for standing, now in ((Standing.LATE, 1000.0), (Standing.AT_RISK, 1500.0), (Standing.MISSED, 1900.0)):
         late = posts.Late(standing=standing, subject="t01000 deadline 3", text="partitions 0 are not proved", since=0.0)
         snapshot = Snapshot(posts=[job], deadlines=[late])
         found, sent = alerts_rules.evaluate(snapshot, found, alerts_rules.DEFAULTS, now, numbers=numbers)
