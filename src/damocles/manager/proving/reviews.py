@@ -190,7 +190,9 @@ class Reviews:
         for store in {sector.accesses.sealed_file for sector in there}:
             inside = [sector.number for sector in there if sector.accesses.sealed_file == store]
             about = f"store {store}"
-            if len(inside) > 1 and unreadable.issuperset(inside):
+            if not unreadable.issuperset(inside):
+                self.troubles.pop(about, None)
+            elif len(inside) > 1:
                 why = (
                     f"none of {len(inside)} sectors of miner {miner} in store {store} can be read: nothing is declared"
                 )
@@ -198,8 +200,6 @@ class Reviews:
                 self.troubles[about] = (
                     f"{why}; mount it, or declare them: damocles-manager util sealer proving declare-faults"
                 )
-            else:
-                self.troubles.pop(about, None)
         return lost
 
 
