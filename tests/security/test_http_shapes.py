@@ -81,7 +81,7 @@ async def answers(url: str, sent: bytes, *, ends: bool = True) -> bytes:
     parts = urllib.parse.urlsplit(url)
     said = b""
     async with await anyio.connect_tcp(str(parts.hostname), parts.port or 0) as peer:
-        with anyio.fail_after(10), contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        with anyio.fail_after(60), contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
             await peer.send(sent)
             if ends:
                 await peer.send_eof()

@@ -240,7 +240,7 @@ async def test_waits_for_another_process(serving, cache):
         fcntl.flock(lock, fcntl.LOCK_EX)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cache.fetch, good.url)
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 while not cache.watcher.said:
                     await anyio.sleep(0.01)
             cache.target.write_bytes(CONTENT)

@@ -153,7 +153,7 @@ class Scene:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let others work until something is true."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.sleep(0.001)
 

@@ -98,7 +98,7 @@ async def test_a_shutdown_lets_no_stage_have_the_slot_of_one_that_ends(encoding:
     encoding.stages = stages
     shutil.copytree(encoding.location, tmp_path / "other")
     other = replace(encoding, location=tmp_path / "other")
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             runs, waits = encoding.thread(), other.thread()
             group.start_soon(runs.run)
@@ -140,7 +140,7 @@ async def test_a_shutdown_right_before_a_stage_lets_it_not_begin(scene: Scene) -
         return await answers(ask)
 
     scene.caller.call = call  # type: ignore[method-assign]
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await thread.run()
     assert 1 == len(scene.asked("AssignTicket"))
     assert [] == scene.stages.began

@@ -141,7 +141,7 @@ async def test_garbled_answer_fails_all_in_flight(tmp_path: Path) -> None:
 async def test_an_answer_to_no_request_ends_the_child() -> None:
     """Its id was never given out, so the request that it was for would be waited for in vain."""
     async with running(foreign_command()) as processor:
-        with anyio.fail_after(10), pytest.raises(errors.StageDied, match="answers a request 1001 that it never got"):
+        with anyio.fail_after(60), pytest.raises(errors.StageDied, match="answers a request 1001 that it never got"):
             await do(processor, do="misname")
 
 

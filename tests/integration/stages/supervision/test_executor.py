@@ -186,7 +186,7 @@ async def test_tasks_spread_over_the_children_of_a_group(foreign: Group, deed: A
     groups = {"verify_seal": [foreign("verify_seal", concurrent=1) for _ in range(2)]}
     async with executor.Stages(groups=groups) as stages:
         gate = [str(tmp_path / "a"), str(tmp_path / "b")]
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 # Each waits for the file that the other one makes when it starts.
                 for mine, others in (gate, reversed(gate)):

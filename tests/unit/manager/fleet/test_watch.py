@@ -174,7 +174,7 @@ async def test_the_timer_goes_off_by_itself(registry):
         with structlog.testing.capture_logs() as lines:
             registry.pings["w"] = anyio.current_time()
             watch.heard("w")
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 while not any(line.get("status") == LOST for line in lines):
                     await anyio.sleep(0.01)
         tasks.cancel_scope.cancel()

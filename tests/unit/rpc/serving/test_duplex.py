@@ -36,7 +36,7 @@ class Peer:
 
     async def hear(self) -> dict[str, Any]:
         """Return the next frame, decoded."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             return msgspec.json.decode(await self.out.receive(), type=dict[str, Any])
 
 
@@ -75,7 +75,7 @@ async def test_streams_speak_as_recorded(service: core.Service) -> None:
 
     async with talk(service) as peer:
         await peer.say(request)
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             heard = [await peer.out.receive() for _ in recorded]
 
     assert [frame.rstrip() for frame in recorded] == [frame.rstrip() for frame in heard]

@@ -87,7 +87,7 @@ async def test_disks_that_hang_are_not_proved_from(bench: Bench) -> None:
         await anyio.sleep_forever()
 
     job = replace(bench.job(Sector(plan="wdpost")), lacking_for_post=hanging)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         event = await handlers_wdpost.allocate_post(job)
     assert isinstance(event, events.Idle)
     assert "the disks with parameters or with sectors do not answer" == event.error
@@ -212,7 +212,7 @@ async def test_a_proof_that_stands_still_is_given_up(proving: Bench, monkeypatch
     async def hanging(stage: str, task: executor.Task) -> Any:
         return await (anyio.sleep_forever() if stage == "window_post" else run(stage, task))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         event = await handlers_wdpost.generate_post(replace(job, run=hanging))
     assert isinstance(event, events.Generate)
     assert "no proof within 0s, the length of a deadline: does a disk hang?" == event.post_error

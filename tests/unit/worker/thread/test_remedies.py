@@ -64,12 +64,12 @@ async def test_a_paused_thread_is_told_when_its_parameters_have_come(tmp_path, m
         await anyio.sleep(0.05)
         assert paused.remedy is None
         put(tmp_path)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while paused.remedy is None:
                 await anyio.sleep(0.001)
         assert (lacking.THERE_NOW, None, None) == (paused.remedy, running.remedy, other.remedy)
         paused.sector = structs.replace(paused.sector, paused_at=None)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while paused.remedy is not None:
                 await anyio.sleep(0.001)
         tasks.cancel_scope.cancel()
