@@ -3,8 +3,9 @@
 A page that hears of news asks for itself again, with its own session. So that stream costs next to nothing.
 """
 
+import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import anyio
 from starlette.requests import Request
@@ -37,24 +38,23 @@ class Streams:
         return StreamingResponse(self._events(request), headers=_HEADERS, media_type="text/event-stream")
 
     async def _events(self, request: Request) -> AsyncIterator[str]:
-        session = gate.session_of(request.scope)
-        ends = [self._closing, *([session.over] if session is not None else [])]
+        ends = self._ends(request)
         number = 0
         with self._look.watched():
             yield "retry: 2000\n\n"
-            while not any(end.is_set() for end in ends):
+            while not _is_over(ends):
                 heard: looks.Seen | None = None
-                with anyio.move_on_after(QUIET_SECONDS):
-                    async with anyio.create_task_group() as tasks:
-                        for end in ends:
-                            tasks.start_soon(_end_with, end, tasks.cancel_scope)
+                async with _until(ends):
+                    with anyio.move_on_after(QUIET_SECONDS):
                         heard = await self._look.after(number)
-                        tasks.cancel_scope.cancel()
+                    if heard is not None:
+                        # Not all pages at once: whoever else asks meanwhile has a turn between them.
+                        await anyio.sleep(random.uniform(0, self._look.spread_seconds))  # noqa: S311 (no secret)
+                if _is_over(ends):
+                    break
                 if heard is None:
                     yield ": still here\n\n"
                 else:
-                    # Not all pages at once: whoever else asks meanwhile has a turn between them.
-                    await anyio.sleep(random.uniform(0, self._look.spread_seconds))  # noqa: S311 (no secret)
                     number = heard.number
                     yield f"event: looked\ndata: {number}\n\n"
         yield "event: over\ndata: ask again\n\n"
@@ -71,16 +71,12 @@ class Streams:
         return StreamingResponse(lines, headers=_HEADERS, media_type="text/event-stream")
 
     async def _lines(self, request: Request, worker: str, index: int, after: int, sector: str) -> AsyncIterator[str]:
-        session = gate.session_of(request.scope)
-        ends = [self._closing, *([session.over] if session is not None else [])]
+        ends = self._ends(request)
         yield "retry: 5000\n\n"
-        while not any(end.is_set() for end in ends):
+        while not _is_over(ends):
             found: list[control.LogLine] | None = None
-            async with anyio.create_task_group() as tasks:
-                for end in ends:
-                    tasks.start_soon(_end_with, end, tasks.cancel_scope)
+            async with _until(ends):
                 found = await self._read(request, worker, index, after)
-                tasks.cancel_scope.cancel()
             if found is None:
                 break
             for line in found:
@@ -91,6 +87,11 @@ class Streams:
                 yield ": still here\n\n"
         yield "event: over\ndata: the log ends here\n\n"
 
+    def _ends(self, request: Request) -> list[anyio.Event]:
+        """Return what ends a stream: the manager's stop, and the end of the session."""
+        session = gate.session_of(request.scope)
+        return [self._closing, *([session.over] if session is not None else [])]
+
     async def _read(self, request: Request, worker: str, index: int, after: int) -> list[control.LogLine] | None:
         """Return the next lines, when there are some; None if there is nobody to ask."""
         call: core.Call = request.scope[asgi.CALL]
@@ -100,6 +101,20 @@ class Streams:
             return None
 
 
-async def _end_with(over: anyio.Event, scope: anyio.CancelScope) -> None:
-    await over.wait()
-    scope.cancel()
+def _is_over(ends: Sequence[anyio.Event]) -> bool:
+    return any(end.is_set() for end in ends)
+
+
+@contextlib.asynccontextmanager
+async def _until(ends: Sequence[anyio.Event]) -> AsyncIterator[None]:
+    """Leave the block as soon as one of `ends` is set."""
+
+    async def leave(end: anyio.Event) -> None:
+        await end.wait()
+        tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for end in ends:
+            tasks.start_soon(leave, end)
+        yield
+        tasks.cancel_scope.cancel()
