@@ -116,7 +116,7 @@ def _decimal(value: int, unit: int) -> str:
 def moment(at: float) -> str:
     """Write a unix time as UTC in ISO 8601, or with an `@` as it is where no calendar has it."""
     try:
-        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return datetime.fromtimestamp(at, UTC).isoformat()[:19] + "Z"
     except (ValueError, OverflowError, OSError):
         return f"@{at:g}"
 

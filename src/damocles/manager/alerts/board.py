@@ -194,7 +194,7 @@ class Alerts:
         now = self._clock()
         mutes = [mute for mute in self._mutes if mute.until > now]
         return alerts.Board(
-            alerts=[self._as_muted_now(alert) for alert in sorted(found, key=lambda alert: alert.id)],
+            alerts=[rules.muted(alert, mutes, now) for alert in sorted(found, key=lambda alert: alert.id)],
             mutes=mutes,
             looked_at=looked_at,
         )
@@ -269,10 +269,6 @@ class Alerts:
                 f"there is no rule {name!r}; there are: {', '.join(names)}", rpc_errors.Code.INVALID_PARAMS
             )
         return name
-
-    def _as_muted_now(self, alert: alerts.Alert) -> alerts.Alert:
-        until = rules.muted_until(alert.rule, alert.subject, self._mutes, self._clock())
-        return structs.replace(alert, muted_until=until)
 
 
 def _trouble(said: str | None, home: Mapping[str, space.Usage]) -> str:

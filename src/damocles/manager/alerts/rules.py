@@ -5,6 +5,7 @@
 An alert is kept as it is while its subject cannot be seen: a worker that does not answer has not resumed its threads.
 """
 
+import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -115,7 +116,7 @@ def evaluate(
     notifications: list[alerts.Notification] = []
     for key, (rule, finding) in found.items():
         held = before.get(key)
-        alert = _muted(_updated(held, rule, finding, now, numbers), mutes, now)
+        alert = muted(_updated(held, rule, finding, now, numbers), mutes, now)
         event = _due(alert, now, repeat_seconds)
         if event is not None:
             alert = structs.replace(alert, notified_at=now)
@@ -128,14 +129,14 @@ def evaluate(
         if not superseded and alert.rule in enabled and _is_out_of_sight(alert, snapshot):
             result.append(alert)
         elif alert.state == alerts.FIRING:
-            resolved = structs.replace(_muted(alert, mutes, now), state=alerts.RESOLVED, resolved_at=now)
+            resolved = structs.replace(muted(alert, mutes, now), state=alerts.RESOLVED, resolved_at=now)
             if alert.notified_at is not None and resolved.muted_until is None and not superseded:
                 notifications.append(alerts.Notification(alerts.RESOLVED, resolved))
             result.append(resolved)
     return sorted(result, key=lambda alert: alert.id), notifications
 
 
-def muted_until(rule: str, subject: str, mutes: Iterable[alerts.Mute], now: float) -> float | None:
+def _muted_until(rule: str, subject: str, mutes: Iterable[alerts.Mute], now: float) -> float | None:
     """Return until when there are no notifications, `None` if there are."""
     untils = [mute.until for mute in mutes if mute.rule == rule and mute.subject in {"", subject}]
     return max((until for until in untils if until > now), default=None)
@@ -166,8 +167,9 @@ def _updated(
     return alert
 
 
-def _muted(alert: alerts.Alert, mutes: Sequence[alerts.Mute], now: float) -> alerts.Alert:
-    until = muted_until(alert.rule, alert.subject, mutes, now)
+def muted(alert: alerts.Alert, mutes: Sequence[alerts.Mute], now: float) -> alerts.Alert:
+    """Return an alert with what mutes say of it now."""
+    until = _muted_until(alert.rule, alert.subject, mutes, now)
     return alert if until == alert.muted_until else structs.replace(alert, muted_until=until)
 
 
@@ -226,7 +228,8 @@ def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
         indexes = selection.runs(thread.info.index for thread, _ in lacks)
         text = f"proof parameters are missing, so that {indexes} cannot go on: {_excerpt(lacks[0][0].info.last_error)}"
         ways = (f"on the machine of {worker}", "or for a test network")
-        for commands in dict.fromkeys(tuple(lacking.commands(thread.info.last_error or "")) for thread, _ in lacks):
+        errors = dict.fromkeys(thread.info.last_error or "" for thread, _ in lacks)  # of most threads the same
+        for commands in dict.fromkeys(tuple(lacking.commands(error)) for error in errors):
             text += "".join(f"; {way}: {command}" for way, command in zip(ways, commands, strict=False))
         paused = [lack for thread, lack in lacks if thread.info.thread_state.state == "Paused"]
         for words in dict.fromkeys(lack.words for lack in paused):
@@ -236,8 +239,10 @@ def _parameters_missing(_: Rule, snapshot: Snapshot, __: float) -> Iterator[Find
 
 def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]:
     for thread in snapshot.threads:
+        if thread.info.thread_state.state != "Running":
+            continue
         typical = snapshot.typical.get((_miner(thread), thread.info.job_state))
-        if thread.info.thread_state.state != "Running" or typical is None or typical.samples < rule.samples:
+        if typical is None or typical.samples < rule.samples:
             continue
         limit_seconds = max(rule.factor * typical.median_seconds, rule.at_least_seconds)
         if now - thread.since > limit_seconds:
@@ -373,6 +378,7 @@ def _state(thread: control.ThreadDetail) -> str:
     return thread.info.job_state or "-"
 
 
+@functools.lru_cache(maxsize=1024)
 def _excerpt(error: str | None) -> str:
     line = " ".join((error or "").split())
     return line if len(line) <= _ERROR_CHARACTERS else line[: _ERROR_CHARACTERS - 1] + "…"
