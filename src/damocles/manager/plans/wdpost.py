@@ -3,8 +3,8 @@
 A job is lent by a lease: its worker has to send a heartbeat every 15 seconds, or another one may take the job. Each worker
 has two tries (`wdpost_turns`); when nobody has one left, a person has to look and `reset` it. A proof that verifies is taken
 from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not name itself). If another
-worker could look too, it is asked first; else they end the job, and one without them follows. A proof of all sectors that
-comes yet outweighs them.
+worker could look too, it is asked first; then those that both name end the job, and one without them follows, in which what only
+one of them names is looked at anew. A proof of all sectors that comes yet outweighs them.
 
 Nothing runs by itself: what is due, expired or too old is handled when a worker asks for jobs, somebody lists them, or
 the alerts look.
@@ -371,10 +371,11 @@ class WdPoSt:
         now = self._clock()
         if output.faults:
             others = self._askers.of(record, wdpost_jobs.select_all(tx), now)
-            if wdpost_turns.wants_second_opinion(record, others):
+            if wdpost_turns.wants_another_opinion(record, output.faults, others):
                 waiting = wdpost_jobs.failed(record, now, _doubt(record.worker, output), output.faults)
                 wdpost_jobs.save(tx, waiting)
                 return waiting
+            output = wdpost_turns.confirmed(record, output)
         ended = wdpost_jobs.finished(record, now, output, error="")
         wdpost_jobs.save(tx, ended)
         if not output.faults:

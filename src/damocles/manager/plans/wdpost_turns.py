@@ -67,15 +67,26 @@ def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] 
     return structs.replace(record, failures=[*failures_of(record), failure])
 
 
-def wants_second_opinion(record: wdpost.Record, others: Collection[str]) -> bool:
+def wants_another_opinion(record: wdpost.Record, faults: Collection[int], others: Collection[str]) -> bool:
     """Return whether another worker has to check the faults that the present one reports.
 
-    A sector that is declared faulty costs the miner, and a mount that one machine has lost looks the same. The second
-    report counts, whoever makes it.
+    A sector that is declared faulty costs the miner, and a mount that one machine has lost looks the same. Where two reports
+    name different sectors, a third worker is asked. If nobody else can look, the last report counts.
     """
-    failures = failures_of(record)
-    untried = set(others) - {record.worker} - {failure.worker for failure in failures}
-    return bool(untried) and not any(failure.faults for failure in failures)
+    untried = set(others) - {record.worker} - {failure.worker for failure in failures_of(record)}
+    return bool(untried) and not _named_before(record, faults)
+
+
+def confirmed(record: wdpost.Record, output: wdpost.Output) -> wdpost.Output:
+    """Return a report of those faults alone that an earlier one names too; the whole one if it shares none."""
+    shared = _named_before(record, output.faults or [])
+    reasons = {number: reason for number, reason in output.reasons.items() if int(number) in shared}
+    return structs.replace(output, faults=shared, reasons=reasons) if shared else output
+
+
+def _named_before(record: wdpost.Record, faults: Collection[int]) -> list[int]:
+    named = {number for failure in failures_of(record) for number in failure.faults}
+    return sorted(named & set(faults))
 
 
 def is_over(failures: Sequence[wdpost.Failure], workers: Collection[str]) -> bool:

@@ -227,7 +227,7 @@ async def test_a_job_that_one_worker_fails_goes_to_another(manager: Manager, clo
 
 
 async def test_faults_are_looked_at_by_another_worker_first(manager: Manager, clock: Clock) -> None:
-    """A mount that one worker has lost costs no sector: where there is another worker, that one's word counts."""
+    """A mount that one worker has lost costs no sector: where there is another worker, it has to find the same."""
     first = await remove_second(manager)
     for worker in ("bad", "w1"):
         await allocate(manager, worker)
@@ -238,6 +238,34 @@ async def test_faults_are_looked_at_by_another_worker_first(manager: Manager, cl
     assert [] == await allocate(manager, "bad")
     assert [first] == [job.id for job in await allocate(manager, "w1")]
     await finish(manager, first, faults=[2], worker="w1")
+    assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[first]).state, ended.faults)
+    (follow,) = await allocate(manager, "w1")
+    assert [1] == [sector.number for sector in follow.input.sectors or ()]
+
+
+async def test_what_one_of_two_workers_names_is_looked_at_anew(manager: Manager) -> None:
+    """Of two reports what both name counts; what only the second one names is in the job that follows."""
+    first = await remove_second(manager)
+    for worker in ("w1", "liar"):
+        await allocate(manager, worker)
+    await finish(manager, first, faults=[2], worker="w1")
+    await allocate(manager, "liar")
+    await finish(manager, first, faults=[1, 2], worker="liar")
+    assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[first]).state, ended.faults)
+    (follow,) = await allocate(manager, "w1")
+    assert [1] == [sector.number for sector in follow.input.sectors or ()]
+
+
+async def test_a_third_worker_is_asked_where_two_name_different_sectors(manager: Manager) -> None:
+    """Two reports that share no sector end no job while somebody else could look."""
+    first = await remove_second(manager)
+    for worker in ("w1", "liar", "w2"):
+        await allocate(manager, worker)
+    for worker, faults in (("w1", [2]), ("liar", [1])):
+        await finish(manager, first, faults=faults, worker=worker)
+        assert wdpost.State.READY is (await listed(manager))[first].state
+        await allocate(manager, "liar" if worker == "w1" else "w2")
+    await finish(manager, first, faults=[2], worker="w2")
     assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[first]).state, ended.faults)
     (follow,) = await allocate(manager, "w1")
     assert [1] == [sector.number for sector in follow.input.sectors or ()]

@@ -24,8 +24,8 @@ from damocles.devnode import serving, state
 from damocles.devnode.actors.activation import entropy_of
 from damocles.devnode.node import Node as Devnode
 from damocles.devnode.rules import Rules
+from damocles.manager.chain import interface, verifiers
 from damocles.manager.chain import opening as chains
-from damocles.manager.chain import verifiers
 from damocles.manager.config import load
 from damocles.manager.db import engine
 from damocles.manager.plans import wdpost
@@ -209,9 +209,13 @@ async def running(
     comm_rs: dict[int, bytes] | None = None,
     prove_here: int = 1,
     clock: Callable[[], float] = time.time,
+    fake_verifier: interface.Verifier | None = None,
     **miner: Any,
 ) -> AsyncIterator[Farm]:
-    """Yield a manager on a new devnode, or on one that is there; in the same folder it goes on with its database."""
+    """Yield a manager on a new devnode, or on one that is there; in the same folder it goes on with its database.
+
+    With `fake_verifier` it is that which the manager believes.
+    """
     store = folder / STORE
     async with AsyncExitStack() as stack:
         if devnode is None:
@@ -234,7 +238,9 @@ async def running(
             chains.open_chain(load.check(said, "test"), database, verifier, verifier, clock)
         )
         stages = await stack.enter_async_context(opening.open_stages(prove_here))
-        jobs = wdpost.WdPoSt(database, opened.chain, verifier, ledger.Miner(id=MINER, proof=PROOF), clock)
+        jobs = wdpost.WdPoSt(
+            database, opened.chain, fake_verifier or verifier, ledger.Miner(id=MINER, proof=PROOF), clock
+        )
         means = opening.Means(
             rounds=opened.chain.rounds,
             miners=opened.miners,

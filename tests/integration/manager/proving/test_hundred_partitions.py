@@ -1,0 +1,149 @@
+"""A hundred partitions due at once, with fake provers of every sort: some fail, some hang, some lie, few do their work.
+
+Sectors and proofs are fake, and so is what verifies them: a proof is right if it is the digest of all that it is about.
+"""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from tests.integration.manager.chain.provider import MINER
+
+from damocles.devnode import serving
+from damocles.devnode.rules import Rules
+from damocles.manager.proving import posts as records
+from damocles.manager.proving.mind import Stage
+from damocles.testing.believing import Believing
+from damocles.wire import tasks, wdpost
+
+from .farm import WINDOW, Farm, put, running
+from .test_windows import CHALLENGE
+
+PARTITIONS, SECTORS, DEADLINE = 100, 2, 3
+DAMAGED = {7: "its file is cut", 8: "its file is cut", 50: "its disk hangs", 121: "it has other bytes", 200: "no file"}
+_STEP_SECONDS = 30.0  # two of them are an epoch
+_PIECES = 2
+
+
+class Clock:
+    """A clock that the test moves on."""
+
+    seconds = 1_000_000.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.seconds
+
+
+def fake_proof(miner: int, seed: bytes, replicas: Sequence[tuple[int, bytes]]) -> bytes:
+    """Return what counts here as the proof of some sectors."""
+    content = repr((miner, bytes(seed), sorted((number, bytes(comm_r)) for number, comm_r in replicas)))
+    return hashlib.sha512(content.encode()).digest() * 3
+
+
+class FakeVerifier(Believing):
+    """Fake: takes those for proofs of window PoSts, and nothing else."""
+
+    async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
+        """Compare."""
+        replicas = [(replica.sector_id, replica.comm_r) for replica in claim.replicas]
+        return claim.proof == fake_proof(claim.miner_id, claim.seed, replicas)
+
+
+class FakeProver:
+    """Fake: does with jobs what `kind` says, `at_once` at a time; one that hangs takes ever more of them."""
+
+    def __init__(self, kind: str, at_once: int) -> None:
+        self.name = f"fake prover that {kind}"
+        self._kind = kind
+        self._at_once = at_once
+        self.tried: set[str] = set()
+
+    async def turn(self, farm: Farm) -> None:
+        """Ask for jobs, and do something about them."""
+        for job in await farm.jobs.lend(wdpost.AllocateSpec(), self._at_once, self.name):
+            self.tried.add(job.id)
+            record = await farm.jobs.find(job.id)
+            assert record is not None
+            if self._kind != "hangs":
+                output = self._output(job.input)
+                await farm.jobs.end(record, output, "" if output else "fake: out of memory")
+
+    def _output(self, work: wdpost.Input) -> wdpost.Output | None:
+        sectors = work.sectors or []
+        bad = {str(sector.number): DAMAGED[sector.number] for sector in sectors if sector.number in DAMAGED}
+        match self._kind:
+            case "fails":
+                return None
+            case "lies about proofs":
+                return wdpost.Output([bytes(192)], None, worker=self.name)
+            case "lies about faults":
+                number = sectors[-1].number
+                return wdpost.Output(None, [number], {str(number): "fake: never seen"}, worker=self.name)
+            case _ if bad:
+                return wdpost.Output(None, sorted(map(int, bad)), bad, worker=self.name)
+            case _:
+                replicas = [(sector.number, sector.comm_r) for sector in sectors]
+                return wdpost.Output([fake_proof(work.miner, work.seed, replicas)], None, worker=self.name)
+
+
+def provers() -> deque[FakeProver]:
+    """Return all; those that fail or hang take every job that they can get."""
+    at_once = {"fails": 40, "hangs": 40, "lies about proofs": 40, "lies about faults": 2, "works": 2, "works too": 2}
+    return deque(FakeProver(kind, count) for kind, count in at_once.items())
+
+
+def groups() -> Iterator[list[int]]:
+    """Yield the sectors of each partition."""
+    for index in range(PARTITIONS):
+        yield [1 + SECTORS * index + more for more in range(SECTORS)]
+
+
+@pytest.mark.slow
+async def test_a_hundred_partitions_are_submitted_once_and_in_time(tmp_path: Path) -> None:
+    """Whatever provers do, each partition is in one right proof of its window; damaged sectors are left out, and no others."""
+    clock, places = Clock(), {DEADLINE: list(groups())}
+    comm_rs = {number: bytes([number % 251, 1]) * 16 for group in groups() for number in group}
+    async with serving.serving(Rules(window_epochs=WINDOW), accepts_any_proof=True) as devnode:
+        await devnode.step(5)
+        put(devnode, places, comm_rs)
+        async with running(
+            tmp_path, {}, devnode=devnode, comm_rs=comm_rs, prove_here=0, clock=clock, fake_verifier=FakeVerifier()
+        ) as farm:
+            opens, staff = farm.opens(DEADLINE), provers()
+            await farm.jump(opens - CHALLENGE)
+            while farm.head < opens + WINDOW + 2:
+                await farm.devnode.step()
+                for _ in range(_PIECES):
+                    await farm.proving.once()
+                    for prover in staff:
+                        await prover.turn(farm)
+                    staff.rotate()  # each is the first one now and then, and the second one behind each other one
+                    clock.seconds += _STEP_SECONDS
+                await farm.chain.rounds.once()
+            assert all(prover.tried for prover in staff), "a prover was never asked"
+            await check(farm, opens)
+
+
+async def check(farm: Farm, opens: int) -> None:
+    """Check what is on the chain, and what is recorded."""
+    landed = farm.landed()
+    times = Counter(part.index for _, params in landed for part in params.partitions)
+    assert dict.fromkeys(range(PARTITIONS), 1) == times
+    assert all(opens <= epoch < opens + WINDOW for epoch, _ in landed)
+    skipped = {number for _, params in landed for part in params.partitions for number in part.skipped}
+    assert set(DAMAGED) == skipped
+    posts = await farm.database.read(lambda tx: records.of_window(tx, MINER, opens))
+    assert {Stage.SENT, Stage.OVER} >= {post.stage for post in posts}
+    assert DAMAGED == {number: reason for post in posts for number, reason in post.skipped.items()}
+    by_partitions = {tuple(sorted(post.partitions)): post for post in posts}
+    sectors = list(groups())
+    for _, params in landed:
+        post = by_partitions[tuple(part.index for part in params.partitions)]
+        proved = [number for index in post.partitions for number in sectors[index] if number not in DAMAGED]
+        replicas = [(number, farm.comm_rs[number]) for number in proved]
+        seed = bytes(post.seed[:31]) + bytes([post.seed[31] & 0x3F])
+        assert fake_proof(MINER, seed, replicas) == bytes(params.proofs[0].proof)
+    assert set(DAMAGED) == {number for part in farm.miner.deadlines[DEADLINE].partitions for number in part.faulty}
