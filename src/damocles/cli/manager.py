@@ -81,7 +81,11 @@ def parser() -> "cyclopts.App":
     app.command(
         "damocles.cli.of_manager.devnode:devnode", name="devnode", help="Run a devnet: one node that speaks Lotus' API."
     )
-    app.command("damocles.cli.of_manager.config:app", name="config", help="Check the manager's configuration.")
+    app.command(
+        "damocles.cli.of_manager.config:app",
+        name="config",
+        help="Check the manager's configuration, print an example, and all keys.",
+    )
     app.command(
         "damocles.cli.of_manager.alerts:app",
         name="alerts",

@@ -27,7 +27,7 @@ _GROUPS = {
     "auth": ("access.auth:worker_app", "Manage tokens: who may call the worker."),
     "audit": ("access.audit:worker_app", "Show who changed what through the worker."),
     "log-level": ("access.levels:of_worker", "Let the running worker log more or less."),
-    "config": ("of_worker.config:app", "Check a configuration file, or show the values in force."),
+    "config": ("of_worker.config:app", "Check a configuration file, show the values in force, examples, and all keys."),
     "store": (
         "of_worker.store:app",
         "Create sealing stores and persist stores; show, export and import a store's journal.",

@@ -11,9 +11,9 @@ import pytest
 from damocles import methods
 from damocles.cli import manager, worker
 from damocles.kit.reference import __main__ as reference
-from damocles.kit.reference import settings
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.config import model as manager_config
+from damocles.text import keys
 from damocles.worker.config import model as worker_config
 
 ROOT = Path(__file__).parents[3]
@@ -82,17 +82,17 @@ def test_every_command_has_an_entry_with_a_text(module: object) -> None:
         (alerts_config.File, "config-manager"),
     ],
 )
-def test_every_key_has_an_entry_with_a_meaning(whole: settings.Model, name: str) -> None:
+def test_every_key_has_an_entry_with_a_meaning(whole: keys.Model, name: str) -> None:
     """And with an example, unless it is a table; a table has a section of its own, or a row."""
     rows = re.findall(r"^\| `([^`|]+)` \| (.+?) \| (.*?) \| (.*?) \| (.*) \|$", page(name), re.MULTILINE)
     entries: dict[str, list[tuple[str, ...]]] = {}
     for key, *cells in rows:
         entries.setdefault(key, []).append(tuple(cells))
     count = 0
-    for model in settings.tables_of(whole):
-        texts = settings.meanings(model)
+    for model in keys.tables_of(whole):
+        texts = keys.meanings(model)
         for field_name, field in model.model_fields.items():
-            key = settings.key_of(field_name, field)
+            key = keys.key_of(field_name, field)
             assert texts.get(field_name, "").endswith("."), f"{model.__name__}.{field_name} has no text under it"
             assert key in entries or f"{key}]" in page(name) or f"{key}." in page(name), key
             count += 1

@@ -61,28 +61,34 @@ def test_every_rule_says_what_to_do(rule: dict[str, dict[str, str]], capsys: pyt
         assert f"Usage: damocles-{program}{words}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("example", ["worker", "prover", "upgrader"])
+@pytest.mark.parametrize("example", ["worker", "prover", "upgrader", "rebuilder"])
 def test_every_worker_s_example_is_accepted(example: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As it stands, once its stores are made by the commands that it names."""
-    text = re.sub(r"/mnt/|/var/lib/|/etc/", f"{tmp_path}/", (KIT / f"examples/{example}.toml").read_text())
+    assert 0 == worker_cli.main(["config", "example", example])
+    text = re.sub(r"/mnt/|/var/lib/|/etc/", f"{tmp_path}/", capsys.readouterr().out)
     file = tmp_path / f"{example}.toml"
     file.write_text(text)
     (tmp_path / "damocles").mkdir()
+    (tmp_path / "hdd1/unsealed").mkdir(parents=True)
     (tmp_path / "damocles/worker-token").write_text("dmc_0123456789abcdef")
     (tmp_path / "damocles/worker-token").chmod(0o600)
     for kind, word in (("nvme1/store", "sealing-init"), ("hdd1/persist", "file-init")):
         for location in sorted(set(re.findall(rf'location = "({tmp_path}/{kind}\w*)"', text))):
-            Path(location).parent.mkdir(exist_ok=True)
+            Path(location).parent.mkdir(exist_ok=True, parents=True)
             assert 0 == worker_cli.main(["store", word, "--loc", location])
     capsys.readouterr()
     assert 0 == worker_cli.main(["config", "check", "--strict", str(file)]), capsys.readouterr()
     assert "warning" not in capsys.readouterr().err
 
 
-def test_the_manager_s_example_is_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    """And it is the only one that is no worker's."""
-    assert {"manager", "worker", "prover", "upgrader"} == {path.stem for path in KIT.glob("examples/*")}
-    assert 0 == manager_cli.main(["config", "check", str(KIT / "examples/manager.toml")]), capsys.readouterr()
+def test_the_manager_s_example_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And it is the only one that is no worker's; what the command prints is the file that is installed."""
+    assert {"manager", "worker", "prover", "upgrader", "rebuilder"} == {path.stem for path in KIT.glob("examples/*")}
+    assert 0 == manager_cli.main(["config", "example"])
+    file = tmp_path / "manager.toml"
+    file.write_text(capsys.readouterr().out)
+    assert file.read_text() == (KIT / "examples/manager.toml").read_text()
+    assert 0 == manager_cli.main(["config", "check", str(file)]), capsys.readouterr()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -1,4 +1,4 @@
-"""`damocles-manager config`: check the manager's configuration, and take over one of the original's."""
+"""`damocles-manager config`: check the manager's configuration, take over one of the original's; an example, all keys."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from damocles.cli.connecting import manager_at
-from damocles.cli.terminal import exits
+from damocles.cli.terminal import exits, settings
 from damocles.cli.threads import options
 from damocles.manager.config import adopt, load
 from damocles.text import redaction, toml
 from damocles.worker.config import report
 
-app = App(name="config", help="Check the manager's configuration.", version_flags=[])
+app = App(name="config", help="Check the manager's configuration, print an example, and all keys.", version_flags=[])
 
 _WORDS = {
     "refused": "not here",
@@ -34,6 +34,7 @@ Original = Annotated[
 Write = Annotated[
     Path | None, Parameter(help="With --from-damocles: write the file as this manager needs it.", show_default=False)
 ]
+Alerts = Annotated[bool, options.Flag(name="--alerts", help="Those of the alerts' file.")]
 
 
 @app.command(
@@ -79,6 +80,32 @@ def check(
     if not problems:
         exits.print_line(f"{path}: ok")
     return exits.FAILED if problems else exits.OK
+
+
+@app.command(help_epilogue=options.examples("damocles-manager config example > manager.toml"))
+def example(*, json: options.AsJson = False) -> int:
+    """Print a configuration to begin with."""
+    return settings.print_example("manager", as_json=json)
+
+
+@app.command(
+    name="keys",
+    help_epilogue=options.examples("damocles-manager config keys fee", "damocles-manager config keys Chain.Network"),
+)
+def keys_(
+    pattern: settings.Pattern = "",
+    /,
+    *,
+    alerts: Alerts = False,
+    full: options.Full = False,
+    json: options.AsJson = False,
+) -> int:
+    """List every key that the file may have, with its default and meaning; of one key, all about it."""
+    from damocles.manager.alerts import config as alerts_config
+    from damocles.manager.config import model
+
+    whole = alerts_config.File if alerts else model.Config
+    return settings.print_keys(whole, pattern, full=full, as_json=json, note=adopt.note_of)
 
 
 def _from_damocles(path: Path, write: Path | None, *, as_json: bool) -> int:

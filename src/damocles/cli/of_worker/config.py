@@ -1,18 +1,22 @@
-"""`damocles-worker config`: check a configuration file, show the values in force."""
+"""`damocles-worker config`: check a configuration file, show the values in force, examples, all keys."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from damocles.cli.terminal import exits
+from damocles.cli.terminal import exits, settings
 from damocles.cli.threads import options
 from damocles.text import redaction
 from damocles.worker.config import environment, report
 from damocles.worker.config import load as configuration
 
-app = App(name="config", help="Check a configuration file, or show the values in force.", version_flags=[])
+app = App(
+    name="config",
+    help="Check a configuration file, show the values in force, examples, and all keys.",
+    version_flags=[],
+)
 
 VARIABLE = "DAMOCLES_WORKER_CONFIG"
 
@@ -97,6 +101,37 @@ def show(file: Given = None, /, *, config: Config = None, strict: Strict = False
     else:
         print("\n".join(report.toml_lines(values)).strip())
     return exits.OK
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-worker config example > worker.toml", "damocles-worker config example prover"
+    )
+)
+def example(
+    role: Annotated[
+        Literal["worker", "prover", "upgrader", "rebuilder"],
+        Parameter(
+            help="worker: seals; prover: window PoSts; upgrader: deals into proven sectors; rebuilder: lost files, pieces."
+        ),
+    ] = "worker",
+    /,
+    *,
+    json: AsJson = False,
+) -> int:
+    """Print a configuration to begin with, for a role."""
+    return settings.print_example(role, as_json=json)
+
+
+@app.command(
+    name="keys",
+    help_epilogue=options.examples("damocles-worker config keys retries", "damocles-worker config keys worker.home"),
+)
+def keys_(pattern: settings.Pattern = "", /, *, full: options.Full = False, json: AsJson = False) -> int:
+    """List every key that the file may have, with its default and meaning; of one key, all about it."""
+    from damocles.worker.config import model
+
+    return settings.print_keys(model.Config, pattern, full=full, as_json=json)
 
 
 def _of_stores(

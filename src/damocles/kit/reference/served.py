@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from damocles import exposition, methods
 from damocles.cli.terminal import exits
-from damocles.kit.reference import settings, tables, types
+from damocles.kit.reference import tables, types
 from damocles.manager.alerts import config as alerts_config
 from damocles.manager.alerts import rules
 from damocles.manager.serving import metrics as manager_metrics
@@ -13,7 +13,7 @@ from damocles.methods import declaring
 from damocles.rpc import errors
 from damocles.sealing import failures
 from damocles.stages.supervision import limits
-from damocles.text import units
+from damocles.text import keys, units
 from damocles.text.tables import table_in
 from damocles.worker.serving import metrics as worker_metrics
 
@@ -67,12 +67,12 @@ def alerts() -> str:
     """Return every rule of alerts."""
     model = table_in(alerts_config.File.model_fields["rules"].annotation)
     assert model is not None
-    texts = settings.meanings(model)
-    keys = {field.alias: texts[name] for name, field in model.model_fields.items()}
+    texts = keys.meanings(model)
+    whens = {field.alias: texts[name] for name, field in model.model_fields.items()}
     rows = [
         (
             f"`{rule.name}`",
-            keys[rule.name],
+            whens[rule.name],
             units.human_duration(rule.for_seconds) if rule.for_seconds else "at once",
             rule.severity,
         )
@@ -103,7 +103,7 @@ def levels() -> str:
 
 def codes() -> str:
     """Return every code of an error on the wire."""
-    texts = tables.texts_under(errors.Code)
+    texts = keys.texts_under(errors.Code)
     rows = [(str(code.value), code.name.lower().replace("_", " "), texts.get(code.name, "")) for code in errors.Code]
     return tables.table(("code", "name", "meaning"), rows)
 
