@@ -35,7 +35,7 @@ from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts, peers
 from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
-from damocles.manager.serving import audit, auth, metrics
+from damocles.manager.serving import audit, auth, discovery, metrics
 from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
@@ -176,7 +176,7 @@ async def _open(
         )
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
-        routes: list[BaseRoute] = [scraped.route(), *payloads.routes()]
+        routes: list[BaseRoute] = [scraped.route(), discovery.route(workers), *payloads.routes()]
         pages = await _pages(
             stack,
             settings,

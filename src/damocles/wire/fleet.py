@@ -3,8 +3,12 @@
 Keys of the control API are snake_case in this order; those of the ping are Go's.
 """
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 from msgspec import field
+
+Port: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ThreadState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,9 +55,10 @@ def is_name(text: str) -> bool:
 
 
 class WorkerInfo(msgspec.Struct, frozen=True):
-    """A ping: who and where a worker is. The last two are ours, left out if empty.
+    """A ping: who and where a worker is. The last three are ours, left out if empty.
 
-    `ping_seconds` is the time to the next ping, if nothing happens before.
+    `ping_seconds` is the time to the next ping, if nothing happens before; `metrics_port` the port at the host of `dest`
+    where Prometheus can read the worker's metrics.
     """
 
     name: str = field(name="Name")
@@ -62,6 +67,7 @@ class WorkerInfo(msgspec.Struct, frozen=True):
     summary: Summary = field(name="Summary", default=Summary(0, 0, 0))
     draining: bool | msgspec.UnsetType = field(name="Draining", default=msgspec.UNSET)
     ping_seconds: float | msgspec.UnsetType = field(name="PingSeconds", default=msgspec.UNSET)
+    metrics_port: Port | msgspec.UnsetType = field(name="MetricsPort", default=msgspec.UNSET)
 
 
 class PingInfo(msgspec.Struct, frozen=True):

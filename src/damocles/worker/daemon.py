@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.abc
 import anyio.to_thread
+import msgspec
 import structlog
 
 from damocles import beside, logs, methods, privacy
@@ -111,13 +112,16 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         trees.look(loaded.persist_stores)
         dest = connections.dest(settings, ip, bound.port)
         name = settings.worker.name or ip
+        metrics_port: int | msgspec.UnsetType = msgspec.UNSET
         if tally is not None:
-            await stack.enter_async_context(_scraped(loaded, tally, all_threads, stages, guard=guard, name=name, ip=ip))
+            scraped = _scraped(loaded, tally, all_threads, stages, guard=guard, name=name, ip=ip)
+            metrics_port = connections.scraped_at(settings, ip, await stack.enter_async_context(scraped))
         log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
             tasks.start_soon(signals.obey, received, all_threads, reloads, settings.worker.shutdown_grace, working)
-            tasks.start_soon(ping.run, uncounted, ours, name, dest, settings.worker.ping_interval)
+            tell = partial(ping.run, metrics_port=metrics_port)
+            tasks.start_soon(tell, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
             tasks.start_soon(earlier.run, gate)
             tasks.start_soon(remedies.watch, all_threads)
@@ -175,8 +179,8 @@ async def _scraped(
     guard: rpc_access.Guard,
     name: str,
     ip: str,
-) -> AsyncIterator[None]:
-    """Listen for Prometheus while the block runs."""
+) -> AsyncIterator[int]:
+    """Listen for Prometheus while the block runs; yield the port."""
     from damocles.worker.serving import metrics  # noqa: PLC0415 (see `_tally`)
 
     folders = {
@@ -200,10 +204,10 @@ async def _scraped(
     app = doorstep.watched(app, door)
     async with AsyncExitStack() as stack:
         try:
-            await stack.enter_async_context(server.serve(app, *loaded.config.metrics.endpoint))
+            bound = await stack.enter_async_context(server.serve(app, *loaded.config.metrics.endpoint))
         except errors.ListenError as error:
             raise StartError(f"{loaded.file}: metrics.http_listen: {error}") from error
-        yield
+        yield bound.port
 
 
 def _threads(

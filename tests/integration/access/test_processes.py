@@ -116,6 +116,16 @@ def test_a_scraper_of_the_worker_needs_a_token_too(tmp_path: Path, is_open: bool
         allowed = _get(url, tokens.read_file(tmp_path / "p"))
         assert allowed is not None
         assert "damocles_worker_" in allowed.text
+        assert [f"127.0.0.1:{port}"] == wait_until(lambda: _discovered(f), "the manager tells where to scrape")
+
+
+def _discovered(f: Farm) -> list[str]:
+    """Return the targets that Prometheus finds at the manager."""
+    token = tokens.read_file(f.base / "manager" / "token")
+    answer = _get(f"http://127.0.0.1:{f.manager_port}/http_sd", token)
+    assert answer is not None
+    assert (200, "application/json") == (answer.status_code, answer.headers["content-type"])
+    return [target for group in answer.json() for target in group["targets"]]
 
 
 def _get(url: str, token: str | None) -> httpx2.Response | None:

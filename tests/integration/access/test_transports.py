@@ -74,13 +74,15 @@ class TestPaths:
             statuses = {}
             for scope in (Scope.READ, Scope.WORKER):
                 headers = {"authorization": f"Bearer {await manager.create(scope.value, scope)}"}
-                for path in ("/metrics", "/piecestore/x", "/nothing"):
+                for path in ("/metrics", "/http_sd", "/piecestore/x", "/nothing"):
                     statuses[scope.value, path] = (await http.get(base + path, headers=headers)).status_code
         assert {
             ("read", "/metrics"): 200,
+            ("read", "/http_sd"): 200,
             ("read", "/piecestore/x"): 400,
             ("read", "/nothing"): 404,
             ("worker", "/metrics"): 403,
+            ("worker", "/http_sd"): 403,
             ("worker", "/piecestore/x"): 400,
             ("worker", "/nothing"): 404,
         } == statuses
@@ -90,6 +92,7 @@ class TestPaths:
         async with start_manager(open_metrics=True) as manager, httpx2.AsyncClient() as http:
             base = manager.url.removesuffix("/rpc/v0")
             assert 200 == (await http.get(f"{base}/metrics")).status_code
+            assert 200 == (await http.get(f"{base}/http_sd")).status_code
             assert 401 == (await http.get(f"{base}/piecestore/x")).status_code
 
     async def test_strangers_cannot_send_much(self, start_manager: StartManager, start_worker: StartWorker) -> None:

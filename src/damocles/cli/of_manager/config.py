@@ -82,7 +82,7 @@ def check(
     return exits.FAILED if problems else exits.OK
 
 
-@app.command(help_epilogue=options.examples("damocles-manager config example > manager.toml"))
+@app.command(help_epilogue=options.examples("damocles-manager config example"))
 def example(*, json: options.AsJson = False) -> int:
     """Print a configuration to begin with."""
     return settings.print_example("manager", as_json=json)

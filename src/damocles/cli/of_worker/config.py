@@ -103,11 +103,7 @@ def show(file: Given = None, /, *, config: Config = None, strict: Strict = False
     return exits.OK
 
 
-@app.command(
-    help_epilogue=options.examples(
-        "damocles-worker config example > worker.toml", "damocles-worker config example prover"
-    )
-)
+@app.command(help_epilogue=options.examples("damocles-worker config example", "damocles-worker config example prover"))
 def example(
     role: Annotated[
         Literal["worker", "prover", "upgrader", "rebuilder"],

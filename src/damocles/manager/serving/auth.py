@@ -64,7 +64,7 @@ def guard(
 ) -> access.Guard:
     """Return what lets calls to this manager through."""
     open_routes = access.OPEN
-    open_routes |= {"GET /metrics"} if open_metrics else set()
+    open_routes |= {"GET /metrics", "GET /http_sd"} if open_metrics else set()
     open_routes |= access.OPEN_PAGES if dashboard else set()
     if admit:
         log.warning("peers are admitted by address, without tokens", addresses=[str(peer) for peer in admit])

@@ -28,6 +28,7 @@ _REFUSALS_REMEMBERED = 1000
 ROUTES: Mapping[str, Rule] = MappingProxyType(
     {
         "GET /metrics": rules.READ,
+        "GET /http_sd": rules.READ,
         "GET /piecestore/": rules.ASKED,
         "PUT /piecestore/": rules.SEALING,
         # The dashboard: what a page shows or does, it asks for by the methods, as whoever looks at it.

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import anyio.to_thread
+import msgspec
 import structlog
 
 from damocles import beside
@@ -147,6 +148,12 @@ def dest(settings: load.Config, ip: str, port: int) -> str:
             dest=str(endpoint),
         )
     return f"https://{endpoint}" if listen.certificate else str(endpoint)
+
+
+def scraped_at(settings: load.Config, ip: str, port: int) -> int | msgspec.UnsetType:
+    """Return the port of the metrics, if they are served at the address that the manager calls: it names no other one."""
+    called = called_at(settings.worker.rpc_server.host, ip) or ip
+    return port if called_at(settings.metrics.endpoint.host, ip) == called else msgspec.UNSET
 
 
 def called_at(listen: str, ip: str) -> str | None:

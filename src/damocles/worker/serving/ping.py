@@ -33,7 +33,15 @@ def local_ip(manager_url: str) -> str:
         return str(probe.getsockname()[0])
 
 
-async def run(manager: upstream.Manager, ours: control.Control, name: str, dest: str, interval_seconds: float) -> None:
+async def run(
+    manager: upstream.Manager,
+    ours: control.Control,
+    name: str,
+    dest: str,
+    interval_seconds: float,
+    *,
+    metrics_port: int | msgspec.UnsetType = msgspec.UNSET,
+) -> None:
     """Ping at once, then every `interval_seconds`, and when something changes that listings show.
 
     A manager that is away is pinged more often, and logged once.
@@ -42,7 +50,13 @@ async def run(manager: upstream.Manager, ours: control.Control, name: str, dest:
     while True:
         shown = _shown(ours)
         info = fleet.WorkerInfo(
-            name, dest, control.VERSION, ours.summary(), ours.draining or msgspec.UNSET, interval_seconds
+            name=name,
+            dest=dest,
+            version=control.VERSION,
+            summary=ours.summary(),
+            draining=ours.draining or msgspec.UNSET,
+            ping_seconds=interval_seconds,
+            metrics_port=metrics_port,
         )
         try:
             with anyio.fail_after(TIMEOUT_SECONDS):

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from damocles.worker.config import model
@@ -36,6 +37,24 @@ def test_without_sockets_for_both_families_ipv6_is_ipv6(monkeypatch: pytest.Monk
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     assert "::1" == connections.called_at("::", "127.0.0.1")
     assert None is connections.called_at("::", "10.0.0.5")
+
+
+@pytest.mark.parametrize(
+    ("rpc", "metrics", "told"),
+    [
+        ("0.0.0.0", "0.0.0.0", 9000),
+        ("10.0.0.5", "0.0.0.0", 9000),
+        ("10.0.0.5", "10.0.0.5", 9000),
+        ("10.0.0.5", "127.0.0.1", msgspec.UNSET),
+        ("10.0.0.7", "0.0.0.0", msgspec.UNSET),  # may be another network
+    ],
+)
+def test_metrics_are_told_where_they_can_be_scraped(rpc: str, metrics: str, told: int | msgspec.UnsetType) -> None:
+    """At the address that the manager calls, or not at all."""
+    table = {"sector_manager": {"rpc_client": {"addr": "http://10.0.0.2:1789"}}, "sealing_thread": []}
+    table |= {"worker": {"rpc_server": {"host": rpc}}, "metrics": {"http_listen": f"{metrics}:0"}}
+    settings = model.Config.model_validate(table)
+    assert told == connections.scraped_at(settings, "10.0.0.5", 9000)
 
 
 def test_pieces_come_from_the_manager_by_the_authority_that_its_calls_trust(monkeypatch: pytest.MonkeyPatch) -> None:
