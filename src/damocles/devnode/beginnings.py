@@ -82,6 +82,7 @@ def begin(
     secret: bytes | None = None,
     clock: Callable[[], float] = time.time,
     at_once: bool = False,
+    is_mined: bool = False,
 ) -> tuple[Node, Store | None]:
     """Return a devnode: one that goes on if its home has a devnet, else a new one.
 
@@ -122,6 +123,8 @@ def begin(
         except msgspec.MsgspecError as exc:
             store.close()
             raise Unsuitable(f"the devnet in {home} cannot be read: {exc}; use another folder") from exc
+    if is_mined:
+        chain.maker = 0  # no miner's: two blocks of one at a height would be a fault
     node = Node(
         chain,
         keys,
@@ -130,6 +133,7 @@ def begin(
         accepts_any_proof=accepts_any_proof,
         clock=clock,
         at_once=at_once,
+        is_mined=is_mined,
     )
     return node, store
 

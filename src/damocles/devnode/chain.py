@@ -57,6 +57,7 @@ class Chain:
         self.rules = of
         self.first = first
         self.head = first
+        self.maker = of.miner  # of blocks that no miner has handed in
         self.secret = secret
         self.pool = Pool()
         self.executor = Executor(of, self.known, secret, verify)
@@ -67,9 +68,14 @@ class Chain:
 
     # Make tipsets.
 
+    @property
+    def next_height(self) -> int:
+        """The height of the next tipset, above those that were taken back."""
+        return max(self._next_height, self.head.height + 1)
+
     def plan(self, timestamp: int, *, nulls: int = 0, limit: int | None = None, base_fee: int | None = None) -> Plan:
         """Return the next tipset, after some null rounds."""
-        height = max(self._next_height, self.head.height + 1) + nulls
+        height = self.next_height + nulls
         timestamp = max(timestamp, self.head.timestamp)
         return Plan(parent=self.head, height=height, timestamp=timestamp, limit=limit, base_fee=base_fee)
 

@@ -16,10 +16,12 @@ from damocles import pulse, signing
 from damocles.chain import tuples
 from damocles.chain.addresses import Address, Protocol
 from damocles.chain.amounts import ATTO, Amount
+from damocles.chain.blocks.header import Header
 from damocles.chain.messages import Message, SignedMessage
 from damocles.devnode import rules, wallet
 from damocles.devnode.actors import registry
 from damocles.devnode.actors.draft import Unverifiable
+from damocles.devnode.blocks.rounds import Rounds
 from damocles.devnode.chain import Chain, Change
 from damocles.devnode.mischief import Fault, Kind, Mischief
 from damocles.devnode.pool import NotTaken
@@ -45,7 +47,8 @@ class Node:
 
     `url` and `token` are for clients; `tokens` has one for each permission. `miner`, `owner` and the keys are those
     that the devnet was made with. With `block_seconds` of `None` a block is made only by `step`. With `at_once` what is
-    pushed does not wait for the next block: the blocks that execute it are made right away.
+    pushed does not wait for the next block: the blocks that execute it are made right away. With `is_mined` epochs go by the
+    clock, miners hand in blocks, and only an epoch without any gets one of the devnet's own.
     """
 
     url: str = ""
@@ -60,8 +63,10 @@ class Node:
         accepts_any_proof: bool,
         clock: Callable[[], float] = time.time,
         at_once: bool = False,
+        is_mined: bool = False,
     ) -> None:
         self.chain = chain
+        self.is_mined = is_mined
         self.wallet = keys
         self.mischief = Mischief()
         self.block_seconds = block_seconds
@@ -79,10 +84,11 @@ class Node:
         self._pushing = anyio.Lock()
         self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
         self._is_stopped = False
-        self._nulls = 0
+        self._nulls = self._skipped = 0
         self._doomed: dict[int, tuple[int, int]] = {}
         self._base_fee: int | None = None
         self.changed = pulse.Pulse()
+        self.rounds = Rounds(chain, store, self.block_delay_seconds, clock)
 
     # What it is.
 
@@ -113,12 +119,23 @@ class Node:
         if self.block_seconds is None:
             await anyio.sleep_forever()
             return
+        if self.is_mined:
+            await self.rounds.run(self.changed, self._make_instead)
+            return
         due = anyio.current_time()
         while True:
             due = max(due + self.block_seconds, anyio.current_time() - self.block_seconds)
             due = await self._wait(due)
             if not self._is_stopped:
                 await self._try_step()
+
+    async def _make_instead(self, epoch: int) -> None:
+        """Make the block of an epoch that no miner has made, unless there is to be none."""
+        if self._is_stopped or self._skipped:
+            self._skipped = max(0, self._skipped - 1)
+            return
+        self._nulls = epoch - self.chain.next_height
+        await self._try_step()
 
     async def _wait(self, due: float) -> float:
         """Return when a block is to be made; the time from which the next one is counted."""
@@ -153,7 +170,8 @@ class Node:
             async with self._making:
                 nulls, base_fee = self._nulls, self._base_fee
                 self._is_pushed = False
-                plan = self.chain.plan(int(self._clock()), nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
+                at = self.rounds.time_of(self.chain.next_height + nulls) if self.is_mined else int(self._clock())
+                plan = self.chain.plan(at, nulls=nulls, limit=self.messages_a_block, base_fee=base_fee)
                 if self._store is None and not plan.parent.messages:
                     made = self._made(plan)  # nothing to execute or to write: a thread would cost more
                 else:
@@ -164,6 +182,15 @@ class Node:
                 if made.messages:
                     log.info("devnet block", height=made.height, messages=len(made.messages))
         return self.chain.head
+
+    async def take(self, header: Header, messages: Sequence[SignedMessage]) -> bool:
+        """Make a good block the head; false if its parent is not the head any more, so that it is left out."""
+        async with self._making:
+            if header.parents[0] != self.chain.head.key:
+                return False
+            self._tell(self.chain.add(await anyio.to_thread.run_sync(self.rounds.made, header, messages)))
+            log.info("mined block", height=header.height, miner=str(header.miner), messages=len(messages))
+        return True
 
     def _made(self, plan: Any) -> TipSet:
         made = self.chain.executed(plan)
@@ -247,7 +274,10 @@ class Node:
 
     def null_rounds(self, count: int) -> None:
         """Let some epochs before the next block have none."""
-        self._nulls += count
+        if self.is_mined and self.block_seconds is not None:
+            self._skipped += count  # by the clock
+        else:
+            self._nulls += count
 
     def set_base_fee(self, base_fee: int) -> None:
         """Let the next block have another base fee; from there it goes its ordinary way."""
@@ -368,7 +398,3 @@ class Node:
         if self._store is not None:
             await anyio.to_thread.run_sync(self._store.add_key, key)
         return self.wallet.add(key)
-
-    def sequence(self) -> Sequence[SignedMessage]:
-        """Return the messages that wait."""
-        return self.chain.pool.all()

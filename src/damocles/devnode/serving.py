@@ -18,6 +18,7 @@ from damocles.devnode.api.chain import ChainApi
 from damocles.devnode.api.control import ControlApi
 from damocles.devnode.api.messages import MessagesApi
 from damocles.devnode.api.miners import MinersApi
+from damocles.devnode.api.mining import MiningApi
 from damocles.devnode.api.network import NetworkApi
 from damocles.devnode.api.service import Service, app
 from damocles.devnode.mischief import Mischief
@@ -25,7 +26,7 @@ from damocles.devnode.node import Node
 from damocles.devnode.rules import Rules
 from damocles.rpc.serving import server
 
-_ROOMS = (NetworkApi, ChainApi, MinersApi, MessagesApi, ControlApi)
+_ROOMS = (NetworkApi, ChainApi, MinersApi, MiningApi, MessagesApi, ControlApi)
 
 
 def service_of(node: Node, mischief: Mischief | None = None) -> Service:
@@ -57,12 +58,13 @@ async def serving(
     secret: bytes | None = None,
     clock: Callable[[], float] = time.time,
     at_once: bool = False,
+    is_mined: bool = False,
 ) -> AsyncIterator[Node]:
     """Yield a devnode that listens while the block runs.
 
     Without `home` nothing of it is kept. With `block_seconds` of `None` blocks are made by `node.step` alone. The same
     `secret` (32 bytes) makes a devnet with the same keys. With `at_once` the blocks that execute a message are made as soon
-    as it is pushed.
+    as it is pushed. With `is_mined` epochs go by the clock, and miners hand in blocks.
 
     Raises:
         beginnings.Unsuitable: The devnet in the home was made with other rules.
@@ -79,6 +81,7 @@ async def serving(
             secret=secret,
             clock=clock,
             at_once=at_once,
+            is_mined=is_mined,
         )
         return node, contextlib.nullcontext() if store is None else contextlib.closing(store)
 

@@ -12,6 +12,8 @@ import cbor2
 import msgspec
 
 from damocles.chain import cbor, cids, exits, tuples
+from damocles.chain.blocks import election
+from damocles.chain.blocks.header import Header
 from damocles.chain.messages import SignedMessage
 from damocles.devnode import rules
 from damocles.devnode.actors import execution
@@ -24,7 +26,10 @@ from damocles.wire.codec import CID
 
 
 class TipSet(msgspec.Struct, frozen=True, kw_only=True):
-    """A tipset of one block. `state` is that from before its messages, `outcomes` are those of its parent's messages."""
+    """A tipset of one block. `state` is that from before its messages, `outcomes` are those of its parent's messages.
+
+    `header` is that of a block that a miner handed in; without one the devnet has made the block itself.
+    """
 
     key: CID
     parent: CID | None
@@ -36,6 +41,7 @@ class TipSet(msgspec.Struct, frozen=True, kw_only=True):
     state_root: CID
     outcomes: tuple[Outcome, ...]
     state: State | None = None  # forgotten when it is old
+    header: Header | None = None
 
 
 class Draws:
@@ -51,25 +57,18 @@ class Draws:
         if epoch > self._head.height:
             raise Abort(exits.ILLEGAL_ARGUMENT, "cannot draw randomness from the future")
         tipset = ancestor(self._known, self._head, max(0, epoch))
-        return _drawn(tipset.ticket, domain, epoch, entropy)
+        return election.drawn(tipset.ticket, domain, epoch, entropy)
 
     def beacon(self, domain: int, epoch: int, entropy: bytes) -> bytes:
         """Return 32 bytes drawn from the beacon of an epoch, null round or not."""
         if epoch > self._head.height:
             raise Abort(exits.ILLEGAL_ARGUMENT, "cannot draw randomness from the future")
-        return _drawn(beacon_entry(self._secret, epoch), domain, epoch, entropy)
+        return election.drawn(beacon_entry(self._secret, epoch), domain, epoch, entropy)
 
 
 def beacon_entry(secret: bytes, epoch: int) -> bytes:
     """Return what the beacon says at an epoch."""
     return hashlib.blake2b(b"beacon %d" % epoch, key=secret, digest_size=48).digest()
-
-
-def _drawn(base: bytes, domain: int, epoch: int, entropy: bytes) -> bytes:
-    """Hash domain, base, epoch and entropy together, as the chain does."""
-    digest = hashlib.blake2b(base, digest_size=32).digest()
-    content = domain.to_bytes(8, "big") + digest + epoch.to_bytes(8, "big", signed=True) + entropy
-    return hashlib.blake2b(content, digest_size=32).digest()
 
 
 def ancestor(known: Mapping[CID, TipSet], head: TipSet, height: int) -> TipSet:
@@ -114,6 +113,24 @@ def following(
     ticket = hashlib.blake2b(parent.ticket + b"%d" % height + salt, digest_size=32).digest()
     root = parent.state_root if state is parent.state else None
     return _made(parent, height, timestamp, ticket, base_fee, tuple(messages), state, tuple(outcomes), root)
+
+
+def mined(header: Header, state: State, outcomes: Sequence[Outcome], messages: Sequence[SignedMessage]) -> TipSet:
+    """Return the tipset of a block that was handed in; state and outcomes as for `following`."""
+    assert header.ticket is not None
+    return TipSet(
+        key=header.cid,
+        parent=header.parents[0],
+        height=header.height,
+        timestamp=header.timestamp,
+        ticket=bytes(header.ticket.proof),
+        base_fee=int(header.parent_base_fee),
+        messages=tuple(messages),
+        state_root=header.parent_state_root,
+        outcomes=tuple(outcomes),
+        state=state,
+        header=header,
+    )
 
 
 def _made(  # noqa: PLR0917, the fields in their order
@@ -161,7 +178,7 @@ class Executor:
         self.rules = of
         self._known = known
         self._secret = secret
-        self._verify = verify
+        self.verify = verify
         self.doomed: dict[CID, int] = {}  # exit codes of messages that fail on request
 
     def draws(self, tipset: TipSet) -> Draws:
@@ -175,7 +192,7 @@ class Executor:
             epoch=tipset.height if epoch is None else epoch,
             base_fee=tipset.base_fee,
             randomness=self.draws(tipset),
-            verify=self._verify,
+            verify=self.verify,
         )
 
     def executed(self, tipset: TipSet, until: int) -> tuple[State, list[Outcome]]:

@@ -24,6 +24,8 @@ def _verdict(claim: Any) -> bool:
                 return proofs.verify_seal(claim)
             case tasks.SnapVerify():
                 return proofs.snap_verify(claim)
+            case tasks.VerifyWinningPoSt():
+                return proofs.verify_winning_post(claim)
             case tasks.VerifyWindowPoSt():
                 return proofs.verify_window_post(claim)
             case Aggregate():

@@ -7,6 +7,7 @@ from msgspec import field
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.chain.blocks.header import BeaconEntry, Ticket
 from damocles.chain.messages import Message
 from damocles.wire.codec import CID, Blob, Rows
 
@@ -40,6 +41,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     height: int = field(name="Height")
     timestamp: int = field(name="Timestamp")
     parent_base_fee: Amount = field(name="ParentBaseFee")
+    ticket: Ticket | None = field(name="Ticket", default=None)
 
 
 class TipSet(msgspec.Struct, frozen=True):
@@ -67,6 +69,12 @@ class TipSet(msgspec.Struct, frozen=True):
     def timestamp(self) -> int:
         """When its epoch began, in unix seconds."""
         return self.blocks[0].timestamp
+
+    @property
+    def ticket(self) -> bytes:
+        """The least ticket of its blocks, which is that of the first one."""
+        first = self.blocks[0].ticket
+        return b"" if first is None else bytes(first.proof)
 
     @property
     def base_fee(self) -> Amount:
@@ -147,3 +155,30 @@ class SendSpec(msgspec.Struct, frozen=True):
     """Bounds of an estimate: the most that the gas may cost in attoFIL; 0 is the node's own bound."""
 
     max_fee: Amount = field(name="MaxFee", default=Amount(0))
+
+
+class Challenged(msgspec.Struct, frozen=True, kw_only=True):
+    """A sector that a winning PoSt has to prove; one that was upgraded has a key."""
+
+    number: int = field(name="SectorNumber")
+    seal_proof: int = field(name="SealProof")
+    sealed_cid: CID = field(name="SealedCID")
+    key_cid: CID | None = field(name="SectorKey", default=None)
+
+
+class BaseInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a miner needs for a block of an epoch; powers are quality-adjusted, in bytes."""
+
+    power: Amount = field(name="MinerPower")
+    network_power: Amount = field(name="NetworkPower")
+    sectors: Rows[Challenged] = field(name="Sectors")
+    worker: Address = field(name="WorkerKey")
+    sector_bytes: int = field(name="SectorSize")
+    previous: BeaconEntry = field(name="PrevBeaconEntry")
+    entries: Rows[BeaconEntry] = field(name="BeaconEntries")
+    is_eligible: bool = field(name="EligibleForMining")
+
+    @property
+    def entry(self) -> bytes:
+        """What the beacon said last."""
+        return bytes((self.entries[-1] if self.entries else self.previous).data)

@@ -137,6 +137,7 @@ _WORDS: tuple[tuple[str, Callable[[str, str, str], NoTipSet | Refused]], ...] = 
     ("failed to load message", Unseen),
     ("NOT a valid replacement message", Superseded),
     ("draw randomness from the future|greater than start point", NotYet),
+    ("beacon entry request returned error", NotYet),
     ("too early to prove sector|must be less than the current epoch", NotYet),
     ("(?:load|loading) tipset.*could not find", NoTipSet),
     ("actor not found|failed to find actor|actor code is not|not found on chain|address not found", NotThere),

@@ -16,6 +16,7 @@ from damocles import failpoints, signing
 from damocles.chain import messages
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.chain.blocks.header import BlockMessage, Template
 from damocles.chain.messages import Message, Signature, SignedMessage
 from damocles.lotus import errors
 from damocles.lotus.answers import HeadChange, Key, MpoolConfig, NetworkParams, SendSpec, TipSet, Version
@@ -208,6 +209,24 @@ class Node:
                 f"{self.url} has signed something else than the message of {message.sender}: do not use it"
             )
         return signed
+
+    # Blocks.
+
+    async def select(self, parents: Key, quality: float) -> Rows[Any]:
+        """Return messages for a block on top of a tipset as they stand; `quality` is that of the block's ticket."""
+        return await self.call(Rows[Any], "MpoolSelect", parents, quality)
+
+    async def create_block(self, template: Template) -> BlockMessage:
+        """Have a block made, and signed by the worker's key in the wallet. Not repeated here: the caller has recorded it."""
+        return await self.call(BlockMessage, "MinerCreateBlock", template, seconds=EXECUTION_SECONDS, repeats=False)
+
+    async def submit_block(self, block: BlockMessage) -> None:
+        """Hand in a block, which the node checks and passes on; the same block again does no harm.
+
+        Raises:
+            errors.NodeError: It is not taken.
+        """
+        await self.call(type(None), "SyncSubmitBlock", block, seconds=EXECUTION_SECONDS)
 
     # Estimates, at the head.
 

@@ -19,7 +19,7 @@ from damocles.chain.messages import Message
 from damocles.chain.methods import Method
 from damocles.chain.sealing import PreCommit
 from damocles.lotus import errors, miners
-from damocles.lotus.answers import Actor, Invocation, Key, Lookup, TipSet
+from damocles.lotus.answers import Actor, BaseInfo, Invocation, Key, Lookup, TipSet
 from damocles.lotus.node import EXECUTION_SECONDS, SECONDS, Node
 from damocles.wire.codec import CID, Rows
 
@@ -146,6 +146,14 @@ class View:
     async def info(self, miner: Address) -> miners.Info:
         """Return a miner; `errors.NotThere` if it is none."""
         return await self._ask(miners.Info, "StateMinerInfo", miner)
+
+    async def base_info(self, miner: Address, epoch: int) -> BaseInfo | None:
+        """Return what a miner needs for the block of an epoch on top of this tipset; `None` without sectors that could be challenged.
+
+        Raises:
+            errors.NodeError: Also where the beacon has not spoken for the epoch yet.
+        """
+        return await self._maybe(BaseInfo, "MinerGetBaseInfo", miner, epoch)
 
     async def power(self, miner: Address) -> miners.Power:
         """Return its power, and all of the network."""

@@ -14,7 +14,16 @@ from damocles.proofs.parameters import (
     srs_manifest,
 )
 from damocles.proofs.pieces import add_piece, data_commitment, piece_commitment, zero_piece
-from damocles.proofs.post import check_replica, scalar, verify_window_post, window_challenges, window_post, winning_post
+from damocles.proofs.post import (
+    check_replica,
+    scalar,
+    verify_window_post,
+    verify_winning_post,
+    window_challenges,
+    window_post,
+    winning_challenge,
+    winning_post,
+)
 from damocles.proofs.seal import (
     aggregate_seals,
     c1,
@@ -61,8 +70,10 @@ __all__ = [
     "verify_aggregate",
     "verify_seal",
     "verify_window_post",
+    "verify_winning_post",
     "window_challenges",
     "window_post",
+    "winning_challenge",
     "winning_post",
     "zero_piece",
 ]

@@ -61,6 +61,26 @@ def winning_post(task: tasks.WindowPoSt) -> tasks.WinningPoStOutput:
         return tasks.WinningPoStOutput([proof])
 
 
+def winning_challenge(proof_type: str, seed: bytes, count: int, miner_id: int) -> Sequence[int]:
+    """Return which of so many sectors a winning PoSt has to prove."""
+    with translated():
+        return native.generate_winning_post_sector_challenge(
+            proof_type, scalar(seed), count, sectors.prover_id(miner_id)
+        )
+
+
+def verify_winning_post(task: tasks.VerifyWinningPoSt) -> bool:
+    """Check a proof of `winning_post`."""
+    with translated():
+        return native.verify_winning_post(
+            task.proof_type,
+            scalar(task.seed),
+            task.proof,
+            [native.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas],
+            sectors.prover_id(task.miner_id),
+        )
+
+
 def scalar(randomness: bytes) -> bytes:
     """Clear the two highest bits of 32 bytes, so that they are an element of the curve's field."""
     return randomness[:31] + bytes([randomness[31] & 0x3F])

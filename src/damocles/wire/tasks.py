@@ -308,6 +308,10 @@ class VerifyWindowPoSt(msgspec.Struct, frozen=True):
     proof: bytes  # base64
 
 
+class VerifyWinningPoSt(VerifyWindowPoSt, frozen=True):
+    """Verify a winning PoSt over the challenged sectors; only the devnode asks for it so."""
+
+
 class WinningPoStOutput(msgspec.Struct, frozen=True):
     """The proofs (base64 on the wire)."""
 

@@ -40,7 +40,7 @@ async def test_a_message_is_executed_at_once(place_of: PlaceOf, tmp_path: Path):
             found = await (await view(lotus)).search(cid, 100)
             assert found is not None
             assert found.receipt.exit_code == 0
-        assert not devnode.sequence()
+        assert not devnode.chain.pool.all()
         with anyio.move_on_after(0.2):
             await devnode.changed.wait()
         assert devnode.head.height == 6
@@ -50,13 +50,13 @@ async def test_what_a_stop_has_left_is_executed_at_once(place_of: PlaceOf, tmp_p
     """A message that waits when a devnode stops is in the first block after its next start."""
     async with serving.serving(home=tmp_path) as devnode, node.connect(place_of(devnode)) as lotus:
         await send(lotus, None, value=1)
-        waiting = devnode.sequence()
+        waiting = devnode.chain.pool.all()
         assert len(waiting) == 1
     async with serving.serving(block_seconds=3600, at_once=True, home=tmp_path) as devnode:
         with anyio.fail_after(60):
             while devnode.head.height < 3:
                 await devnode.changed.wait()
-        assert not devnode.sequence()
+        assert not devnode.chain.pool.all()
 
 
 async def test_another_miner_whose_sectors_need_no_window_posts(place_of: PlaceOf):
@@ -94,10 +94,10 @@ async def test_a_full_disk_stops_the_chain_and_not_the_devnode(place_of: PlaceOf
         before = devnode.head
         with pytest.raises(errors.NodeError, match="database or disk is full"):
             await fill(lotus)
-        waiting = len(devnode.sequence())
+        waiting = len(devnode.chain.pool.all())
         database.execute("PRAGMA max_page_count = 1000000")
         await send(lotus, None, value=1)
-        assert len(devnode.sequence()) == waiting + 1
+        assert len(devnode.chain.pool.all()) == waiting + 1
         after = await devnode.step()
         assert after.parent == before.key
         assert len(after.messages) == waiting + 1

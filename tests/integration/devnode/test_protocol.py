@@ -146,12 +146,12 @@ async def test_a_slow_method_is_too_slow_and_no_other(devnode: Devnode, lotus: N
 async def test_an_effect_without_an_answer(devnode: Devnode, lotus: Node):
     """The connection breaks after the message was taken: it is there, and pushed again it is told so."""
     await send(lotus, None, value=1)
-    (signed,) = devnode.sequence()
+    (signed,) = devnode.chain.pool.all()
     devnode.chain.pool.remove([signed])
     devnode.disturb("MpoolPush", "hang up", times=1, late=True)
     with pytest.raises(errors.Away):
         await lotus.push(signed)
-    assert devnode.sequence() == [signed]
+    assert devnode.chain.pool.all() == [signed]
     with pytest.raises(errors.Pending):
         await lotus.push(signed)
 
@@ -214,7 +214,7 @@ async def test_of_two_messages_with_a_nonce_at_once_one_is_taken(devnode: Devnod
         for signed in both:
             tasks.start_soon(push, signed)
     assert outcomes.count("outbid") == 1
-    assert len(devnode.sequence()) == 1
+    assert len(devnode.chain.pool.all()) == 1
 
 
 async def test_a_second_address_is_like_a_second_node(devnode: Devnode, place_of: Callable[..., Place]):

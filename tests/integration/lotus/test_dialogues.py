@@ -21,6 +21,7 @@ from .replay import Replay, plain
 
 # Methods of ours that make more than one call, or choose a part of the parameters themselves.
 _OTHERS = {"is_on_chain", "ask_actor", "max_termination_fee", "call", "maybe", "changes", "search", "sign_message"}
+_UNRECORDED = {"submit_block"}  # no block of ours was handed in there
 _RANDOMNESS = {("StateGetRandomnessFromTickets", 5): "ticket", ("StateGetRandomnessFromBeacon", 6): "seed",
                ("StateGetRandomnessFromBeacon", 4): "window_challenge", ("StateGetRandomnessFromTickets", 9): "chain_commit"}  # fmt: skip
 
@@ -52,7 +53,7 @@ def _own_methods(kind: type) -> list[str]:
     return [
         name
         for name, value in vars(kind).items()
-        if inspect.iscoroutinefunction(value) and name[0] != "_" and name not in _OTHERS
+        if inspect.iscoroutinefunction(value) and name[0] != "_" and name not in _OTHERS | _UNRECORDED
     ]
 
 

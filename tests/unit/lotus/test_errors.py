@@ -31,6 +31,7 @@ KINDS = {
     "'GasLimit' field": errors.TooCheap,
     "gas fee cap too low": errors.TooCheap,
     "signature verification failed": errors.NotTaken,
+    "beacon entry request returned error": errors.NotYet,
     "wrong param count": errors.NoNode,
     "unmarshaling params": errors.NoNode,
     "' not found": errors.NoNode,

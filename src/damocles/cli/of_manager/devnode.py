@@ -37,6 +37,7 @@ def devnode(
     challenge_window: Epochs = 60,
     network: str = "devnet-damocles",
     at_once: bool = False,
+    mined: bool = False,
     without_posts: bool = False,
     accept_any_proof: bool = False,
     insecure: bool = False,
@@ -58,6 +59,7 @@ def devnode(
         challenge_window: Epochs of a deadline; a proving period has 48 of them.
         network: Name of the network, which begins with devnet-.
         at_once: Make the blocks that execute a message as soon as it is pushed, whatever the block delay.
+        mined: Let miners hand in the blocks of epochs that go by the clock; an epoch without any gets one of the devnet's own.
         without_posts: Let sectors be active from their proof on, and stay so without window PoSts.
         accept_any_proof: Verify nothing. The version that the node reports shows it.
         insecure: Listen without TLS on an address that other machines can reach.
@@ -66,7 +68,7 @@ def devnode(
     """
     try:
         endpoint = _endpoint(listen, insecure=insecure)
-        seconds = _block_seconds(block_delay)
+        seconds = _block_seconds(block_delay, is_mined=mined, at_once=at_once)
         of = rules.Rules(
             name=_name(network),
             sector_bytes=int(SectorSize.parse(sector_size)),
@@ -87,6 +89,7 @@ def devnode(
         block_seconds=seconds,
         accepts_any_proof=accept_any_proof,
         at_once=at_once,
+        is_mined=mined,
     )
     try:
         anyio.run(partial(_run, opened, folder, as_json=json))
@@ -119,10 +122,14 @@ def _name(network: str) -> str:
     return network
 
 
-def _block_seconds(text: str) -> float:
+def _block_seconds(text: str, *, is_mined: bool, at_once: bool) -> float:
     seconds = units.parse_duration(text)
     if not 0.001 <= seconds <= 3600:
         raise ValueError(f"--block-delay: {text!r} is not between 1ms and 1h")
+    if is_mined and at_once:
+        raise ValueError("--mined and --at-once exclude each other: mined blocks come by the clock")
+    if is_mined and not seconds.is_integer():
+        raise ValueError(f"--block-delay: {text!r}: mined blocks come by the clock, which counts whole seconds")
     return seconds
 
 

@@ -53,7 +53,7 @@ class ChainApi(Api):
                 yield self._told(change)
 
     def _told(self, of: list[Change]) -> list[dict[str, Any]]:
-        return shapes.changes(of, self.chain.secret, self.chain.rules.miner)
+        return shapes.changes(of, self.chain.secret, self.chain.maker)
 
     async def genesis(self) -> dict[str, Any]:
         """Return the first tipset."""
@@ -87,7 +87,7 @@ class ChainApi(Api):
 
     async def block(self, cid: CID) -> dict[str, Any]:
         """Return the header of a block; each tipset has one."""
-        return shapes.block(self._of_block(cid), self.chain.secret, self.chain.rules.miner)
+        return shapes.block(self._of_block(cid), self.chain.secret, self.chain.maker)
 
     def _of_block(self, cid: CID) -> Any:
         found = self.chain.known.get(cid)

@@ -97,7 +97,7 @@ class Api:
 
     def tell(self, tipset: TipSet) -> dict[str, Any]:
         """Return a tipset as the API has it."""
-        return shapes.tipset(tipset, self.chain.secret, self.chain.rules.miner)
+        return shapes.tipset(tipset, self.chain.secret, self.chain.maker)
 
     def drawn(self, what: str, tipset: TipSet, domain: int, epoch: int, entropy: bytes) -> str | None:
         """Return randomness: of `tickets` or of the `beacon`."""

@@ -131,7 +131,10 @@ def tipset(of: TipSet, secret: bytes, miner: int) -> dict[str, Any]:
 
 
 def block(of: TipSet, secret: bytes, miner: int) -> dict[str, Any]:
-    """Return the header of the one block of a tipset, made by a miner. What a devnode does not have (elections) is made up."""
+    """Return the header of the one block of a tipset, made by a miner. What a block of the devnet itself does not have is made up."""
+    if of.header is not None:
+        made: dict[str, Any] = plain(of.header)
+        return made
     first = of.parent is None
     proof = octets(hashlib.blake2b(b"election" + of.ticket).digest())
     return {
@@ -173,6 +176,13 @@ def block_messages(of: Sequence[SignedMessage]) -> dict[str, Any]:
         "SecpkMessages": [signed_message(one) for one in secp],
         "Cids": [link(one.cid) for one in (*bls, *secp)],
     }
+
+
+def kinds_of(of: Sequence[SignedMessage]) -> dict[str, Any]:
+    """Return the ids of the messages of a block that is handed in, by the kind of their signatures."""
+    bls = [link(one.cid) for one in of if one.signature.type is SignatureType.BLS]
+    secp = [link(one.cid) for one in of if one.signature.type is not SignatureType.BLS]
+    return {"BlsMessages": bls or None, "SecpkMessages": secp or None}
 
 
 def actor(state: State, number: int) -> dict[str, Any]:

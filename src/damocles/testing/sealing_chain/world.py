@@ -239,7 +239,7 @@ class World:
                 await self._reorganise(dice.random() < 0.4)
             if dice.random() < 0.05:
                 self._tell("the node loses its pool")
-                devnode.chain.pool.remove(devnode.sequence())
+                devnode.chain.pool.remove(devnode.chain.pool.all())
             if dice.random() < 0.04:
                 devnode.set_base_fee(10 ** dice.randint(3, 9))
             if dice.random() < 0.05:

@@ -85,7 +85,7 @@ async def test_nothing_is_sent_twice_and_nothing_is_lost(
                     await provider.tick()
         except Died:
             if drop:
-                devnode.chain.pool.remove(devnode.sequence())
+                devnode.chain.pool.remove(devnode.chain.pool.all())
             await devnode.step()
         assert devnode.chain.head.height < 400
     deaths.armed = False

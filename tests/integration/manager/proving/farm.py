@@ -221,7 +221,7 @@ async def running(
         if devnode is None:
             rules = Rules(window_epochs=WINDOW)
             devnode = await stack.enter_async_context(serving.serving(rules, accepts_any_proof=True))
-            devnode.chain.executor._verify = verify
+            devnode.chain.executor.verify = verify
             await devnode.step(5)
             numbers = [number for parts in places.values() for some in parts for number in some]
             comm_rs = {number: await anyio.to_thread.run_sync(seal, store, number) for number in numbers}
