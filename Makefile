@@ -26,6 +26,7 @@ setup: $(UV) ## Install what is missing (Debian packages, uv) and build everythi
 	@pkg-config --exists hwloc 2>/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy libhwloc-dev pkg-config; }
 	@command -v ip >/dev/null || [ -x /usr/sbin/ip ] || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy iproute2; } || echo "no iproute2: the tests with two machines will be skipped"
 	@command -v chromium >/dev/null || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; } || echo "no Chromium: the tests of the dashboard in a browser will be skipped"
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) apt-get update -q && $(SUDO) apt-get install -qy --no-install-recommends postgresql; } || echo "no PostgreSQL: the tests of a manager's database on it will be skipped"
 	$(if $(FEATURES),MATURIN_PEP517_ARGS="--features $(FEATURES)") $(UV) sync --frozen --all-packages --compile-bytecode $(if $(FEATURES),--reinstall-package damocles-proofs)
 	@$(RUN) python -m compileall -q src # compiled once here, whatever PYTHONDONTWRITEBYTECODE says: half the start-up time
 

@@ -9,6 +9,8 @@ import hypothesis
 import pytest
 from blockbuster import blockbuster_ctx
 
+from damocles.testing import postgres
+
 # On a busy machine the time of one example says nothing.
 hypothesis.settings.register_profile("damocles", deadline=None)
 hypothesis.settings.load_profile("damocles")
@@ -48,6 +50,25 @@ def _blocking_calls_fail(request: pytest.FixtureRequest) -> Iterator[None]:
             for file in allowed:
                 guard.can_block_in(file, _AnyName())
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """Return a PostgreSQL server of this process' tests."""
+    if not postgres.is_installed():
+        pytest.skip("PostgreSQL is not installed: run `make setup`")
+    with postgres.server() as running:
+        yield running
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Return the URL of an empty database on PostgreSQL, if the test's parameter or the environment says so; for SQLite none."""
+    kind = getattr(request, "param", os.environ.get("DAMOCLES_TEST_DATABASE", "sqlite"))
+    if kind == "sqlite":
+        return None
+    server = request.getfixturevalue("postgres_server")
+    return str(server.url(server.new()))
 
 
 POREP_2KIB = (

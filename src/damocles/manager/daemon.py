@@ -69,6 +69,7 @@ class Settings:
     miner: sectors.Miner | None = None
     stores: Mapping[str, Path] = field(default_factory=dict)
     chain: mock.Options | model.Config = field(default_factory=mock.Options)
+    database: str | None = None  # the URL of one on PostgreSQL, instead of the file in the home
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
     prove_here: int = 1  # window PoSts at a time on this machine, on a real chain
@@ -127,7 +128,7 @@ async def _open(
     reloads: reloading.Reloads,
 ) -> address.Endpoint:
     try:
-        database = await stack.enter_async_context(engine.open_sqlite(settings.home / DATABASE_NAME))
+        database = await stack.enter_async_context(engine.open_at(settings.database or settings.home / DATABASE_NAME))
         context, connect = _trust(settings)
         ring = await auth.open_keyring(settings.home, database, clock)
         registered = acts.open_fleet(
@@ -203,14 +204,19 @@ async def _open(
     except notify.SinkError as error:
         raise errors.StartError(f"alerts: {error}") from error
     except schema.SchemaError as error:
-        raise errors.StartError(f"{settings.home / DATABASE_NAME}: {error}") from error
+        raise errors.StartError(f"{_where(settings)}: {error}") from error
     except rpc_errors.DiskFails as error:
         raise errors.StartError(str(error)) from error
     except sql_errors.DBAPIError as error:
         raise errors.StartError(
-            f"{settings.home / DATABASE_NAME} cannot be used: {error.orig}; restore it, or choose another --home"
+            f"{_where(settings)} cannot be used: {error.orig}; restore it, or choose another"
+            f" {'--database' if settings.database else '--home'}"
         ) from error
     return bound
+
+
+def _where(settings: Settings) -> str:
+    return str(settings.home / DATABASE_NAME) if settings.database is None else engine.shown(settings.database)
 
 
 async def _pages(

@@ -4,6 +4,7 @@
     ├── RpcError           the peer understood and refused: check `code`, do not repeat unchanged
     │   ├── ProtocolError  …because the request itself is wrong, or its handler crashed
     │   └── DiskFails      …because its own disk is full or fails: repeat after a pause, for as long as it takes
+    │       └── DatabaseAway   …or the database that it keeps its state in does not answer: likewise
     ├── Unreachable        nothing was sent: repeat after a pause; the peer is down or the address is wrong
     │   ├── Untrusted      …or its certificate is not accepted: report it to a person
     │   └── Unknowing      …or it does not know our token, which it therefore did not get: report it to a person
@@ -92,6 +93,17 @@ class DiskFails(RpcError):
         super().__init__(
             Code.DISK_FAILS,
             f"{where}: {reason}; fix that (space, mount, disk) and it goes on; nothing was changed or lost",
+        )
+        self.where = where
+        self.reason = reason
+
+
+class DatabaseAway(DiskFails):
+    """The daemon's database does not answer. What was under way may have been done: repeat it."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        RpcError.__init__(
+            self, Code.DISK_FAILS, f"the database {where} does not answer: {reason}; all goes on as soon as it does"
         )
         self.where = where
         self.reason = reason

@@ -93,7 +93,13 @@ def verifier() -> RecordedVerifier:
 
 
 @pytest.fixture
-def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start(
+    tmp_path: Path,
+    clock: Clock,
+    verifier: RecordedVerifier,
+    monkeypatch: pytest.MonkeyPatch,
+    database_url: str | None,
+) -> Start:
     """Return a function that runs a manager on a home which stays for the whole test, where commands find its token."""
     monkeypatch.setenv("DAMOCLES_PATH", str(tmp_path / "home"))
     monkeypatch.delenv("DAMOCLES_TOKEN", raising=False)
@@ -112,6 +118,7 @@ def start(tmp_path: Path, clock: Clock, verifier: RecordedVerifier, monkeypatch:
             miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores or {},
+            database=database_url,
             chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),
             deals=deals,
             wdpost_every_seconds=wdpost_every_seconds,

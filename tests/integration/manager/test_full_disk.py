@@ -15,7 +15,7 @@ from sqlalchemy import Connection, exc
 
 from damocles import methods
 from damocles.manager.alerts import config
-from damocles.manager.db import engine
+from damocles.manager.db import engine, sqlite
 from damocles.rpc import errors
 from damocles.rpc.calling import client
 from damocles.sealing import failures
@@ -28,10 +28,10 @@ from .conftest import Clock, Manager, Start
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Return what fills the disk and makes room again, for all that is written to a database."""
-    real = engine._begin
+    real = sqlite.SQLite.begin
 
     def fill(on: bool) -> None:
-        monkeypatch.setattr(engine, "_begin", _full if on else real)
+        monkeypatch.setattr(sqlite.SQLite, "begin", _full if on else real)
 
     return fill
 
@@ -146,12 +146,12 @@ async def test_a_disk_that_is_well_again_is_said_so(tmp_path: Path, monkeypatch:
     """Trouble is over when nothing has failed for a minute: small writes succeed beside large ones that do not."""
     async with engine.open_sqlite(tmp_path / "m.db") as database:
         with monkeypatch.context() as patch:
-            patch.setattr(engine, "_begin", _full)
+            patch.setattr(sqlite.SQLite, "begin", _full)
             with pytest.raises(errors.DiskFails):
                 await database.write(lambda _: None)
         await database.write(lambda _: None)
         assert f"{tmp_path}/m.db: database or disk is full" == database.trouble
-        monkeypatch.setattr(engine, "WELL_AGAIN_SECONDS", -1.0)
+        monkeypatch.setattr(sqlite.SQLite, "well_again_seconds", -1.0)
         await database.write(lambda _: None)
         assert None is database.trouble
 

@@ -16,6 +16,7 @@ def daemon(
     config: Annotated[Path | None, Parameter(name=["--config", "-c"])] = None,
     listen: str | None = None,
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
+    database: str | None = None,
     deals: Path | None = None,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
@@ -37,7 +38,9 @@ def daemon(
     Args:
         config: TOML file that names nodes and miners; default: `manager.toml` in the home.
         listen: Address to listen on; default: 127.0.0.1:1789.
-        home: Folder of the database.
+        home: Folder of the database, and of this manager's tokens.
+        database: PostgreSQL database as postgresql://USER@HOST/NAME, instead of a file in the home; a password stands in
+            libpq's password file, not here.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
         tls_cert: PEM file with the certificate to listen with, and its chain.
         tls_key: PEM file with its key.
@@ -57,6 +60,7 @@ def daemon(
     folder = home.expanduser().absolute()
     given = {
         "listen": listen,
+        "database": database,
         "deals": deals,
         "tls_cert": tls_cert,
         "tls_key": tls_key,

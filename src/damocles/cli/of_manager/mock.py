@@ -31,6 +31,7 @@ def mock(
     sector_size: str,
     listen: str = manager_at.DEFAULT_LISTEN,
     home: Annotated[Path, Parameter(env_var="DAMOCLES_PATH")] = Path("~/.damocles-manager"),
+    database: str | None = None,
     store: list[str] | None = None,
     max_sectors: Count | None = None,
     block_delay: str = "1s",
@@ -61,7 +62,9 @@ def mock(
         miner: The miner, like f010000, t010000 or 10000.
         sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
         listen: Address to listen on.
-        home: Folder of the database.
+        home: Folder of the database, and of this manager's tokens.
+        database: PostgreSQL database as postgresql://USER@HOST/NAME, instead of a file in the home; a password stands in
+            libpq's password file, not here.
         store: A persist store as NAME=PATH, repeatable; without any, workers may use any name.
         max_sectors: Hand out this many sectors in total, then none.
         block_delay: Length of an epoch of the mock chain.
@@ -96,6 +99,7 @@ def mock(
                 max_number=max_sectors,
             ),
             listen=address.host_port(listen, address.MANAGER_PORT),
+            database=starting.database(database),
             stores=_stores(store or ()),
             chain=mock_chain.Options(
                 block_seconds=_interval(block_delay, "--block-delay"),

@@ -44,6 +44,7 @@ def settings(
     return daemon.Settings(
         home=home,
         listen=address.host_port(said.listen, address.MANAGER_PORT),
+        database=database(said.database),
         stores=persist,
         chain=chain,
         deals=deals_in(said.deals),
@@ -76,6 +77,16 @@ def stores(config: model.Config) -> dict[str, Path]:
 def alerts_of(file: Path | None, home: Path) -> config.Config:
     """Read what `--alerts` names, or the file of the home."""
     return config.of_home(home) if file is None else config.read(file.expanduser())
+
+
+def database(url: str | None) -> str | None:
+    """Check what `--database` says."""
+    if url is not None and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError(
+            f"--database: {url!r} is no PostgreSQL database: write one like postgresql://damocles@db.lan/damocles, or"
+            " leave the option out for a file in the home"
+        )
+    return url
 
 
 def deals_in(folder: Path | None) -> Path | None:

@@ -340,7 +340,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "store-missing": _of_texts(lambda seen: seen.missing_stores, "nothing is reserved, and no file looked at: "),
     "manager-disk": _of_texts(
         lambda seen: {"manager": seen.disk} if seen.disk else {},
-        behind="; free space, or repair the disk: until then workers ask again, and nothing is lost",
+        behind="; free space, repair the disk, or bring the database back: until then workers ask again, and nothing is lost",
     ),
     "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),

@@ -21,6 +21,8 @@ Kind = Literal["refused", "differs", "needed", "ignored"]
 _TOKEN_BEFORE = re.compile(r"([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*):(.+)", re.DOTALL)
 TOKEN_FILE = "~/.damocles-manager/node-token"  # noqa: S105, a file's name
 
+_DATABASE = "the database is a file in the home, or on PostgreSQL (Daemon.Database); records come along with `util sealer import`"
+
 # Keys of the original below [Common] that are not here, and what to do instead. What ends in a dot stands for all below.
 _COMMON: Mapping[str, tuple[Kind, str]] = {
     "api.messager": (
@@ -36,8 +38,8 @@ _COMMON: Mapping[str, tuple[Kind, str]] = {
     "plugins.": ("refused", "there are no plugins"),
     "piecestores": ("differs", "pieces of deals lie in one folder beside deals.json (`daemon --deals`)"),
     "scanpersiststores": ("needed", "folders are not looked for: name each one in a table [[Common.PersistStores]]"),
-    "mongokvstore.": ("ignored", "the database is a file in the home; records come along with `util sealer import`"),
-    "db.": ("ignored", "the database is a file in the home; records come along with `util sealer import`"),
+    "mongokvstore.": ("ignored", _DATABASE),
+    "db.": ("ignored", _DATABASE),
     "proving.parallelchecklimit": ("ignored", "sectors are checked by the manager and by whoever proves them"),
     "proving.singlechecktimeout": ("ignored", "sectors are checked by the manager and by whoever proves them"),
     "proving.partitionchecktimeout": ("ignored", "sectors are checked by the manager and by whoever proves them"),

@@ -288,6 +288,8 @@ class Daemon(values.Table):
 
     listen: values.Listen = "127.0.0.1:1789"
     """Ours: the address to listen on, HOST:PORT."""
+    database: StrictStr | None = None
+    """Ours: a database on PostgreSQL, instead of the file in the home. Like `"postgresql://damocles@db.lan/damocles"`."""
     tls_cert: values.File | None = Field(default=None, alias="TLSCert")
     """Ours: a PEM file with the certificate to listen with, and its chain. Like `"/etc/damocles/tls/manager.pem"`."""
     tls_key: values.File | None = Field(default=None, alias="TLSKey")

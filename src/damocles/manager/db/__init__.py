@@ -1,1 +1,1 @@
-"""The manager's state in SQL. Statements are SQLAlchemy Core without a dialect's own words: PostgreSQL can follow."""
+"""The manager's state in SQL. Statements are SQLAlchemy Core without a dialect's own words, for SQLite and PostgreSQL."""

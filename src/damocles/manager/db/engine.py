@@ -1,130 +1,182 @@
 """Run transactions on the database without blocking the event loop.
 
+What a transaction is, the backend knows: `sqlite` or `postgresql`.
+
 A transaction is a function of a `Connection`, run as a whole in a thread. So a cancelled request never leaves half a
 transaction behind, and one needs two thread switches instead of some twenty with a driver that switches per statement
 (0.5 ms against 1.6 ms for an insert and a select on SQLite, before the disk is waited for).
 """
 
-import sqlite3
+import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
 from damocles import failpoints
 from damocles.manager import errors
-from damocles.manager.db import schema
+from damocles.manager.db import schema, sqlite
+from damocles.manager.db.errands import Errand
 from damocles.rpc import limits
-from damocles.rpc.errors import Code, DiskFails
+from damocles.rpc.errors import Code, DatabaseAway, DiskFails, RpcError
 from damocles.rpc.serving import turns
 
 T = TypeVar("T")
 
 _READERS = 4
-WELL_AGAIN_SECONDS = 60.0
-
-# SQLite's primary codes, the low byte of a code.
-_OF_DISKS = frozenset(
-    {
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
+_TRIES = 5  # of a transaction that collides with others
 
 log = structlog.get_logger(__name__)
 
 
-class Database:
-    """The manager's state. One writing transaction at a time, several reading ones beside it.
+class Backend(Protocol):
+    """What a database is made of. A transaction is whole or absent, and as if alone."""
 
-    What goes wrong with its disk is `DiskFails` for the caller and one line in the log, until it has been well again for
-    a while: small writes succeed beside larger ones that do not.
+    where: str  # for people
+    is_shared: bool  # other managers may use it at the same time
+    patience_seconds: float | None  # how long a transaction may take, if anything can keep it for longer
+    told: tuple[str, str]  # what is logged when it fails, and when it is well again
+    well_again_seconds: float  # without a failure
+
+    def begin(self, errand: Errand, *, durable: bool, alone: bool) -> AbstractContextManager[Connection]:
+        """Open a writing transaction; with `alone` there is no other one beside it, so that none can collide with it."""
+
+    def view(self, errand: Errand) -> AbstractContextManager[Connection]:
+        """Open a reading one."""
+
+    def migrate(self) -> AbstractContextManager[Connection]:
+        """Open one that may change tables."""
+
+    def refusal(self, error: sql_errors.DBAPIError, *, writing: bool) -> RpcError | None:
+        """Return what a caller is told of an error that is no defect."""
+
+    def collides(self, error: sql_errors.DBAPIError) -> bool:
+        """Return whether the same transaction may succeed when it is run again."""
+
+    def close(self) -> None:
+        """End all connections."""
+
+
+class Database:
+    """The manager's state. One writing transaction of this process at a time, several reading ones beside it.
+
+    What goes wrong with its disk or server is `DiskFails` for the caller and one line in the log, until it has been well
+    again for a while.
     """
 
-    def __init__(self, writer: Engine, reader: Engine, path: Path) -> None:
-        self._writer = writer
-        self._reader = reader
-        self._path = path
-        self.trouble: str | None = None  # what the disk says
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.trouble: str | None = None  # what the disk or the server says
         self._troubled_at = 0.0
         # Waiting here instead of in SQLite's busy handler, which polls with growing sleeps and is not fair.
         self._write_turn = anyio.CapacityLimiter(1)
         self._read_turn = anyio.CapacityLimiter(_READERS)
         self._turns = turns.Turns(limits.QUERIES_OF_A_TOKEN)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other managers may use it at the same time."""
+        return self._backend.is_shared
+
+    @property
+    def where(self) -> str:
+        """The file or the server, for people."""
+        return self._backend.where
+
     async def write(self, transaction: Callable[[Connection], T], *, durable: bool = True) -> T:
-        """Run `transaction` alone; commit when it returns, roll back when it raises.
+        """Run `transaction` as if alone; commit when it returns, roll back when it raises.
+
+        On a shared database it is run again when it collides with another manager's: it must do nothing but read and
+        write there.
 
         With `durable` the result survives a power cut. Without, it survives a killed process only and saves the wait
         for the disk: right for what will be reported again anyway, like pings and states.
         """
 
-        def run() -> T:
-            with self._watched(_OF_DISKS), _begin(self._writer, durable=durable) as tx:
-                result = transaction(tx)
-                _reach("database.before", transaction)
-            _reach("database.after", transaction)
-            return result
+        def run(errand: Errand) -> T:
+            for attempt in range(1, _TRIES + 1):
+                try:
+                    with self._backend.begin(errand, durable=durable, alone=attempt > 1) as tx:
+                        result = transaction(tx)
+                        _reach("database.before", transaction)
+                    _reach("database.after", transaction)
+                except sql_errors.DBAPIError as error:
+                    if attempt == _TRIES or errand.is_over or not self._backend.collides(error):
+                        raise
+                else:
+                    return result
+            raise AssertionError
 
         async with self._turns.one():
-            return await anyio.to_thread.run_sync(run, limiter=self._write_turn)
+            return await self._run(run, self._write_turn, writing=True)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a consistent view of the data, beside a writing transaction if there is one."""
 
-        def run() -> T:
-            with self._watched(_OF_DISKS - {sqlite3.SQLITE_READONLY}), self._reader.begin() as tx:
+        def run(errand: Errand) -> T:
+            with self._backend.view(errand) as tx:
                 return query(tx)
 
         async with self._turns.one():
-            return await anyio.to_thread.run_sync(run, limiter=self._read_turn)
+            return await self._run(run, self._read_turn, writing=False)
+
+    async def _run(self, run: Callable[[Errand], T], limiter: anyio.CapacityLimiter, *, writing: bool) -> T:
+        """Run in a thread, which is brought back when its time is over."""
+        errand = Errand()
+
+        def watched() -> T:
+            with self._watched(errand, writing=writing):
+                return run(errand)
+
+        if self._backend.patience_seconds is None:
+            return await anyio.to_thread.run_sync(watched, limiter=limiter)
+        async with limiter:
+            timer = asyncio.get_running_loop().call_later(self._backend.patience_seconds, errand.end)
+            try:
+                return await anyio.to_thread.run_sync(watched, limiter=anyio.CapacityLimiter(1))
+            finally:
+                timer.cancel()
 
     @contextmanager
-    def _watched(self, of_disks: frozenset[int]) -> Iterator[None]:
-        """Word what goes wrong for callers: numbers that no row can have, and the disk.
-
-        A query that writes is refused by the same code as a disk that is read-only, and is a defect.
-        """
+    def _watched(self, errand: Errand, *, writing: bool) -> Iterator[None]:
+        """Word what goes wrong for callers: numbers that no row can have, the disk, the server."""
         try:
             yield
         except OverflowError as error:  # SQLite's numbers are of 64 bits with a sign
             raise errors.ManagerError(
                 f"a number is too large for the database: {error}", Code.INVALID_PARAMS
             ) from error
+        except sql_errors.TimeoutError as error:  # all connections wait for a server that says nothing
+            raise self._failing(DatabaseAway(self.where, "no connection is free")) from error
         except sql_errors.DBAPIError as error:
-            if not _is_of_disk(error, of_disks):
+            refusal = self._backend.refusal(error, writing=writing)
+            if errand.is_over:
+                refusal = DatabaseAway(self.where, f"no answer within {self._backend.patience_seconds:g} seconds")
+            if refusal is None:
                 raise
-            self._troubled_at = time.monotonic()
-            if self.trouble is None:
-                log.error("the database's disk fails", file=str(self._path), error=str(error.orig))
-            self.trouble = f"{self._path}: {error.orig}"
-            raise DiskFails(str(self._path), str(error.orig)) from error
-        if self.trouble is not None and time.monotonic() - self._troubled_at > WELL_AGAIN_SECONDS:
+            raise (self._failing(refusal) if isinstance(refusal, DiskFails) else refusal) from error
+        if self.trouble is not None and time.monotonic() - self._troubled_at > self._backend.well_again_seconds:
             self.trouble = None
-            log.info("the database's disk is well again", file=str(self._path))
+            log.info(self._backend.told[1], database=self.where)
+
+    def _failing(self, refusal: DiskFails) -> DiskFails:
+        self._troubled_at = time.monotonic()
+        if self.trouble is None:
+            log.error(self._backend.told[0], database=self.where, error=refusal.reason)
+        self.trouble = f"{self.where}: {refusal.reason}"
+        return refusal
 
 
-def _is_of_disk(error: sql_errors.DBAPIError, of_disks: frozenset[int]) -> bool:
-    said = error.orig
-    if isinstance(said, sqlite3.Error):
-        return getattr(said, "sqlite_errorcode", 0) & 0xFF in of_disks
-    return isinstance(said, OSError)
-
-
-@asynccontextmanager
-async def open_sqlite(path: Path) -> AsyncIterator[Database]:
+def open_sqlite(path: Path) -> AbstractAsyncContextManager[Database]:
     """Open, and if need be make or migrate, the SQLite database at `path`; its folder must exist.
 
     Only one process may use the file.
@@ -132,23 +184,56 @@ async def open_sqlite(path: Path) -> AsyncIterator[Database]:
     Raises:
         schema.SchemaError: A newer release has written it.
     """
-    url = f"sqlite:///{path}"
-    await anyio.to_thread.run_sync(_make_private, path)
-    # Parameters of statements may be tokens: they must not be in the text of errors.
-    writer = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
-    reader = create_engine(url, pool_size=_READERS, max_overflow=0, hide_parameters=True)
-    for engine in (writer, reader):
-        event.listen(engine, "connect", _set_pragmas)
-    event.listen(reader, "connect", _forbid_writes)
-    event.listen(writer, "begin", _begin_immediate)
-    event.listen(reader, "begin", _begin_deferred)
+    return _opened(lambda: sqlite.SQLite(path, _READERS))
+
+
+def open_at(place: Path | str) -> AbstractAsyncContextManager[Database]:
+    """Open the file at a path, or what a URL names; raises as `open_sqlite` and `open_postgresql`."""
+    return open_sqlite(place) if isinstance(place, Path) else open_postgresql(place)
+
+
+def open_postgresql(url: str) -> AbstractAsyncContextManager[Database]:
+    """Open, and if need be fill or migrate, the database on PostgreSQL at `url`.
+
+    Raises:
+        errors.StartError: The URL is none, or the driver is not installed.
+        schema.SchemaError: A newer release has written it.
+    """
     try:
-        await anyio.to_thread.run_sync(schema.upgrade, lambda: _begin(writer, durable=True))
-        yield Database(writer, reader, path)
+        from damocles.manager.db import postgresql  # noqa: PLC0415 (only by those who use it)
+    except ImportError as error:
+        raise errors.StartError(
+            f"PostgreSQL needs its driver: install damocles with the extra `postgres`, like 'damocles[postgres]' ({error})"
+        ) from error
+    return _opened(lambda: postgresql.PostgreSQL(url, shown(url), _READERS))
+
+
+def shown(url: str) -> str:
+    """Return a URL without the password in it."""
+    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:…@", re.sub(r"(password=)[^&]*", r"\1…", url))
+
+
+@asynccontextmanager
+async def _opened(make: Callable[[], Backend]) -> AsyncIterator[Database]:
+    try:
+        backend = await anyio.to_thread.run_sync(make)
+    except ValueError as error:
+        raise errors.StartError(str(error)) from error
+    try:
+        await anyio.to_thread.run_sync(_upgrade, backend)
+        yield Database(backend)
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(reader.dispose)
-            await anyio.to_thread.run_sync(writer.dispose)
+            await anyio.to_thread.run_sync(backend.close)
+
+
+def _upgrade(backend: Backend) -> None:
+    try:
+        schema.upgrade(backend.migrate)
+    except sql_errors.DBAPIError as error:
+        if (refusal := backend.refusal(error, writing=True)) is not None and backend.is_shared:
+            raise refusal from error
+        raise
 
 
 def _reach(point: str, transaction: Callable[[Connection], object]) -> None:
@@ -158,37 +243,3 @@ def _reach(point: str, transaction: Callable[[Connection], object]) -> None:
         failpoints.reach(f"{point}:{function.__qualname__.replace('.<locals>', '')}")
     except OSError as error:
         raise sql_errors.OperationalError("COMMIT", None, error) from error
-
-
-def _make_private(path: Path) -> None:
-    """Let only the owner read the file, and what SQLite puts beside it, which gets the same mode."""
-    with suppress(OSError):  # SQLite will say what is wrong
-        path.touch(mode=0o600)
-        path.chmod(0o600)
-
-
-@contextmanager
-def _begin(engine: Engine, *, durable: bool) -> Iterator[Connection]:
-    with engine.connect().execution_options(damocles_durable=durable) as connection, connection.begin():
-        yield connection
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late and is not IMMEDIATE
-    for pragma in ("journal_mode=WAL", "busy_timeout=5000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _forbid_writes(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA query_only=ON")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # A deferred transaction that reads first and writes then fails with "database is locked" instead of waiting.
-    durable = connection.get_execution_options()["damocles_durable"]
-    connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _begin_deferred(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")

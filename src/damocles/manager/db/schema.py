@@ -183,6 +183,18 @@ PROTECTIONS: Mapping[str, Sequence[str]] = {
             ("replace", "INSERT", "WHEN NEW.id IN (SELECT id FROM {table})"),
         )
     ),
+    "postgresql": (
+        """
+        CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'the audit can only be added to'; END $$
+        """,
+        *(
+            f"CREATE OR REPLACE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+            for table in ("audit", "audit_ends")
+            for event in ("UPDATE", "DELETE", "TRUNCATE")
+        ),
+    ),
 }
 
 
