@@ -20,6 +20,7 @@ first time it is reached, and leaves an empty file of its name there: `*=kill` k
 | `sync:FILE` | child, before a file that a stage wrote is synced |
 | `fence:SECTOR` | child, when it has its turn in a persist store |
 | `rename.before:FILE`, `rename.after:FILE` | child, around the rename that makes a copy visible |
+| `attempt.move:KIND`, `attempt.take:FILE`, `attempt.drop:FILE` | helper, around renames to and from the folder of an attempt on another machine |
 | `answer.before:METHOD`, `answer.after:METHOD` | manager (and worker), around a method, before it is answered |
 | `node.before:METHOD`, `node.after:METHOD` | manager, around a call to a node of the chain |
 | `database.before:FUNCTION`, `database.after:…` | manager, before and after the commit of a transaction |
@@ -31,6 +32,7 @@ import errno
 import fnmatch
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +93,8 @@ def _act(action: str, name: str, file: Path | None) -> None:
                 os.truncate(file, file.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         case "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # Sent to the process, another thread may take it, and this one go on for a moment.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         case "hang":
             time.sleep(1e9)
         case "enospc":

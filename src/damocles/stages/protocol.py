@@ -192,6 +192,12 @@ def log(request_id: int, text: str) -> bytes:
     return _encode({"id": request_id, "log": codec.plain(text)})
 
 
+def is_success(line: bytes) -> bool:
+    """Return whether a line is the answer of a task that gave an output."""
+    read = read_line(line.rstrip(b"\n"))
+    return isinstance(read, Answer) and read.error is None
+
+
 def read_line(line: bytes) -> Answer | Report | Chatter | Garbled:
     """Classify a line on the child's stdout, after the first one.
 

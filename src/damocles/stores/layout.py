@@ -13,6 +13,7 @@
   data/sealed/s-t0<miner>-<n>             the replica
   data/update/s-t0<miner>-<n>             the replica of an upgrade, data/update-cache/… its trees and auxiliary files
   data/unsealed/<piece cid>               a piece, or a part of it, on its way out of a sector
+  data/attempts/<attempt>/                what stages on other machines write (see `stages.far.attempts`)
   trash/<time>-s-t0<miner>-<n>/           files of an aborted sector
 ```
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from damocles.wire.sectors import SectorID, SectorSize
 
 FENCES = ".fences"
+ATTEMPTS = "attempts"
 OF_SECTORS = frozenset({"sealed", "cache", "update", "update-cache", FENCES})  # where a persist store has its sectors
 TREE_D = "sc-02-data-tree-d.dat"
 SYNTHETIC_PROOFS = "syn-porep-vanilla-proofs.dat"

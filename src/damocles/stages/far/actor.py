@@ -16,6 +16,7 @@ import damocles
 from damocles.stages.far import guard, workplace
 
 CONTROL = "control"
+ANSWER = ".answer"  # behind the name of a probe
 _LOOK_SECONDS = 1.0
 
 
@@ -39,14 +40,19 @@ def about() -> About:
     return About(host=platform.node(), stamp=guard.now(), **versions())
 
 
-def read(probes: Sequence[str]) -> Mapping[str, str]:
-    """Return what is in these small files on this machine, or why they cannot be read, by their paths."""
+def read(probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
+    """Return what is in these small files on this machine, or why they cannot be read, by their paths.
+
+    With `answers`, write the same into a file beside each, which the machine that asks looks for.
+    """
     found = {}
     for probe in probes:
         try:
             found[probe] = Path(probe).read_text()
+            if answers:
+                Path(probe + ANSWER).write_text(found[probe])
         except (OSError, ValueError) as error:
-            found[probe] = str(error)
+            found[probe] = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return found
 
 
@@ -74,9 +80,9 @@ class Slot:
         """End an attempt (see `Workplace.stop`)."""
         return self._place.stop(attempt)
 
-    def read(self, probes: Sequence[str]) -> Mapping[str, str]:
+    def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in these small files here (see `read`)."""
-        return read(probes)
+        return read(probes, answers=answers)
 
     def _end_when_forgotten(self) -> None:
         while self._place.overdue_seconds < self._lease_seconds:

@@ -9,7 +9,7 @@ import sys
 import anyio
 import msgspec
 
-from damocles.stages.far import cluster, settings, shares
+from damocles.stages.far import attempts, cluster, settings, shares
 
 _SECONDS = 90.0
 
@@ -31,7 +31,7 @@ async def found(group: settings.Group) -> tuple[bool, str]:
             tasks.start_soon(refused)
             tasks.start_soon(there.run)
             slot = await there.slot()
-            problem = await shares.unshared(group, slot)
+            problem = await shares.unshared(group, slot, writes=attempts.writes(group.stage))
             outcome = (problem is None, problem or f"ok: {group.about} on {slot.host}")
             slot.place.close()
             tasks.cancel_scope.cancel()

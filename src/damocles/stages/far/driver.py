@@ -100,8 +100,8 @@ class Far:
         kind = ray.remote(concurrency_groups={actor.CONTROL: 4})(actor.Slot)
         self._actor = kind.options(**options).remote(workplace.of(group))
 
-    def _control(self, method: str, *arguments: Any) -> Any:
-        return getattr(self._actor, method).options(concurrency_group=actor.CONTROL).remote(*arguments)
+    def _control(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return getattr(self._actor, method).options(concurrency_group=actor.CONTROL).remote(*arguments, **options)
 
     async def about(self) -> actor.About:
         """Wait for the actor and ask it where it is."""
@@ -121,9 +121,9 @@ class Far:
         """End an attempt; return whether nothing of it goes on."""
         return await self._control("stop", attempt)  # type: ignore[no-any-return]
 
-    async def read(self, probes: Sequence[str]) -> Mapping[str, str]:
+    async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in small files there."""
-        return await self._control("read", list(probes))  # type: ignore[no-any-return]
+        return await self._control("read", list(probes), answers=answers)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the actor, and with it what it has started."""

@@ -16,7 +16,7 @@ import msgspec
 
 from damocles import pulse
 from damocles.stages import host, processes, protocol
-from damocles.stages.far import cluster, near, settings, shares, slots, workplace
+from damocles.stages.far import attempts, cluster, near, settings, shares, slots, workplace
 from damocles.stages.processor import runner
 
 _LEAVE_SECONDS = 2.0
@@ -120,14 +120,45 @@ class Helper:
     async def _carried(self, request: protocol.Request, line: bytes) -> bytes:
         slot = await self._slot(request.id)
         if slot is None:
-            return await self._carried_here(request.id, line)
+            return await self._carried_here(request, line)
         try:
             await self._write(protocol.progress(request.id, protocol.Progress(0)))  # it waits for nothing any more
-            if (problem := await shares.problem(self._group, request.task, slot)) is not None:
+            attempt = attempts.of(self._group.stage, request.task)
+            paths = [*shares.paths(msgspec.json.decode(request.task)), *([str(attempt.data)] if attempt else [])]
+            if (problem := await shares.problem(self._group, paths, slot, writes=attempt is not None)) is not None:
                 return protocol.failure(request.id, problem)
-            return await slot.carry(request.id, line, self._write)
+            return await self._attempted(slot, attempt, request, line)
         finally:
             self._give_back(slot)
+
+    async def _attempted(
+        self, slot: slots.Slot, attempt: attempts.Attempt | None, request: protocol.Request, line: bytes
+    ) -> bytes:
+        """Make an attempt, and take the files that it has made; those of one that is lost, or ended, are over before this returns."""
+        if attempt is None:
+            return await slot.carry(request.id, line, self._write)
+
+        async def emit(line: bytes) -> None:
+            await self._write(attempt.told(line))
+
+        try:
+            await anyio.to_thread.run_sync(attempt.begin)
+            # What others have left may be the layers of a sector: nobody waits until they are deleted.
+            self._tasks.start_soon(anyio.to_thread.run_sync, attempt.sweep)
+            sent = protocol.request(request.id, attempt.task, request.stage)
+            answer = attempt.told(await slot.carry(request.id, sent, emit))
+            if protocol.is_success(answer):
+                await anyio.to_thread.run_sync(attempt.take)
+                await anyio.to_thread.run_sync(attempt.remove)
+        except OSError as error:
+            reason = f"{error.strerror or type(error).__name__}: {error.filename}"
+            return protocol.failure(request.id, f"the files of an attempt on {slot.host} cannot be moved: {reason}")
+        else:
+            return answer
+        finally:
+            with anyio.CancelScope(shield=True):
+                if await anyio.to_thread.run_sync(attempt.end):
+                    self._tasks.start_soon(anyio.to_thread.run_sync, attempt.sweep)
 
     async def _slot(self, number: int) -> slots.Slot | None:
         """Return a slot as soon as one is free; `None` if the task is to run here."""
@@ -149,7 +180,8 @@ class Helper:
                 with anyio.move_on_after(left):
                     await self._news.wait()
 
-    async def _carried_here(self, number: int, line: bytes) -> bytes:
+    async def _carried_here(self, request: protocol.Request, line: bytes) -> bytes:
+        number = request.id
         why = self._cluster.why or "no place on the Ray cluster came free"
         await self._write(protocol.progress(number, protocol.Progress(0)))
         await self._write(protocol.log(number, f"runs on this machine: {why}"))
@@ -158,7 +190,8 @@ class Helper:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(slot.watch)
-                answer = await slot.carry(number, line, self._write)
+                attempt = attempts.of(self._group.stage, request.task)
+                answer = await self._attempted(slot, attempt, request, line)
                 tasks.cancel_scope.cancel()
             return answer
         finally:

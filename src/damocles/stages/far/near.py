@@ -1,5 +1,6 @@
 """A place on this machine, for when the cluster is away: the same guard and child, asked in the same way."""
 
+import functools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import anyio.to_thread
@@ -31,9 +32,9 @@ class Near:
         """End an attempt; return whether nothing of it goes on."""
         return await anyio.to_thread.run_sync(self._place.stop, attempt)
 
-    async def read(self, probes: Sequence[str]) -> Mapping[str, str]:
+    async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in small files."""
-        return await anyio.to_thread.run_sync(actor.read, probes)
+        return await anyio.to_thread.run_sync(functools.partial(actor.read, probes, answers=answers))
 
     def close(self) -> None:
         """End the child."""

@@ -43,8 +43,8 @@ class Place(Protocol):
         """End an attempt; return whether nothing of it goes on."""
         ...
 
-    async def read(self, probes: Sequence[str]) -> Mapping[str, str]:
-        """Return what is in small files there."""
+    async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
+        """Return what is in small files there (see `actor.read`)."""
         ...
 
     def close(self) -> None:

@@ -14,10 +14,9 @@ from damocles.worker.config.report import KeyPath
 NO_RAY = "needs Ray, which is not installed here: pip install 'damocles[ray]'"
 
 _INLINE = ("c2", "snap_prove", "snap_verify")  # what they work on comes with the task
-_READING = ("c1", "snap_vanilla", "window_post", "check_replicas")  # files, under shared paths
 _WHY_NOT = {
-    "pc2": "it encodes the sealed file in place, so that two attempts could spoil it",
-    "synth_proof": "it drops layers that cannot be made again, so that two attempts could spoil the sector",
+    "transfer": "it moves files between stores that are here",
+    "upload": "it would bring the file to another machine first",
     "sealing_daemons": "they get no tasks",
 }
 _OF_RAY = ("address", "resources", "away", "shared", "lease", "token_file", "insecure")
@@ -29,18 +28,17 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
     for path, stage, group in _groups(data):
         if group.get("executor") != "ray":
             continue
-        if stage not in (*_INLINE, *_READING):
-            why = _WHY_NOT.get(stage, "it writes files of the sector, which is not done on other machines yet")
+        if (why := _WHY_NOT.get(stage)) is not None:
             yield (*path, "executor"), "ray", f"{stage} cannot be sent to other machines: {why}"
         elif importlib.util.find_spec("ray") is None:
             yield (*path, "executor"), "ray", NO_RAY
         if "address" not in group:
             yield (*path, "address"), None, 'missing; expected the address of a Ray head, like "10.0.0.1:6379"'
-        if stage in _READING and not group.get("shared"):
+        if stage not in (*_INLINE, *_WHY_NOT) and not group.get("shared"):
             told = (
                 'expected the folders that all machines have under the same path, like ["/srv/sealing", "/srv/persist"]'
             )
-            yield (*path, "shared"), None, f"missing; {stage} reads files of the sector: {told}"
+            yield (*path, "shared"), None, f"missing; {stage} works on files of the sector: {told}"
         for folder in checks.strings(group.get("shared")):
             if (problem := checks.no_folder(Path(folder))) is not None:
                 yield (*path, "shared"), folder, problem

@@ -48,7 +48,7 @@ class Place:
         self.stopped.append(attempt)
         return self.stops
 
-    async def read(self, probes: Sequence[str]) -> Mapping[str, str]:
+    async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Find nothing."""
         return {}
 

@@ -48,9 +48,9 @@ def read(tmp_path, monkeypatch):
         ("c2", WELL + 'lease = "1s"', 'expected from "3s" to "10min"'),
         ("c2", WELL + 'away = "never"', "Input should be 'wait' or 'local'"),
         ("c2", WELL.replace('"token"', '"/nowhere"'), "the cluster's token cannot be read: /nowhere: No such file"),
-        ("pc2", WELL, "pc2 cannot be sent to other machines: it encodes the sealed file in place"),
-        ("pc1", WELL, "pc1 cannot be sent to other machines: it writes files of the sector"),
-        ("c1", WELL, "shared: missing; c1 reads files of the sector: expected the folders"),
+        ("transfer", WELL, "transfer cannot be sent to other machines: it moves files between stores that are here"),
+        ("pc2", WELL, "shared: missing; pc2 works on files of the sector: expected the folders"),
+        ("c1", WELL, "shared: missing; c1 works on files of the sector: expected the folders"),
         ("c1", WELL + 'shared = ["/nowhere"]', 'shared = "/nowhere": does not exist; is the disk mounted?'),
     ],
 )
