@@ -48,7 +48,7 @@ test-kill: setup ## Kill everything at every durable step of every plan, and cou
 	$(RUN) pytest $(SIDE_BY_SIDE) -m '' tests/acceptance/test_kill_matrix.py tests/acceptance/test_kill_chain.py $(ARGS)
 
 test-ray: setup ## Run stages on two machines of a Ray cluster, and kill every part of it (as root)
-	$(RUN) pytest -n 0 -m '' tests/integration/stages/far tests/acceptance/test_ray.py $(ARGS)
+	$(RUN) pytest -n 0 -m '' tests/integration/stages/far tests/acceptance/test_ray.py tests/acceptance/test_kill_ray.py $(ARGS)
 
 params: setup ## Make the proof parameters of 2KiB for test networks, unless they are there (about two minutes)
 	$(RUN) damocles-worker params generate --sector-size 2KiB --for porep,wdpost,winning,update,srs

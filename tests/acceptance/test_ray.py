@@ -1,10 +1,7 @@
 """A worker whose C2 runs on a second machine, with real daemons and real proofs; the machines are network namespaces of this one."""
 
-import ctypes
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from damocles.testing.farm import Farm, cli, wait_until
 from damocles.wire import control
 from tests.integration.stages.far import two_machines
 
-from . import plan_farms
+from . import far_strikes, plan_farms
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,19 +23,6 @@ pytestmark = [
     pytest.mark.skipif(not two_machines.can_be_made(), reason="machines are made by root, with iproute2"),
     pytest.mark.timeout(2500),
 ]
-_CLONE_NEWNET = 0x40000000
-
-
-@contextmanager
-def at(machine: two_machines.Machine) -> Iterator[None]:
-    """Have this thread, and the processes that it starts, in the network of a machine."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/proc/self/ns/net").open() as home, Path(f"/proc/{machine.holder.pid}/ns/net").open() as there:
-        assert libc.setns(there.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        try:
-            yield
-        finally:
-            assert libc.setns(home.fileno(), _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.fixture
@@ -70,20 +54,6 @@ def c2_there(f: Farm) -> psutil.Process:
     return psutil.Process(found.pid)
 
 
-def ours(machine: two_machines.Machine) -> list[str]:
-    """Return the commands that we have started on a machine, beside Ray's."""
-    commands = []
-    for pid in machine.processes:
-        with suppress(psutil.NoSuchProcess):
-            commands.append(" ".join(psutil.Process(pid).cmdline()))
-    return [command for command in commands if "damocles.stages" in command]
-
-
-def is_gone(process: psutil.Process) -> bool:
-    """Wait until a process is gone; return whether it is."""
-    return not psutil.wait_procs([process], 60)[1]
-
-
 def test_c2_on_another_machine_gives_one_proof_whatever_is_stopped(
     tmp_path: Path, pair: two_machines.Pair, porep_parameters: list[Path]
 ) -> None:
@@ -97,7 +67,7 @@ def test_c2_on_another_machine_gives_one_proof_whatever_is_stopped(
     )
     base = tmp_path / "farm"
     base.mkdir()
-    with at(pair.head), Farm(base, threads=1, max_sectors=2, processors=group, recover_interval="1s") as f:
+    with far_strikes.at(pair.head), Farm(base, threads=1, max_sectors=2, processors=group, recover_interval="1s") as f:
         plan_farms.start_manager(f)
         f.start_worker()
 
@@ -112,11 +82,11 @@ def test_c2_on_another_machine_gives_one_proof_whatever_is_stopped(
         assert f.worker is not None
         f.worker.send_signal(signal.SIGKILL)
         f.worker.wait()
-        assert is_gone(process)
+        assert far_strikes.is_gone(process)
         f.start_worker()
 
         assert c2_there(f).pid in pair.prover.processes
-        assert len(ours(pair.prover)) == 2  # the guard and the child
+        assert len(far_strikes.ours(pair.prover)) == 2  # the guard and the child
         wait_until(lambda: "Finalized" in f.events(0), "the sector is finished", plan_farms.PROVING_SECONDS)
         assert f.events(0).count("C2") == 1
 
@@ -124,9 +94,9 @@ def test_c2_on_another_machine_gives_one_proof_whatever_is_stopped(
         abort = ("damocles-worker", "worker", "-c", str(f.config), "abort", "--index", "0")
         assert f"(pid {process.pid} on gpu1) is killed" in cli(*abort, "--dry-run").stdout
         cli(*abort, "--yes")
-        assert is_gone(process)
+        assert far_strikes.is_gone(process)
         farm.stop(f.worker)
         f.worker = None
         rows = f.ask_manager("ListSectors", ["offline", 0], list[dict[str, Any]])
         assert [row["Proof"] is not None for row in rows if not row["AbortReason"]] == [True]
-    wait_until(lambda: not ours(pair.prover), "nothing of ours is left there")
+    wait_until(lambda: not far_strikes.ours(pair.prover), "nothing of ours is left there")

@@ -371,7 +371,13 @@ def _decided(thread: Thread, done: parts.Done, now: float) -> _Next:
     except Exception as error:  # noqa: BLE001 - UnexpectedEvent or worse, of this one thread
         return _out_of_order(thread, _defect(error), cause=error), ()
     entry = parts.Entry(
-        before=before, event=done.event, after=after, at=now, seconds=done.seconds, instructions=instructions
+        before=before,
+        event=done.event,
+        after=after,
+        at=now,
+        seconds=done.seconds,
+        hosts=done.hosts,
+        instructions=instructions,
     )
     if planner.is_passing(before, after):
         return _settled(replace(thread, trouble=None), entry)

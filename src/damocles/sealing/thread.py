@@ -76,6 +76,7 @@ class Entry:
     after: Sector
     at: float  # unix seconds
     seconds: float | None = None  # that the handler ran whose result this is
+    hosts: tuple[str, ...] = ()  # other machines on which its stages ran
     instructions: tuple[planner.Instruction, ...] = ()
 
     @property
@@ -130,6 +131,7 @@ class Done:
 
     event: events.Event
     seconds: float | None = None
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import contextlib
 import sqlite3
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
@@ -23,6 +23,7 @@ from damocles.wire import codec
 
 FILE_NAME = "journal.db"
 FORMAT = 1
+_HOSTS = "hosts"  # in the detail of an entry, beside the fields of its event
 
 _SCHEMA = """
 CREATE TABLE history (
@@ -36,7 +37,7 @@ CREATE TABLE history (
     event TEXT NOT NULL,
     seconds REAL,             -- the handler's run time
     error TEXT,
-    detail TEXT               -- the event's fields as JSON, without outputs of megabytes
+    detail TEXT               -- the event's fields as JSON, without outputs of megabytes; `hosts` where stages ran elsewhere
 ) STRICT;
 CREATE TRIGGER history_is_never_changed BEFORE UPDATE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER history_is_never_deleted BEFORE DELETE ON history BEGIN SELECT RAISE(ABORT, 'append-only'); END;
@@ -72,8 +73,16 @@ class Entry:
     @property
     def failure(self) -> str | None:
         """The error with its level, as threads show theirs: `permanent: no such file`."""
-        level = codec.decode(self.detail, dict[str, Any]).get("level") if self.error and self.detail else None
+        level = self._told("level") if self.error else None
         return f"{level.lower()}: {self.error}" if level else self.error
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The other machines on which stages of the step ran."""
+        return tuple(self._told(_HOSTS) or ())
+
+    def _told(self, name: str) -> Any:
+        return codec.decode(self.detail, dict[str, Any]).get(name) if self.detail and name in self.detail else None
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
@@ -136,10 +145,11 @@ class Journal:
         *,
         at: float,
         seconds: float | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         """Append `event` to the history and make `after` the present sector, in one durable transaction.
 
-        `seconds` is how long the handler ran that the event ended. After an error the same event may be given again:
+        `seconds` is how long the handler ran that the event ended, `hosts` names other machines on which stages of it ran. After an error the same event may be given again:
         where the disk failed after it had taken the transaction, the history gets no second line.
         """
         small = dict.fromkeys(sectors.LARGE_FIELDS)
@@ -159,7 +169,7 @@ class Journal:
             event=event.name,
             seconds=seconds,
             error=event.failure,
-            detail=_detail(event),
+            detail=_detail(event, hosts),
         )
         try:
             failpoints.reach(f"journal.before:{after.state}")
@@ -267,12 +277,14 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         raise JournalError(f"{path} has format {found}, this release reads {FORMAT}: use the release that wrote it")
 
 
-def _detail(event: events.Event) -> str | None:
-    fields = {
+def _detail(event: events.Event, hosts: Sequence[str] = ()) -> str | None:
+    fields: dict[str, Any] = {
         name: codec.to_builtins(getattr(event, name))
         for name in event.__struct_fields__
         if name not in sectors.LARGE_FIELDS and name != "error"
     }
+    if hosts:
+        fields[_HOSTS] = list(hosts)
     return codec.encode(fields).decode() if fields else None
 
 

@@ -188,6 +188,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     error: str | None = None
     by: str = ""  # the token and the address that told the manager of it
+    hosts: list[str] = []  # other machines on which stages of it ran
 
     def __post_init__(self) -> None:
         """Hide secrets that an earlier release has written into the journal."""

@@ -91,6 +91,19 @@ def test_large_outputs_are_written_once_and_dropped_with_the_sector(store):
         assert opened.journal.load() == EMPTY
 
 
+@pytest.mark.parametrize(
+    ("event", "hosts"),
+    [(events.Failed("Permanent", "boom"), ("gpu1", "gpu2")), (events.SubmitPC(), ("gpu1",)), (events.SubmitPC(), ())],
+)
+def test_a_step_names_the_other_machines_on_which_its_stages_ran(store, event, hosts):
+    """Beside what the event itself has; a step whose stages all ran here names none."""
+    with sealing.opened(store) as opened:
+        opened.journal.record(HELD, event, msgspec.structs.replace(HELD, attempt=2), at=5.0, hosts=hosts)
+        (entry,) = journal.read(store)
+    assert entry.hosts == hosts
+    assert entry.failure == ("permanent: boom" if event.failure else None)
+
+
 def test_the_history_can_be_read_beside_the_worker_and_is_never_changed(store):
     """Anybody may read the history of a store in use; no statement can change it."""
     failed = events.Failed("Permanent", "boom")

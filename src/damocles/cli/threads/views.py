@@ -226,7 +226,7 @@ def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> Non
     now = time.time()
     tables.show(
         tables.Table(
-            columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "By", "Error"),
+            columns=("Time", "Worker", "Store", "Try", "State", "Event", "Took", "Host", "By", "Error"),
             cells=lambda entry: (
                 *(units.brief_moment(entry.at, now), entry.worker or words.NOTHING, entry.location or words.NOTHING),
                 *(
@@ -235,10 +235,21 @@ def print_history(entries: Sequence[control.HistoryEntry], *, full: bool) -> Non
                     entry.event or words.NOTHING,
                     words.took(entry.seconds),
                 ),
-                entry.by or words.NOTHING,
+                *(", ".join(entry.hosts) or words.NOTHING, entry.by or words.NOTHING),
                 words.brief_error(entry.error, full=full),
             ),
-            plain_columns=("Time", "Worker", "Location", "Attempt", "State", "Event", "Duration", "By", "Error"),
+            plain_columns=(
+                "Time",
+                "Worker",
+                "Location",
+                "Attempt",
+                "State",
+                "Event",
+                "Duration",
+                "Host",
+                "By",
+                "Error",
+            ),
             plain_cells=_history_cells,
         ),
         entries,
@@ -255,6 +266,7 @@ def _history_cells(entry: control.HistoryEntry) -> tuple[str, ...]:
         entry.state or "-" if entry.state == entry.prev else f"{entry.prev or '-'} -> {entry.state}",
         entry.event or "-",
         "-" if entry.seconds is None else units.go_duration(round(entry.seconds, 3)),
+        ", ".join(entry.hosts) or "-",
         entry.by or "-",
         entry.error or "-",
     )

@@ -146,6 +146,7 @@ class Control:
                     event=entry.event,
                     seconds=entry.seconds,
                     error=entry.failure,
+                    hosts=list(entry.hosts),
                 )
                 for thread in self._threads.values()
                 if (thread.location / "meta" / journal.FILE_NAME).exists()

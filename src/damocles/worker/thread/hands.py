@@ -98,18 +98,20 @@ class Hands:
                 await anyio.sleep(seconds)
                 return thread.Done(events.Wake())
         began, waited_before = time.monotonic(), self._runs.waited_seconds
+        self._runs.hosts.clear()
         answer = await self._outcome(task)
         if isinstance(task, planner.Execute) and isinstance(answer, thread.Done):
             # How long a slot was waited for says nothing about the stage.
             seconds = time.monotonic() - began - (self._runs.waited_seconds - waited_before)
-            return thread.Done(answer.event, seconds)
+            return thread.Done(answer.event, seconds, tuple(self._runs.hosts))
         return answer
 
     async def record(self, entry: thread.Entry) -> thread.Event:
         """Write an entry into the journal; after `Unrecorded` the same entry may be given again."""
         assert self._store is not None
         book = self._store.journal
-        write = partial(book.record, entry.before, entry.event, entry.after, at=entry.at, seconds=entry.seconds)
+        step = partial(book.record, entry.before, entry.event, entry.after)
+        write = partial(step, at=entry.at, seconds=entry.seconds, hosts=entry.hosts)
         try:
             await anyio.to_thread.run_sync(write)
         except Exception as error:  # noqa: BLE001 - JournalError or worse, of this one thread

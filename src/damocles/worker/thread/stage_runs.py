@@ -45,6 +45,7 @@ class StageRuns:
         self._pace = Pace()
         self._wait_began: float | None = None
         self.waited_seconds = 0.0  # in all: for a slot, for a processor
+        self.hosts: list[str] = []  # other machines, since somebody has cleared this
 
     async def run(self, stage: str, task: executor.Task, errand: policy.Errand | None = None) -> Any:
         """Run a stage and return its output; of an `errand` with a size it is known what it costs.
@@ -107,6 +108,8 @@ class StageRuns:
         elif self._wait_began is not None:
             self.waited_seconds += time.monotonic() - self._wait_began
             self._wait_began = None
+        if status.host and status.host not in self.hosts:
+            self.hosts.append(status.host)
         self._put(thread.Stage(waits=status.state == "waiting", what=status.what, pid=status.pid, host=status.host))
 
     def _on_progress(self, progress: protocol.Progress) -> None:

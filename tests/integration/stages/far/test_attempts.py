@@ -101,7 +101,8 @@ def contents(sector: Stored) -> dict[str, bytes]:
 
 def test_a_sector_made_by_attempts_is_the_same(tmp_path: Path) -> None:
     """Every stage of sealing leaves the files and commitments that it leaves without attempts, and C1 proves them."""
-    direct = stored(tmp_path / "direct").seal()
+    direct = stored(tmp_path / "direct")
+    direct.seal()
     made = through_attempts(stored(tmp_path / "made"))
     assert made.pc2out == direct.pc2out
     assert contents(made) == contents(direct)
@@ -162,7 +163,8 @@ def test_an_attempt_that_wakes_up_can_harm_nobody(tmp_path: Path) -> None:
     PC2 is the stage that encodes a file where it lies: the frozen one has that file open.
     """
     sector = stored(tmp_path)
-    direct = stored(tmp_path / "direct").seal()
+    direct = stored(tmp_path / "direct")
+    direct.seal()
     sector.pieces = run("add_pieces", tasks.AddPieces(sector.proof, [], sector.staged))
     Path(sector.prepared).mkdir()
     run("tree_d", tasks.TreeD(sector.proof, sector.staged, sector.prepared))
