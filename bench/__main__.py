@@ -38,7 +38,7 @@ BENCHES = {
         outbox.figures, "messages against bare inserts, and an idle manager of ten miners on a devnode; 4 minutes"
     ),
     "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; ten minutes", is_usual=False),
-    "far": Bench(far.figures, "hand-over of a stage, here and through Ray; a minute", is_usual=False),
+    "far": Bench(far.figures, "hand-over of a stage and C2, here and through Ray, and a worker without it; 6 minutes"),
     "params": Bench(
         provers.figures_of_porep,
         "the parameters of PoRep by us and by the library, into temporary folders; a quarter of an hour",

@@ -10,6 +10,7 @@ Where a stage runs:
 
 import contextlib
 import functools
+import types
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -297,7 +298,10 @@ class Stages:
             return [self._lane(lane)]
         if facts.name not in self._seats:
             count = self._concurrent[facts.name]
-            self._seats[facts.name] = [self._own_seat(facts.name, f"{facts.name}[{i}]") for i in range(count)]
+            gpus = int(self._policy.capacity.get("gpus", 0))
+            self._seats[facts.name] = [
+                self._own_seat(facts.name, f"{facts.name}[{i}]", pool.gpus_of(i, count, gpus)) for i in range(count)
+            ]
         return self._seats[facts.name]
 
     def _lane(self, lane: Hashable) -> pool.Seat:
@@ -305,12 +309,12 @@ class Stages:
             self._lanes[lane] = self._own_seat(descriptors.ALL, f"lane {lane}")
         return self._lanes[lane]
 
-    def _own_seat(self, stage: str, name: str) -> pool.Seat:
+    def _own_seat(self, stage: str, name: str, envs: Mapping[str, str] = types.MappingProxyType({})) -> pool.Seat:
         return pool.Seat(
             stage=stage,
             place=limits.Place(name=name, state="open"),
             is_filled_by_need=True,
-            command=functools.partial(pool.own_command, stage, self._envs),
+            command=functools.partial(pool.own_command, stage, {**envs, **self._envs}),
             desk=self._desk,
             sink=self._log,
         )

@@ -25,6 +25,7 @@ _DAEMON_STAGE = "EMPTY"  # what they must call themselves, in the original's wor
 _LONGEST_PAUSE_SECONDS = 60.0
 HELPER = "damocles.stages.far.helper"  # by its name: what it imports is for those who use it
 _CANCEL_SECONDS = 15.0  # beyond the lease, until a helper has answered a cancellation
+_GPUS = "CUDA_VISIBLE_DEVICES"
 _OF_TOKENS = re.compile(r"DAMOCLES_(\w+_)?TOKEN")
 
 
@@ -197,6 +198,28 @@ def _helper(group: settings.Group) -> processes.Command:
 def own_command(stage: str, envs: Mapping[str, str]) -> processes.Command:
     """Return the command of our own child for a stage, or for all of them, in the environment of this moment."""
     return processes.Command(stage=stage, argv=child.own_argv(stage), env={**inherited(), **envs}, ready_seconds=60.0)
+
+
+def gpus_of(number: int, children: int, gpus: int, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables by which one of several children that serve the same stage has its own of this machine's GPUs.
+
+    One child alone has all of them. Where there are more children than GPUs, some have the same one.
+
+    Args:
+        number: Of the child, from 0 on.
+        children: How many there are.
+        gpus: How many this machine has.
+        environment: This process', where an operator may have named those that count.
+    """
+    said = environment.get(_GPUS)
+    named = (
+        [str(i) for i in range(gpus)] if said is None else [name.strip() for name in said.split(",") if name.strip()]
+    )
+    if children < 2 or len(named) < 2:
+        return {}
+    its = named[number % len(named) :: children]
+    # By bus, as `nvidia-smi` counts them; otherwise the fastest would be the first.
+    return {_GPUS: ",".join(its), **({} if said else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"})}
 
 
 def inherited() -> dict[str, str]:

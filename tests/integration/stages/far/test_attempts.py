@@ -3,6 +3,7 @@
 The stages are the real ones, and run in this process; the machines are in `test_two_machines`.
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from tests.integration.stages import sealed
 
 from damocles.proofs import ProofsError
-from damocles.stages.far import attempts
+from damocles.stages import errors
+from damocles.stages.far import attempts, settings
+from damocles.stages.supervision import executor, pool
 from damocles.stores import layout
 from damocles.wire import codec, sectors, tasks
 
@@ -219,6 +222,30 @@ def test_an_answer_without_its_files_is_not_taken(tmp_path: Path) -> None:
     attempt = begun("add_pieces", tasks.AddPieces(sector.proof, [], sector.staged))
     with pytest.raises(FileNotFoundError, match="attempts"):
         attempt.take()
+
+
+async def test_a_helper_takes_what_an_attempt_here_has_made(tmp_path: Path) -> None:
+    """While there is no cluster, the task runs here as an attempt: the file is in its place, the failure of another names ours."""
+    group = settings.Group(
+        stage="add_pieces",
+        address="127.0.0.1:1",
+        away="local",
+        insecure=True,
+        ready_seconds=60.0,
+        shared=(str(tmp_path),),
+    )
+    sector = stored(tmp_path)
+    missing = tasks.PieceSource({"local": str(tmp_path / "gone.car")}, 2032, 2032)
+    async with executor.Stages(groups={"add_pieces": [pool.ProcessorGroup(ray=group, concurrent=1)]}) as stages:
+        run = functools.partial(stages.run, "add_pieces", lane=0, on_status=lambda _: None)
+        assert await run(tasks.AddPieces(sector.proof, [], sector.staged))
+        assert Path(sector.staged).read_bytes() == bytes(2048)
+        assert [] == list((sector.place.data / layout.ATTEMPTS).iterdir())
+        with pytest.raises(errors.StageFailed, match=r"gone\.car"):
+            await run(tasks.AddPieces(sector.proof, [missing], sector.staged))
+        (tmp_path / "nowhere").touch()
+        with pytest.raises(errors.StageFailed, match=f"cannot be moved: .*{tmp_path.name}/nowhere"):
+            await run(tasks.AddPieces(sector.proof, [], f"{tmp_path}/nowhere/unsealed/s-t01000-1"))
 
 
 @pytest.mark.parametrize("stage", ["c2", "c1", "window_post"])

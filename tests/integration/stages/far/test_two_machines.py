@@ -140,7 +140,7 @@ def worker(pair: two_machines.Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: P
             }
         )
         with anyio.fail_after(400):
-            groups = {"c2": [pool.ProcessorGroup(ray=group, concurrent=1)]}
+            groups = {"c2": [pool.ProcessorGroup(ray=group, concurrent=group.slots)]}
             async with executor.Stages(groups=groups) as stages, anyio.create_task_group() as running:
                 yield Worker(stages, running, tmp_path)
                 running.cancel_scope.cancel()
@@ -313,12 +313,42 @@ async def test_folders_are_to_be_shared(worker: Made, pair: two_machines.Pair, t
         assert await works(here)
 
 
+async def test_a_folder_that_is_another_one_there_is_named(
+    worker: Made, pair: two_machines.Pair, tmp_path: Path
+) -> None:
+    """A disk that only one of the machines has under this path: the task fails with the path and both machines, and nothing is written."""
+    own = tmp_path / "own"
+    own.mkdir()
+    pair.prover.run("mount", "-t", "tmpfs", "none", str(own))
+    try:
+        async with worker(shared=(str(own),)) as here:
+            refused = await here.run(do="echo", started=str(own / "s-t01000-1"))
+    finally:
+        pair.prover.run("umount", str(own))
+    assert f"{own} is not shared by sealer1 and gpu1: a file written here cannot be read there: No such file" in str(
+        refused.error
+    )
+    assert [] == list(own.iterdir())
+
+
+async def test_each_place_has_a_gpu_of_its_own(worker: Made) -> None:
+    """Of two GPUs of a machine, Ray gives one to each of two places, and their processes know no other; there are none really."""
+    async with worker(resources={"GPU": 1}, slots=2) as here:
+        first, second = await here.started(), await here.started()
+        told = {run.process.environ()["CUDA_VISIBLE_DEVICES"] for run in (first, second)}
+    assert {"0", "1"} == told
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"resources": {"tape": 1}}, "no node of the Ray cluster has tape = 1; its 2 nodes have CPU, memory, prover"),
+        (
+            {"resources": {"tape": 1}},
+            "no node of the Ray cluster has tape = 1; its 2 nodes have CPU, GPU, memory, prover",
+        ),
         ({"address": f"{two_machines.HEAD}:1"}, f"no Ray cluster answers at {two_machines.HEAD}:1: Connection refused"),
         ({"token_file": "/nowhere/token"}, "the cluster's token cannot be read: /nowhere/token: No such file"),
+        ({"token_file": str(Path(__file__))}, "does not let us in: is its token another one than here?"),
         ({"insecure": True}, "does not let us in: is its token another one than here?"),
     ],
 )

@@ -1,5 +1,6 @@
-"""Two machines with a cable between them: network namespaces, held by processes, so that nothing of them is left behind."""
+"""Two machines with a cable between them: namespaces of networks and mounts, held by processes, so that nothing of them is left behind."""
 
+import itertools
 import json
 import os
 import secrets
@@ -22,7 +23,7 @@ PORT = 6379
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine that is a network and a name of its own; its files are everybody's."""
+    """A machine that is a network and a name of its own; its files are everybody's, unless something else is mounted over them."""
 
     name: str
     ip: str
@@ -32,7 +33,7 @@ class Machine:
 
     def command(self, *command: str) -> list[str]:
         """Return what runs a command there; it is the very process that is started."""
-        return ["nsenter", "-t", str(self.holder.pid), "-n", "-u", "--", *command]
+        return ["nsenter", "-t", str(self.holder.pid), "-n", "-u", "-m", "--", *command]
 
     def run(self, *command: str) -> str:
         """Run a command there to its end."""
@@ -70,7 +71,12 @@ class Pair:
 
     def start_prover(self) -> Any:
         """Join it."""
-        return self._up(self.prover, "--address", self.address, "--resource", "prover=1", "--resource", "CPU=1")
+        return self._up(
+            self.prover,
+            "--address",
+            self.address,
+            *itertools.chain(*(("--resource", each) for each in ("prover=1", "CPU=1", "GPU=2"))),
+        )
 
     def _up(self, machine: Machine, *arguments: str) -> Any:
         where = ("--listen", machine.ip, "--token-file", str(self.token), "--temp-dir", str(self.temp / machine.name))
@@ -86,7 +92,7 @@ def machines(folder: Path) -> Iterator[Pair]:
     try:
         for name, ip, cable in (("sealer1", HEAD, "left"), ("gpu1", PROVER, "right")):
             script = f"hostname {name} && ip link set lo up && echo && exec sleep infinity"
-            holder = subprocess.Popen(["unshare", "-n", "-u", "--", "sh", "-c", script], stdout=subprocess.PIPE)
+            holder = subprocess.Popen(["unshare", "-n", "-u", "-m", "--", "sh", "-c", script], stdout=subprocess.PIPE)
             holders.append(holder)
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"\n"

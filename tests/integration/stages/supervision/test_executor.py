@@ -15,7 +15,8 @@ import anyio.abc
 import msgspec
 import pytest
 
-from damocles.stages import errors, protocol
+from damocles.stages import descriptors, errors, protocol
+from damocles.stages.admission import policy
 from damocles.stages.supervision import executor, pool
 from damocles.wire import tasks
 
@@ -360,3 +361,12 @@ async def test_a_child_may_have_its_task_done_elsewhere(foreign: Group, deed: An
         assert executor.Status(state="running", what="ray(gpu1, pid: 4711)", pid=4711, host="gpu1") == seen[-1]
         assert ("gpu1", 4711, "hot today") in lines
         assert await stages.run("unseal", deed(do="echo", value=7), lane=0, on_status=lambda _: None) == 7
+
+
+async def test_children_of_one_stage_are_started_with_gpus_of_their_own() -> None:
+    """Where a limit lets several C2 run at once, each child is told its part of the machine's GPUs; a lane's child has them all."""
+    machine = policy.Policy(capacity={"gpus": 2})
+    async with executor.Stages(concurrent={"c2": 2}, admitted_by=machine) as stages:
+        seats = [*stages._seats_of(descriptors.STAGES["c2"], 0), *stages._seats_of(descriptors.STAGES["pc2"], 0)]
+        told = [seat.command().env.get("CUDA_VISIBLE_DEVICES") for seat in seats]
+    assert told == ["0", "1", os.environ.get("CUDA_VISIBLE_DEVICES")]

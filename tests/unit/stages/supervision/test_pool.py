@@ -58,3 +58,24 @@ def test_environment_is_inherited_unless_forbidden(monkeypatch: pytest.MonkeyPat
 def test_daemons_call_themselves_empty() -> None:
     """Children of `sealing_daemons` have the original's stage name."""
     assert "EMPTY" == pool.ProcessorGroup(bin="/x").command(pool.DAEMONS, 0).stage
+
+
+@pytest.mark.parametrize(
+    ("gpus", "children", "said", "told"),
+    [
+        (4, 2, None, ["0,2", "1,3"]),
+        (2, 2, None, ["0", "1"]),
+        (2, 3, None, ["0", "1", "0"]),
+        (2, 1, None, [None]),  # one child has them all
+        (1, 2, None, [None, None]),
+        (0, 2, None, [None, None]),
+        (4, 2, "3, GPU-8f1c", ["3", "GPU-8f1c"]),
+        (4, 2, "", [None, None]),
+    ],
+)
+def test_children_of_a_stage_share_out_the_gpus(gpus, children, said, told) -> None:
+    """Several children of a stage have GPUs of their own, in the order of `nvidia-smi`, or those that the environment names."""
+    environment = {} if said is None else {"CUDA_VISIBLE_DEVICES": said}
+    found = [pool.gpus_of(number, children, gpus, environment) for number in range(children)]
+    assert told == [each.get("CUDA_VISIBLE_DEVICES") for each in found]
+    assert {("CUDA_DEVICE_ORDER" in each) for each in found if each} <= {said is None}
