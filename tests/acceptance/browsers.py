@@ -75,6 +75,12 @@ def visit(browser: Any, port: int, **options: Any) -> Iterator[Visit]:
         context.close()
 
 
+def replaced(page: Any) -> None:
+    """Have a page believe that it shows something old, and wait until it shows something new."""
+    page.locator("#live").evaluate("live => { live.dataset.old = 'yes'; live.dataset.state = '' }")
+    page.locator("#live:not([data-old])").wait_for()
+
+
 def keep_picture(page: Any, name: str) -> None:
     """Keep a picture of a page for the documentation, if a folder is given for them."""
     if folder := os.environ.get("DAMOCLES_PICTURES"):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ from damocles import proofs
 from damocles.testing.chain_farm import ChainFarm
 from damocles.testing.farm import MINER, PARAMETER_CACHE, Farm
 
-from . import plan_farms
+from . import browsers, plan_farms
 from .once import made_once
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser."""
+    with browsers.chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,7 @@ class Acted:
     asked: list[tuple[control.Selection, control.Act, str]]
     lines: list[control.LogLine] = field(default_factory=list)
     history: list[control.HistoryEntry] = field(default_factory=list)
+    drain: control.Drain = field(default_factory=lambda: control.Drain(on=False))
 
 
 class Pinged(Protocol):
@@ -116,6 +117,19 @@ async def worker(manager: Pinged, *threads: control.ThreadDetail, name: str = "w
     async def history(sector: str) -> list[control.HistoryEntry]:
         return made.history
 
+    async def drain_state() -> control.Drain:
+        return made.drain
+
+    async def drain(
+        on: bool, deadline_seconds: float | None = None, reason: str = "", asked_by: str = ""
+    ) -> control.Drain:
+        made.drain = control.Drain(
+            on=on, since=1.0 if on else None, deadline=deadline_seconds, reason=f"{reason} ({asked_by})"
+        )
+        return made.drain
+
+    service.add("Damocles.DrainState", drain_state)
+    service.add("Damocles.Drain", drain)
     service.add("Damocles.Threads", listed)
     service.add("Damocles.ActOn", act_on)
     service.add("Damocles.Logs", logs)

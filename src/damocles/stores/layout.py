@@ -58,9 +58,14 @@ def tree_r_last_bytes(size: SectorSize, rows_to_discard: int) -> int:
     return _NODE_BYTES * sum(1 << 3 * row for row in range(kept))
 
 
+def persisted_folders(*, upgraded: bool = False) -> tuple[str, str]:
+    """Return below which folders a persist store has replicas, and their trees and auxiliary files."""
+    return ("update", "update-cache") if upgraded else ("sealed", "cache")
+
+
 def persisted_names(sector: SectorID, size: SectorSize, *, upgraded: bool = False) -> list[str]:
     """Return what a persist store keeps of a sector, as paths below its root, in the order of copying."""
-    replica, cache = ("update", "update-cache") if upgraded else ("sealed", "cache")
+    replica, cache = persisted_folders(upgraded=upgraded)
     names = [*tree_r_last_names(size), "p_aux", "t_aux"]
     return [f"{replica}/{sector}", *(f"{cache}/{sector}/{name}" for name in names)]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from damocles import methods
 from damocles.manager.alerts import board
@@ -66,12 +66,20 @@ class Details:
     def handlers(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
         """Return verb, path and handler of each."""
         return [
+            ("GET", "/dashboard/sectors", self.find),
             ("GET", "/dashboard/sectors/{sector}", self.sector),
             ("GET", "/dashboard/pipeline", self.pipeline),
             ("GET", "/dashboard/proving", self.proving),
             ("GET", "/dashboard/stores", self.stores),
             ("GET", "/dashboard/audit", self.audit),
         ]
+
+    async def find(self, request: Request) -> Response:
+        """Lead to the page of a sector that somebody has typed."""
+        identity = SectorID.parse(request.query_params.get("sector", "").strip())
+        return RedirectResponse(
+            f"{request.url.path.removesuffix('.json')}/{identity}{'.json' * render.wants_json(request)}", 303
+        )
 
     async def sector(self, request: Request) -> Response:
         """Show all that is known of a sector; a worker that is away leaves its part out."""
@@ -84,7 +92,7 @@ class Details:
             identity,
             await self._history(call, identity, holding),
             record=await self._record(call, identity),
-            places=await self._places(call, identity),
+            files=await self._files(call, identity),
             messages=await self._messages(call, identity),
             log=await self._lines(call, holding[0], str(identity)) if holding else [],
         )
@@ -158,11 +166,16 @@ class Details:
     async def _record(self, call: core.Call, identity: SectorID) -> records.SectorState | None:
         return await self._unless_refused(call, methods.records.find_sector_in_all_states(identity))
 
-    async def _places(self, call: core.Call, identity: SectorID) -> list[one.Place]:
+    async def _files(self, call: core.Call, identity: SectorID) -> list[one.File]:
         kinds: tuple[FilesOf, ...] = ("normal", "upgrade")
         asks = {kind: methods.records.sector_indexer_find(kind, identity) for kind in kinds}
         found = {kind: await self._ask(call, ask) for kind, ask in asks.items()}
-        return [one.Place(what=kind, store=at.instance.sealed_file) for kind, at in found.items() if at.found]
+        known = (
+            await self._unless_refused(call, methods.util.list_stores())
+            if any(at.found for at in found.values())
+            else None
+        )
+        return one.persisted(identity, found, {store.name: store.path for store in known or []})
 
     async def _lines(self, call: core.Call, thread: control.ThreadDetail, identity: str) -> list[control.LogLine]:
         lines = await self._unless_refused(call, methods.fleet.logs(thread.dest, thread.info.index))

@@ -11,7 +11,8 @@ from damocles.rpc import errors, limits
 from damocles.rpc.serving import asgi
 
 _MOST_FIELDS = 1000
-_MANY = "thread"  # the field that may be there often
+_MANY = "thread"  # a field that may be there often; so may that of a worker, which is a filter, too
+_WORKER = "worker"
 MARKER = "marker"
 
 
@@ -34,6 +35,7 @@ async def read(request: Request, limit_bytes: int = limits.SMALL_BODY_BYTES, *, 
     form = acts.Form(
         texts={name: value for name, value in pairs if name != _MANY},
         threads=[value for name, value in pairs if name == _MANY],
+        workers=[value for name, value in pairs if name == _WORKER],
     )
     session = gate.session_of(request.scope)
     if of_session and session is not None and not session.has_sent(form.texts.get(MARKER, "")):

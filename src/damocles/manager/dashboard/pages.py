@@ -1,8 +1,10 @@
 """The pages of the dashboard, and what their forms do: all by the methods that the command line calls."""
 
-from collections.abc import Awaitable, Callable
+import urllib.parse
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from damocles import methods
 from damocles.manager.alerts import board
 from damocles.manager.dashboard import asking, forms, gate, looks, render
-from damocles.manager.dashboard.views import acts, alerts, fleet, threads
-from damocles.rpc import core
+from damocles.manager.dashboard.views import acts, alerts, drains, fleet, threads
+from damocles.rpc import core, errors
 from damocles.rpc.serving import asgi
 from damocles.text import units
 from damocles.wire import alerts as wire
@@ -35,7 +37,7 @@ class Shown:
             ("GET", "/dashboard/fleet", self.fleet),
             ("GET", "/dashboard/threads", self.threads),
             ("POST", "/dashboard/threads", self.act),
-            ("GET", "/dashboard/drain", self.worker),
+            ("GET", "/dashboard/drain", self.draining),
             ("POST", "/dashboard/drain", self.drain),
             ("GET", "/dashboard/alerts", self.alerts),
             ("POST", "/dashboard/alerts", self.alert),
@@ -69,6 +71,10 @@ class Shown:
     async def act(self, request: Request) -> Response:
         """Show what an act would do; do it, and show what came of it, once that is wanted."""
         form = await forms.read(request)
+        if form.texts.get("verb") == drains.VERB:
+            workers = drains.of_threads(form, await self._look.seen())
+            address = urllib.parse.urlencode([("worker", name) for name in workers])
+            return RedirectResponse(f"/dashboard/drain?{address}", 303)
         wanted = acts.read(form)
         dry_run = form.texts.get("step") != "do"
         call = _call(request)
@@ -83,20 +89,45 @@ class Shown:
         view = acts.view(wanted, outcomes, dry_run=dry_run, states=possible)
         return self._templates.page(request, "act", view)
 
-    async def worker(self, request: Request) -> Response:
-        """Show what can be done to one worker: begin or end a drain."""
-        name = request.query_params.get("worker", "")
-        state = await self._ask(_call(request), methods.fleet.drain_state(name))
-        return self._page(request, "drain", fleet.Draining(worker=name, drain=state))
+    async def draining(self, request: Request) -> Response:
+        """Show what a drain of some workers would mean, or its end."""
+        call, names = _call(request), drains.named(request.query_params.getlist("worker"))
+        found = await self._of_each(names, lambda name: self._ask(call, methods.fleet.drain_state(name)))
+        return self._page(request, "drain", drains.view(found))
 
     async def drain(self, request: Request) -> Response:
-        """Begin or end the drain of a worker."""
-        texts = (await forms.read(request)).texts
-        deadline = units.parse_duration(texts["deadline"]) if texts.get("deadline", "").strip() else None
-        worker, reason = texts.get("worker", ""), texts.get("reason", "").strip()
-        await self._ask(_call(request), methods.fleet.drain(worker, texts.get("on") == "yes", deadline, reason))
+        """Begin or end the drain of workers, and show what came of it."""
+        call, form = _call(request), await forms.read(request)
+        deadline = units.parse_duration(form.texts["deadline"]) if form.texts.get("deadline", "").strip() else None
+        on, reason = form.texts.get("on") == "yes", form.texts.get("reason", "").strip()
+        names = drains.named(form.workers)
+        done = await self._of_each(
+            names, lambda name: self._ask(call, methods.fleet.drain(name, on, deadline if on else None, reason))
+        )
         self._look.forget()
-        return RedirectResponse("/dashboard/fleet", 303)
+        return self._page(request, "drain", drains.view(done, done=True, on=on))
+
+    async def _of_each(
+        self, names: Sequence[str], ask: Callable[[str], Awaitable[control.Drain]]
+    ) -> list[drains.Worker]:
+        """Ask for each worker at once: one that refuses or is away holds up no other. Who may not act hears that."""
+        found: list[drains.Worker] = []
+        forbidden: list[errors.RpcError] = []
+
+        async def one(name: str) -> None:
+            try:
+                found.append(drains.Worker(worker=name, drain=await ask(name)))
+            except errors.RpcError as error:
+                found.append(drains.Worker(worker=name, problem=error.message))
+                if error.code == errors.Code.FORBIDDEN:
+                    forbidden.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(one, name)
+        if len(forbidden) == len(names):
+            raise forbidden[0]
+        return found
 
     async def alert(self, request: Request) -> Response:
         """Note that somebody takes care of an alert, or mute it or all of its rule for a while."""

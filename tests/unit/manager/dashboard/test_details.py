@@ -10,7 +10,8 @@ from damocles.manager.alerts import durations
 from damocles.manager.dashboard import drawing, looks
 from damocles.manager.dashboard.views import others, pipeline, sector
 from damocles.sealing import planner
-from damocles.wire import control
+from damocles.wire import control, wdpost
+from damocles.wire.proving import FilesOf, Location
 from damocles.wire.sectors import SectorID
 
 SECTOR = SectorID(10000, 7)
@@ -32,7 +33,7 @@ def seen(*threads: control.ThreadDetail) -> looks.Seen:
 def page(*steps: control.HistoryEntry, threads: list[control.ThreadDetail] | None = None) -> sector.View:
     """Return the page of the sector."""
     history = control.SectorHistory(entries=list(steps))
-    return sector.view(seen(*(threads or [])), SECTOR, history, record=None, places=[], messages=[], log=[])
+    return sector.view(seen(*(threads or [])), SECTOR, history, record=None, files=[], messages=[], log=[])
 
 
 def test_a_plan_is_drawn_with_what_was_done_in_it():
@@ -196,3 +197,24 @@ def test_the_audit_is_asked_for_what_the_address_says():
     assert ("alice", 1400.0, "s-t010000-7", 1000) == (query.who, query.since, query.sector, query.limit)
     assert 9 == asked.before
     assert 0 == others.audit_asked({"before": "-1"}).before
+
+
+def test_files_are_told_with_where_they_lie():
+    """Working files at the worker that holds the sector; the replica and its trees in their stores, as far as paths are known."""
+    found: dict[FilesOf, Location] = {
+        "normal": location("near", "far"),
+        "upgrade": location("", ""),
+    }
+    files = sector.persisted(SECTOR, found, {"near": "/mnt/near"})
+    assert [("replica", "near", "/mnt/near/sealed/s-t010000-7"), ("trees", "far", "cache/s-t010000-7")] == [
+        (one.what, one.store, one.path) for one in files
+    ]
+    upgraded = sector.persisted(SECTOR, {"upgrade": location("near", "near")}, {"near": "/mnt/near"})
+    assert ["/mnt/near/update/s-t010000-7", "/mnt/near/update-cache/s-t010000-7"] == [one.path for one in upgraded]
+    (working,) = sector.working([thread(worker="w1", location="/nvme/0")])
+    assert ("w1", "/nvme/0/data") == (working.worker, working.path)
+
+
+def location(sealed: str, cache: str) -> Location:
+    """Return where files are."""
+    return Location(found=bool(sealed), instance=wdpost.Accesses(sealed, cache))

@@ -1,12 +1,16 @@
 """What the pages show of what was seen: filters, order, pages, errors counted, and what forms ask for."""
 
+import dataclasses
+
 import pytest
 from tests.security.browsing import thread
 
 from damocles.manager.dashboard import looks
-from damocles.manager.dashboard.views import acts, fleet, threads
+from damocles.manager.dashboard.views import acts, drains, fleet, threads
+from damocles.manager.dashboard.views import alerts as shown_alerts
 from damocles.testing.fleet import MISSING
 from damocles.wire import alerts, control
+from damocles.wire import fleet as wire
 
 THREADS = [
     thread(0, worker="gpu-1", job_id="s-t010000-10", last_error=f"permanent: {MISSING}"),
@@ -85,21 +89,24 @@ def test_a_long_error_finds_its_threads():
     assert len(trouble.find) < 300
 
 
+def alert(
+    number: int, severity: str, since: float, acknowledged_at: float | None = None, rule: str = "r"
+) -> alerts.Alert:
+    """Return an alert."""
+    return alerts.Alert(
+        id=number,
+        severity=severity,
+        since=since,
+        rule=rule,
+        subject="s",
+        state="firing",
+        text="t",
+        acknowledged_at=acknowledged_at,
+    )
+
+
 def test_alerts_that_nobody_cares_for_come_first():
     """Critical before warnings, older before newer, and those that somebody takes care of at the end."""
-
-    def alert(number: int, severity: str, since: float, acknowledged_at: float | None = None) -> alerts.Alert:
-        return alerts.Alert(
-            id=number,
-            severity=severity,
-            since=since,
-            rule="r",
-            subject="s",
-            state="firing",
-            text="t",
-            acknowledged_at=acknowledged_at,
-        )
-
     board = alerts.Board(
         alerts=[
             alert(1, "warning", 1.0),
@@ -109,7 +116,29 @@ def test_alerts_that_nobody_cares_for_come_first():
             alert(5, "odd", 0.0),
         ]
     )
-    assert [4, 3, 1, 5, 2] == [one.id for one in fleet.view(seen(), board).alerts.alerts]
+    assert [4, 3, 1, 5, 2] == [one.id for one in shown_alerts.view(board, 2.0).alerts]
+
+
+def test_one_trouble_of_many_hides_no_other():
+    """The first page has the worst alerts of each rule, and says how many others there are; the page of alerts has all."""
+    many = [alert(number, "critical", float(number), rule="parameters-missing") for number in range(100, 0, -1)]
+    board = alerts.Board(alerts=[*many, alert(200, "warning", 5.0, rule="worker-late")])
+    view = fleet.view(seen(), board)
+    assert [1, 2, 3, 200] == [one.id for one in view.alerts.alerts]
+    assert (97, {"parameters-missing": 100, "worker-late": 1}) == (view.alerts.others, view.alerts.by_rule)
+    assert [*range(1, 101), 200] == [one.id for one in shown_alerts.view(board, 2.0).alerts]
+
+
+def test_workers_that_are_away_come_first():
+    """Whoever looks at a long list sees first what is not as it should be; else they come by name."""
+    workers = [
+        control.WorkerStatus(
+            info=wire.WorkerInfo(name, "d"), status=status, last_ping=1, age_seconds=1, interval_seconds=1
+        )
+        for name, status in (("a", "live"), ("b", "lost"), ("c", "live"), ("d", "late"))
+    ]
+    found = dataclasses.replace(seen(), workers=workers)
+    assert ["b", "d", "a", "c"] == [one.info.name for one in fleet.view(found, alerts.Board()).workers]
 
 
 def form(*marked: str, **texts: str) -> acts.Form:
@@ -179,3 +208,21 @@ def test_the_states_that_all_can_be_resumed_from_are_common():
     assert ["C1Done"] == acts.states([refusal("PC1Done, C1Done"), refusal("C1Done, Aborted")])
     assert [] == acts.states([refusal("C1Done"), control.Outcome(ok=False, text="is not paused")])
     assert [] == acts.states([])
+
+
+def test_workers_of_marked_threads_are_drained():
+    """A drain is of workers: of those whose threads are marked, each once, or of all that the filters show."""
+    marked = [threads.pinned(one) for one in THREADS]
+    assert ["cpu-1", "gpu-1", "gpu-2"] == drains.of_threads(form(*marked, verb="drain"), seen())
+    assert ["gpu-1", "gpu-2"] == drains.of_threads(form(verb="drain", everything="yes", worker="gpu"), seen())
+    for nothing in (form(verb="drain"), form(verb="drain", everything="yes", worker="none")):
+        with pytest.raises(ValueError, match=r"no thread is chosen|say which workers"):
+            drains.of_threads(nothing, seen())
+    with pytest.raises(ValueError, match="at most"):
+        drains.named([f"w{number}" for number in range(251)])
+
+
+def test_a_cut_error_says_that_it_goes_on():
+    """What is shown of an error is all of it, or says that it is not."""
+    cut, whole = threads.troubles([thread(last_error="x" * 5000), thread(1, last_error="short")])
+    assert (True, False) == (cut.is_cut, whole.is_cut)

@@ -92,6 +92,7 @@
     for (const [id, open] of kept.open) { const part = document.getElementById(id); if (part) part.open = open; }
     [...live.querySelectorAll(".scroll")].forEach((part, n) => { if (kept.scroll[n]) [part.scrollLeft, part.scrollTop] = kept.scroll[n]; });
     window.scrollTo(...kept.at);
+    count();
     kept = null;
   });
   // A page says what it shows, and is sent nothing if nothing but ages has changed.
@@ -103,10 +104,19 @@
   body.addEventListener("htmx:sendError", () => show("connection lost; trying again", true));
   body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 401) show("logged out: load the page again", true); });
 
+  // How many threads are marked: the rows may be far below.
+  const count = () => {
+    const told = document.getElementById("marked");
+    if (!told) return;
+    const number = document.querySelectorAll("#threads tbody input[name=thread]:checked").length;
+    const text = number ? (number === 1 ? told.dataset.one : `${number} ${told.dataset.many}`) : "";
+    if (told.textContent !== text) told.textContent = text;
+  };
   body.addEventListener("change", (event) => {
-    if (event.target.id !== "page-all") return;
-    for (const box of document.querySelectorAll("#threads tbody input[name=thread]")) box.checked = event.target.checked;
+    if (event.target.id === "page-all") for (const box of document.querySelectorAll("#threads tbody input[name=thread]")) box.checked = event.target.checked;
+    count();
   });
+  count();
   // The log of a stage: lines are text, whatever they hold.
   const log = document.getElementById("lines");
   const MOST = 200000; // characters that are kept

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -18,16 +18,18 @@ VERBS: Mapping[str, str] = {
     "abort": "Abort, giving their sectors up",
 }
 MOST_THREADS = 250  # that one form names; for more there are filters
+Named: TypeAlias = tuple[str, int, str | None]  # a thread by worker and index, and the sector that it must still hold
 _POSSIBLE = "; possible: "
 _UNKNOWN_STATE = "?"  # no state of any plan: a worker's refusal names those that are possible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """What a form holds: `texts` of its fields, and of one that may be there often all `threads`."""
+    """What a form holds: `texts` of its fields, and of those that may be there often all `threads` and `workers`."""
 
     texts: Mapping[str, str]
     threads: Sequence[str] = ()
+    workers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Wanted:
     state: str = ""
     reason: str = ""
     filters: Mapping[str, str] = field(default_factory=dict)
-    named: tuple[tuple[str, int, str | None], ...] = ()
+    named: tuple[Named, ...] = ()
 
     def act(self, *, dry_run: bool, state: str | None = None) -> control.Act:
         """Return it as a worker takes it."""
@@ -100,19 +102,24 @@ def read(form: Form) -> Wanted:
     state = form.texts.get("from", "")
     if state and (verb != "resume" or state not in State.__members__):
         raise ValueError(f"{state[:100]!r} is no state to resume from")
+    filters, named = chosen(form)
+    return Wanted(verb=verb, state=state, reason=form.texts.get("reason", "").strip(), filters=filters, named=named)
+
+
+def chosen(form: Form) -> tuple[Mapping[str, str], tuple[Named, ...]]:
+    """Return the filters that a form means, or else the threads that are marked in it.
+
+    Raises:
+        ValueError: It chooses no thread.
+    """
     everything = form.texts.get("everything") == "yes"
     if not everything and not form.threads:
         raise ValueError("no thread is chosen: mark some, or all that the filters show")
     if len(form.threads) > MOST_THREADS:
         raise ValueError(f"more than {MOST_THREADS} threads are marked: choose them by filters")
-    asked = threads.read(form.texts)
-    return Wanted(
-        verb=verb,
-        state=state,
-        reason=form.texts.get("reason", "").strip(),
-        filters=asked.filters if everything else {},
-        named=() if everything else tuple(dict.fromkeys(_named(text) for text in form.threads)),
-    )
+    if everything:
+        return threads.read(form.texts).filters, ()
+    return {}, tuple(dict.fromkeys(_named(text) for text in form.threads))
 
 
 def view(wanted: Wanted, outcomes: Iterable[control.Outcome], *, dry_run: bool, states: Sequence[str] = ()) -> View:
@@ -163,14 +170,14 @@ def _moved_on(wanted: Wanted, outcomes: Iterable[control.Outcome]) -> list[contr
     ]
 
 
-def _named(text: str) -> tuple[str, int, str | None]:
+def _named(text: str) -> Named:
     """Read what `threads.pinned` wrote.
 
     Raises:
         ValueError: It is something else.
     """
     try:
-        value: Any = msgspec.json.decode(text, type=tuple[str, int, str | None])
+        value: Any = msgspec.json.decode(text, type=Named)
     except msgspec.MsgspecError as error:
         raise ValueError("a marked thread cannot be read: load the page again") from error
     return value  # type: ignore[no-any-return]

@@ -9,11 +9,15 @@ from damocles.manager.dashboard.views import alerts, threads
 from damocles.wire import alerts as wire
 from damocles.wire import control
 
-MOST_ALERTS = 10
+_LIVE = "live"
+MOST_ALERTS, MOST_OF_A_RULE = 10, 3
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """Workers and threads, counted by how they are and what they do, threads also by the states of their sectors; what needs a person."""
+    """Workers and threads, counted by how they are and what they do, threads also by the states of their sectors; what needs a person.
+
+    Workers that are not live come first.
+    """
 
     at: float
     workers: list[control.WorkerStatus]
@@ -26,24 +30,17 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     alerts: alerts.View
 
 
-class Draining(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker, whether it takes new sectors, and what is left to do."""
-
-    worker: str
-    drain: control.Drain
-
-
 def view(seen: looks.Seen, board: wire.Board) -> View:
     """Return the page."""
     counted = threads.counted(seen)
     return View(
         at=seen.at,
-        workers=list(seen.workers),
+        workers=sorted(seen.workers, key=lambda worker: worker.status == _LIVE),
         statuses=dict(Counter(worker.status for worker in seen.workers).most_common()),
         silent=seen.threads.silent,
         total=len(seen.threads.threads),
         doing=counted.doing,
         states=counted.states,
         troubles=counted.troubles,
-        alerts=alerts.view(board, seen.at, most=MOST_ALERTS),
+        alerts=alerts.view(board, seen.at, most=MOST_ALERTS, of_a_rule=MOST_OF_A_RULE),
     )

@@ -22,7 +22,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stores(msgspec.Struct, frozen=True, kw_only=True):
-    """Persist stores with their room, and what is in which; those without room are not declared at this manager."""
+    """Persist stores with their room, and what is in which; `held` has also those that are not declared at this manager."""
 
     at: float
     stores: list[records.StoreDetails]

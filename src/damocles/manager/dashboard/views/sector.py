@@ -1,23 +1,30 @@
 """One sector: where it is in its plan and has been, on which machines, for how long, and what it left where."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from damocles.manager.dashboard import drawing, looks
 from damocles.methods import acts
 from damocles.sealing import planner
+from damocles.stores import layout
 from damocles.wire import control, records
+from damocles.wire.proving import FilesOf, Location
 from damocles.wire.sectors import SectorID
 
 _MOST_STEPS = 2000  # of a history that a page shows, the last ones
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where files of a sector are: of its replica (`normal`) or its upgrade (`upgrade`)."""
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or folder of a sector: in which persist store (`store`), or at which worker (`worker`), and its path there.
+
+    Of a store that only workers know, the path begins in the store.
+    """
 
     what: str
-    store: str
+    store: str = ""
+    worker: str = ""
+    path: str
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +49,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     threads: list[control.ThreadDetail]
     record: records.SectorState | None
-    places: list[Place]
+    files: list[File]
     messages: list[Message]
     graph: drawing.Graph | None
     history: list[control.HistoryEntry]
@@ -57,7 +64,7 @@ def view(
     history: control.SectorHistory,
     *,
     record: records.SectorState | None,
-    places: Sequence[Place],
+    files: Sequence[File],
     messages: Sequence[Message],
     log: Sequence[control.LogLine],
 ) -> View:
@@ -77,7 +84,7 @@ def view(
         state=state,
         threads=holding,
         record=record,
-        places=list(places),
+        files=[*working(holding), *files],
         messages=list(messages) or of_record(record),
         graph=None
         if plan is None
@@ -87,6 +94,27 @@ def view(
         silent=history.silent,
         log=list(log),
     )
+
+
+def working(holding: Sequence[control.ThreadDetail]) -> list[File]:
+    """Return where the working files are: in the sealing stores of the threads that hold the sector."""
+    return [File(what="working files", worker=thread.worker, path=f"{thread.info.location}/data") for thread in holding]
+
+
+def persisted(sector: SectorID, found: Mapping[FilesOf, Location], folders: Mapping[str, str]) -> list[File]:
+    """Return where the files of a finished sector are; `folders` are those of the stores that the manager knows."""
+    files = []
+    for kind, place in found.items():
+        if not place.found:
+            continue
+        replica, cache = layout.persisted_folders(upgraded=kind == "upgrade")
+        names = ("replica", "trees") if kind == "normal" else ("upgraded replica", "trees of the upgrade")
+        stores = (place.instance.sealed_file, place.instance.cache_dir)
+        files += [
+            File(what=what, store=store, path="/".join(filter(None, (folders.get(store), folder, str(sector)))))
+            for what, store, folder in zip(names, stores, (replica, cache), strict=True)
+        ]
+    return files
 
 
 def of_record(record: records.SectorState | None) -> list[Message]:

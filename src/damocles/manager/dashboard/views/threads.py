@@ -61,9 +61,13 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """Threads with the same error: how many, how many of them are paused, and what helps. `find` selects them."""
+    """Threads with the same error: how many, how many of them are paused, and what helps. `find` selects them.
+
+    `is_cut` says that their errors begin alike, and go on.
+    """
 
     text: str
+    is_cut: bool = False
     find: str
     threads: int
     paused: int
@@ -205,6 +209,7 @@ def _trouble(key: tuple[str, bool], group: Sequence[control.ThreadDetail]) -> Tr
     lack = lacking.found(error)
     return Trouble(
         text=text,
+        is_cut=lack is None and len(error) > len(text),
         find=lack.words if lack else text,
         threads=len(group),
         paused=sum(thread.info.thread_state.state == "Paused" for thread in group),
