@@ -24,6 +24,7 @@ PAGES = [
     "proving",
     "stores",
     "audit",
+    "metrics",
     "sectors/s-t010000-1",
     "drain?worker=w1",
     "sectors/s-t010000-99",
@@ -46,7 +47,7 @@ def someone(house: Farm, chromium: Any) -> Iterator[browsers.Visit]:
 
 def test_each_scope_sees_what_it_may_do(house: Farm, chromium: Any) -> None:
     """A reader sees all pages and no button; an operator has them; a worker's token is told that it opens none."""
-    for scope, acts in (("read", 0), ("operate", 4), ("admin", 4)):
+    for scope, acts in (("read", 0), ("operate", 5), ("admin", 5)):
         with browsers.visit(chromium, house.manager_port) as visit:
             visit.log_in(houses.token(house, f"a {scope}", scope), "threads")
             visit.shows("3 of 3 threads")

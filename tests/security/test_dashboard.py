@@ -20,7 +20,9 @@ from damocles.rpc import callers
 from damocles.rpc.admission import access
 from damocles.wire import codec, control
 
-PAGES = [f"/dashboard/{name}" for name in ("fleet", "threads", "alerts", "pipeline", "proving", "stores", "audit")]
+PAGES = [
+    f"/dashboard/{name}" for name in ("fleet", "threads", "alerts", "pipeline", "proving", "stores", "audit", "metrics")
+]
 ACTS = {
     "/dashboard/threads": {"verb": "pause", "everything": "yes", "step": "do"},
     "/dashboard/drain": {"worker": "w1", "on": "yes"},

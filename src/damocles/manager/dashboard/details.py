@@ -1,4 +1,4 @@
-"""The pages that look closer: one sector, the pipeline, window PoSts, stores and the audit."""
+"""The pages that look closer: one sector, the pipeline, window PoSts, stores, the audit and metrics."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +72,7 @@ class Details:
             ("GET", "/dashboard/proving", self.proving),
             ("GET", "/dashboard/stores", self.stores),
             ("GET", "/dashboard/audit", self.audit),
+            ("GET", "/dashboard/metrics", self.metrics),
         ]
 
     async def find(self, request: Request) -> Response:
@@ -129,6 +130,12 @@ class Details:
             return self._templates.page(request, "audit", others.audit_page(asked, [], now, problem=str(error)))
         found = await self._from.ledger.newest(query, asked.before or None)
         return self._templates.page(request, "audit", others.audit_page(asked, found, now))
+
+    async def metrics(self, request: Request) -> Response:
+        """Show where metrics are."""
+        seen = await self._look.seen()
+        view = seen.once("metrics", lambda: others.metrics(seen.workers, seen.at))
+        return self._templates.page(request, "metrics", view, seen=seen)
 
     async def _history(
         self, call: core.Call, identity: SectorID, holding: Sequence[control.ThreadDetail]

@@ -26,6 +26,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     visits: int
     failures: int
     seconds: float
+    stayed_seconds: float
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +49,14 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sector has done in a state: how often it came there, how long it was there, and how often that failed."""
+    """What a sector has done in a state: how often it came there, how long it worked, and how often that failed.
+
+    `stayed_seconds` is how long it was there, with all that it waited for.
+    """
 
     visits: int = 0
     seconds: float = 0.0
+    stayed_seconds: float = 0.0
     failures: int = 0
 
 
@@ -68,6 +73,7 @@ def graph(plan: table.Plan, stays: Mapping[str, Stay], steps: Sequence[tuple[str
             visits=stays.get(state, Stay()).visits,
             failures=stays.get(state, Stay()).failures,
             seconds=stays.get(state, Stay()).seconds,
+            stayed_seconds=stays.get(state, Stay()).stayed_seconds,
         )
         for number, (plan_state, state) in enumerate((state, state.value) for state in plan.steps)
     ]

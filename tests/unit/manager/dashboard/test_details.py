@@ -61,6 +61,18 @@ def test_a_plan_is_drawn_with_what_was_done_in_it():
     }
 
 
+def test_a_wait_counts_as_a_stay():
+    """How long a sector was in a state is more than how long it worked there: from when it came until it went, over all visits."""
+    times = {10.0: ("PC2Done", "PCSubmitted"), 70.0: ("PCSubmitted", "PCLanded"), 71.0: ("PCLanded", "PCSubmitted")}
+    steps = [structs.replace(step(*states), at=at) for at, states in times.items()]
+    steps.append(structs.replace(step("PCSubmitted", "PCLanded"), at=75.0))
+    view = page(*steps)
+    assert view.graph is not None
+    nodes = {node.state: node for node in view.graph.nodes}
+    assert (64.0, 2.0) == (nodes["PCSubmitted"].stayed_seconds, nodes["PCSubmitted"].seconds)
+    assert (0.0, 1.0) == (nodes["PC2Done"].stayed_seconds, nodes["PC2Done"].seconds)
+
+
 def test_every_plan_fits_into_its_drawing():
     """No state or arrow leaves the picture, no state lies on another, and every transition of the table is there."""
     for plan in planner.PLANS.values():

@@ -1,9 +1,10 @@
-"""Stores and the audit, as the methods of the same subjects answer."""
+"""Stores, the audit and metrics, as the methods and routes of the same subjects answer."""
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from damocles.manager.serving import discovery
 from damocles.operating import changes
 from damocles.text import units
 from damocles.wire import control, records
@@ -33,6 +34,34 @@ def stores(found: Sequence[records.StoreDetails], counts: Mapping[str, Mapping[s
     """Return the page; `counts` are sectors by store and by what files they are."""
     names = sorted({store.name for store in found} | counts.keys())
     return Stores(at=now, stores=list(found), held=[Held(store=name, **counts.get(name, {})) for name in names])
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker whose metrics Prometheus finds at an address."""
+
+    worker: str
+    status: str
+    address: str
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The workers that Prometheus is told of, and those that are left out."""
+
+    at: float
+    targets: list[Target]
+    left_out: list[str]
+
+
+def metrics(workers: Sequence[control.WorkerStatus], now: float) -> Metrics:
+    """Return the page: `/http_sd` tells the same."""
+    found = [
+        Target(worker=group["labels"]["worker"], status=group["labels"]["__meta_damocles_status"], address=target)
+        for group in discovery.groups(workers)
+        for target in group["targets"]
+    ]
+    there = {target.worker for target in found}
+    left_out = [worker.info.name for worker in workers if worker.info.name not in there]
+    return Metrics(at=now, targets=found, left_out=left_out)
 
 
 class AuditAsked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -132,16 +132,20 @@ def held(seen: looks.Seen, sector: SectorID) -> list[control.ThreadDetail]:
 def stays(steps: Sequence[control.HistoryEntry], plan: str) -> dict[str, drawing.Stay]:
     """Return what a sector has done in the states of a plan; the time of a step is that of the state before it."""
     found: dict[str, drawing.Stay] = {}
+    came: float | None = None
     for entry in steps:
         if entry.plan not in {plan, ""}:
             continue
+        moves = entry.state != entry.prev
         before = found.get(entry.prev, drawing.Stay())
         found[entry.prev] = msgspec.structs.replace(
             before,
             seconds=before.seconds + (entry.seconds or 0.0),
+            stayed_seconds=before.stayed_seconds + (max(0.0, entry.at - came) if moves and came is not None else 0.0),
             failures=before.failures + (entry.error is not None),
         )
-        if entry.state != entry.prev:
+        if moves:
+            came = entry.at
             there = found.get(entry.state, drawing.Stay())
             found[entry.state] = msgspec.structs.replace(there, visits=there.visits + 1)
     return found
