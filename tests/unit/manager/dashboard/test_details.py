@@ -61,6 +61,14 @@ def test_a_plan_is_drawn_with_what_was_done_in_it():
     }
 
 
+def test_a_finished_sector_stays_finished():
+    """The step that empties its thread leads the sector nowhere."""
+    view = page(step("ProofSubmitted", "Finished"), step("Finished", "Empty"))
+    assert view.graph is not None
+    assert ("Finished", ["Finished"]) == (view.state, [node.state for node in view.graph.nodes if node.here])
+    assert 2 == len(view.history)
+
+
 def test_a_wait_counts_as_a_stay():
     """How long a sector was in a state is more than how long it worked there: from when it came until it went, over all visits."""
     times = {10.0: ("PC2Done", "PCSubmitted"), 70.0: ("PCSubmitted", "PCLanded"), 71.0: ("PCLanded", "PCSubmitted")}

@@ -7,6 +7,7 @@ import msgspec
 from damocles.manager.dashboard import drawing, looks
 from damocles.methods import acts
 from damocles.sealing import planner
+from damocles.sealing.states import State
 from damocles.stores import layout
 from damocles.wire import control, records
 from damocles.wire.proving import FilesOf, Location
@@ -70,7 +71,8 @@ def view(
 ) -> View:
     """Return the page of a sector."""
     holding = held(seen, sector)
-    steps = [entry for entry in history.entries if entry.state]
+    # The last step of a sector empties the thread: the sector stays finished, or aborted.
+    steps = [entry for entry in history.entries if entry.state and entry.state != State.Empty]
     latest = record.latest_state if record is not None else None
     reported = latest.state_change.next if latest is not None else ""
     state = holding[0].info.job_state if holding else steps[-1].state if steps else reported
