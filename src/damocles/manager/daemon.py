@@ -68,6 +68,7 @@ class Settings:
     listen: address.Endpoint
     miner: sectors.Miner | None = None
     stores: Mapping[str, Path] = field(default_factory=dict)
+    file: Path | None = None  # that `chain` is from
     chain: mock.Options | model.Config = field(default_factory=mock.Options)
     database: str | None = None  # the URL of one on PostgreSQL, instead of the file in the home
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
@@ -196,7 +197,8 @@ async def _open(
         serving = server.serve(doorstep.watched(app, door), *settings.listen, tls=context, gauges=tally.gauges)
         bound = await stack.enter_async_context(serving)
         url = address.manager_url(bound.url(scheme="http" if settings.certificate is None else "https"))
-        await anyio.to_thread.run_sync(profiles.leave, settings.home, url, settings.certificate, settings.ca_file)
+        leave = partial(profiles.leave, config=settings.file)
+        await anyio.to_thread.run_sync(leave, settings.home, url, settings.certificate, settings.ca_file)
         if pages is not None:
             stack.callback(pages.end)  # before the server ends, which waits for all that streams
     except rpc_errors.ListenError as error:

@@ -150,6 +150,11 @@ def human_size(size_bytes: float) -> str:
     return f"{value:.1f}".removesuffix(".0") + unit
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 thread`, `2 threads`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def some(names: Sequence[str], most: int) -> str:
     """Write names in a line for people, the first ones of many: `w1, w2 and 3 more`."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -20,6 +20,12 @@ Home = Annotated[Path, Parameter(name="--home", env_var="DAMOCLES_PATH", help="T
 DEFAULT_HOME = Path("~/.damocles-manager")
 
 
+def configuration(home: Path) -> Path:
+    """Return the configuration of a manager: the file that it was started with last, or the usual one in its home."""
+    left = profiles.found(home.expanduser())
+    return Path(left.config) if left is not None and left.config else home.expanduser() / "manager.toml"
+
+
 Profile = Annotated[
     Path | None,
     options.Flag(

@@ -109,7 +109,7 @@ async def _asked(place: Place, question: Callable[[View], Awaitable[T]]) -> T:
 def _configuration() -> Path:
     """Return where the manager of this machine has its configuration."""
     home = os.environ.get("DAMOCLES_PATH")
-    return (Path(home) if home else manager_at.DEFAULT_HOME).expanduser() / "manager.toml"
+    return manager_at.configuration(Path(home) if home else manager_at.DEFAULT_HOME)
 
 
 def _place(what: str, where: str, token_file: Path | None, ca_file: Path | None) -> Place:

@@ -33,7 +33,10 @@ from damocles.wire import alerts, control
 
 Config = Annotated[
     Path | None,
-    options.Flag(name=["--config", "-c"], help="The manager's configuration; default: manager.toml in the home."),
+    options.Flag(
+        name=["--config", "-c"],
+        help="The manager's configuration; default: that of its last start, or manager.toml in the home.",
+    ),
 ]
 _LEAST_FREE_BYTES = 1 << 30  # on the database's disk
 _TOLD = 5
@@ -71,7 +74,7 @@ def _examine(config: Path | None, at: manager_at.At) -> Iterator[Finding]:
 
 
 def _configuration(config: Path | None, home: Path) -> tuple[model.Config | None, Sequence[Finding]]:
-    file = (config or home / load.FILE_NAME).expanduser()
+    file = (config or manager_at.configuration(home)).expanduser()
     if config is None and not file.exists():
         return None, [ok("configuration", f"{file} is not there: this is for a manager with a mock chain")]
     chain = None
@@ -124,7 +127,7 @@ def _alerts(said: model.Daemon, home: Path) -> Iterator[Finding]:
         yield from rules.secrets([found.file])
     count = len(found.webhooks) + len(found.apprise)
     if count:
-        yield ok("alerts", f"{count} receivers; damocles-manager alerts test sends them a message")
+        yield ok("alerts", f"{units.counted(count, 'receiver')}: damocles-manager alerts test sends a message")
     else:
         file = found.file or home / alerts_config.FILE_NAME
         yield look("alerts", f"nobody is told of them: add a [[webhook]] or [[apprise]] to {file}")
@@ -157,7 +160,7 @@ def _stores(chain: model.Config, home: Path) -> Iterator[Finding]:
             memory.check(path)
         except identity.NotTheStore as error:
             lines.append(wrong("stores", str(error)))
-    yield from findings.otherwise(lines, lambda: ok("stores", f"{len(found)} persist stores are there"))
+    yield from findings.otherwise(lines, lambda: ok("stores", f"{units.counted(len(found), 'persist store')} found"))
 
 
 def _nodes(chain: model.Config) -> Iterator[Finding]:

@@ -117,7 +117,7 @@ def _of_daemon(running: Running) -> Iterator[Finding]:
                 f"{len(paused)} of {len(running.threads)} threads are paused: damocles-worker worker list has the reasons",
             )
         else:
-            yield ok("daemon", f"runs ({running.owner}), {len(running.threads)} threads, none paused")
+            yield ok("daemon", f"runs ({running.owner}), {units.counted(len(running.threads), 'thread')}, none paused")
 
 
 def _parameters(loaded: load.Loaded, running: Running) -> Iterator[Finding]:
@@ -205,7 +205,9 @@ def _stores(loaded: load.Loaded, running: Running) -> Iterator[Finding]:
                 told = f"{store.path} has {units.human_size(free)} free, less than a sector of {largest.label}"
                 lines.append(wrong("room", f"{told}: free some, or attach another store"))
     count = len(folders) + len(loaded.persist_stores)
-    yield from findings.otherwise(lines, lambda: ok("stores", f"{count} stores are there, with room for a sector each"))
+    yield from findings.otherwise(
+        lines, lambda: ok("stores", f"{units.counted(count, 'store')} found, with room for a sector each")
+    )
 
 
 def _folder(folder: Path, memory: identity.Memory, root_device: int | None, *, is_ours: bool) -> Iterator[Finding]:

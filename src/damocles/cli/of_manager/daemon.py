@@ -74,10 +74,11 @@ def daemon(
         "insecure": insecure or None,
         "log_json": log_json or None,
     }
+    file = (config or folder / load.FILE_NAME).expanduser()
     try:
-        chain = load.load((config or folder / load.FILE_NAME).expanduser())
+        chain = load.load(file)
         said = chain.daemon.model_copy(update={name: value for name, value in given.items() if value is not None})
-        settings = starting.settings(chain, said, folder, persist=starting.stores(chain))
+        settings = starting.settings(chain, said, folder, persist=starting.stores(chain), file=file)
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
     return starting.run(settings, log_json=said.log_json)

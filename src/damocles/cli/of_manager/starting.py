@@ -33,9 +33,14 @@ def run(settings: daemon.Settings, *, log_json: bool) -> int:
 
 
 def settings(
-    chain: model.Config, said: model.Daemon, home: Path, *, persist: Mapping[str, Path] = MappingProxyType({})
+    chain: model.Config,
+    said: model.Daemon,
+    home: Path,
+    *,
+    persist: Mapping[str, Path] = MappingProxyType({}),
+    file: Path | None = None,
 ) -> daemon.Settings:
-    """Return what a manager on a real chain is started with.
+    """Return what a manager on a real chain is started with; `file` is where its configuration is from.
 
     Raises:
         ValueError: It would not start so.
@@ -46,6 +51,7 @@ def settings(
         listen=address.host_port(said.listen, address.MANAGER_PORT),
         database=database(said.database),
         stores=persist,
+        file=file,
         chain=chain,
         deals=deals_in(said.deals),
         admit=access.admitted(said.admit, auth.ADMITTED),

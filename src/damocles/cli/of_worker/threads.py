@@ -102,7 +102,7 @@ def list_(
     elif tables.on_terminal() or why:
         views.show_threads(threads, named=False, wide=wide or why, full=full, resume=resume)
     elif wide:
-        tables.show(_V013, threads)
+        tables.print_lines(tables.plain_lines(_V013, map(_columns, threads)))
     else:
         for thread in threads:
             exits.print_line(_line(thread.info))
@@ -260,6 +260,4 @@ def _escaped(text: str) -> str:
 _ESCAPES = {'"': '\\"', "'": "\\'", "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 # The columns of damocles v0.13, so that scripts that read them go on working.
-_V013 = tables.Table(
-    columns=("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadState", "LastErr"), cells=_columns
-)
+_V013 = ("#", "location", "Plan", "JobID", "JobState", "JobStage", "ThreadState", "LastErr")

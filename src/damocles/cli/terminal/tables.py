@@ -62,12 +62,13 @@ _TIME = Column(spare=5)
 COLUMNS: Mapping[str, Column] = {
     "#": Column(),
     "A day": Column(),
+    "About": _TEXT,
     "Ack": Column(rank=5, least=8, spare=4),
     "Active": Column(),
     "Address": Column(rank=4, least=15, wish=22, spare=1),
     "All": Column(),
     "Balance": Column(),
-    "By": Column(rank=4, least=6, spare=4),
+    "By": Column(rank=4, least=6, spare=6),
     "Bytes": Column(),
     "Changed": _TEXT,
     "Count": Column(),
@@ -81,7 +82,7 @@ COLUMNS: Mapping[str, Column] = {
     "End": Column(rank=4, least=9),
     "Error": _TEXT,
     "Errors": Column(),
-    "Event": Column(rank=4, least=8, spare=7),
+    "Event": Column(rank=4, least=8, spare=3),
     "Expiration": Column(rank=4, least=8),
     "Expiration (days)": Column(),
     "Expires": Column(spare=2),
@@ -90,6 +91,7 @@ COLUMNS: Mapping[str, Column] = {
     "Finished": Column(spare=3),
     "For": Column(),
     "From": Column(spare=6),
+    "Group": Column(rank=5, least=8),
     "Heartbeat": Column(spare=3),
     "Host": Column(rank=7, least=6, spare=9),
     "ID": Column(),
@@ -106,6 +108,7 @@ COLUMNS: Mapping[str, Column] = {
     "Nonce": Column(spare=2),
     "Offset": Column(),
     "Open": Column(),
+    "Ok": Column(),
     "One more": Column(rank=4, least=13),
     "Outcome": Column(rank=1, least=10, wish=30),
     "Partition": Column(),
@@ -117,10 +120,14 @@ COLUMNS: Mapping[str, Column] = {
     "Plan": Column(spare=5),
     "Pledge": Column(spare=3),
     "PreCommit": Column(spare=2),
+    "Port": Column(),
     "Premium": Column(),
+    "Process": Column(rank=5, least=8),
     "Proof": Column(rank=5, least=9, spare=3),
+    "Proofs": _TEXT,
     "Proven": Column(),
     "Reason": Column(rank=2, least=10, wish=30),
+    "Reached": _TEXT,
     "Recovering": Column(),
     "Retries": Column(spare=8),
     "Queue": Column(spare=6),
@@ -173,6 +180,12 @@ class Table(Generic[T]):
     cells: Callable[[T], Sequence[str]]
     plain_columns: Sequence[str] = ()
     plain_cells: Callable[[T], Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a column that no terminal could show, also where output is none: tests have none."""
+        unknown = [name for name in self.columns if name not in COLUMNS]
+        if unknown:
+            raise ValueError(f"how do the columns {unknown} give way? say so in COLUMNS")
 
 
 def on_terminal() -> bool:

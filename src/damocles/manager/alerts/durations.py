@@ -1,12 +1,14 @@
 """How long sectors usually stay in a state, from what workers have reported.
 
+The same state is in several plans; which run was of which plan is told by the state that followed.
+
 A run that failed, or that was interrupted by a step back, does not show the usual time and is not counted. Reports of
 the original's workers are left out: they come a stage late, and all with the event `None`.
 """
 
 import statistics
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
@@ -41,7 +43,7 @@ class End(NamedTuple):
 
 
 class Durations:
-    """The last runs by miner and state, the last ends of sectors, and how many came to and left each state in a day.
+    """The last runs by miner, state and the next state, the last ends of sectors, and how many came to and left each state in a day.
 
     `moves` counts by period (unix time in `PERIOD_SECONDS`) and state: +1 for each sector that came, -1 for each that left.
     """
@@ -52,7 +54,7 @@ class Durations:
         self.since: float | None = None  # the first report that was taken in
         self._last_id: int | None = None
         self._entered: dict[tuple[int, int], tuple[str, float]] = {}  # sector -> state and when it came there
-        self._runs: dict[tuple[int, str], deque[float]] = {}
+        self._runs: dict[tuple[int, str, str], deque[float]] = {}
 
     def read(self, tx: Connection) -> list[Any]:
         """Return the reports since the last time, for `feed`."""
@@ -78,7 +80,7 @@ class Durations:
             if event.failure_level is not None or event.prev == event.next:
                 continue  # its run in this state is spoilt
             if entered is not None and entered[0] == event.prev:
-                runs = self._runs.setdefault((event.miner, event.prev), deque(maxlen=_RUNS))
+                runs = self._runs.setdefault((event.miner, event.prev, event.next), deque(maxlen=_RUNS))
                 runs.append(event.at - entered[1])
             self._entered[sector] = (event.next, event.at)
             if len(self._entered) > _EVENTS:
@@ -92,16 +94,14 @@ class Durations:
         if len(self.moves) > _PERIODS:
             del self.moves[min(self.moves)]
 
-    def typical(self) -> Mapping[tuple[int, str], Typical]:
-        """Return the medians."""
+    def typical(self) -> Mapping[tuple[int, str, str], Typical]:
+        """Return the medians, by miner, state and the next state."""
         return {key: Typical(statistics.median(runs), len(runs)) for key, runs in self._runs.items()}
 
-    def spreads(self) -> Mapping[str, Spread]:
-        """Return how long sectors stay in each state."""
-        runs: dict[str, list[float]] = {}
-        for (_, state), seconds in self._runs.items():
-            runs.setdefault(state, []).extend(seconds)
-        return {state: _spread(sorted(seconds)) for state, seconds in runs.items()}
+    def spread(self, state: str, following: Collection[str]) -> Spread | None:
+        """Return how long sectors of all miners stay in a state from which they go to one of the `following`."""
+        kept = [runs for (_, at, then), runs in self._runs.items() if at == state and then in following]
+        return _spread(sorted(seconds for runs in kept for seconds in runs)) if kept else None
 
 
 def _spread(seconds: Sequence[float]) -> Spread:

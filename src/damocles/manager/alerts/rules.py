@@ -15,6 +15,7 @@ from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.alerts.seen import Snapshot
 from damocles.operating import selection
 from damocles.parameters import lacking
+from damocles.sealing import planner
 from damocles.text import units
 from damocles.wire import alerts, control
 from damocles.wire.proving import Standing
@@ -241,7 +242,10 @@ def _stage_slow(rule: Rule, snapshot: Snapshot, now: float) -> Iterator[Finding]
     for thread in snapshot.threads:
         if thread.info.thread_state.state != "Running":
             continue
-        typical = snapshot.typical.get((_miner(thread), thread.info.job_state))
+        plan, state = planner.PLANS.get(thread.info.plan), thread.info.job_state
+        ways = plan.next_states(state) if plan is not None else ()
+        known = [snapshot.typical[key] for way in ways if (key := (_miner(thread), state, way)) in snapshot.typical]
+        typical = max(known, key=lambda one: one.samples, default=None)
         if typical is None or typical.samples < rule.samples:
             continue
         limit_seconds = max(rule.factor * typical.median_seconds, rule.at_least_seconds)

@@ -30,7 +30,7 @@ class Snapshot:
     """What is seen at one moment.
 
     `silent` names the workers that did not list their threads, and why; `silent_stores` those whose disk did not answer,
-    `missing_stores` what is wrong with those that are missing. `typical` is by miner and state of a sector. `disk` is
+    `missing_stores` what is wrong with those that are missing. `typical` is by miner, state of a sector and its next state. `disk` is
     what is wrong with the manager's own, `chain` what keeps messages from landing, by their subject.
     `deadlines` are those of a real chain that are not proved in time; None where there is no real chain.
     """
@@ -45,4 +45,4 @@ class Snapshot:
     deadlines: Sequence[alerts_posts.Late] | None = None
     disk: str = ""
     chain: Mapping[str, str] = field(default_factory=dict)
-    typical: Mapping[tuple[int, str], Typical] = field(default_factory=dict)
+    typical: Mapping[tuple[int, str, str], Typical] = field(default_factory=dict)

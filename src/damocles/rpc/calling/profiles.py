@@ -1,6 +1,6 @@
 """How a daemon is reached, in files: what it leaves in its home for this machine, and what one carries elsewhere.
 
-`api.json` in a daemon's home has its address and the authority of its certificate, and no secret. A *bundle* has a token
+`api.json` in a daemon's home has its address, the authority of its certificate and the file of its configuration, and no secret. A *bundle* has a token
 too: it is a JSON file that nobody but its owner may read.
 """
 
@@ -25,10 +25,14 @@ class Unusable(Exception):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a daemon listens, and the file with the authority of its certificate, if it is a private one."""
+    """Where a daemon listens, and the file with the authority of its certificate, if it is a private one.
+
+    `config` is its configuration, where that may be any file.
+    """
 
     url: str
     ca_file: str | None = None
+    config: str | None = None
 
 
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,17 +50,20 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     authority: str | None = None
 
 
-def leave(home: Path, url: str, certificate: tls.Files | None, authority: Path | None) -> None:
+def leave(
+    home: Path, url: str, certificate: tls.Files | None, authority: Path | None, config: Path | None = None
+) -> None:
     """Write down at which URL a daemon is, for commands on its machine; that they will not find it is worth a line in the log.
 
     A private authority is found beside the `certificate`, or is the `authority` of its peers.
     """
-    place = Place(url=url)
     try:
-        if certificate is not None:
-            if tls.has_authority(certificate.certificate):
-                authority = Path(certificate.certificate)
-            place = Place(url=url, ca_file=None if authority is None else str(authority.expanduser().absolute()))
+        if certificate is None:
+            authority = None
+        elif tls.has_authority(certificate.certificate):
+            authority = Path(certificate.certificate)
+        ca_file, file = (None if path is None else str(path.expanduser().absolute()) for path in (authority, config))
+        place = Place(url=url, ca_file=ca_file, config=file)
         durable.replace(home / FILE_NAME, msgspec.json.encode(place), private=True)
     except OSError as error:
         import structlog  # noqa: PLC0415 - short commands, which read such files, do without

@@ -3,7 +3,7 @@
 From the table come the transitions, the check of `resume --state`, what listings show and the diagrams in the docs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from damocles.sealing import events
@@ -73,6 +73,10 @@ class Plan:
         for state, step in self.steps.items():
             for event, target in step.to.items():
                 yield state, event.__name__, target
+
+    def next_states(self, state: str) -> Sequence[State]:
+        """Return where a sector may go from a state, given by its name; empty for one that the plan does not have."""
+        return next((tuple(step.to.values()) for known, step in self.steps.items() if known == state), ())
 
     def stage_of(self, state: State) -> str:
         """Return the label of the work done in a state."""

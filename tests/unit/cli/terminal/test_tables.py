@@ -160,3 +160,17 @@ def test_every_column_says_how_it_gives_way():
     names = {name for columns in every_table() for name in columns}
     assert len(names) > 40
     assert set() == names - tables.COLUMNS.keys()
+
+
+def test_a_column_that_no_terminal_could_show_is_refused_everywhere():
+    """Tests have no terminal: a table whose column has no way of giving way must not wait for one to fail."""
+    with pytest.raises(ValueError, match="'Novel'"):
+        tables.Table(columns=("Sector", "Novel"), cells=tuple)
+
+
+def test_a_history_keeps_its_events_at_80_columns(shown):
+    """What the manager did to a sector has neither worker nor state: without the event such a row says nothing."""
+    columns = ("Time", "Worker", "Store", "Try", "State", "Event", "Took", "By", "Error")
+    row = ("11-30 11:11:11Z", "gpu1", "/mnt/nvme1/store1", "1", "PersistanceSubmitted", "SubmitPersistance")
+    header = shown(80, [(*row, "134ms", "local-worker at 127.0.0.1", "-")], columns)[0]
+    assert "Event" in header.split()

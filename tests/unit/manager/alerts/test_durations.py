@@ -20,7 +20,7 @@ class Event(NamedTuple):
     miner: int = 10000
 
 
-def learnt(*steps: tuple[float, str, str], number: int = 1, event: str = "Some") -> dict[tuple[int, str], Typical]:
+def learnt(*steps: tuple[float, str, str], number: int = 1, event: str = "Some") -> dict[tuple[int, str, str], Typical]:
     """Return what one sector's steps teach."""
     numbers = itertools.count(1)
     durations = Durations()
@@ -31,7 +31,10 @@ def learnt(*steps: tuple[float, str, str], number: int = 1, event: str = "Some")
 def test_a_state_lasts_from_its_beginning_to_the_next() -> None:
     """The time between two reports belongs to the state in between, by miner."""
     steps = [(0.0, "Empty", "Allocated"), (5.0, "Allocated", "TreeDBuilt"), (25.0, "TreeDBuilt", "PC1Done")]
-    expected = {(10000, "Allocated"): Typical(5.0, 1), (10000, "TreeDBuilt"): Typical(20.0, 1)}
+    expected = {
+        (10000, "Allocated", "TreeDBuilt"): Typical(5.0, 1),
+        (10000, "TreeDBuilt", "PC1Done"): Typical(20.0, 1),
+    }
     assert expected == learnt(*steps)
 
 
@@ -43,7 +46,18 @@ def test_the_median_is_of_all_sectors() -> None:
     durations.feed(
         Event(next(numbers), number, at, "Allocated", "Deals") for number, at in enumerate([9.0, 1.0, 5.0, 900.0, 2.0])
     )
-    assert {(10000, "Allocated"): Typical(5.0, 5)} == durations.typical()
+    assert {(10000, "Allocated", "Deals"): Typical(5.0, 5)} == durations.typical()
+
+
+def test_plans_that_share_a_state_are_told_apart() -> None:
+    """What follows a state tells whose run it was: an upgrade's first stage says nothing of a new sector's."""
+    durations = Durations()
+    durations.feed([Event(1, 1, 0.0, "Empty", "Allocated"), Event(2, 1, 7.0, "Allocated", "PieceAdded")])
+    durations.feed([Event(3, 2, 0.0, "Empty", "Allocated"), Event(4, 2, 1.0, "Allocated", "DealsAcquired")])
+    upgrade = durations.spread("Allocated", ["PieceAdded"])
+    assert upgrade is not None
+    assert (1, 7.0) == (upgrade.runs, upgrade.median_seconds)
+    assert None is durations.spread("Allocated", ["Unsealed"])
 
 
 def test_a_run_that_failed_is_not_counted() -> None:

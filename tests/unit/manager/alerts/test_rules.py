@@ -141,15 +141,17 @@ def test_a_stage_is_slow_by_its_own_median(
     runs_minutes: float, median_minutes: float, samples: int, state: str, expected: list[str]
 ) -> None:
     """A stage that runs three times as long as usual is told, where five runs have shown what is usual."""
-    typical = {(10000, "C1Done"): Typical(median_minutes * MINUTE, samples)}
+    typical = {(10000, "C1Done", "C2Done"): Typical(median_minutes * MINUTE, samples)}
     running = thread(state, since=NOW - runs_minutes * MINUTE)
     assert expected == Story().look(Snapshot(threads=[running], typical=typical))
 
 
 def test_medians_are_of_the_same_miner_and_state() -> None:
-    """What is usual for another miner, whose sectors may have another size, or for another stage says nothing."""
+    """What is usual for another miner, whose sectors may have another size, for another stage, or for another plan with a
+    state of this name, says nothing.
+    """
     running = thread(since=NOW - HOUR)
-    for key in ((10001, "C1Done"), (10000, "PC1Done")):
+    for key in ((10001, "C1Done", "C2Done"), (10000, "PC1Done", "PC2Done"), (10000, "C1Done", "SnapDone")):
         assert [] == Story().look(Snapshot(threads=[running], typical={key: Typical(1.0, 50)}))
 
 

@@ -101,6 +101,7 @@ def test_where_a_sector_is_says_whoever_holds_it():
     holding = thread(job_state="C1Done")
     assert "C1Done" == page(step("TicketAssigned", "PC1Done"), threads=[holding, thread(1, job_id="s-t010000-8")]).state
     assert "PC1Done" == page(step("TicketAssigned", "PC1Done")).state
+    assert "Finished" == page(step("ProofSubmitted", "Finished"), step("Finished", "Empty")).state
     assert None is page(threads=[thread(plan="<b>")]).graph
     assert ("", None) == (page().state, page().graph)
 
@@ -139,7 +140,7 @@ def test_stages_are_measured_by_what_was_reported():
         known.feed([report(number, number * 1000.0 + number, "PC1Done", "PC2Done")])
     known.feed([report(1, 20_000.0, "C2Done", "Finished"), report(2, 20_001.0, "PC2Done", "Aborted")])
     known.feed([report(1, 20_002.0, "Finished", "Finished")])
-    assert (10, 5.5, 9.0) == known.spreads()["PC1Done"]
+    assert (10, 5.5, 9.0) == known.spread("PC1Done", ["PC2Done"])
     waiting = thread(2, waiting=control.Waiting("slot of pc2 (limit 1)", 1.0), job_state="PC1Done", state_since=15.0)
     threads = [thread(0, job_state="PC1Done", state_since=10.0), waiting, thread(3, plan="odd", job_state="Odd")]
     view = pipeline.view(seen(*threads), known, 22_000.0)
@@ -182,9 +183,9 @@ def test_the_bottleneck_is_where_sectors_wait():
     known = durations.Durations()
     for number, seconds in enumerate([5.0, 40.0, 5.0]):
         known.feed(
-            [report(number, 0.0, "DealsAcquired", "PieceAdded"), report(number, 9.0, "PieceAdded", "TicketAssigned")]
+            [report(number, 0.0, "DealsAcquired", "PieceAdded"), report(number, 9.0, "PieceAdded", "TreeDBuilt")]
         )
-        known.feed([report(number, 9.0 + seconds, "TicketAssigned", "PC1Done")])
+        known.feed([report(number, 9.0 + seconds, "TreeDBuilt", "TicketAssigned")])
     slow = pipeline.view(seen(thread(0, job_state="PC1Done")), known, 100.0).bottleneck
     assert slow is not None
     assert ("PieceAdded", 0, 9 / 14) == (slow.state, slow.waiting_for_slot, slow.share)
@@ -193,6 +194,18 @@ def test_the_bottleneck_is_where_sectors_wait():
     assert full is not None
     assert ("C1Done", "C2", 1) == (full.state, full.stage, full.waiting_for_slot)
     assert None is pipeline.view(seen(), durations.Durations(), 1.0).bottleneck
+
+
+def test_plans_that_nobody_runs_are_not_there():
+    """What sectors of one plan took is not shown as that of others with states of the same names, and is no bottleneck
+    of them; idle threads have a plan, too.
+    """
+    known = durations.Durations()
+    known.feed([report(1, 1.0, "Empty", "Allocated"), report(1, 2.0, "Allocated", "DealsAcquired")])
+    idle = pipeline.view(seen(thread(0, job_id=None, job_state="Empty")), known, 100.0)
+    assert [("sealer", "Allocated", 1)] == [(stage.plan, stage.state, stage.runs) for stage in idle.stages]
+    away = pipeline.view(seen(), known, 100.0)
+    assert {"sealer", "niporep"} == {stage.plan for stage in away.stages if stage.runs}
 
 
 def test_stores_that_nobody_declared_are_told_too():

@@ -68,7 +68,10 @@ def view(
     known: durations.Durations,
     now: float,
 ) -> View:
-    """Return the page; a stage that nobody is at and nothing is known of is left out."""
+    """Return the page; a stage that nobody is at and nothing is known of is left out.
+
+    Plans are those of the threads, busy or not, or all while no worker answers.
+    """
     here: dict[tuple[str, str], list[control.ThreadDetail]] = {}
     for thread in seen.threads.threads:
         if thread.info.job_id is not None:
@@ -77,13 +80,13 @@ def view(
     for (plan, state), threads in here.items():
         if plan != _OF_NO_SECTOR:
             counts[state] += len(threads)
-    spreads, ends = known.spreads(), known.ends
-    plans = {plan for plan, _ in here}
+    ends = known.ends
+    plans = {thread.info.plan for thread in seen.threads.threads}
     stages = [
         _stage(
             (plan, state.value, step.stage),
             here.pop((plan, state.value), []),
-            spreads.get(state.value),
+            known.spread(state, [*step.to.values()]),
             [] if plan == _OF_NO_SECTOR else _day(known.moves, state.value, counts[state.value], now),
         )
         for plan in planner.PLANS
