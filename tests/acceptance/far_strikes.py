@@ -64,8 +64,8 @@ class Scene:
     def look(self, process: psutil.Process) -> None:
         """Find the machine and the process where operators look for them."""
         manager = ("--listen", f"127.0.0.1:{self.farm.manager_port}", "--home", str(self.farm.base / "manager"))
-        listed = self.ask("list", "--wide").split()
-        assert {"gpu1", str(process.pid)} <= set(listed)
+        assert f"ray(gpu1, pid: {process.pid})" in self.ask("list", "--wide")  # off a terminal, the original's columns
+        assert {"gpu1", str(process.pid)} <= set(self.ask("list", "--why").split())
         assert f"gpu1:{process.pid}" in cli("damocles-manager", "top", *manager).stdout.split()
 
 

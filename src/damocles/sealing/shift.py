@@ -370,15 +370,7 @@ def _decided(thread: Thread, done: parts.Done, now: float) -> _Next:
         after, instructions = planner.step(before, done.event, thread.limits, now)
     except Exception as error:  # noqa: BLE001 - UnexpectedEvent or worse, of this one thread
         return _out_of_order(thread, _defect(error), cause=error), ()
-    entry = parts.Entry(
-        before=before,
-        event=done.event,
-        after=after,
-        at=now,
-        seconds=done.seconds,
-        hosts=done.hosts,
-        instructions=instructions,
-    )
+    entry = done.entry(before, after, now, instructions)
     if planner.is_passing(before, after):
         return _settled(replace(thread, trouble=None), entry)
     wished = msgspec.structs.replace(after, pause_wanted=thread.pause_wanted)

@@ -133,6 +133,18 @@ class Done:
     seconds: float | None = None
     hosts: tuple[str, ...] = ()
 
+    def entry(self, before: Sector, after: Sector, at: float, instructions: tuple[planner.Instruction, ...]) -> Entry:
+        """Return what to record of it."""
+        return Entry(
+            before=before,
+            event=self.event,
+            after=after,
+            at=at,
+            seconds=self.seconds,
+            hosts=self.hosts,
+            instructions=instructions,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
