@@ -154,10 +154,11 @@ async def connect(
     network: str | None = None,
     behind_epochs: float = BEHIND_EPOCHS,
     pauses_seconds: Sequence[float] = node.PAUSES_SECONDS,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Nodes]:
     """Yield nodes in the order in which they are preferred; the first `pick` connects."""
     async with contextlib.AsyncExitStack() as stack:
         members = [
             await stack.enter_async_context(node.connect(place, pauses_seconds=pauses_seconds)) for place in places
         ]
-        yield Nodes(members, network=network, behind_epochs=behind_epochs)
+        yield Nodes(members, network=network, behind_epochs=behind_epochs, clock=clock)

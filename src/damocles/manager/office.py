@@ -23,6 +23,7 @@ from damocles.rpc.admission import access
 from damocles.rpc.admission import audit as rpc_audit
 
 if TYPE_CHECKING:
+    from damocles.manager.mining.loop import Mining
     from damocles.manager.proving import loop, opening
     from damocles.manager.upkeep import doing
 
@@ -56,6 +57,12 @@ class Office:
     posts: wdpost.WdPoSt
     unsealing: unseal.Unsealing
     proving: "loop.Proving | None"
+    mining: "Mining | None"
+
+    def troubles(self) -> Mapping[str, str]:
+        """Return what keeps miners on a real chain from being proved, and from making blocks."""
+        some = [one for one in (self.proving, self.mining) if one is not None]
+        return {what: text for one in some for what, text in one.troubles().items()}
 
 
 @contextlib.asynccontextmanager
@@ -121,21 +128,26 @@ async def open_office(
         clock=clock,
     )
     upgrades.register(service)
-    proving = None
+    proving = mining = None
     if means.proving is not None:
+        from damocles.manager.mining import opening as miners_of  # noqa: PLC0415
         from damocles.manager.proving import opening  # noqa: PLC0415
 
         proving = opening.proving(means.proving, database=database, jobs=posts, persist=means.persist, clock=clock)
         proving.days.register(service)
+        mining = miners_of.mining(means.proving, database=database, persist=means.persist, clock=clock)
+        mining.register(service)
     else:
         service.add(methods.wdpost.day, mock.day)
+        service.add(methods.wdpost.blocks, mock.blocks)
     running = [
         *([proving.run] if proving is not None else []),
+        *([mining.run] if mining is not None else []),
         *([auditor.run] if auditor is not None else []),
         *means.beside,
     ]
     async with beside.running(*running), snapup.open_upgrades(upgrades):
-        yield Office(service=service, posts=posts, unsealing=unsealing, proving=proving)
+        yield Office(service=service, posts=posts, unsealing=unsealing, proving=proving, mining=mining)
 
 
 def _doing(database: engine.Database, means: "doing.Means | None", clock: Callable[[], float]) -> "doing.Doing":

@@ -3,6 +3,7 @@
 from damocles.chain.addresses import Address
 from damocles.methods import rules
 from damocles.methods.declaring import declared
+from damocles.wire import blocks as wire_blocks
 from damocles.wire import proving, wdpost
 
 
@@ -44,6 +45,11 @@ def make_jobs(deadline: int = 0, partitions: list[int] | None = None, /) -> list
 @declared("Damocles.ProvingDay", rules.READ)
 def day(miner: int, /) -> proving.Day:
     """Return the deadlines of a miner on a real chain, and how each proof of the last window went."""
+
+
+@declared("Damocles.Blocks", rules.READ)
+def blocks(miner: int | None = None, count: int = 20, /) -> wire_blocks.Listed:
+    """Return the miners on a real chain that take part in elections, and the last rounds that were won, of one of them or of all."""
 
 
 @declared("Venus.SimulateWdPoSt", rules.OPERATE, has_result=False)

@@ -43,13 +43,13 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
     return lines
 
 
-def lacking_for_post(size: sectors.SectorSize, folder: Path) -> str | None:
-    """Return what `folder` lacks for window PoSts of a size, in the proofs library's words, or `None`."""
-    lacking = catalog.missing([size], (Kind.WDPOST,), folder)
+def lacking_for_post(size: sectors.SectorSize, folder: Path, kind: Kind = Kind.WDPOST) -> str | None:
+    """Return what `folder` lacks for PoSts of a size, those of windows or winning ones, in the proofs library's words, or `None`."""
+    lacking = catalog.missing([size], (kind,), folder)
     if not lacking:
         return None
     names = ", ".join(name for entry in lacking for name in entry.names)
-    return f"No cached parameters found for window PoSts of {size.label} in {folder}; {_remedy(size, [Kind.WDPOST])}; it lacks {names}"
+    return f"No cached parameters found for {kind.words}s of {size.label} in {folder}; {_remedy(size, [kind])}; it lacks {names}"
 
 
 def _words(kinds: Iterable[Kind]) -> str:

@@ -85,6 +85,7 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
         looked_seconds_ago=1.0,
         free_bytes={("s",): 1},
         reserved_bytes={("s",): 1},
+        blocks={("1000", "included"): 1},
         alerts={("worker-late", "firing"): 1},
         deliveries={notify.Delivery("webhook", "delivered"): 1},
         loop_lag_seconds=0.0,

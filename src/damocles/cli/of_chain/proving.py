@@ -23,6 +23,7 @@ app = App(
 )
 _CHECKING = "damocles.cli.of_chain.checking"
 app.default(day.show)
+app.command("damocles.cli.of_chain.blocks:blocks", name="blocks", help="List the blocks that were won.")
 app.command(f"{_CHECKING}:check", name="check", help="Check the files of a deadline's sectors.")
 app.command(f"{_CHECKING}:simulate", name="simulate-wdpost", help="Have a partition proved on trial.")
 _UPKEEP = "damocles.cli.of_chain.upkeep"

@@ -42,6 +42,7 @@ def metrics_of_manager() -> str:
         looked_seconds_ago=0.0,
         free_bytes={},
         reserved_bytes={},
+        blocks={},
         alerts={},
         deliveries={},
         loop_lag_seconds=0.0,

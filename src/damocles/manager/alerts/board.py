@@ -40,6 +40,7 @@ _ROUNDING_SECONDS = 0.001
 
 Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
 Deadlines = Callable[[], Awaitable[Sequence[alerts_posts.Late]]]
+Blocks = Callable[[], Awaitable[Mapping[str, str]]]
 
 
 class Alerts:
@@ -55,6 +56,7 @@ class Alerts:
         stores: space.Space,
         posts: Posts,
         deadlines: Deadlines | None = None,
+        blocks: Blocks | None = None,
         chain: Callable[[], Mapping[str, str]],
         sector_bytes: int,
         config: alerts_config.Config,
@@ -67,6 +69,7 @@ class Alerts:
         self._stores = stores
         self._posts = posts
         self._deadlines = deadlines
+        self._blocks = blocks
         self._chain = chain
         self._home = space.Space({str(home): home})
         self._sector_bytes = sector_bytes
@@ -170,6 +173,7 @@ class Alerts:
             posts=await self._posts(),
             deadlines=None if self._deadlines is None else await self._deadlines(),
             chain=self._chain(),
+            blocks={} if self._blocks is None else await self._blocks(),
             typical=self.durations.typical(),
         )
 
@@ -289,6 +293,7 @@ async def open_alerts(
     stores: space.Space,
     posts: Posts,
     deadlines: Deadlines | None = None,
+    blocks: Blocks | None = None,
     chain: Callable[[], Mapping[str, str]],
     sector_bytes: int,
     config: alerts_config.Config,
@@ -310,6 +315,7 @@ async def open_alerts(
             stores=stores,
             posts=posts,
             deadlines=deadlines,
+            blocks=blocks,
             chain=chain,
             sector_bytes=sector_bytes,
             config=config,

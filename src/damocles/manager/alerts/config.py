@@ -186,6 +186,8 @@ class _Rules(_Model):
     """On a real chain, a deadline has closed and partitions of it were not proved: their sectors are faulty now."""
     window_post_faults: _Rule | None = Field(default=None, alias="window-post-faults")
     """A window PoSt left out sectors that could not be proved."""
+    block_lost: _Rule | None = Field(default=None, alias="block-lost")
+    """On a real chain, an election was won within a day and its block is not on the chain."""
 
     def rules(self) -> tuple[alerts_rules.Rule, ...]:
         """Return the default rules with what is set here."""

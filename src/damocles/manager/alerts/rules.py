@@ -60,6 +60,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="window-post-at-risk", severity=CRITICAL),
     Rule(name="window-post-missed", severity=CRITICAL),
     Rule(name="window-post-faults", severity=CRITICAL),
+    Rule(name="block-lost", severity=CRITICAL),
 )
 
 # An alert that ends because it became a worse one of the same subject is not told as resolved.
@@ -353,6 +354,11 @@ _CONDITIONS: Mapping[str, Condition] = {
     "window-post-at-risk": _of_deadlines(Standing.AT_RISK),
     "window-post-missed": _of_deadlines(Standing.MISSED),
     "window-post-faults": _of_posts(alerts_posts.faulty),
+    "block-lost": _of_texts(
+        lambda seen: seen.blocks,
+        "a block was won and is lost: ",
+        "; see: damocles-manager util sealer proving blocks",
+    ),
 }
 
 

@@ -32,7 +32,7 @@ class Snapshot:
     `silent` names the workers that did not list their threads, and why; `silent_stores` those whose disk did not answer,
     `missing_stores` what is wrong with those that are missing. `typical` is by miner, state of a sector and its next state. `disk` is
     what is wrong with the manager's own, `chain` what keeps messages from landing, by their subject.
-    `deadlines` are those of a real chain that are not proved in time; None where there is no real chain.
+    `blocks` are those that were won and lost lately, with the reason. `deadlines` are those of a real chain that are not proved in time; None where there is no real chain.
     """
 
     workers: Sequence[control.WorkerStatus] = ()
@@ -45,4 +45,5 @@ class Snapshot:
     deadlines: Sequence[alerts_posts.Late] | None = None
     disk: str = ""
     chain: Mapping[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, str] = field(default_factory=dict)
     typical: Mapping[tuple[int, str, str], Typical] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from damocles.manager import errors
 from damocles.manager.chain import checks, interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
+from damocles.wire import blocks as blocks_wire
 from damocles.wire import codec, proving, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, prover_id
 
@@ -283,6 +284,11 @@ def _identify(tx: Connection, options: Options, now: float) -> _Identity:
 async def day(_miner: int) -> proving.Day:
     """Refuse: here are no deadlines, but jobs."""
     raise errors.ManagerError("not supported by this manager: its chain is a mock; see `util worker wdpost list`")
+
+
+async def blocks(_miner: int | None = None, _count: int = 0) -> blocks_wire.Listed:
+    """Refuse: here nobody is elected."""
+    raise errors.ManagerError("not supported by this manager: its chain is a mock, and has no elections")
 
 
 def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

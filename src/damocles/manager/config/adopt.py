@@ -69,7 +69,10 @@ _MINER: Mapping[str, tuple[Kind, str]] = {
         "differs",
         "window PoSts are sent by `daemon`: set Enabled = false until the original's poster is stopped",
     ),
-    "proof.": ("ignored", "winning PoSts are made by the miner's own program, such as lotus-miner"),
+    "proof.": (
+        "differs",
+        "blocks are made by `daemon`: set Enabled = false until all other programs that make the miner's are stopped",
+    ),
     "sealing.sealingepochduration": ("ignored", "deals of a folder have no start"),
     **{
         f"commitment.{kind}.batch.checkinterval": ("ignored", "each head is looked at")

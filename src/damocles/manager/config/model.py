@@ -215,7 +215,7 @@ class Proof(values.Table):
     """Winning PoSts."""
 
     enabled: StrictBool = False
-    """Whether the miner takes part in the election of blocks."""
+    """Whether the miner takes part in the election of blocks. No other program may make blocks of it."""
 
 
 class Sealing(values.Table):

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, delete, insert, inspect, select, text
 
-from damocles.manager.db import tables
+from damocles.manager.db import mined, tables  # noqa: F401, makes its table one of the metadata's
 
 _FIRST = 1
 
@@ -167,6 +167,16 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
         "CREATE INDEX ix_proving_posts_miner_opens ON proving_posts (miner, opens)",
+    ),
+    15: (
+        """
+        CREATE TABLE mined_blocks (
+            miner BIGINT NOT NULL, epoch BIGINT NOT NULL, stage TEXT NOT NULL, parents TEXT, cid TEXT,
+            record TEXT NOT NULL, CONSTRAINT pk_mined_blocks PRIMARY KEY (miner, epoch),
+            CONSTRAINT uq_mined_blocks_miner_parents UNIQUE (miner, parents)
+        )
+        """,
+        "CREATE INDEX ix_mined_blocks_stage ON mined_blocks (stage)",
     ),
 }
 

@@ -20,6 +20,8 @@ from damocles.manager.proving.windows import Windows
 from damocles.manager.sectors.stores import Stores
 from damocles.stages.supervision import executor
 
+_BLOCKS_AT_ONCE = 4  # winning PoSts; there is no time to wait for another miner's
+
 log = structlog.get_logger(__name__)
 
 
@@ -41,7 +43,9 @@ async def open_stages(prove_here: int) -> AsyncIterator[executor.Stages]:
     def tell(lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
         log.info(line, lane=lane, stage=stage, pid=pid, host=host)
 
-    async with executor.Stages(log=tell, concurrent={"window_post": max(1, prove_here)}) as stages:
+    async with executor.Stages(
+        log=tell, concurrent={"window_post": max(1, prove_here), "winning_post": _BLOCKS_AT_ONCE}
+    ) as stages:
         yield stages
 
 

@@ -20,7 +20,7 @@ import damocles
 from damocles import exposition, methods
 from damocles.manager.alerts import board as manager_alerts
 from damocles.manager.alerts import notify
-from damocles.manager.db import tables
+from damocles.manager.db import mined, tables
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import workers
 from damocles.manager.fleet.acts import Fleet
@@ -120,6 +120,7 @@ class Facts:
     looked_seconds_ago: float | None
     free_bytes: Mapping[tuple[str], int]
     reserved_bytes: Mapping[tuple[str], int]
+    blocks: Mapping[tuple[str, str], int]
     alerts: Mapping[tuple[str, str], int]
     deliveries: Mapping[notify.Delivery, int]
     loop_lag_seconds: float
@@ -157,6 +158,12 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
     )
     yield exposition.gauge(
         f"{PREFIX}_store_reserved_bytes", "Bytes reserved for sectors, in all stores.", facts.reserved_bytes, ("store",)
+    )
+    yield exposition.gauge(
+        f"{PREFIX}_blocks",
+        "Elections won in the last thirty days on a real chain, by what became of their blocks: `included`, `lost` and so on.",
+        facts.blocks,
+        ("miner", "state"),
     )
     yield exposition.gauge(f"{PREFIX}_alerts", "Alerts that are not resolved.", facts.alerts, ("rule", "state"))
     yield exposition.counter(
@@ -241,6 +248,7 @@ class Source:
         lag = await exposition.loop_lag_seconds()
         usage = await self._stores.ask()
         allocated, online, reserved, rows = await self._database.read(_read)
+        won = await self._database.read(_blocks)
         process = await exposition.process()
         looked_at = self._alerts.looked_at
         if self._grouped is not self._alerts.seen:
@@ -254,6 +262,7 @@ class Source:
             looked_seconds_ago=None if looked_at is None else self._clock() - looked_at,
             free_bytes={(name,): used.free for name, used in usage.items()},
             reserved_bytes=reserved,
+            blocks=won,
             alerts=self._alerts.counts(),
             deliveries=self._alerts.deliveries,
             loop_lag_seconds=lag,
@@ -277,3 +286,9 @@ def _read(
     online = tx.execute(select(func.count()).where(sectors.c.online.is_(True))).scalar_one()
     reserved = tx.execute(select(held.c.store, func.sum(held.c.size_bytes)).group_by(held.c.store))
     return allocated, online, {(store,): int(size) for store, size in reserved}, workers.select_rows(tx)
+
+
+def _blocks(tx: Connection) -> dict[tuple[str, str], int]:
+    won = mined.mined_blocks
+    query = select(won.c.miner, won.c.stage, func.count()).group_by(won.c.miner, won.c.stage)
+    return {(str(miner), stage): count for miner, stage, count in tx.execute(query)}

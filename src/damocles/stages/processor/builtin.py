@@ -297,19 +297,23 @@ def window_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WindowPoStOutp
 
 
 def _verify(task: tasks.WindowPoSt, proof: bytes, around: job.Job) -> None:
-    """Refuse a proof that the chain would refuse; what keeps it from being verified here is no reason to throw it away."""
     public = [tasks.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas]
     claim = tasks.VerifyWindowPoSt(task.miner_id, task.proof_type, public, task.seed, proof)
+    _refuse_bad(claim, proofs.verify_window_post, "window PoSt", around)
+
+
+def _refuse_bad(claim: Any, verify: Callable[[Any], bool], what: str, around: job.Job) -> None:
+    """Refuse a proof that the chain would refuse; what keeps it from being verified here is no reason to throw it away."""
     try:
-        is_good = proofs.verify_window_post(claim)
+        is_good = verify(claim)
     except proofs.ProofsPanic:
         raise
     except proofs.ProofsError as error:
-        around.log(f"the window PoSt is submitted unverified: {error}")
+        around.log(f"the {what} is submitted unverified: {error}")
         return
     if not is_good:
         raise proofs.ProofsError(
-            "the window PoSt does not verify, though no sector is faulty: is this machine's memory healthy?"
+            f"the {what} does not verify, though no sector is faulty: is this machine's memory healthy?"
         )
 
 
@@ -321,11 +325,16 @@ def _faulty(task: tasks.WindowPoSt, known: Sequence[tasks.Fault], around: job.Jo
     return tasks.WindowPoStOutput([], sorted(fault.sector_id for fault in faults))
 
 
-def winning_post(task: tasks.WindowPoSt) -> tasks.WinningPoStOutput:
-    """Prove the challenged sectors; one that cannot be proved is named."""
+def winning_post(task: tasks.WindowPoSt, around: job.Job) -> tasks.WinningPoStOutput:
+    """Prove the challenged sectors; one that cannot be proved is named. The proof is verified, as the chain will."""
     for fault in replicas.unusable(task):
         raise proofs.FaultySectors(f"faulty sector {fault.sector_id}: {fault.reason}", [fault.sector_id])
-    return proofs.winning_post(task)
+    output = proofs.winning_post(task)
+    public = [tasks.PublicReplica(replica.sector_id, replica.comm_r) for replica in task.replicas]
+    for proof in output.proofs:
+        claim = tasks.VerifyWinningPoSt(task.miner_id, task.proof_type, public, task.seed, proof)
+        _refuse_bad(claim, proofs.verify_winning_post, "winning PoSt", around)
+    return output
 
 
 def _plain(processor: Callable[[Any], Any]) -> Callable[[Any, job.Job], Any]:
@@ -345,7 +354,7 @@ PROCESSORS: Mapping[str, Callable[[Any, job.Job], Any]] = {
     "unseal": unseal,
     "snap_decode": snap_decode,
     "window_post": window_post,
-    "winning_post": _plain(winning_post),
+    "winning_post": winning_post,
     # These only read files of the sector, or none at all.
     "verify_seal": _plain(proofs.verify_seal),
     "aggregate_seals": _plain(proofs.aggregate_seals),

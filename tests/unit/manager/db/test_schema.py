@@ -95,6 +95,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "submissions",
             "proving_windows",
             "proving_posts",
+            "mined_blocks",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
