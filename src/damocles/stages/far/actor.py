@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import damocles
-from damocles.stages.far import guard, workplace
+from damocles.stages.far import attempts, guard, workplace
 
 CONTROL = "control"
 ANSWER = ".answer"  # behind the name of a probe
@@ -79,6 +79,10 @@ class Slot:
     def stop(self, attempt: str) -> bool:
         """End an attempt (see `Workplace.stop`)."""
         return self._place.stop(attempt)
+
+    def listed(self, folder: str) -> Mapping[str, int]:
+        """Return what is in the folder of an attempt (see `attempts.listed`)."""
+        return attempts.listed(Path(folder))
 
     def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in these small files here (see `read`)."""

@@ -80,6 +80,11 @@ class Attempt:
             if os.path.lexists(ours):
                 ours.rename(its)
 
+    def unseen(self, made: Mapping[str, int]) -> str:
+        """Return a file that was made there (see `listed`) and is not here as it is there, or nothing."""
+        here = listed(self.root)
+        return next((name for name, size in made.items() if here.get(name) != size), "")
+
     def take(self) -> None:
         """Rename what the attempt has made into its place; a kill on the way has the stage run again.
 
@@ -156,6 +161,12 @@ def of(stage: str, task: msgspec.Raw) -> Attempt | None:
     return Attempt(
         data=data, root=root, task=msgspec.json.encode(fields), files=files, folders=folders, scratch=scratch
     )
+
+
+def listed(root: Path) -> dict[str, int]:
+    """Return the files below the folder of an attempt, as paths in it, and their bytes; links are none of it."""
+    paths = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
+    return {str(path.relative_to(root)): path.stat().st_size for path in paths if not path.is_symlink()}
 
 
 def _end_others(folder: Path) -> None:

@@ -121,6 +121,10 @@ class Far:
         """End an attempt; return whether nothing of it goes on."""
         return await self._control("stop", attempt)  # type: ignore[no-any-return]
 
+    async def listed(self, folder: str) -> Mapping[str, int]:
+        """Return what is in the folder of an attempt there."""
+        return await self._control("listed", folder)  # type: ignore[no-any-return]
+
     async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in small files there."""
         return await self._control("read", list(probes), answers=answers)  # type: ignore[no-any-return]

@@ -20,6 +20,8 @@ from damocles.stages.far import attempts, cluster, near, settings, shares, slots
 from damocles.stages.processor import runner
 
 _LEAVE_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
+_SEEN_SECONDS = 120.0  # NFS keeps what it knows of a folder for up to a minute
 _START_SECONDS = 60.0  # that a task waits for the first place on a cluster, where it may run here instead
 
 
@@ -148,6 +150,8 @@ class Helper:
             sent = protocol.request(request.id, attempt.task, request.stage)
             answer = attempt.told(await slot.carry(request.id, sent, emit))
             if protocol.is_success(answer):
+                if unseen := await self._unseen(slot, attempt):
+                    return protocol.lost(request.id, f"the files of an attempt on {slot.host} are lost: {unseen}")
                 await anyio.to_thread.run_sync(attempt.take)
                 await anyio.to_thread.run_sync(attempt.remove)
         except OSError as error:
@@ -159,6 +163,18 @@ class Helper:
             with anyio.CancelScope(shield=True):
                 if await anyio.to_thread.run_sync(attempt.end):
                     self._tasks.start_soon(anyio.to_thread.run_sync, attempt.sweep)
+
+    async def _unseen(self, slot: slots.Slot, attempt: attempts.Attempt) -> str:
+        """Wait until what was made there is seen here: a shared disk may take its time. Return why it is not, or nothing."""
+        unseen = ""
+        try:
+            made = await slot.place.listed(str(attempt.root))
+            with anyio.move_on_after(_SEEN_SECONDS):
+                while unseen := await anyio.to_thread.run_sync(attempt.unseen, made):  # noqa: ASYNC110 - of a disk
+                    await anyio.sleep(_LOOK_SECONDS)
+        except Exception as error:  # noqa: BLE001 - Ray's errors are many, and mean the same here
+            return type(error).__name__
+        return f"{unseen} is not seen here after {_SEEN_SECONDS:g}s" if unseen else ""
 
     async def _slot(self, number: int) -> slots.Slot | None:
         """Return a slot as soon as one is free; `None` if the task is to run here."""

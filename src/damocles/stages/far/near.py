@@ -2,10 +2,11 @@
 
 import functools
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import anyio.to_thread
 
-from damocles.stages.far import actor, workplace
+from damocles.stages.far import actor, attempts, workplace
 
 
 class Near:
@@ -31,6 +32,10 @@ class Near:
     async def stop(self, attempt: str) -> bool:
         """End an attempt; return whether nothing of it goes on."""
         return await anyio.to_thread.run_sync(self._place.stop, attempt)
+
+    async def listed(self, folder: str) -> Mapping[str, int]:
+        """Return what is in the folder of an attempt."""
+        return await anyio.to_thread.run_sync(attempts.listed, Path(folder))
 
     async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in small files."""

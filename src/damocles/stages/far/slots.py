@@ -43,6 +43,10 @@ class Place(Protocol):
         """End an attempt; return whether nothing of it goes on."""
         ...
 
+    async def listed(self, folder: str) -> Mapping[str, int]:
+        """Return what is in the folder of an attempt there (see `attempts.listed`)."""
+        ...
+
     async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Return what is in small files there (see `actor.read`)."""
         ...

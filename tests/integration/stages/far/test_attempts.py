@@ -208,6 +208,23 @@ def test_the_next_attempt_ends_those_that_nobody_has_ended(tmp_path: Path) -> No
     assert not left.end()
 
 
+def test_what_was_made_there_has_to_be_seen_here(tmp_path: Path) -> None:
+    """A file that the far machine has made, and that is not here yet or not whole, is named; links are nobody's work."""
+    sector = stored(tmp_path)
+    sector.pieces = run("add_pieces", tasks.AddPieces(sector.proof, [], sector.staged))
+    Path(sector.prepared).mkdir()
+    Path(sector.prepared, "link").symlink_to(sector.staged)
+    attempt = begun("tree_d", tasks.TreeD(sector.proof, sector.staged, sector.prepared))
+    work(attempt, "tree_d", tasks.TreeD)
+    made, name = attempts.listed(attempt.root), f"prepared/{NAME}/{layout.TREE_D}"
+    assert made == {name: 2 * 2048 - 32}
+    assert "" == attempt.unseen(made)
+    os.truncate(attempt.root / name, 32)
+    assert name == attempt.unseen(made)
+    (attempt.root / name).unlink()
+    assert name == attempt.unseen(made)
+
+
 def test_what_is_told_has_the_paths_of_the_sector(tmp_path: Path) -> None:
     """Answers and errors name the sector's own files, with what JSON makes of their names."""
     sector = stored(tmp_path / 'a "quoted" store')

@@ -48,6 +48,10 @@ class Place:
         self.stopped.append(attempt)
         return self.stops
 
+    async def listed(self, folder: str) -> Mapping[str, int]:
+        """Find nothing."""
+        return {}
+
     async def read(self, probes: Sequence[str], *, answers: bool) -> Mapping[str, str]:
         """Find nothing."""
         return {}
