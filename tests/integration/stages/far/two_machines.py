@@ -64,6 +64,7 @@ class Pair:
         self.temp = temp
         self.token = head.folder / "token"
         self.address = f"{HEAD}:{PORT}"
+        self._starts = itertools.count()
 
     def start_head(self) -> Any:
         """Begin a cluster."""
@@ -79,7 +80,9 @@ class Pair:
         )
 
     def _up(self, machine: Machine, *arguments: str) -> Any:
-        where = ("--listen", machine.ip, "--token-file", str(self.token), "--temp-dir", str(self.temp / machine.name))
+        # A new one each time: in an old one, Ray takes a head of the same address for its own, in whatever network that is.
+        folder = self.temp / f"{machine.name}.{next(self._starts)}"
+        where = ("--listen", machine.ip, "--token-file", str(self.token), "--temp-dir", str(folder))
         return machine.ray("up", *arguments, *where)
 
 
