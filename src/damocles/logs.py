@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -20,6 +21,8 @@ LEVELS: Mapping[Level, int] = {
     "error": logging.ERROR,
 }
 
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
 
 def level() -> Level:
     """Return the name of the level below which nothing is logged."""
@@ -29,6 +32,11 @@ def level() -> Level:
 def set_level(name: Level) -> None:
     """Log what is of a level or more from now on, until the process ends."""
     logging.getLogger().setLevel(LEVELS[name])
+
+
+def alike(text: str, other: str | None) -> bool:
+    """Return whether two texts say the same but for numbers: what has only grown older is not worth another line."""
+    return other is not None and _NUMBER.sub("0", text) == _NUMBER.sub("0", other)
 
 
 def configure(*, as_json: bool = False, level: int = logging.INFO) -> None:

@@ -84,6 +84,8 @@ async def test_drains_of_many_workers(start_manager: StartManager) -> None:
             for one in (first, second):
                 assert (True, 7200.0, "new disk (alice)") == (one.drain.on, one.drain.deadline, one.drain.reason)
             assert "Take new sectors again: 2 workers" in (await alice.get(led.headers["location"])).text
+            unsaid = await alice.send("/dashboard/drain", {"worker": ["a"], "on": "1"})
+            assert (400, True) == (unsaid.status_code, first.drain.on)
             await alice.send("/dashboard/drain", {"worker": ["a"], "on": "no", "reason": "done"})
             assert (False, True) == (first.drain.on, second.drain.on)
             one_each = await alice.get(f"{led.headers['location']}&worker=nobody")

@@ -16,6 +16,7 @@ def show(
     *,
     miner: words.Actor = None,
     every: Annotated[bool, options.Flag(name=["--all", "-a"], help="Include deadlines without sectors.")] = False,
+    full: options.Full = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -28,7 +29,7 @@ def show(
     if json:
         exits.print_json(codec.to_builtins(day))
     else:
-        tables.show(_table(day), [one for one in day.deadlines if every or one.partitions])
+        tables.show(_table(day), [one for one in day.deadlines if every or one.partitions], full=full)
     return exits.FAILED if any(one.standing in proving.IN_DANGER for one in day.deadlines) else exits.OK
 
 

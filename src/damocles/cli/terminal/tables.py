@@ -21,6 +21,7 @@ T = TypeVar("T")
 Fact: TypeAlias = tuple[str, str]  # a name and a value
 
 GAP = 2
+_WIDER = "a wider terminal"
 _MIN_WIDTH = 2
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _RED, _GREEN, _YELLOW, _DIM = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[2m"
@@ -211,11 +212,15 @@ def print_facts(pairs: Iterable[Fact]) -> None:
         exits.print_line(f"{f'{name}:':<{width}}  {value}" if name else "")
 
 
-def show(table: Table[T], items: Iterable[T], *, full: bool = False) -> None:
-    """Print a table, for people or for programs; `full` leaves nothing out on a terminal either."""
+def show(table: Table[T], items: Iterable[T], *, full: bool | None = None) -> None:
+    """Print a table, for people or for programs; `full` leaves nothing out on a terminal either.
+
+    A command that has no option for that says nothing of it, and none is advised.
+    """
     if on_terminal():
         rows = map(table.cells, items)
-        text = lines(table.columns, rows, columns(full=full), colour=terminal.wants_colour())
+        way = _WIDER if full is None else f"--full, or {_WIDER}"
+        text = lines(table.columns, rows, columns(full=bool(full)), colour=terminal.wants_colour(), note=way)
     else:
         text = plain_lines(table.plain_columns or table.columns, map(table.plain_cells or table.cells, items))
     print_lines(text)
@@ -230,9 +235,12 @@ def plain_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterato
 
 
 def lines(
-    names: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None, *, colour: bool = False, note: bool = True
+    names: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None, *, colour: bool = False, note: str = ""
 ) -> Iterator[str]:
-    """Yield the lines of a table for people, none longer than `columns`, if that is given; a `note` of columns left out."""
+    """Yield the lines of a table for people, none longer than `columns`, if that is given.
+
+    Of columns that are left out the last line tells, with `note` for what shows them; without one there is no such line.
+    """
     table = [names, *([_one_line(cell) for cell in row] for row in rows)]
     natural = [max(map(terminal.width, column)) for column in zip(*table, strict=True)]
     if columns is None or sum(natural) + GAP * (len(natural) - 1) <= columns:
@@ -248,7 +256,7 @@ def lines(
         yield f"{_BOLD}{text}{_PLAIN}" if colour and number == 0 else text
     left_out = [name for index, name in enumerate(names) if index not in shown]
     if note and left_out:
-        text = terminal.cut(f"not shown: {', '.join(left_out)} (--full, or a wider terminal)", columns or sys.maxsize)
+        text = terminal.cut(f"not shown: {', '.join(left_out)} ({note})", columns or sys.maxsize)
         yield f"{_DIM}{text}{_PLAIN}" if colour else text
 
 

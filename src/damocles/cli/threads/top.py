@@ -115,9 +115,9 @@ def screen(
     more = [f"… and {len(threads) - room} more threads"] if room is not None and len(threads) > room else []
     return [
         terminal.cut(terminal.shown(head), columns) if columns else terminal.shown(head),
-        *tables.lines(_WORKERS, worker_rows, columns, colour=colour, note=False),
+        *tables.lines(_WORKERS, worker_rows, columns, colour=colour),
         "",
-        *tables.lines(_THREADS, thread_rows, columns, colour=colour, note=False),
+        *tables.lines(_THREADS, thread_rows, columns, colour=colour),
         *more,
     ]
 

@@ -12,7 +12,7 @@ import anyio
 import structlog
 from sqlalchemy import Connection
 
-from damocles import pulse
+from damocles import logs, pulse
 from damocles.chain import versions
 from damocles.chain.addresses import Address
 from damocles.chain.messages import Message
@@ -142,7 +142,7 @@ class Rounds:
                 await self._reached.wait()
 
     def _trouble(self, what: str, text: str) -> None:
-        if self.troubles.get(what) != text:
+        if not logs.alike(text, self.troubles.get(what)):
             log.error("messages do not get on", about=what, why=text)
         self.troubles[what] = text
 
@@ -184,7 +184,7 @@ class Rounds:
 
     def _tell(self, before: Mapping[str, str], troubles: dict[str, str]) -> None:
         for what, text in troubles.items():
-            if before.get(what) != text:
+            if not logs.alike(text, before.get(what)):
                 log.warning("messages do not get on", about=what, why=text)
         self.troubles = troubles
 

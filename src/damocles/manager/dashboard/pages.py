@@ -99,7 +99,9 @@ class Shown:
         """Begin or end the drain of workers, and show what came of it."""
         call, form = _call(request), await forms.read(request)
         deadline = units.parse_duration(form.texts["deadline"]) if form.texts.get("deadline", "").strip() else None
-        on, reason = form.texts.get("on") == "yes", form.texts.get("reason", "").strip()
+        if (said := form.texts.get("on")) not in {"yes", "no"}:
+            raise errors.RpcError(errors.Code.INVALID_PARAMS, "on: yes begins a drain, no ends it; nothing was done")
+        on, reason = said == "yes", form.texts.get("reason", "").strip()
         names = drains.named(form.workers)
         done = await self._of_each(
             names, lambda name: self._ask(call, methods.fleet.drain(name, on, deadline if on else None, reason))

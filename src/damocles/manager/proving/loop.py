@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import structlog
 
-from damocles import beside
+from damocles import beside, logs
 from damocles.chain import versions
 from damocles.lotus import errors
 from damocles.lotus import miners as chain_miners
@@ -97,7 +97,7 @@ class Proving:
             log.exception("a turn of proving failed; trying again")
             troubles["proving"] = "it fails for a reason that is in the manager's log"
         for what, text in troubles.items():
-            if self._told.get(what) != text:
+            if not logs.alike(text, self._told.get(what)):
                 log.error("proving does not get on", about=what, why=text)
         self._told = troubles
 

@@ -24,7 +24,9 @@ ROWS = [
 def shown(capsys, monkeypatch):
     """Return what prints a table on a terminal of some columns, or elsewhere, and gives its lines."""
 
-    def shown(width: int | None, rows=ROWS, columns=COLUMNS, *, colour: bool = False, full: bool = False) -> list[str]:
+    def shown(
+        width: int | None, rows=ROWS, columns=COLUMNS, *, colour: bool = False, full: bool | None = False
+    ) -> list[str]:
         if width is not None:
             monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
             monkeypatch.setitem(os.environ, "COLUMNS", str(width))
@@ -67,6 +69,7 @@ def test_what_is_cut_first(shown):
 def test_what_is_left_out_is_named(shown):
     """If cutting is not enough, columns that others can spare are left out, with a line that says so."""
     assert "not shown: Store (--full, or a wider terminal)" == shown(58)[-1]
+    assert "not shown: Store (a wider terminal)" == shown(58, full=None)[-1]  # the command has no such option
 
 
 def test_full_cuts_nothing(shown):
@@ -151,7 +154,7 @@ def test_what_a_command_asks_for_is_never_cut():
     for module in ("of_manager.wdpost", "of_manager.alerts"):
         for columns in every_table_of(module):
             row = ["463b45a456f4a4c7", *["x" * 40] * (len(columns) - 1)]
-            (text,) = list(tables.lines(columns, [row], 80, note=False))[1:]
+            (text,) = list(tables.lines(columns, [row], 80))[1:]
             assert text.startswith("463b45a456f4a4c7 ")
 
 
