@@ -8,12 +8,16 @@ from typing import Any
 import anyio
 import pytest
 from tests.golden.chain import recordings
+from websockets.asyncio import server as websockets_server
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection
 
 from damocles.lotus import errors, heads, node
 from damocles.lotus.answers import TipSet
 from damocles.lotus.heads import Change
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
+from damocles.rpc import errors as rpc_errors
 from damocles.rpc.calling import subscription
 from damocles.wire import codec
 
@@ -267,3 +271,23 @@ async def test_a_subscription_shows_the_token_to_the_node_alone(
 
     assert replay.requests[0][1] == "aaa.bbb.ccc"
     assert "aaa.bbb.ccc" not in caplog.text
+
+
+async def test_a_node_that_leaves_right_after_the_greeting_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is stopped between the handshake and the subscription breaks off, like one that is stopped later."""
+
+    async def leave(connection: ServerConnection) -> None:
+        await connection.close(1012, "service restart")
+
+    async def connect(*args: Any, **options: Any) -> ClientConnection:
+        connection = await real(*args, **options)
+        await connection.wait_closed()
+        return connection
+
+    real = subscription.connect
+    monkeypatch.setattr(subscription, "connect", connect)
+    async with websockets_server.serve(leave, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        with pytest.raises(rpc_errors.Disconnected, match="service restart"):
+            async with subscription.open_stream(f"http://127.0.0.1:{port}/", "Filecoin.ChainNotify", (), returns=int):
+                pass

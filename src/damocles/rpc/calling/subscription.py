@@ -94,7 +94,7 @@ async def open_stream(
     async with connection:
         try:
             with anyio.fail_after(OPEN_SECONDS):
-                await connection.send(messages.encode_call(1, method, params).decode())
+                await _send(connection, url, messages.encode_call(1, method, params).decode())
                 channel = await _channel(connection, url, method)
         except TimeoutError as exc:
             raise errors.TimedOut(url, OPEN_SECONDS) from exc
@@ -129,6 +129,13 @@ async def _values_of(
                 return
         except messages.UNREADABLE as exc:
             raise errors.BadAnswer(url, f"value of {method}: {exc}") from exc
+
+
+async def _send(connection: ClientConnection, url: str, text: str) -> None:
+    try:
+        await connection.send(text)
+    except websockets.ConnectionClosed as exc:
+        raise errors.Disconnected(url, str(exc)) from exc
 
 
 async def _next(connection: ClientConnection, url: str) -> bytes:
