@@ -212,6 +212,21 @@ def withdraw(tx: Connection, order_id: int, reason: str) -> None:
         blame(tx, order, reason)
 
 
+def over_between(tx: Connection, sender: Address, first: int, last: int) -> list[Order]:
+    """Return the orders of a sender that are over and have nonces from `first` on, below `last`."""
+    of_sender = (_ORDERS.c.sender == bytes(sender)) & (_ORDERS.c.nonce >= first) & (_ORDERS.c.nonce < last)
+    return _orders(tx, of_sender & _ORDERS.c.state.not_in(OPEN))
+
+
+def reopen(tx: Connection, order: Order) -> bool:
+    """Let an order go on whose end was taken back by a reorganisation; false if it has gone on meanwhile."""
+    if load(tx, order.id) != order or not order.signed:
+        return False
+    nothing = dict.fromkeys(("landed_epoch", "exit_code", "returned", "gas_used"))
+    _set(tx, order, state=State.SIGNED, **nothing)
+    return True
+
+
 def want_again(tx: Connection, order: Order, reason: str) -> None:
     """Take back an order whose nonce is used up by a message that is not ours; its own can never be executed."""
     # Its messages stay recorded: somebody may ask what became of their CIDs.

@@ -137,7 +137,9 @@ class Outbox:
     async def _follow(self, order: Order, view: node.View) -> None:
         """Look what has become of a signed order, and do what follows."""
         policy = self._terms(order.wish.miner, order.wish.kind).policy
-        match following.step(order, await self._seen(order, view, policy), policy):
+        seen = await self._seen(order, view, policy)
+        await self._reopen(order, seen, view)
+        match following.step(order, seen, policy):
             case following.Land(receipt):
                 await self._database.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
                 log.info("message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code))
@@ -167,6 +169,20 @@ class Outbox:
                 executed = (signed, receipt)
         settled = await view.nonce(order.sender, depth=policy.confidence)
         return following.Seen(epoch=view.epoch, settled_nonce=settled, executed=executed)
+
+    async def _reopen(self, order: Order, seen: following.Seen, view: node.View) -> None:
+        """Reopen what comes before an order and was over, if the chain has taken that back: it would wait for ever."""
+        sender, nonce = order.sender, order.nonce
+        assert sender is not None
+        assert nonce is not None
+        if seen.executed is not None or seen.settled_nonce >= nonce:
+            return
+        over = await self._database.read(lambda tx: orders.over_between(tx, sender, seen.settled_nonce, nonce))
+        first = await view.nonce(sender, depth=0) if over else nonce
+        for one in over:
+            if one.nonce is not None and one.nonce >= first:
+                await self._database.write(lambda tx, it=one: orders.reopen(tx, it))  # type: ignore[misc]
+                log.warning("a message that was over is taken back", order=one.id, kind=one.wish.kind, nonce=one.nonce)
 
     async def _replace(self, order: Order, view: node.View, policy: fees.Policy) -> None:
         """Sign the order again with higher fees; if it would fail by now, sign a message that only uses up its nonce."""

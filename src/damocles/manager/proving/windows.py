@@ -154,8 +154,24 @@ class Windows:
                     await self._begin(view, window, seen, partitions, None)
                 case mind.Retry(post):
                     await self._begin(view, window, seen, post.partitions, by_id[post.id])
-                case mind.Send(post):
+                case mind.Send(post) if not await self._goes_on(view, ordered.get(by_id[post.id].order_id or 0)):
                     await self._send(view, window, seen, by_id[post.id], failures=post.failures)
+
+    async def _goes_on(self, view: View, order: orders.Order | None) -> bool:
+        """Let the message of a post go on that had landed and is taken back; false if there is none that could.
+
+        Another one would be a second message about the same partitions, since the chain may still execute this one.
+        """
+        if order is None or posts.fate(order, {}) is not mind.Fate.LANDED:
+            return False
+        assert order.sender is not None
+        assert order.nonce is not None
+        if (await view.actor(order.sender)).nonce > order.nonce:
+            return False  # it is executed on this chain, whatever it did
+        if await self._database.write(lambda tx: orders.reopen(tx, order)):
+            log.warning("window PoSt is taken back, and goes on", order=order.id)
+            self._means.wake()
+        return True
 
     async def _drop(self, window: mind.Window, post: posts.Post, reason: str) -> None:
         is_over = reason == mind.CLOSED

@@ -259,3 +259,39 @@ async def test_those_of_a_higher_priority_get_their_nonces_first(tmp_path: Path)
         await outbox.turn()
         pooled = {nonce: bytes(one.message.params) for (_, nonce), one in chain.pool.items()}
         assert {0: b"window-post", 1: b"proof"} == pooled
+
+
+async def test_what_had_landed_and_is_taken_back_is_sent_again_for_the_others(tmp_path: Path) -> None:
+    """A reorganisation deeper than the confidence that loses a message keeps no later one of its sender from being executed."""
+    dice = random.Random(1)
+    chain = Chain(dice, finality=100)
+    terms = sending.Terms(senders=SENDERS[:1], policy=POLICY)
+    async with engine.open_sqlite(tmp_path / "outbox.db") as database:
+        outbox = sending.Outbox(database, Node(chain, dice), lambda *_: terms)
+
+        async def order(content: bytes) -> int:
+            wish = orders.Wish(miner=1000, kind="window-post", to=MINER, method=5, params=content)
+            return await database.write(lambda tx: orders.put(tx, wish, 0.0))
+
+        async def has_landed(number: int) -> bool:
+            return (await database.read(partial(_load, number))).state is orders.State.LANDED
+
+        async def land(number: int) -> None:
+            for _ in range(20):
+                if await has_landed(number):
+                    return
+                await outbox.turn()
+                chain.mine()
+            raise AssertionError(f"order {number} does not land: {outbox.waiting}")
+
+        first = await order(b"first")
+        await land(first)
+        del chain.epochs[5:]
+        assert 0 == chain.nonce(SENDERS[0])
+        second = await order(b"second")
+        await land(second)
+        assert await has_landed(first)
+        executed = [
+            bytes(one.message.params) for some in chain.epochs for one in some if isinstance(one, SignedMessage)
+        ]
+        assert [b"first", b"second"] == executed
