@@ -14,6 +14,7 @@ from damocles.devnode.rules import FIRST_MINER
 from damocles.devnode.state import State
 from damocles.devnode.store import FILE_NAME, Store
 from damocles.devnode.tipsets import TipSet
+from damocles.rpc import errors
 from damocles.rpc.calling import sync
 from damocles.testing import farm
 from damocles.testing.farm import Farm, wait_until
@@ -63,9 +64,17 @@ class ChainFarm(Farm):
             *("--listen", f"127.0.0.1:{self.devnode_port}", "--block-delay", self.block_delay),
             *("--challenge-delay", "3", "--without-posts"),
         )
-        wait_until(
-            lambda: self.listens(self.devnode_port) and (self.base / "devnet" / "token").exists(), "the devnode listens"
-        )
+        wait_until(self._devnode_answers, "the devnode answers")
+
+    def _devnode_answers(self) -> bool:
+        """Return whether the devnode takes the token: it writes that anew, after it has begun to listen."""
+        if not self.listens(self.devnode_port) or not (self.base / "devnet" / "token").exists():
+            return False
+        try:
+            self.ask_node("ChainHead")
+        except errors.CallError:
+            return False
+        return True
 
     def launch_manager(self, **env: str) -> None:
         """Start the manager, and do not wait."""
