@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.golden.chain import recordings
+from websockets.asyncio import client as websockets_client
 from websockets.asyncio import server as websockets_server
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
@@ -280,12 +281,11 @@ async def test_a_node_that_leaves_right_after_the_greeting_is_away(monkeypatch: 
         await connection.close(1012, "service restart")
 
     async def connect(*args: Any, **options: Any) -> ClientConnection:
-        connection = await real(*args, **options)
+        connection = await websockets_client.connect(*args, **options)
         await connection.wait_closed()
         return connection
 
-    real = subscription.connect
-    monkeypatch.setattr(subscription, "connect", connect)
+    monkeypatch.setattr("damocles.rpc.calling.subscription.connect", connect)
     async with websockets_server.serve(leave, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         with pytest.raises(rpc_errors.Disconnected, match="service restart"):
