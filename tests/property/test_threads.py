@@ -44,6 +44,7 @@ class Walk:
             assert not before.stopping, "a stage begins, though the worker ends"
             is_new = self.mind.sector.job_id is None
             assert not (is_new and self.mind.orders.closed), "a sector begins, though the worker is drained"
+            assert not (is_new and self.mind.leaving), "a sector begins, though the thread is to leave"
         if isinstance(event, events.PauseWanted):
             self.is_wanted = not self.mind.is_paused or self.mind.trouble is not None
         if isinstance(event, events.Resume) or isinstance(self.mind.doing, planner.Hold):
@@ -116,6 +117,41 @@ def test_whatever_happens_a_thread_makes_sense_and_ends_when_it_is_stopped(data,
     for event, _ in zip(walk.well(disk_fails=disk_fails), range(50), strict=False):
         walk.hear(event)
     assert isinstance(walk.mind.doing, thread.End)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), plan=st.sampled_from(sorted(planner.PLANS)))
+def test_a_thread_that_is_to_leave_ends_its_sector_and_begins_no_other(data, plan):
+    """Whatever it is at: once it is resumed and what it waits for is there, it ends, and its store has no sector."""
+    walk = begun(plan)
+    for _ in range(data.draw(st.integers(0, 60))):
+        walk.hear(draw(data, walk))
+    walk.hear(thread.Leave())
+    for _ in range(10):
+        for event, _ in zip(walk.well(), range(100), strict=False):
+            walk.hear(event)
+        walk.hear(thread.Orders())
+        walk.hear(events.Resume())
+    assert isinstance(walk.mind.doing, thread.End)
+    assert walk.mind.sector.job_id is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), plan=st.sampled_from(sorted(planner.PLANS)))
+def test_a_thread_that_is_stopped_now_kills_its_stage_and_keeps_its_sector(data, plan):
+    """Nothing of the stage counts; the sector is in the journal as it was, and the thread ends."""
+    walk = begun(plan)
+    for _ in range(data.draw(st.integers(0, 60))):
+        walk.hear(draw(data, walk))
+    held, runs = walk.mind.sector, isinstance(walk.mind.doing, planner.Execute)
+    is_calm = walk.mind.asked is None and not walk.mind.pause_wanted and walk.mind.writing is None
+    walk.hear(thread.Stop(now=True))
+    assert not runs or walk.mind.halting
+    for event, _ in zip(walk.well(), range(50), strict=False):
+        walk.hear(event)
+    assert isinstance(walk.mind.doing, thread.End)
+    if runs and is_calm:
+        assert (held.job_id, held.state) == (walk.mind.sector.job_id, walk.mind.sector.state)
 
 
 @settings(max_examples=80, deadline=None)

@@ -472,7 +472,8 @@ def test_a_folder_that_is_not_there_is_warned_about(tmp_path: Path) -> None:
 def test_a_worker_spares_its_home_and_all_its_sealing_stores(tmp_path: Path) -> None:
     """What the configuration names comes to be the rule, also where a folder that takes pieces is around everything."""
     loaded = load.load(configured(tmp_path, "{base}"))
-    rule = connections.outlets_of(loaded.config)
+    own = [one.location for one in loaded.config.sealing_thread if one.location is not None]
+    rule = connections.outlets_of(loaded.config, [loaded.config.worker.home, *own])
     stores = loaded.persist_stores
     assert tmp_path / "new" == rule.file(f"file://{tmp_path}/new", stores)
     for inside in ("home/token", "store/data/sealed/x", "store/config.toml", "persist/cache/s-t010000-1/p_aux"):

@@ -30,7 +30,7 @@ _GROUPS = {
     "config": ("of_worker.config:app", "Check a configuration file, show the values in force, examples, and all keys."),
     "store": (
         "of_worker.store:app",
-        "Create sealing stores and persist stores; show, export and import a store's journal.",
+        "Create stores; list, add and release those of a running worker; show, export and import a journal.",
     ),
     "params": ("of_worker.params:app", "List, check, fetch or generate proof parameters."),
     "doctor": ("doctor.worker:doctor", "Report what is wrong with this machine, and what to do."),

@@ -2,7 +2,7 @@
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import capacity, control, fleet
+from damocles.wire import capacity, control, fleet, stores
 
 TIMEOUT_SECONDS = 5.0  # that all workers together get, if nothing else is asked for
 
@@ -59,6 +59,23 @@ def drain(
 @declared("Damocles.WorkerDrainState", rules.READ)
 def drain_state(worker: str, timeout_seconds: control.Seconds = TIMEOUT_SECONDS, /) -> control.Drain:
     """Return whether a worker drains, and what is left to do."""
+
+
+@declared("Damocles.FleetStores", rules.READ)
+def stores_of(
+    workers: control.WorkerNames, timeout_seconds: control.Seconds = TIMEOUT_SECONDS, /
+) -> stores.FleetStores:
+    """Return the stores of the named workers, or of all if none is named."""
+
+
+@declared("Damocles.FleetChangeStore", rules.OPERATE)
+def change_store(
+    workers: control.WorkerNames,
+    wanted: stores.StoreChange,
+    timeout_seconds: control.Seconds = TIMEOUT_SECONDS,
+    /,
+) -> list[control.Outcome]:
+    """Add a store to the named workers, or release it there; return what came of it, for each and each silent one."""
 
 
 @declared("Damocles.WorkerLogs", rules.READ)

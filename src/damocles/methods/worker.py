@@ -2,7 +2,7 @@
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import capacity, control, fleet
+from damocles.wire import capacity, control, fleet, stores
 
 
 @declared("VenusWorker.WorkerList", rules.READ)
@@ -65,6 +65,16 @@ def logs(index: int, after: int = 0, wait_seconds: control.Seconds = 0.0, /) -> 
 @declared("Damocles.History", rules.READ)
 def history(sector: str | None = None, /) -> list[control.HistoryEntry]:
     """Return what the journals know: of one sector, or of all."""
+
+
+@declared("Damocles.Stores", rules.READ)
+def stores_of() -> list[stores.StoreSeen]:
+    """Return every store that the worker uses, sealing stores first."""
+
+
+@declared("Damocles.ChangeStore", rules.OPERATE)
+def change_store(wanted: stores.StoreChange, asked_by: str = "", /) -> control.Outcome:
+    """Add a store to the worker, or release one; a dry run predicts that."""
 
 
 @declared("Damocles.Capacity", rules.READ)

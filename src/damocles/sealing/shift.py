@@ -69,7 +69,10 @@ def _heard(thread: Thread, event: parts.Event) -> _Next:
         case parts.Orders():
             return _ordered(thread, event), ()
         case parts.Stop():
-            return replace(thread, stopping=True, halting=thread.halting or _waits_for_its_turn(thread)), ()
+            kills = event.now and isinstance(thread.doing, planner.Execute)
+            return replace(thread, stopping=True, halting=thread.halting or kills or thread.waits_for_its_turn), ()
+        case parts.Leave():
+            return replace(thread, leaving=True), ()
         case parts.StageShown(stage):
             return replace(thread, stage=stage), ()
         case parts.Calling(call):
@@ -88,7 +91,7 @@ def _want_pause(thread: Thread, *, at_once: bool = False) -> Thread:
     if thread.trouble is None and _is_held(thread):
         return thread
     kills = isinstance(thread.doing, planner.Execute) and at_once
-    return replace(thread, pause_wanted=True, halting=thread.halting or kills or _waits_for_its_turn(thread))
+    return replace(thread, pause_wanted=True, halting=thread.halting or kills or thread.waits_for_its_turn)
 
 
 def _want_resume(thread: Thread, event: events.Resume) -> Thread:
@@ -137,10 +140,6 @@ def _ordered(thread: Thread, orders: parts.Orders) -> Thread:
     return _want_pause(thread) if is_due else thread
 
 
-def _waits_for_its_turn(thread: Thread) -> bool:
-    return isinstance(thread.doing, planner.Execute) and thread.stage is not None and thread.stage.waits
-
-
 def _written(thread: Thread, event: parts.Recorded | parts.Unrecorded | parts.Rested) -> _Next:
     entry, thread = thread.writing, replace(thread, writing=None)
     match event:
@@ -164,7 +163,7 @@ def _answered(thread: Thread, event: parts.Event) -> _Next:
     task, thread = thread.doing, replace(thread, doing=None, halting=False, stage=None, call=None)
     match event:
         case parts.Waited() | parts.Interrupted() if isinstance(task, parts.Mend):
-            if thread.stopping:
+            if thread.is_ending:
                 return replace(thread, doing=parts.End()), ()
             # Shown on while nobody but the clock says that it is worth another try.
             shown = thread.trouble if isinstance(event, parts.Waited) and thread.resume_wanted is None else None
@@ -283,7 +282,7 @@ def _gone_on(thread: Thread, now: float) -> _Next:
 def _at_boundary(thread: Thread) -> Thread:
     """Return the thread with what the hands or the planner do next, which are free."""
     if not thread.is_loaded:
-        return replace(thread, doing=parts.End() if thread.stopping else parts.ReadOptions())
+        return replace(thread, doing=parts.End() if thread.is_ending else parts.ReadOptions())
     # A sector that is over needs no more than its end; giving up needs a sector.
     if thread.asked is not None:
         asked, thread = thread.asked, replace(thread, asked=None)
@@ -291,7 +290,7 @@ def _at_boundary(thread: Thread) -> Thread:
             return replace(thread, result=parts.Done(asked))
     if thread.pause_wanted and not thread.is_at_end:
         return replace(thread, pause_wanted=False, result=parts.Done(events.Pause()))
-    if thread.stopping:
+    if thread.is_ending:
         return replace(thread, doing=parts.End())
     task = _next_task(thread)
     return replace(thread, result=task) if isinstance(task, parts.Done) else replace(thread, doing=task)
@@ -331,16 +330,16 @@ def _is_pointless(thread: Thread) -> bool:
     comes = thread.asked is not None or (thread.pause_wanted and not thread.is_at_end)
     match thread.doing:
         case planner.Wait():
-            return thread.stopping or comes
+            return thread.is_ending or comes
         case parts.Await(_, is_idle):
             may_go_on = not thread.orders.closed if is_idle else thread.orders.unready is None
-            return thread.stopping or comes or may_go_on
+            return thread.is_ending or comes or may_go_on
         case planner.Hold():
-            return thread.stopping or thread.asked is not None or thread.resume_wanted is not None
+            return thread.is_ending or thread.asked is not None or thread.resume_wanted is not None
         case parts.Mend():
-            return thread.stopping or thread.resume_wanted is not None
+            return thread.is_ending or thread.resume_wanted is not None
         case parts.ReadOptions():
-            return thread.stopping  # of a disk that hangs
+            return thread.is_ending  # of a disk that hangs
         case _:
             return False
 

@@ -119,7 +119,14 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The worker ends."""
+    """The thread ends at its next boundary, with the worker or alone; with `now` a running stage is ended for that."""
+
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The thread begins no further sector, and ends once it has none."""
 
 
 # Answers of the hands and of the pen.
@@ -266,6 +273,7 @@ Event = (
     | Asked
     | Orders
     | Stop
+    | Leave
     | Done
     | Interrupted
     | Waited
@@ -299,6 +307,7 @@ class Thread:
     resume_wanted: events.Resume | None = None
     asked: events.Event | None = None  # of the sector
     stopping: bool = False
+    leaving: bool = False  # no further sector is begun, and then it ends
 
     # What is done.
     doing: Task | None = field(default_factory=ReadOptions)  # none: the pen has to write first
@@ -325,6 +334,16 @@ class Thread:
     def is_paused(self) -> bool:
         """Whether the thread waits for `resume`."""
         return isinstance(self.doing, planner.Hold) or self.trouble is not None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the thread does no more than it has to before it ends."""
+        return self.stopping or (self.leaving and self.is_loaded and self.sector.job_id is None)
+
+    @property
+    def waits_for_its_turn(self) -> bool:
+        """Whether the handler's stage does not run yet."""
+        return isinstance(self.doing, planner.Execute) and self.stage is not None and self.stage.waits
 
     @property
     def is_pausing(self) -> bool:

@@ -58,7 +58,7 @@ def _of_task(thread: Thread, doing: parts.Task | None, sector: Sector) -> Iterat
                 yield f"{doing} is done without asking whose {sector.id} is"
         case parts.Await(is_idle=True) if sector.job_id is not None:
             yield f"{sector.job_id} waits for the end of a drain"
-        case parts.End() if not thread.stopping:
+        case parts.End() if not thread.is_ending:
             yield "the thread ends, and nobody has stopped it"
         case _:
             pass
@@ -86,8 +86,8 @@ def _of_action(sector: Sector, doing: parts.Task | planner.Instruction | None) -
 
 def _of_wishes(thread: Thread) -> Iterator[str]:
     can_end = isinstance(thread.doing, planner.Wait | planner.Hold | parts.Await | parts.Mend)
-    if thread.stopping and can_end and not thread.halting:
-        yield f"{thread.doing} goes on, though the worker ends"
+    if thread.is_ending and can_end and not thread.halting:
+        yield f"{thread.doing} goes on, though the thread ends"
     waits = isinstance(thread.doing, planner.Wait | parts.Await)
     if thread.pause_wanted and waits and not thread.halting and not thread.is_at_end:
         yield f"{thread.doing} goes on, though a pause is wanted"

@@ -33,7 +33,7 @@ class Outlets:
     """Where files may be put: below `folders`, and in persist stores; never in `spared`, sealing stores and homes."""
 
     folders: tuple[Path, ...] = ()
-    spared: tuple[Path, ...] = ()
+    spared: Collection[Path] = ()
 
     def file(self, url: str, stores: Collection[PersistStore]) -> Path:
         """Return the place that a `file://` URL names, as an absolute path without links. Looks at the disk.

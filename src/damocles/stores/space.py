@@ -23,7 +23,7 @@ class Usage(NamedTuple):
 
 
 class Space:
-    """The folders of stores by name."""
+    """The folders of stores by name; they may change, and what is asked next counts."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Space:
         patience_seconds: float = PATIENCE_SECONDS,
         memory: identity.Memory = identity.NOTHING,
     ) -> None:
-        self._folders = dict(folders)
+        self._folders = folders
         self._patience_seconds = patience_seconds
         self._memory = memory
         self._missing: dict[str, str] = {}  # changed by the threads that ask
@@ -46,7 +46,7 @@ class Space:
     @property
     def missing(self) -> dict[str, str]:
         """Why those are missing that were, when they answered last: a disk that is not mounted, or another one."""
-        return dict(self._missing)
+        return {name: why for name, why in self._missing.items() if name in self._folders}
 
     async def ask(self) -> dict[str, Usage]:
         """Return the space of those that are there, and answer within the patience.
@@ -55,8 +55,7 @@ class Space:
         """
         found: dict[str, Usage] = {}
 
-        def look(name: str) -> Usage:
-            folder = self._folders[name]
+        def look(name: str, folder: Path) -> Usage:
             self._asked.add(name)
             try:
                 self._memory.check(folder)
@@ -75,13 +74,16 @@ class Space:
             finally:
                 self._asked.discard(name)
 
-        async def ask(name: str) -> None:
+        async def ask(name: str, folder: Path) -> None:
             with suppress(OSError, identity.NotTheStore):
-                found[name] = await anyio.to_thread.run_sync(look, name, abandon_on_cancel=True, limiter=self._limiter)
+                found[name] = await anyio.to_thread.run_sync(
+                    look, name, folder, abandon_on_cancel=True, limiter=self._limiter
+                )
 
+        self._limiter.total_tokens = max(1, len(self._folders))
         with anyio.move_on_after(self._patience_seconds):
             async with anyio.create_task_group() as tasks:
-                for name in self._folders:
+                for name, folder in self._folders.items():
                     if name not in self._asked:
-                        tasks.start_soon(ask, name)
+                        tasks.start_soon(ask, name, folder)
         return found

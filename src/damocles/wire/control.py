@@ -16,6 +16,7 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=units.LONGEST_SECOND
 
 MOST_WORKERS = 256  # that one call can name
 MOST_OTHERS = 1000  # sectors, threads, states or plans
+WorkerNames: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=MOST_WORKERS)]
 Names: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=MOST_OTHERS)]
 
 
@@ -69,7 +70,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """
 
     all: bool = False
-    workers: Annotated[list[str], msgspec.Meta(max_length=MOST_WORKERS)] = []
+    workers: WorkerNames = []
     indexes: Annotated[list[int], msgspec.Meta(max_length=MOST_OTHERS)] = []
     sectors: Names = []
     states: Names = []

@@ -26,13 +26,24 @@ from damocles.rpc.serving import asgi, doorstep, places, reloading, server
 from damocles.sealing import failures
 from damocles.stages import errors as stage_errors
 from damocles.stages.supervision import executor
-from damocles.stores import holding, identity, nowhere, space
+from damocles.stores import holding, identity, space
 from damocles.stores.persist import PersistStore
 from damocles.worker import processors, upstream
 from damocles.worker.config import environment, load
 from damocles.worker.plans import trees
-from damocles.worker.serving import access, capacity, connections, control, drain, logbook, ping, signals
-from damocles.worker.thread import fitness, loop, options, pauses, remedies, reservations, surroundings
+from damocles.worker.serving import (
+    access,
+    capacity,
+    connections,
+    control,
+    drain,
+    logbook,
+    ping,
+    roster,
+    signals,
+    stores,
+)
+from damocles.worker.thread import fitness, loop, pauses, remedies, reservations, surroundings
 
 if TYPE_CHECKING:
     from damocles.worker.serving import metrics
@@ -81,6 +92,9 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
     reloads = reloading.Reloads()
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.worker.home.expanduser()))
+        book = await anyio.to_thread.run_sync(roster.Book, settings.worker.home.expanduser())
+        loaded = book.applied(loaded)
+        settings = loaded.config
         ring = await access.open_keyring(settings.worker.home.expanduser())
         caller = await stack.enter_async_context(connections.manager(settings, ring))
         tally = _tally(settings)
@@ -94,17 +108,20 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         ip = _local_ip(url)
         gate = surroundings.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
-        all_threads = _threads(loaded, manager, stages, settings.worker.name or ip, gate=gate, observe=observe)
-        logs_of_stages.know(all_threads)
+        staff = _roster(loaded, book, manager, stages, logs_of_stages, gate=gate, observe=observe, ip=ip)
+        all_threads = staff.threads
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         earlier = await anyio.to_thread.run_sync(pauses.Earlier, settings.worker.home.expanduser())
         earlier.take_over(all_threads)
         ours = control.Control(all_threads, draining, logs_of_stages)
         guard = access.guard(ring, settings.worker.rpc_server)
         gauges = tally.gauges if tally else None
-        plans = capacity.Capacity(settings, stages)
+        others: list[connections.Served] = [
+            capacity.Capacity(lambda: staff.config_in_use, stages),
+            stores.Stores(staff, uncounted),
+        ]
         serving = connections.served(
-            settings, ours, draining, plans, ring=ring, guard=guard, reloads=reloads, gauges=gauges
+            settings, ours, draining, others=others, ring=ring, guard=guard, reloads=reloads, gauges=gauges
         )
         bound = await stack.enter_async_context(serving)
         for line in preflight.warnings(load.plans(loaded.config), catalog.folder()):
@@ -114,12 +131,12 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         name = settings.worker.name or ip
         metrics_port: int | msgspec.UnsetType = msgspec.UNSET
         if tally is not None:
-            scraped = _scraped(loaded, tally, all_threads, stages, guard=guard, name=name, ip=ip)
+            scraped = _scraped(loaded, tally, staff, stages, guard=guard, name=name, ip=ip)
             metrics_port = connections.scraped_at(settings, ip, await stack.enter_async_context(scraped))
         log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
-            tasks.start_soon(signals.obey, received, all_threads, reloads, settings.worker.shutdown_grace, working)
+            tasks.start_soon(signals.obey, received, staff.stop, reloads, settings.worker.shutdown_grace, working)
             tell = partial(ping.run, metrics_port=metrics_port)
             tasks.start_soon(tell, uncounted, ours, name, dest, settings.worker.ping_interval)
             tasks.start_soon(draining.run)
@@ -128,12 +145,8 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
             tasks.start_soon(_check_stores, uncounted, loaded.persist_stores, gate, all_threads)
             for store in loaded.persist_stores:
                 tasks.start_soon(_know, identity.Memory(settings.worker.home.expanduser()), store)
-            for thread in all_threads:
-                tasks.start_soon(_warm, stages, thread.index)
             with working:
-                async with anyio.create_task_group() as sealing:
-                    for thread in all_threads:
-                        sealing.start_soon(thread.run)
+                await staff.run()
             tasks.cancel_scope.cancel()
 
 
@@ -173,7 +186,7 @@ def _tally(settings: load.Config) -> "metrics.Tally | None":
 async def _scraped(
     loaded: load.Loaded,
     tally: "metrics.Tally",
-    all_threads: Sequence[loop.SealingThread],
+    staff: roster.Roster,
     stages: executor.Stages,
     *,
     guard: rpc_access.Guard,
@@ -183,18 +196,14 @@ async def _scraped(
     """Listen for Prometheus while the block runs; yield the port."""
     from damocles.worker.serving import metrics  # noqa: PLC0415 (see `_tally`)
 
-    folders = {
-        f"sealing {thread.location}": thread.location for thread in all_threads if thread.location != nowhere.LOCATION
-    }
-    folders |= {f"persist {store.name}": store.path for store in loaded.persist_stores}
     source = metrics.Source(
         name=name,
         ip=ip,
         version=control.VERSION,
         tally=tally,
-        threads=lambda: [thread.detail() for thread in all_threads],
+        threads=lambda: [thread.detail() for thread in staff.threads],
         slots=stages.occupancy,
-        stores=space.Space(folders, memory=identity.Memory(loaded.config.worker.home.expanduser())),
+        stores=space.Space(staff.folders, memory=identity.Memory(loaded.config.worker.home.expanduser())),
     )
     app = metrics.app(source.text)
     door = doorstep.Door()
@@ -210,47 +219,46 @@ async def _scraped(
         yield bound.port
 
 
-def _threads(
+def _roster(
     loaded: load.Loaded,
+    book: roster.Book,
     manager: upstream.Manager,
     stages: executor.Stages,
-    instance: str,
+    logs_of_stages: logbook.Logbook,
     *,
     gate: surroundings.Gate,
     observe: Callable[[str, float, bool], None] | None,
-) -> list[loop.SealingThread]:
+    ip: str,
+) -> roster.Roster:
     settings = loaded.config
+    persist = {store.name: store for store in loaded.persist_stores}
+    spared = [settings.worker.home.expanduser()]
     memory = identity.Memory(settings.worker.home.expanduser())
     located = [entry.location.resolve() for entry in settings.sealing_thread if entry.location is not None]
     around = surroundings.Surroundings(
-        instance=instance,
+        instance=settings.worker.name or ip,
         manager=manager,
         stages=stages,
-        persist_stores={store.name: store for store in loaded.persist_stores},
+        persist_stores=persist,
         static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
         pieces=connections.piece_stores(settings),
-        outlets=connections.outlets_of(settings),
+        outlets=connections.outlets_of(settings, spared),
         trash_retention_seconds=settings.worker.trash_retention,
         memory=memory,
         gate=gate,
         observe=observe,
         room=reservations.Reservations(located),
-        lacking_for_post=fitness.of(settings.processors.groups("window_post"), loaded.persist_stores, memory),
+        lacking_for_post=fitness.of(settings.processors.groups("window_post"), persist.values(), memory),
     )
-    result = []
-    for index, entry in enumerate(settings.sealing_thread):
-        location = entry.location.resolve() if entry.location is not None else None
-        now = options.reader(settings, index, location)
-        if location is not None:
-            thread = loop.SealingThread(
-                index, location, around, now, plan=entry.plan, open_store=partial(surroundings.opened, memory=memory)
-            )
-        else:
-            thread = loop.SealingThread(
-                index, nowhere.LOCATION, around, now, plan=entry.plan, open_store=nowhere.opened
-            )
-        result.append(thread)
-    return result
+    return roster.Roster(
+        config=settings,
+        around=around,
+        book=book,
+        children=stages,
+        logs=logs_of_stages,
+        persist=persist,
+        spared=spared,
+    )
 
 
 async def _know(memory: identity.Memory, store: PersistStore) -> None:
@@ -258,12 +266,6 @@ async def _know(memory: identity.Memory, store: PersistStore) -> None:
     look = partial(memory.admit, store.path, may_mark=not store.read_only)
     with suppress(identity.NotTheStore):
         await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
-
-
-async def _warm(stages: executor.Stages, lane: int) -> None:
-    # A first stage should not pay for the start of its process; if that fails, the stage will say so.
-    with suppress(stage_errors.StageError):
-        await stages.warm(lane)
 
 
 def _local_ip(url: str) -> str:

@@ -20,9 +20,10 @@ from damocles.rpc.serving import asgi, reloading, site
 from damocles.stages.supervision import executor
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorSize
+from damocles.worker import upstream
 from damocles.worker.config import load
 from damocles.worker.serving import access as worker_access
-from damocles.worker.serving import capacity, connections, drain, logbook
+from damocles.worker.serving import capacity, connections, drain, logbook, roster, stores
 from damocles.worker.serving import control as worker_control
 from damocles.worker.thread import surroundings
 
@@ -129,12 +130,13 @@ def start_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartWorker
         settings = load.load(file).config
         ring = await worker_access.open_keyring(home)
         draining = drain.Drain(home, surroundings.Gate(), [])
-        plans = capacity.Capacity(settings, executor.Stages())
+        plans = capacity.Capacity(lambda: settings, executor.Stages())
+        changes = stores.Stores(cast("roster.Roster", None), cast("upstream.Manager", None))  # there are none
         ours = worker_control.Control([], draining, logbook.Logbook())
         guard = worker_access.guard(ring, settings.worker.rpc_server)
         scheme = "https" if settings.worker.rpc_server.certificate else "http"
         async with connections.served(
-            settings, ours, draining, plans, ring=ring, guard=guard, reloads=reloading.Reloads()
+            settings, ours, draining, others=[plans, changes], ring=ring, guard=guard, reloads=reloading.Reloads()
         ) as bound:
             yield Daemon(bound.url("/", scheme), home, seen[-1])
 

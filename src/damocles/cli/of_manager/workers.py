@@ -19,6 +19,9 @@ from damocles.wire import codec, control
 
 app = App(name="worker", version_flags=[])  # its help is in `cli.manager`, which shows it without this module
 app.command("damocles.cli.of_manager.wdpost:app", name="wdpost", help="List, reset and remove window PoSt jobs.")
+app.command(
+    "damocles.cli.of_manager.attaching:app", name="store", help="List, add and release stores of running workers."
+)
 
 Pattern = Annotated[str | None, Parameter(help="The worker's name or address, or a pattern.")]
 Name = Annotated[str, Parameter(help="The worker's name or address.")]

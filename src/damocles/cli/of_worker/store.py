@@ -17,8 +17,32 @@ from damocles.text import units
 
 app = App(
     name="store",
-    help="Create sealing stores and persist stores; show, export and import a store's journal.",
+    help="Create stores; list, add and release those of a running worker; show, export and import a journal.",
     version_flags=[],
+)
+app.command(
+    "damocles.cli.of_worker.attaching:list_",
+    name="list",
+    help="List the stores that the running worker uses, and how far a release is.",
+    help_epilogue=options.examples("damocles-worker store list"),
+)
+app.command(
+    "damocles.cli.of_worker.attaching:add",
+    name="add",
+    help="Add a store to the running worker.",
+    help_epilogue=options.examples(
+        "damocles-worker store add /mnt/nvme4/store --dry-run",
+        "damocles-worker store add /mnt/hdd7/persist --persist persist-7",
+    ),
+)
+app.command(
+    "damocles.cli.of_worker.attaching:release",
+    name="release",
+    help="Release a store of the running worker, so that its disk can go.",
+    help_epilogue=options.examples(
+        "damocles-worker store release 3 --dry-run",
+        "damocles-worker store release /mnt/nvme4/store --finish --wait",
+    ),
 )
 
 Locations = Annotated[

@@ -94,11 +94,13 @@ COLUMNS: Mapping[str, Column] = {
     "From": Column(spare=6),
     "Group": Column(rank=5, least=8),
     "Heartbeat": Column(spare=3),
+    "Holds": Column(rank=3, least=11),
     "Host": Column(rank=7, least=6, spare=9),
     "ID": Column(),
     "Id": Column(),
     "Job": Column(),  # reset and remove want it whole
     "Key": Column(rank=5, least=14, ends=True),
+    "Kind": Column(),
     "Live": Column(),
     "Meaning": _TEXT,
     "MaxExpiration": Column(spare=4),

@@ -26,7 +26,7 @@ from damocles.operating import dialogues, selection
 from damocles.rpc import core, limits
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.serving import turns
-from damocles.wire import capacity, control
+from damocles.wire import capacity, control, stores
 from damocles.wire.sectors import SectorID
 
 T = TypeVar("T")
@@ -62,6 +62,8 @@ class Fleet:
         service.add(methods.fleet.drain_state, self.drain_state)
         service.add(methods.fleet.logs, self.logs)
         service.add(methods.fleet.history, self.history)
+        service.add(methods.fleet.stores_of, self.stores_of)
+        service.add(methods.fleet.change_store, self.change_store)
 
     # All workers ----------------------------------------------------------------------------------------------------
 
@@ -133,6 +135,37 @@ class Fleet:
                 refused=sum(not outcome.ok for outcome in outcomes),
                 silent=[one.worker for one in silent],
             )
+        return outcomes + [
+            control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
+        ]
+
+    async def stores_of(
+        self, call: core.Call, workers: control.WorkerNames, timeout_seconds: Seconds = TIMEOUT_SECONDS
+    ) -> stores.FleetStores:
+        """Return the stores of the named workers, or of all if none is named."""
+        targets = await self._chosen(call, control.Selection(workers=workers))
+        ask = methods.worker.stores_of()
+        answers, silent = await self._gather(targets, lambda _: dialogues.asked_for(ask), timeout_seconds)
+        found = [structs.replace(store, worker=target.name) for target, seen in answers for store in seen]
+        return stores.FleetStores(stores=found, silent=silent)
+
+    async def change_store(
+        self,
+        call: core.Call,
+        workers: control.WorkerNames,
+        wanted: stores.StoreChange,
+        timeout_seconds: Seconds = TIMEOUT_SECONDS,
+    ) -> list[control.Outcome]:
+        """Add a store to the named workers, or release it there; return what came of it, for each and each silent one."""
+        if not workers:
+            raise errors.ManagerError("no worker is named", rpc_errors.Code.INVALID_PARAMS)
+        targets = await self._chosen(call, control.Selection(workers=workers))
+        ask = methods.worker.change_store(wanted, call.who)
+        answers, silent = await self._gather(targets, lambda _: dialogues.asked_for(ask), timeout_seconds)
+        if not wanted.dry_run:
+            done = [target.name for target, outcome in answers if outcome.ok]
+            log.info("fleet store", verb=wanted.verb, store=wanted.store, by=call.who, reason=wanted.reason, done=done)
+        outcomes = [structs.replace(outcome, worker=target.name, dest=target.dest) for target, outcome in answers]
         return outcomes + [
             control.Outcome(worker=one.worker, dest=one.dest, ok=False, silent=True, text=one.reason) for one in silent
         ]

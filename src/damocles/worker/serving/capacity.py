@@ -1,5 +1,7 @@
 """What the worker can do, for planning capacity: its machine, what that has granted, and how long stages take."""
 
+from collections.abc import Callable
+
 import anyio
 import anyio.to_thread
 
@@ -14,7 +16,7 @@ from damocles.worker.config import load
 class Capacity:
     """`Damocles.Capacity`."""
 
-    def __init__(self, config: load.Config, stages: executor.Stages) -> None:
+    def __init__(self, config: Callable[[], load.Config], stages: executor.Stages) -> None:
         self._config = config
         self._stages = stages
         # Not the limit that all share: a disk that hangs must not use that up.
@@ -26,10 +28,10 @@ class Capacity:
 
     async def report(self) -> capacity.Report:
         """Return what there is."""
-        granted = self._stages.granted()
+        granted, config = self._stages.granted(), self._config()
 
         def look() -> capacity.Report:
-            found = worker_capacity.look(self._config)
-            return worker_capacity.report(self._config, found, self._stages.admitted_by, granted)
+            found = worker_capacity.look(config)
+            return worker_capacity.report(config, found, self._stages.admitted_by, granted)
 
         return await anyio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._looks)

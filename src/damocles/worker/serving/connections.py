@@ -3,9 +3,11 @@
 import ipaddress
 import socket
 import urllib.parse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import anyio.to_thread
 import msgspec
@@ -22,7 +24,7 @@ from damocles.rpc.serving import asgi, both, doorstep, reloading, server
 from damocles.stores import outlets, pieces
 from damocles.text import urls
 from damocles.worker.config import load
-from damocles.worker.serving import access, audit, capacity, control, drain, environment
+from damocles.worker.serving import access, audit, control, drain, environment
 
 log = structlog.get_logger(__name__)
 
@@ -84,10 +86,16 @@ def piece_stores(settings: load.Config) -> pieces.PieceStores:
     )
 
 
-def outlets_of(settings: load.Config) -> outlets.Outlets:
-    """Return where pieces may be put: in no sealing store, and not among the worker's own files."""
-    stores = [entry.location for entry in settings.sealing_thread if entry.location is not None]
-    return outlets.Outlets(folders=settings.worker.unseal_dirs, spared=(settings.worker.home.expanduser(), *stores))
+def outlets_of(settings: load.Config, spared: Collection[Path]) -> outlets.Outlets:
+    """Return where pieces may be put: not among what is `spared`, the worker's own files and its sealing stores."""
+    return outlets.Outlets(folders=settings.worker.unseal_dirs, spared=spared)
+
+
+class Served(Protocol):
+    """Methods of a subject."""
+
+    def register(self, service: core.Service) -> None:
+        """Serve them."""
 
 
 @asynccontextmanager
@@ -95,8 +103,8 @@ async def served(
     settings: load.Config,
     ours: control.Control,
     draining: drain.Drain,
-    plans: capacity.Capacity,
     *,
+    others: Sequence[Served],
     ring: keyring.Keyring,
     guard: rpc_access.Guard,
     reloads: reloading.Reloads,
@@ -111,7 +119,8 @@ async def served(
     auditor = rpc_audit.Audit(audit.Ledger(home), observers=audit.observers(ours, draining, ring))
     service = core.Service(dialects.WORKER, guard=guard, layers=[auditor])
     ours.register(service)
-    plans.register(service)
+    for one in others:
+        one.register(service)
     environment.Environment(settings.worker.allow_env).register(service)
     both.register(service, ring)
     if rpc_access.exposed(listen.host, tls=listen.certificate is not None):

@@ -5,7 +5,7 @@ or the files do not allow is refused with code -32602, where the original accept
 (`wire.control`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -30,11 +30,15 @@ class Control:
     """Requests of operators to the threads of one worker. Nothing here waits for a stage."""
 
     def __init__(self, all_threads: Sequence[loop.SealingThread], draining: drain.Drain, logs: logbook.Logbook) -> None:
-        self._threads = {thread.index: thread for thread in all_threads}
+        self._everyone = all_threads  # whoever is there when somebody asks
         self._drain = draining
         self._logs = logs
         # Not the limit that all share: a disk that hangs must not use that up.
         self._histories = anyio.CapacityLimiter(4)
+
+    @property
+    def _threads(self) -> Mapping[int, loop.SealingThread]:
+        return {thread.index: thread for thread in self._everyone}
 
     def register(self, service: core.Service) -> None:
         """Serve the API."""

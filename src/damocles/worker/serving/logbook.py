@@ -66,7 +66,17 @@ class Logbook:
 
     def know(self, all_threads: Iterable[Thread]) -> None:
         """Name the sectors of these threads in their lines, and keep the lines in their stores."""
-        self._threads = {thread.index: thread for thread in all_threads}
+        self._threads.update({thread.index: thread for thread in all_threads})
+
+    def forget(self, index: int) -> None:
+        """Drop the lines of a thread that is no more; those in its store stay there, and nothing is open there."""
+        if (thread := self._threads.pop(index, None)) is not None:
+            file = thread.location / "meta" / FILE_NAME
+            self._looks.pop(file, None)
+            if (keeper := self._keepers.pop(file, None)) is not None:
+                keeper.end()
+        self._lines.pop(index, None)
+        self._characters.pop(index, None)
 
     def __call__(self, lane: Hashable, stage: str, pid: int, line: str, host: str = "") -> None:
         """Keep one line; what no thread can be named for is only logged."""
@@ -118,7 +128,7 @@ class _Keeper:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._lines: queue.Queue[control.LogLine] = queue.Queue(LINES_PER_THREAD)
+        self._lines: queue.Queue[control.LogLine | None] = queue.Queue(LINES_PER_THREAD + 1)
         self._is_reported = False  # that the file cannot be written
         # Not waited for at the worker's end: nothing hangs on the last lines.
         threading.Thread(target=self._run, name=f"log of {file.parent.parent}", daemon=True).start()
@@ -128,6 +138,11 @@ class _Keeper:
         with contextlib.suppress(queue.Full):
             self._lines.put_nowait(line)
 
+    def end(self) -> None:
+        """Write what waits, and nothing more."""
+        with contextlib.suppress(queue.Full):
+            self._lines.put_nowait(None)
+
     def written(self) -> None:
         """Return when nothing waits any more."""
         self._lines.join()
@@ -136,6 +151,8 @@ class _Keeper:
         while True:
             line = self._lines.get()
             try:
+                if line is None:
+                    return
                 self._write(line)
             finally:
                 self._lines.task_done()

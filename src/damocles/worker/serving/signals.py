@@ -1,13 +1,12 @@
 """What the worker does on signals: stop, or read its files again."""
 
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import structlog
 
 from damocles.rpc.serving import reloading
-from damocles.worker.thread import loop
 
 log = structlog.get_logger(__name__)
 
@@ -16,16 +15,15 @@ HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 async def obey(
     received: AsyncIterator[signal.Signals],
-    all_threads: Sequence[loop.SealingThread],
+    stop: Callable[[], None],
     reloads: reloading.Reloads,
     grace_seconds: float,
     working: anyio.CancelScope,
 ) -> None:
-    """Stop the threads at the first SIGTERM or SIGINT, and cancel `working` after the grace or at the second one."""
+    """Call `stop` at the first SIGTERM or SIGINT, and cancel `working` after the grace or at the second one."""
     number = await _ending(received, reloads)
     log.info("stopping: no new stage begins", signal=number.name, grace_seconds=grace_seconds)
-    for thread in all_threads:
-        thread.stop()
+    stop()
     with anyio.move_on_after(grace_seconds):
         number = await _ending(received, reloads)
         log.warning("stopping at once", signal=number.name)

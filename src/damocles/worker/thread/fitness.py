@@ -4,7 +4,7 @@ A worker that takes jobs which it cannot prove is worse than none: it is idle, s
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from damocles.parameters import catalog, preflight
 from damocles.stores import identity
@@ -15,7 +15,7 @@ from damocles.worker.config.load import Group
 Lacking = Callable[[sectors.SectorSize], str | None]
 
 
-def of(groups: Sequence[Group], stores: Sequence[PersistStore], memory: identity.Memory) -> Lacking:
+def of(groups: Sequence[Group], stores: Collection[PersistStore], memory: identity.Memory) -> Lacking:
     """Return a function that gives the reason why window PoSts of a size cannot be made here, or `None`; it reads the disk.
 
     `groups` are the configured processors of the stage. The needs of external programs are unknown.
@@ -37,7 +37,7 @@ def _environment(group: Group) -> dict[str, str]:
     return {**(os.environ if group.inherit_envs else {}), **group.envs}
 
 
-def _lost(stores: Sequence[PersistStore], memory: identity.Memory) -> str | None:
+def _lost(stores: Collection[PersistStore], memory: identity.Memory) -> str | None:
     """Return why there is nothing to prove if every store has changed, as it looks when mounts are lost."""
     reasons = []
     for store in stores:

@@ -133,9 +133,16 @@ class SealingThread:
         """Abort the sector: kill a running stage, report to the manager, move the files to the trash."""
         self.hear(thread.Asked(events.Abort(reason), now=True))
 
-    def stop(self) -> None:
-        """Begin no further stage and end as soon as the running one is done; one that waits for its turn never runs."""
-        self.hear(thread.Stop())
+    def stop(self, *, now: bool = False) -> None:
+        """Begin no further stage and end as soon as the running one is done; one that waits for its turn never runs.
+
+        With `now` a running stage is killed; whoever next uses the store runs it again.
+        """
+        self.hear(thread.Stop(now))
+
+    def leave(self) -> None:
+        """Finish the sector, begin no other one, and end."""
+        self.hear(thread.Leave())
 
     def wake(self) -> None:
         """Let the thread look at the gate again."""

@@ -21,7 +21,7 @@ async def watch(all_threads: Sequence[SealingThread]) -> None:
     """Look again and again. A disk that hangs holds up nothing but this."""
     one_at_a_time = anyio.CapacityLimiter(1)
     while True:
-        for thread in all_threads:
+        for thread in tuple(all_threads):  # some may leave, and others come, while a disk is looked at
             error = thread.sector.last_error
             is_over = (
                 error is not None

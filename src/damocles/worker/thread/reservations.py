@@ -61,6 +61,12 @@ class Reservations:
         """Keep nothing for a store any more: its sector is at its end, or none has come."""
         self._kept.pop(location, None)
 
+    def forget(self, location: Path) -> None:
+        """Know nothing of a store that this worker no longer uses."""
+        self._kept.pop(location, None)
+        self._unread.pop(location, None)
+        self._devices.pop(location, None)
+
     def missing_bytes(self, location: Path) -> int:
         """Return how much of the free space on a store's disk belongs to sectors of other stores there.
 

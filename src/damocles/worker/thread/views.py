@@ -50,7 +50,7 @@ def detail(shown: "loop.SealingThread", worker: str, now: float) -> control.Thre
         paused_at=sector.paused_at,
         pausing=mind.is_pausing,
         unrecorded=mind.is_pausing and mind.is_unrecorded,
-        draining=mind.orders.closed,
+        draining=mind.orders.closed or mind.leaving or mind.stopping,
         state_since=sector.entered_at,
     )
 
