@@ -54,7 +54,9 @@ def sealed_over(strikes: Mapping[str, str], folder: Path, **env: str) -> Mapping
             on = {entry.event: entry.hosts for entry in f.history(0)}
             assert [("gpu1",)] * 3 == [on["PC1"], on["PC2"], on["C1"]]
             assert () == on["SubmitPC"]
-            kill_scenarios.has_commitments(f, plan_farms.PROOF)
+            sector = plan_farms.sector_of(f)
+            direct = plan_farms.seal_directly(folder / "direct", sector.id.number, sector.ticket.ticket)
+            assert direct == (sector.pc2out.comm_d, sector.pc2out.comm_r)
             aborted = list(strikes.values()).count("aborted")
             rows = f.ask_manager("ListSectors", ["online", 0], list[dict[str, Any]])
             assert [aborted + 1] == [row["ID"]["Number"] for row in rows]
