@@ -170,7 +170,7 @@ def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
             visit.log_in(houses.own(f), "threads")
             visit.shows("10000 of 10000 threads, page 1 of 100")
             assert 100 == visit.page.locator("#threads tbody tr").count()
-            visit.page.get_by_label("Sector").fill("s-t010000-7777")
+            visit.page.get_by_label("Sector", exact=True).fill("s-t010000-7777")
             visit.shows("1 of 10000 threads")
             visit.open("threads?paused=yes&sort=-sector&page=2")
             visit.shows("page 2 of 100")
