@@ -19,7 +19,7 @@ from damocles.chain.messages import Message
 from damocles.lotus import errors, heads
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
-from damocles.manager.chain import interface, lifetimes, outcomes, parts, submissions
+from damocles.manager.chain import interface, late, lifetimes, outcomes, parts, submissions
 from damocles.manager.chain.accounts import Accounts
 from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.submissions import Kind, State, Submission
@@ -33,10 +33,8 @@ from damocles.wire.sectors import SealProof, SectorID
 
 log = structlog.get_logger(__name__)
 
-# So long before the last epoch that will do, it is said that something is late.
-_LATE_EPOCHS = lifetimes.DAY_EPOCHS // 4
 _LOOK_AGAIN_SECONDS = 60.0
-_LATE_PROOF_EPOCHS = 3 * lifetimes.DAY_EPOCHS
+_DISK_SECONDS = 5.0  # then a disk that failed may be well again
 
 
 class _NoMoney(Exception):
@@ -128,17 +126,18 @@ class Rounds:
         """Make a round at each head, for ever; after one that failed, also without."""
         while True:
             self._reached = anyio.Event()
-            again = True
+            wait_seconds: float | None = 2 * self._network.block_seconds
             try:
-                again = await self.once()
-            except rpc_errors.DiskFails:
-                pass  # told by the database, and an alert
+                if not await self.once():
+                    wait_seconds = None
+            except rpc_errors.DiskFails:  # told by the database, and an alert
+                wait_seconds = min(_DISK_SECONDS, 2 * self._network.block_seconds)
             except (node.Unavailable, node.NotTaken, errors.NodeError, versions.UnknownNetwork) as error:
                 self._trouble("node", str(error))
             except Exception:
                 # The task is the daemon's: it must outlive what nobody thought of.
                 log.exception("the round of messages failed; trying again")
-            with anyio.move_on_after(2 * self._network.block_seconds if again else None):
+            with anyio.move_on_after(wait_seconds):
                 await self._reached.wait()
 
     def _trouble(self, what: str, text: str) -> None:
@@ -156,7 +155,7 @@ class Rounds:
         open_ones, open_orders, unproven = await self._database.read(_under_way)
         before, troubles = self.troubles, dict[str, str]()
         if not open_ones and not open_orders:
-            self._watch(unproven, troubles)
+            troubles |= late.proofs(unproven, self.epoch, self._network.challenge_delay)
             self._tell(before, troubles)
             return False
         async with self.nodes.view() as view:
@@ -177,8 +176,8 @@ class Rounds:
             if order_id in self.outbox.patient:
                 continue
             troubles[f"message {order_id}"] = f"the message waits: {why}"
-        self._watch(unproven, troubles)
-        self._watch_waiting(await self._database.read(submissions.unfinished), troubles)
+        troubles |= late.proofs(unproven, self.epoch, self._network.challenge_delay)
+        troubles |= late.messages(await self._database.read(submissions.unfinished), self.epoch)
         self._tell(before, troubles)
         return True
 
@@ -361,24 +360,6 @@ class Rounds:
                 continue
             return
         raise _NoMoney(f"no sender has enough money for {bundle.value}: {'; '.join(poor) or 'none has a role in it'}")
-
-    # What is late ---------------------------------------------------------------------------------------------------
-
-    def _watch(self, unproven: Sequence[tuple[SectorID, int]], troubles: dict[str, str]) -> None:
-        for sector, epoch in unproven:
-            last_epoch = lifetimes.prove_by(epoch, self._network.challenge_delay)
-            if last_epoch - self.epoch <= _LATE_PROOF_EPOCHS:
-                troubles[f"pre-commit of {sector}"] = (
-                    f"it is not proven, and its deposit is burnt at epoch {last_epoch}; see what its thread waits for:"
-                    " damocles-manager util worker list --wide"
-                )
-
-    def _watch_waiting(self, waiting: Sequence[Submission], troubles: dict[str, str]) -> None:
-        for one in waiting:
-            if one.last_epoch is not None and one.last_epoch - self.epoch <= _LATE_EPOCHS:
-                troubles[f"{one.kind} of {one.sector}"] = (
-                    f"it has to be on the chain by epoch {one.last_epoch}, and is {one.state}"
-                )
 
 
 def _under_way(tx: Connection) -> tuple[list[Submission], list[orders.Order], list[tuple[SectorID, int]]]:
