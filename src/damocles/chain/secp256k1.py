@@ -1,15 +1,16 @@
 """Signatures of secp256k1 from which the key of the signer follows: r, s and how to tell the key from its mirror images.
 
 The chain verifies a signature by recovering the key and comparing its address, so that is what is done here. Signing is
-the work of `cryptography`, with nonces after RFC 6979, so that one message has one signature. The arithmetic here is
-only about public values and need not hide how long it takes.
+the work of `cryptography`, with nonces after RFC 6979, so that one message has one signature; who only verifies never
+imports it, for it takes eight megabytes. The arithmetic here is only about public values and need not hide how long it
+takes.
 """
 
 import hashlib
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 KEY_BYTES = 32
 SIGNATURE_BYTES = 65
@@ -45,6 +46,9 @@ def sign(secret: bytes, digest: bytes) -> bytes:
     """Sign a digest of 32 bytes; return r, s (the smaller of the two that do) and the number of the key, 65 bytes."""
     if len(digest) != _DIGEST_BYTES:
         raise ValueError(f"a digest has {_DIGEST_BYTES} bytes, not {len(digest)}")
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec, utils  # noqa: PLC0415
+
     key = _private(secret)
     algorithm = ec.ECDSA(utils.Prehashed(hashes.SHA256()), deterministic_signing=True)
     r, s = utils.decode_dss_signature(key.sign(digest, algorithm))
@@ -77,7 +81,9 @@ def recover(digest: bytes, signature: bytes) -> bytes | None:
     return None if key is None else _encoded(key)
 
 
-def _private(secret: bytes) -> ec.EllipticCurvePrivateKey:
+def _private(secret: bytes) -> "ec.EllipticCurvePrivateKey":
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+
     number = int.from_bytes(secret, "big")
     if len(secret) != KEY_BYTES or not 0 < number < _N:
         raise ValueError("no private key of secp256k1: expected 32 bytes below the order of the curve")
