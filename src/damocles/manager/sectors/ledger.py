@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, insert, s
 
 from damocles.manager import errors
 from damocles.manager.db import tables
-from damocles.manager.sectors import deals
+from damocles.manager.sectors import deals, numbers
 from damocles.rpc import limits
 from damocles.text import redaction
 from damocles.wire import codec, records, seal
@@ -56,9 +56,6 @@ _COUNT_EVENTS = (
         tables.sector_events.c.miner == bindparam("of_miner"), tables.sector_events.c.number == bindparam("of_number")
     )
 )
-_SELECT_LAST_NUMBER = select(tables.numbers.c.last_number).where(tables.numbers.c.miner == bindparam("of_miner"))
-_INSERT_LAST_NUMBER = insert(tables.numbers)
-_UPDATE_LAST_NUMBER = update(tables.numbers).where(tables.numbers.c.miner == bindparam("of_miner"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,9 +104,7 @@ def with_numbers(tx: Connection, miners: Sequence[Miner], receiver: Receiver) ->
     """
     if miners:
         _check_most(tx, receiver)
-    return [
-        miner for miner in miners if miner.max_number is None or _lowest(miner, _last(tx, miner)) <= miner.max_number
-    ]
+    return [miner for miner in miners if numbers.has_left(tx, miner.id, above=miner.above, most=miner.max_number)]
 
 
 def allocate(
@@ -123,7 +118,7 @@ def allocate(
         errors.ManagerError: The receiver has too much already.
     """
     _check_most(tx, receiver)
-    number = _next_number(tx, miner, taken)
+    number = numbers.take(tx, miner.id, above=miner.above, most=miner.max_number, taken=taken)
     if number is None:
         return None
     sector = SectorID(miner.id, number)
@@ -158,28 +153,6 @@ def _check_most(tx: Connection, receiver: Receiver) -> None:
             f"{at_work} sectors are at work that {receiver.by} was given, and it gets no more: abort those that nobody"
             " works on (util sealer sectors abort)"
         )
-
-
-def _next_number(tx: Connection, miner: Miner, taken: Container[int]) -> int | None:
-    last = _last(tx, miner)
-    number = _lowest(miner, last)
-    while number in taken:
-        number += 1
-    if miner.max_number is not None and number > miner.max_number:
-        return None
-    if last is None:
-        tx.execute(_INSERT_LAST_NUMBER, {"miner": miner.id, "last_number": number})
-    else:
-        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": miner.id, "last_number": number})
-    return number
-
-
-def _last(tx: Connection, miner: Miner) -> int | None:
-    return tx.execute(_SELECT_LAST_NUMBER, {"of_miner": miner.id}).scalar()
-
-
-def _lowest(miner: Miner, last: int | None) -> int:
-    return max(last or 0, miner.above) + 1
 
 
 def owners(tx: Connection) -> list[tuple[int, SectorSize]]:
@@ -242,11 +215,7 @@ def put(
         tx.execute(_INSERT, {"miner": sector.miner, "number": sector.number, **columns})
     else:
         tx.execute(_UPDATE, {"of_miner": sector.miner, "of_number": sector.number, **columns})
-    last = tx.execute(_SELECT_LAST_NUMBER, {"of_miner": sector.miner}).scalar()
-    if last is None:
-        tx.execute(_INSERT_LAST_NUMBER, {"miner": sector.miner, "last_number": sector.number})
-    elif last < sector.number:
-        tx.execute(_UPDATE_LAST_NUMBER, {"of_miner": sector.miner, "last_number": sector.number})
+    numbers.pass_over(tx, sector.miner, sector.number)
 
 
 def report(
