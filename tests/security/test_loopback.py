@@ -1,6 +1,7 @@
 """Who answers on a port of this machine has to know a token before it gets it."""
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -9,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio.to_thread
+import httpcore2
+import httpx2
 import pytest
 from tests.integration.access.conftest import StartManager
 
@@ -410,3 +413,22 @@ async def test_a_worker_answers_the_question_too() -> None:
     door = doorstep.Door(digests=DIGESTS.get)
     async with server.serve(doorstep.watched(asgi.worker_app(service), door), "127.0.0.1", 0) as bound:
         assert (TOKEN, "") == await asked_blocking(address.worker_url(str(bound)))
+
+
+@pytest.mark.parametrize("left", ["nowhere", "not connected"])
+async def test_a_server_that_leaves_at_once_is_one_that_is_away(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has ended by the time its ends are looked at is no defect: the next try may find the server."""
+
+    def end(_stream: object, _info: str) -> None:
+        if left == "not connected":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(httpcore2.AnyIOBackend.connect_tcp.__globals__["AnyIOStream"], "get_extra_info", end)
+    monkeypatch.setattr(httpcore2.SyncBackend.connect_tcp.__globals__["SyncStream"], "get_extra_info", end)
+    async with manager() as here:
+        with pytest.raises(errors.Unreachable):
+            await asked(address.manager_url(str(here)))
+        with httpx2.Client() as blocking, pytest.raises(httpx2.ConnectError):
+            await anyio.to_thread.run_sync(
+                lambda: blocking.post(f"http://{here}/", extensions={"trace": handshake.tracer(TOKEN)})
+            )

@@ -87,6 +87,23 @@ class Question:
         return True
 
 
+def ends(stream: Any) -> tuple[str, Endpoint]:
+    """Return the addresses of a new connection of httpx2: our host, and where the server was reached.
+
+    Raises:
+        httpx2.ConnectError: The server has left again.
+    """
+    import httpx2  # noqa: PLC0415 (only by those who have such a connection)
+
+    try:
+        here, there = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+    except OSError as error:
+        raise httpx2.ConnectError(str(error)) from error
+    if here is None or there is None:
+        raise httpx2.ConnectError("the connection was ended at once")
+    return here[0], Endpoint(*there[:2])
+
+
 def tracer(token: str) -> Callable[[str, dict[str, Any]], None]:
     """Return the `trace` of a blocking request of httpx2: it asks on each new connection, before anything is sent there.
 
@@ -98,8 +115,7 @@ def tracer(token: str) -> Callable[[str, dict[str, Any]], None]:
             return
         stream = info["return_value"]
         try:
-            here, there = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
-            question = Question(token, here[0], Endpoint(*there[:2]))
+            question = Question(token, *ends(stream))
             stream.write(question.text, ANSWER_SECONDS)
             while not question.hear(stream.read(ANSWER_LIMIT_BYTES, ANSWER_SECONDS)):
                 pass

@@ -23,7 +23,7 @@ import httpcore2  # noqa: F401 (else httpx2 imports it with the first client, wh
 import httpx2
 
 from damocles import methods
-from damocles.rpc import address, errors, messages, tls
+from damocles.rpc import errors, messages, tls
 from damocles.rpc.admission import handshake
 
 T = TypeVar("T")
@@ -245,13 +245,13 @@ async def _meet(token: str, event: str, info: dict[str, Any]) -> None:
 
     Raises:
         handshake.Stranger: It does not.
+        httpx2.ConnectError: It has left again.
     """
     if event != "connection.connect_tcp.complete":
         return
     stream = info["return_value"]
     try:
-        here, there = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
-        question = handshake.Question(token, here[0], address.Endpoint(*there[:2]))
+        question = handshake.Question(token, *handshake.ends(stream))
         await stream.write(question.text)
         while not question.hear(await stream.read(handshake.ANSWER_LIMIT_BYTES)):
             pass
