@@ -188,15 +188,15 @@ def open_sqlite(path: Path) -> AbstractAsyncContextManager[Database]:
 
 
 def open_at(place: Path | str) -> AbstractAsyncContextManager[Database]:
-    """Open the file at a path, or what a URL names; raises as `open_sqlite` and `open_postgresql`."""
-    return open_sqlite(place) if isinstance(place, Path) else open_postgresql(place)
+    """Open a manager's database, the file at a path or what a URL names; raises as `open_sqlite` and `open_postgresql`."""
+    return open_sqlite(place) if isinstance(place, Path) else open_postgresql(place, claim=True)
 
 
-def open_postgresql(url: str) -> AbstractAsyncContextManager[Database]:
-    """Open, and if need be fill or migrate, the database on PostgreSQL at `url`.
+def open_postgresql(url: str, *, claim: bool = False) -> AbstractAsyncContextManager[Database]:
+    """Open, and if need be fill or migrate, the database on PostgreSQL at `url`; with `claim`, for one manager alone.
 
     Raises:
-        errors.StartError: The URL is none, or the driver is not installed.
+        errors.StartError: The URL is none, the driver is not installed, or another manager has claimed the database.
         schema.SchemaError: A newer release has written it.
     """
     try:
@@ -205,7 +205,14 @@ def open_postgresql(url: str) -> AbstractAsyncContextManager[Database]:
         raise errors.StartError(
             f"PostgreSQL needs its driver: install damocles with the extra `postgres`, like 'damocles[postgres]' ({error})"
         ) from error
-    return _opened(lambda: postgresql.PostgreSQL(url, shown(url), _READERS))
+
+    def make() -> Backend:
+        made = postgresql.PostgreSQL(url, shown(url), _READERS)
+        if claim:
+            made.claim()
+        return made
+
+    return _opened(make)
 
 
 def shown(url: str) -> str:

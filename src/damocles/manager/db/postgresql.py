@@ -26,6 +26,7 @@ from damocles.rpc.errors import Code, DatabaseAway, RpcError
 
 _WRITERS = 2  # one for leases, which must not wait behind a queue
 _MIGRATING = 0x64616D6F  # the advisory lock of whoever changes tables
+_MANAGING = 0x64616D70  # …and of the manager
 _KEPT = (
     "SET statement_timeout = 10000; SET lock_timeout = 8000; SET idle_in_transaction_session_timeout = 5000;"
     " SET client_connection_check_interval = 2000"
@@ -33,6 +34,11 @@ _KEPT = (
 # Without sequential scans a small table is not locked as a whole against others' transactions.
 _WRITING = "SET enable_seqscan = off"
 _READING = "SET default_transaction_read_only = on"
+# The server frees what a dead machine held within seconds, not after the two hours of most systems.
+_CLAIMING = (
+    "SET idle_in_transaction_session_timeout = 0;"
+    " SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3"
+)
 # A dead peer is noticed within seconds, also by a wait for its answer.
 _CONNECTING = {
     "connect_timeout": "3",
@@ -73,12 +79,38 @@ class PostgreSQL:
         self._connecting = _CONNECTING | {name: str(value) for name, value in given.items() if value is not None}
         self._writer = self._engine(_WRITERS, "SERIALIZABLE", _WRITING)
         self._reader = self._engine(readers, "REPEATABLE READ", _READING)
+        self._claim: psycopg.Connection | None = None
+
+    def claim(self) -> None:
+        """Keep other managers away from the database, until the end.
+
+        It is for mistakes and no lease: who loses the connection goes on, and another one may start then.
+
+        Raises:
+            errors.StartError: There is another manager.
+            DatabaseAway: The server does not answer.
+        """
+        try:
+            made = self._connect(_CLAIMING)
+            if (other := _other_manager(made)) is None:
+                self._claim = made
+                return
+            made.close()
+        except psycopg.Error as error:
+            raise DatabaseAway(self.where, _line(error)) from error
+        raise errors.StartError(
+            f"another manager uses {self.where}, {other}: a database serves one manager at a time; stop that one first"
+        )
+
+    def _connect(self, settings: str) -> psycopg.Connection:
+        # Not prepared on the server, where a pooler may give the next transaction another connection.
+        made = psycopg.connect(conninfo.make_conninfo(**self._connecting), prepare_threshold=None, autocommit=True)
+        made.execute(f"{_KEPT}; {settings}".encode())
+        return made
 
     def _engine(self, size: int, isolation: Any, settings: str) -> Engine:
         def connect() -> psycopg.Connection:
-            # Not prepared on the server, where a pooler may give the next transaction another connection.
-            made = psycopg.connect(conninfo.make_conninfo(**self._connecting), prepare_threshold=None, autocommit=True)
-            made.execute(f"{_KEPT}; {settings}".encode())
+            made = self._connect(settings)
             made.autocommit = False
             return made
 
@@ -139,8 +171,29 @@ class PostgreSQL:
 
     def close(self) -> None:
         """End all connections."""
+        if self._claim is not None:
+            self._claim.close()
         self._reader.dispose()
         self._writer.dispose()
+
+
+def _other_manager(claiming: psycopg.Connection) -> str | None:
+    """Return from where another manager has claimed the database, or claim it.
+
+    The lock is that of a transaction which stays open: behind a pooler, one of a session would belong to nobody.
+    """
+    claiming.autocommit = False
+    row = claiming.execute("SELECT pg_try_advisory_xact_lock(%s)", [_MANAGING]).fetchone()
+    if row is not None and row[0]:
+        return None
+    holder = claiming.execute(
+        "SELECT host(client_addr), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ') FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = %s"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        [_MANAGING],
+    ).fetchone()
+    host, since = holder if holder is not None else (None, None)
+    return f"from {host or 'the machine of the server'} since {since}" if since is not None else "which has just ended"
 
 
 @contextmanager

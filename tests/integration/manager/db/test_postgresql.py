@@ -1,6 +1,7 @@
 """What only a server does: transactions that collide, statements that last, an outage."""
 
 import signal
+import sys
 from collections.abc import Iterator
 
 import anyio
@@ -58,6 +59,40 @@ async def test_two_managers_lose_no_update(database_url: str) -> None:
             tasks.start_soon(other.write, increment)
     async with engine.open_postgresql(database_url) as database:
         assert 40 == await database.read(last)
+
+
+async def test_a_second_manager_is_refused(own_server: postgres.Server, database_url: str) -> None:
+    """While one has the database, another one does not start, and is told where the first runs; other databases are free."""
+    async with engine.open_at(database_url):
+        with pytest.raises(
+            errors.StartError, match=r"from 127\.0\.0\.1 since .*: a database serves one manager at a time"
+        ):
+            async with engine.open_at(database_url):
+                pass
+        async with engine.open_at(own_server.url(own_server.new())):
+            pass
+    async with engine.open_at(database_url):
+        pass
+
+
+async def test_a_manager_that_was_killed_leaves_the_database_to_the_next(database_url: str) -> None:
+    """The server frees the claim of a process that is gone."""
+    claiming = f"""
+import asyncio, os, signal
+from damocles.manager.db import engine
+async def main():
+    async with engine.open_at({database_url!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    assert -signal.SIGKILL == (await anyio.run_process([sys.executable, "-c", claiming], check=False)).returncode
+    with anyio.fail_after(60):
+        while True:
+            try:
+                async with engine.open_at(database_url):
+                    return
+            except errors.StartError:  # the server has not noticed it yet
+                await anyio.sleep(0.05)
 
 
 async def test_a_decision_on_what_another_changes_is_taken_again(database_url: str) -> None:
