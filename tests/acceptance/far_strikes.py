@@ -98,13 +98,6 @@ def is_gone(process: psutil.Process, seconds: float = 120) -> bool:
     return not psutil.wait_procs([process], seconds)[1]
 
 
-def is_running(process: psutil.Process) -> bool:
-    """Return whether a process is there and is no zombie."""
-    with suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
 def stands_still(process: psutil.Process) -> bool:
     """Return whether a process was stopped."""
     return bool(process.status() == psutil.STATUS_STOPPED)
@@ -174,7 +167,7 @@ def pause(scene: Scene, process: psutil.Process) -> None:
     """Pause at once: the process is gone when the thread is shown as paused."""
     scene.ask("pause", "--index", "0", "--now")
     wait_until(lambda: scene.farm.thread(0).thread_state.state == "Paused", "the thread is paused")
-    assert not process.is_running()
+    assert not two_machines.is_running(process)
     scene.ask("resume", "--index", "0")
 
 
@@ -192,7 +185,7 @@ def freeze_attempt(scene: Scene, process: psutil.Process) -> None:
 
     def wake() -> None:
         process.resume()
-        wait_until(lambda: not is_running(process), "the process that has woken alone ends")
+        wait_until(lambda: not two_machines.is_running(process), "the process that has woken alone ends")
         guard.resume()
         assert is_gone(guard)
         assert is_gone(process)

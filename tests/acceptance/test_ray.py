@@ -75,7 +75,7 @@ def test_c2_on_another_machine_gives_one_proof_whatever_is_stopped(
         assert "gpu1" in cli("damocles-worker", "worker", "-c", str(f.config), "list", "--json").stdout
         cli("damocles-worker", "worker", "-c", str(f.config), "pause", "--index", "0", "--now")
         plan_farms.wait_for(f, "Paused")
-        assert not process.is_running()
+        assert not two_machines.is_running(process)
         cli("damocles-worker", "worker", "-c", str(f.config), "resume", "--index", "0")
 
         process = c2_there(f)

@@ -200,7 +200,7 @@ async def test_a_cancelled_task_is_ended_there(worker: Made) -> None:
         with anyio.CancelScope(shield=True):
             while run.status and here.stages.occupancy().running["c2"]:
                 await anyio.sleep(0.05)
-            assert not process.is_running()
+            assert not two_machines.is_running(process)
             assert await works(here)
 
 
@@ -251,7 +251,7 @@ async def test_a_cut_cable_ends_the_process_behind_it(worker: Made, pair: two_ma
         pair.prover.plug(is_in=False)
         try:
             assert "gpu1" in await ended(run)
-            assert not process.is_running()
+            assert not two_machines.is_running(process)
             assert any("gpu1 has not answered for" in text for text in run.waits)
         finally:
             pair.prover.plug(is_in=True)
@@ -272,7 +272,7 @@ async def test_a_killed_raylet_is_a_loss(worker: Made, pair: two_machines.Pair) 
         process = run.process
         named(pair.prover, "raylet").kill()
         assert "gpu1" in await ended(run)
-        assert not process.is_running()
+        assert not two_machines.is_running(process)
         await anyio.to_thread.run_sync(pair.prover.ray, "down")
         assert [] == pair.prover.processes
         await anyio.to_thread.run_sync(pair.start_prover)

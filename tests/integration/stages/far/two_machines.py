@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from damocles.stages.far import node
 
@@ -19,6 +21,13 @@ WORKER = [sys.executable, "-m", "damocles.cli.worker"]
 HEAD = "10.77.0.1"
 PROVER = "10.77.0.2"
 PORT = 6379
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Return whether a process is there. A zombie is not: when a node dies, who inherits its processes buries them in its own time."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 @dataclass(frozen=True)
