@@ -29,15 +29,17 @@ def error(job: wdpost.Brief) -> str:
 
 
 def went(post: proving.Post) -> str:
-    """Return in a few words how a proof of a deadline went, with the epochs at which it was made, sent and landed."""
-    told = [f"{','.join(map(str, post.partitions))}: {post.stage}"]
+    """Return in a few words how a proof of a deadline went, with the epochs at which it was made, ordered and landed."""
+    # The wire's word for a message that the outbox has, which may not have signed it yet, let alone pushed.
+    stage = "ordered" if post.stage == "sent" else post.stage
+    told = [f"{','.join(map(str, post.partitions))}: {stage}"]
     if post.seconds is not None:
         at = f" at {post.proved_epoch}" if post.proved_epoch is not None else ""
         told.append(f"by {post.prover} in {units.brief_duration(post.seconds)}{at}")
     if post.message is not None:
         told.append(f"message {post.message}")
     if post.sent_epoch is not None:
-        told.append(f"sent at {post.sent_epoch}{f' (send {post.sends})' if post.sends > 1 else ''}")
+        told.append(f"ordered at {post.sent_epoch}{f' (order {post.sends})' if post.sends > 1 else ''}")
     if post.landed_epoch is not None:
         told.append(f"landed at {post.landed_epoch}")
     if post.skipped:

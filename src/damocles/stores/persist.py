@@ -1,5 +1,6 @@
 """Persist stores: folders, often on other machines' disks, where sealed sectors are kept."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,16 @@ class PersistStore:
     name: str
     path: Path
     read_only: bool = False
+
+
+def no_folder(location: Path) -> str | None:
+    """Return why no store can be in a place, and what to do, if it is no folder."""
+    if location.is_dir():
+        return None
+    return (
+        f"{location} is not a folder: is the disk mounted? To make a store there:"
+        f" `damocles-worker store file-init --loc {shlex.quote(str(location))}`; or correct the path"
+    )
 
 
 def init(location: Path) -> None:

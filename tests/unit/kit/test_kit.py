@@ -82,12 +82,17 @@ def test_every_worker_s_example_is_accepted(example: str, tmp_path: Path, capsys
 
 
 def test_the_manager_s_example_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And it is the only one that is no worker's; what the command prints is the file that is installed."""
+    """And it is the only one that is no worker's; what prints it prints the file that is installed, whose store has to be made."""
     assert {"manager", "worker", "prover", "upgrader", "rebuilder"} == {path.stem for path in KIT.glob("examples/*")}
     assert 0 == manager_cli.main(["config", "example"])
     file = tmp_path / "manager.toml"
     file.write_text(capsys.readouterr().out)
     assert file.read_text() == (KIT / "examples/manager.toml").read_text()
+    file.write_text(file.read_text().replace("/mnt/", f"{tmp_path}/"))
+    assert 1 == manager_cli.main(["config", "check", str(file)])
+    made = re.search(r"`damocles-worker (store file-init --loc \S+)`", capsys.readouterr().err)
+    assert made is not None
+    assert 0 == worker_cli.main(made[1].split())
     assert 0 == manager_cli.main(["config", "check", str(file)]), capsys.readouterr()
 
 

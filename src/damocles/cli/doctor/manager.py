@@ -152,7 +152,7 @@ def _stores(chain: model.Config, home: Path) -> Iterator[Finding]:
     try:
         found = starting.stores(chain)
     except ValueError as error:
-        yield wrong("stores", str(error))
+        yield from (wrong("stores", line) for line in str(error).splitlines())
         return
     lines: list[Finding] = []
     for path in found.values():

@@ -54,7 +54,7 @@ def check(
 ) -> int:
     """Report everything that is wrong with a configuration file; exit code 1 if a manager could not use it.
 
-    The alerts' file and `[Daemon]` are checked, too. This asks no node: `daemon` checks miners, keys and money when it starts.
+    The alerts' file, `[Daemon]` and the folders of the persist stores are checked, too. This asks no node: `daemon` checks miners, keys and money when it starts.
     """
     if from_damocles is not None:
         if file is not None:
@@ -69,9 +69,17 @@ def check(
     problems: list[str] = []
     try:
         chain = load.load(path)
-        starting.settings(chain, chain.daemon, home.expanduser().absolute())
-    except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
+    except (ValueError, load.ConfigError) as error:
         problems = str(error).splitlines()
+    else:
+        for part in (
+            lambda: starting.settings(chain, chain.daemon, home.expanduser().absolute()),
+            lambda: starting.stores(chain),
+        ):
+            try:
+                part()
+            except (ValueError, alerts_config.ConfigError) as error:
+                problems += str(error).splitlines()
     if json:
         exits.print_json({"file": str(path), "ok": not problems, "errors": problems})
         return exits.FAILED if problems else exits.OK

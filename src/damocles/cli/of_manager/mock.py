@@ -18,6 +18,7 @@ from damocles.manager.sectors import ledger
 from damocles.manager.serving import auth
 from damocles.rpc import address
 from damocles.rpc.admission import access
+from damocles.stores import persist
 from damocles.text import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
@@ -148,8 +149,8 @@ def _stores(texts: Sequence[str]) -> dict[str, Path]:
         if name in stores:
             raise ValueError(f"--store {name} is given twice")
         folder = Path(path).expanduser().absolute()
-        if not folder.is_dir():
-            raise ValueError(f"--store {name}: {folder} is not a folder: make it, or correct the path")
+        if (problem := persist.no_folder(folder)) is not None:
+            raise ValueError(f"--store {name}: {problem}")
         stores[name] = folder
     return stores
 

@@ -24,7 +24,10 @@ def plan_capacity(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Forecast how many sectors a day the fleet finishes, what the bottleneck of each worker is, and what more of it would bring."""
+    """Forecast how many sectors a day the fleet finishes, what the bottleneck of each worker is, and what more of it would bring.
+
+    Exit code 1 if a worker that seals has no forecast, or does not answer, or no worker seals.
+    """
     said = planning.stated(time)
     chosen = control.Selection(workers=list(worker)) if worker else control.Selection(all=True)
     with at.call() as found:
@@ -42,12 +45,13 @@ def plan_capacity(
     elif plans:
         tables.show(_TABLE, [_row(plan) for plan in plans], full=full)
         print(f"the fleet: {total:.2f} sectors a day")
+    seals = [plan for plan in plans if plan.report.lines]
     for plan in plans:
         if plan.error:
-            exits.error(f"{plan.report.worker}: {plan.error}")
+            (exits.error if plan in seals or not seals else exits.hint)(f"{plan.report.worker}: {plan.error}")
     for silence in fleet.silent:
         exits.error(f"{silence.worker}: {silence.reason}")
-    return exits.FAILED if fleet.silent or not plans else exits.OK
+    return exits.FAILED if fleet.silent or not seals or any(plan.error for plan in seals) else exits.OK
 
 
 def _row(plan: planning.Plan) -> tuple[str, ...]:

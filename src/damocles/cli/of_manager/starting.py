@@ -16,6 +16,7 @@ from damocles.manager.config import model
 from damocles.manager.serving import auth
 from damocles.rpc import address, tls
 from damocles.rpc.admission import access
+from damocles.stores import persist
 
 
 def run(settings: daemon.Settings, *, log_json: bool) -> int:
@@ -37,7 +38,7 @@ def settings(
     said: model.Daemon,
     home: Path,
     *,
-    persist: Mapping[str, Path] = MappingProxyType({}),
+    stores: Mapping[str, Path] = MappingProxyType({}),
     file: Path | None = None,
 ) -> daemon.Settings:
     """Return what a manager on a real chain is started with; `file` is where its configuration is from.
@@ -50,7 +51,7 @@ def settings(
         home=home,
         listen=address.host_port(said.listen, address.MANAGER_PORT),
         database=database(said.database),
-        stores=persist,
+        stores=stores,
         file=file,
         chain=chain,
         deals=deals_in(said.deals),
@@ -71,12 +72,13 @@ def stores(config: model.Config) -> dict[str, Path]:
     """Return the persist stores by their names.
 
     Raises:
-        ValueError: One is not there.
+        ValueError: Some are not there; one line for each.
     """
     found = {store.name or str(store.path): store.path.absolute() for store in config.common.persist_stores}
-    for name, folder in found.items():
-        if not folder.is_dir():
-            raise ValueError(f"Common.PersistStores: {name}: {folder} is not a folder: make it, or correct the path")
+    problems = {name: persist.no_folder(folder) for name, folder in found.items()}
+    lines = [f"Common.PersistStores: {name}: {problem}" for name, problem in problems.items() if problem]
+    if lines:
+        raise ValueError("\n".join(lines))
     return found
 
 

@@ -298,7 +298,11 @@ def follow(read: Callable[[int, float], list[control.LogLine]], *, on: bool) -> 
 def print_log(
     lines: Iterable[control.LogLine], *, sector: str | None = None, stage: str | None = None, as_json: bool = False
 ) -> int:
-    """Print lines of stages as they come, until Ctrl-C, filtered by sector and stage; JSON is one object per line."""
+    """Print lines of stages as they come, until Ctrl-C, filtered by sector and stage; JSON is one object per line.
+
+    That there is none is said on stderr.
+    """
+    has_printed = False
     try:
         for each in lines:
             if sector not in {None, each.sector} or (stage or each.stage).lower() != each.stage.lower():
@@ -307,8 +311,12 @@ def print_log(
             text = f"{units.moment(each.at)} {each.stage}[{process}] {each.text}"
             print(terminal.shown_json(codec.encode(each).decode()) if as_json else terminal.shown(text))
             sys.stdout.flush()
+            has_printed = True
     except KeyboardInterrupt:
         print(file=sys.stderr)
+    if not has_printed:
+        of = "".join(f" of {each}" for each in (stage, sector) if each)
+        exits.hint(f"no log lines{of}: a thread keeps the latest lines of its stages until the worker ends")
     return exits.OK
 
 

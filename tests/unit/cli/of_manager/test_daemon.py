@@ -1,10 +1,11 @@
 """`damocles-manager daemon`: options of the command line and of the file."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from damocles.cli import manager
+from damocles.cli import manager, worker
 from damocles.cli.of_manager import starting
 from damocles.manager import daemon
 
@@ -89,3 +90,22 @@ def test_config_check_reports_what_would_keep_it_from_starting(tmp_path, capsys,
     file.write_text(f"[Daemon]\n{table}\n{CHAIN}")
     assert 1 == manager.main(["config", "check", str(file), "--home", str(tmp_path)])
     assert told in capsys.readouterr().err
+
+
+def test_config_check_and_daemon_say_the_same_of_stores_that_are_not_there(tmp_path, capsys):
+    """Each store is named, with the command that makes it, and once these have run both accept the file."""
+    file, home = tmp_path / "manager.toml", tmp_path / "home"
+    stores = [tmp_path / "a", tmp_path / "b c"]
+    tables = "".join(f'[[Common.PersistStores]]\nPath = "{store}"\n' for store in stores)
+    file.write_text(f'[Daemon]\nAlerts = "none.toml"\n{tables}{CHAIN}')
+    assert 1 == manager.main(["config", "check", str(file)])
+    checked = capsys.readouterr().err
+    assert "none.toml" in checked, "what else is wrong is told as well"
+    file.write_text(f"{tables}{CHAIN}")
+    assert 2 == manager.main(["daemon", "--config", str(file), "--home", str(home)])
+    refused = capsys.readouterr().err
+    commands = [f"store file-init --loc {shlex.quote(str(store))}" for store in stores]
+    assert [[True] * 2] * 2 == [[f"`damocles-worker {one}`" in text for one in commands] for text in (checked, refused)]
+    for command in commands:
+        assert 0 == worker.main(shlex.split(command))
+    assert 0 == manager.main(["config", "check", str(file)])

@@ -159,6 +159,16 @@ def test_whoever_is_locked_out_while_following_learns_why(is_wrapped):
         next(following)
 
 
+@pytest.mark.parametrize(("given", "told"), [({}, "no log lines: "), ({"stage": "c2"}, "no log lines of c2: ")])
+def test_that_there_are_no_lines_is_said(capsys, given, told):
+    """On stderr, so that a program that reads the lines gets none; not where there are some."""
+    assert exits.OK == views.print_log([line("one")] if given else [], as_json=True, **given)
+    out, err = capsys.readouterr()
+    assert ("", True) == (out, told in err)
+    views.print_log([line("one")])
+    assert "" == capsys.readouterr().err
+
+
 def said(code: int, capsys: pytest.CaptureFixture[str], expected: tuple[int, str]) -> tuple[int, str]:
     """Return the exit code and the texts of the log, or as much of the error as is expected."""
     out, err = capsys.readouterr()

@@ -147,9 +147,11 @@ def test_without_a_day_the_clock_is_of_the_jobs():
 
 def test_a_proof_is_told_in_a_few_words():
     """What is known of it is said: prover and time, message, epochs, what it leaves out, and why it came to nothing."""
-    assert "0,1: over, by w1 in 1m30s at 61, message 5, sent at 62 (send 2), landed at 64, without 7" == posts.went(
-        POST
+    assert "0,1: over, by w1 in 1m30s at 61, message 5, ordered at 62 (order 2), landed at 64, without 7" == (
+        posts.went(POST)
     )
+    waits = msgspec.structs.replace(POST, stage="sent", landed_epoch=None, skipped={})
+    assert "0,1: ordered, by w1 in 1m30s at 61, message 5, ordered at 62 (order 2)" == posts.went(waits)
     nothing = {"proved_epoch": None, "seconds": None, "sent_epoch": None, "message": None, "landed_epoch": None}
     begun = msgspec.structs.replace(POST, stage="proving", skipped={}, why="no store", **nothing)
     assert "0,1: proving, no store" == posts.went(begun)
