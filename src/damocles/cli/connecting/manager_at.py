@@ -92,6 +92,13 @@ class At:
         """
         return self._place(credentials.bundle(self.profile))[0]
 
+    def configuration(self) -> Path | None:
+        """Return the configuration of the manager that is called, `None` if it is not that of the home."""
+        left = profiles.found(self.home.expanduser())
+        if left is None or left.url != self.url():
+            return None
+        return configuration(self.home)
+
     def authority(self) -> str | None:
         """Return the authority of the manager's certificate as PEM, if one is known.
 

@@ -65,6 +65,10 @@ class At:
         except errors.NodeError as error:
             raise exits.Failed(f"chain node: {error}") from error
 
+    def configuration(self) -> Path | None:
+        """Return the configuration that names the node, `None` if an option does."""
+        return _configuration() if self.node is None else None
+
     @property
     def is_known(self) -> bool:
         """Whether there is a node to ask."""

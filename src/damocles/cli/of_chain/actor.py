@@ -39,7 +39,7 @@ for _name, _function, _help in (
 @app.command(help_epilogue=options.examples("damocles-manager util sealer actor balance --miner f01000"))
 def balance(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """Show what the miner has, what of it is bound, and what can be withdrawn."""
-    address = words.miner(miner)
+    address = words.miner(miner, at)
 
     async def see(view: View) -> tuple[MinerState, Amount]:
         return await view.state(address), await view.available_balance(address)
@@ -79,7 +79,7 @@ def list_(
     at: node_at.At = node_at.USUAL,
 ) -> int:
     """List owner, worker, beneficiary and control addresses with their keys and balances."""
-    rows = at.ask(lambda view: _rows(view, words.miner(miner)))
+    rows = at.ask(lambda view: _rows(view, words.miner(miner, at)))
     if json:
         named = [(row, str(row.key) if row.key is not None else None) for row in rows]
         exits.print_json(

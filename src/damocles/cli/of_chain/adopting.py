@@ -33,7 +33,7 @@ def from_chain(
     For sectors that another program sealed. The chain no longer has their tickets and pieces: they are proved, extended and
     terminated like others, but cannot be rebuilt, unsealed or upgraded here.
     """
-    address = words.miner(miner)
+    address = words.miner(miner, at)
     found = at.ask(lambda view: _live(view, address))
     with exits.written(out) as file:
         for sector in found:

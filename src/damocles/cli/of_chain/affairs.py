@@ -25,7 +25,7 @@ def withdraw(
 ) -> int:
     """Withdraw money from the miner to its beneficiary."""
     act = acts.Withdraw(
-        miner=words.miner(miner).id,
+        miner=words.miner(miner, at).id,
         amount=acting.amount(amount, "AMOUNT") if amount is not None else None,
         by_beneficiary=beneficiary,
     )
@@ -43,7 +43,7 @@ def add_balance(
 ) -> int:
     """Send the miner money from an account."""
     (who,) = acting.addresses([sender], "SENDER")
-    act = acts.TopUp(miner=words.miner(miner).id, sender=who, amount=acting.amount(amount, "AMOUNT"))
+    act = acts.TopUp(miner=words.miner(miner, at).id, sender=who, amount=acting.amount(amount, "AMOUNT"))
     return acting.perform(act, how, at)
 
 
@@ -58,7 +58,7 @@ def repay_debt(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Pay the miner's fee debt."""
-    act = acts.RepayDebt(miner=words.miner(miner).id, amount=acting.amount(amount or "0", "AMOUNT"))
+    act = acts.RepayDebt(miner=words.miner(miner, at).id, amount=acting.amount(amount or "0", "AMOUNT"))
     return acting.perform(act, how, at)
 
 
@@ -72,7 +72,7 @@ def set_control(
     """Replace all control addresses of the miner; the worker stays."""
     if bool(addresses) == none:
         raise exits.WrongUsage("name all new control addresses, or pass --none")
-    act = acts.SetControl(miner=words.miner(miner).id, addresses=tuple(acting.addresses(addresses, "ADDRESSES")))
+    act = acts.SetControl(miner=words.miner(miner, at).id, addresses=tuple(acting.addresses(addresses, "ADDRESSES")))
     return acting.perform(act, how, at)
 
 
@@ -86,7 +86,7 @@ def propose_worker(
 ) -> int:
     """Propose another worker; it can be confirmed 900 epochs later."""
     (who,) = acting.addresses([worker], "WORKER")
-    return acting.perform(acts.ProposeWorker(miner=words.miner(miner).id, worker=who), how, at)
+    return acting.perform(acts.ProposeWorker(miner=words.miner(miner, at).id, worker=who), how, at)
 
 
 def confirm_worker(
@@ -99,7 +99,7 @@ def confirm_worker(
 ) -> int:
     """Confirm the proposed worker."""
     (who,) = acting.addresses([worker], "WORKER")
-    return acting.perform(acts.ConfirmWorker(miner=words.miner(miner).id, worker=who), how, at)
+    return acting.perform(acts.ConfirmWorker(miner=words.miner(miner, at).id, worker=who), how, at)
 
 
 def set_owner(
@@ -112,7 +112,7 @@ def set_owner(
 ) -> int:
     """Offer the miner to another owner, from the present one; the new one takes it over with `confirm-owner`."""
     (who,) = acting.addresses([owner], "OWNER")
-    return acting.perform(acts.ProposeOwner(miner=words.miner(miner).id, owner=who), how, at)
+    return acting.perform(acts.ProposeOwner(miner=words.miner(miner, at).id, owner=who), how, at)
 
 
 def confirm_owner(
@@ -125,7 +125,7 @@ def confirm_owner(
 ) -> int:
     """Take over a miner that was offered, from the new owner."""
     (who,) = acting.addresses([owner], "OWNER")
-    return acting.perform(acts.ConfirmOwner(miner=words.miner(miner).id, owner=who), how, at)
+    return acting.perform(acts.ConfirmOwner(miner=words.miner(miner, at).id, owner=who), how, at)
 
 
 def propose_beneficiary(
@@ -144,7 +144,7 @@ def propose_beneficiary(
     """Let another address receive what is withdrawn, up to a quota and until an epoch; the owner with 0 and 0 ends that."""
     (who,) = acting.addresses([beneficiary], "BENEFICIARY")
     act = acts.ProposeBeneficiary(
-        miner=words.miner(miner).id,
+        miner=words.miner(miner, at).id,
         beneficiary=who,
         quota=acting.amount(quota, "QUOTA"),
         expiration=expiration,
@@ -168,7 +168,7 @@ def confirm_beneficiary(
     """Approve the pending change of the beneficiary."""
     if existing_beneficiary == new_beneficiary:
         raise exits.WrongUsage("pass --existing-beneficiary or --new-beneficiary")
-    act = acts.ConfirmBeneficiary(miner=words.miner(miner).id, by_new=new_beneficiary)
+    act = acts.ConfirmBeneficiary(miner=words.miner(miner, at).id, by_new=new_beneficiary)
     return acting.perform(act, how, at)
 
 
@@ -183,7 +183,7 @@ def compact_allocated(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Renounce sector numbers for ever, so that the set of used ones takes less space on the chain."""
-    act = acts.CompactNumbers(miner=words.miner(miner).id, below=mask_upto_n)
+    act = acts.CompactNumbers(miner=words.miner(miner, at).id, below=mask_upto_n)
     return acting.perform(act, how, at)
 
 

@@ -7,7 +7,6 @@ from cyclopts import Parameter, validators
 from damocles import methods
 from damocles.chain.addresses import Address
 from damocles.cli.connecting import manager_at
-from damocles.cli.of_chain import words
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.text import units
@@ -20,7 +19,7 @@ _STEPS = ("elect", "prove", "gather", "sign", "submit")
 @watching.watchable
 def blocks(
     *,
-    miner: words.Actor = None,
+    miner: options.OfMiner = None,
     count: Annotated[
         int, Parameter(name=["--count", "-n"], validator=validators.Number(gte=1, lte=1000), help="How many at most.")
     ] = 20,
@@ -33,7 +32,7 @@ def blocks(
     Exit code 1 if something keeps a miner from making blocks, or one of those listed is lost.
     """
     with at.call() as found:
-        listed = found.call(methods.wdpost.blocks(None if miner is None else words.miner(miner).id, count))
+        listed = found.call(methods.wdpost.blocks(miner, count))
     if json:
         exits.print_json(codec.to_builtins(listed))
     else:

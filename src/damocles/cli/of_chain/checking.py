@@ -83,7 +83,7 @@ def check(
     manager: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Check the files of a deadline's sectors; a sector that could not be proved is a failure."""
-    address = words.miner(miner)
+    address = words.miner(miner, manager)
     asked = node.ask(lambda view: _see(view, address, deadline, faulty=faulty))
     rows = []
     with manager.call(_PATIENCE_SECONDS) as found:
@@ -127,7 +127,7 @@ def simulate(
 
     The result is in `util worker wdpost list`.
     """
-    address = words.miner(miner)
+    address = words.miner(miner, manager)
     asked = node.ask(lambda view: _see(view, address, deadline, faulty=include_faulty, challenge=challenge))
     infos = asked.partitions.get(partition) or []
     if not infos:

@@ -25,7 +25,7 @@ def show(
     Exit code 1 if a deadline is late, at risk or missed.
     """
     with at.call() as found:
-        day = found.call(methods.wdpost.day(words.miner(miner).id))
+        day = found.call(methods.wdpost.day(words.miner(miner, at).id))
     if json:
         exits.print_json(codec.to_builtins(day))
     else:

@@ -7,6 +7,7 @@ from cyclopts import App
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
+from damocles.cli.connecting import miners as configured
 from damocles.cli.connecting import node_at
 from damocles.cli.of_chain import words
 from damocles.cli.terminal import exits
@@ -35,14 +36,14 @@ class _Seen:
     help_epilogue=options.examples("damocles-manager util miner info f01000 --node http://127.0.0.1:1234"),
 )
 def info(
-    miner: options.Miner,
+    miner: options.MaybeMiner = None,
     /,
     *,
     json: options.AsJson = False,
     at: node_at.At = node_at.USUAL,
 ) -> int:
     """Show a miner: its addresses, changes that are pending, power, sectors and money."""
-    address = Address.of_id(miner)
+    address = Address.of_id(configured.number(miner, at, option=""))
     seen = at.ask(lambda view: _see(view, address))
     if json:
         exits.print_json(_as_json(address, seen))

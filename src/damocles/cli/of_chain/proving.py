@@ -61,7 +61,7 @@ def _ask(at: node_at.At, miner: Address, see: Callable[[View, Address, Callable[
 @watching.watchable
 def info(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """Show the state of the proving period, and how many sectors are faulty."""
-    address = words.miner(miner)
+    address = words.miner(miner, at)
     seen = _ask(at, address, _see)
     cycle, clock, parts = seen.layout.cycle, seen.clock, seen.layout.partitions.values()
     live, faulty = sum(one.live.count for one in parts), sum(one.faulty.count for one in parts)
@@ -132,7 +132,7 @@ def deadlines(
     at: node_at.At = node_at.USUAL,
 ) -> int:
     """List the deadlines with live sectors: when they open next, and how much of them is proved."""
-    seen = _ask(at, words.miner(miner), _see)
+    seen = _ask(at, words.miner(miner, at), _see)
     rows = [row for row in _rows(seen) if every or row.sectors]
     if json:
         exits.print_json([{name: getattr(row, name) for name in row.__slots__} for row in rows])
@@ -186,7 +186,7 @@ def deadline(
     at: node_at.At = node_at.USUAL,
 ) -> int:
     """Show a deadline and its partitions."""
-    address = words.miner(miner)
+    address = words.miner(miner, at)
 
     async def see(view: View) -> _Seen:
         return _Seen(
@@ -258,7 +258,7 @@ def faults(*, miner: words.Actor = None, json: options.AsJson = False, at: node_
 
     One that is declared recovered is faulty until its next window PoSt.
     """
-    found = _ask(at, words.miner(miner), _faults)
+    found = _ask(at, words.miner(miner, at), _faults)
     if json:
         exits.print_json([{name: getattr(one, name) for name in one.__slots__} for one in found])
     elif found:

@@ -180,7 +180,7 @@ _ON_CHAIN = tables.Table[_Row](
 @watching.watchable
 def on_chain(*, miner: words.Actor = None, json: options.AsJson = False, at: node_at.At = node_at.USUAL) -> int:
     """List the proved sectors of a miner as the chain has them, also those that are terminated and not compacted."""
-    rows = _read(at, words.miner(miner), lambda _row: True)
+    rows = _read(at, words.miner(miner, at), lambda _row: True)
     if json:
         exits.print_json([_row_json(row) for row in rows])
     else:
@@ -224,7 +224,7 @@ def check_expire(
     """List live sectors that end soon, and how far they can be extended now."""
     live = {Standing.ACTIVE.value, Standing.UNPROVEN.value, Standing.FAULTY.value, Standing.RECOVERING.value}
     rows = _read(
-        at, words.miner(miner), lambda row: row.standing in live and row.expiration - row.clock.epoch <= cutoff
+        at, words.miner(miner, at), lambda row: row.standing in live and row.expiration - row.clock.epoch <= cutoff
     )
     rows.sort(key=lambda row: (row.expiration, row.number))
     if json:
@@ -248,7 +248,7 @@ def expired(
 
     The chain is read 900 epochs ago, where nothing changes any more. Their files can go: `sectors remove`.
     """
-    address = words.miner(miner)
+    address = words.miner(miner, manager)
     with manager.call() as found:
         kept = found.call(methods.records.list_sectors("offline", records.Job.ALL)) or []
     known = [one for one in kept if one.id.miner == address.id and not one.removed]

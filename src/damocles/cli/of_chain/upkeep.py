@@ -40,7 +40,7 @@ def extend(
     if not sectors and begins is None and ends is None:
         raise exits.WrongUsage("no sectors are named: name some, or pass --from or --to")
     act = acts.Extend(
-        miner=words.miner(miner).id,
+        miner=words.miner(miner, at).id,
         sectors=acting.numbers(sectors) if sectors else None,
         begins=begins or 0,
         ends=ends if ends is not None else 2**62,
@@ -61,7 +61,7 @@ def terminate(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """End sectors before their time, for a fee that can be more than their pledge."""
-    act = acts.Terminate(miner=words.miner(miner).id, sectors=_some(sectors))
+    act = acts.Terminate(miner=words.miner(miner, at).id, sectors=_some(sectors))
     return acting.perform(act, how, at)
 
 
@@ -77,7 +77,7 @@ def recover_faults(
     It costs only gas and needs no --really-do-it.
     """
     act = acts.Recover(
-        miner=words.miner(miner).id, sectors=acting.numbers(sectors) if sectors else None, deadline=deadline
+        miner=words.miner(miner, at).id, sectors=acting.numbers(sectors) if sectors else None, deadline=deadline
     )
     return acting.perform(act, how, at, confirmed=True)
 
@@ -89,7 +89,7 @@ def declare_faults(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Declare sectors faulty whose files are gone; they lose their power at once, and end after 42 days."""
-    act = acts.DeclareFaulty(miner=words.miner(miner).id, sectors=_some(sectors))
+    act = acts.DeclareFaulty(miner=words.miner(miner, at).id, sectors=_some(sectors))
     return acting.perform(act, how, at)
 
 
@@ -106,7 +106,7 @@ def compact_partitions(
     The chain takes it half a day after the deadline has closed.
     """
     chosen = acting.numbers(partitions) if partitions else None
-    act = acts.CompactPartitions(miner=words.miner(miner).id, deadline=deadline, partitions=chosen)
+    act = acts.CompactPartitions(miner=words.miner(miner, at).id, deadline=deadline, partitions=chosen)
     return acting.perform(act, how, at)
 
 

@@ -6,12 +6,13 @@ from decimal import Context, Decimal
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
-from damocles.cli.terminal import exits, tables
+from damocles.cli.connecting import miners
+from damocles.cli.terminal import tables
 from damocles.cli.threads import options
 from damocles.lotus.view import View
 from damocles.text import units
 
-Actor = options.OfMiner
+Actor = options.TheMiner
 facts = tables.print_facts
 
 _SHOWN_DIGITS = Context(prec=4)
@@ -50,11 +51,9 @@ async def clock(view: View) -> Clock:
     return Clock(epoch=view.epoch, timestamp=view.tipset.timestamp, epoch_seconds=max(1, params.block_delay_seconds))
 
 
-def miner(given: int | None) -> Address:
-    """Return the miner that a command is about; without one it is wrong usage."""
-    if given is None:
-        raise exits.WrongUsage("no miner is named: pass --miner, like --miner f01000")
-    return Address.of_id(given)
+def miner(given: int | None, at: miners.At) -> Address:
+    """Return the miner that a command is about (see `miners.number`)."""
+    return Address.of_id(miners.number(given, at))
 
 
 def brief(amount: Amount) -> str:

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from damocles import methods
 from damocles.chain.bitfields import Bitfield
-from damocles.cli.connecting import calls, manager_at
+from damocles.cli.connecting import calls, manager_at, miners
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.sealing.states import State
@@ -23,14 +23,13 @@ _CANDIDATES = tables.Table[tuple[int, list[int]]](
 
 _NO_RECORD = "key not found"  # all that managers, the original's too, report of an unknown sector
 
-Miner = options.Miner
 Number = Annotated[int | None, Parameter(help="Number of the sector, after its miner.")]
 Sector = Annotated[str, Parameter(help="The sector, like s-t010000-7; or its miner, with the number after it.")]
 
 
 @snap.command(help_epilogue=options.examples("damocles-manager util sealer snap fetch f010000"))
 def fetch(
-    miner: Miner,
+    miner: options.MaybeMiner = None,
     deadline: Annotated[int | None, Parameter(help="Of the sectors; default: the present one.")] = None,
     /,
     *,
@@ -38,8 +37,9 @@ def fetch(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Mark the sectors that can be upgraded as candidates; workers with the plan snapup get them with deals."""
+    of = miners.number(miner, at, option="")
     with at.call() as found:
-        result = found.call(methods.proven.fetch_candidates(miner, deadline))
+        result = found.call(methods.proven.fetch_candidates(of, deadline))
     if json:
         exits.print_json(codec.to_builtins(result))
     else:
@@ -50,7 +50,7 @@ def fetch(
 @snap.command
 @watching.watchable
 def candidates(
-    miner: Miner,
+    miner: options.MaybeMiner = None,
     /,
     *,
     show_all: Annotated[bool, Parameter(name="--show-all", help="Also deadlines without any.")] = False,
@@ -58,8 +58,9 @@ def candidates(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """List how many sectors of each deadline wait to be upgraded."""
+    of = miners.number(miner, at, option="")
     with at.call() as found:
-        runs = found.call(methods.proven.candidates(miner).read_as(list[Bitfield | None]))
+        runs = found.call(methods.proven.candidates(of).read_as(list[Bitfield | None]))
     numbers = {deadline: list(members or ()) for deadline, members in enumerate(runs)}
     shown = {deadline: members for deadline, members in numbers.items() if members or show_all}
     if json:
@@ -148,7 +149,7 @@ def unseal(
     piece: Annotated[str, Parameter(help="CID of the piece.")],
     /,
     *,
-    miner: Annotated[options.Miner, Parameter(name=["--miner", "--actor"])],
+    miner: options.TheMiner = None,
     sector: Annotated[int, Parameter(help="Number of the sector.")],
     dest: Annotated[
         str,
@@ -160,7 +161,7 @@ def unseal(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Queue a piece for a worker with the plan unseal, which gets it out of its sector and sends it somewhere."""
-    identity = SectorID(miner, sector)
+    identity = SectorID(miners.number(miner, at), sector)
     with at.call() as found:
         record = _record(found, identity)
         if offset is None or size is None:

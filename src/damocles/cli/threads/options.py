@@ -59,9 +59,23 @@ def miner_of(_: object, tokens: Sequence[Token]) -> int:
 
 Sector = Annotated[str, Parameter(help="Like s-t010000-2.")]
 Miner = Annotated[int, Parameter(converter=miner_of, help="The miner, like f010000, t010000 or 10000.")]
+MaybeMiner = Annotated[
+    int | None,
+    Parameter(
+        converter=miner_of, help="The miner, like f010000; default: the only one of the manager's configuration."
+    ),
+]
 OfMiner = Annotated[
     int | None,
     Parameter(name=["--miner", "--actor"], converter=miner_of, help="The miner, like f010000 or 10000."),
+]
+TheMiner = Annotated[
+    int | None,
+    Parameter(
+        name=["--miner", "--actor"],
+        converter=miner_of,
+        help="The miner, like f010000; default: the only one of the manager's configuration.",
+    ),
 ]
 
 
