@@ -247,6 +247,20 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
     gas_used: int | None = None
 
 
+class SectorMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was handed in of a sector for the chain: how far it is, and the message that carries it, once there is one.
+
+    `id` is the one in the sector's record: the manager's own, in the form of a CID. The chain's is `order.cid`. Of a mock chain
+    there is the id alone.
+    """
+
+    kind: str
+    id: str
+    state: str = ""
+    reason: str = ""
+    order: OrderSeen | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a message that landed has really done, read from the state afterwards; `done` if it is all that was wanted."""
 

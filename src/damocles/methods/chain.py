@@ -1,8 +1,9 @@
 """What an operator does on the chain, and what has become of it."""
 
 from damocles.methods import rules
-from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, UpkeepWanted
+from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, SectorMessage, UpkeepWanted
 from damocles.methods.declaring import declared
+from damocles.wire.sectors import SectorID
 
 
 @declared("Damocles.ChainOperate", rules.OPERATE)
@@ -18,6 +19,11 @@ def administer(wanted: AffairWanted, /) -> Answer:
 @declared("Damocles.ChainOrders", rules.READ)
 def orders(ids: list[int] | None = None, /) -> list[OrderSeen]:
     """Return messages of the manager by their numbers; without any, those that are not over."""
+
+
+@declared("Damocles.SectorMessages", rules.READ)
+def of_sector(sector: SectorID, /) -> list[SectorMessage]:
+    """Return what was handed in of a sector for a real chain, each with its message."""
 
 
 @declared("Damocles.ChainOutcomes", rules.READ)

@@ -10,7 +10,7 @@ from damocles import methods
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.bitfields import Bitfield
-from damocles.cli.connecting import manager_at, node_at
+from damocles.cli.connecting import calls, manager_at, node_at
 from damocles.cli.of_chain import words
 from damocles.cli.terminal import exits, progress, tables, watching
 from damocles.cli.threads import options
@@ -18,6 +18,7 @@ from damocles.cli.threads import records as record_facts
 from damocles.lotus import layout, miners
 from damocles.lotus.layout import Standing
 from damocles.lotus.view import View
+from damocles.methods import acts
 from damocles.wire import codec, records, sectors
 from damocles.wire.sectors import SealProof, SectorID
 
@@ -61,10 +62,11 @@ def state(
     except ValueError as error:
         raise exits.WrongUsage(str(error)) from error
     on_chain = node.ask(lambda view: _see(view, wanted)) if node.is_known else None
-    record, away = None, ""
+    record, sent, away = None, list[acts.SectorMessage](), ""
     try:
         with manager.call() as found:
             record = found.call(methods.records.find_sector_in_all_states(wanted).read_as(records.SectorState | None))
+            sent = _sent(found, wanted)
     except exits.ManagerUnreachable as error:
         if on_chain is None:
             raise
@@ -78,13 +80,22 @@ def state(
     if on_chain is not None:
         lines += _on_chain_lines(on_chain)
     if record is not None:
-        lines += [("", ""), *record_facts.facts(record)]
+        lines += [("", ""), *record_facts.facts(record, sent)]
     words.facts(lines)
     if away:
         exits.warning(f"the manager's record is not shown: {away}")
     elif record is None:
         exits.hint("the manager has no record of it")
     return exits.OK
+
+
+def _sent(found: calls.Manager, wanted: SectorID) -> list[acts.SectorMessage]:
+    try:
+        return found.call(methods.chain.of_sector(wanted))
+    except exits.ManagerUnreachable:
+        raise
+    except exits.Failed:  # the original's manager has no such method
+        return []
 
 
 async def _see(view: View, wanted: SectorID) -> _OnChain:

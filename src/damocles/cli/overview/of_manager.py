@@ -127,6 +127,7 @@ def sector(
             sector=name,
             threads=threads.threads,
             record=record,
+            messages=_unless_refused(found, methods.chain.of_sector(wanted)) or [],
             places=_places(found, wanted) if record is not None else [],
             history=history.entries,
             silent=history.silent,

@@ -8,6 +8,7 @@ import msgspec
 from damocles.cli.terminal import exits, tables
 from damocles.cli.threads import records as record_facts
 from damocles.cli.threads import views
+from damocles.methods import acts
 from damocles.operating import words
 from damocles.wire import codec, control, records
 
@@ -25,6 +26,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     sector: str
     threads: list[control.ThreadDetail] = []
     record: records.SectorState | None = None
+    messages: list[acts.SectorMessage] = []
     places: list[Place] = []
     history: list[control.HistoryEntry] = []
     silent: list[control.Silence] = []
@@ -61,6 +63,6 @@ def facts(told: Story, now: float) -> Iterator[tables.Fact]:
         worker = f"{thread.worker} " if thread.worker else ""
         yield "Thread", f"{worker}#{thread.info.index} {thread.info.location}, {doing}{stage}{reason}"
     if told.record is not None:
-        yield from record_facts.facts(told.record)
+        yield from record_facts.facts(told.record, told.messages)
     for place in told.places:
         yield "Files", f"{place.what} in {place.store}"

@@ -9,13 +9,13 @@ from starlette.responses import RedirectResponse, Response
 
 from damocles import methods
 from damocles.manager.alerts import board
-from damocles.manager.chain import submissions
 from damocles.manager.dashboard import asking, deadlines, looks, render
 from damocles.manager.dashboard.views import others, pipeline, proving
 from damocles.manager.dashboard.views import sector as one
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import stores
 from damocles.manager.serving import audit
+from damocles.methods import acts
 from damocles.methods.declaring import Ask
 from damocles.rpc import core, errors
 from damocles.rpc.serving import asgi
@@ -152,23 +152,8 @@ class Details:
         self._histories[identity] = _Kept(now, place, history)
         return history
 
-    async def _messages(self, call: core.Call, identity: SectorID) -> list[one.Message]:
-        found = await self._from.database.read(
-            lambda tx: [submissions.of_sector(tx, identity, kind) for kind in submissions.Kind]
-        )
-        there = [submission for submission in found if submission is not None]
-        ids = [submission.order_id for submission in there if submission.order_id is not None]
-        orders = {order.id: order for order in await self._ask(call, methods.chain.orders(ids))} if ids else {}
-        return [
-            one.Message(
-                kind=submission.kind,
-                id=str(submission.cid),
-                state=submission.state,
-                reason=submission.reason,
-                order=orders.get(submission.order_id or 0),
-            )
-            for submission in there
-        ]
+    async def _messages(self, call: core.Call, identity: SectorID) -> list[acts.SectorMessage]:
+        return await self._ask(call, methods.chain.of_sector(identity))
 
     async def _record(self, call: core.Call, identity: SectorID) -> records.SectorState | None:
         return await self._unless_refused(call, methods.records.find_sector_in_all_states(identity))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from damocles import methods
-from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, UpkeepWanted
+from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, SectorMessage, UpkeepWanted
 from damocles.rpc import core
 from damocles.wire import records, seal
 from damocles.wire.sectors import SectorID
@@ -24,6 +24,7 @@ class ChainAPI:
         service.add(methods.chain.operate, self.operate)
         service.add(methods.chain.administer, self.administer)
         service.add(methods.chain.orders, self.orders)
+        service.add(methods.chain.of_sector, self.of_sector)
         service.add(methods.chain.outcomes, self.outcomes)
         service.add(methods.chain.replace, self.replace)
         service.add(methods.records.terminate_sector, self.terminate_sector)
@@ -40,6 +41,10 @@ class ChainAPI:
     async def orders(self, ids: list[int] | None = None) -> list[OrderSeen]:
         """Return messages of this manager."""
         return await self._doing().orders(ids)
+
+    async def of_sector(self, sector: SectorID) -> list[SectorMessage]:
+        """Return what was handed in of a sector."""
+        return await self._doing().of_sector(sector)
 
     async def outcomes(self, ids: list[int]) -> list[Outcome]:
         """Return what messages have done."""

@@ -12,6 +12,7 @@ from damocles.lotus import errors as node_errors
 from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager import errors as manager_errors
+from damocles.manager.chain import submissions
 from damocles.manager.db.engine import Database
 from damocles.manager.outbox import fees, node, orders, sending
 from damocles.manager.outbox.orders import Order, State, Wish
@@ -19,7 +20,7 @@ from damocles.manager.sectors import ledger
 from damocles.manager.upkeep import outcomes, planning, trials
 from damocles.manager.upkeep.drafts import Plan, Refused
 from damocles.methods import acts
-from damocles.methods.acts import Answer, Drafted, OrderSeen, Outcome
+from damocles.methods.acts import Answer, Drafted, OrderSeen, Outcome, SectorMessage
 from damocles.wire import records, seal
 from damocles.wire.sectors import SectorID
 
@@ -78,6 +79,27 @@ class Doing:
             raise Refused(f"{len(ids)} numbers are too many at once: ask for {_SHOWN_MOST}")
         found = await self._database.read(lambda tx: orders.unfinished(tx) if ids is None else orders.find(tx, ids))
         return [self._seen(order) for order in found]
+
+    async def of_sector(self, sector: SectorID) -> list[SectorMessage]:
+        """Return what was handed in of a sector, with its messages; nothing of a mock chain."""
+
+        def read(tx: Connection) -> tuple[list[submissions.Submission], dict[int, Order]]:
+            kinds = [submissions.of_sector(tx, sector, kind) for kind in submissions.Kind]
+            there = [one for one in kinds if one is not None]
+            ids = [one.order_id for one in there if one.order_id is not None]
+            return there, {order.id: order for order in orders.find(tx, ids)}
+
+        there, found = await self._database.read(read)
+        return [
+            SectorMessage(
+                kind=one.kind.value,
+                id=str(one.cid),
+                state=one.state.value,
+                reason=one.reason,
+                order=self._seen(found[one.order_id]) if one.order_id in found else None,
+            )
+            for one in there
+        ]
 
     async def outcomes(self, ids: Sequence[int]) -> list[Outcome]:
         """Return what orders that landed have done, by the chain as it is now; others are left out."""

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from damocles.chain.addresses import Address
 from damocles.manager.chain import interface, submissions
 from damocles.manager.chain.submissions import Kind, State
 from damocles.manager.db import engine
+from damocles.manager.outbox import orders
+from damocles.manager.upkeep.doing import Doing
+from damocles.methods import acts
 from damocles.wire import seal
 from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SectorID
@@ -66,3 +70,19 @@ async def test_other_content(database: engine.Database) -> None:
     one = await _found(database, sent)
     await database.write(lambda tx: submissions.end(tx, one, State.LANDED))
     assert await database.read(submissions.unproven) == []
+
+
+async def test_what_became_of_a_sector_s_messages_is_told(database: engine.Database) -> None:
+    """What is handed in is known by the id of the sector's record, and has its order as soon as there is one."""
+    doing = Doing(database, None, lambda: 0.0)
+    assert [] == await doing.of_sector(SECTOR.id)
+    cid = await _put(database, FIRST)
+    waiting = acts.SectorMessage(kind="pre-commit", id=str(cid), state="waiting")
+    assert [waiting] == await doing.of_sector(SECTOR.id)
+    one = await _found(database, cid)
+    wish = orders.Wish(miner=1000, kind="pre-commit", to=Address.of_id(1000), method=28, params=b"")
+    number = await database.write(lambda tx: orders.put(tx, wish, 0.0))
+    await database.write(lambda tx: submissions.order(tx, [one], number))
+    (told,) = await doing.of_sector(SECTOR.id)
+    assert told.order is not None
+    assert ("ordered", number, None) == (told.state, told.order.id, told.order.cid)

@@ -28,19 +28,6 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """What was handed in for the chain: `state` is how far that is, `order` the message that carries it, once there is one.
-
-    Of a mock chain there is the id alone.
-    """
-
-    kind: str
-    id: str
-    state: str = ""
-    reason: str = ""
-    order: acts.OrderSeen | None = None
-
-
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of a sector; `left_out` steps of the history, the first ones, are not here."""
 
@@ -51,7 +38,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     threads: list[control.ThreadDetail]
     record: records.SectorState | None
     files: list[File]
-    messages: list[Message]
+    messages: list[acts.SectorMessage]
     graph: drawing.Graph | None
     history: list[control.HistoryEntry]
     left_out: int
@@ -66,7 +53,7 @@ def view(
     *,
     record: records.SectorState | None,
     files: Sequence[File],
-    messages: Sequence[Message],
+    messages: Sequence[acts.SectorMessage],
     log: Sequence[control.LogLine],
 ) -> View:
     """Return the page of a sector."""
@@ -119,11 +106,11 @@ def persisted(sector: SectorID, found: Mapping[FilesOf, Location], folders: Mapp
     return files
 
 
-def of_record(record: records.SectorState | None) -> list[Message]:
+def of_record(record: records.SectorState | None) -> list[acts.SectorMessage]:
     """Return the messages that a record names."""
     sent = record.messages if record is not None else records.MessageInfo()
     found = {"pre-commit": sent.pre_commit_cid, "proof": sent.commit_cid}
-    return [Message(kind=kind, id=str(cid)) for kind, cid in found.items() if cid]
+    return [acts.SectorMessage(kind=kind, id=str(cid)) for kind, cid in found.items() if cid]
 
 
 def held(seen: looks.Seen, sector: SectorID) -> list[control.ThreadDetail]:
