@@ -265,17 +265,25 @@ def named(machine: two_machines.Machine, name: str) -> psutil.Process:
     return found
 
 
+async def again(machine: two_machines.Machine, start: Callable[[], object]) -> None:
+    """End what is left of a node, and start it again, whatever has come of the test: the others have the same cluster."""
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(machine.ray, "down")
+        assert [] == machine.processes
+        await anyio.to_thread.run_sync(start)
+
+
 async def test_a_killed_raylet_is_a_loss(worker: Made, pair: two_machines.Pair) -> None:
     """When Ray's daemon there is killed, the process ends and the task is lost; a node that comes back is used again."""
     async with worker() as here:
         run = await here.started()
         process = run.process
         named(pair.prover, "raylet").kill()
-        assert "gpu1" in await ended(run)
-        assert not two_machines.is_running(process)
-        await anyio.to_thread.run_sync(pair.prover.ray, "down")
-        assert [] == pair.prover.processes
-        await anyio.to_thread.run_sync(pair.start_prover)
+        try:
+            assert "gpu1" in await ended(run)
+            assert not two_machines.is_running(process)
+        finally:
+            await again(pair.prover, pair.start_prover)
         assert await works(here)
 
 
