@@ -135,6 +135,7 @@ async def open_office(
 
         proving = opening.proving(means.proving, database=database, jobs=posts, persist=means.persist, clock=clock)
         proving.days.register(service)
+        proving.upcoming.register(service)
         mining = miners_of.mining(means.proving, database=database, persist=means.persist, clock=clock)
         mining.register(service)
     else:

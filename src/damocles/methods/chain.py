@@ -3,6 +3,7 @@
 from damocles.methods import rules
 from damocles.methods.acts import AffairWanted, Answer, OrderSeen, Outcome, SectorMessage, UpkeepWanted
 from damocles.methods.declaring import declared
+from damocles.wire.proving import ChainSeen
 from damocles.wire.sectors import SectorID
 
 
@@ -24,6 +25,11 @@ def orders(ids: list[int] | None = None, /) -> list[OrderSeen]:
 @declared("Damocles.SectorMessages", rules.READ)
 def of_sector(sector: SectorID, /) -> list[SectorMessage]:
     """Return what was handed in of a sector for a real chain, each with its message."""
+
+
+@declared("Damocles.ChainSeen", rules.READ)
+def seen() -> ChainSeen:
+    """Return the chain at a glance: the node, its head, and the next deadline of each miner; there is none on a mock chain."""
 
 
 @declared("Damocles.ChainOutcomes", rules.READ)

@@ -161,3 +161,32 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     block_seconds: float
     current: int
     deadlines: list[Deadline]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """When a deadline opens next (or has opened), and closes, in epochs."""
+
+    deadline: int
+    opens: int
+    close: int
+
+
+class MinerSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A miner with its next deadline that has live sectors, the open one included; `None` if it has none."""
+
+    miner: int
+    window: Window | None
+
+
+class ChainSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """The chain as the node that is asked has it: the epoch of its head, which was made `at` (unix seconds).
+
+    With a `problem` it did not answer, all of it or about the miners that are missing; then there may be no node (`""`).
+    """
+
+    node: str
+    epoch: int
+    at: int
+    block_seconds: float
+    miners: list[MinerSeen]
+    problem: str = ""

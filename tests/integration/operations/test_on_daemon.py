@@ -87,6 +87,25 @@ async def test_an_act_is_sent_audited_and_told(running: Daemon) -> None:
     assert int(json.loads(out)["money"]["available"]) % 10**18 == 75 * 10**16
 
 
+async def test_the_chain_is_seen_at_a_glance(running: Daemon) -> None:
+    """The node, its height, and the miner with its next deadline that has live sectors, as `proving deadlines` lists them."""
+    code, out, err = await running.run("status", "--json")
+    assert 0 == code, err
+    chain = json.loads(out)["chain"]
+    assert ("", True) == (chain["problem"], chain["epoch"] > 0)
+    code, out, err = await running.run("util", "sealer", "proving", "deadlines", *OF, "--json", at=False)
+    assert 0 == code, err
+    listed = {row["deadline"] for row in json.loads(out)}
+    (miner,) = chain["miners"]
+    assert MINER.id == miner["miner"]
+    assert miner["window"]["deadline"] in listed if listed else miner["window"] is None
+    code, out, err = await running.run("status")
+    assert 0 == code, err
+    (line,) = [line for line in out.splitlines() if line.startswith("chain ")]
+    assert chain["node"] in line
+    assert f"{MINER}: " in line
+
+
 async def test_an_operator_keeps_sectors_up_and_takes_no_money(running: Daemon, tmp_path: Path) -> None:
     """With scope operate recoveries are declared; what costs money wants admin."""
     code, out, err = await running.run("auth", "create", "operator", "--scope", "operate", "--json")

@@ -8,7 +8,7 @@ import msgspec
 from damocles.cli.terminal import tables
 from damocles.operating import words
 from damocles.text import terminal, units
-from damocles.wire import alerts, control
+from damocles.wire import alerts, control, proving
 
 _MOST = 8  # troubles, or states, that are told one by one
 _NAME_WIDTH = 10
@@ -68,6 +68,24 @@ def facts_of_threads(found: Threads) -> Iterator[tables.Fact]:
     yield "threads", f"{found.total}: {counted(_lowered(found.doing))}" if found.total else "0"
     if found.states:
         yield "sectors", f"in progress: {counted(found.states)}"
+
+
+def chain(seen: proving.ChainSeen) -> str:
+    """Return in a line which node is asked, its height, and the next deadline of each miner."""
+    parts = [f"height {seen.epoch} at {seen.node}"] if seen.node else []
+    parts += [_next(one, seen) for one in seen.miners[:_MOST]]
+    if len(seen.miners) > _MOST:
+        parts.append(f"{len(seen.miners) - _MOST} more miners")
+    return "; ".join([*parts, *([seen.problem] if seen.problem else [])])
+
+
+def _next(one: proving.MinerSeen, seen: proving.ChainSeen) -> str:
+    if (window := one.window) is None:
+        return f"f0{one.miner}: no sectors to prove"
+    is_open = window.opens <= seen.epoch
+    epoch = window.close if is_open else window.opens
+    lasts = units.brief_duration((epoch - seen.epoch) * seen.block_seconds)
+    return f"f0{one.miner}: deadline {window.deadline} {'is open, closes' if is_open else 'opens'} in {lasts}"
 
 
 def lines_of_paused(found: Threads) -> Iterator[str]:

@@ -31,7 +31,10 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """A manager and its fleet at a glance; `messages` are those on their way to the chain, `posts` jobs of window PoSts."""
+    """A manager and its fleet at a glance; `messages` are those on their way to the chain, `posts` jobs of window PoSts.
+
+    A mock chain is no `chain`.
+    """
 
     manager: str
     version: str
@@ -40,6 +43,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[control.Silence]
     alerts: list[alerts.Alert]
     stores: list[Store]
+    chain: proving.ChainSeen | None = None
     messages: dict[str, int]
     posts: dict[str, int]
 
@@ -63,6 +67,8 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: mana
         ("workers", f"{sum(told.workers.values())}: {glance.counted(told.workers)}" if told.workers else "0"),
         *glance.facts_of_threads(told.threads),
     ]
+    if told.chain is not None:
+        facts.append(("chain", glance.chain(told.chain)))
     if told.messages:
         facts.append(("messages", f"on their way: {glance.counted(told.messages)}"))
     if told.posts:
@@ -97,6 +103,7 @@ def _status(found: calls.Manager, now: float) -> Status:
             )
             for store in _unless_refused(found, methods.util.list_stores()) or ()
         ],
+        chain=_unless_refused(found, methods.chain.seen()),
         messages=dict(
             Counter(order.kind for order in _unless_refused(found, methods.chain.orders()) or ()).most_common()
         ),

@@ -19,6 +19,7 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.proving.day import Days
 from damocles.manager.proving.here import Prover
 from damocles.manager.proving.reviews import Reviews
+from damocles.manager.proving.upcoming import Upcoming
 from damocles.manager.proving.windows import Windows
 from damocles.pulse import Pulse
 from damocles.rpc import errors as rpc_errors
@@ -34,6 +35,7 @@ class Proving:
         *,
         rounds: Rounds,
         days: Days,
+        upcoming: Upcoming,
         miners: Sequence[Miner],
         windows: Windows,
         reviews: Reviews,
@@ -42,6 +44,7 @@ class Proving:
         block_seconds: float,
     ) -> None:
         self.days = days
+        self.upcoming = upcoming
         self._rounds = rounds
         self._nodes: Nodes = rounds.nodes
         self._miners = [miner for miner in miners if miner.config.po_st.enabled]

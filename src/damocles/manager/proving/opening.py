@@ -15,6 +15,7 @@ from damocles.manager.proving.here import Prover
 from damocles.manager.proving.loop import Proving
 from damocles.manager.proving.reviews import Means as ReviewMeans
 from damocles.manager.proving.reviews import Reviews
+from damocles.manager.proving.upcoming import Upcoming
 from damocles.manager.proving.windows import Means as WindowMeans
 from damocles.manager.proving.windows import Windows
 from damocles.manager.sectors.stores import Stores
@@ -66,6 +67,7 @@ def proving(
     return Proving(
         rounds=rounds,
         days=days,
+        upcoming=Upcoming(rounds.nodes, [miner.id for miner in means.miners], means.block_seconds),
         miners=means.miners,
         windows=windows,
         reviews=reviews,

@@ -3,7 +3,7 @@
 import msgspec
 
 from damocles.cli.overview import glance, story
-from damocles.wire import alerts, control, fleet
+from damocles.wire import alerts, control, fleet, proving
 
 NOW = 1_790_000_000.0
 
@@ -96,3 +96,19 @@ def test_a_story_says_where_the_sector_is():
         ("Thread", "w1 #1 /store, Paused for 5s in C1Done, stage C2: permanent: no space"),
         ("Files", "normal in persist-1"),
     ] == list(story.facts(told, NOW))
+
+
+def test_the_chain_is_a_line():
+    """The node with its height, and of each miner how long its next deadline lasts, or when it begins; what is wrong stands last."""
+    first = proving.MinerSeen(miner=1000, window=proving.Window(deadline=3, opens=90, close=150))
+    ahead = proving.MinerSeen(miner=1001, window=proving.Window(deadline=7, opens=340, close=400))
+    nothing = proving.MinerSeen(miner=1002, window=None)
+    seen = proving.ChainSeen(
+        node="http://n1:1234/rpc/v1", epoch=100, at=0, block_seconds=30.0, miners=[first, ahead, nothing]
+    )
+    assert (
+        "height 100 at http://n1:1234/rpc/v1; f01000: deadline 3 is open, closes in 25m; f01001: deadline 7 opens in 2h;"
+        " f01002: no sectors to prove"
+    ) == glance.chain(seen)
+    away = msgspec.structs.replace(seen, node="", epoch=0, miners=[], problem="n1 is away")
+    assert "n1 is away" == glance.chain(away)

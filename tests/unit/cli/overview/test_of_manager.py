@@ -32,7 +32,7 @@ class Canned:
             "v1"
             if ask.method == methods.util.version.name
             else None
-            if ask.method == methods.wdpost.all_jobs.name
+            if ask.method in {methods.wdpost.all_jobs.name, methods.chain.seen.name}
             else []
         )
 
