@@ -289,10 +289,12 @@ async def test_what_others_write_is_text(start_manager: StartManager, tmp_path: 
             for path in [*PAGES, *(f"/dashboard/sectors/s-t010000-{n}" for n in (7, 8))]
         }
         filters = dict.fromkeys(("worker", "error", "state", "plan", "sector", "sort", "who", "what", "since"), SCRIPT)
-        asked = urllib.parse.urlencode(filters)
         drain_page = f"/dashboard/drain?{urllib.parse.urlencode({'worker': name})}"
         shown[drain_page] = (await someone.get(drain_page)).text
-        shown |= {f"{path}?": (await someone.get(f"{path}?{asked}")).text for path in PAGES}
+        for path in PAGES:
+            for asked in [{name: text} for name, text in filters.items()] + [{SCRIPT: SCRIPT}]:
+                address = f"{path}?{urllib.parse.urlencode(asked)}"
+                shown[address] = (await someone.get(address)).text
         pause, drain = {"verb": "pause", "everything": "yes"}, {"worker": SCRIPT, "on": "yes"}
         shown["sector"] = (await someone.get(f"/dashboard/sectors/{urllib.parse.quote(SCRIPT, safe='')}")).text
         shown["act"] = (await someone.send("/dashboard/threads", pause)).text

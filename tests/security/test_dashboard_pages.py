@@ -105,3 +105,54 @@ async def test_a_sector_that_somebody_types_is_found(start_manager: StartManager
         for odd in ("7", "../login", "", "s-t010000-7/x"):
             refused = await someone.get(f"/dashboard/sectors?{urllib.parse.urlencode({'sector': odd})}")
             assert (400, True) == (refused.status_code, "expected the form s-t010000-2" in refused.text)
+
+
+async def test_pages_refuse_what_an_address_cannot_say(start_manager: StartManager) -> None:
+    """Programs get 400 with the parameter and what it may be; people a page that says so, and leads back to the whole."""
+    refused = {
+        "threads?paused=maybe": "paused=maybe: paused may be yes or no",
+        "threads?rows=abc": "rows: this page has no such parameter",
+        "threads?sector=7": "s-t0",
+        "fleet?paused=yes": "paused: this page has no such parameter; none may stand here",
+        "alerts?rule=nonsense": "rule=nonsense: rule may be thread-paused, ",
+        "proving?state=nonsense": "state=nonsense: state may be Failed, Faults, Running, ReadyToRun or Succeed",
+        "audit?before=x": "before=x: before may be a whole number from 0 on",
+        "audit?since=x": "x",
+        "audit?since=1d&since=2d": "since is there 2 times",
+    }
+    async with (
+        start_manager(dashboard=True) as manager,
+        worker(manager, thread()),
+        browser(manager, manager.token) as someone,
+    ):
+        for asked, says in refused.items():
+            path, _, query = asked.partition("?")
+            told = await someone.get(f"/dashboard/{path}.json?{query}")
+            assert (400, True) == (told.status_code, says in told.json()["problem"]), (asked, told.text)
+            page = await someone.get(f"/dashboard/{asked}")
+            assert (400, True) == (page.status_code, says in page.text), (asked, page.text)
+            assert f'<a href="/dashboard/{path}">' in page.text
+        typed = await someone.get("/dashboard/threads?sector=7", **{"hx-request": "true", "hx-target": "live"})
+        assert (200, True) == (typed.status_code, "s-t0" in typed.text)
+
+
+async def test_no_address_is_a_dead_end(start_manager: StartManager) -> None:
+    """The root leads to the dashboard, an icon needs no token, and a page that is not there has the way to those that are."""
+    async with start_manager(dashboard=True) as manager:
+        async with browser(manager) as strange:
+            root = await strange.get("/", **{"sec-fetch-site": "none"})
+            assert (303, "/dashboard") == (root.status_code, root.headers["location"])
+            icon = await strange.get((await strange.get("/favicon.ico")).headers["location"])
+            assert (200, "image/svg+xml") == (icon.status_code, icon.headers["content-type"].partition(";")[0])
+            assert 303 == (await strange.get("/dashboard/nowhere")).status_code
+            assert 403 == (await strange.post("/", {})).status_code
+            linked = await strange.get("/dashboard", **{"sec-fetch-site": "cross-site"})
+            assert (303, "/dashboard/fleet") == (linked.status_code, linked.headers["location"])
+        async with browser(manager, manager.token) as someone:
+            for path in ("/dashboard/nowhere", "/dashboard/fleet/", "/dashboard/docs/nowhere"):
+                page = await someone.get(path)
+                assert (404, True) == (page.status_code, "there is no page at this address" in page.text)
+                assert '<nav aria-label="Pages">' in page.text
+                assert '<a href="/dashboard/fleet">to the fleet</a>' in page.text
+            told = await someone.get("/dashboard/nowhere.json")
+            assert (404, True) == (told.status_code, "there is no page at this address" in told.json()["problem"])

@@ -192,7 +192,7 @@ async def _open(
             chain=chain,
             clock=clock,
         )
-        door = doorstep.door(ring.digest_of, guard, settings.known_as, pages=pages.below if pages else None)
+        door = doorstep.door(ring.digest_of, guard, settings.known_as, pages=pages.browsed if pages else None)
         app = site.manager_app(service, routes=[*routes, *(pages.routes if pages is not None else ())])
         app = app if pages is None else pages.around(app)
         serving = server.serve(doorstep.watched(app, door), *settings.listen, tls=context, gauges=tally.gauges)

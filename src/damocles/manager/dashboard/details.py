@@ -112,7 +112,7 @@ class Details:
         call = _call(request)
         listed = await self._ask(call, methods.wdpost.all_jobs())
         told = await self._deadlines.told(call)
-        view = proving.view(listed, request.query_params.get("state", ""), self._clock(), told)
+        view = proving.view(listed, request.query_params.get("state", "").strip(), self._clock(), told)
         return self._templates.page(request, "proving", view)
 
     async def stores(self, request: Request) -> Response:
@@ -127,7 +127,12 @@ class Details:
         try:
             query = others.audit_query(asked, now)
         except ValueError as error:
-            return self._templates.page(request, "audit", others.audit_page(asked, [], now, problem=str(error)))
+            return self._templates.page(
+                request,
+                "audit",
+                others.audit_page(asked, [], now, problem=str(error)),
+                status=render.status_of(request, problem=True),
+            )
         found = await self._from.ledger.newest(query, asked.before or None)
         return self._templates.page(request, "audit", others.audit_page(asked, found, now))
 

@@ -20,6 +20,12 @@ from damocles.rpc.serving import asgi
 PREFIX = "/dashboard/"
 LOG_IN = "/dashboard/login"
 FIRST = "/dashboard/fleet"
+# Where routes lead that people type and browsers ask for by themselves. They say nothing, so that they need no token.
+LEADS = {
+    "GET /": "/dashboard",
+    "GET /dashboard": FIRST,
+    "GET /favicon.ico": "/dashboard/static/icon.svg",
+}
 SESSION = "damocles.session"  # in a scope behind the gate
 
 _MOST_COOKIES = 20
@@ -42,10 +48,14 @@ _NOT_KEPT = (b"cache-control", b"no-store")
 
 
 def watched(app: asgi.App, opened: sessions.Sessions) -> asgi.App:
-    """Return `app` with what lies below `PREFIX` behind the gate."""
+    """Return `app` with what lies below `PREFIX` behind the gate; the site's root leads there."""
 
     async def answer(scope: asgi.Message, receive: asgi.Receive, send: asgi.Send) -> None:
-        if scope["type"] != "http" or not _is_ours(scope["path"]):
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+        elif (where := LEADS.get(access.route(scope["method"], scope["path"]))) is not None:
+            await _redirect(_hardened(send), where)
+        elif not _is_ours(scope["path"]):
             await app(scope, receive, send)
         else:
             await _let_in(app, opened, scope, receive, _hardened(send))

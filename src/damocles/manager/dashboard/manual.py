@@ -42,6 +42,13 @@ _OTHER = "text/plain; charset=utf-8"
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?")
 
 
+class NoPage(LookupError):
+    """There is no page at this address: it was mistyped, or is of another version."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no page at this address: it was mistyped, or is of another version")
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
@@ -57,7 +64,11 @@ class Manual:
         self._asked: dict[str, _File] = {}
 
     async def answer(self, request: Request) -> Response:
-        """Return a file, or the page of a folder."""
+        """Return a file, or the page of a folder.
+
+        Raises:
+            NoPage: There is no such file.
+        """
         path = request.path_params["path"]
         name = path + _INDEX if path.endswith("/") or not path else path
         if name in self._files:
@@ -66,7 +77,7 @@ class Manual:
             return Response(file.content, headers=policy, media_type=file.kind)
         if f"{path}/{_INDEX}" in self._files:
             return RedirectResponse(f"{BELOW}{urllib.parse.quote(path)}/", 307)
-        return Response(b"404 page not found\n", 404, media_type="text/plain")
+        raise NoPage
 
     async def _file(self, name: str) -> _File:
         """Look for the scripts of a file when it is asked for: in all of them that takes some tenths of a second, for which no start waits."""

@@ -52,7 +52,7 @@ class Shown:
 
     async def alerts(self, request: Request) -> Response:
         """Show the alerts, of one rule if the address says so."""
-        seen, rule = await self._look.seen(), request.query_params.get("rule", "")
+        seen, rule = await self._look.seen(), request.query_params.get("rule", "").strip()
         changes, found = await self._board(seen)
         view = seen.once(("alerts", changes, rule), lambda: alerts.view(found, seen.at, rule))
         return self._page(request, "alerts", view, seen=seen, also=changes)
@@ -66,7 +66,8 @@ class Shown:
         asked, seen = threads.read(request.query_params), await self._look.seen()
         view = seen.once(asked, lambda: threads.view(seen, asked))
         known = {"sizes": threads.SIZES, "verbs": acts.VERBS, "pinned": threads.pinned}
-        return self._page(request, "threads", view, seen=seen, **known)
+        status = render.status_of(request, problem=bool(view.problem))
+        return self._page(request, "threads", view, status=status, seen=seen, **known)
 
     async def act(self, request: Request) -> Response:
         """Show what an act would do; do it, and show what came of it, once that is wanted."""

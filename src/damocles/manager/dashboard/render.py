@@ -191,6 +191,14 @@ def wants_json(request: Request) -> bool:
     return request.url.path.endswith(".json") or ("application/json" in accepted and "text/html" not in accepted)
 
 
+def status_of(request: Request, *, problem: bool) -> int:
+    """Return the status of a page on which there may be a problem with what its address asks for.
+
+    While somebody types, a page asks for its live part again and again; it shows what it gets with no status but 200.
+    """
+    return 400 if problem and "hx-request" not in request.headers else 200
+
+
 def _here(request: Request) -> str:
     query = request.url.query
     return f"{request.url.path}?{query}" if query else request.url.path

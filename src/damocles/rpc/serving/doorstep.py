@@ -15,6 +15,7 @@ import socket
 import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import structlog
 
@@ -37,19 +38,29 @@ def unknown(_: str) -> str | None:
     return None
 
 
+class Browsed(NamedTuple):
+    """What is for browsers: all `below` a path, and the routes that only lead there."""
+
+    below: str
+    leads: frozenset[str]
+
+    def has(self, route: str, path: str) -> bool:
+        """Return whether a request is for it."""
+        return path.startswith(self.below) or route in self.leads
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """What a daemon knows of tokens and peers.
 
     `admits` returns whether a route is open to a peer by its address, and `names` are those that it may call this machine by.
-    What lies below the path `pages` is for browsers, asks for a token whatever the address, and looks itself at which page
-    sends what.
+    What is for browsers, `pages`, asks for a token whatever the address, and looks itself at which page sends what.
     """
 
     digests: handshake.Digests = unknown
     admits: Callable[[str, str], bool] = _nobody
     names: frozenset[str] = frozenset()
-    pages: str | None = None
+    pages: Browsed | None = None
     _refused: set[tuple[str, str]] = field(default_factory=set, init=False, repr=False)
 
     def refuses(self, scope: asgi.Message) -> str | None:
@@ -58,7 +69,7 @@ class Door:
         route = access.route(scope.get("method", "GET"), scope["path"])
         if call.token is not None or route == access.HEALTH:
             return None
-        if self.pages is not None and scope["type"] == "http" and scope["path"].startswith(self.pages):
+        if self.pages is not None and scope["type"] == "http" and self.pages.has(route, scope["path"]):
             return None
         why = _of_a_page(headers)
         if why is None and self.admits(route, call.peer):
@@ -76,7 +87,13 @@ class Door:
             log.warning("call refused", peer=peer, reason=why)
 
 
-def door(digests: handshake.Digests, guard: access.Guard, known_as: Iterable[str], *, pages: str | None = None) -> Door:
+def door(
+    digests: handshake.Digests,
+    guard: access.Guard,
+    known_as: Iterable[str],
+    *,
+    pages: Browsed | None = None,
+) -> Door:
     """Return the door of a daemon that is called by further names than those that every machine has."""
     names = frozenset(name.casefold().rstrip(".") for name in (socket.gethostname(), *known_as))
     return Door(digests=digests, admits=guard.admits, names=names, pages=pages)

@@ -1,12 +1,13 @@
 """What the pages show of what was seen: filters, order, pages, errors counted, and what forms ask for."""
 
 import dataclasses
+import re
 
 import pytest
 from tests.security.browsing import thread
 
 from damocles.manager.dashboard import looks
-from damocles.manager.dashboard.views import acts, drains, fleet, threads
+from damocles.manager.dashboard.views import acts, addresses, drains, fleet, threads
 from damocles.manager.dashboard.views import alerts as shown_alerts
 from damocles.testing.fleet import MISSING
 from damocles.wire import alerts, control
@@ -44,15 +45,47 @@ def shown(**query: str) -> list[tuple[str, int]]:
         ({"sort": "sector"}, [("cpu-1", 2), ("cpu-1", 1), ("gpu-1", 1), ("gpu-1", 0), ("gpu-2", 0)]),
         ({"sort": "-worker"}, [("gpu-2", 0), ("gpu-1", 1), ("gpu-1", 0), ("cpu-1", 2), ("cpu-1", 1)]),
         ({"sort": "state"}, [("gpu-2", 0), ("gpu-1", 1), ("cpu-1", 1), ("cpu-1", 2), ("gpu-1", 0)]),
-        (
-            {"sort": "nonsense", "page": "-1", "size": "7"},
-            [("cpu-1", 1), ("cpu-1", 2), ("gpu-1", 0), ("gpu-1", 1), ("gpu-2", 0)],
-        ),
     ],
 )
 def test_an_address_says_what_is_shown(query, expected):
-    """Filters hold together, numbers sort as numbers, and what makes no sense counts for nothing."""
+    """Filters hold together, and numbers sort as numbers."""
     assert expected == shown(**query)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "may_be"),
+    [
+        ("paused", "maybe", "yes or no"),
+        ("sort", "nonsense", "worker, sector, plan, state, doing, for, try, why"),
+        ("sort", "--worker", "with - before it"),
+        ("size", "7", "50, 100 or 200"),
+        ("page", "-1", "a whole number from 1 on"),
+        ("page", "9" * 5000, "a whole number from 1 on"),
+    ],
+)
+def test_what_means_nothing_in_an_address_is_refused(name, value, may_be):
+    """The message names the parameter and what it may be; a form with the same filter reaches no thread either."""
+    with pytest.raises(addresses.Unfit, match=rf"^{name}=") as refused:
+        threads.read({name: value})
+    assert may_be in str(refused.value)
+    with pytest.raises(addresses.Unfit, match=rf"^{name}="):
+        acts.read(form(verb="pause", everything="yes", **{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "says"),
+    [
+        ([("rows", "abc")], "rows: this page has no such parameter; what may stand here is state, worker"),
+        ([("state", "a"), ("state", "a")], "state is there 2 times"),
+        ([("state", "c")], "state=c: state may be a or b"),
+    ],
+)
+def test_an_address_says_only_what_its_page_knows(pairs, says):
+    """Unknown parameters, those that are there twice and impossible values are refused; empty ones are as if not there."""
+    known = {"state": addresses.one_of("ab"), "worker": addresses.TEXTS}
+    addresses.check([("worker", "x"), ("worker", "y"), ("state", " ")], known)
+    with pytest.raises(addresses.Unfit, match=re.escape(says)):
+        addresses.check(pairs, known)
 
 
 def test_a_sector_that_cannot_be_is_told():

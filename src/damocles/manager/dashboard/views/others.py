@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from damocles.manager.dashboard.views import addresses
 from damocles.manager.serving import discovery
 from damocles.operating import changes
 from damocles.text import units
@@ -11,6 +12,10 @@ from damocles.wire import control, records
 from damocles.wire.sectors import SectorID
 
 AUDIT_ROWS = 100
+AUDIT_PARAMETERS: Mapping[str, addresses.Kind] = {
+    **dict.fromkeys(("who", "what", "sector", "since"), addresses.TEXT),
+    "before": addresses.number(0),
+}
 _LOOKED_THROUGH = 1000  # entries for words that are not in the database as they are
 
 
@@ -85,10 +90,9 @@ class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit_asked(query: Mapping[str, str]) -> AuditAsked:
-    """Read an address."""
-    before = query.get("before", "")
+    """Read an address, which `AUDIT_PARAMETERS` hold for."""
     texts = {name: query.get(name, "").strip() for name in ("who", "what", "sector", "since")}
-    return AuditAsked(**texts, before=int(before) if before.isascii() and before.isdigit() and len(before) < 18 else 0)
+    return AuditAsked(**texts, before=int(query.get("before", "").strip() or 0))
 
 
 def audit_query(asked: AuditAsked, now: float) -> control.AuditQuery:

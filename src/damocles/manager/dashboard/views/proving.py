@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from damocles.chain.addresses import Address
+from damocles.manager.dashboard.views import addresses
 from damocles.operating import posts
 from damocles.wire import proving, wdpost
 from damocles.wire.proving import Standing
@@ -37,6 +38,7 @@ _OF_JOBS = {  # of a deadline's jobs the first counts
     "ReadyToRun": ("open", "waits for a prover"),
     "Succeed": ("good", "proved"),
 }
+PARAMETERS: Mapping[str, addresses.Kind] = {"state": addresses.one_of(_OF_JOBS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

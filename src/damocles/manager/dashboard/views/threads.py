@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from damocles.manager.dashboard import looks
+from damocles.manager.dashboard.views import addresses
 from damocles.operating import selection
 from damocles.parameters import lacking
 from damocles.sealing import planner
@@ -30,6 +31,16 @@ _KEYS: Mapping[str, Callable[[control.ThreadDetail], Any]] = {
     "for": lambda thread: thread.since,
     "try": lambda thread: -thread.attempt,
     "why": lambda thread: (not thread.info.last_error, thread.info.last_error or ""),
+}
+
+PARAMETERS: Mapping[str, addresses.Kind] = {
+    **dict.fromkeys(("worker", "plan", "state", "error", "sector"), addresses.TEXT),
+    "paused": addresses.one_of(_PAUSED),
+    "sort": addresses.Kind(
+        f"{', '.join(_KEYS)}, or one of these with - before it", lambda text: text.removeprefix("-") in _KEYS
+    ),
+    "page": addresses.number(1),
+    "size": addresses.one_of(SIZES),
 }
 
 
@@ -117,16 +128,16 @@ def counted(seen: looks.Seen) -> Counted:
 
 
 def read(query: Mapping[str, str]) -> Asked:
-    """Read an address; what makes no sense there is as if it were not there."""
-    texts = {name: query.get(name, "").strip() for name in ("worker", "plan", "state", "error", "sector", "paused")}
-    sort = query.get("sort", "worker")
-    size = _number(query.get("size", ""), 100)
-    return Asked(
-        **texts,
-        sort=sort if sort.removeprefix("-") in _KEYS else "worker",
-        page=max(1, _number(query.get("page", ""), 1)),
-        size=size if size in SIZES else 100,
-    )
+    """Read an address, or the same in a form, which says other things, too.
+
+    Raises:
+        addresses.Unfit: There can be no such order, page or filter.
+    """
+    texts = {name: query.get(name, "").strip() for name in PARAMETERS}
+    addresses.check(texts.items(), PARAMETERS)
+    given: dict[str, Any] = {name: text for name, text in texts.items() if text}
+    given |= {name: int(given[name]) for name in ("page", "size") if name in given}
+    return Asked(**given)
 
 
 def chosen(filters: Mapping[str, str]) -> control.Selection:
