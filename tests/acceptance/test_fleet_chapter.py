@@ -214,7 +214,8 @@ def test_logs_and_top_show_why(stuck, util):
     sector = str(stuck.thread(0).job_id)
     _, out, _ = util(stuck, "logs", "127.0.0.1", "0", "--sector", sector, "--stage", "C2", "--json")
     assert {(sector, "c2")} == {(line["sector"], line["stage"]) for line in map(json.loads, out.splitlines())}
-    assert (0, "", "") == util(stuck, "logs", "127.0.0.1", "0", "--sector", "s-t010000-99")
+    code, out, err = util(stuck, "logs", "127.0.0.1", "0", "--sector", "s-t010000-99")
+    assert (0, "", "no log lines of s-t010000-99: ") == (code, out, err[:30])
     assert out in cli("damocles-worker", "worker", "-c", str(stuck.config), "logs", "-i", "0", "--json").stdout
     code, out, err = util(stuck, "top")
     assert (0, "") == (code, err)

@@ -137,7 +137,7 @@ def _show(entries: Iterable[control.AuditEntry], *, failed: bool, newest: bool, 
     if as_json:
         exits.print_json([codec.to_builtins(entry) for entry in entries])
     else:
-        tables.show(_TABLE, entries, full=full)
+        tables.show(_TABLE, entries, full=full, nothing="nothing is recorded, or nothing that is asked for")
     return exits.OK
 
 

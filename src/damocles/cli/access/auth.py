@@ -213,7 +213,7 @@ def _list(connection: AbstractContextManager[calls.Daemon], *, full: bool, as_js
     if as_json:
         exits.print_json(codec.to_builtins(known))
     else:
-        tables.show(_TABLE, known, full=full)
+        tables.show(_TABLE, known, full=full, nothing="no tokens")
     return exits.OK
 
 

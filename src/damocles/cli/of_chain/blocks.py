@@ -43,7 +43,7 @@ def blocks(
             exits.print_line(
                 "no miner makes blocks here: [[Miners]] Proof.Enabled = true lets one take part in elections"
             )
-        tables.show(_table(), listed.blocks, full=full)
+        tables.show(_table(), listed.blocks, full=full, nothing="no round was won yet")
     bad = any(one.lacking for one in listed.miners) or any(one.stage == "lost" for one in listed.blocks)
     return exits.FAILED if bad else exits.OK
 

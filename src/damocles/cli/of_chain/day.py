@@ -29,7 +29,12 @@ def show(
     if json:
         exits.print_json(codec.to_builtins(day))
     else:
-        tables.show(_table(day), [one for one in day.deadlines if every or one.partitions], full=full)
+        tables.show(
+            _table(day),
+            [one for one in day.deadlines if every or one.partitions],
+            full=full,
+            nothing="no deadline has sectors; --all lists all",
+        )
     return exits.FAILED if any(one.standing in proving.IN_DANGER for one in day.deadlines) else exits.OK
 
 

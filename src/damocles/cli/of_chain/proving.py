@@ -137,7 +137,7 @@ def deadlines(
     if json:
         exits.print_json([{name: getattr(row, name) for name in row.__slots__} for row in rows])
     else:
-        tables.show(_DEADLINES_TABLE, rows)
+        tables.show(_DEADLINES_TABLE, rows, nothing="no deadline has live sectors; --all lists all")
     return exits.OK
 
 
@@ -213,7 +213,7 @@ def deadline(
             ("", ""),
         ]
     )
-    tables.show(_PARTITIONS_TABLE, ((index, one, index in proven) for index, one in parts))
+    tables.show(_PARTITIONS_TABLE, ((index, one, index in proven) for index, one in parts), nothing="no partitions")
     if sector_nums:
         for index, one in parts:
             print()

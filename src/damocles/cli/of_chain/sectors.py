@@ -195,7 +195,7 @@ def on_chain(*, miner: words.Actor = None, json: options.AsJson = False, at: nod
     if json:
         exits.print_json([_row_json(row) for row in rows])
     else:
-        tables.show(_ON_CHAIN, rows)
+        tables.show(_ON_CHAIN, rows, nothing="no sectors on the chain")
     return exits.OK
 
 

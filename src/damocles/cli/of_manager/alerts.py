@@ -45,7 +45,7 @@ def list_(
         exits.print_json(codec.to_builtins(board))
         return exits.OK
     now = time.time()
-    tables.show(_table(now), board.alerts, full=full)
+    tables.show(_table(now), board.alerts, full=full, nothing="no alerts" if all_ else "no alert is firing")
     for mute in board.mutes:
         what = f"{mute.rule} {mute.subject}".rstrip()
         note = f": {mute.note}" if mute.note else ""

@@ -38,7 +38,7 @@ def list_(
     if json:
         exits.print_json(codec.to_builtins(answer))
     else:
-        tables.show(shared.table(named=True, full=full), answer.stores, full=full)
+        tables.show(shared.table(named=True, full=full), answer.stores, full=full, nothing="no stores")
     for silence in answer.silent:
         exits.error(f"{silence.worker}: {silence.reason}")
     return exits.FAILED if answer.silent else exits.OK

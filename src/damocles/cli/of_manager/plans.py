@@ -186,7 +186,7 @@ def unseal_tasks(
     if json:
         exits.print_json([codec.to_builtins(task) for task in tasks])
         return exits.OK
-    tables.show(_UNSEALS, tasks, full=full)
+    tables.show(_UNSEALS, tasks, full=full, nothing="no pieces are requested")
     return exits.OK
 
 

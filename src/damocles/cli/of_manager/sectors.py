@@ -95,7 +95,7 @@ def list_sectors(
     if json:
         exits.print_json([_as_json(row) for row in rows])
         return exits.OK
-    tables.show(_table(full=full), rows, full=full)
+    tables.show(_table(full=full), rows, full=full, nothing="no sectors, or none that is asked for")
     return exits.OK
 
 

@@ -50,7 +50,9 @@ def list_(
     if json:
         exits.print_json([{**codec.to_builtins(job), "DisplayState": posts.state(job)} for job in shown])
         return exits.OK
-    tables.show(_table(listed.max_tries, time.time(), detail=detail), shown, full=full)
+    left_out = f" but {len(jobs)} that succeeded: --all" if jobs and not shown else ""
+    nothing = f"no window PoSt jobs{left_out}"
+    tables.show(_table(listed.max_tries, time.time(), detail=detail), shown, full=full, nothing=nothing)
     return exits.OK
 
 

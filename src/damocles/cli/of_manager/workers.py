@@ -61,7 +61,12 @@ def list_(
     if json:
         exits.print_json(codec.to_builtins(workers))
         return exits.OK
-    tables.show(views.workers(expiration_seconds, wide=wide), workers, full=full)
+    tables.show(
+        views.workers(expiration_seconds, wide=wide),
+        workers,
+        full=full,
+        nothing="no worker has pinged this manager yet",
+    )
     views.warn_of_shared_names(workers)
     return exits.OK
 

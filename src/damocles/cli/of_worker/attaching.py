@@ -16,7 +16,7 @@ def list_(*, full: options.Full = False, json: options.AsJson = False, at: worke
     if json:
         exits.print_json(codec.to_builtins(found))
     else:
-        tables.show(shared.table(named=False, full=full), found, full=full)
+        tables.show(shared.table(named=False, full=full), found, full=full, nothing="no stores")
     return exits.OK
 
 

@@ -116,7 +116,7 @@ def show(location: Location, /, *, full: options.Full = False, json: AsJson = Fa
     if json:
         exits.print_json([entry.as_dict() for entry in entries])
     else:
-        tables.show(_table(full=full), entries, full=full)
+        tables.show(_table(full=full), entries, full=full, nothing="nothing has happened in it yet")
     return exits.OK
 
 

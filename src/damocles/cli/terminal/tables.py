@@ -214,11 +214,18 @@ def print_facts(pairs: Iterable[Fact]) -> None:
         exits.print_line(f"{f'{name}:':<{width}}  {value}" if name else "")
 
 
-def show(table: Table[T], items: Iterable[T], *, full: bool | None = None) -> None:
+def show(table: Table[T], items: Iterable[T], *, full: bool | None = None, nothing: str = "") -> None:
     """Print a table, for people or for programs; `full` leaves nothing out on a terminal either.
 
-    A command that has no option for that says nothing of it, and none is advised.
+    A command that has no option for that says nothing of it, and none is advised. In place of a table without rows stands
+    `nothing`; programs get its header, and that on stderr.
     """
+    items = list(items)
+    if nothing and not items:
+        if on_terminal():
+            exits.print_line(nothing)
+            return
+        exits.hint(nothing)
     if on_terminal():
         rows = map(table.cells, items)
         way = _WIDER if full is None else f"--full, or {_WIDER}"

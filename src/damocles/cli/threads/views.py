@@ -123,7 +123,7 @@ def show_threads(
         plain_columns=(*first, *(THREADS_WIDE if wide else THREADS)),
         plain_cells=plain_cells,
     )
-    tables.show(table, threads, full=full)
+    tables.show(table, threads, full=full, nothing="no sealing threads")
     if tables.on_terminal():
         for line in notes.lines(threads, resume=resume, whole=wide and not full):
             exits.print_line(line)

@@ -177,3 +177,17 @@ def test_a_history_keeps_its_events_at_80_columns(shown):
     row = ("11-30 11:11:11Z", "gpu1", "/mnt/nvme1/store1", "1", "PersistanceSubmitted", "SubmitPersistance")
     header = shown(80, [(*row, "134ms", "local-worker at 127.0.0.1", "-")], columns)[0]
     assert "Event" in header.split()
+
+
+def test_that_there_are_no_rows_is_said_in_words(capsys, monkeypatch):
+    """On a terminal in place of the header; elsewhere programs get the header that they expect, and people read stderr."""
+    table = tables.Table[tuple[str, ...]](columns=COLUMNS, cells=lambda row: row)
+    tables.show(table, iter(()), nothing="no sectors")
+    out, err = capsys.readouterr()
+    assert (list(COLUMNS), "no sectors\n") == (out.split(), err)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    tables.show(table, iter(()), full=False, nothing="no sectors")
+    assert ("no sectors\n", "") == capsys.readouterr()
+    tables.show(table, iter(ROWS), full=False, nothing="no sectors")
+    out, err = capsys.readouterr()
+    assert ("no sectors" in out, err) == (False, "")
