@@ -1,5 +1,6 @@
 """Trouble on request: methods that are slow, wrong or missing, a node that lags behind, a chain that stands still."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -20,6 +21,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     times: int | None = None
     late: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f"seconds of a fault are 0 or more, not {self.seconds:g}")
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"a fault is for 1 or more calls, or without times for all, not for {self.times}")
 
 
 class Mischief:

@@ -1,8 +1,8 @@
 """`damocles-manager devnode`: a devnet of one node that speaks Lotus' API."""
 
 import json as json_text
-import os
 import signal
+import stat
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import anyio
 import structlog
 from cyclopts import Parameter, validators
 
-from damocles import logs
+from damocles import durable, logs
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
 from damocles.devnode import beginnings, rules, serving
@@ -22,6 +22,8 @@ from damocles.text import units
 from damocles.wire.sectors import SectorSize
 
 log = structlog.get_logger(__name__)
+
+_PRIVATE = 0o600
 
 Epochs = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
@@ -147,11 +149,17 @@ async def _run(opened: Any, folder: Path, *, as_json: bool) -> None:
 def _write_tokens(node: Node, folder: Path) -> None:
     """Write a token for each permission; `token` is that for everything, as Lotus has it."""
     for name, text in {**{f"token-{name}": text for name, text in node.tokens.items()}, "token": node.token}.items():
-        path = folder / name
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            os.fchmod(handle, 0o600)
-            file.write(text)
+        path, content = folder / name, text.encode()
+        if not _holds(path, content):
+            durable.replace(path, content, private=True)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file is as it would be written: who reads it while a devnode starts finds it whole."""
+    try:
+        return stat.S_IMODE(path.lstat().st_mode) == _PRIVATE and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _proofs(node: Node) -> str:

@@ -81,6 +81,8 @@ class ControlApi(Api):
 
     async def base_fee(self, base_fee: Amount) -> None:
         """Let the next block have another base fee, in attoFIL; it goes down by an eighth a block."""
+        if int(base_fee) < 0:
+            fail(f"a base fee is 0 attoFIL or more, not {int(base_fee)}")
         self.node.set_base_fee(int(base_fee))
 
     async def fault(self, method: str, fault: Fault | None) -> None:
@@ -89,10 +91,14 @@ class ControlApi(Api):
 
     async def lag(self, epochs: int) -> None:
         """Let the head that is told lag behind."""
-        self.mischief.behind = max(0, epochs)
+        if epochs < 0:
+            fail(f"the head lags by 0 epochs or more, not by {epochs}")
+        self.mischief.behind = epochs
 
     async def block_limit(self, messages: int | None) -> None:
-        """Let blocks have so many messages at most."""
+        """Let blocks have so many messages at most; null takes the limit away."""
+        if messages is not None and messages < 0:
+            fail(f"blocks have 0 messages or more, not {messages}; null is no limit")
         self.node.messages_a_block = messages
 
     async def hang_up(self) -> None:
@@ -101,6 +107,8 @@ class ControlApi(Api):
 
     async def doom(self, method: int, count: int, exit_code: int) -> None:
         """Let the next messages to a method fail when they are executed."""
+        if count < 1 or exit_code < 1:
+            fail(f"1 or more messages fail, with an exit code from 1 on, not {count} with {exit_code}")
         self.node.doom(method, count, exit_code)
 
     async def allocate(self, provider: Address, piece: CID, size_bytes: int, epochs: int) -> int:
@@ -108,6 +116,8 @@ class ControlApi(Api):
 
         It makes the blocks that its message needs. `epochs` is how long the allocation can be claimed.
         """
+        if size_bytes < 1 or epochs < 1:
+            fail(f"a piece has 1 byte or more, and can be claimed for 1 epoch or more, not {size_bytes} and {epochs}")
         try:
             return await self.node.allocate(provider, piece, size_bytes, epochs=epochs)
         except (NotTaken, ValueError) as exc:
