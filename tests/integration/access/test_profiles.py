@@ -18,6 +18,7 @@ from damocles.wire.sectors import SealProof, SectorSize
 
 Run = Callable[..., Awaitable[tuple[int, str, str]]]
 LIST = ("util", "worker", "list")
+NOBODY = "no worker has pinged this manager yet\n"
 
 
 def certificate(folder: Path) -> tls.Files:
@@ -54,7 +55,7 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 async def test_on_its_machine_a_daemon_is_found_by_its_home(home: Path, run: Run) -> None:
     """Neither its port nor its authority has to be said; nobody else may read where it is."""
     code, _, err = await run(manager.main, *LIST, "--home", home)
-    assert (0, "") == (code, err)
+    assert (0, NOBODY) == (code, err)
     file = home / profiles.FILE_NAME
     assert 0o600 == (await anyio.Path(file).stat()).st_mode & 0o777
     place = profiles.found(home)
@@ -73,7 +74,7 @@ async def test_a_bundle_is_all_that_a_colleague_needs(home: Path, run: Run, tmp_
     assert (0, f"{bundle}\n", "") == (code, out, err)
     assert 0o600 == bundle.stat().st_mode & 0o777
     code, _, err = await run(manager.main, *LIST, "--profile", bundle)
-    assert (0, "") == (code, err)
+    assert (0, NOBODY) == (code, err)
     code, _, err = await run(manager.main, "auth", "list", "--profile", bundle)
     assert 7 == code, err
     bundle.chmod(0o640)
@@ -102,7 +103,7 @@ async def test_a_bundle_that_is_made_by_a_bundle_has_its_authority(home: Path, r
     assert (0, "") == (code, err)
     assert profiles.read(first).authority == profiles.read(second).authority
     code, _, err = await run(manager.main, *LIST, "--profile", second)
-    assert (0, "") == (code, err)
+    assert (0, NOBODY) == (code, err)
 
 
 async def test_a_new_worker_comes_from_a_bundle(home: Path, run: Run, tmp_path: Path) -> None:
