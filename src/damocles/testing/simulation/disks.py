@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,14 @@ class SimJournal:
         return self.present
 
     def record(
-        self, before: Sector, event: events.Event, after: Sector, *, at: float, seconds: float | None = None
+        self,
+        before: Sector,
+        event: events.Event,
+        after: Sector,
+        *,
+        at: float,
+        seconds: float | None = None,
+        hosts: Sequence[str] = (),
     ) -> None:
         """Check the step and keep it."""
         self.gate()
