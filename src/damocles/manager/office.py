@@ -141,6 +141,7 @@ async def open_office(
     else:
         service.add(methods.wdpost.day, mock.day)
         service.add(methods.wdpost.blocks, mock.blocks)
+        service.add(methods.chain.seen, mock.seen)
     running = [
         *([proving.run] if proving is not None else []),
         *([mining.run] if mining is not None else []),

@@ -291,6 +291,11 @@ async def blocks(_miner: int | None = None, _count: int = 0) -> blocks_wire.List
     raise errors.ManagerError("not supported by this manager: its chain is a mock, and has no elections")
 
 
+async def seen() -> proving.ChainSeen:
+    """Refuse: here is no node."""
+    raise errors.ManagerError("not supported by this manager: its chain is a mock, and has no node")
+
+
 def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (_messages.c.miner == sector.miner, _messages.c.number == sector.number)
 
