@@ -337,7 +337,7 @@ async def test_pieces_are_got_and_given_from_who_knows_the_token_alone(
     """The token goes with a piece to the manager that knows it, and to nobody on its port, in either direction."""
     monkeypatch.setattr(pieces, "_PAUSES_SECONDS", ())
     file = tmp_path / "piece"
-    file.write_bytes(b"abc")
+    file.write_bytes(b"xyz")
 
     def get(server: address.Endpoint, token: str) -> bytes:
         with piece_from(server, token, CID) as payload:
@@ -353,14 +353,14 @@ async def test_pieces_are_got_and_given_from_who_knows_the_token_alone(
         there = address.Endpoint("127.0.0.1", int(manager.url.split(":")[2].partition("/")[0]))
         # A worker brings only what it is asked to unseal; an admin brings what it likes.
         assert 3 == await anyio.to_thread.run_sync(put, there, manager.token)
-        assert b"abc" == await anyio.to_thread.run_sync(get, there, token)
+        assert b"xyz" == await anyio.to_thread.run_sync(get, there, token)
     with impostor() as other:
         with pytest.raises(pieces.PieceUnavailable, match=r"the server there does not know our token$"):
             await anyio.to_thread.run_sync(get, other.at, token)
         with pytest.raises(uploads.UploadFailed, match=r"the server there does not know our token$"):
             await anyio.to_thread.run_sync(put, other.at, token)
         assert b"dmc_" not in other.heard
-        assert b"abc" not in other.heard.replace(CID.encode(), b"")
+        assert b"xyz" not in other.heard.replace(CID.encode(), b"")
 
 
 def test_a_worker_s_tasks_say_who_must_know_its_token(tmp_path: Path) -> None:
