@@ -26,7 +26,7 @@ NOT_RUN = {
     "fees.md": "a chain with messages (tests/integration/manager, test_howto_chain.py)",
     "--miner f01000": "a chain with this miner (tests/integration/operations)",
     "util message list": "a chain with messages",
-    "sealer proving blocks": "a chain with elections (tests/integration/devnode/test_mining.py)",
+    "mine-blocks.md": "a chain with elections (tests/integration/devnode/test_mining.py)",
     "sectors.jsonl": "the sectors of a lotus-miner, on a chain",
     "gpu-box.md": "Ray, and machines that it runs on",
     "sealer sectors unseal ": "a sector with a piece (test_plan_unseal.py)",
