@@ -13,31 +13,26 @@ import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from damocles import pulse, signing
-from damocles.chain import tuples
 from damocles.chain.addresses import Address, Protocol
-from damocles.chain.amounts import ATTO, Amount
 from damocles.chain.blocks.header import Header
-from damocles.chain.messages import Message, SignedMessage
+from damocles.chain.messages import SignedMessage
 from damocles.devnode import rules, wallet
-from damocles.devnode.actors import registry
 from damocles.devnode.actors.draft import Unverifiable
 from damocles.devnode.blocks.rounds import Rounds
 from damocles.devnode.chain import Chain, Change
 from damocles.devnode.mischief import Fault, Kind, Mischief
 from damocles.devnode.pool import NotTaken
 from damocles.devnode.rules import Rules
-from damocles.devnode.state import DATACAP, REGISTRY
+from damocles.devnode.state import State
 from damocles.devnode.store import Full, Store
 from damocles.devnode.tipsets import TipSet
 from damocles.signing import PrivateKey
 from damocles.wire import codec
-from damocles.wire.codec import CID, Blob, Rows
+from damocles.wire.codec import CID
 
 log = structlog.get_logger(__name__)
 
 _QUEUE = 1000  # changes that a subscriber may be behind
-_CLIENT_KEY = 2  # of those in a new wallet
-_ALLOCATION_GAS = 20_000_000
 _BLOCKS_AT_ONCE = 2  # after the one with a message: what executes it, and one on top
 _STEPPED_SECONDS = 30  # of an epoch, where nobody counts them
 
@@ -106,6 +101,17 @@ class Node:
         """Return the tipset some epochs below the head."""
         head = self.chain.head
         return self.chain.at(max(0, head.height - epochs), head) if epochs else head
+
+    async def now(self, behind: int = 0) -> tuple[TipSet, State]:
+        """Return the head, or the tipset so far below it, with the state after it: both fit the pool until the next `await`.
+
+        Executing takes a while. A block that comes meanwhile takes messages out of the pool that this state would not know.
+        """
+        while True:
+            head = self.behind(behind)
+            state, _ = await anyio.to_thread.run_sync(self.chain.after_head, head)
+            if head is self.behind(behind):
+                return head, state
 
     @property
     def block_delay_seconds(self) -> int:
@@ -304,7 +310,6 @@ class Node:
         Raises:
             NotTaken: With the node's reason.
         """
-        state, _ = await anyio.to_thread.run_sync(self.chain.after_head, self.chain.head)
         if signed.message.sender.protocol is Protocol.ID:
             raise NotTaken("verify msg failed: mpool message sender must be a key address")
         if not await anyio.to_thread.run_sync(signing.is_valid, signed):
@@ -313,6 +318,7 @@ class Node:
                 f" {signed.cid} (type {int(signed.signature.type)}): signature failed to verify"
             )
         async with self._pushing:  # between look and put, so that of two messages with a nonce one is refused
+            _, state = await self.now()
             self.chain.pool.check(signed, state)
             if self._store is not None:
                 other = self.chain.pool.waiting(signed.message.sender, signed.message.nonce)
@@ -328,49 +334,6 @@ class Node:
         self._is_pushed = True
         self._push.beat()
         return signed.cid
-
-    async def allocate(
-        self, provider: Address, piece: CID, size_bytes: int, *, client: Address | None = None, epochs: int = 10_000
-    ) -> int:
-        """Let a client with datacap (that of the beginning) ask a provider to store a piece; return the allocation's number.
-
-        It makes the two blocks that its message needs.
-
-        Raises:
-            NotTaken: The chain does not take it; the text says why.
-        """
-        head = self.chain.head
-        state, _ = await anyio.to_thread.run_sync(self.chain.after_head, head)
-        sender = self.wallet.addresses()[_CLIENT_KEY] if client is None else client
-        before = set(state.registry.allocations)
-        request = registry.AllocationRequest(
-            provider=provider.id,
-            data=piece,
-            size_bytes=size_bytes,
-            term_min=rules.TERM_MIN,
-            term_max=rules.TERM_MAX,
-            expiration=head.height + epochs,
-        )
-        requests = tuples.encode(registry.AllocationRequests(Rows([request])))
-        params = registry.Transfer(Address.of_id(REGISTRY), Amount(size_bytes * ATTO), Blob(requests))
-        account = state.account(state.id_of(sender) or 0)
-        message = Message(
-            to=Address.of_id(DATACAP),
-            sender=sender,
-            nonce=self.chain.pool.next_nonce(sender, account.nonce),
-            gas_limit=_ALLOCATION_GAS,
-            gas_fee_cap=Amount(head.base_fee * 2 + rules.PREMIUM),
-            gas_premium=Amount(rules.PREMIUM),
-            method=registry.TRANSFER.number,
-            params=registry.TRANSFER.params_of(params),
-        )
-        cid = await self.push(await anyio.to_thread.run_sync(self.wallet.sign_message, message))
-        while (found := self.chain.find(message, cid, self.chain.head, rules.FINALITY)) is None:
-            await self.step()
-        if found.outcome.exit_code:
-            raise NotTaken(found.outcome.error)
-        assert found.tipset.state is not None
-        return max(set(found.tipset.state.registry.allocations) - before)
 
     async def pushed(self, uuid: str) -> SignedMessage | None:
         """Return the message that was pushed under a uuid of its sender's, `None` if none was."""

@@ -9,6 +9,7 @@ import pytest
 from tests.golden.chain import recordings
 
 from damocles.chain.sealing import AllocationKey, Piece
+from damocles.devnode import clients
 from damocles.devnode.node import Node as Devnode
 from damocles.lotus.node import Node
 from damocles.wire import commitments
@@ -148,7 +149,7 @@ async def test_results_have_the_recorded_shapes(devnode: Devnode, lotus: Node, c
 async def _allocated(devnode: Devnode, lotus: Node) -> tuple[int, Piece]:
     """Let the client allocate a piece that fills a sector; return its number, and the piece as a proof claims it."""
     made = commitments.unsealed_cid(bytes([devnode.chain.head.height % 63]) * 32)
-    number = await devnode.allocate(MINER, made, 2048)
+    number = await clients.allocate(devnode, MINER, made, 2048)
     return number, Piece(cid=CID(made), size_bytes=2048, allocation=AllocationKey(102, number))
 
 

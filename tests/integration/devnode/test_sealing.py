@@ -1,8 +1,14 @@
 """Sectors on a devnode, by our own client of Lotus: from the pre-commit to the record of a proved sector."""
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 import damocles.lotus
@@ -11,6 +17,7 @@ from damocles.chain.amounts import Amount
 from damocles.chain.sealing import Activation, PreCommitSectorBatch2, ProveCommitSectors3
 from damocles.devnode import rules, serving
 from damocles.devnode.node import Node as Devnode
+from damocles.devnode.tipsets import TipSet
 from damocles.lotus import checks, errors
 from damocles.lotus.answers import SendSpec
 from damocles.lotus.node import Node
@@ -157,3 +164,56 @@ async def test_an_estimate_is_made_after_what_waits_before_it(devnode: Devnode, 
         await send(lotus, methods.PRE_COMMIT, batch)
     estimated = await lotus.estimate(waiting.message, SendSpec())
     assert estimated.nonce == waiting.message.nonce == 1
+
+
+@contextmanager
+def executing_slowly(devnode: Devnode) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Let the devnode's first answer about the head wait until the second event; the first event says that it waits."""
+    waits, goes_on, after_head = threading.Event(), threading.Event(), devnode.chain.after_head
+
+    def slow(tipset: TipSet) -> Any:
+        found = after_head(tipset)
+        if not waits.is_set():
+            waits.set()
+            assert goes_on.wait(60)
+        return found
+
+    devnode.chain.after_head = slow  # type: ignore[method-assign]
+    try:
+        yield waits, goes_on
+    finally:
+        goes_on.set()
+        devnode.chain.after_head = after_head  # type: ignore[method-assign]
+
+
+async def test_what_waits_is_counted_while_a_block_takes_it(devnode: Devnode, lotus: Node):
+    """The nonce is that after a message which left the pool for the chain meanwhile, and an estimate knows what it did."""
+    batch = PreCommitSectorBatch2(Rows([promise(1, devnode.chain.head.height)]))
+    await send(lotus, methods.PRE_COMMIT, batch)
+    key = await (await view(lotus)).key_of(WORKER)
+    numbers: list[int] = []
+
+    async def ask() -> None:
+        numbers.append(await lotus.next_nonce(key))
+
+    async with anyio.create_task_group() as tasks:
+        with executing_slowly(devnode) as (waits, goes_on):
+            tasks.start_soon(ask)
+            assert await anyio.to_thread.run_sync(waits.wait, 60)
+            await devnode.step()
+            goes_on.set()
+    assert numbers == [1]
+
+    batch = PreCommitSectorBatch2(Rows([promise(2, devnode.chain.head.height)]))
+    await send(lotus, methods.PRE_COMMIT, batch)
+
+    async def send_again() -> None:
+        with pytest.raises(errors.WouldFail, match="already allocated"):
+            await send(lotus, methods.PRE_COMMIT, batch)
+
+    async with anyio.create_task_group() as tasks:
+        with executing_slowly(devnode) as (waits, goes_on):
+            tasks.start_soon(send_again)
+            assert await anyio.to_thread.run_sync(waits.wait, 60)
+            await devnode.step()
+            goes_on.set()

@@ -91,6 +91,13 @@ class Api:
         except (tipsets.Forgotten, Unverifiable) as exc:
             fail(str(exc))
 
+    async def now(self) -> tuple[TipSet, State]:
+        """Return the head as it is told here with the state after it: both fit the pool until the next `await`."""
+        try:
+            return await self.node.now(self.mischief.behind)
+        except (tipsets.Forgotten, Unverifiable) as exc:
+            fail(str(exc))
+
     def around(self, tipset: TipSet) -> Surroundings:
         """Return what messages are executed in at a tipset."""
         return self.chain.executor.around(tipset)

@@ -4,7 +4,7 @@ from typing import Any
 
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
-from damocles.devnode import rules
+from damocles.devnode import clients, rules
 from damocles.devnode.api.context import Api, fail
 from damocles.devnode.api.service import Service
 from damocles.devnode.mischief import Fault
@@ -119,6 +119,6 @@ class ControlApi(Api):
         if size_bytes < 1 or epochs < 1:
             fail(f"a piece has 1 byte or more, and can be claimed for 1 epoch or more, not {size_bytes} and {epochs}")
         try:
-            return await self.node.allocate(provider, piece, size_bytes, epochs=epochs)
+            return await clients.allocate(self.node, provider, piece, size_bytes, epochs=epochs)
         except (NotTaken, ValueError) as exc:
             fail(str(exc))

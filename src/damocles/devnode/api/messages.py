@@ -78,7 +78,7 @@ class MessagesApi(Api):
 
     async def next_nonce(self, address: Address) -> int:
         """Return the nonce after those on the chain and in the pool."""
-        state, _ = await self.after(self.head)
+        _, state = await self.now()
         number = state.id_of(address)
         if number is None:
             fail("actor not found")
@@ -146,16 +146,16 @@ class MessagesApi(Api):
     async def _estimated(self, message: Message, tipset: TipSet, max_fee: int) -> Message:
         limit = message.gas_limit
         if not limit:
-            used = await self._used(message, tipset)
+            used = await self._used(message)
             limit = used * rules.OVERESTIMATION[0] // rules.OVERESTIMATION[1]
         premium = int(message.gas_premium) or rules.PREMIUM
         cap = int(message.gas_fee_cap) or _grown(tipset.base_fee, _FEE_CAP_EPOCHS) + premium
         cap = min(cap, (max_fee or rules.DEFAULT_MAX_FEE) // limit)
         return _with(message, gas_limit=limit, gas_fee_cap=Amount(cap), gas_premium=Amount(min(premium, cap)))
 
-    async def _used(self, message: Message, tipset: TipSet) -> int:
-        """Return the gas that a message takes after those of its sender that wait."""
-        state, _ = await self.after(tipset)
+    async def _used(self, message: Message) -> int:
+        """Return the gas that a message takes after those of its sender that wait: at the head, as in Lotus."""
+        tipset, state = await self.now()
         outcome = await self._tried(message, tipset, state, after_pool=True)
         if outcome.exit_code:
             name = exits.words(outcome.exit_code).partition("(")[2].partition(")")[0]
@@ -186,7 +186,7 @@ class MessagesApi(Api):
     async def estimate_limit(self, message: Message, key: Key) -> int:
         """Return the gas that a message takes."""
         try:
-            return await self._used(message, self.tipset(key))
+            return await self._used(message)
         except WouldFail as exc:
             fail(str(exc), _REVERTED, "0x")
 
