@@ -40,6 +40,10 @@ def test_a_sector_is_upgraded_extended_and_terminated(tmp_path, proof_for_chain)
         plan_farms.ask(f, "snap", "fetch", str(f.miner))
         executed(f, 3, drop=True)
         wait_until(lambda: f.events(0).count("Finalized") == 2, "the upgrade is finished")
+        # Until then the proof may wait in the pool again, and the sector has no claim that an extension could name.
+        wait_until(
+            lambda: ["landed"] * 3 == [row["state"] for row in f.orders()], "the upgrade is on the chain for good"
+        )
 
         end = on_chain(f)["Expiration"]
         told = sent(f, 4, "extend", "1", "--extension", str(_EXTENSION), drop=True)
