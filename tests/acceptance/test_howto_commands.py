@@ -42,6 +42,7 @@ NOT_RUN = {
 }
 # Where the answer is no: what is looked for is missing on this machine, or comes with a warning.
 CODES = {"doctor": {0, 1}, "params parents": {0, 1}}
+_THREADS = 4  # the pages name number 3
 CONFIG = """
 [worker]
 name = "gpu-1"
@@ -49,12 +50,10 @@ home = "worker"
 [sector_manager]
 rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"
 token_file = "manager/worker-token"
-[[sealing_thread]]
-location = "store1"
 [[attached]]
-name = "persist"
+name = "persist-3"
 location = "persist"
-"""
+""" + "".join(f'[[sealing_thread]]\nlocation = "store{index}"\n' for index in range(_THREADS))
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -96,12 +95,12 @@ def test_every_other_command_runs(tmp_path: Path) -> None:
     with walkthrough.Shell.open(tmp_path) as shell:
 
         def done(text: str, codes: frozenset[int] = frozenset({0})) -> None:
-            moved = text.replace("/tmp/deals", "deals").replace("/mnt/", f"{tmp_path}/mnt/")
+            moved = text.replace("/tmp/deals", "deals").replace("/mnt/", "/srv/mnt/")
             code, lines = shell.run(moved, 120)
             assert code in codes, f"{text}: exit code {code}\n" + "\n".join(lines)
 
         done("export DAMOCLES_PATH=$PWD/manager")
-        done("damocles-worker store sealing-init --loc store1")
+        done("damocles-worker store sealing-init --loc " + " ".join(f"store{index}" for index in range(_THREADS)))
         done("damocles-worker store file-init --loc persist")
         done("damocles-manager mock --miner t010000 --sector-size 2KiB --max-sectors 0 > manager.log 2>&1 &")
         done("until damocles-manager status; do sleep 0.2; done")

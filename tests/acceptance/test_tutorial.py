@@ -3,8 +3,6 @@
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,19 @@ LOOKS = re.compile(r"damocles-(?:manager|worker) (?:status|ps|sectors?|worker un
 CODES = {"damocles-worker params list": 1, "kill %2; wait %2": 0}
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """Return a folder with a name as short as that of the page: a terminal cuts what does not fit."""
-    with tempfile.TemporaryDirectory(prefix="w", dir="/tmp") as folder:
-        yield Path(folder)
-
-
 @pytest.mark.params
 @pytest.mark.slow
 @pytest.mark.timeout(2500)
-def test_the_tutorial_is_followed_from_its_first_command_to_its_last(short: Path, porep_parameters: list[Path]) -> None:
+def test_the_tutorial_is_followed_from_its_first_command_to_its_last(
+    tmp_path: Path, porep_parameters: list[Path]
+) -> None:
     """A sector is sealed, paused, resumed and finished; the next is stuck without parameters, and brought on with them.
 
     `make setup`, before all, is what runs these tests.
     """
-    folder = short / "farm/parameters"
+    folder = tmp_path / "farm/parameters"
     folder.mkdir(parents=True)
     for path in [*porep_parameters, *porep_parameters[0].parent.glob("*proof-of-replication*.json")]:
         os.link(path, folder / path.name) if path.stat().st_dev == folder.stat().st_dev else shutil.copy(path, folder)
-    with walkthrough.Shell.open(short) as shell:
+    with walkthrough.Shell.open(tmp_path) as shell:
         walkthrough.follow(shell, PAGE.read_text(), codes=CODES, again=LOOKS, seconds=plan_farms.PROVING_SECONDS)

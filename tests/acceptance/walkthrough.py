@@ -1,7 +1,7 @@
 """Follow a page as a reader does: write the files that it shows, type its commands, and compare what they print.
 
-The commands are typed into one shell on a terminal of its own, in a network of its own, so that they are those of the
-page to the letter. What the page shows under a command has to appear in its order; times, and what stands for `…`, may
+The commands are typed into one shell on a terminal of its own, with a network and a `/srv` of its own, so that they are
+those of the page to the letter. What the page shows under a command has to appear in its order; times, and what stands for `…`, may
 differ. What shows how things stand is asked again until it is as on the page.
 """
 
@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Self
 
 COLUMNS = 120
-FOLDER = "/srv"  # of the page
+FOLDER = (
+    "/srv"  # of the pages; a folder of the test's is mounted there, so that tables have as much room as on the page
+)
 _DONE = re.compile(r"<<done (\d+)>>\r?\n")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TIME = re.compile(
@@ -55,7 +57,7 @@ def steps(page: str) -> Iterator[Step]:
 
 @dataclass
 class Shell:
-    """A shell below a folder, with a terminal and a network of its own."""
+    """A shell with a terminal and a network of its own, to which `folder` is `/srv`."""
 
     folder: Path
     process: "subprocess.Popen[bytes]"
@@ -70,10 +72,10 @@ class Shell:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
         bin_folder = Path(sys.executable).parent
-        env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": str(folder), "NO_COLOR": "1"}
+        env = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": FOLDER, "NO_COLOR": "1"}
         env |= {"TERM": "xterm"}
         process = subprocess.Popen(
-            ["unshare", *(() if os.geteuid() == 0 else ("--map-root-user",)), "--net", "bash", "--norc"],
+            ["unshare", *(() if os.geteuid() == 0 else ("--map-root-user",)), "--net", "--mount", "bash", "--norc"],
             stdin=subprocess.PIPE,
             stdout=theirs,
             stderr=theirs,
@@ -86,7 +88,7 @@ class Shell:
         reader = threading.Thread(target=shell._read, daemon=True)
         reader.start()
         try:
-            assert shell.run("ip link set lo up", 60)[0] == 0
+            assert shell.run(f"ip link set lo up && mount --bind {folder} {FOLDER} && cd {FOLDER}", 60) == (0, [])
             yield shell
         finally:
             with suppress(OSError):  # it has ended
@@ -110,9 +112,7 @@ class Shell:
             text = self.output.decode(errors="replace")
         done = _DONE.search(text)
         assert done is not None
-        lines = (
-            _CONTROL.sub("", text[: done.start()]).replace("\r\n", "\n").replace(str(self.folder), FOLDER).splitlines()
-        )
+        lines = _CONTROL.sub("", text[: done.start()]).replace("\r\n", "\n").splitlines()
         return int(done[1]), [line.rstrip() for line in lines if line.strip()]
 
     def _type(self, text: str) -> None:
