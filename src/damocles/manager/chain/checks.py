@@ -7,6 +7,12 @@ from damocles.wire.sectors import SealProof, prover_id
 _NO_SEED = codec.Bytes32(bytes([1]) * 32)  # what the actors put where a seed is expected
 
 
+async def check_seal(verifier: interface.Verifier, claim: tasks.VerifySeal) -> None:
+    """Verify the proof of a sector's sealing; raises as `interface.Chain.check_proof`."""
+    if not await verifier.verify(claim):
+        raise interface.Refused("invalid proof (compute error?)")
+
+
 async def check_non_interactive(
     verifier: interface.Verifier, allocated: seal.AllocatedSector, content: seal.Proof, ticket: bytes
 ) -> None:
@@ -26,8 +32,7 @@ async def check_non_interactive(
         seed=_NO_SEED,
         proof=content.proof,
     )
-    if not await verifier.verify(claim):
-        raise interface.Refused("invalid proof (compute error?)")
+    await check_seal(verifier, claim)
 
 
 async def check_update(

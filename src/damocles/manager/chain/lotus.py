@@ -180,8 +180,7 @@ class LotusChain:
                 seed=codec.Bytes32(await view.seed(address, pre.epoch + self.network.challenge_delay)),
                 proof=proof,
             )
-        if not await self._verifier.verify(claim):
-            raise interface.Refused("invalid proof (compute error?)")
+        await checks.check_seal(self._verifier, claim)
 
     async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
         """Verify a proof for the commitments that came with it."""

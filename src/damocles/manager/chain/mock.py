@@ -181,8 +181,7 @@ class MockChain:
             seed=codec.Bytes32(await self.seed(sector.miner, row.landing_epoch + self.network.challenge_delay)),
             proof=proof,
         )
-        if not await self._verifier.verify(claim):
-            raise interface.Refused("invalid proof (compute error?)")
+        await checks.check_seal(self._verifier, claim)
 
     async def check_non_interactive(self, allocated: seal.AllocatedSector, content: seal.Proof) -> None:
         """Verify a proof for the commitments that came with it."""

@@ -3,9 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from damocles.chain.blocks import election
@@ -14,18 +12,17 @@ from damocles.lotus.answers import BaseInfo
 from damocles.manager.chain.terms import Miner
 from damocles.manager.db.engine import Database
 from damocles.manager.proving import reviews
+from damocles.manager.proving.machine import machine as here
 from damocles.manager.sectors.stores import Stores
 from damocles.parameters import catalog, preflight
 from damocles.parameters.catalog import Kind
 from damocles.sealing import failures
-from damocles.stages import errors as stage_errors
 from damocles.stages import posts
 from damocles.stages.supervision import executor
 from damocles.wire import proving, tasks
 from damocles.wire.codec import Blob, Bytes32, Rows
 from damocles.wire.sectors import SectorSize
 
-NAME = "the manager's machine"
 STORE_SECONDS = 5.0  # that a look at a persist store may take
 
 
@@ -68,13 +65,7 @@ class Prover:
         }
         there, lost = await self._database.read(lambda tx: reviews.stored(tx, miner.id, infos))
         _refuse(lost)
-        machine = posts.Machine(
-            name=NAME,
-            run=lambda stage, task: self._run(miner, stage, task),
-            path=self._path,
-            look=self._look,
-            sector_seconds=STORE_SECONDS,
-        )
+        machine = here(self._stages, self._persist, ("winning", miner.id), STORE_SECONDS)
         try:
             _refuse(await posts.lost_stores(there, machine))
             task = tasks.WindowPoSt(
@@ -88,24 +79,6 @@ class Prover:
             raise NotProved(str(error)) from error
         kind = list(SectorSize).index(miner.proof.size)
         return Rows(PoStProof(kind, Blob(proof)) for proof in made.proofs), time.monotonic() - began
-
-    async def _run(self, miner: Miner, stage: str, task: executor.Task) -> Any:
-        try:
-            return await self._stages.run(stage, task, lane=("winning", miner.id), on_status=lambda _: None)
-        except stage_errors.StageError as error:
-            raise failures.Critical(str(error)) from error
-
-    def _path(self, name: str) -> Path:
-        path = self._persist.root(name)
-        if path is None:
-            raise failures.Critical(f"it is in the persist store {name!r}, which this manager does not have")
-        return path
-
-    async def _look(self, name: str) -> None:
-        try:
-            await anyio.to_thread.run_sync(self._persist.in_order, name, abandon_on_cancel=True)
-        except Exception as error:
-            raise failures.Lacking(str(error)) from error
 
 
 def _refuse(lost: Mapping[int, str]) -> None:

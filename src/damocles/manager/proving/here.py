@@ -5,9 +5,7 @@ worker takes to ask. It reads the persist stores of the configuration.
 """
 
 from collections.abc import Callable, Collection
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -15,11 +13,11 @@ import structlog
 
 from damocles.manager.errors import ManagerError
 from damocles.manager.plans import wdpost
+from damocles.manager.proving.machine import NAME, machine
 from damocles.manager.sectors import stores
 from damocles.parameters import catalog, preflight
 from damocles.rpc.errors import DiskFails
 from damocles.sealing import failures
-from damocles.stages import errors as stage_errors
 from damocles.stages import posts
 from damocles.stages.supervision import executor
 from damocles.wire import sectors
@@ -27,7 +25,6 @@ from damocles.wire import wdpost as wire
 
 log = structlog.get_logger(__name__)
 
-NAME = "the manager's machine"
 SECTOR_SECONDS = 60.0
 HEARTBEAT_SECONDS = 3.0
 LOOK_SECONDS = 5.0  # at least so often it is looked whether a job waits for this machine
@@ -81,13 +78,7 @@ class Prover:
 
     def machine(self, lane: str) -> posts.Machine:
         """Return this machine as what reads and proves in a lane of its own."""
-        return posts.Machine(
-            name=NAME,
-            run=partial(self._run, lane),
-            path=self._path,
-            look=self._look,
-            sector_seconds=self._sector_seconds,
-        )
+        return machine(self._stages, self._persist, lane, self._sector_seconds)
 
     async def _lent(self) -> list[wire.Job]:
         if not self._free:
@@ -156,21 +147,3 @@ class Prover:
                 continue
             except ManagerError:
                 scope.cancel("nobody expects the proof any more")
-
-    async def _run(self, lane: str, stage: str, task: executor.Task) -> Any:
-        try:
-            return await self._stages.run(stage, task, lane=lane, on_status=lambda _: None)
-        except stage_errors.StageError as error:
-            raise failures.Critical(str(error)) from error
-
-    def _path(self, name: str) -> Path:
-        path = self._persist.root(name)
-        if path is None:
-            raise failures.Critical(f"sectors are in the persist store {name!r}, which this manager does not have")
-        return path
-
-    async def _look(self, name: str) -> None:
-        try:
-            await anyio.to_thread.run_sync(self._persist.in_order, name, abandon_on_cancel=True)
-        except Exception as error:
-            raise failures.Lacking(str(error)) from error
