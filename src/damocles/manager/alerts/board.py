@@ -7,6 +7,7 @@ killed in between loses a notification, rather than sending it again after each 
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -80,6 +81,7 @@ class Alerts:
         self._unsaved: dict[int, alerts.Alert | None] = {}  # None: to delete
         self._mutes: list[alerts.Mute] = []
         self._numbers = itertools.count(1)
+        self._turn = anyio.Lock()  # of whoever changes alerts or mutes
         self.durations = durations.Durations()
         self.seen = seen.Snapshot()
         self.looked_at: float | None = None
@@ -127,16 +129,32 @@ class Alerts:
             snapshot = self.seen  # of all else nobody knows anything new
         home = await self._home.ask()
         snapshot = dataclasses.replace(snapshot, disk=_trouble(self._database.trouble, home))
-        now = self._clock()
+        async with self._turn:
+            now = self._clock()
+            notifications = await self._evaluate(snapshot, now)
+        try:
+            if self._unsaved:
+                await self._save(durable=bool(notifications))
+        finally:
+            # Told even if it could not be written: a disk that is full is no reason for silence.
+            if notifications:
+                self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
+
+    async def _evaluate(self, snapshot: seen.Snapshot, now: float) -> list[alerts.Notification]:
+        """Do what follows from a look; return what to tell people. Nobody else changes alerts or mutes meanwhile."""
         self._mutes = [mute for mute in self._mutes if mute.until > now]
-        result, notifications = rules.evaluate(
-            snapshot,
-            self._open.values(),
-            self._config.rules,
-            now,
-            numbers=self._numbers,
-            mutes=self._mutes,
-            repeat_seconds=self._config.repeat_seconds,
+        # Of many thousand threads it takes so long that calls would wait for it.
+        result, notifications = await anyio.to_thread.run_sync(
+            functools.partial(
+                rules.evaluate,
+                snapshot,
+                list(self._open.values()),
+                self._config.rules,
+                now,
+                numbers=self._numbers,
+                mutes=self._mutes,
+                repeat_seconds=self._config.repeat_seconds,
+            )
         )
         for alert in result:
             if self._open.get(alert.id) != alert:
@@ -146,13 +164,7 @@ class Alerts:
         self._open = {alert.id: alert for alert in result if alert.state != alerts.RESOLVED}
         self.seen, self.looked_at = snapshot, now
         self.changes += 1
-        try:
-            if self._unsaved:
-                await self._save(durable=bool(notifications))
-        finally:
-            # Told even if it could not be written: a disk that is full is no reason for silence.
-            if notifications:
-                self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
+        return notifications
 
     async def _snapshot(self) -> seen.Snapshot:
         seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
@@ -205,11 +217,12 @@ class Alerts:
 
     async def acknowledge(self, call: core.Call, alert_id: int, reason: str = "") -> alerts.Alert:
         """Note that somebody takes care of an alert: it is sent only once more, when it is resolved."""
-        alert = structs.replace(
-            self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
-        )
-        self._open[alert_id] = self._unsaved[alert_id] = alert
-        self.changes += 1
+        async with self._turn:
+            alert = structs.replace(
+                self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
+            )
+            self._open[alert_id] = self._unsaved[alert_id] = alert
+            self.changes += 1
         await self._save(durable=True)
         log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
         return alert
@@ -224,16 +237,17 @@ class Alerts:
             rule, subject = alert.rule, alert.subject
         else:
             rule, subject = self._rule(of), ""
-        now = self._clock()
-        wanted = alerts.Mute(rule=rule, subject=subject, until=now + for_seconds, at=now, by=call.who, note=reason)
-        others = [mute for mute in self._mutes if (mute.rule, mute.subject) != (rule, subject)]
-        if for_seconds > _ROUNDING_SECONDS:
-            await self._database.write(lambda tx: table.mute(tx, wanted, now))
-            self._mutes = [*others, wanted]
-        else:
-            await self._database.write(lambda tx: table.unmute(tx, rule, subject))
-            self._mutes = others
-        self.changes += 1
+        async with self._turn:
+            now = self._clock()
+            wanted = alerts.Mute(rule=rule, subject=subject, until=now + for_seconds, at=now, by=call.who, note=reason)
+            others = [mute for mute in self._mutes if (mute.rule, mute.subject) != (rule, subject)]
+            if for_seconds > _ROUNDING_SECONDS:
+                await self._database.write(lambda tx: table.mute(tx, wanted, now))
+                self._mutes = [*others, wanted]
+            else:
+                await self._database.write(lambda tx: table.unmute(tx, rule, subject))
+                self._mutes = others
+            self.changes += 1
         log.info("alerts muted", rule=rule, subject=subject, seconds=for_seconds, by=call.who, reason=reason)
         return wanted
 

@@ -1,6 +1,7 @@
 """Alerts of a running manager: what it sees, tells, keeps over a restart, and lets people do."""
 
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from damocles.manager import daemon
@@ -111,6 +113,45 @@ async def test_a_board_is_of_one_look(started: Any, clock: Clock, monkeypatch: p
             monkeypatch.setattr(table, "resolved", slowly)
             board = await manager.board(everything=True)
             assert (before, set()) == (board.looked_at, {a.rule for a in board.alerts} - {"worker-unreachable"})
+
+
+async def test_a_long_look_holds_up_no_call(started: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a look at many threads is evaluated, calls are answered; what they change then is not lost by it."""
+    began, free = threading.Event(), threading.Event()
+    freed: list[bool] = []
+    evaluate = alerts_rules.evaluate
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        began.set()
+        freed.append(free.wait(60))
+        return evaluate(*arguments, **options)
+
+    late = alerts_rules.Rule(name="worker-late")
+    with receiving() as receiver:
+        async with started(receiver, late) as manager:
+            await manager.ping()
+            await manager.seen()
+            clock.now += 80
+            await manager.seen()
+            (alert,) = (await manager.board()).alerts
+            monkeypatch.setattr(alerts_rules, "evaluate", slowly)
+            try:
+                await anyio.to_thread.run_sync(began.wait, 60)
+                assert [alert.id] == [one.id for one in (await manager.board()).alerts]
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(manager.call, "Damocles.AlertAck", alert.id, "on my way")
+                    tasks.start_soon(manager.call, "Damocles.AlertMute", "worker-late", 60, "for now")
+                    await anyio.wait_all_tasks_blocked()
+                    free.set()
+            finally:
+                free.set()
+            await manager.seen()
+            assert all(freed)
+            board = await manager.board()
+            assert (["on my way"], ["for now"]) == (
+                [one.note for one in board.alerts],
+                [one.note for one in board.mutes],
+            )
 
 
 async def test_a_silent_worker_is_late_then_lost_then_back(started: Any, clock: Clock) -> None:
