@@ -120,10 +120,10 @@ def runs(indexes: Iterable[int]) -> str:
     return ", ".join("-".join(f"#{index}" for index in run) for run in found)
 
 
-def unknown_words(selection: control.Selection) -> list[str]:
-    """Yield what is wrong with each word that no thread of ours can match."""
+def unknown_words(selection: control.Selection, paused: str = "--paused") -> list[str]:
+    """Return what is wrong with each word that no thread of ours can match; `paused` is how paused threads are asked for."""
     found = [
-        f"{state} is what a thread does: use --paused"
+        f"{state} is what a thread does: use {paused}"
         if state == "Paused"
         else f"there is no state {state}{spelling.did_you_mean(state, State)}"
         for state in selection.states

@@ -169,7 +169,10 @@ def view(seen: looks.Seen, asked: Asked) -> View:
     found = everyone
     try:
         if asked.filters:
-            found = selection.selected(chosen(asked.filters), everyone)
+            wanted = chosen(asked.filters)
+            found = selection.selected(wanted, everyone)
+            # Not said of a state or plan of a newer worker, as long as a thread has it.
+            problem = "; ".join(selection.unknown_words(wanted, "paused=yes")) if not found else ""
     except ValueError as error:
         found, problem = [], str(error)
     ordered = _ordered(found, asked.sort)
