@@ -12,6 +12,7 @@ HOWTO = Path(__file__).parents[2] / "docs/how-to"
 # Pages that are followed as a whole elsewhere.
 FOLLOWED = {
     "a-real-chain.md": "test_howto_chain.py",
+    "backup.md": "test_howto_backup.py",
     "capacity.md": "test_howto_capacity.py",
     "from-damocles.md": "test_howto_from_damocles.py",
     "move-sectors.md": "test_howto_move.py",

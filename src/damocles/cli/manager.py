@@ -86,6 +86,7 @@ def parser() -> "cyclopts.App":
         name="config",
         help="Check the manager's configuration, print an example, and all keys.",
     )
+    app.command("damocles.cli.of_manager.db:app", name="db", help="Copy and back up the manager's database.")
     app.command(
         "damocles.cli.of_manager.alerts:app",
         name="alerts",

@@ -1,4 +1,4 @@
-"""Work on sectors that are proven: `util sealer snap …`, `util sealer sectors rebuild` and `… unseal`."""
+"""Work on sectors: `util sealer snap …`, `util sealer sectors rebuild|unseal|abort`, and `… remove|finalize|restore`."""
 
 from typing import Annotated
 
@@ -25,6 +25,7 @@ _NO_RECORD = "key not found"  # all that managers, the original's too, report of
 
 Number = Annotated[int | None, Parameter(help="Number of the sector, after its miner.")]
 Sector = Annotated[str, Parameter(help="The sector, like s-t010000-7; or its miner, with the number after it.")]
+Really = Annotated[bool, options.Flag(name="--really-do-it", help="Really do it.")]
 
 
 @snap.command(help_epilogue=options.examples("damocles-manager util sealer snap fetch f010000"))
@@ -217,3 +218,56 @@ def _span(record: records.SectorState, piece: str) -> tuple[int, int]:
             return offset // 128 * 127, known.deal.payload_bytes or known.piece.size_bytes // 128 * 127
         offset += known.piece.size_bytes
     raise exits.Failed(f"{record.id} has no deal with piece {piece}: pass --offset and --size")
+
+
+def remove(
+    sector: Sector,
+    number: Number = None,
+    /,
+    *,
+    really_do_it: Really = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Delete the files of a sector that is over; one that lives on the chain, or did 900 epochs ago, is refused."""
+    identity = sector_of(sector, number)
+    return _end(methods.records.remove_sector(identity), identity, "removed", at, sure=really_do_it, as_json=json)
+
+
+def finalize(
+    sector: Sector,
+    number: Number = None,
+    /,
+    *,
+    really_do_it: Really = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Finish a sector that is on the chain, whatever its worker thinks."""
+    identity = sector_of(sector, number)
+    return _end(methods.records.finalize_sector(identity), identity, "finished", at, sure=really_do_it, as_json=json)
+
+
+def restore(
+    sector: Sector,
+    number: Number = None,
+    /,
+    *,
+    force: Annotated[bool, options.Flag(name="--force", help="Also one that was not aborted, or has deals.")] = False,
+    really_do_it: Really = False,
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Bring a sector that was aborted back into work; it belongs to the worker that goes on with it first."""
+    identity = sector_of(sector, number)
+    call = methods.records.restore_sector(identity, force)
+    return _end(call, identity, "restored", at, sure=really_do_it, as_json=json)
+
+
+def _end(call: methods.Ask[None], sector: SectorID, done: str, at: manager_at.At, *, sure: bool, as_json: bool) -> int:
+    if not sure:
+        raise exits.WrongUsage(f"{sector} would be {done}: say --really-do-it")
+    with at.call() as found:
+        found.call(call)
+    exits.print_result(f"{sector} {done}", {"sector": str(sector), "done": done}, as_json=as_json)
+    return exits.OK

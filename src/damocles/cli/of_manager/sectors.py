@@ -34,10 +34,10 @@ app.command(
     "damocles.cli.of_chain.sectors:expired", name="expired", help="List finished sectors that the chain needs no more."
 )
 app.command(
-    "damocles.cli.of_manager.endings:remove", name="remove", help="Delete the files of a sector that lives no more."
+    "damocles.cli.of_manager.plans:remove", name="remove", help="Delete the files of a sector that lives no more."
 )
-app.command("damocles.cli.of_manager.endings:finalize", name="finalize", help="Finish a sector that is on the chain.")
-app.command("damocles.cli.of_manager.endings:restore", name="restore", help="Bring an aborted sector back into work.")
+app.command("damocles.cli.of_manager.plans:finalize", name="finalize", help="Finish a sector that is on the chain.")
+app.command("damocles.cli.of_manager.plans:restore", name="restore", help="Bring an aborted sector back into work.")
 app.command("damocles.cli.of_chain.upkeep:extend", name="extend", help="Let sectors live longer.")
 app.command(
     "damocles.cli.of_chain.upkeep:terminate", name="terminate", help="End sectors before their time, for a fee."

@@ -184,7 +184,7 @@ def open_sqlite(path: Path) -> AbstractAsyncContextManager[Database]:
     Raises:
         schema.SchemaError: A newer release has written it.
     """
-    return _opened(lambda: sqlite.SQLite(path, _READERS))
+    return _opened(partial(backend, path, claim=False))
 
 
 def open_at(place: Path | str) -> AbstractAsyncContextManager[Database]:
@@ -199,20 +199,26 @@ def open_postgresql(url: str, *, claim: bool = False) -> AbstractAsyncContextMan
         errors.StartError: The URL is none, the driver is not installed, or another manager has claimed the database.
         schema.SchemaError: A newer release has written it.
     """
+    return _opened(partial(backend, url, claim=claim))
+
+
+def backend(place: Path | str, *, claim: bool) -> Backend:
+    """Return what runs transactions on a file or on what a URL names, its tables untouched; raises as `open_postgresql`."""
+    if isinstance(place, Path):
+        return sqlite.SQLite(place, _READERS)
     try:
         from damocles.manager.db import postgresql  # noqa: PLC0415 (only by those who use it)
     except ImportError as error:
         raise errors.StartError(
             f"PostgreSQL needs its driver: install damocles with the extra `postgres`, like 'damocles[postgres]' ({error})"
         ) from error
-
-    def make() -> Backend:
-        made = postgresql.PostgreSQL(url, shown(url), _READERS)
-        if claim:
-            made.claim()
-        return made
-
-    return _opened(make)
+    try:
+        made = postgresql.PostgreSQL(place, shown(place), _READERS)
+    except ValueError as error:
+        raise errors.StartError(str(error)) from error
+    if claim:
+        made.claim()
+    return made
 
 
 def shown(url: str) -> str:
@@ -222,16 +228,13 @@ def shown(url: str) -> str:
 
 @asynccontextmanager
 async def _opened(make: Callable[[], Backend]) -> AsyncIterator[Database]:
+    made = await anyio.to_thread.run_sync(make)
     try:
-        backend = await anyio.to_thread.run_sync(make)
-    except ValueError as error:
-        raise errors.StartError(str(error)) from error
-    try:
-        await anyio.to_thread.run_sync(_upgrade, backend)
-        yield Database(backend)
+        await anyio.to_thread.run_sync(_upgrade, made)
+        yield Database(made)
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(backend.close)
+            await anyio.to_thread.run_sync(made.close)
 
 
 def _upgrade(backend: Backend) -> None:

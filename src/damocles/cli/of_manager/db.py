@@ -1,0 +1,101 @@
+"""`damocles-manager db`: copy and back up the manager's database."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from damocles.cli.of_manager import starting
+from damocles.cli.terminal import exits, progress, tables
+from damocles.cli.threads import options
+from damocles.manager import errors
+from damocles.manager.config import load
+from damocles.manager.daemon import DATABASE_NAME
+from damocles.manager.db import backup as backups
+from damocles.manager.db import copying, engine
+from damocles.rpc.errors import DiskFails
+
+app = App(name="db", help="Copy and back up the manager's database.", version_flags=[])
+
+_PLACE = "a home, the database's file, or postgresql://USER@HOST/NAME"
+Source = Annotated[str, Parameter(name="SOURCE", help=f"The database to read: {_PLACE}.")]
+Target = Annotated[str, Parameter(name="TARGET", help=f"An empty database, or a new one: {_PLACE}.")]
+File = Annotated[Path, Parameter(name="FILE", help="The file to write; it must not exist.")]
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-manager db copy ~/.damocles-manager postgresql://db.lan/damocles",
+        "damocles-manager db copy postgresql://damocles@db.lan/damocles new-home",
+    )
+)
+def copy(source: Source, target: Target, /, *, json: options.AsJson = False) -> int:
+    """Copy the whole database to an empty one: from SQLite to PostgreSQL, or back, or to another of its kind.
+
+    No manager may be running on either. All rows are copied or none, and each one is read back and compared. The source
+    stays as it is; a home whose configuration names a database on PostgreSQL stands for that one.
+    """
+    read, written = _source(source), _target(target)
+    try:
+        with progress.Counter("rows copied") as counter:
+            copied = copying.copy(read, written, counter.show)
+    except (copying.CopyError, errors.StartError, DiskFails) as error:
+        raise exits.Failed(str(error)) from error
+    names = {"source": engine.shown(str(read)), "target": engine.shown(str(written))}
+    if json:
+        exits.print_json({**names, "rows": copied})
+        return exits.OK
+    tables.show(_TABLE, [(table, rows) for table, rows in copied.items() if rows])
+    exits.print_line(f"{sum(copied.values())} rows copied and checked: {names['source']} -> {names['target']}")
+    return exits.OK
+
+
+@app.command(
+    help_epilogue=options.examples(
+        "damocles-manager db backup ~/.damocles-manager manager-backup.db",
+        "damocles-manager db backup postgresql://damocles@db.lan/damocles damocles.dump",
+    )
+)
+def backup(source: Source, file: File, /, *, json: options.AsJson = False) -> int:
+    """Write the database's present state into a new file; the manager may be running.
+
+    Of a SQLite database, the file is such a database: put it in the place of the old one to restore it. Of one on
+    PostgreSQL it is what `pg_dump` writes: restore it with `pg_restore`.
+    """
+    read = _source(source)
+    try:
+        size_bytes = backups.write(read, file)
+    except backups.BackupError as error:
+        raise exits.Failed(str(error)) from error
+    value = {"source": engine.shown(str(read)), "file": str(file), "bytes": size_bytes}
+    exits.print_result(f"{file}: {size_bytes} bytes", value, as_json=json)
+    return exits.OK
+
+
+_TABLE = tables.Table[tuple[str, int]](columns=("What", "Count"), cells=lambda one: (one[0], str(one[1])))
+
+
+def _source(text: str) -> Path | str:
+    """Return the database that a manager of a home uses, or what is named itself."""
+    place = _target(text)
+    if not isinstance(place, Path) or not Path(text).expanduser().is_dir():
+        return place
+    file = place.with_name(load.FILE_NAME)
+    if not file.exists():
+        return place
+    try:
+        named = starting.database(load.load(file).daemon.database)
+    except (load.ConfigError, ValueError) as error:
+        raise exits.Failed(str(error)) from error
+    return named or place
+
+
+def _target(text: str) -> Path | str:
+    if "://" in text:
+        try:
+            return starting.database(text) or text
+        except ValueError as error:
+            raise exits.WrongUsage(str(error)) from error
+    path = Path(text).expanduser().absolute()
+    is_file = path.is_file() or (path.suffix != "" and not path.is_dir())
+    return path if is_file else path / DATABASE_NAME
