@@ -24,6 +24,8 @@ from damocles.wire import control
 Key = TypeVar("Key", bound=Sequence[str])  # the values of labels
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# A stage of a 2KiB sector takes milliseconds, PC1 of 64GiB half a day.
+STAGE_BOUNDS_SECONDS = (0.01, 0.1, 1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600)
 QUANTILES = (0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 
 _WINDOW_SECONDS = 60.0  # of the quantiles, as in the exporter of v0.13
@@ -35,10 +37,14 @@ _TEXT_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """How many sealing threads there are by state and reason, and how many sectors by state."""
+    """How many sealing threads there are by state and reason, and how many sectors by state.
+
+    `oldest` is the unix time at which, of the sectors in a state, the one came there that has been in it for longest.
+    """
 
     threads: Mapping[tuple[str, str], int]
     sectors: Mapping[tuple[str], int]
+    oldest: Mapping[tuple[str], float]
 
 
 class Family(core.Metric):
@@ -159,8 +165,8 @@ class Summary:
         return family
 
 
-def threads(prefix: str, groups: Groups) -> Iterator[Family]:
-    """Yield how many sealing threads are in which state and why, and how many sectors in which state."""
+def threads(prefix: str, groups: Groups, now: float) -> Iterator[Family]:
+    """Yield how many sealing threads are in which state and why, and how many sectors in which state and for how long."""
     yield gauge(
         f"{prefix}_threads",
         "Sealing threads; the reason is the stage that runs, what is waited for, or of a pause `error` or `request`.",
@@ -168,13 +174,25 @@ def threads(prefix: str, groups: Groups) -> Iterator[Family]:
         ("state", "reason"),
     )
     yield gauge(f"{prefix}_sectors", "Sectors in sealing threads by their state.", groups.sectors, ("state",))
+    yield gauge(
+        f"{prefix}_sectors_oldest_seconds",
+        "For how long the sector has been in its state that has been there for longest, of those in sealing threads.",
+        {key: max(0.0, now - since) for key, since in groups.oldest.items()},
+        ("state",),
+    )
 
 
 def grouped(details: Sequence[control.ThreadDetail]) -> Groups:
     """Count sealing threads; groups of which there are too many are left out, the smallest first."""
     states = collections.Counter((detail.info.thread_state.state, reason_of(detail)) for detail in details)
     sectors = collections.Counter((detail.info.job_state,) for detail in details if detail.info.job_id is not None)
-    return Groups(threads=dict(states.most_common(_MOST_GROUPS)), sectors=dict(sectors.most_common(_MOST_GROUPS)))
+    frequent = dict(sectors.most_common(_MOST_GROUPS))
+    oldest: dict[tuple[str], float] = {}
+    for detail in details:
+        key, since = (detail.info.job_state,), detail.state_since
+        if detail.info.job_id is not None and since is not None and key in frequent:
+            oldest[key] = min(since, oldest.get(key, since))
+    return Groups(threads=dict(states.most_common(_MOST_GROUPS)), sectors=frequent, oldest=oldest)
 
 
 def reason_of(detail: control.ThreadDetail) -> str:
@@ -199,6 +217,16 @@ def limits(prefix: str, levels: Mapping[str, tuple[float, float]], met: Mapping[
     yield gauge(f"{prefix}_limit", "Limits on what others may use.", most, ("limit",))
     yield gauge(f"{prefix}_limit_used", "How much of a limit is used, by whoever uses the most.", used, ("limit",))
     yield counter(f"{prefix}_limit_met_total", "How often more than a limit was wanted.", counts, ("limit",))
+
+
+def certificate(prefix: str, ends_at: float | None) -> Family:
+    """Return when the certificate ends that a daemon listens with, if it has one."""
+    return gauge(
+        f"{prefix}_certificate_not_after_timestamp_seconds",
+        "Unix time at which the certificate ends that others see, by its file; of a chain the first one.",
+        {} if ends_at is None else {(): ends_at},
+        (),
+    )
 
 
 async def process() -> list[core.Metric]:

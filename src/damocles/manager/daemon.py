@@ -9,7 +9,6 @@ heads of its chain.
 
 import contextlib
 import signal
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,10 +31,10 @@ from damocles.manager.callers import names
 from damocles.manager.chain import interface, mock
 from damocles.manager.config import model
 from damocles.manager.db import engine, schema
-from damocles.manager.fleet import acts, peers
+from damocles.manager.fleet import acts
 from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
-from damocles.manager.serving import audit, auth, discovery, metrics
+from damocles.manager.serving import audit, auth, discovery, due, metrics, trust
 from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
 from damocles.rpc.admission import access, keyring
@@ -130,7 +129,7 @@ async def _open(
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_at(settings.database or settings.home / DATABASE_NAME))
-        context, connect = _trust(settings)
+        context, connect = trust.given(settings.listen, settings.certificate, settings.ca_file)
         ring = await auth.open_keyring(settings.home, database, clock)
         registered = acts.open_fleet(
             database, clock, connect=connect, expiration_seconds=settings.alerts.lost_after_seconds
@@ -170,7 +169,20 @@ async def _open(
         if (read := settings.read_alerts) is not None:
             reloads.add("the alerts' file", lambda: watching.change(read()))
         scraped = metrics.Source(
-            tally=tally, database=database, workers=workers, stores=room, alerts=watching, clock=clock
+            tally=tally,
+            database=database,
+            workers=workers,
+            stores=room,
+            alerts=watching,
+            outlook=due.Source(
+                database=database,
+                market=means.market,
+                jobs=lambda: watching.seen.posts,
+                days=made.proving.days if made.proving is not None else None,
+                certificate=settings.certificate,
+            ),
+            sizes_bytes={str(miner.id): int(miner.proof.size) for miner in chain.miners},
+            clock=clock,
         )
         payloads = piecestore.PieceStore(
             settings.deals or settings.home / PIECES_NAME,
@@ -363,22 +375,6 @@ async def _means(
         clock=clock,
         wdpost_every_seconds=settings.wdpost_every_seconds,
     )
-
-
-def _trust(settings: Settings) -> tuple[ssl.SSLContext | None, peers.Connect]:
-    """Return the context to listen with, and how workers are connected to.
-
-    Raises:
-        errors.StartError: A certificate cannot be used.
-    """
-    if access.exposed(settings.listen.host, tls=settings.certificate is not None):
-        log.warning("no TLS on a network: anybody who can intercept it can read tokens", listen=str(settings.listen))
-    try:
-        context = tls.server_context(*settings.certificate) if settings.certificate else None
-        trust = tls.client_context(settings.ca_file) if settings.ca_file else None
-    except tls.Unusable as error:
-        raise errors.StartError(str(error)) from error
-    return context, partial(peers.connect, trust=trust)
 
 
 def _check_owner(settings: Settings, miners: Sequence[sectors.Miner], tx: Connection) -> None:

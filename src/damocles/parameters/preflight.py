@@ -43,6 +43,16 @@ def warnings(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: P
     return lines
 
 
+def missing_files(plans: Mapping[str, Iterable[sectors.SectorSize] | None], folder: Path) -> dict[tuple[str, str], int]:
+    """Return how many files of parameters are missing, by plan and sector size; `plans` as `warnings` has them."""
+    found = {}
+    for plan, sizes in plans.items():
+        kinds = [Kind(kind) for kind in planner.PLANS[plan].proves]
+        for size in (sectors.SectorSize if sizes is None else sizes) if kinds else ():
+            found[plan, size.label] = sum(len(entry.names) for entry in catalog.missing([size], kinds, folder))
+    return found
+
+
 def lacking_for_post(size: sectors.SectorSize, folder: Path, kind: Kind = Kind.WDPOST) -> str | None:
     """Return what `folder` lacks for PoSts of a size, those of windows or winning ones, in the proofs library's words, or `None`."""
     lacking = catalog.missing([size], (kind,), folder)

@@ -6,6 +6,7 @@ What a client trusts is an `ssl.SSLContext`, the path of a PEM file with authori
 import functools
 import os
 import ssl
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from damocles.rpc import errors
@@ -40,6 +41,17 @@ def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[s
             f"the certificate {certificate} with the key {key} cannot be used: {errors.reason_of(error)}"
         ) from error
     return context
+
+
+def ends_at(certificate: str | os.PathLike[str]) -> float | None:
+    """Return the unix time at which the certificate in a PEM file ends, of a chain the one that ends first; `None` if it cannot be read."""
+    from cryptography import x509  # noqa: PLC0415 (what only metrics need)
+
+    try:
+        found = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return min(one.not_valid_after_utc.timestamp() for one in found)
 
 
 def has_authority(certificate: str | os.PathLike[str]) -> bool:

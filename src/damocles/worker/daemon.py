@@ -131,7 +131,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         name = settings.worker.name or ip
         metrics_port: int | msgspec.UnsetType = msgspec.UNSET
         if tally is not None:
-            scraped = _scraped(loaded, tally, staff, stages, guard=guard, name=name, ip=ip)
+            scraped = _scraped(loaded, tally, staff, stages, draining, guard=guard, name=name, ip=ip)
             metrics_port = connections.scraped_at(settings, ip, await stack.enter_async_context(scraped))
         log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
         async with anyio.create_task_group() as tasks:
@@ -188,6 +188,7 @@ async def _scraped(
     tally: "metrics.Tally",
     staff: roster.Roster,
     stages: executor.Stages,
+    draining: drain.Drain,
     *,
     guard: rpc_access.Guard,
     name: str,
@@ -204,6 +205,9 @@ async def _scraped(
         threads=lambda: [thread.detail() for thread in staff.threads],
         slots=stages.occupancy,
         stores=space.Space(staff.folders, memory=identity.Memory(loaded.config.worker.home.expanduser())),
+        lacking=lambda: preflight.missing_files(load.plans(staff.config_in_use), catalog.folder()),
+        is_draining=lambda: draining.state().on,
+        certificate=loaded.config.worker.rpc_server.certificate,
     )
     app = metrics.app(source.text)
     door = doorstep.Door()

@@ -26,7 +26,7 @@ from damocles.cli.access import authority
 from damocles.manager import daemon
 from damocles.manager import errors as manager_errors
 from damocles.manager.sectors import ledger
-from damocles.manager.serving import auth
+from damocles.manager.serving import auth, trust
 from damocles.methods.rules import Scope
 from damocles.rpc import address, core, dialects, errors, limits, tls
 from damocles.rpc.admission import access
@@ -450,8 +450,9 @@ class TestExposure:
         with pytest.raises(ValueError, match="say --insecure, or give a certificate with --tls-cert and --tls-key"):
             self.settings(tmp_path, host)
         with structlog.testing.capture_logs() as logs:
-            daemon._trust(self.settings(tmp_path, host, insecure=True))
-            daemon._trust(self.settings(tmp_path, host, certificate=TestTLS().certificate(farm)))
+            for options in ({"insecure": True}, {"certificate": TestTLS().certificate(farm)}):
+                made = self.settings(tmp_path, host, **options)
+                trust.given(made.listen, made.certificate, made.ca_file)
         assert ["no TLS on a network: anybody who can intercept it can read tokens"] == [
             entry["event"] for entry in logs
         ]

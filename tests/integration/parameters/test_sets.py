@@ -264,6 +264,17 @@ def test_preflight_names_plan_size_files_and_command(tmp_path):
     assert f"damocles-worker params fetch --sector-size 32GiB --for porep; {tmp_path} lacks " in line
 
 
+def test_missing_files_are_counted_by_plan_and_size(tmp_path):
+    """Without sizes for all of them; a plan that proves nothing needs none, and what is there is not missing."""
+    plans = {"sealer": [sectors.SectorSize.MIB8], "unseal": [sectors.SectorSize.MIB8], "wdpost": None}
+    before = preflight.missing_files(plans, tmp_path)
+    assert {("sealer", "8MiB"), *(("wdpost", size.label) for size in sectors.SectorSize)} == before.keys()
+    assert all(before.values())
+    for file in catalog.sets([sectors.SectorSize.MIB8], [Kind.POREP])[0].files:
+        (tmp_path / file.name).write_bytes(b"x")
+    assert 0 == preflight.missing_files(plans, tmp_path)["sealer", "8MiB"]
+
+
 def test_preflight_is_silent_when_nothing_is_missing(tmp_path):
     """Files that are there are not mentioned; of a worker that takes any size, one size is enough."""
     for file in catalog.sets([sectors.SectorSize.MIB8], [Kind.POREP])[0].files:

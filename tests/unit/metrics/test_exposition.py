@@ -92,11 +92,17 @@ def test_quantiles_are_of_the_last_minute() -> None:
 
 
 def detail(
-    state: str, *, waits: str | None = None, error: str | None = None, at: str = "C1Done"
+    state: str,
+    *,
+    waits: str | None = None,
+    error: str | None = None,
+    at: str = "C1Done",
+    state_since: float | None = None,
 ) -> control.ThreadDetail:
     """Make a sealing thread."""
     info = fleet.ThreadInfo("/s", "sealer", "s-t010000-1", 0, fleet.ThreadState(state), at, "C2", error)
-    return control.ThreadDetail(info=info, since=0.0, waiting=control.Waiting(waits, 0.0) if waits else None)
+    waiting = control.Waiting(waits, 0.0) if waits else None
+    return control.ThreadDetail(info=info, since=0.0, waiting=waiting, state_since=state_since)
 
 
 def test_threads_are_grouped_by_state_and_reason() -> None:
@@ -111,7 +117,7 @@ def test_threads_are_grouped_by_state_and_reason() -> None:
         detail("Paused", waits="resume"),
         detail("Idle"),
     ]
-    samples = read(exposition.threads("p", exposition.grouped(listed)))
+    samples = read(exposition.threads("p", exposition.grouped(listed), 1.0))
     assert {
         ("p_threads", "reason=C2,state=Running"): 1.0,
         ("p_threads", "reason=slot of c2,state=Waiting"): 2.0,
@@ -124,10 +130,26 @@ def test_threads_are_grouped_by_state_and_reason() -> None:
     } == samples
 
 
+def test_of_each_state_the_oldest_sector_is_told() -> None:
+    """Seconds of the one that has been in its state for longest; one that came in the future, by another clock, is new."""
+    listed = [
+        detail("Running", state_since=60.0),
+        detail("Paused", state_since=10.0),
+        detail("Running"),
+        detail("Running", at="PC1Done", state_since=500.0),
+    ]
+    samples = read(exposition.threads("p", exposition.grouped(listed), 100.0))
+    oldest = {name: value for name, value in samples.items() if name[0] == "p_sectors_oldest_seconds"}
+    assert {
+        ("p_sectors_oldest_seconds", "state=C1Done"): 90.0,
+        ("p_sectors_oldest_seconds", "state=PC1Done"): 0.0,
+    } == oldest
+
+
 def test_workers_that_make_up_states_do_not_flood_the_metrics() -> None:
     """However many states and reasons are told, the most frequent two hundred are given."""
     listed = [detail("Running", at=f"State{number}") for number in range(1000)] + [detail("Running", at="Common")] * 2
-    samples = read(exposition.threads("p", exposition.grouped(listed)))
+    samples = read(exposition.threads("p", exposition.grouped(listed), 1.0))
     assert 201 == len(samples)
     assert 2.0 == samples["p_sectors", "state=Common"]
 

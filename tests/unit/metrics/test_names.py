@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import core
 
 from damocles import exposition
-from damocles.manager.alerts import notify
+from damocles.manager.alerts import notify, progress
+from damocles.manager.serving import due
 from damocles.manager.serving import metrics as manager_metrics
 from damocles.rpc import core as rpc_core
 from damocles.rpc import limits as rpc_limits
 from damocles.stages.supervision import limits
 from damocles.wire import control, fleet, seal
+from damocles.wire.proving import Standing
 from damocles.wire.sectors import SectorID
 from damocles.worker.serving import metrics as worker_metrics
 
@@ -22,10 +25,20 @@ THREAD = control.ThreadDetail(
         "/s", "sealer", "s-t010000-1", 0, fleet.ThreadState("Paused"), "C1Done", "C2", "permanent: x"
     ),
     since=0.0,
+    state_since=0.0,
 )
 WORKER = control.WorkerStatus(
     info=fleet.WorkerInfo("gpu-1", "10.0.0.1:17890"), status="live", last_ping=0, age_seconds=1, interval_seconds=30
 )
+
+
+class Event(NamedTuple):
+    """A row of `sector_events`, as far as it matters."""
+
+    prev: str
+    next: str
+    at: float = 1.0
+    miner: int = 10000
 
 
 async def nothing(*_: object) -> None:
@@ -61,6 +74,10 @@ async def test_the_workers_metrics_are_those_of_the_golden_file() -> None:
         threads=[THREAD],
         slots=limits.Occupancy(running={"c2": 1}, waiting={"c2": 1}, limits={"c2": 1}),
         free_bytes={("sealing", "/s"): 1},
+        lacking={("sealer", "32GiB"): 2},
+        is_draining=True,
+        certificate_ends_at=1.0,
+        now=1.0,
         loop_lag_seconds=0.0,
     )
     found = shapes([*tally.families(), *worker_metrics.families(facts), *await exposition.process()])
@@ -77,6 +94,9 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
             count(None)
     with tally.measure(method("Venus.Refused"), []):
         pass
+    came_far = progress.Progress()
+    came_far.left(Event("ProofSubmitted", "Finished"), 1.0)
+    counted = [*tally.families(), *came_far.families({"10000": 2048})]
     facts = manager_metrics.Facts(
         allocated={("10000",): 1},
         online=1,
@@ -88,9 +108,17 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
         blocks={("1000", "included"): 1},
         alerts={("worker-late", "firing"): 1},
         deliveries={notify.Delivery("webhook", "delivered"): 1},
+        due=due.Due(
+            messages={("1000", "signed"): 1},
+            oldest_message={("1000",): 0.0},
+            miners={"1000": due.Miner(standings={Standing.AT_RISK: 1}, faulty=1, recovering=1, closes_seconds=1.0)},
+            deals=[1024],
+            certificate_ends_at=1.0,
+        ),
+        now=1.0,
         loop_lag_seconds=0.0,
     )
-    found = shapes([*tally.families(), *manager_metrics.families(facts), *await exposition.process()])
+    found = shapes([*counted, *manager_metrics.families(facts), *await exposition.process()])
     assert (GOLDEN / "manager.txt").read_text() == found
 
 

@@ -7,7 +7,8 @@ from damocles import exposition, methods
 from damocles.cli.terminal import exits
 from damocles.kit.reference import tables, types
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.alerts import rules
+from damocles.manager.alerts import progress, rules
+from damocles.manager.serving import due
 from damocles.manager.serving import metrics as manager_metrics
 from damocles.methods import declaring
 from damocles.rpc import errors
@@ -27,6 +28,10 @@ def metrics_of_worker() -> str:
         threads=(),
         slots=limits.Occupancy(running={}, waiting={}, limits={}),
         free_bytes={},
+        lacking={},
+        is_draining=False,
+        certificate_ends_at=None,
+        now=0.0,
         loop_lag_seconds=0.0,
     )
     return _metrics([*worker_metrics.Tally().families(), *worker_metrics.families(facts)], worker_metrics.ORIGINALS)
@@ -38,16 +43,19 @@ def metrics_of_manager() -> str:
         allocated={},
         online=0,
         workers=(),
-        threads=exposition.Groups(threads={}, sectors={}),
+        threads=exposition.Groups(threads={}, sectors={}, oldest={}),
         looked_seconds_ago=0.0,
         free_bytes={},
         reserved_bytes={},
         blocks={},
         alerts={},
         deliveries={},
+        due=due.Due(),
+        now=0.0,
         loop_lag_seconds=0.0,
     )
-    return _metrics([*manager_metrics.Tally().families(), *manager_metrics.families(facts)], manager_metrics.ORIGINALS)
+    counted = [*manager_metrics.Tally().families(), *progress.Progress().families({})]
+    return _metrics([*counted, *manager_metrics.families(facts)], manager_metrics.ORIGINALS)
 
 
 def _metrics(families: Iterable[exposition.Family], originals: frozenset[str]) -> str:

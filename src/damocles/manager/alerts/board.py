@@ -21,7 +21,7 @@ from msgspec import structs
 from damocles import beside, methods
 from damocles.manager import errors
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.alerts import durations, notify, rules, seen, table
+from damocles.manager.alerts import durations, notify, progress, rules, seen, table
 from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import acts
@@ -82,7 +82,8 @@ class Alerts:
         self._mutes: list[alerts.Mute] = []
         self._numbers = itertools.count(1)
         self._turn = anyio.Lock()  # of whoever changes alerts or mutes
-        self.durations = durations.Durations()
+        self.progress = progress.Progress(clock())
+        self.durations = durations.Durations(self.progress)
         self.seen = seen.Snapshot()
         self.looked_at: float | None = None
         self.changes = 0  # of what `board` returns

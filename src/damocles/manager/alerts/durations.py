@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
+from damocles.manager.alerts.progress import Progress
 from damocles.manager.alerts.seen import Typical
 from damocles.manager.db import tables
 
@@ -48,7 +49,8 @@ class Durations:
     `moves` counts by period (unix time in `PERIOD_SECONDS`) and state: +1 for each sector that came, -1 for each that left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
+        self._progress = progress or Progress()
         self.ends: deque[End] = deque(maxlen=_ENDS)
         self.moves: dict[int, Counter[str]] = {}
         self.since: float | None = None  # the first report that was taken in
@@ -71,17 +73,20 @@ class Durations:
             self.since = event.at if self.since is None else self.since
             if event.prev != event.next:
                 self._count(event)
+            sector = (event.miner, event.number)
             if event.prev != event.next and event.next in {_FINISHED, _ABORTED}:
                 self.ends.append(End(event.at, event.next == _FINISHED))
+                if self._entered.get(sector, ("",))[0] != event.next:  # else told again, since the answer was lost
+                    self._progress.ended(event)
             if event.event == _OF_THE_ORIGINAL:
                 continue
-            sector = (event.miner, event.number)
             entered = self._entered.pop(sector, None)
             if event.failure_level is not None or event.prev == event.next:
                 continue  # its run in this state is spoilt
             if entered is not None and entered[0] == event.prev:
                 runs = self._runs.setdefault((event.miner, event.prev, event.next), deque(maxlen=_RUNS))
                 runs.append(event.at - entered[1])
+                self._progress.left(event, runs[-1])
             self._entered[sector] = (event.next, event.at)
             if len(self._entered) > _EVENTS:
                 self._entered.pop(next(iter(self._entered)))

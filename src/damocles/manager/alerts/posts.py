@@ -69,7 +69,7 @@ def late(posts: Iterable[Outline]) -> Found:
 
 def faulty(posts: Iterable[Outline]) -> Found:
     """Yield the jobs with sectors that could not be proved; the rest of them is proved by a job that follows."""
-    for post in {post.subject: post for post in posts if post.faults}.values():
+    for post in with_faults(posts):
         reasons = post.output.reasons if post.output else {}
         named = ", ".join(
             f"{number} ({_short(reasons.get(str(number), 'no reason given'))})" for number in post.faults[:_REASONS]
@@ -77,6 +77,11 @@ def faulty(posts: Iterable[Outline]) -> Found:
         more = f" and {len(post.faults) - _REASONS} more" if len(post.faults) > _REASONS else ""
         text = f"{len(post.faults)} sectors could not be proved by {post.worker}: {named}{more}; see: {_LIST} --all --detail"
         yield post, text, float(post.finished_at)
+
+
+def with_faults(posts: Iterable[Outline]) -> Iterable[Outline]:
+    """Return likewise the last job of each that had sectors that could not be proved: the next one goes without them."""
+    return _latest(post for post in posts if post.faults)
 
 
 def _short(text: str) -> str:

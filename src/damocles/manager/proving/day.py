@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -127,21 +128,29 @@ class Days:
         self._database = database
         self._rounds = rounds
         self._miners = {miner.id: miner for miner in miners}
-        self._block_seconds = block_seconds
+        self.block_seconds = block_seconds
         self._clock = clock
 
     def register(self, service: core.Service) -> None:
         """Serve the method."""
         service.add(methods.wdpost.day, self.day)
 
+    @property
+    def epoch(self) -> int:
+        """The newest head that was seen."""
+        return self._rounds.epoch
+
+    async def kept(self) -> dict[int, dict[int, Kept]]:
+        """Return the last window of each deadline of the miners that are proved, see `kept`."""
+        proved = [number for number, miner in self._miners.items() if miner.config.po_st.enabled]
+        return {number: await self._database.read(partial(kept, miner=number, epoch=self.epoch)) for number in proved}
+
     async def troubles(self) -> list[alerts_posts.Late]:
         """Return the deadlines of all miners that are late, at risk or missed, by the newest head that was seen."""
-        found: list[alerts_posts.Late] = []
-        for number, miner in self._miners.items():
-            if miner.config.po_st.enabled:
-                windows = await self._database.read(lambda tx, one=number: kept(tx, one, self._rounds.epoch))  # type: ignore[misc]
-                found += troubles(windows, self._rounds.epoch, self._clock(), self._block_seconds)
-        return found
+        all_windows = (await self.kept()).values()
+        return [
+            late for windows in all_windows for late in troubles(windows, self.epoch, self._clock(), self.block_seconds)
+        ]
 
     async def day(self, miner: int) -> wire.Day:
         """Return the deadlines of a miner.
@@ -165,7 +174,7 @@ class Days:
             miner=miner,
             epoch=cycle.epoch,
             at=at,
-            block_seconds=self._block_seconds,
+            block_seconds=self.block_seconds,
             current=cycle.current,
             deadlines=[
                 _deadline(seen, number, posted[number].post_submissions.count, windows.get(number))

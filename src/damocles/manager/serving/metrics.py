@@ -20,15 +20,15 @@ import damocles
 from damocles import exposition, methods
 from damocles.manager.alerts import board as manager_alerts
 from damocles.manager.alerts import notify
+from damocles.manager.alerts.progress import PREFIX
 from damocles.manager.db import mined, tables
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import workers
 from damocles.manager.fleet.acts import Fleet
+from damocles.manager.serving import due
 from damocles.rpc import core, limits
 from damocles.stores import space
 from damocles.wire import control
-
-PREFIX = "damocles_manager"
 
 # Of damocles v0.13; all others are ours.
 ORIGINALS = frozenset(
@@ -123,6 +123,8 @@ class Facts:
     blocks: Mapping[tuple[str, str], int]
     alerts: Mapping[tuple[str, str], int]
     deliveries: Mapping[notify.Delivery, int]
+    due: due.Due
+    now: float
     loop_lag_seconds: float
 
 
@@ -143,7 +145,7 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
     yield plain("sectors_online", "Sectors that are allocated and neither finished nor aborted.", facts.online)
     yield from _worker_families(facts.workers)
     # From the last look of the alerts, with who did not answer then left out.
-    yield from exposition.threads(PREFIX, facts.threads)
+    yield from exposition.threads(PREFIX, facts.threads, facts.now)
     if facts.looked_seconds_ago is not None:
         yield plain(
             "fleet_look_age_seconds",
@@ -172,6 +174,7 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
         facts.deliveries,
         ("sink", "outcome"),
     )
+    yield from due.families(facts.due, facts.now)
     yield plain(
         "event_loop_lag_seconds",
         "How long the daemon's event loop took to turn to something new, at the scrape.",
@@ -214,6 +217,12 @@ def _worker_families(statuses: Sequence[control.WorkerStatus]) -> Iterator[expos
         {(worker.info.name,): worker.info.summary.paused for worker in statuses},
         ("worker",),
     )
+    yield exposition.gauge(
+        f"{PREFIX}_worker_draining",
+        "1 if a worker begins no new sectors, by its last ping.",
+        {(worker.info.name,): int(worker.info.draining is True) for worker in statuses},
+        ("worker",),
+    )
 
 
 def _latency(seconds: float) -> str:
@@ -232,6 +241,8 @@ class Source:
         workers: Fleet,
         stores: space.Space,
         alerts: manager_alerts.Alerts,
+        outlook: due.Source,
+        sizes_bytes: Mapping[str, int],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._tally = tally
@@ -239,6 +250,8 @@ class Source:
         self._workers = workers
         self._stores = stores
         self._alerts = alerts
+        self._outlook = outlook
+        self._sizes_bytes = sizes_bytes
         self._clock = clock
         self._grouped = alerts.seen  # what `_groups` counts: the same until the next look
         self._groups = exposition.grouped(alerts.seen.threads)
@@ -265,9 +278,12 @@ class Source:
             blocks=won,
             alerts=self._alerts.counts(),
             deliveries=self._alerts.deliveries,
+            due=await self._outlook.look(),
+            now=self._clock(),
             loop_lag_seconds=lag,
         )
-        return exposition.text([*self._tally.families(), *families(facts), *process])
+        counted = [*self._tally.families(), *self._alerts.progress.families(self._sizes_bytes)]
+        return exposition.text([*counted, *families(facts), *process])
 
     def route(self) -> Route:
         """Return the route of the manager's site."""

@@ -9,8 +9,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import anyio.to_thread
+
 from damocles import exposition
 from damocles.rpc import limits as rpc_limits
+from damocles.rpc import tls
 from damocles.rpc.serving import asgi
 from damocles.stages.supervision import limits
 from damocles.stores import space
@@ -20,9 +23,6 @@ PREFIX = "damocles_worker"
 
 # Of damocles v0.13; all others are ours.
 ORIGINALS = frozenset({"rpc_call", "rpc_error", "rpc_timing", "task_threads_pause"})
-
-# A stage of a 2KiB sector takes milliseconds, PC1 of 64GiB half a day.
-STAGE_BOUNDS_SECONDS = (0.01, 0.1, 1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600)
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 # Where the original's label is not the method's name in snake case. Ours for the same purpose get the same label.
@@ -54,7 +54,7 @@ class Tally:
             f"{PREFIX}_stage_seconds",
             "Seconds that stages ran that ended well, without what they waited for a slot.",
             ("stage",),
-            STAGE_BOUNDS_SECONDS,
+            exposition.STAGE_BOUNDS_SECONDS,
         )
 
     def call(self, method: str, seconds: float, failed: bool) -> None:
@@ -92,12 +92,19 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What is looked at for a scrape; `free_bytes` by kind and name of a store, without those that do not answer."""
+    """What is looked at for a scrape; `free_bytes` by kind and name of a store, without those that do not answer.
+
+    `lacking` counts the files of parameters that are not there, by plan and sector size.
+    """
 
     version: str
     threads: Sequence[control.ThreadDetail]
     slots: limits.Occupancy
     free_bytes: Mapping[tuple[str, str], int]
+    lacking: Mapping[tuple[str, str], int]
+    is_draining: bool
+    certificate_ends_at: float | None
+    now: float
     loop_lag_seconds: float
 
 
@@ -107,7 +114,7 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
     yield exposition.gauge(f"{PREFIX}_info", "1; the label is the version.", {(facts.version,): 1}, ("version",))
     paused = sum(detail.info.thread_state.state == "Paused" for detail in listed)
     yield exposition.gauge("task_threads_pause", "Sealing threads that are paused.", {(): paused}, ())
-    yield from exposition.threads(PREFIX, exposition.grouped(listed))
+    yield from exposition.threads(PREFIX, exposition.grouped(listed), facts.now)
     levels = Counter((_level(detail.info.last_error),) for detail in listed if detail.info.last_error is not None)
     yield exposition.gauge(
         f"{PREFIX}_threads_with_error", "Sealing threads by the level of their last error.", levels, ("level",)
@@ -126,6 +133,17 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
         facts.free_bytes,
         ("kind", "store"),
     )
+    yield exposition.gauge(
+        f"{PREFIX}_parameter_files_missing",
+        "Files of proof parameters that a plan needs and that are not there, by size of the sectors that its threads take;"
+        " without `allowed_sizes` these are all sizes.",
+        facts.lacking,
+        ("plan", "sector_size"),
+    )
+    yield exposition.gauge(
+        f"{PREFIX}_draining", "1 if the worker begins no new sectors.", {(): int(facts.is_draining)}, ()
+    )
+    yield exposition.certificate(PREFIX, facts.certificate_ends_at)
     yield exposition.gauge(
         f"{PREFIX}_event_loop_lag_seconds",
         "How long the daemon's event loop took to turn to something new, at the scrape.",
@@ -150,6 +168,9 @@ class Source:
     threads: Callable[[], Sequence[control.ThreadDetail]]
     slots: Callable[[], limits.Occupancy]
     stores: space.Space
+    lacking: Callable[[], Mapping[tuple[str, str], int]]
+    is_draining: Callable[[], bool]
+    certificate: tls.Files | None
 
     async def text(self) -> bytes:
         """Return what Prometheus reads."""
@@ -161,10 +182,17 @@ class Source:
             threads=self.threads(),
             slots=self.slots(),
             free_bytes={_kind_and_name(name): used.free for name, used in usage.items()},
+            lacking=await anyio.to_thread.run_sync(self.lacking),
+            is_draining=self.is_draining(),
+            certificate_ends_at=await anyio.to_thread.run_sync(self._certificate_ends_at),
+            now=time.time(),
             loop_lag_seconds=lag,
         )
         labels = {"worker_name": self.name, "worker_ip": self.ip}
         return exposition.text([*self.tally.families(), *families(facts), *process], labels)
+
+    def _certificate_ends_at(self) -> float | None:
+        return tls.ends_at(self.certificate.certificate) if self.certificate is not None else None
 
 
 def _kind_and_name(store: str) -> tuple[str, str]:

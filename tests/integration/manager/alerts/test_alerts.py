@@ -23,12 +23,15 @@ from damocles.rpc.serving import asgi, server
 from damocles.stores import persist
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
-from damocles.wire import alerts, control, fleet
-from damocles.wire.sectors import SealProof, SectorSize
+from damocles.wire import alerts, control, fleet, seal
+from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
 from ..conftest import Clock, RecordedVerifier
 
 INTERVAL_SECONDS = 0.05
+ENDED = seal.ReportStateReq(
+    seal.WorkerIdentifier("gpu-1", "/s"), seal.StateChange("ProofSubmitted", "Finished", "Finish"), None
+)
 
 
 class Manager:
@@ -310,6 +313,7 @@ async def test_the_metrics_tell_the_alerts_and_the_requests(started: Any, clock:
         async with started(receiver, late, disk=tmp_path) as manager:
             await manager.ping()
             await manager.call("Venus.AllocateSector", {})
+            await manager.call("Venus.ReportState", SectorID(10000, 1), ENDED)
             await manager.seen()
             clock.now += 80
             await manager.seen()
@@ -321,6 +325,11 @@ async def test_the_metrics_tell_the_alerts_and_the_requests(started: Any, clock:
         "damocles_manager_info 1",
         'damocles_manager_new_sector{miner="10000"} 1',
         "damocles_manager_sectors_online 1",
+        'damocles_manager_sectors_ended_total{miner="10000",outcome="finished"} 1',
+        'damocles_manager_sealed_bytes_total{miner="10000"} 2048',
+        'damocles_manager_worker_draining{worker="gpu-1"} 0',
+        'damocles_manager_wdpost_jobs{state="failed"} 0',
+        "damocles_manager_deals_waiting 0",
         'damocles_manager_workers{status="late"} 1',
         'damocles_manager_worker_count{category="latency<=120s"} 1',
         'damocles_manager_thread_count{category="paused"} 0',
