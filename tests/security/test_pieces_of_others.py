@@ -88,6 +88,28 @@ async def test_a_piece_is_brought_by_whoever_unseals_it(manager: Daemon) -> None
     assert 403 == (await put(manager, ours, PIECE, b"right")).status_code
 
 
+async def test_parts_of_a_piece_are_brought_by_whoever_unseals_it(manager: Daemon) -> None:
+    """An upload is gone on with by its worker; another one neither begins one, nor adds to it, nor hears how far it is."""
+    ours, evil = await bound(manager, "gpu1"), await bound(manager, "evil")
+    await handed_out(ours)
+
+    async def asked(caller: Caller, verb: str, where: str, **fields: str) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {caller.token}", **fields}
+        url = manager.url.removesuffix("/rpc/v0") + where
+        async with httpx2.AsyncClient(headers=headers) as http:
+            return await http.request(verb, url)
+
+    beginning = {"Upload-Complete": "?0", "Content-Length": "0"}
+    begun = await asked(ours, "PUT", f"/piecestore/{PIECE}", **beginning)
+    assert 201 == begun.status_code
+    where = begun.headers["location"]
+    for caller in (evil, shared(manager)):
+        assert 403 == (await asked(caller, "PUT", f"/piecestore/{PIECE}", **beginning)).status_code
+        for verb in ("OPTIONS", "HEAD", "PATCH"):
+            assert 403 == (await asked(caller, verb, where)).status_code
+    assert 204 == (await asked(ours, "HEAD", where)).status_code
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.2"])
 async def test_a_piece_is_brought_by_the_original_s_worker_that_unseals_it(manager: Daemon, host: str) -> None:
     """It has no token: its address is who it is. The piece comes from 127.0.0.1."""

@@ -36,14 +36,14 @@ class Intake:
         self.met: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def piece(self, declared_bytes: int | None) -> AsyncIterator[Callable[[int], None]]:
-        """Take one piece while the block runs; yield what takes how much more of it has come.
+    async def piece(self, declared_bytes: int | None, *, have_bytes: int = 0) -> AsyncIterator[Callable[[int], None]]:
+        """Take one piece, or the rest of one, while the block runs; yield what takes how much more of it has come.
 
         Raises:
             Refused: It is too large, or the disk has no room for it.
         """
-        expected = self._most_bytes if declared_bytes is None else declared_bytes
-        if expected > self._most_bytes:
+        expected = self._most_bytes - have_bytes if declared_bytes is None else declared_bytes
+        if have_bytes + expected > self._most_bytes:
             self._refuse_size()
         self._expected_bytes += expected
         try:
@@ -53,7 +53,7 @@ class Intake:
             def grow(size: int) -> None:
                 nonlocal came
                 came += size
-                self.largest_bytes = max(self.largest_bytes, came)
+                self.largest_bytes = max(self.largest_bytes, have_bytes + came)
                 if came > expected:
                     self._refuse_size()
 

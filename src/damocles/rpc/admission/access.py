@@ -31,6 +31,8 @@ ROUTES: Mapping[str, Rule] = MappingProxyType(
         "GET /http_sd": rules.READ,
         "GET /piecestore/": rules.ASKED,
         "PUT /piecestore/": rules.SEALING,
+        "PATCH /piecestore/": rules.SEALING,
+        "OPTIONS /piecestore/": rules.SEALING,
         # The dashboard: what a page shows or does, it asks for by the methods, as whoever looks at it.
         "GET /dashboard/": rules.READ,
         "POST /dashboard/": rules.READ,

@@ -26,7 +26,7 @@ def part_of(source: Path, destination: Path, attempt: int | None) -> Path:
     Parts of an older attempt are taken over: it may not give them their name any more, and if it still writes, then the
     same bytes. Those of a newer one are left alone. Parts of this attempt from another source are removed.
     """
-    mark, folder, name = _mark(source), destination.parent, destination.name
+    mark, folder, name = mark_of(source), destination.parent, destination.name
     own = folder / (f".{name}.{mark}.part" if attempt is None else f".{name}.{attempt}.{mark}.part")
     shape = re.compile(rf"\.{re.escape(name)}(?:\.(\d+))?(?:\.([0-9a-f]+-[0-9a-f]+-[0-9a-f]+))?\.part")
     for left in folder.glob(f".{glob.escape(name)}.*part"):
@@ -41,7 +41,8 @@ def part_of(source: Path, destination: Path, attempt: int | None) -> Path:
     return own
 
 
-def _mark(source: Path) -> str:
+def mark_of(source: Path) -> str:
+    """Return what a file has that another one, or the same one after a change, has not."""
     found = source.stat()
     return f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
 

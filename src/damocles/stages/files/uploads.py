@@ -1,10 +1,11 @@
-"""Send a file to an HTTP server: the upload stage."""
+"""Send a file to an HTTP server: the upload stage. A large one goes on where it was cut, if the server offers that (see `appends`)."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from damocles.stages import job
+from damocles.stages.files import appends
 from damocles.text import urls
 from damocles.wire import tasks
 
@@ -50,7 +51,12 @@ def run(task: tasks.Upload, around: job.Job) -> int:
             trust = tls.client_context(task.authority)
             # No redirect is followed, and without TLS no proxy of the environment used: it would read what is sent.
             with httpx2.Client(timeout=timeout, verify=trust, mounts={"http://": None}) as client:
-                response = client.put(task.url, content=chunks(), headers=headers, extensions=extensions)
+                response = None
+                if total > appends.STEP_BYTES:
+                    upload = appends.Upload(client, task.url, task.headers, extensions, Path(task.file), file, around)
+                    response = upload.send()
+                if response is None:
+                    response = client.put(task.url, content=chunks(), headers=headers, extensions=extensions)
         except tls.Unusable as error:
             raise UploadFailed(f"upload to {shown}: {error}") from error
         except handshake.Stranger as error:

@@ -11,17 +11,23 @@ from typing import Any
 import pytest
 
 from damocles.stages import job, protocol
-from damocles.stages.files import uploads
+from damocles.stages.files import appends, uploads
 from damocles.wire import tasks
 
 
 @contextmanager
-def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Run a server that answers PUTs like this; yield its URL."""
+def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], *, offers: bool = False) -> Iterator[str]:
+    """Run a server that answers PUTs like this, and perhaps offers resumable uploads; yield its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             answer(self)
+
+        def do_OPTIONS(self) -> None:
+            self.send_response(204)
+            if offers:
+                self.send_header("accept-patch", "application/partial-upload")
+            self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             """Be quiet."""
@@ -79,6 +85,31 @@ def test_a_refusal_is_told_without_secrets(piece: Path) -> None:
         task = tasks.Upload(str(piece), url.replace("//", "//me:secret@") + "/a?token=secret")
         with pytest.raises(uploads.UploadFailed, match=f"upload to {url}/a: 507 Insufficient Storage disk full"):
             uploads.run(task, job.Job())
+
+
+@pytest.mark.parametrize("offer", ["nothing", "another server"])
+def test_a_server_that_does_not_offer_to_go_on_gets_a_file_whole(
+    piece: Path, monkeypatch: pytest.MonkeyPatch, offer: str
+) -> None:
+    """No part is sent that could be taken for the whole, and no token to a server that another one names."""
+    monkeypatch.setattr(appends, "STEP_BYTES", 1 << 20)
+    got: list[bytes] = []
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["content-length"]))
+        is_beginning = request.headers["upload-complete"] == "?0"
+        if not is_beginning:
+            got.append(body)
+        request.send_response(201)
+        if is_beginning:
+            request.send_header("location", "http://127.0.0.2:1/up")
+        request.send_header("content-length", "0")
+        request.end_headers()
+
+    with serving(answer, offers=offer != "nothing") as url:
+        assert 3 << 20 == uploads.run(tasks.Upload(str(piece), f"{url}/a", {"authorization": "Bearer x"}), job.Job())
+    assert [piece.read_bytes()] == got
+    assert [piece] == list(piece.parent.iterdir())
 
 
 def test_nobody_listens(piece: Path) -> None:
