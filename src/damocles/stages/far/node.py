@@ -7,6 +7,7 @@ container, is nobody's business here.
 import contextlib
 import ipaddress
 import os
+import re
 import secrets
 import signal
 import socket
@@ -29,8 +30,9 @@ _START_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
 _TABLES = ("tcp", "tcp6")
 _LISTENING = "0A"
-# Ray's own words for that it took too long, on a machine that computes.
-_SLOW = ("timed out during startup", "failed to startup", "overloaded")
+# Ray's own words for that it took too long, on a machine that computes: it gives a node 30 seconds, and no setting more.
+_SLOW = re.compile("timed out|failed to startup|overloaded", re.IGNORECASE)
+_KIND_OF_ERROR = re.compile(r"^([\w.]+(Error|Exception|Timeout)|Exception): ")
 
 SETTINGS: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it calls home otherwise
@@ -124,29 +126,39 @@ def up(start: Start) -> None:
     """
     output = ""
     for _ in range(_TRIES):
-        # Not a pipe: Ray's processes keep it open for as long as they live.
-        with tempfile.TemporaryFile() as log:
-            command = start.command(stays=False)
-            streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-            with subprocess.Popen(command, env=start.environment, start_new_session=True, **streams) as starting:  # noqa: S603
-                try:
-                    code = starting.wait(_START_SECONDS)
-                except subprocess.TimeoutExpired as error:
-                    down(start.mark)
-                    raise Failed(f"Ray has not started within {_START_SECONDS:g}s") from error
-            if code == 0:
-                return
-            down(start.mark)
-            log.seek(0)
-            output = log.read().decode(errors="replace")
-        if not any(word in output for word in _SLOW):
-            break
-    raise Failed(f"Ray does not start: {_last_lines(output)}")
+        if (said := _tried(start)) is None:
+            return
+        output = said
+        down(start.mark)
+        if not _SLOW.search(output):
+            raise Failed(f"Ray does not start: {_last_line(output)}")
+    raise Failed(
+        f"Ray does not start, {_TRIES} times: this machine is too busy now, or the head cannot be reached; nothing of it is"
+        f" left running, run the command again ({_last_line(output)})"
+    )
 
 
-def _last_lines(text: str) -> str:
+def _tried(start: Start) -> str | None:
+    """Start a node; return what Ray says if it does not start."""
+    # Not a pipe: Ray's processes keep it open for as long as they live.
+    with tempfile.TemporaryFile() as log:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        command = start.command(stays=False)
+        with subprocess.Popen(command, env=start.environment, start_new_session=True, **streams) as starting:  # noqa: S603
+            try:
+                code = starting.wait(_START_SECONDS)
+            except subprocess.TimeoutExpired:
+                starting.kill()
+                return f"timed out after {_START_SECONDS:g}s"
+        if code == 0:
+            return None
+        log.seek(0)
+        return log.read().decode(errors="replace")
+
+
+def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[-2:])[-500:] or "without a word"
+    return _KIND_OF_ERROR.sub("", lines[-1])[:300] if lines else "without a word"
 
 
 def stay(start: Start) -> None:

@@ -57,6 +57,55 @@ time.sleep(600)
             group.wait()
 
 
+TRACEBACK = """
+import subprocess, sys
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+print("Traceback (most recent call last):")
+print('  File "ray/_private/node.py", line 440, in __init__')
+sys.exit({words!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "tries", "told"),
+    [
+        (
+            "Exception: The current node timed out during startup. This could happen",
+            3,
+            "Ray does not start, 3 times: this machine is too busy now, or the head cannot be reached; nothing of it is left"
+            " running, run the command again (The current node timed out during startup. This could happen)",
+        ),
+        (
+            "RuntimeError: Timed out waiting for node info for node_id=1.",
+            3,
+            "Ray does not start, 3 times: this machine",
+        ),
+        ("ValueError: no such option", 1, "Ray does not start: no such option"),
+    ],
+)
+def test_a_node_that_does_not_start_is_one_line_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, tries: int, told: str
+) -> None:
+    """What is slow is tried again; then the reason is said, without the traceback, and no process of the node is left."""
+    tried = tmp_path / "tried"
+    code = f"open({str(tried)!r}, 'a').write('x')\n{TRACEBACK.format(words=words)}"
+    monkeypatch.setattr(node.Start, "command", lambda _, **__: [sys.executable, "-c", code])
+    with pytest.raises(node.Failed) as failure:
+        node.up(START)
+    assert str(failure.value).startswith(told)
+    assert "\n" not in str(failure.value)
+    assert (tries, []) == (len(tried.read_text()), node.processes(START.mark))
+
+
+def test_a_node_that_does_not_come_up_in_time_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that hangs is ended, and counts as slow."""
+    monkeypatch.setattr(node, "_START_SECONDS", 0.2)
+    monkeypatch.setattr(node.Start, "command", lambda _, **__: ["sleep", "600"])
+    with pytest.raises(node.Failed, match=r"Ray does not start, 3 times: .* \(timed out after 0.2s\)"):
+        node.up(START)
+    assert [] == node.processes(START.mark)
+
+
 def test_a_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     """The token is long, is readable for its owner alone, and stays when there is one."""
     file = tmp_path / "ray" / "token"
