@@ -80,7 +80,7 @@ bench: setup ## Measure speed and memory against bounds and bare calls (ARGS=--h
 	$(RUN) python -m bench $(ARGS)
 
 pictures: setup ## Take the pictures of the dashboard for the documentation anew
-	mkdir -p docs/pictures && DAMOCLES_PICTURES=docs/pictures $(RUN) pytest -n 0 --basetemp=/tmp/farm tests/acceptance/test_dashboard_story.py -k chapter
+	mkdir -p docs/pictures && DAMOCLES_PICTURES=docs/pictures $(RUN) pytest -n 0 --basetemp=/tmp/farm tests/acceptance/test_dashboard_story.py tests/acceptance/test_dashboard_shown.py tests/acceptance/test_dashboard_chain.py -k 'chapter or clock or chain'
 
 wheels: docs packages ## Build the two wheels into dist/, with the documentation inside
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from damocles import methods
 from damocles.methods.rules import Scope
 from damocles.rpc.admission import tokens
-from damocles.testing.farm import Farm, wait_until
+from damocles.testing.farm import Farm, free_port, wait_until
 
 
 @contextmanager
@@ -15,7 +15,8 @@ def paused(base: Path) -> Iterator[Farm]:
     """A manager with a dashboard, and a worker whose three threads are paused at C1Done, each with its error."""
     folder = base / "parameters"
     folder.mkdir()
-    with Farm(base, parameters=folder, max_sectors=3, seal_interval="1h", name="w1") as f:
+    metrics = f'[metrics]\nenable = true\nhttp_listen = "127.0.0.1:{free_port()}"'
+    with Farm(base, parameters=folder, max_sectors=3, seal_interval="1h", name="w1", processors=metrics) as f:
         f.start_manager("--dashboard", "--store", f"persist={base}/persist", "--wdpost-every", "1h")
         f.start_worker()
         wait_until(

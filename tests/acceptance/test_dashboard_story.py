@@ -45,11 +45,11 @@ def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_p
     trouble = page.locator("li.trouble").first
     assert "3 threads, 3 paused: C2 parameters missing (2KiB)" in trouble.inner_text()
     assert "damocles-worker params fetch --sector-size 2KiB --for porep" in trouble.inner_text()
-    browsers.keep_picture(page, "fleet")
     visitor.open("alerts")
     visitor.shows("proof parameters are missing, so that #0-#2 cannot go on")
     browsers.keep_picture(page, "alerts")
     visitor.open("fleet")
+    browsers.keep_picture(page, "fleet")
     trouble.get_by_role("link", name="3 threads").click()
     visitor.shows("3 of 3 threads")
     assert "error=No+cached+parameters" in page.url
@@ -106,7 +106,7 @@ def test_the_story_of_the_chapter(paused: Farm, visitor: browsers.Visit, porep_p
     page.get_by_label("Reason").fill("new disk")
     page.get_by_role("button", name="Take no new sectors").click()
     visitor.shows("1 of 1 done")
-    for name in ("audit", "pipeline", "stores", "proving"):
+    for name in ("audit", "pipeline", "stores", "metrics"):
         visitor.open(name)
         browsers.keep_picture(page, name)
     page.set_viewport_size({"width": 390, "height": 844})
@@ -160,7 +160,7 @@ async def crowd(f: Farm, workers: int, threads: int) -> AsyncIterator[None]:
 
 
 def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
-    """However many threads there are, a page has a hundred of them, its filters look through all, and it follows them."""
+    """However many threads there are, a page has a hundred of them, its filters look through all, and it follows them without a jump."""
     with Farm(tmp_path, threads=1, name="none") as f, start_blocking_portal() as portal:
         f.start_manager("--dashboard")
         with (
@@ -174,8 +174,12 @@ def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
             visit.shows("1 of 10000 threads")
             visit.open("threads?paused=yes&sort=-sector&page=2")
             visit.shows("page 2 of 100")
+            visit.page.evaluate("window.scrollTo(0, 900)")
+            before = visit.page.evaluate("window.scrollY")
+            assert before > 0
             browsers.replaced(visit.page)
             visit.shows("page 2 of 100")
+            assert before == visit.page.evaluate("window.scrollY")
             visit.open("fleet")
             visit.shows("10000 threads")
             assert visit.page.locator("li.alert").count() <= 50
