@@ -37,7 +37,7 @@ BENCHES = {
     "outbox": Bench(
         outbox.figures, "messages against bare inserts, and an idle manager of ten miners on a devnode; 4 minutes"
     ),
-    "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; ten minutes", is_usual=False),
+    "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; 6 minutes", is_usual=False),
     "far": Bench(far.figures, "hand-over of a stage and C2, here and through Ray, and a worker without it; 6 minutes"),
     "params": Bench(
         provers.figures_of_porep,

@@ -1,32 +1,38 @@
 """Twenty people watch the fleet in their browsers: what that costs the manager, and whoever uses the command line meanwhile.
 
-And how long somebody waits for the table of ten thousand threads in Chromium, if there is one.
+And how long somebody waits for the table of ten thousand threads in Chromium, if there is one. Every thread is paused and
+has an alert, as if a farm had lost its parameters.
 """
 
 import http.client
+import multiprocessing
 import re
 import shutil
 import statistics
 import tempfile
 import threading
+import time
 import urllib.parse
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from bench import fleet
 from bench.figures import Figure
+from damocles import methods
 from damocles.rpc.calling import sync
 from damocles.testing.farm import Farm
 from damocles.wire import control
 
 BROWSERS = 20
-# A call ten times a second for a minute: so that looks at all threads, twice a minute, fall into it on both sides.
+# Each call ten times a second for a minute: so that looks at all threads, twice a minute, fall into it on both sides.
 ROUNDS, BETWEEN_SECONDS = 600, 0.1
 OPENED = 10  # pages
+OPEN_SECONDS = 120  # until all have their first page
 TYPED = "no cached parameters"
+ALERTS = '[rules.thread-paused]\nfor = "0s"\n'
 PAGES = (
     "/dashboard/threads",
     "/dashboard/fleet",
@@ -39,7 +45,9 @@ def figures() -> Iterator[Figure]:
     """Measure."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         farm = stack.enter_context(Farm(Path(folder), threads=0, parameters=Path(folder), max_sectors=0))
-        farm.start_manager("--dashboard")
+        alerts = Path(folder) / "alerts.toml"
+        alerts.write_text(ALERTS)
+        farm.start_manager("--dashboard", "--alerts", str(alerts))
         url = f"http://127.0.0.1:{farm.manager_port}/rpc/v0"
         home = Path(folder) / "manager"
         share = fleet.WORKERS // fleet.PROCESSES
@@ -50,38 +58,84 @@ def figures() -> Iterator[Figure]:
             assert process.stdout is not None
             process.stdout.readline()
         admin = (home / "token").read_text().strip()
+        threads = fleet.WORKERS * fleet.THREADS
         with sync.connect(url, token=admin, timeout_seconds=60) as peer:
-
-            def info() -> Any:
-                chosen = control.Selection(workers=["sham-007"])
-                return peer.call("Damocles.FleetThreads", [chosen], returns=control.FleetThreads)
-
-            def listed() -> Any:
-                return peer.call("Damocles.Workers", [])
-
+            asks: Mapping[str, Callable[[], Any]] = {
+                "list (registry)": lambda: peer.call(methods.fleet.workers()),
+                "info of one worker": lambda: peer.call(methods.fleet.threads(control.Selection(workers=["sham-007"]))),
+            }
+            _until_told(lambda: len(peer.call(methods.alerts.board()).alerts), threads)
             yield fleet.load(farm, "manager's CPU for pings and alerts, nobody watches")
-            alone = {figure.name: figure for figure in _both(info, listed)}
-            yield from (replace(figure, name=f"{name}, nobody watches") for name, figure in alone.items())
-            browsers = [Browser(farm.manager_port, admin, PAGES[number % len(PAGES)]) for number in range(BROWSERS)]
-            for browser in browsers:
-                browser.start()
-            for browser in browsers:
-                browser.opened.wait(120)
-            watched = f"{BROWSERS} dashboards on {fleet.WORKERS * fleet.THREADS} threads"
-            yield fleet.load(farm, f"manager's CPU, {watched}", at_most=10)
-            for figure in _both(info, listed):
-                goal = 1.2 * alone[figure.name].value if "p99" in figure.name else None
-                yield replace(figure, name=f"{figure.name}, {BROWSERS} watch", at_most=goal)
-            yield Figure(name="news that they heard", value=sum(one.heard for one in browsers), unit="")
-            yield Figure(name="pages that they were sent", value=sum(one.refreshed for one in browsers), unit="")
-            for browser in browsers:
-                browser.close()
+            alone = _taken(asks)
+            with _watched(farm.manager_port, admin) as heard:
+                yield fleet.load(farm, f"manager's CPU, {BROWSERS} dashboards on {threads} threads", at_most=10)
+                watched = _taken(asks)
+            for name in asks:
+                for part in ("p50", "p99"):
+                    before, now = _part(alone[name], part), _part(watched[name], part)
+                    yield Figure(name=f"{name}: {part}, nobody watches", value=before, unit="ms")
+                    yield Figure(name=f"{name}: {part}, {BROWSERS} watch", value=now, unit="ms")
+                    yield Figure(
+                        name=f"{name}: {part}, the one over the other",
+                        value=now / before,
+                        unit="times",
+                        at_most=1.2 if part == "p99" else None,
+                    )
+            yield Figure(name="news that they heard", value=heard["news"], unit="")
+            yield Figure(name="pages that they were sent", value=heard["pages"], unit="")
             yield from _seen(farm.manager_port, admin)
 
 
-def _both(info: Callable[[], Any], listed: Callable[[], Any]) -> Iterator[Figure]:
-    yield from fleet.times("list (registry)", listed, ROUNDS, BETWEEN_SECONDS)
-    yield from fleet.times("info of one worker", info, ROUNDS, BETWEEN_SECONDS)
+def _until_told(count: Callable[[], int], threads: int) -> None:
+    """Wait until there is an alert for each thread: what writing them takes once is no part of what follows."""
+    ends = time.monotonic() + OPEN_SECONDS
+    while count() < threads:
+        assert time.monotonic() < ends, f"{count()} alerts of {threads} threads"
+        time.sleep(1)
+
+
+def _taken(asks: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Make each call in turn for a minute; return how many milliseconds each took, by its name."""
+    taken: dict[str, list[float]] = {name: [] for name in asks}
+    for _ in range(ROUNDS):
+        time.sleep(BETWEEN_SECONDS)
+        for name, ask in asks.items():
+            began = time.perf_counter()
+            ask()
+            taken[name].append((time.perf_counter() - began) * 1000)
+    return taken
+
+
+def _part(taken: Sequence[float], part: str) -> float:
+    return statistics.median(taken) if part == "p50" else statistics.quantiles(taken, n=100, method="inclusive")[-1]
+
+
+@contextmanager
+def _watched(port: int, token: str) -> Iterator[dict[str, int]]:
+    """Have browsers watch while the block runs, in a process of their own; what they have heard is known at its end."""
+    heard: dict[str, int] = {}
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_watch, args=(port, token, theirs), daemon=True)
+    process.start()
+    try:
+        assert ours.poll(OPEN_SECONDS + 30), "the browsers did not open"
+        ours.recv()
+        yield heard
+        ours.send("enough")
+        heard |= ours.recv()
+    finally:
+        process.kill()
+
+
+def _watch(port: int, token: str, told: "Connection[Any, Any]") -> None:
+    browsers = [Browser(port, token, PAGES[number % len(PAGES)]) for number in range(BROWSERS)]
+    for browser in browsers:
+        browser.start()
+    assert all(browser.opened.wait(OPEN_SECONDS) for browser in browsers)
+    told.send("opened")
+    told.recv()
+    told.send({"news": sum(one.heard for one in browsers), "pages": sum(one.refreshed for one in browsers)})
 
 
 def _seen(port: int, token: str) -> Iterator[Figure]:
@@ -98,10 +152,11 @@ def _seen(port: int, token: str) -> Iterator[Figure]:
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Log in").click()
         page.locator("#threads").wait_for()
-        paints = []
+        paints, wholes = [], []
         for _ in range(OPENED):
             page.goto(f"http://127.0.0.1:{port}/dashboard/threads")
             paints.append(page.evaluate(_PAINTED))
+            wholes.append(page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
         filters = [page.evaluate(_FILTERED, TYPED[: end + 1]) for end in range(len(TYPED))]
         chromium.close()
     threads = fleet.WORKERS * fleet.THREADS
@@ -112,6 +167,7 @@ def _seen(port: int, token: str) -> Iterator[Figure]:
         at_most=1000,
     )
     yield Figure(name=f"the worst of {OPENED}", value=max(paints), unit="ms")
+    yield Figure(name=f"until its rows are there, too: median of {OPENED}", value=statistics.median(wholes), unit="ms")
     yield Figure(
         name=f"from a letter in a filter to its rows, painted: median of {len(filters)}",
         value=statistics.median(filters),
@@ -131,11 +187,16 @@ _PAINTED = """() => new Promise((done) => {
   look();
 })"""
 
-# Types into the filter of the error, and waits until the frame after the swap.
+# Types into the filter of the error, and waits until the frame after the swap that follows from it, and from no news.
 _FILTERED = """text => new Promise((done) => {
   const field = document.getElementById("f-error");
   const began = performance.now();
-  document.body.addEventListener("htmx:afterSettle", () => requestAnimationFrame(() => setTimeout(() => done(performance.now() - began))), { once: true });
+  const settled = (event) => {
+    if (event.detail.requestConfig.elt.id !== "filters") return;
+    document.body.removeEventListener("htmx:afterSettle", settled);
+    requestAnimationFrame(() => setTimeout(() => done(performance.now() - began)));
+  };
+  document.body.addEventListener("htmx:afterSettle", settled);
   field.value = text;
   field.dispatchEvent(new InputEvent("input", { bubbles: true }));
 })"""
@@ -172,14 +233,6 @@ class Browser(threading.Thread):
                     if (now := self._ask(state)) != state:
                         state = now
                         self.refreshed += 1
-
-    def close(self) -> None:
-        """Close the browser."""
-        for connection in (self._stream, self._pages):
-            if connection.sock is not None:
-                with suppress(OSError):
-                    connection.sock.shutdown(2)
-            connection.close()
 
     def _ask(self, state: str = "") -> str:
         """Ask for the page, or what of it has changed; return the state that is shown then."""
