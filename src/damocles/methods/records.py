@@ -2,7 +2,7 @@
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import exports, proving, records, seal
+from damocles.wire import control, exports, proving, records, seal
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID
 
@@ -10,6 +10,11 @@ from damocles.wire.sectors import SectorID
 @declared("Venus.ListSectors", rules.READ)
 def list_sectors(state: exports.State, job: records.Job, /) -> list[records.SectorState] | None:
     """Return the records of a state and job class, by miner and number."""
+
+
+@declared("Damocles.SectorTimes", rules.READ)
+def times() -> list[control.SectorTimes]:
+    """Return of every sector since when it is in its state, by miner and number."""
 
 
 @declared("Venus.FindSector", rules.READ)

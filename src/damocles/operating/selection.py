@@ -4,7 +4,7 @@ The manager evaluates it for the fleet, `damocles-worker` for one worker.
 """
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 
 from damocles.sealing import planner
@@ -123,14 +123,29 @@ def runs(indexes: Iterable[int]) -> str:
 def unknown_words(selection: control.Selection, paused: str = "--paused") -> list[str]:
     """Return what is wrong with each word that no thread of ours can match; `paused` is how paused threads are asked for."""
     found = [
-        f"{state} is what a thread does: use {paused}"
-        if state == "Paused"
-        else f"there is no state {state}{spelling.did_you_mean(state, State)}"
+        f"{state} is what a thread does: use {paused}" if state == "Paused" else _no("state", state, State.__members__)
         for state in selection.states
         if state not in State.__members__
     ]
-    plans = [plan for plan in selection.plans if plan not in planner.PLANS]
-    return found + [f"there is no plan {plan}{spelling.did_you_mean(plan, planner.PLANS)}" for plan in plans]
+    return found + [_no("plan", plan, planner.PLANS) for plan in selection.plans if plan not in planner.PLANS]
+
+
+def never_seen(selection: control.Selection, threads: Iterable[control.ThreadDetail]) -> list[str]:
+    """Return the same without the words of some threads: a newer worker may have states and plans that we do not know."""
+    infos = [thread.info for thread in threads]
+    states, plans = {info.job_state for info in infos}, {info.plan for info in infos}
+    return unknown_words(
+        control.Selection(
+            states=[state for state in selection.states if state not in states],
+            plans=[plan for plan in selection.plans if plan not in plans],
+        )
+    )
+
+
+def _no(what: str, word: str, known: Collection[str]) -> str:
+    """Return that there is no such word, with what was probably meant, or else all there are."""
+    guess = spelling.did_you_mean(word, known)
+    return f"there is no {what} {word}{guess or '; there are ' + ', '.join(known)}"
 
 
 def names(text: str, worker: str, dest: str) -> bool:

@@ -204,6 +204,14 @@ class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[Silence] = []
 
 
+class SectorTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """When a sector was handed out last, and since when it is in its state; nobody has reported when one came there that was imported."""
+
+    sector: str
+    handed_out: float
+    since: float | None = None
+
+
 class Drain(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a worker takes new sectors, and how far it has come in finishing those it has.
 

@@ -138,7 +138,7 @@ class TestManager:
                 await manager.create(name, Scope.READ)
             at = ["--listen", manager.url, "--home", str(manager.home)]
             capsys.readouterr()
-            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", *at])
+            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", "--json", *at])
             exported = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
             assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "list", "--json", "--since", "1h", *at])
             listed = json.loads(capsys.readouterr().out)
@@ -198,7 +198,7 @@ class TestWorker:
         assert ["local", "Drain", "done"] == [first.split()[1], first.split()[3], first.split()[-1]]
         assert "new disks" in first
         assert "new disks" not in second
-        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", *config])
+        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", "--json", *config])
         exported = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert ["new disks", None] == [entry.get("reason") for entry in exported]
         assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "list", "--who", "x", "--json", *config])

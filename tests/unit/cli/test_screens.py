@@ -166,6 +166,7 @@ async def farm() -> AsyncIterator[Farm]:
         "Damocles.SectorHistory": control.SectorHistory(entries=HISTORY),
         "Damocles.Alerts": alerts.Board(alerts=[structs.replace(ALERT, since=time.time() - 78)], looked_at=NOW),
         "Damocles.AuditList": AUDIT,
+        "Damocles.SectorTimes": [control.SectorTimes(sector=SECTOR, handed_out=NOW - 90000, since=NOW - 7385)],
         "Damocles.Threads": THREADS,
         "VenusWorker.WorkerList": [one.info for one in THREADS],
     }
@@ -302,6 +303,17 @@ async def test_equal_errors_are_told_once_with_what_to_do(screens):
         assert f"  resume:  {resume} resume --error 'No cached parameters' {option} 127.0.0.1:" in text.replace(
             " \\\n          ", ""
         )
+
+
+async def test_a_sector_says_for_how_long_it_is_in_its_state(screens):
+    """And how many deals it has; at 80 columns there is room for the first, beside the error."""
+    header, row = screens["sectors"][:2]
+    assert "2h3m" in row.split()
+    assert row.rstrip().endswith("C2 parameters missing (2KiB)")
+    names = header.split()
+    assert ["Sector", "State"] == names[:2]
+    assert "For" in names
+    assert len(screens["columns"][0]) == 80 or "Deals" in names
 
 
 async def test_wide_and_full_tell_the_whole_error(screens):

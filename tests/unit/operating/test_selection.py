@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from damocles.operating import selection
+from damocles.sealing.states import State
 from damocles.wire import control
 from damocles.wire.fleet import ThreadInfo, ThreadState
 
@@ -22,6 +23,9 @@ def thread(**changes) -> control.ThreadDetail:
         "last_error": "permanent: No cached parameters found for stacked-proof",
     }
     return control.ThreadDetail(info=ThreadInfo(**values | changes), worker="gpu-1", dest="10.0.0.7:17890", since=0.0)
+
+
+STATES = ", ".join(State.__members__)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +128,21 @@ def test_indexes_that_no_thread_has_are_named(asked, text):
     [
         ({"states": ["C1Done"], "plans": ["sealer"]}, []),
         ({"states": ["C1Don"]}, ['there is no state C1Don; did you mean "C1Done"?']),
-        ({"states": ["paused", "Paused"]}, ["there is no state paused", "Paused is what a thread does: use --paused"]),
+        (
+            {"states": ["paused", "Paused"]},
+            [f"there is no state paused; there are {STATES}", "Paused is what a thread does: use --paused"],
+        ),
         ({"plans": ["snapp"]}, ['there is no plan snapp; did you mean "snapup"?']),
     ],
 )
 def test_words_that_fit_no_thread_are_named(flags, texts):
     """States and plans are closed sets: what is in none of them is told, with what was probably meant."""
     assert texts == selection.unknown_words(selection.parse(**flags))
+
+
+def test_a_word_that_a_thread_has_is_none_of_them():
+    """A newer worker may have states and plans that we do not know."""
+    asked = selection.parse(states=["Polished", "C1Don"], plans=["polisher"])
+    threads = [thread(job_state="Polished", plan="polisher"), thread()]
+    assert ['there is no state C1Don; did you mean "C1Done"?'] == selection.never_seen(asked, threads)
+    assert 3 == len(selection.never_seen(asked, [thread()]))

@@ -27,6 +27,7 @@ What = Annotated[
 ]
 Failed = Annotated[bool, options.Flag(name="--failed", help="Only what failed or was refused, wholly or in part.")]
 Newest = Annotated[bool, options.Flag(name="--newest-first", help="Newest first.")]
+Json = Annotated[bool, options.Flag(name="--json", help="It is JSON anyway.")]
 Sector = Annotated[str | None, options.Flag(name="--sector", help="Only changes to this sector.")]
 
 
@@ -55,13 +56,13 @@ def list_of_manager(
 
 
 @manager_app.command
-def export(*, since: Since = None, at: manager_at.At = manager_at.USUAL) -> int:
+def export(*, since: Since = None, json: Json = False, at: manager_at.At = manager_at.USUAL) -> int:  # noqa: ARG001
     """Export the whole audit, one JSON object per line."""
     return _export(_fetch(at, _query(since, None, None)))
 
 
 @worker_app.command(name="export")
-def export_of_worker(*, since: Since = None, at: worker_at.At = worker_at.USUAL) -> int:
+def export_of_worker(*, since: Since = None, json: Json = False, at: worker_at.At = worker_at.USUAL) -> int:  # noqa: ARG001
     """Export the whole audit, one JSON object per line. The worker need not run: this reads its file."""
     return _export(_read(at, _query(since, None, None)))
 

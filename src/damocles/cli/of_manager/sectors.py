@@ -1,6 +1,7 @@
 """`damocles-manager util sealer sectors`: what the manager knows of its sectors."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ from damocles.cli.connecting import calls, manager_at
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.operating import selection, words
-from damocles.wire import exports, records, seal
+from damocles.text import units
+from damocles.wire import control, exports, records, seal
 
 app = App(name="sectors", help="List sectors; rebuild, unseal or abort one.")
 app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Make the files of a sector again.")
@@ -46,7 +48,10 @@ app.command(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """A sector as the list shows it; keys of `--json` are these."""
+    """A sector as the list shows it; keys of `--json` are these.
+
+    `since` is when it came to its state, `None` if nobody knows; without a state it is when it was handed out.
+    """
 
     sector: str
     state: str
@@ -58,6 +63,8 @@ class _Row:
     pre_commit: str
     proof: str
     failure: str
+    since: float | None
+    deals: list[dict[str, Any]]
 
 
 @app.command(
@@ -79,27 +86,37 @@ def list_sectors(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """List every sector, or those of a miner: its worker, its state, what is on chain.
+    """List every sector, or those of a miner: its worker, its state and for how long, its deals, what is on chain.
 
     A sector without a worker was handed out and never reported: the answer may have been lost.
     """
     wanted = options.selected(options.Which(state=state, error=error))
     with at.call() as found:
-        rows = [
-            row
-            for row in _rows(found, miner)
-            if (not wanted.states or row.state in wanted.states)
-            and (not worker or any(selection.names(one, row.worker, row.worker) for one in worker))
-            and (wanted.error is None or wanted.error.casefold() in row.failure.casefold())
-        ]
+        known = list(_rows(found, miner))
+    _check(wanted.states, known)
+    rows = [
+        row
+        for row in known
+        if (not wanted.states or row.state in wanted.states)
+        and (not worker or any(selection.names(one, row.worker, row.worker) for one in worker))
+        and (wanted.error is None or wanted.error.casefold() in row.failure.casefold())
+    ]
     if json:
         exits.print_json([_as_json(row) for row in rows])
         return exits.OK
-    tables.show(_table(full=full), rows, full=full, nothing="no sectors, or none that is asked for")
+    tables.show(_table(time.time(), full=full), rows, full=full, nothing="no sectors, or none that is asked for")
     return exits.OK
 
 
+def _check(states: Sequence[str], rows: Sequence[_Row]) -> None:
+    """Refuse states that no sector is in and that nobody knows; a newer worker may report others."""
+    seen = {row.state for row in rows}
+    if wrong := selection.unknown_words(control.Selection(states=[state for state in states if state not in seen])):
+        raise exits.NothingSelected("; ".join(wrong))
+
+
 def _rows(found: calls.Manager, miner: int | None) -> Iterator[_Row]:
+    times = _times(found)
     known: list[records.SectorState] = []
     states: tuple[exports.State, ...] = ("online", "offline")
     for state in states:
@@ -120,7 +137,41 @@ def _rows(found: calls.Manager, miner: int | None) -> Iterator[_Row]:
             # A manager takes a proof only once it has verified it.
             proof="verified" if record.submitted_proof else "",
             failure=f"{failure.level.lower()}: {failure.desc}" if failure else "",
+            since=_since(times.get(str(record.id)), reported=latest is not None),
+            deals=_deals(record),
         )
+
+
+def _times(found: calls.Manager) -> dict[str, control.SectorTimes]:
+    """Return the times of the sectors; none of a manager of another make, which does not tell."""
+    try:
+        return {one.sector: one for one in found.call(methods.records.times())}
+    except exits.ManagerUnreachable:
+        raise
+    except exits.Failed:
+        return {}
+
+
+def _since(times: control.SectorTimes | None, *, reported: bool) -> float | None:
+    return None if times is None else times.since if reported else times.handed_out
+
+
+def _deals(record: records.SectorState) -> list[dict[str, Any]]:
+    """Return the deals in a sector; those of the original's first market are in a list of their own."""
+    legacy = [{"deal_id": deal["ID"]} for deal in record.deals or () if "ID" in deal]
+    return legacy + [
+        {
+            **(
+                {"deal_id": one.deal.deal_id}
+                if one.deal.is_builtin_market
+                else {"allocation_id": one.deal.allocation_id}
+            ),
+            "piece": str(one.piece.cid),
+            "size_bytes": one.piece.size_bytes,
+        }
+        for one in record.pieces or ()
+        if not one.is_filler
+    ]
 
 
 def _pre_commit(found: calls.Manager, record: records.SectorState) -> str:
@@ -143,10 +194,16 @@ def _cells(row: _Row) -> list[str]:
     return [cell or "-" for cell in cells]
 
 
-def _table(*, full: bool) -> tables.Table[_Row]:
+def _table(now: float, *, full: bool) -> tables.Table[_Row]:
+    def cells(row: _Row) -> list[str]:
+        *first, pre_commit, proof, end, _ = _cells(row)
+        age = "-" if row.since is None else units.brief_duration(max(0.0, now - row.since))
+        deals = str(len(row.deals) or "-")
+        return [*first, age, deals, pre_commit, proof, end, words.brief_error(row.failure, full=full)]
+
     return tables.Table(
-        columns=("Sector", "State", "Worker", "Store", "PreCommit", "Proof", "End", "Error"),
-        cells=lambda row: [*_cells(row)[:-1], words.brief_error(row.failure, full=full)],
+        columns=("Sector", "State", "Worker", "Store", "For", "Deals", "PreCommit", "Proof", "End", "Error"),
+        cells=cells,
         plain_columns=("Sector", "State", "Worker", "Location", "PreCommit", "Proof", "End", "LastErr"),
         plain_cells=_cells,
     )

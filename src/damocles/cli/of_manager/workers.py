@@ -101,6 +101,7 @@ def info(
         answer = found.call(methods.fleet.threads(chosen, found.worker_seconds))
     if one and answer.silent:
         raise exits.WorkerUnreachable(f"{answer.silent[0].worker}: {answer.silent[0].reason}")
+    acts.check_words(chosen, answer.threads)
     if json:
         exits.print_json(codec.to_builtins(answer))
     elif answer.threads:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from damocles import methods
 from damocles.cli.connecting import worker_at
-from damocles.cli.terminal import exits, tables
+from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
 from damocles.stages import host
 from damocles.stages.admission import grants, machine
@@ -29,6 +29,7 @@ Config = Annotated[
 _TABLE = tables.Table[Row](columns=("What", "Size", "Text"), cells=lambda row: row)
 
 
+@watching.watchable
 def hwinfo(*, config: Config = None, full: options.Full = False, json: options.AsJson = False) -> int:
     """Show what this machine has: cores, memory and their limits, NUMA nodes, huge pages, GPUs, room on disks.
 

@@ -1,7 +1,7 @@
 """`damocles-worker params`: check which proof parameters and parent caches are present and intact, fetch or generate them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from damocles.cli.of_worker import settings
 from damocles.cli.terminal import exits, tables, watching
 from damocles.cli.threads import options
-from damocles.parameters import catalog, inspection
+from damocles.parameters import catalog, inspection, preflight
 from damocles.text import units
 from damocles.wire import sectors
 
@@ -235,9 +235,19 @@ def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> in
     counts = Counter(report.status for report in reports)
     summary = ", ".join(f"{count} {status}" for status, count in counts.items())
     exits.hint(f"{catalog.folder()}: {summary}")
+    for line in _remedies(reports):
+        exits.hint(line)
     if counts[inspection.Status.GENERATED]:
         exits.hint("generated: on this machine, for test networks only")
     return exits.OK if usable else exits.FAILED
+
+
+def _remedies(reports: Sequence[inspection.Report]) -> Iterator[str]:
+    """Yield how to get what is missing of the sizes that were asked for: all sizes at once are nobody's."""
+    sizes = {report.sector_size for report in reports if report.sector_size}
+    kinds = list(dict.fromkeys(report.kind for report in reports if report.status is inspection.Status.MISSING))
+    if len(sizes) == 1 and kinds:
+        yield f"fetch: {preflight.remedies(sectors.SectorSize(*sizes), kinds)[0]}"
 
 
 def _row(report: inspection.Report) -> tuple[str, ...]:

@@ -213,7 +213,7 @@ def _show(known: Node, pids: list[int], listening: list[node.Socket], *, as_json
         )
         return exits.OK
     print(f"a node at {known.listen}, of the Ray cluster at {known.head}: {len(pids)} processes")
-    tables.show(_SOCKETS, listening, full=full)
+    tables.show(_SOCKETS, listening, full=full, nothing="it listens nowhere yet: look again in a moment, or in its log")
     if any(each.is_open for each in listening):
         who = "whoever has the token" if known.authenticated else "ANYBODY who reaches them"
         exits.warning(

@@ -97,6 +97,7 @@ def list_(
 
     with at.call() as worker:
         threads = _threads(worker, chosen, details=why or json or tables.on_terminal())
+    acts.check_words(chosen, threads)
     if json:
         exits.print_json([_flat(thread) for thread in threads])
     elif tables.on_terminal() or why:

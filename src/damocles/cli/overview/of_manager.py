@@ -111,6 +111,7 @@ def _status(found: calls.Manager, now: float) -> Status:
     )
 
 
+@watching.watchable
 def sector(
     sector: options.Sector,
     /,

@@ -49,6 +49,7 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: work
     return exits.OK
 
 
+@watching.watchable
 def sector(
     sector: options.Sector,
     /,

@@ -75,6 +75,7 @@ COLUMNS: Mapping[str, Column] = {
     "Count": Column(),
     "Created": Column(spare=4),
     "Deadline": Column(),
+    "Deals": Column(spare=2),
     "Default": Column(rank=3, least=8, wish=16),
     "Dest": Column(rank=5, least=10, ends=True),
     "Doing": Column(rank=4, least=8, coloured=True),

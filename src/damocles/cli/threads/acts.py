@@ -50,6 +50,12 @@ def nothing_matches(chosen: control.Selection, so: str = "") -> exits.NothingSel
     return exits.NothingSelected("; ".join([f"no thread matches{so}", *selection.unknown_words(chosen)]))
 
 
+def check_words(chosen: control.Selection, threads: Sequence[control.ThreadDetail]) -> None:
+    """Refuse a list of threads if nothing has ever been in one of the states, or of one of the plans, that were asked for."""
+    if threads and (wrong := selection.never_seen(chosen, threads)):
+        raise exits.NothingSelected("; ".join(wrong))
+
+
 def show_nothing(chosen: control.Selection) -> int:
     """Report an empty list, which is an error only if something was named: nothing paused is good news."""
     if chosen.sectors or selection.unknown_words(chosen):

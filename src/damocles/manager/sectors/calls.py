@@ -19,6 +19,16 @@ _SELECT_ATTEMPT = select(_rows.c.attempt).where(
     _rows.c.miner == bindparam("of_miner"), _rows.c.number == bindparam("of_number")
 )
 _INSERT = insert(_calls)
+_CAME = (
+    select(_events.c.at)
+    .where(_events.c.miner == _rows.c.miner, _events.c.number == _rows.c.number, _events.c.prev != _events.c.next)
+    .order_by(_events.c.id.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_SELECT_TIMES = select(_rows.c.miner, _rows.c.number, _rows.c.allocated_at, _CAME.label("came_at")).order_by(
+    _rows.c.miner, _rows.c.number
+)
 
 
 def keep(tx: Connection, sector: SectorID, what: str, caller: str, now: float) -> None:
@@ -34,6 +44,18 @@ def is_last(tx: Connection, sector: SectorID, what: str, caller: str) -> bool:
     """Return whether the last that was called about a sector is this."""
     last = tx.execute(_SELECT_LAST, {"of_miner": sector.miner, "of_number": sector.number}).first()
     return last is not None and (last.what, last.caller) == (what, caller)
+
+
+def times(tx: Connection) -> list[control.SectorTimes]:
+    """Return when each sector was handed out last, and when it came to its state since then, by what was reported."""
+    return [
+        control.SectorTimes(
+            sector=str(SectorID(row.miner, row.number)),
+            handed_out=row.allocated_at,
+            since=row.came_at if row.came_at is not None and row.came_at >= row.allocated_at else None,
+        )
+        for row in tx.execute(_SELECT_TIMES)
+    ]
 
 
 def reports(tx: Connection, sector: SectorID) -> list[control.HistoryEntry]:

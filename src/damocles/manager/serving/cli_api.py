@@ -14,10 +14,10 @@ from damocles.manager.chain import interface
 from damocles.manager.config import model
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import snapup, unseal
-from damocles.manager.sectors import deals, ledger, stores
+from damocles.manager.sectors import calls, deals, ledger, stores
 from damocles.manager.serving import moves
 from damocles.rpc import core
-from damocles.wire import exports, proving, records, seal, wdpost
+from damocles.wire import control, exports, proving, records, seal, wdpost
 from damocles.wire.codec import CID
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -54,6 +54,7 @@ class CliAPI:
         service.add(methods.util.get_seed, self.get_seed)
         service.add(methods.util.window_challenge, self.get_window_challenge)
         service.add(methods.util.post_commit, self.get_post_commit)
+        service.add(methods.records.times, self.times)
         service.add(methods.records.find_sectors_with_deal, self.find_sectors_with_deal)
         service.add(methods.records.find_sector_with_piece, self.find_sector_with_piece)
         service.add(methods.records.sector_indexer_find, self.sector_indexer_find)
@@ -93,6 +94,10 @@ class CliAPI:
             raise errors.ManagerError(f"there is no randomness of epoch {epoch} (yet): the head is {head}")
 
     # Questions ------------------------------------------------------------------------------------------------------
+
+    async def times(self) -> list[control.SectorTimes]:
+        """Return of every sector since when it is in its state, by miner and number."""
+        return await self._database.read(calls.times)
 
     async def find_sectors_with_deal(self, state: exports.State, deal: int) -> list[records.SectorState] | None:
         """Return the sectors in a state that hold a deal of the built-in market; null if there are none."""

@@ -3,10 +3,11 @@
 import json
 
 import anyio.to_thread
+import msgspec
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.wire import commitments, seal
+from damocles.wire import commitments, records, seal
 from damocles.wire.sectors import SectorID, SectorSize
 
 from ..conftest import BLOCK_SECONDS, Clock, Manager, Start
@@ -68,6 +69,48 @@ async def test_json_has_the_same(start: Start, clock: Clock, capsys: pytest.Capt
     assert ["landed", "pending", "", ""] == [row["pre_commit"] for row in rows]
     assert [True, False, False, False] == [row["finalized"] for row in rows]
     assert "by hand" == rows[2]["abort_reason"]
+
+
+async def test_since_when_and_with_which_deals(start: Start, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """A report that changes nothing does not begin a state; without any it is the hand-out; an import tells no time."""
+    moved, failed = seal.StateChange("Allocated", "DealsAcquired", "Deals"), seal.StateChange("PC1Done", "PC1Done", "x")
+    worker, began = seal.WorkerIdentifier("worker-1", "/store1"), clock.now
+    piece = seal.SectorPiece(seal.Piece(1024, commitments.unsealed_cid(COMM_D)), seal.DealInfo(deal_id=7))
+    taken = records.SectorState.fresh(SectorID(10000, 9), 5)
+    report = seal.ReportStateReq(worker, seal.StateChange("C1Done", "C2Done", "C2"), None)
+    async with start() as manager:
+        await manager.call("AllocateSector", {})
+        await manager.call("AllocateSector", {})
+        clock.now = began + 10
+        await manager.call("ReportState", SectorID(10000, 1), seal.ReportStateReq(worker, moved, None))
+        clock.now = began + 20
+        await manager.call("ReportState", SectorID(10000, 1), seal.ReportStateReq(worker, failed, None))
+        taken = msgspec.structs.replace(taken, latest_state=report, pieces=[piece])
+        await manager.call("ImportSector", "online", taken, False)
+        capsys.readouterr()
+        assert 0 == await run("list", "--json", "--listen", manager.url)
+        rows = json.loads(capsys.readouterr().out)
+    assert [began + 10, began, None] == [row["since"] for row in rows]
+    deal = {"deal_id": 7, "piece": str(piece.piece.cid), "size_bytes": 1024}
+    assert [[], [], [deal]] == [row["deals"] for row in rows]
+
+
+async def test_a_state_that_there_is_not_is_refused(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what was probably meant; one that no sector is in is an answer, and so is one that a worker has made up."""
+    async with start() as manager:
+        await fill(manager)
+        report = seal.ReportStateReq(
+            seal.WorkerIdentifier("worker-1", "/store1"), seal.StateChange("", "Polished", ""), None
+        )
+        await manager.call("ReportState", SectorID(10000, 4), report)
+        capsys.readouterr()
+        at = ("--listen", manager.url)
+        assert 3 == await run("list", "--state", "PC1Don", *at)
+        assert ("", 'error: there is no state PC1Don; did you mean "PC1Done"?\n') == capsys.readouterr()
+        assert 0 == await run("list", "--state", "C2Done", "--json", *at)
+        assert [] == json.loads(capsys.readouterr().out)
+        assert 0 == await run("list", "--state", "Polished", "--json", *at)
+        assert ["s-t010000-4"] == [row["sector"] for row in json.loads(capsys.readouterr().out)]
 
 
 async def test_the_original_place_of_listen_works(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,12 @@ async def test_info_of_nothing_says_so(util, flags, text):
     assert 0 == (await util("info", "--sector", "s-t010000-1"))[0]
 
 
+async def test_a_typo_beside_a_word_that_fits_is_refused(util):
+    """Half of what was asked for would look like all of it."""
+    code, out, err = await util("info", "--state", "C1Done", "--state", "PC1Don")
+    assert (3, "", 'error: there is no state PC1Don; did you mean "PC1Done"?\n') == (code, out, err)
+
+
 async def test_a_filter_that_nothing_fits_is_no_error(util):
     """That no thread is in a state, or has an error, is an answer: a line on stderr, and exit code 0."""
     assert (0, "", "no thread matches\n") == await util("info", "--state", "PC1Done")

@@ -192,7 +192,8 @@ def test_params_list_tells_what_is_here(run, cache):
     """Files are listed by size and kind; a missing one of a size that was asked for is exit code 1."""
     wanted = catalog.sets([SectorSize.KIB2], [catalog.Kind.POREP])[0]
     code, out, err = run("params", "list", "--sector-size", "2KiB", "--for", "porep")
-    assert (1, f"{cache}: 2 missing\n") == (code, err)
+    fetch = "damocles-worker params fetch --sector-size 2KiB --for porep"
+    assert (1, f"{cache}: 2 missing\nfetch: {fetch}\n") == (code, err)
     assert ["2KiB", "porep", "missing", "-", wanted.files[0].name] == out.splitlines()[1].split()
     for file in wanted.files:
         (cache / file.name).write_bytes(b"x")

@@ -236,6 +236,15 @@ async def test_a_list_of_nothing_says_so(serving, run_async, flags, text):
         assert (0, "", "") == await run_async("worker", "list", "-H", worker.address)
 
 
+async def test_a_typo_beside_a_word_that_fits_is_refused(serving, run_async):
+    """Half of what was asked for would look like all of it."""
+    async with serving(PAUSED) as worker:
+        flags = ("--state", "C1Done", "--plan", "sealer", "--state", "PC1Don")
+        assert (3, "", 'error: there is no state PC1Don; did you mean "PC1Done"?\n') == await run_async(
+            "worker", "list", *flags, "-H", worker.address
+        )
+
+
 async def test_a_stage_that_there_is_not_is_wrong_usage(run):
     """The stages are a closed set, which is told."""
     code, _, err = run("worker", "logs", "0", "--stage", "precommit", "-H", "127.0.0.1:9")
