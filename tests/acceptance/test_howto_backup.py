@@ -81,6 +81,8 @@ def test_the_page_backs_up_restores_and_moves(tmp_path, postgres_server: postgre
 
         for text in commands("Back up a database on PostgreSQL"):
             run(text)
+        for text in commands("Who has what"):
+            run(text)
         stop_manager(f)
         run(back)
         (tmp_path / "manager/manager.db").unlink()

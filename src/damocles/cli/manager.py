@@ -86,7 +86,9 @@ def parser() -> "cyclopts.App":
         name="config",
         help="Check the manager's configuration, print an example, and all keys.",
     )
-    app.command("damocles.cli.of_manager.db:app", name="db", help="Copy and back up the manager's database.")
+    app.command(
+        "damocles.cli.of_manager.db:app", name="db", help="Copy and back up the manager's database; list its leases."
+    )
     app.command(
         "damocles.cli.of_manager.alerts:app",
         name="alerts",

@@ -1,9 +1,11 @@
-"""`damocles-manager db`: copy and back up the manager's database."""
+"""`damocles-manager db`: copy and back up the manager's database, and list the leases in it."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from sqlalchemy import exc as sql_errors
 
 from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits, progress, tables
@@ -13,9 +15,12 @@ from damocles.manager.config import load
 from damocles.manager.daemon import DATABASE_NAME
 from damocles.manager.db import backup as backups
 from damocles.manager.db import copying, engine
+from damocles.manager.db import leases as leasing
+from damocles.manager.db.errands import Errand
 from damocles.rpc.errors import DiskFails
+from damocles.text import units
 
-app = App(name="db", help="Copy and back up the manager's database.", version_flags=[])
+app = App(name="db", help="Copy and back up the manager's database; list its leases.", version_flags=[])
 
 _PLACE = "a home, the database's file, or postgresql://USER@HOST/NAME"
 Source = Annotated[str, Parameter(name="SOURCE", help=f"The database to read: {_PLACE}.")]
@@ -72,6 +77,44 @@ def backup(source: Source, file: File, /, *, json: options.AsJson = False) -> in
     return exits.OK
 
 
+@app.command(help_epilogue=options.examples("damocles-manager db leases postgresql://damocles@db.lan/damocles"))
+def leases(source: Source, /, *, json: options.AsJson = False) -> int:
+    """List what one manager alone may do: nonces of senders, deadlines and blocks of miners, and which one has each.
+
+    A lease that is over may be taken by any manager. A SQLite database has one manager, and no leases.
+    """
+    place = _source(source)
+    if isinstance(place, Path):
+        raise exits.Failed(f"{place} serves one manager alone, and has no leases")
+    try:
+        with contextlib.closing(engine.backend(place, claim=False)) as backend, backend.view(Errand()) as tx:
+            now, found = leasing.load(tx)
+    except errors.StartError as error:
+        raise exits.Failed(str(error)) from error
+    except sql_errors.DBAPIError as error:
+        raise exits.Failed(f"{engine.shown(place)} cannot be read: {error.orig}") from error
+    rows = [(one, max(0.0, one.ends - now)) for one in found.values()]
+    if json:
+        exits.print_json(
+            [
+                {"name": one.name, "holder": one.holder, "token": one.token, "seconds_left": round(left, 3)}
+                for one, left in rows
+            ]
+        )
+    else:
+        tables.show(_LEASES, rows, nothing="no leases")
+    return exits.OK
+
+
+_LEASES = tables.Table[tuple[leasing.Lease, float]](
+    columns=("Name", "Who", "Token", "Ends"),
+    cells=lambda one: (
+        one[0].name,
+        one[0].holder,
+        str(one[0].token),
+        f"in {units.brief_duration(one[1])}" if one[1] else "over",
+    ),
+)
 _TABLE = tables.Table[tuple[str, int]](columns=("What", "Count"), cells=lambda one: (one[0], str(one[1])))
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import exc as sql_errors
 
 from damocles import failpoints
 from damocles.manager import errors
-from damocles.manager.db import schema, sqlite
+from damocles.manager.db import leases, schema, sqlite
 from damocles.manager.db.errands import Errand
 from damocles.rpc import limits
 from damocles.rpc.errors import Code, DatabaseAway, DiskFails, RpcError
@@ -81,6 +81,7 @@ class Database:
         self._write_turn = anyio.CapacityLimiter(1)
         self._read_turn = anyio.CapacityLimiter(_READERS)
         self._turns = turns.Turns(limits.QUERIES_OF_A_TOKEN)
+        self.leases = leases.Leases(self, is_shared=backend.is_shared)
 
     @property
     def is_shared(self) -> bool:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, delete, insert, inspect, select, text
 
-from damocles.manager.db import mined, tables  # noqa: F401, makes its table one of the metadata's
+from damocles.manager.db import leases, mined, tables  # noqa: F401, they make their tables some of the metadata's
 
 _FIRST = 1
 
@@ -177,6 +177,14 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
         "CREATE INDEX ix_mined_blocks_stage ON mined_blocks (stage)",
+    ),
+    16: (
+        """
+        CREATE TABLE leases (
+            name TEXT NOT NULL, holder TEXT NOT NULL, token BIGINT NOT NULL, ends DOUBLE PRECISION NOT NULL,
+            CONSTRAINT pk_leases PRIMARY KEY (name)
+        )
+        """,
     ),
 }
 

@@ -14,6 +14,7 @@ from damocles.lotus import errors
 from damocles.lotus.answers import TipSet
 from damocles.lotus.view import View
 from damocles.manager.chain.terms import Miner
+from damocles.manager.db.leases import Store
 from damocles.manager.mining import blocks, mind, rounds, warmup
 from damocles.manager.mining.mind import Stage
 from damocles.rpc import core
@@ -184,11 +185,16 @@ class Mining:
 
     async def _turn(self, state: _State, of: mind.Round) -> None:
         try:
-            if self._is_cold(state, of):
+            if is_cold := self._is_cold(state, of):
                 await self._warm(state, of)
-            else:
-                await self._take_part(state, of)
-            await self._decide(state, of)
+            name = f"blocks of {state.miner.address}"
+            async with self._means.database.leases.keeping([name]) as held:
+                if not held.has(name):
+                    state.why = "another manager makes the blocks"
+                    return
+                if not is_cold:
+                    await self._take_part(state, of, held)
+                await self._decide(state, of, held)
         except rpc_errors.DiskFails:
             pass  # reported by the database, and an alert
         except errors.NodeError as error:
@@ -215,13 +221,13 @@ class Mining:
         if not state.warmth.lacking:
             log.info("ready to make blocks", miner=miner.id, seconds=state.warmth.seconds)
 
-    async def _take_part(self, state: _State, of: mind.Round) -> None:
+    async def _take_part(self, state: _State, of: mind.Round, store: Store) -> None:
         assert self._base_from is not None
 
         async def is_strange(view: View) -> bool:
             return await self._look_for_others(state, view)
 
-        turn = rounds.Turn(self._means, state.miner, of, base_from=self._base_from, is_strange=is_strange)
+        turn = rounds.Turn(self._means, state.miner, of, store=store, base_from=self._base_from, is_strange=is_strange)
         outcome = await turn.run()
         state.why, state.trouble = outcome.why, outcome.trouble
         if outcome.drawn:
@@ -246,10 +252,10 @@ class Mining:
             state.strange = None
         return state.strange is not None
 
-    async def _decide(self, state: _State, of: mind.Round) -> None:
+    async def _decide(self, state: _State, of: mind.Round, store: Store) -> None:
         """Note what became of earlier rounds: lost, or on the chain."""
-        database, number = self._means.database, state.miner.id
-        for record in await database.read(lambda tx: blocks.undecided(tx, number, of.epoch)):
+        number = state.miner.id
+        for record in await store.read(lambda tx: blocks.undecided(tx, number, of.epoch)):
             if record.stage is not Stage.SUBMITTED:
                 after = rounds.lost(record, "the manager was away, or had no answer, until it was too late")
                 log.error("a block was won and is lost", miner=number, epoch=record.epoch, why=after.why)
@@ -265,6 +271,6 @@ class Mining:
                     log.error("a block was handed in and is lost", miner=number, epoch=record.epoch, why=why)
             else:
                 continue
-            await database.write(blocks.step(record, after))
+            await store.write(blocks.step(record, after))
         if of.epoch % _DAY_EPOCHS == 0:
-            await database.write(lambda tx: blocks.forget(tx, number, of.epoch - blocks.KEPT_EPOCHS), durable=False)
+            await store.write(lambda tx: blocks.forget(tx, number, of.epoch - blocks.KEPT_EPOCHS), durable=False)

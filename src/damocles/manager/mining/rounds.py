@@ -27,6 +27,7 @@ from damocles.lotus.nodes import Nodes
 from damocles.lotus.view import View
 from damocles.manager.chain.terms import Miner
 from damocles.manager.db.engine import Database
+from damocles.manager.db.leases import Store
 from damocles.manager.mining import blocks, mind
 from damocles.manager.mining.mind import Stage
 from damocles.manager.mining.prover import NotProved, Prover
@@ -69,7 +70,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Turn:
-    """A round of a miner; `is_strange` tells whether something else has made a block of the miner lately."""
+    """A round of a miner; `is_strange` tells whether something else has made a block of the miner lately.
+
+    What is recorded goes through `store`, which takes nothing any more once the miner's blocks are another manager's.
+    """
 
     def __init__(
         self,
@@ -77,12 +81,14 @@ class Turn:
         miner: Miner,
         of: mind.Round,
         *,
+        store: Store,
         base_from: int,
         is_strange: Callable[[View], Awaitable[bool]],
     ) -> None:
         self._means = means
         self._miner = miner
         self._of = of
+        self._store = store
         self._base_from = base_from
         self._is_strange = is_strange
         self._candidate: _Candidate | None = None
@@ -119,7 +125,7 @@ class Turn:
                 await self._means.sleep(_AGAIN_SECONDS)
 
     async def _record(self) -> blocks.Record | None:
-        return await self._means.database.read(lambda tx: blocks.find(tx, self._miner.id, self._of.epoch))
+        return await self._store.read(lambda tx: blocks.find(tx, self._miner.id, self._of.epoch))
 
     def _known(self, record: blocks.Record | None) -> mind.Known | None:
         if record is None:
@@ -174,7 +180,7 @@ class Turn:
         )
         self._candidate = _Candidate(base=base)
         with contextlib.suppress(sql_errors.IntegrityError):  # another manager was faster
-            await self._means.database.write(partial(blocks.record_won, record=record))
+            await self._store.write(partial(blocks.record_won, record=record))
         log.info("a block is won", **self._about, wins=wins, sectors=record.sectors)
         return drawn
 
@@ -235,7 +241,7 @@ class Turn:
         after = blocks.with_(record, seconds=record.seconds | {"gather": time.monotonic() - began})
         try:
             what = partial(blocks.record_signing, before=record, after=after, template=template, base_epoch=view.epoch)
-            await self._means.database.write(what)
+            await self._store.write(what)
         except blocks.Fault as error:
             await self._let_go(record, f"not signed, since that would be a consensus fault: {error}")
         except sql_errors.IntegrityError:
@@ -281,7 +287,7 @@ class Turn:
         await self._save(record, lost(record, reason))
 
     async def _save(self, before: blocks.Record, after: blocks.Record) -> None:
-        await self._means.database.write(blocks.step(before, after))
+        await self._store.write(blocks.step(before, after))
 
 
 def lost(record: blocks.Record, reason: str) -> blocks.Record:

@@ -12,6 +12,7 @@ from damocles.chain.addresses import Address
 from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message
 from damocles.manager.db.engine import Database
+from damocles.manager.db.leases import Held
 from damocles.manager.outbox import fees, following, node, orders
 from damocles.manager.outbox.orders import Order, Signed, State
 
@@ -51,8 +52,13 @@ class NotReplaceable(Exception):
     """There is no message whose fees could be raised; the text is the reason."""
 
 
+def nonces(sender: Address) -> str:
+    """Return the name of the lease under which a sender's nonces are given away."""
+    return f"nonces of {sender}"
+
+
 class Outbox:
-    """Sends the orders of one database. Only one may run at a time, since it chooses nonces."""
+    """Sends the orders of one database; of each sender, while it holds the lease of its nonces."""
 
     def __init__(
         self,
@@ -82,12 +88,25 @@ class Outbox:
             await self._turn(view)
 
     async def _turn(self, view: node.View) -> None:
-        unfinished = await self._database.read(orders.unfinished)
+        senders = {one for order in await self._database.read(orders.unfinished) for one in self._senders(order)}
+        async with self._database.leases.keeping(map(nonces, senders)) as held:
+            await self._turn_with(held, view)
+
+    def _senders(self, order: Order) -> Sequence[Address]:
+        """Return who may have to send something for an order."""
+        known = order.sender or order.wish.account
+        return self._terms(order.wish.miner, order.wish.kind).senders if known is None else [known]
+
+    async def _turn_with(self, held: Held, view: node.View) -> None:
+        # Once more: before the lease began, another manager may have gone on with them.
+        unfinished = await held.read(orders.unfinished)
         waited, self.waiting = self.waiting, {}
         self.executed, self.patient = {}, set()
         for order in sorted(unfinished, key=self._place):
             try:
-                await (self._send if order.state is State.WANTED else self._follow)(order, view)
+                if order.sender is not None:
+                    _check_held(held, [order.sender])
+                await (self._send if order.state is State.WANTED else self._follow)(order, view, held)
             except (_Waits, fees.TooDear, node.NotTaken) as error:
                 self.waiting[order.id] = str(error)
                 if isinstance(error, _Patient):
@@ -101,25 +120,25 @@ class Outbox:
             return False, order.nonce, order.id
         return True, -self._terms(order.wish.miner, order.wish.kind).priority, order.id
 
-    async def _send(self, order: Order, view: node.View) -> None:
+    async def _send(self, order: Order, view: node.View, held: Held) -> None:
         """Choose sender, fees and nonce of a new order, and send it; refuse it if it would fail."""
         terms = self._terms(order.wish.miner, order.wish.kind)
         _check_base_fee(order.wish, view, terms.policy)
         try:
-            sender, paid = await self._sender(order, view, terms)
+            sender, paid = await self._sender(order, view, terms, held)
         except node.WouldFail as error:
-            await self._refuse(order, str(error))
+            await self._refuse(order, str(error), held)
             return
         nonce = order.nonce
         if nonce is None:
-            recorded = await self._database.read(lambda tx: orders.last_nonce(tx, sender))
+            recorded = await held.read(lambda tx: orders.last_nonce(tx, sender))
             # The pool's alone may be one that we have given away: the node may have lost its pool, or know another fork.
             nonce = max(await view.pool_nonce(sender), recorded + 1)
-        await self._sign(order, view, order.trial(sender), nonce, paid)
+        await self._sign(order, view, msgspec.structs.replace(order.trial(sender), nonce=nonce), paid, held)
 
-    async def _sender(self, order: Order, view: node.View, terms: Terms) -> tuple[Address, fees.Fees]:
+    async def _sender(self, order: Order, view: node.View, terms: Terms, held: Held) -> tuple[Address, fees.Fees]:
         poor = []
-        for sender in [order.wish.account] if order.wish.account is not None else terms.senders:
+        for sender in _check_held(held, [order.wish.account] if order.wish.account is not None else terms.senders):
             try:
                 estimate = await view.estimate(order.trial(sender))
             except node.WouldFail as error:
@@ -134,23 +153,23 @@ class Outbox:
             poor.append(f"{sender} has {balance} and needs {needed}")
         raise _Waits(f"no sender has enough money: {'; '.join(poor) or 'none is configured'}")
 
-    async def _follow(self, order: Order, view: node.View) -> None:
+    async def _follow(self, order: Order, view: node.View, held: Held) -> None:
         """Look what has become of a signed order, and do what follows."""
         policy = self._terms(order.wish.miner, order.wish.kind).policy
         seen = await self._seen(order, view, policy)
-        await self._reopen(order, seen, view)
+        await self._reopen(order, seen, view, held)
         match following.step(order, seen, policy):
             case following.Land(receipt):
-                await self._database.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
+                await held.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
                 log.info("message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code))
             case following.Refuse(reason):
-                await self._refuse(order, reason or order.reason)
+                await self._refuse(order, reason or order.reason, held)
             case following.WantAgain(reason):
-                await self._database.write(lambda tx: orders.want_again(tx, order, reason))
+                await held.write(lambda tx: orders.want_again(tx, order, reason))
                 log.error("nonce used by somebody else", order=order.id, why=reason)
             case following.Replace():
                 try:
-                    await self._replace(order, view, policy)
+                    await self._replace(order, view, policy, held)
                 except (fees.TooDear, _NotFirst):
                     if not order.reason:  # a withdrawn one may be forgotten by the node
                         await view.push(order.signed[-1].message)
@@ -170,25 +189,25 @@ class Outbox:
         settled = await view.nonce(order.sender, depth=policy.confidence)
         return following.Seen(epoch=view.epoch, settled_nonce=settled, executed=executed)
 
-    async def _reopen(self, order: Order, seen: following.Seen, view: node.View) -> None:
+    async def _reopen(self, order: Order, seen: following.Seen, view: node.View, held: Held) -> None:
         """Reopen what comes before an order and was over, if the chain has taken that back: it would wait for ever."""
         sender, nonce = order.sender, order.nonce
         assert sender is not None
         assert nonce is not None
         if seen.executed is not None or seen.settled_nonce >= nonce:
             return
-        over = await self._database.read(lambda tx: orders.over_between(tx, sender, seen.settled_nonce, nonce))
+        over = await held.read(lambda tx: orders.over_between(tx, sender, seen.settled_nonce, nonce))
         first = await view.nonce(sender, depth=0) if over else nonce
         for one in over:
             if one.nonce is not None and one.nonce >= first:
-                await self._database.write(lambda tx, it=one: orders.reopen(tx, it))  # type: ignore[misc]
+                await held.write(lambda tx, it=one: orders.reopen(tx, it))  # type: ignore[misc]
                 log.warning("a message that was over is taken back", order=one.id, kind=one.wish.kind, nonce=one.nonce)
 
-    async def _replace(self, order: Order, view: node.View, policy: fees.Policy) -> None:
+    async def _replace(self, order: Order, view: node.View, policy: fees.Policy, held: Held) -> None:
         """Sign the order again with higher fees; if it would fail by now, sign a message that only uses up its nonce."""
         assert order.sender is not None
         assert order.nonce is not None
-        await self._check_first(order, view)
+        await self._check_first(order, view, held)
         newest = order.signed[-1]
         fills = newest.fills or bool(order.reason)  # it was withdrawn, or would fail
         # With the nonce: a node executes what waits below it first, and must not count the very message to be replaced.
@@ -199,14 +218,14 @@ class Outbox:
             if fills or error.exit_code in LACKS_MONEY:
                 raise _Waits(str(error)) from error
             reason = str(error)
-            order = await self._database.write(lambda tx: orders.blame(tx, order, reason))
+            order = await held.write(lambda tx: orders.blame(tx, order, reason))
             trial = msgspec.structs.replace(order.trial(trial.sender, fills=True), nonce=order.nonce)
             estimate = await view.estimate(trial)
         paid = fees.dearer(newest.fees, estimate, view.base_fee, policy)
         log.warning("message stuck, replacing it", order=order.id, kind=order.wish.kind, cap=str(paid.cap))
-        await self._sign(order, view, trial, newest.message.message.nonce, paid)
+        await self._sign(order, view, trial, paid, held)
 
-    async def _check_first(self, order: Order, view: node.View) -> None:
+    async def _check_first(self, order: Order, view: node.View, held: Held) -> None:
         """Return if nothing has to be executed before an order; what nobody has any more is recorded, to be sent first.
 
         Raises:
@@ -220,7 +239,7 @@ class Outbox:
             return
         # The pool counts what the head itself executes, too: there is a gap only where it ends.
         gap = await view.pool_nonce(sender)
-        if gap < nonce and await self._database.write(lambda tx: orders.fill_gap(tx, order, gap, self._clock())):
+        if gap < nonce and await held.write(lambda tx: orders.fill_gap(tx, order, gap, self._clock())):
             log.warning("filling a gap", sender=str(sender), nonce=gap, order=order.id)
         raise _NotFirst(f"nonce {first} of {sender} comes before its {nonce}, and is not executed")
 
@@ -238,27 +257,43 @@ class Outbox:
         if order.state is not State.SIGNED:
             raise NotReplaceable(f"message {order_id} is {order.state}: only one that is signed can be replaced")
         policy = self._terms(order.wish.miner, order.wish.kind).policy
-        async with self._node.view() as view:
+        leases = self._database.leases.keeping(map(nonces, self._senders(order)))
+        async with self._node.view() as view, leases as held:
+            if await held.read(lambda tx: orders.load(tx, order_id)) != order:
+                raise NotReplaceable(f"message {order_id} has gone on meanwhile: look at it again")
             if (executed := (await self._seen(order, view, policy)).executed) is not None:
                 raise NotReplaceable(f"message {order_id} is executed already, at epoch {executed[1].epoch}")
             try:
-                await self._replace(order, view, policy)
+                _check_held(held, self._senders(order))
+                await self._replace(order, view, policy, held)
             except _Waits as error:
                 raise NotReplaceable(str(error)) from error
 
-    async def _sign(self, order: Order, view: node.View, trial: Message, nonce: int, paid: fees.Fees) -> None:
-        """Have a message signed, record it, and only then push it."""
+    async def _sign(self, order: Order, view: node.View, trial: Message, paid: fees.Fees, held: Held) -> None:
+        """Have a message signed that has its nonce, record it, and only then push it."""
         message = msgspec.structs.replace(
-            trial, nonce=nonce, gas_limit=paid.gas_limit, gas_fee_cap=paid.cap, gas_premium=paid.premium
+            trial, gas_limit=paid.gas_limit, gas_fee_cap=paid.cap, gas_premium=paid.premium
         )
         made = await view.sign(message)
         signed = Signed(message=made, epoch=view.epoch, fills=trial.to == trial.sender)
-        if await self._database.write(lambda tx: orders.sign(tx, order, signed)):
+        if await held.write(lambda tx: orders.sign(tx, order, signed)):
             await view.push(made)
 
-    async def _refuse(self, order: Order, reason: str) -> None:
-        await self._database.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason))
+    async def _refuse(self, order: Order, reason: str, held: Held) -> None:
+        await held.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason))
         log.warning("message refused", order=order.id, kind=order.wish.kind, why=reason)
+
+
+def _check_held(held: Held, senders: Sequence[Address]) -> list[Address]:
+    """Return the senders whose nonces are ours to give away now; without senders there is nothing to hold.
+
+    Raises:
+        _Patient: Those of all of them are another manager's.
+    """
+    ours = [sender for sender in senders if held.has(nonces(sender))]
+    if senders and not ours:
+        raise _Patient(f"another manager sends for {', '.join(map(str, senders))}")
+    return ours
 
 
 def _check_base_fee(wish: orders.Wish, view: node.View, policy: fees.Policy) -> None:

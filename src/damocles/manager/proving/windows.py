@@ -18,6 +18,7 @@ from damocles.lotus.layout import Cycle
 from damocles.lotus.view import View
 from damocles.manager.chain.terms import WINDOW_POST, Miner
 from damocles.manager.db.engine import Database
+from damocles.manager.db.leases import Store
 from damocles.manager.outbox import orders, sending
 from damocles.manager.plans import wdpost, wdpost_jobs, wdpost_rounds
 from damocles.manager.proving import mind, posts, reading, reviews
@@ -48,15 +49,23 @@ class Windows:
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        self._database = means.database
+        self._database: Store = means.database
         self._quiet: set[tuple[int, int]] = set()  # windows without anything to prove, by miner and opening
 
     async def turn(self, view: View, miner: Miner, cycle: Cycle) -> None:
-        """Do what is to be done for a miner at the head of a view.
+        """Do what is to be done for a miner at the head of a view, unless another manager does so.
 
         Raises:
             errors.NodeError: The node gives no answer; nothing is lost, and the next turn goes on.
+            leases.Lost: Another manager has taken over.
         """
+        deadlines = f"deadlines of {miner.address}"
+        async with self._means.database.leases.keeping([deadlines]) as held:
+            if held.has(deadlines):
+                self._database = held  # one turn at a time
+                await self._turn(view, miner, cycle)
+
+    async def _turn(self, view: View, miner: Miner, cycle: Cycle) -> None:
         current = {window.opens: window for window in reading.windows(miner.id, cycle)}
         kept = await self._database.read(lambda tx: posts.alive(tx, miner.id))
         for opens in sorted({post.opens for post in kept} - current.keys()):

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import anyio
@@ -36,8 +35,9 @@ from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
 from damocles.manager.config import load
 from damocles.manager.db import engine, tables
+from damocles.manager.db.leases import Held
 from damocles.manager.errors import ManagerError
-from damocles.manager.outbox import lotus, node, orders, sending
+from damocles.manager.outbox import fees, lotus, node, orders, sending
 from damocles.manager.sectors import commitments, ledger
 from damocles.testing.believing import Believing
 from damocles.testing.sealing_chain.direct import DirectNode
@@ -73,15 +73,15 @@ class Died(BaseException):
 class _PushFirst(sending.Outbox):
     """Pushes what is not recorded yet."""
 
-    async def _sign(self, order: orders.Order, view: node.View, trial: Message, nonce: int, paid: Any) -> None:
+    async def _sign(self, order: orders.Order, view: node.View, trial: Message, paid: fees.Fees, held: Held) -> None:
         message = Message(
             **{name: getattr(trial, name) for name in Message.__struct_fields__}
-            | {"nonce": nonce, "gas_limit": paid.gas_limit, "gas_fee_cap": paid.cap, "gas_premium": paid.premium}
+            | {"gas_limit": paid.gas_limit, "gas_fee_cap": paid.cap, "gas_premium": paid.premium}
         )
         made = await view.sign(message)
         await view.push(made)
         signed = orders.Signed(message=made, epoch=view.epoch, fills=trial.to == trial.sender)
-        await self._database.write(lambda tx: orders.sign(tx, order, signed))
+        await held.write(lambda tx: orders.sign(tx, order, signed))
 
 
 class World:

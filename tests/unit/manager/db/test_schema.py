@@ -96,6 +96,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "proving_windows",
             "proving_posts",
             "mined_blocks",
+            "leases",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))

@@ -141,7 +141,7 @@ async def test_every_order_lands_once(seed: int, tmp_path: Path) -> None:
 class PushesFirst(sending.Outbox):
     """A plant: a message is pushed before it is recorded."""
 
-    async def _sign(self, order, view, trial, nonce, paid):
+    async def _sign(self, order, view, trial, paid, held):
         sign = view.sign
 
         async def sign_and_push(message):
@@ -151,7 +151,7 @@ class PushesFirst(sending.Outbox):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(view, "sign", sign_and_push)
-            await super()._sign(order, view, trial, nonce, paid)
+            await super()._sign(order, view, trial, paid, held)
 
 
 class TrustsThePool(sending.Outbox):
