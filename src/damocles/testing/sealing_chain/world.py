@@ -19,17 +19,12 @@ from sqlalchemy import select
 from damocles import failpoints
 from damocles.chain import methods, tuples
 from damocles.chain.addresses import Address
-from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message, SignedMessage
 from damocles.devnode import beginnings
 from damocles.devnode.mischief import Kind
 from damocles.devnode.rules import Rules
 from damocles.lotus import errors as lotus_errors
 from damocles.lotus.nodes import Nodes
-from damocles.lotus.view import View
-from damocles.manager.chain import interface, lifetimes
-from damocles.manager.chain.accounts import Accounts
-from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.lotus import LotusChain
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
@@ -40,7 +35,8 @@ from damocles.manager.errors import ManagerError
 from damocles.manager.outbox import fees, lotus, node, orders, sending
 from damocles.manager.sectors import commitments, ledger
 from damocles.testing.believing import Believing
-from damocles.testing.sealing_chain.direct import DirectNode
+from damocles.testing.sealing_chain import direct
+from damocles.testing.sealing_chain.direct import BLOCK_SECONDS, Died, DirectNode
 from damocles.testing.simulation import virtual
 from damocles.testing.simulation.disks import Violation
 from damocles.wire import commitments as cids
@@ -52,7 +48,6 @@ MINER, PROOF, WORKER = 1000, SealProof(5), Address.of_id(beginnings.WORKER)
 SECTORS = 3
 CONFIDENCE = 4
 TROUBLE_EPOCHS, MOST_EPOCHS = 120, 600
-BLOCK_SECONDS = 30.0
 _KINDS: tuple[Kind, ...] = ("error", "hang up", "hang up", "missing")
 _METHODS = ("ChainHead", "StateSearchMsg", "GasEstimateMessageGas", "WalletSign", "MpoolPush", "MpoolGetNonce", "*")
 
@@ -64,10 +59,6 @@ class Options:
     nonce_of_chain: bool = False
     push_first: bool = False
     hasty: bool = False
-
-
-class Died(BaseException):
-    """The manager's process is gone."""
 
 
 class _PushFirst(sending.Outbox):
@@ -155,30 +146,13 @@ class World:
             table[kind] = {"GasFeeCap": "", "Batch": {"Threshold": threshold, "MaxWait": "2m", "GasFeeCap": ""}}  # type: ignore[assignment]
         said = {"Chain": {"Nodes": [{"API": "127.0.0.1:1"}]}, "Miners": [{"Actor": MINER, "Commitment": table}]}
         miner = Miner(id=MINER, proof=PROOF, config=load.check(said, "world").miners[0])
-        network = interface.Network(
-            ticket_lookback=lifetimes.TICKET_LOOKBACK,
-            ticket_max_age=lifetimes.TICKET_MAX_AGE,
-            ni_ticket_max_age=lifetimes.NI_TICKET_MAX_AGE,
-            challenge_delay=self._devnode.rules.challenge_delay,
-            seed_confidence=6,
-            block_seconds=BLOCK_SECONDS,
-        )
         nodes = Nodes([self._node], clock=virtual.wall_clock)
-        accounts = Accounts()
-        rounds = Rounds(
-            database=database,
-            nodes=nodes,
-            miners={MINER: miner},
-            accounts=accounts,
-            fitness=Fitness(accounts),
-            network=network,
-            aggregator=None,
-            epoch=self._devnode.chain.head.height,
-            clock=virtual.wall_clock,
-        )
+        rounds = direct.rounds(database, self._devnode, nodes, [miner])
         if self._options.push_first:
             rounds.outbox.__class__ = _PushFirst
-        chain = LotusChain(database=database, nodes=nodes, network=network, verifier=Believing(), rounds=rounds)
+        chain = LotusChain(
+            database=database, nodes=nodes, network=direct.network(self._devnode), verifier=Believing(), rounds=rounds
+        )
         return rounds, commitments.Commitments(database, chain, virtual.wall_clock)
 
     async def _work(
@@ -270,20 +244,10 @@ class World:
     async def _stranger_sends(self) -> None:
         """Let somebody with the same key send a message."""
         with contextlib.suppress(lotus_errors.NodeError):
-            key = await View(self._node, await self._node.head()).key_of(WORKER)
-            nonce = await self._node.next_nonce(key)
-            message = Message(
-                to=key,
-                sender=key,
-                nonce=nonce,
-                gas_limit=10_000_000,
-                gas_fee_cap=Amount(10**10),
-                gas_premium=Amount(10**6),
-            )
-            signed = await self._node.sign_message(message)
+            signed = await direct.sign_as(self._node, WORKER)
             self._strangers.add(signed.cid)
             await self._node.push(signed)
-            self._tell(f"somebody sends with nonce {nonce}")
+            self._tell(f"somebody sends with nonce {signed.message.nonce}")
 
     # What has to hold.
 
@@ -298,7 +262,7 @@ class World:
         )
         order_of = {row.cid: row.order_id for row in found}
         executed: dict[int, list[tuple[SignedMessage, int, int]]] = {}
-        for signed, epoch, code in self._executed():
+        for signed, tipset, code in direct.executed(self._devnode.chain):
             if signed.cid in self._strangers:
                 continue
             if signed.cid not in order_of:
@@ -307,7 +271,7 @@ class World:
                 raise Violation(
                     f"a message of order {order_of[signed.cid]} has failed with {code}: it was sent twice, or too early"
                 )
-            executed.setdefault(order_of[signed.cid], []).append((signed, epoch, code))
+            executed.setdefault(order_of[signed.cid], []).append((signed, tipset.height, code))
         for order_id, those in executed.items():
             if len(those) > 1:
                 raise Violation(f"{len(those)} messages of order {order_id} were executed")
@@ -330,15 +294,6 @@ class World:
         numbers = [number for order in all_of_them for number in _numbers(order)]
         if order_twice := {number for number in numbers if numbers.count(number) > 1}:
             raise Violation(f"{order_twice} are in two messages that landed")
-
-    def _executed(self) -> Iterator[tuple[SignedMessage, int, int]]:
-        """Yield the messages that the chain executed, with epoch and exit code."""
-        child = self._devnode.chain.head
-        while child.parent is not None:
-            parent = self._devnode.chain.known[child.parent]
-            for signed, outcome in zip(parent.messages, child.outcomes, strict=True):
-                yield signed, child.height, outcome.exit_code
-            child = parent
 
 
 def _numbers(order: orders.Order) -> list[tuple[int, int]]:

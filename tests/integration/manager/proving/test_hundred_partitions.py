@@ -3,9 +3,8 @@
 Sectors and proofs are fake, and so is what verifies them: a proof is right if it is the digest of all that it is about.
 """
 
-import hashlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from damocles.devnode import serving
 from damocles.devnode.rules import Rules
 from damocles.manager.proving import posts as records
 from damocles.manager.proving.mind import Stage
-from damocles.testing.believing import Believing
-from damocles.wire import tasks, wdpost
+from damocles.testing.proving_chain.proofs import FakeVerifier, fake_proof
+from damocles.wire import wdpost
 
 from .farm import WINDOW, Farm, put, running
 from .test_windows import CHALLENGE
@@ -35,21 +34,6 @@ class Clock:
     def __call__(self) -> float:
         """Return the time."""
         return self.seconds
-
-
-def fake_proof(miner: int, seed: bytes, replicas: Sequence[tuple[int, bytes]]) -> bytes:
-    """Return what counts here as the proof of some sectors."""
-    content = repr((miner, bytes(seed), sorted((number, bytes(comm_r)) for number, comm_r in replicas)))
-    return hashlib.sha512(content.encode()).digest() * 3
-
-
-class FakeVerifier(Believing):
-    """Fake: takes those for proofs of window PoSts, and nothing else."""
-
-    async def verify_window_post(self, claim: tasks.VerifyWindowPoSt) -> bool:
-        """Compare."""
-        replicas = [(replica.sector_id, replica.comm_r) for replica in claim.replicas]
-        return claim.proof == fake_proof(claim.miner_id, claim.seed, replicas)
 
 
 class FakeProver:
@@ -144,6 +128,5 @@ async def check(farm: Farm, opens: int) -> None:
         post = by_partitions[tuple(part.index for part in params.partitions)]
         proved = [number for index in post.partitions for number in sectors[index] if number not in DAMAGED]
         replicas = [(number, farm.comm_rs[number]) for number in proved]
-        seed = bytes(post.seed[:31]) + bytes([post.seed[31] & 0x3F])
-        assert fake_proof(MINER, seed, replicas) == bytes(params.proofs[0].proof)
+        assert fake_proof(MINER, post.seed, replicas) == bytes(params.proofs[0].proof)
     assert set(DAMAGED) == {number for part in farm.miner.deadlines[DEADLINE].partitions for number in part.faulty}

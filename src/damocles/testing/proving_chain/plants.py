@@ -1,0 +1,95 @@
+"""Bugs to plant in the manager, each for the seeds to find."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
+from unittest import mock
+
+from damocles.manager.outbox import orders
+from damocles.manager.plans import wdpost, wdpost_turns
+from damocles.manager.proving import mind, posts, windows
+from damocles.manager.proving.mind import Stage
+
+Bug: TypeAlias = Callable[[random.Random], Any]  # from dice to a patch
+
+_act, _terms_of, _save = mind._act, windows.terms_of, posts.save  # noqa: SLF001
+
+
+def _any_challenge(_: random.Random) -> Any:
+    """Send proofs for challenges that the chain has taken back."""
+
+    def act(window: mind.Window, seen: mind.Seen, post: mind.Post, terms: mind.Terms) -> mind.Act | None:
+        return _act(window, seen, replace(post, seed=seen.seed), terms)
+
+    return mock.patch.object(mind, "_act", act)
+
+
+def _no_retry(_: random.Random) -> Any:
+    """Ask provers that have all failed never again."""
+
+    def act(*given: Any) -> mind.Act | None:
+        found = _act(*given)
+        return None if isinstance(found, mind.Retry) else found
+
+    return mock.patch.object(mind, "_act", act)
+
+
+def _eager(_: random.Random) -> Any:
+    """Prove a challenge at once."""
+    return mock.patch.object(
+        windows, "terms_of", lambda miner, window: replace(_terms_of(miner, window), challenge_confidence=0)
+    )
+
+
+def _patient(_: random.Random) -> Any:
+    """Wait for a silent prover for ever."""
+    return mock.patch.object(wdpost.WdPoSt, "_is_lost", return_value=False)
+
+
+def _forgetful(dice: random.Random) -> Any:
+    """Lose now and then the record that a message was ordered."""
+
+    def save(tx: Any, before: posts.Post, after: posts.Post) -> bool:
+        return (after.stage is Stage.SENT and dice.random() < 0.3) or _save(tx, before, after)
+
+    return mock.patch.object(posts, "save", save)
+
+
+def _unwithdrawn(_: random.Random) -> Any:
+    """Let messages go on that must not be executed any more."""
+    return mock.patch.object(orders, "withdraw")
+
+
+def _trusting(_: random.Random) -> Any:
+    """Verify no proof."""
+
+    async def flaw(*_: Any) -> str:
+        return ""
+
+    return mock.patch.object(wdpost.WdPoSt, "_flaw", flaw)
+
+
+def _one_opinion(_: random.Random) -> Any:
+    """Skip what one prover says is faulty."""
+    return mock.patch.object(wdpost_turns, "wants_another_opinion", return_value=False)
+
+
+PLANTS: dict[str, Bug] = {
+    "any-challenge": _any_challenge,
+    "eager": _eager,
+    "forgetful": _forgetful,
+    "no-retry": _no_retry,
+    "one-opinion": _one_opinion,
+    "patient": _patient,
+    "trusting": _trusting,
+    "unwithdrawn": _unwithdrawn,
+}
+
+
+@contextlib.contextmanager
+def planted(plant: str, dice: random.Random) -> Iterator[None]:
+    """Plant a bug while the block runs; none if it has no name."""
+    with PLANTS[plant](dice) if plant else contextlib.nullcontext():
+        yield
