@@ -30,7 +30,7 @@ BROWSERS = 20
 # Each call ten times a second for a minute: so that looks at all threads, twice a minute, fall into it on both sides.
 ROUNDS, BETWEEN_SECONDS = 600, 0.1
 OPENED = 10  # pages
-OPEN_SECONDS = 120  # until all have their first page
+OPEN_SECONDS = 300  # until all threads have their alerts, and all browsers their first page
 TYPED = "no cached parameters"
 ALERTS = '[rules.thread-paused]\nfor = "0s"\n'
 PAGES = (

@@ -140,6 +140,8 @@ class Alerts:
             # Told even if it could not be written: a disk that is full is no reason for silence.
             if notifications:
                 self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(notify.tell_log, notifications)
 
     async def _evaluate(self, snapshot: seen.Snapshot, now: float) -> list[alerts.Notification]:
         """Do what follows from a look; return what to tell people. Nobody else changes alerts or mutes meanwhile."""

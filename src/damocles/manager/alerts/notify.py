@@ -149,9 +149,7 @@ class Notifier:
         return [sink for sink, _, _ in self._queues]
 
     def send(self, message: alerts.Message) -> None:
-        """Log a message and put it into the queues."""
-        for notification in message.notifications:
-            _log(notification)
+        """Put a message into the queues."""
         for sink, queue, _ in self._queues:
             try:
                 queue.send_nowait(message)
@@ -261,11 +259,13 @@ def in_words(message: alerts.Message) -> tuple[str, str]:
     return f"{title} at {message.manager}", "\n".join(lines)
 
 
-def _log(notification: alerts.Notification) -> None:
-    alert = notification.alert
-    if notification.event == alerts.RESOLVED:
-        tell = log.info
-    else:
-        tell = log.error if alert.severity == "critical" else log.warning
-    facts: Mapping[str, Any] = {"id": alert.id, "rule": alert.rule, "subject": alert.subject}
-    tell(f"{notification.event}: {alert.subject}: {alert.text}", **facts)
+def tell_log(notifications: Iterable[alerts.Notification]) -> None:
+    """Write a line for each; thousands take a second."""
+    for notification in notifications:
+        alert = notification.alert
+        if notification.event == alerts.RESOLVED:
+            tell = log.info
+        else:
+            tell = log.error if alert.severity == "critical" else log.warning
+        facts: Mapping[str, Any] = {"id": alert.id, "rule": alert.rule, "subject": alert.subject}
+        tell(f"{notification.event}: {alert.subject}: {alert.text}", **facts)

@@ -111,7 +111,7 @@ def test_the_log_has_an_alert_as_a_sentence() -> None:
     """The event says what happened to which subject; number and rule stand behind it, and the level is the severity's."""
     with structlog.testing.capture_logs() as logs:
         for notification in MESSAGE.notifications:
-            notify._log(notification)
+            notify.tell_log([notification])
     alert = MESSAGE.notifications[0].alert
     assert {
         "event": f"{MESSAGE.notifications[0].event}: {alert.subject}: {alert.text}",
