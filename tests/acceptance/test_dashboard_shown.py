@@ -79,6 +79,27 @@ def test_nothing_that_others_write_runs(
         assert 0 == visit.page.locator("a[href^='javascript:']").count()
 
 
+def test_a_log_goes_on_after_its_worker_was_away(
+    start_manager: StartManager, portal: BlockingPortal, chromium: Any
+) -> None:
+    """A page that was opened while nobody could be asked for lines has those that come later, by itself."""
+    with (
+        portal.wrap_async_context_manager(start_manager(dashboard=True)) as manager,
+        portal.wrap_async_context_manager(worker(manager, thread())) as acted,
+        browsers.visit(chromium, port(manager)) as visit,
+    ):
+        acted.is_away = True
+        visit.log_in(manager.token)
+        asks = "**/dashboard/log?*"
+        with visit.page.expect_request(asks):
+            visit.open("sectors/s-t010000-7")
+        with visit.page.expect_request(asks):  # again, by itself
+            pass
+        acted.lines.append(control.LogLine(1, 1.0, "C2", 7, "back again", "s-t010000-7"))
+        acted.is_away = False
+        visit.page.get_by_role("log").filter(has_text="back again").wait_for()
+
+
 def day(now: float) -> Told:
     """Return a day of which four deadlines are over, the fifth is open, and two of the others have faulty sectors."""
     empty = proving.Deadline(

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 from tests.integration.access.conftest import Daemon
 
-from damocles.rpc import core, dialects
+from damocles.rpc import core, dialects, errors
 from damocles.rpc.serving import asgi, server
 from damocles.wire import control, fleet
 
@@ -74,6 +74,7 @@ class Acted:
     asked: list[tuple[control.Selection, control.Act, str]]
     lines: list[control.LogLine] = field(default_factory=list)
     history: list[control.HistoryEntry] = field(default_factory=list)
+    is_away: bool = False  # for whoever asks for lines
     drain: control.Drain = field(default_factory=lambda: control.Drain(on=False))
 
 
@@ -109,6 +110,8 @@ async def worker(manager: Pinged, *threads: control.ThreadDetail, name: str = "w
         ]
 
     async def logs(index: int, after: int = 0, wait_seconds: float = 0.0) -> list[control.LogLine]:
+        if made.is_away:
+            raise errors.RpcError(errors.Code.UNKNOWN_THREAD, "not yet")
         found = [line for line in made.lines if line.number > after]
         if not found and wait_seconds:
             await anyio.sleep(wait_seconds)

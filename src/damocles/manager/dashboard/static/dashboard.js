@@ -138,7 +138,8 @@
         if (log.textContent.length > MOST) log.textContent = log.textContent.slice(-MOST / 2);
         if (isAtEnd) log.scrollTop = log.scrollHeight;
       });
-      lines.addEventListener("over", unfollow);
+      // A worker that is away comes back, and its numbers go on.
+      lines.addEventListener("over", () => { unfollow(); setTimeout(follow, 5000); });
     };
     const unfollow = () => { if (lines) lines.close(); lines = null; };
     document.addEventListener("visibilitychange", () => (document.hidden ? unfollow() : follow()));
