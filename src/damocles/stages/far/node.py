@@ -28,6 +28,13 @@ _TRIES = 3
 _END_SECONDS = 4.0  # for a SIGTERM, then for a SIGKILL: nothing of a node is lost by one
 _START_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
+# A raylet that is not told them waits 15 seconds for its agents to choose, and ends then: too short for a machine that computes.
+_AGENT_PORTS = (
+    "metrics-export-port",
+    "dashboard-agent-grpc-port",
+    "dashboard-agent-listen-port",
+    "runtime-env-agent-port",
+)
 _TABLES = ("tcp", "tcp6")
 _LISTENING = "0A"
 # Ray's own words for that it took too long, on a machine that computes: it gives a node 30 seconds, and no setting more.
@@ -83,12 +90,14 @@ class Start:
         where = (
             [f"--address={self.address}"]
             if self.address
-            else ["--head", f"--port={self.port}", "--include-dashboard=false"]
+            else ["--head", f"--port={self.port}", "--include-dashboard=false", "--no-monitor"]
         )
+        # Ray has half a minute for a start: no autoscaler, whose nodes are fixed here, and no collector of logs, which the guards send.
         return [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", *where),
             *(f"--node-ip-address={self.listen}", f"--object-store-memory={self.object_store_bytes}"),
-            *("--disable-usage-stats", f"--resources={{{custom}}}", *said),
+            *("--disable-usage-stats", "--include-log-monitor=false", f"--resources={{{custom}}}", *said),
+            *(f"--{name}={port}" for name, port in zip(_AGENT_PORTS, free_ports(len(_AGENT_PORTS)), strict=True)),
             *([f"--temp-dir={self.folder}"] if self.folder else []),
             *(["--block"] if stays else []),
         ]
@@ -107,6 +116,15 @@ class Socket:
     def is_open(self) -> bool:
         """Whether other machines reach it."""
         return not ipaddress.ip_address(self.host).is_loopback
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody has at this moment."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def make_token(file: Path) -> bool:

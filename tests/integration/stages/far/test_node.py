@@ -130,6 +130,14 @@ def test_a_loopback_node_stays_on_it() -> None:
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in START.environment
 
 
+def test_a_node_is_told_the_ports_of_its_agents() -> None:
+    """Ray's daemon would wait for them to choose, and end after 15 seconds, which is too short on a machine that computes."""
+    said = dict(each.split("=", 1) for each in START.command(stays=False) if each.startswith("--") and "-port=" in each)
+    own = {said[f"--{name}-port"] for name in ("metrics-export", "dashboard-agent-grpc", "runtime-env-agent")}
+    assert 4 == len(own | {said["--dashboard-agent-listen-port"]})
+    assert all(0 < int(port) < 1 << 16 for port in own)
+
+
 def test_resources_are_said_in_rays_words() -> None:
     """GPUs, cores and memory have options of their own; other names are custom resources."""
     start = node.Start(

@@ -46,7 +46,7 @@ class Machine:
 
     def run(self, *command: str) -> str:
         """Run a command there to its end."""
-        done = subprocess.run(self.command(*command), capture_output=True, text=True, check=False, timeout=280)
+        done = subprocess.run(self.command(*command), capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout} {done.stderr}"
         return done.stdout
 
