@@ -7,7 +7,7 @@ import ctypes
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from tests.integration.stages.far import two_machines
 
 STAGES = ("pc1", "pc2", "c1")
 POINTS = tuple(f"stage.{when}:{stage}" for stage in STAGES for when in ("before", "after"))
+C2_POINTS = ("stage.before:c2", "stage.after:c2")
 LEASE_SECONDS = 8
 _LOOK_SECONDS = 0.1
 _CLONE_NEWNET = 0x40000000
@@ -221,20 +222,25 @@ STRIKES: Mapping[str, Callable[[Scene, psutil.Process], None]] = {
 }
 
 
-def groups(pair: two_machines.Pair, base: Path, marks: Path) -> str:
-    """Return the configuration that sends the stages to the other machine, where each stands still once at every point."""
+def groups(pair: two_machines.Pair, base: Path, marks: Path, stages: Sequence[str] = STAGES) -> str:
+    """Return the configuration that sends stages to the other machine, where each stands still once at every point."""
     # A standing process that wakes goes on, rather than wait for ever.
     failpoints = {"DAMOCLES_FAILPOINTS": "stage.*=stop", "DAMOCLES_FAILPOINTS_ONCE": str(marks)}
     envs = ", ".join(f'{name} = "{text}"' for name, text in failpoints.items())
     return "".join(
         f'[[processors.{stage}]]\nexecutor = "ray"\naddress = "{pair.address}"\nresources = {{ prover = 0.25 }}\n'
         f'token_file = "{pair.token}"\nshared = ["{base}"]\nlease = "{LEASE_SECONDS}s"\nenvs = {{ {envs} }}\n'
-        for stage in STAGES
+        for stage in stages
     )
 
 
 def ride(
-    scene: Scene, strikes: Mapping[str, str], done: Callable[[], bool], seconds: float, **env: str
+    scene: Scene,
+    strikes: Mapping[str, str],
+    done: Callable[[], bool],
+    seconds: float,
+    points: Sequence[str] = POINTS,
+    **env: str,
 ) -> Mapping[str, str]:
     """Run until `done`, with one strike at each point that is named; elsewhere what stands still goes on. Return what struck.
 
@@ -247,7 +253,7 @@ def ride(
         assert time.monotonic() < deadline, (
             f"not at the end within {seconds:g} s; struck: {struck}\n{scene.farm.logs()}"
         )
-        for point in POINTS:
+        for point in points:
             if point not in struck and (scene.marks / point).exists():
                 process = scene.standing()
                 wait_until(partial(stands_still, process), f"{point} is reached")
