@@ -9,7 +9,7 @@ from typing import Any
 from damocles.chain import methods
 from damocles.testing import farm
 from damocles.testing.chain_farm import ChainFarm
-from damocles.wire import commitments
+from damocles.wire import commitments, records
 
 from . import plan_farms
 from .kill_scenarios import Run, event, failed_with
@@ -29,8 +29,9 @@ def is_proven(f: ChainFarm) -> None:
     """The sector was proven once, by one message of each kind and one proof, and its files are there."""
     state, _ = f.check_messages(PRE_COMMIT, PROVE_COMMIT)
     (sector,) = state.miners[f.miner].sectors.values()
-    (row,) = f.ask_manager("ListSectors", ["offline", 1], list[dict[str, Any]])
-    assert sector.sealed_cid == row["Pre"]["CommR"]
+    (row,) = f.ask_manager("ListSectors", ["offline", 1], list[records.SectorState])
+    assert row.pre_commit is not None
+    assert sector.sealed_cid == row.pre_commit.comm_r
     assert 1 == f.events(0).count("C2")
     assert 3 == len(plan_farms.files(f.base, "sealed", "cache"))
 

@@ -54,6 +54,7 @@ _CELLS = [
     if scenario != "a pre-commit that is replaced" or not trouble.startswith("the devnode")
 ]
 _SLICE = {
+    ("a proof", "manager dies after a commit", "the devnode dies"),
     ("a pre-commit", "manager stands still at a step", "the devnode loses its pool"),
     ("a pre-commit", "manager dies before a commit", "tipsets are abandoned"),
     ("a pre-commit", "manager's disk breaks", _NOTHING),
