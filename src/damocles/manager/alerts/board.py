@@ -29,7 +29,7 @@ from damocles.parameters import catalog
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import space
-from damocles.text import units
+from damocles.text import spelling, units
 from damocles.wire import alerts, control
 
 log = structlog.get_logger(__name__)
@@ -286,8 +286,10 @@ class Alerts:
     def _rule(self, name: str) -> str:
         names = [rule.name for rule in self._config.rules]
         if name not in names:
+            guess = spelling.did_you_mean(name, names)
             raise errors.ManagerError(
-                f"there is no rule {name!r}; there are: {', '.join(names)}", rpc_errors.Code.INVALID_PARAMS
+                f"there is no rule {name!r}{guess or '; there are: ' + ', '.join(names)}",
+                rpc_errors.Code.INVALID_PARAMS,
             )
         return name
 

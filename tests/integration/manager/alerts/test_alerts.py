@@ -246,6 +246,8 @@ async def test_wrong_numbers_and_rules_are_refused_with_the_right_ones(started: 
                 await manager.call("Damocles.AlertAck", 7)
             with pytest.raises(errors.RpcError, match="no rule 'late'; there are: thread-paused, "):
                 await manager.call("Damocles.AlertMute", "late", 60)
+            with pytest.raises(errors.RpcError, match="did you mean"):
+                await manager.call("Damocles.AlertMute", "worker-lat", 60)
             with pytest.raises(errors.RpcError, match="no open alert 7"):
                 await manager.call("Damocles.AlertMute", 7, 60)
 
