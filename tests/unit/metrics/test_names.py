@@ -109,9 +109,11 @@ async def test_the_managers_metrics_are_those_of_the_golden_file() -> None:
         alerts={("worker-late", "firing"): 1},
         deliveries={notify.Delivery("webhook", "delivered"): 1},
         due=due.Due(
-            messages={("1000", "signed"): 1},
-            oldest_message={("1000",): 0.0},
-            miners={"1000": due.Miner(standings={Standing.AT_RISK: 1}, faulty=1, recovering=1, closes_seconds=1.0)},
+            chain=due.OnChain(
+                messages={("1000", "signed"): 1},
+                oldest_message={("1000",): 0.0},
+                miners={"1000": due.Miner(standings={Standing.AT_RISK: 1}, faulty=1, recovering=1, closes_seconds=1.0)},
+            ),
             deals=[1024],
             certificate_ends_at=1.0,
         ),

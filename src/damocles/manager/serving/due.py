@@ -1,25 +1,24 @@
 """The manager's metrics of what is due: messages, window PoSts, deals that no sector has, the certificate."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
-from sqlalchemy import Connection, func, select
 
 from damocles import exposition
 from damocles.manager import errors
 from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.alerts.progress import PREFIX
-from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
-from damocles.manager.outbox import orders
-from damocles.manager.proving import day
 from damocles.manager.sectors import deals
 from damocles.rpc import tls
 from damocles.wire import wdpost
 from damocles.wire.proving import Standing
+
+if TYPE_CHECKING:
+    from damocles.manager.proving import day
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +32,26 @@ class Miner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """What is looked at for a scrape.
-
-    `messages` counts by miner and state, `oldest_message` is when the oldest of a miner was wanted. `deals` are those that no
-    sector has, with their padded bytes; `None` where the list cannot be read. `jobs` are window PoSts that workers prove.
-    """
+class OnChain:
+    """What is due on a real chain; `messages` counts by miner and state, `oldest_message` is when a miner's was wanted."""
 
     messages: Mapping[tuple[str, str], int] = field(default_factory=dict)
     oldest_message: Mapping[tuple[str], float] = field(default_factory=dict)
     miners: Mapping[str, Miner] = field(default_factory=dict)
+
+
+_NOTHING = OnChain()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is looked at for a scrape.
+
+    `deals` are those that no sector has, with their padded bytes; `None` where the list cannot be read. `jobs` are window
+    PoSts that workers prove.
+    """
+
+    chain: OnChain = _NOTHING
     jobs: Sequence[alerts_posts.Outline] = ()
     deals: Sequence[int] | None = None
     certificate_ends_at: float | None = None
@@ -53,16 +62,16 @@ def families(due: Due, now: float) -> Iterator[exposition.Family]:
     yield exposition.gauge(
         f"{PREFIX}_messages",
         "Messages on their way to a real chain: `wanted`, and not signed yet, or `signed`, and not executed yet.",
-        due.messages,
+        due.chain.messages,
         ("miner", "state"),
     )
     yield exposition.gauge(
         f"{PREFIX}_messages_oldest_seconds",
         "Seconds since the oldest message was wanted that is on its way to a real chain.",
-        {key: max(0.0, now - at) for key, at in due.oldest_message.items()},
+        {key: max(0.0, now - at) for key, at in due.chain.oldest_message.items()},
         ("miner",),
     )
-    yield from _families_of_miners(due.miners)
+    yield from _families_of_miners(due.chain.miners)
     states = Counter({(state,): 0 for state in ("ready", "running", "proved", "failed")})
     states.update((_state(job),) for job in due.jobs)
     yield exposition.gauge(
@@ -124,23 +133,6 @@ def _state(job: alerts_posts.Outline) -> str:
     return "running" if job.state is wdpost.State.RUNNING else "ready"
 
 
-def of_miner(windows: Mapping[int, day.Kept], epoch: int, block_seconds: float) -> Miner:
-    """Return how the deadlines of a miner stand at an epoch."""
-    hows = {deadline: day.standing(one, epoch) for deadline, one in windows.items()}
-    closes = [
-        one.window.close - epoch
-        for deadline, one in windows.items()
-        if one.window.close > epoch and hows[deadline] not in {Standing.PROVED, Standing.NOTHING}
-    ]
-    seen = [partition for one in windows.values() for partition in one.window.partitions]
-    return Miner(
-        standings=Counter(hows.values()),
-        faulty=sum(partition.faulty for partition in seen),
-        recovering=sum(partition.recovering for partition in seen),
-        closes_seconds=min(closes) * block_seconds if closes else None,
-    )
-
-
 class Source:
     """Where this comes from."""
 
@@ -150,7 +142,7 @@ class Source:
         database: Database,
         market: deals.Deals,
         jobs: Callable[[], Sequence[alerts_posts.Outline]],
-        days: day.Days | None,
+        days: "day.Days | None",
         certificate: tls.Files | None,
     ) -> None:
         self._database = database
@@ -161,19 +153,16 @@ class Source:
 
     async def look(self) -> Due:
         """Look."""
-        counts, oldest = await self._database.read(_messages)
-        days = await self._days.kept() if self._days is not None else {}
+        chain = _NOTHING
+        if self._days is not None:
+            from damocles.manager.serving import due_on_chain  # noqa: PLC0415 (a mock never needs what that imports)
+
+            chain = await due_on_chain.look(self._database, self._days)
         ends_at = None
         if self._certificate is not None:
             ends_at = await anyio.to_thread.run_sync(tls.ends_at, self._certificate.certificate)
         return Due(
-            messages=counts,
-            oldest_message=oldest,
-            miners={
-                str(miner): of_miner(windows, self._days.epoch, self._days.block_seconds)
-                for miner, windows in days.items()
-                if self._days is not None
-            },
+            chain=chain,
             jobs=self._jobs(),
             deals=await self._deals(),
             certificate_ends_at=ends_at,
@@ -185,14 +174,3 @@ class Source:
         except errors.ManagerError:
             return None  # whoever asks for deals is told why
         return [offer.size_bytes for offer in await self._database.read(lambda tx: deals.free(tx, offers))]
-
-
-def _messages(tx: Connection) -> tuple[dict[tuple[str, str], int], dict[tuple[str], float]]:
-    box = tables.outbox
-    query = select(box.c.miner, box.c.state, func.count(), func.min(box.c.at)).where(box.c.state.in_(orders.OPEN))
-    counts: dict[tuple[str, str], int] = {}
-    oldest: dict[tuple[str], float] = {}
-    for miner, state, count, at in tx.execute(query.group_by(box.c.miner, box.c.state)):
-        counts[str(miner), state] = count
-        oldest[str(miner),] = min(at, oldest.get((str(miner),), math.inf))
-    return counts, oldest

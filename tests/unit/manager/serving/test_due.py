@@ -1,5 +1,6 @@
 """What the manager's metrics say is due."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from damocles.manager.db import engine
 from damocles.manager.outbox import orders
 from damocles.manager.proving import day, posts
 from damocles.manager.sectors import deals
-from damocles.manager.serving import due
+from damocles.manager.serving import due, due_on_chain
 from damocles.rpc import tls
 from damocles.wire import wdpost
 from damocles.wire.proving import Standing
@@ -55,15 +56,16 @@ def test_the_deadline_that_closes_next_counts_of_those_that_lack_a_proof() -> No
         3: window(3, 180, posts.Seen(members=1)),
         4: window(4, 240, posts.Seen(members=1)),
     }
-    found = due.of_miner(windows, 100, 30.0)
+    found = due_on_chain.of_miner(windows, 100, 30.0)
     assert 140 * 30.0 == found.closes_seconds
     assert (3, 1) == (found.faulty, found.recovering)
     expected = {Standing.MISSED: 1, Standing.PROVED: 1, Standing.NOTHING: 1, Standing.AHEAD: 2}
     assert expected == found.standings
-    told = samples(due.Due(miners={"1000": found}))
+    told = samples(due.Due(chain=due.OnChain(miners={"1000": found})))
     assert 1 == told["deadlines 1000 missed"]
     assert 4200.0 == told["deadline_closes_seconds 1000"]
-    assert "deadline_closes_seconds 1000" not in samples(due.Due(miners={"1000": due.of_miner({}, 1, 30.0)}))
+    none = {"1000": due_on_chain.of_miner({}, 1, 30.0)}
+    assert "deadline_closes_seconds 1000" not in samples(due.Due(chain=due.OnChain(miners=none)))
 
 
 def test_jobs_are_counted_by_what_came_of_them() -> None:
@@ -99,7 +101,9 @@ async def test_messages_deals_and_the_certificate_are_looked_up(tmp_path: Path) 
         wish = orders.Wish(miner=1000, kind="pre-commit", to=Address.of_id(1000), method=28, params=b"")
         for at in (70.0, 40.0):
             await database.write(functools.partial(orders.put, wish=wish, at=at))
-        told = samples(await source.look())
+        counts, oldest = await database.read(due_on_chain.messages)
+        looked = dataclasses.replace(await source.look(), chain=due.OnChain(messages=counts, oldest_message=oldest))
+        told = samples(looked)
         folder.joinpath(deals.FILE_NAME).write_text("[")
         unread = samples(await source.look())
     assert (2, 60.0) == (told["messages 1000 wanted"], told["messages_oldest_seconds 1000"])
