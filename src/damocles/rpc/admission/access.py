@@ -32,7 +32,7 @@ ROUTES: Mapping[str, Rule] = MappingProxyType(
         "GET /piecestore/": rules.ASKED,
         "PUT /piecestore/": rules.SEALING,
         "PATCH /piecestore/": rules.SEALING,
-        "OPTIONS /piecestore/": rules.SEALING,
+        "OPTIONS /piecestore/": rules.ASKED,
         # The dashboard: what a page shows or does, it asks for by the methods, as whoever looks at it.
         "GET /dashboard/": rules.READ,
         "POST /dashboard/": rules.READ,
