@@ -186,6 +186,14 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
     ),
+    17: (
+        """
+        CREATE TABLE wdpost_askers (
+            worker TEXT NOT NULL, spec TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+            CONSTRAINT pk_wdpost_askers PRIMARY KEY (worker)
+        )
+        """,
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -259,6 +259,9 @@ wdpost_jobs = Table(
     UniqueConstraint("miner", "deadline", "partitions", "challenge_epoch", "round"),
 )
 
+_asker = (Column("worker", Text, primary_key=True), Column("spec", Text, nullable=False))
+wdpost_askers = Table("wdpost_askers", metadata, *_asker, Column("at", Double, nullable=False))
+
 # Deadlines of miners on a real chain, each day's, by the epoch at which it opens; see `manager.proving`.
 proving_windows = Table(
     "proving_windows",

@@ -23,7 +23,8 @@ from damocles.manager.alerts import posts
 from damocles.manager.callers import holders, names
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
-from damocles.manager.plans import wdpost_jobs, wdpost_turns
+from damocles.manager.plans import wdpost_askers, wdpost_jobs, wdpost_turns
+from damocles.manager.plans.wdpost_askers import Askers
 from damocles.manager.plans.wdpost_turns import Turn
 from damocles.manager.sectors import ledger
 from damocles.rpc import core
@@ -61,7 +62,8 @@ class WdPoSt:
         self._clock = clock
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
-        self._askers = wdpost_turns.Askers()
+        self._askers = Askers()
+        self._is_restored = False
         self._borrowers = holders.Borrowers(naming or names.Names())
         self.changed = pulse.Pulse()  # beats when something has come of a job, or there is a new one
 
@@ -93,7 +95,9 @@ class WdPoSt:
         """Lend up to `count` jobs to a prover, the oldest first; to one `is_spare` what others do not come for."""
         await self._make_due()
         now = self._clock()
-        self._askers.heard(worker, spec, now)
+        await self._restore()
+        if self._askers.heard(worker, spec, now):
+            await self._database.write(lambda tx: wdpost_askers.keep(tx, worker, spec, now), durable=False)
 
         def turns(tx: Connection) -> list[tuple[wdpost.Record, Turn]]:
             found = self._turns(tx, spec, worker, now, is_spare=is_spare)
@@ -165,6 +169,7 @@ class WdPoSt:
         Raises:
             errors.Unverifiable: As `finish_job`.
         """
+        await self._restore()
         job_id = record.id
         failure = error or await self._flaw(record, output)
         if failure:
@@ -308,6 +313,13 @@ class WdPoSt:
 
     # Leases and results ---------------------------------------------------------------------------------------------
 
+    async def _restore(self) -> None:
+        """Know whom the process before this one knew: a lone report at the start must not count as everybody's."""
+        if not self._is_restored:
+            since = self._running_since
+            self._askers.restored(await self._database.read(lambda tx: wdpost_askers.load(tx, since)), since)
+            self._is_restored = True
+
     def _turns(
         self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float, *, is_spare: bool
     ) -> Iterator[tuple[wdpost.Record, Turn]]:
@@ -366,13 +378,13 @@ class WdPoSt:
     def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> wdpost.Record | None:
         """Keep an output if it counts; return the job as it is then. Faults lead to a new job."""
         record = wdpost_jobs.find(tx, job_id)
-        if record is None or not _is_news(record, output):
+        if record is None or not wdpost_turns.is_news(record, output):
             return None
         now = self._clock()
         if output.faults:
             others = self._askers.of(record, wdpost_jobs.select_all(tx), now)
             if wdpost_turns.wants_another_opinion(record, output.faults, others):
-                waiting = wdpost_jobs.failed(record, now, _doubt(record.worker, output), output.faults)
+                waiting = wdpost_jobs.failed(record, now, wdpost_turns.doubt(record.worker, output), output.faults)
                 wdpost_jobs.save(tx, waiting)
                 return waiting
             output = wdpost_turns.confirmed(record, output)
@@ -383,16 +395,3 @@ class WdPoSt:
         elif left := [sector for sector in record.input.sectors or () if sector.number not in output.faults]:
             wdpost_jobs.follow(tx, record, left, now)
         return ended
-
-
-def _doubt(worker: str, output: wdpost.Output) -> str:
-    numbers = output.faults or []
-    reason = output.reasons.get(str(numbers[0]), "it does not say why")
-    return f"{worker} reports {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
-
-
-def _is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
-    """Return whether an output counts: a proof until there is one, faults only from the worker that has the job."""
-    if output.faults:
-        return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
-    return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)

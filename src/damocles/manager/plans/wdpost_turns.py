@@ -7,8 +7,7 @@ again, and a job is over only when nobody who could take it has a try left.
 
 import enum
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 
 from msgspec import UnsetType, structs
 
@@ -16,8 +15,6 @@ from damocles.wire import wdpost
 
 MAX_TRIES = 2  # of each worker
 PAUSE_SECONDS = 30.0  # before the same worker tries again
-# A worker that has asked for jobs since then could take one; workers ask once a minute unless told otherwise.
-ASKING_SECONDS = 150.0
 # Longer than an idle worker takes to ask: the manager's own machine may have what has waited for so long.
 SPARE_SECONDS = 75.0
 
@@ -28,27 +25,6 @@ class Turn(enum.Enum):
     GIVE = enum.auto()
     LATER = enum.auto()
     OVER = enum.auto()  # neither it nor anybody else has a try left
-
-
-@dataclass(slots=True)
-class Askers:
-    """Who has asked for which jobs, and when; forgotten with the process, since workers ask again soon."""
-
-    _last: dict[str, tuple[wdpost.AllocateSpec, float]] = field(default_factory=dict)
-
-    def heard(self, worker: str, spec: wdpost.AllocateSpec, now: float) -> None:
-        """Take note that a worker asks."""
-        self._last = {name: said for name, said in self._last.items() if said[1] + ASKING_SECONDS >= now}
-        self._last[worker] = (spec, now)
-
-    def of(self, record: wdpost.Record, at_work: Iterable[wdpost.Record], now: float) -> set[str]:
-        """Return who could take a job: workers that asked for such jobs recently, or have another one."""
-        asking = {
-            name for name, (spec, at) in self._last.items() if at + ASKING_SECONDS >= now and fits(spec, record.input)
-        }
-        return asking | {
-            other.worker for other in at_work if other.state is wdpost.State.RUNNING and other.id != record.id
-        }
 
 
 def fits(spec: wdpost.AllocateSpec, work: wdpost.Input) -> bool:
@@ -77,6 +53,13 @@ def wants_another_opinion(record: wdpost.Record, faults: Collection[int], others
     return bool(untried) and not _named_before(record, faults)
 
 
+def doubt(worker: str, output: wdpost.Output) -> str:
+    """Return why a job with faults that one worker reports is not over, for people."""
+    numbers = output.faults or []
+    reason = output.reasons.get(str(numbers[0]), "it does not say why")
+    return f"{worker} reports {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
+
+
 def confirmed(record: wdpost.Record, output: wdpost.Output) -> wdpost.Output:
     """Return a report of those faults alone that an earlier one names too; the whole one if it shares none."""
     shared = _named_before(record, output.faults or [])
@@ -87,6 +70,13 @@ def confirmed(record: wdpost.Record, output: wdpost.Output) -> wdpost.Output:
 def _named_before(record: wdpost.Record, faults: Collection[int]) -> list[int]:
     named = {number for failure in failures_of(record) for number in failure.faults}
     return sorted(named & set(faults))
+
+
+def is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
+    """Return whether an output counts: a proof until there is one, faults only from the worker that has the job."""
+    if output.faults:
+        return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
+    return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)
 
 
 def is_over(failures: Sequence[wdpost.Failure], workers: Collection[str]) -> bool:

@@ -20,7 +20,7 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.config import load
 from damocles.manager.db import engine
 from damocles.manager.plans.wdpost import WdPoSt
-from damocles.manager.plans.wdpost_turns import ASKING_SECONDS
+from damocles.manager.plans.wdpost_askers import ASKING_SECONDS
 from damocles.manager.sectors import ledger
 from damocles.parameters import preflight
 from damocles.testing.proving_chain import options, plants, watching
@@ -42,6 +42,7 @@ _METHODS = (
     *("ChainHead", "StateSearchMsg", "GasEstimateMessageGas", "WalletSign", "MpoolPush", "MpoolGetNonce", "*"),
     *("StateMinerPartitions", "StateMinerDeadlines", "StateMinerSectors", "StateGetRandomnessFromBeacon"),
 )
+_FAILING = (5, 5, 10, 11)  # methods: proofs of windows, faults, recoveries
 _CLOCK_SECONDS = 20.0  # by which the manager's clock is wrong at most
 _FIRST_EPOCH = 12  # before anything is due
 _FOLLOW_UP_EPOCHS = 4 * options.CONFIDENCE
@@ -175,10 +176,8 @@ class World:
             times = []
         self.sound_since = 0.0 if prove_here else min(times, default=float("inf"))
         if "lies about faults" in kinds:
-            # It is believed where nobody is known who could look, too: without an honest one, and by a manager that has just started
-            # or has lost sight of him.
+            # It is believed where nobody is known who could look, too: without an honest one, or one that was lost sight of.
             self._is_steady = True
-            self._death = 0.0
             times = [0.0, *times]
             self.sound_since = 0.0
         comes: list[tuple[Kind, float]] = [("works", at) for at in times]
@@ -253,6 +252,8 @@ class World:
             self._back_at = 0
         if self._is_calm:
             devnode.set_base_fee(100)
+            for method in _FAILING:
+                devnode.doom(method, 0)  # nothing fails that was not sent yet
         elif self._chance(0.05):
             nulls = self._dice.randint(1, 3)
             devnode.null_rounds(nulls)
@@ -293,7 +294,7 @@ class World:
         if self._chance(0.03):
             await self._stranger_sends()
         if self._chance(0.03):
-            devnode.doom(dice.choice((5, 5, 10, 11)))
+            devnode.doom(dice.choice(_FAILING))
             self._tell("a message is to fail on the chain")
         if self._chance(0.03) and not self._is_steady:
             self._clock_off = dice.uniform(-_CLOCK_SECONDS, _CLOCK_SECONDS)

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from damocles.manager.fleet import doubles, workers
-from damocles.manager.plans import wdpost_turns
+from damocles.manager.plans import wdpost_askers, wdpost_turns
 from damocles.stages import errors
 from damocles.stages.supervision import executor
 from damocles.testing.simulation import disks, virtual
@@ -32,7 +32,7 @@ class UnfitStages:
         raise errors.StageFailed(stage, LACKING)
 
 
-class Forgetful(wdpost_turns.Askers):
+class Forgetful(wdpost_askers.Askers):
     """A planted bug: nobody else could take a job."""
 
     def of(self, *_: Any) -> set[str]:
@@ -82,7 +82,7 @@ class Posts:
                 continue
             tried = {failure.worker for failure in wdpost_turns.failures_of(job)}
             for worker in self.fit - tried:
-                first = job.finished_at - wdpost_turns.ASKING_SECONDS + _MARGIN_SECONDS
+                first = job.finished_at - wdpost_askers.ASKING_SECONDS + _MARGIN_SECONDS
                 if any(first < at < job.finished_at - _MARGIN_SECONDS for at in self._asked.get(worker, ())):
                     raise disks.Violation(
                         f"window PoSt {job.id} was given up by {tried}, and {worker} had not tried it"

@@ -476,6 +476,45 @@ async def test_a_restarted_manager_gives_workers_time(start: Start, tmp_path: Pa
         assert [job] == [lent.id for lent in await allocate(manager, "w2")]
 
 
+async def test_a_restarted_manager_asks_whom_it_knew_before(start: Start, tmp_path: Path, clock: Clock) -> None:
+    """Whoever asks first after a restart is not the only worker there is: its faults are looked at by the other one, too."""
+    async with start() as manager:
+        await persist(manager, tmp_path / "persist", 1)
+        for worker in ("bad", "w1"):
+            assert [] == await allocate(manager, worker)
+        clock.now += 300
+        (job,) = await make(manager)
+        assert [job] == [lent.id for lent in await allocate(manager, "bad")]
+    async with start() as manager:
+        await finish(manager, job, faults=[1], worker="bad")
+        assert wdpost.State.READY is (await listed(manager))[job].state
+        assert [] == await allocate(manager, "bad")
+        assert [job] == [lent.id for lent in await allocate(manager, "w1")]
+        await finish(manager, job, faults=[1], worker="w1")
+        assert wdpost.State.FINISHED is (await listed(manager))[job].state
+
+
+async def test_a_worker_that_does_not_come_back_is_waited_for_no_longer_than_for_any(
+    start: Start, tmp_path: Path, clock: Clock
+) -> None:
+    """One that has gone while the manager was down delays the second look, and prevents nothing."""
+    async with start() as manager:
+        await persist(manager, tmp_path / "persist", 1)
+        for worker in ("w1", "gone"):
+            assert [] == await allocate(manager, worker)
+        (job,) = await make(manager)
+    clock.now += 3600
+    async with start() as manager:
+        assert [job] == [lent.id for lent in await allocate(manager, "w1")]
+        await finish(manager, job, faults=[1], worker="w1")
+        clock.now += 140
+        assert [] == await allocate(manager, "w1")
+        clock.now += 20
+        assert [job] == [lent.id for lent in await allocate(manager, "w1")]
+        await finish(manager, job, faults=[1], worker="w1")
+        assert (wdpost.State.FINISHED, 1) == ((ended := (await listed(manager))[job]).state, ended.faults)
+
+
 async def test_removed_jobs_are_gone(manager: Manager) -> None:
     """A removed job is forgotten; removing it again is no error."""
     first, second = await make(manager)

@@ -97,6 +97,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "proving_posts",
             "mined_blocks",
             "leases",
+            "wdpost_askers",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
