@@ -8,6 +8,7 @@ from tests.integration.devnode.helpers import MINER, WORKER, done, proved, view
 
 from damocles.chain import methods
 from damocles.chain.addresses import Address
+from damocles.chain.amounts import Amount
 from damocles.chain.sealing import PoStPartition, PoStProof, SubmitWindowedPoSt
 from damocles.cli.of_chain import acting
 from damocles.devnode import serving
@@ -110,8 +111,22 @@ async def test_a_worker_is_confirmed_and_a_beneficiary_approved(
     had = (await (await view(lotus)).actor(CLIENT)).balance
     await _acts(farm_there, *actor, "withdraw", "0.5", "--beneficiary", says="0.5 FIL were paid out")
     assert (await (await view(lotus)).actor(CLIENT)).balance > had
-    code, out, err = await farm_there.run(*actor, "repay-debt", *OF, REALLY)
-    assert "debt" in out + err  # there is none
+    code, _, err = await farm_there.run(*actor, "repay-debt", *OF, REALLY)
+    assert (1, True) == (code, "has no fee debt" in err)
     await devnode.step(900)
     await _acts(farm_there, *actor, "confirm-change-worker", str(OWNER), says=f"the worker is {OWNER}")
     assert OWNER == (await (await view(lotus)).info(MINER)).worker
+
+
+async def test_a_debt_of_fees_is_shown_and_repaid(farm_there: Farm, devnode: Devnode, lotus: Node) -> None:
+    """A miner whose money was all withdrawn owes its fees; its own balance cannot pay them, what is sent along can."""
+    await proved(devnode, lotus, 1)
+    actor = ("sealer", "actor")
+    await _acts(farm_there, *actor, "withdraw", says="FIL were paid out")
+    while not (debt := (await (await view(lotus)).state(MINER)).funds.fee_debt):
+        await devnode.step(devnode.rules.window_epochs)
+    code, _, err = await farm_there.run(*actor, "repay-debt", *OF, REALLY)
+    assert (1, True) == (code, f"nothing to pay its debt of {debt} with" in err)
+    code, out, _ = await farm_there.run(*actor, "repay-debt", "0.0000000000000001", *OF, "--dry-run")
+    assert (0, True) == (code, f"{Amount(debt - 100)} stay owed" in out), out
+    await _acts(farm_there, *actor, "repay-debt", "1", says="the fee debt is 0")

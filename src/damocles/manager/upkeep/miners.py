@@ -50,12 +50,20 @@ async def top_up(act: acts.TopUp, view: View) -> Plan:
 async def repay_debt(act: acts.RepayDebt, view: View) -> Plan:
     """Pay the fee debt."""
     miner = Address.of_id(act.miner)
-    debt, info = (await view.state(miner)).funds.fee_debt, await view.info(miner)
-    if not debt:
+    funds, info = (await view.state(miner)).funds, await view.info(miner)
+    if not (debt := funds.fee_debt):
         raise Refused(f"{miner} has no fee debt")
-    notes = (f"the debt is {debt}; what of it is not sent along is taken from the miner's available balance",)
+    # What is available has the debt taken off already; the actor pays out of what is locked as a reward first.
+    own = funds.locked + max(0, await view.available_balance(miner) + debt)
+    if not own + act.amount:
+        raise Refused(f"{miner} has nothing to pay its debt of {debt} with: name an AMOUNT to send along")
+    notes = [f"the debt is {debt}; what of it is not sent along is taken from what the miner has itself"]
+    if own + act.amount < debt:
+        notes.append(
+            f"the miner has only {Amount(own)}: {Amount(debt - own - act.amount)} stay owed unless more is sent along"
+        )
     made = await draft(view, "repay-debt", miner, methods.REPAY_DEBT, value=act.amount, sender=info.worker)
-    return Plan((made,), notes)
+    return Plan((made,), tuple(notes))
 
 
 async def set_control(act: acts.SetControl, view: View) -> Plan:
