@@ -71,6 +71,9 @@ def main(
         print(*(broken or ["every invariant held"]), sep="\n")  # noqa: T201
         return 1 if broken else 0
     began, failed = time.monotonic(), 0
+    shown = (
+        began  # on a terminal each seed shows; a file gets a line a minute, so that a run that is cut short counts, too
+    )
     seeds = range(asked.first, asked.first + asked.seeds)
     with concurrent.futures.ProcessPoolExecutor(asked.jobs) as pool:
         for seed, broken in zip(seeds, pool.map(run, seeds, chunksize=4), strict=True):
@@ -79,5 +82,8 @@ def main(
             failed += bool(broken)
             if sys.stderr.isatty():
                 print(f"\r{seed - asked.first + 1} of {asked.seeds}", end="", file=sys.stderr)  # noqa: T201
+            elif time.monotonic() - shown > 60:
+                shown = time.monotonic()
+                print(f"seeds {asked.first} to {seed}: {failed} with violations", flush=True)  # noqa: T201
     print(f"{asked.seeds} seeds, {failed} with violations, {time.monotonic() - began:.0f} s")  # noqa: T201
     return 1 if failed else 0
