@@ -43,6 +43,11 @@ def list_stores() -> list[records.StoreDetails] | None:
     """Return the stores with their space."""
 
 
+@declared("Damocles.Database", rules.ASKED)
+def database() -> str:
+    """Return the identity of the manager's database: managers that give the same one are of the same farm."""
+
+
 @declared("Venus.Version", rules.ASKED)
 def version() -> str:
     """Return the version in the original's form; `prod` is its word for real proofs."""

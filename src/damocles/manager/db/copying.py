@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, inspect, select, text
+from sqlalchemy import Connection, Table, delete, func, insert, inspect, select, text
 from sqlalchemy import exc as sql_errors
 
 from damocles.manager import errors, home
-from damocles.manager.db import engine, schema, tables
+from damocles.manager.db import engine, identity, schema, tables
 from damocles.manager.db.errands import Errand
 
 _ROWS = 1000  # in memory at a time
@@ -98,6 +98,7 @@ def _check_schema(reading: Connection, where: str) -> None:
 def _empty_tables(writing: Connection, where: str) -> None:
     """Make the tables, if they are not there."""
     schema.upgrade(lambda: contextlib.nullcontext(writing))
+    writing.execute(delete(identity.TABLE))  # that of the source comes with its rows
     for table in _all_tables():
         if writing.execute(select(table).limit(1)).first() is not None:
             raise CopyError(

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, delete, insert, inspect, select, text
 
-from damocles.manager.db import leases, mined, tables  # noqa: F401, they make their tables some of the metadata's
+from damocles.manager.db import identity, leases, mined, tables  # noqa: F401, they make their tables some of the metadata's
 
 _FIRST = 1
 
@@ -194,6 +194,7 @@ STEPS: Mapping[int, Sequence[str]] = {
         )
         """,
     ),
+    18: ("CREATE TABLE identity (id TEXT NOT NULL, CONSTRAINT pk_identity PRIMARY KEY (id))",),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.
@@ -243,7 +244,7 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
         if not inspect(tx).has_table(tables.schema_version.name):
             tables.metadata.create_all(tx)
             tx.execute(insert(tables.schema_version).values(version=newest))
-            _protect(tx)
+            _finish(tx)
             return 0
         found: int = tx.execute(select(tables.schema_version.c.version)).scalar_one()
     if (problem := too_new(found, newest)) is not None:
@@ -255,7 +256,7 @@ def upgrade(begin: Callable[[], AbstractContextManager[Connection]], steps: Mapp
             tx.execute(delete(tables.schema_version))
             tx.execute(insert(tables.schema_version).values(version=version))
     with begin() as tx:
-        _protect(tx)
+        _finish(tx)
     return found
 
 
@@ -266,6 +267,8 @@ def too_new(found: int, newest: int = max(STEPS)) -> str | None:
     return f"the database has schema {found}, this program knows {newest}: install the release that wrote it"
 
 
-def _protect(tx: Connection) -> None:
+def _finish(tx: Connection) -> None:
+    """Do what statements alone cannot, if it has not been done."""
+    identity.ensure(tx)
     for statement in PROTECTIONS.get(tx.dialect.name, ()):
         tx.execute(text(statement))

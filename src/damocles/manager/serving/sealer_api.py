@@ -15,6 +15,7 @@ import damocles
 from damocles import methods
 from damocles.manager import errors
 from damocles.manager.callers import holders
+from damocles.manager.db import identity
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import watch as fleet_watch
 from damocles.manager.fleet import workers
@@ -80,6 +81,7 @@ class SealerAPI:
         service.add(methods.records.find_sector_in_all_states, self.find_sector_in_all_states)
         service.add(methods.util.get_info, self.get_info)
         service.add(methods.util.version, self.version)
+        service.add(methods.util.database, self.database)
         service.add(methods.sealer.why_no_deals, self.why_no_deals)
         service.add(methods.fleet.remove_ping, self.worker_ping_info_remove)
 
@@ -277,6 +279,10 @@ class SealerAPI:
             if known.id == miner:
                 return known.info()
         raise errors.ManagerError(f"miner id '{miner}' not found")
+
+    async def database(self) -> str:
+        """Return the identity of the database, as it is now: another one may have taken its place."""
+        return await self._database.read(identity.load)
 
     async def version(self) -> str:
         """Return the version in the original's form; `prod` is its word for real proofs."""

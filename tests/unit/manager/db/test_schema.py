@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect, select, text
 from sqlalchemy.pool import StaticPool
 
-from damocles.manager.db import schema, tables
+from damocles.manager.db import identity, schema, tables
 
 Begin = Callable[[], AbstractContextManager[Connection]]
 
@@ -98,6 +98,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "mined_blocks",
             "leases",
             "wdpost_askers",
+            "identity",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
@@ -129,3 +130,29 @@ def shape(begin: Begin) -> dict[str, object]:
             )
             for table in found.get_table_names()
         }
+
+
+def test_a_database_has_one_identity_for_life(begin: Begin) -> None:
+    """Each database gets an identity of its own, which no later start changes."""
+    schema.upgrade(begin)
+    with begin() as tx:
+        first = identity.load(tx)
+    schema.upgrade(begin)
+    with begin() as tx:
+        assert first == identity.load(tx)
+    other = create_engine("sqlite://", poolclass=StaticPool)
+    schema.upgrade(other.begin)
+    with other.begin() as tx:
+        assert first != identity.load(tx)
+    other.dispose()
+
+
+def test_a_database_of_an_older_release_gets_an_identity(begin: Begin) -> None:
+    """The migration gives one to a database that has none."""
+    schema.upgrade(begin)
+    with begin() as tx:
+        tx.execute(text("DROP TABLE identity"))
+        tx.execute(text("UPDATE schema_version SET version = 17"))
+    schema.upgrade(begin)
+    with begin() as tx:
+        assert 32 == len(identity.load(tx))
