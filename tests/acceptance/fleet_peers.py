@@ -1,11 +1,9 @@
 """Peers of a manager that stand in for real workers, each named for what it is."""
 
 import contextlib
-import http.server
 import json
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import sync
-from damocles.testing import farm
+from damocles.testing import farm, web
 from damocles.wire import codec, fleet
 
 RECORDED = Path(__file__).parents[1] / "golden" / "fleet" / "recorded.txt"
@@ -87,26 +85,11 @@ def hanging_worker() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _serving(answer: Callable[[bytes], bytes]) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = answer(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-type", "application/json; charset=utf-8")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(200, answer(self.body()), content_type="application/json; charset=utf-8")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        yield url.removeprefix("http://")

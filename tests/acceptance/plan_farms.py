@@ -1,9 +1,7 @@
 """Farms that begin where another one ended: a sector is sealed once, and each test gets a copy of it."""
 
-import http.server
 import shutil
 import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from typing import Any
 import damocles_proofs as native
 
 from damocles.stores import sealing
-from damocles.testing import farm
+from damocles.testing import farm, web
 from damocles.testing.farm import MINER, Farm, cli, wait_until
 from damocles.wire import records, sectors
 from damocles.wire.sectors import SectorID
@@ -152,26 +150,14 @@ def receiver(refusals: int = 0) -> Iterator[Receiver]:
     """Run a receiver."""
     state = Receiver(refusals)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         def do_PUT(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            state.puts.append((self.path, dict(self.headers), body))
-            refused = len(state.puts) <= state.refusals
-            answer = b"come back later" if refused else b""
-            self.send_response(503 if refused else 200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            state.puts.append((self.path, dict(self.headers), self.body()))
+            if len(state.puts) <= state.refusals:
+                self.answer(503, b"come back later")
+            else:
+                self.answer(200)
 
-        def log_message(self, *_: Any) -> None:
-            """Be quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        state.port = server.server_port
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        state.port = int(url.rpartition(":")[2])
+        yield state

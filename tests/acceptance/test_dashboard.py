@@ -1,15 +1,13 @@
 """The dashboard in a browser, with real daemons: a worker's threads are paused for want of parameters, as in the chapter."""
 
-import http.server
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from damocles.testing import farm
+from damocles.testing import farm, web
 from damocles.testing.farm import Farm
 
 from . import browsers, houses
@@ -234,22 +232,12 @@ def test_nothing_bars_a_screen_reader(house: Farm, chromium: Any, scheme: str, w
 def other_site(body: str) -> Iterator[str]:
     """Serve a page of another site."""
 
-    class Page(http.server.BaseHTTPRequestHandler):
+    class Page(web.Handler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "text/html")
-            self.end_headers()
-            self.wfile.write(body.encode())
+            self.answer(200, body.encode(), content_type="text/html")
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        yield f"http://localhost:{server.server_port}/"
-        server.shutdown()
-        serving.join()
+    with web.serving(Page) as url:
+        yield f"{url.replace('127.0.0.1', 'localhost')}/"
 
 
 def test_other_sites_link_and_do_nothing(house: Farm, someone: browsers.Visit) -> None:

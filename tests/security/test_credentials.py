@@ -1,12 +1,9 @@
 """What lets us in elsewhere is shown to one origin alone, never to where a redirect leads, and to nobody on the way."""
 
 import contextlib
-import http.server
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 import httpx2
@@ -22,6 +19,7 @@ from damocles.rpc.calling import client, sync
 from damocles.stages import job
 from damocles.stages.files import pieces, uploads
 from damocles.stores.pieces import PieceStores
+from damocles.testing import web
 from damocles.text import urls
 from damocles.wire import alerts, tasks
 from damocles.worker import processors
@@ -42,33 +40,22 @@ class Server:
         self.status = 302
         server = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
+        class Handler(web.Handler):
             def do_GET(self) -> None:
                 server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
                 if (location := server.leads_to.get(self.path)) is not None:
-                    self.answer(server.status, b"", location)
+                    self.answer(server.status, location=location)
                 else:
                     self.answer(401 if server.refuses else 200, PAYLOAD)
 
             def do_PUT(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
+                self.body()
                 self.do_GET()
 
-            do_POST = do_PUT  # noqa: N815 - so named by the library
+            do_POST = do_PUT
 
-            def answer(self, status: int, body: bytes, location: str | None = None) -> None:
-                self.send_response(status)
-                if location is not None:
-                    self.send_header("Location", location)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                """Be quiet."""
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.origin = f"http://127.0.0.1:{self.http.server_port}"
+        self.serving = web.serving(Handler)
+        self.origin = ""
 
     @property
     def shown(self) -> list[str | None]:
@@ -86,11 +73,7 @@ def start() -> Iterator[Start]:
 
         def begin() -> Server:
             server = Server()
-            stack.callback(server.http.server_close)
-            thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.http.shutdown)
+            server.origin = stack.enter_context(server.serving)
             return server
 
         yield begin

@@ -1,23 +1,21 @@
 """Mirrors of parameters that lie: about sizes, about where they lead, and without end."""
 
-import contextlib
 import hashlib
-import http.server
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from damocles.parameters import catalog, download
+from damocles.testing import web
 
 CONTENT = b"parameters" * 1000
 NAME = "v28-test.params"
 DIGEST = hashlib.blake2b(CONTENT).hexdigest()[:32]
 FILE = catalog.File(catalog.Kind.POREP, 2048, NAME, "QmTest", DIGEST)
 SET = catalog.FileSet(catalog.Kind.POREP, 2048, (FILE,))
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
+Answer = Callable[[web.Handler], None]
 
 
 class Silent:
@@ -39,45 +37,26 @@ class Silent:
         """Hear it."""
 
 
-@contextlib.contextmanager
+@contextmanager
 def mirror(answer: Answer) -> Iterator[str]:
     """Run a mirror that answers like this; yield its URL."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            with contextlib.suppress(OSError):
-                answer(self)
+            answer(self)
 
-        def log_message(self, *_: Any) -> None:
-            """Be quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/files"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        yield f"{url}/files"
 
 
 def headed(status: int, body: bytes = b"", **headers: str) -> Answer:
     """Return an answer with these headers."""
-
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            request.send_header(name.replace("_", "-"), value)
-        request.end_headers()
-        request.wfile.write(body)
-
-    return answer
+    return lambda request: request.answer(status, body, **headers)
 
 
-def endless(request: http.server.BaseHTTPRequestHandler) -> None:
+def endless(request: web.Handler) -> None:
     """Say a size when asked for it, and then send the right bytes and others behind them until nobody listens."""
     if "Range" in request.headers:
         headed(200, CONTENT)(request)
@@ -90,7 +69,7 @@ def endless(request: http.server.BaseHTTPRequestHandler) -> None:
         request.wfile.write(b"\0" * 65536)
 
 
-def astray(request: http.server.BaseHTTPRequestHandler) -> None:
+def astray(request: web.Handler) -> None:
     """Lead in a circle."""
     headed(302, Location=request.path)(request)
 

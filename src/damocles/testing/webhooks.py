@@ -1,11 +1,10 @@
 """A web server that receives webhooks, and answers as configured."""
 
-import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from damocles.testing import web
 from damocles.wire import alerts, codec
 
 
@@ -31,25 +30,12 @@ def receiving() -> Iterator[Receiver]:
     """Listen on a free port while the block runs."""
     receiver = Receiver()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
             receiver.headers.append({name.lower(): value for name, value in self.headers.items()})
-            receiver.bodies.append(body)
-            status = receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
-            self.send_response(status)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            receiver.bodies.append(self.body())
+            self.answer(receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0])
 
-        def log_message(self, *args: object) -> None:
-            """Log nothing."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        receiver.url = f"http://127.0.0.1:{server.server_port}/s3cret"
-        try:
-            yield receiver
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        receiver.url = f"{url}/s3cret"
+        yield receiver

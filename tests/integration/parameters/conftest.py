@@ -1,13 +1,13 @@
 """A web server with parameter files that can misbehave in the ways of real mirrors."""
 
-import http.server
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
+from damocles.testing import web
 
 
 @dataclass
@@ -43,7 +43,7 @@ def serving():
 def _served(mirror: Mirror) -> Iterator[Mirror]:
     """Run the server on a free port of the loopback interface."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -56,9 +56,7 @@ def _served(mirror: Mirror) -> Iterator[Mirror]:
             if content is None:
                 status = 404
             if status != 200 or content is None:
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self.answer(status)
                 return
             span = re.fullmatch(r"bytes=(\d+)-(\d+)", wanted or "") if mirror.ranges else None
             body = content[int(span[1]) : int(span[2]) + 1] if span else content
@@ -78,21 +76,6 @@ def _served(mirror: Mirror) -> Iterator[Mirror]:
             if limit < len(body):
                 self.close_connection = True
 
-        def log_message(self, *_arguments: object) -> None:
-            """Keep quiet."""
-
-    class Server(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_arguments: object) -> None:
-            """Clients hang up in these tests."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        mirror.url = f"http://127.0.0.1:{server.server_port}/files"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield mirror
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        mirror.url = f"{url}/files"
+        yield mirror

@@ -1,15 +1,14 @@
 """Nothing of ours reads a large file whole: copies and uploads of a file that is larger than the memory that their process may take."""
 
-import http.server
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from damocles.testing import web
 
 FILE_BYTES = 256 << 20
 SPARE_BYTES = 128 << 20  # for the libraries, beside what the process has when it begins
@@ -42,19 +41,16 @@ else:
 def url() -> Iterator[str]:
     """Return the URL of a server that takes all bytes and keeps none; below /offers by resumable uploads."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         protocol_version = "HTTP/1.1"
 
         def do_PUT(self) -> None:
             left = int(self.headers["content-length"])
             while left:
                 left -= len(self.rfile.read(min(left, 1 << 20)))
-            self.send_response(201)
-            self.send_header("location", "/offers/1")
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer(201, location="/offers/1")
 
-        do_PATCH = do_PUT  # noqa: N815 - so named by the library
+        do_PATCH = do_PUT
 
         def do_OPTIONS(self) -> None:
             self.send_response(204)
@@ -62,17 +58,8 @@ def url() -> Iterator[str]:
                 self.send_header("accept-patch", "application/partial-upload")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """Be quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize("what", ["read", "copy", "put", "upload", "appends"])

@@ -1,7 +1,6 @@
 """Pieces from files and from HTTP servers on the loopback."""
 
 import contextlib
-import http.server
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,13 @@ import pytest
 
 from damocles.stages import job, protocol
 from damocles.stages.files import pieces
+from damocles.testing import web
 from damocles.wire import tasks
 
 PAYLOAD = bytes(range(256)) * 1000
 
 
-class Server(http.server.BaseHTTPRequestHandler):
+class Server(web.Handler):
     """Serves a piece, redirects, and fails; keeps the headers of what it was asked."""
 
     seen: ClassVar[list[tuple[str, Mapping[str, str]]]] = []
@@ -76,13 +76,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body[: self.cut_after.pop(0)] if self.cut_after else body)
 
     def _redirect(self, location: str) -> None:
-        self.send_response(302)
-        self.send_header("Location", location)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        self.answer(302, location=location)
 
 
 @pytest.fixture
@@ -90,12 +84,8 @@ def origin() -> Iterator[str]:
     """Return the address of a server."""
     Server.seen.clear()
     Server.cut_after.clear()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with web.serving(Server) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

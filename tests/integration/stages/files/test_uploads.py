@@ -1,8 +1,6 @@
 """The upload stage against a server that answers by itself."""
 
-import http.server
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +10,15 @@ import pytest
 
 from damocles.stages import job, protocol
 from damocles.stages.files import appends, uploads
+from damocles.testing import web
 from damocles.wire import tasks
 
 
 @contextmanager
-def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], *, offers: bool = False) -> Iterator[str]:
+def serving(answer: Callable[[web.Handler], None], *, offers: bool = False) -> Iterator[str]:
     """Run a server that answers PUTs like this, and perhaps offers resumable uploads; yield its URL."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(web.Handler):
         def do_PUT(self) -> None:
             answer(self)
 
@@ -29,17 +28,8 @@ def serving(answer: Callable[[http.server.BaseHTTPRequestHandler], None], *, off
                 self.send_header("accept-patch", "application/partial-upload")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
-            """Be quiet."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with web.serving(Handler) as url:
+        yield url
 
 
 @pytest.fixture
@@ -55,12 +45,9 @@ def test_a_file_is_sent_whole_with_its_length(piece: Path) -> None:
     got: list[tuple[str, Any, bytes]] = []
     told: list[protocol.Progress | str] = []
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["content-length"]))
-        got.append((request.path, request.headers, body))
-        request.send_response(201)
-        request.send_header("content-length", "0")
-        request.end_headers()
+    def answer(request: web.Handler) -> None:
+        got.append((request.path, request.headers, request.body()))
+        request.answer(201)
 
     with serving(answer) as url:
         task = tasks.Upload(str(piece), f"{url}/a?b=c", {"authorization": "Bearer x"})
@@ -74,12 +61,9 @@ def test_a_file_is_sent_whole_with_its_length(piece: Path) -> None:
 def test_a_refusal_is_told_without_secrets(piece: Path) -> None:
     """Status and text of the server are in the message, query and password of the URL are not."""
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        request.rfile.read(int(request.headers["content-length"]))
-        request.send_response(507)
-        request.send_header("content-length", "9")
-        request.end_headers()
-        request.wfile.write(b"disk full")
+    def answer(request: web.Handler) -> None:
+        request.body()
+        request.answer(507, b"disk full")
 
     with serving(answer) as url:
         task = tasks.Upload(str(piece), url.replace("//", "//me:secret@") + "/a?token=secret")
@@ -95,16 +79,12 @@ def test_a_server_that_does_not_offer_to_go_on_gets_a_file_whole(
     monkeypatch.setattr(appends, "STEP_BYTES", 1 << 20)
     got: list[bytes] = []
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["content-length"]))
+    def answer(request: web.Handler) -> None:
+        body = request.body()
         is_beginning = request.headers["upload-complete"] == "?0"
         if not is_beginning:
             got.append(body)
-        request.send_response(201)
-        if is_beginning:
-            request.send_header("location", "http://127.0.0.2:1/up")
-        request.send_header("content-length", "0")
-        request.end_headers()
+        request.answer(201, **({"location": "http://127.0.0.2:1/up"} if is_beginning else {}))
 
     with serving(answer, offers=offer != "nothing") as url:
         assert 3 << 20 == uploads.run(tasks.Upload(str(piece), f"{url}/a", {"authorization": "Bearer x"}), job.Job())
@@ -125,7 +105,7 @@ def test_a_cancelled_upload_ends(piece: Path) -> None:
     os.truncate(piece, 256 << 20)  # far more than the buffers of the connection hold while the server reads nothing
     around = job.Job()
 
-    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+    def answer(request: web.Handler) -> None:
         request.rfile.read(1)
         around.cancel()
         request.rfile.read(1 << 30)
