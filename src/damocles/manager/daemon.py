@@ -10,7 +10,7 @@ heads of its chain.
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from damocles.manager.chain import interface, mock
 from damocles.manager.config import model
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts
+from damocles.manager.roster import Mapped
 from damocles.manager.sectors import deals, giving, piecestore, stores
 from damocles.manager.sectors import ledger as sectors
 from damocles.manager.serving import audit, auth, discovery, due, metrics, trust
@@ -181,7 +182,7 @@ async def _open(
                 days=made.proving.days if made.proving is not None else None,
                 certificate=settings.certificate,
             ),
-            sizes_bytes={str(miner.id): int(miner.proof.size) for miner in chain.miners},
+            sizes_bytes=lambda: {str(miner.id): int(miner.proof.size) for miner in chain.miners},
             clock=clock,
         )
         payloads = piecestore.PieceStore(
@@ -257,7 +258,7 @@ async def _pages(
         database=database,
         ledger=ledger,
         alerts=watching,
-        proved=[miner.id for miner in chain.proving.miners] if chain.proving is not None else [],
+        proved=Mapped(chain.proving.miners, lambda miner: miner.id) if chain.proving is not None else (),
     )
     opening = opened.open_dashboard(service=service, workers=workers, ring=ring, sources=sources, clock=clock)
     return await stack.enter_async_context(opening)
@@ -286,7 +287,7 @@ class _Chain:
     """A chain, the miners on it that are sealed for, what has to run beside it, and what keeps it from going on."""
 
     chain: interface.Chain
-    miners: Sequence[sectors.Miner]
+    miners: Collection[sectors.Miner]
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     troubles: Callable[[], Mapping[str, str]] = dict
     unfit: Callable[[], Container[int]] = frozenset
@@ -316,7 +317,7 @@ async def _chain(
         opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened,
         provers.open_stages(settings.prove_here) as stages,
     ):
-        miners = [giving.in_ledger(miner) for miner in opened.miners]
+        miners = Mapped(opened.miners, giving.in_ledger)
         await database.read(partial(_check_owner, settings, miners))
         rounds = opened.chain.rounds
         log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(settings.home))
@@ -377,7 +378,7 @@ async def _means(
     )
 
 
-def _check_owner(settings: Settings, miners: Sequence[sectors.Miner], tx: Connection) -> None:
+def _check_owner(settings: Settings, miners: Collection[sectors.Miner], tx: Connection) -> None:
     """Refuse a home with the sectors of another miner, or of another size: numbers and deadlines would be mixed up.
 
     Raises:

@@ -4,7 +4,7 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Means:
     """What an office works with."""
 
-    miners: Sequence[ledger.Miner]
+    miners: Collection[ledger.Miner]  # asked at each turn: they may be others by then
     database: engine.Database
     chain: interface.Chain
     verifier: interface.Verifier
@@ -75,7 +75,7 @@ async def open_office(
     claims_kind: type[claims.Claims] = claims.Claims,
 ) -> AsyncIterator[Office]:
     """Serve everything while the block runs; without a `guard` everybody may call."""
-    database, clock, miners = means.database, means.clock, list(means.miners)
+    database, clock, miners = means.database, means.clock, means.miners
     held = holders.Holders(database, means.naming, clock)
     # From the outside in: whose step it is, how long it takes, what is written down of it.
     layers = [held, *([meter] if meter is not None else []), *([auditor] if auditor is not None else [])]
@@ -113,7 +113,7 @@ async def open_office(
         database,
         means.chain,
         means.verifier,
-        miners[0],
+        miners,
         clock,
         every_seconds=means.wdpost_every_seconds,
         naming=means.naming,

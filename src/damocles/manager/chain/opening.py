@@ -27,6 +27,7 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.config import model
 from damocles.manager.db.engine import Database
 from damocles.manager.errors import StartError
+from damocles.manager.roster import Roster
 from damocles.rpc import tls
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
@@ -35,10 +36,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A chain, and the miners of the configuration as they are on it."""
+    """A chain, and the miners of the configuration as they are on it; whoever asks there sees those of that time."""
 
     chain: LotusChain
-    miners: Sequence[Miner]
+    miners: Roster[Miner]
     network_name: str
 
 
@@ -73,10 +74,11 @@ async def open_chain(
                 seed_confidence=SEED_CONFIDENCE,
                 block_seconds=float(params.block_delay_seconds),
             )
+            miners = Roster(found.miners)
             rounds = Rounds(
                 database=database,
                 nodes=members,
-                miners={miner.id: miner for miner in found.miners},
+                miners=miners,
                 accounts=found.accounts,
                 fitness=found.fitness,
                 network=network,
@@ -85,7 +87,7 @@ async def open_chain(
                 clock=clock,
             )
             chain = LotusChain(database=database, nodes=members, network=network, verifier=verifier, rounds=rounds)
-            yield Opened(chain=chain, miners=found.miners, network_name=params.name)
+            yield Opened(chain=chain, miners=miners, network_name=params.name)
     except errors.NodeError as error:
         raise StartError(str(error)) from error
 

@@ -4,7 +4,7 @@ A round is made of steps that each begin from what is recorded, so that it can e
 While nothing is under way it reads the database once, and asks no node.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -26,6 +26,7 @@ from damocles.manager.chain.submissions import Kind, State, Submission
 from damocles.manager.chain.terms import BATCH, Miner
 from damocles.manager.db.engine import Database
 from damocles.manager.outbox import batching, fees, lotus, node, orders, sending
+from damocles.manager.roster import find
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import commitments
 from damocles.wire.codec import CID, Blob
@@ -49,7 +50,7 @@ class Rounds:
         *,
         database: Database,
         nodes: Nodes,
-        miners: Mapping[int, Miner],
+        miners: Collection[Miner],
         accounts: Accounts,
         fitness: Fitness,
         network: interface.Network,
@@ -76,7 +77,7 @@ class Rounds:
 
     def terms(self, miner: int, kind: str) -> sending.Terms:
         """Return how messages of a kind are sent; of a miner that is not configured, by nobody in particular."""
-        known = self._miners.get(miner)
+        known = find(self._miners, miner)
         if known is None:
             return sending.Terms(senders=(), policy=fees.Policy())
         return sending.Terms(
@@ -107,7 +108,7 @@ class Rounds:
             health = self.nodes.healths.get(member.url)
             if health is None or health.problem is not None:
                 await self.nodes.look(member)
-        if unfit := [miner for miner in self._miners.values() if miner.id in self.fitness.problems]:
+        if unfit := [miner for miner in self._miners if miner.id in self.fitness.problems]:
             well = [node for node in self.nodes.members if self.nodes.healths[node.url].problem is None]
             try:
                 async with self.nodes.view() as view:
@@ -160,17 +161,18 @@ class Rounds:
             return False
         async with self.nodes.view() as view:
             versions.network(await view.network_version())
-            miners = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
-            known = [self._miners[miner] for miner in miners if miner in self._miners]
-            for miner, text in (await self._accounts.refresh(view, known)).items():
-                troubles[f"miner {Address.of_id(miner)}"] = text
+            busy = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
+            known = [miner for miner in self._miners if miner.id in busy]
+            for number, text in (await self._accounts.refresh(view, known)).items():
+                troubles[f"miner {Address.of_id(number)}"] = text
         if open_orders:
             await self.outbox.turn()
         async with self.nodes.view() as view:
             self.epoch = view.epoch
-            ordered = [one for one in open_ones if one.state is State.ORDERED and one.sector.miner in self._miners]
+            miners = {miner.id: miner for miner in self._miners}
+            ordered = [one for one in open_ones if one.state is State.ORDERED and one.sector.miner in miners]
             await self._land(view, ordered, troubles)
-            if await self._order(view, troubles):
+            if await self._order(view, miners, troubles):
                 await self.outbox.turn()
         for order_id, why in self.outbox.waiting.items():
             if order_id in self.outbox.patient:
@@ -222,7 +224,7 @@ class Rounds:
         say(f"{submission.kind} {state}", sector=str(submission.sector), reason=reason or None, epoch=epoch)
 
     async def _is_on_chain(self, view: View, submission: Submission) -> bool:
-        address, number = self._miners[submission.sector.miner].address, submission.sector.number
+        address, number = Address.of_id(submission.sector.miner), submission.sector.number
         sector = await view.sector(address, number)
         match submission.kind:
             case Kind.PRE_COMMIT:
@@ -238,15 +240,15 @@ class Rounds:
 
     # New messages ---------------------------------------------------------------------------------------------------
 
-    async def _order(self, view: View, troubles: dict[str, str]) -> bool:
+    async def _order(self, view: View, miners: Mapping[int, Miner], troubles: dict[str, str]) -> bool:
         """Let what waits share messages, as far as it is time; return whether there is a new order."""
         groups: dict[tuple[int, Kind, SealProof], list[Submission]] = {}
         for one in await self._database.read(submissions.unfinished):
-            if one.state is State.WAITING and one.sector.miner in self._miners:
+            if one.state is State.WAITING and one.sector.miner in miners:
                 groups.setdefault((one.sector.miner, one.kind, one.proof_type), []).append(one)
         made, self.waiting = False, {}
         for (number, kind, _), group in groups.items():
-            miner = self._miners[number]
+            miner = miners[number]
             about = f"{kind}s of {miner.address}"
             try:
                 due = await self._due(view, miner, kind, group)
@@ -280,7 +282,7 @@ class Rounds:
             return submission
         last_epoch = view.epoch + lifetimes.DAY_EPOCHS  # an upgrade that waits for long may lose its deals
         if submission.kind is Kind.PROOF:
-            address = self._miners[submission.sector.miner].address
+            address = Address.of_id(submission.sector.miner)
             pre = await view.pre_committed(address, submission.sector.number)
             if pre is not None:
                 last_epoch = lifetimes.prove_by(pre.epoch, self._network.challenge_delay)

@@ -1,7 +1,7 @@
 """The days of the manager's miners: asked for once for all who look, and not more often than they change."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import anyio
 import structlog
@@ -20,7 +20,7 @@ TIMEOUT_SECONDS = 20.0
 class Deadlines:
     """Asks for them; with no miners, as on a chain that has no deadlines, for nothing."""
 
-    def __init__(self, ask: asking.Asking, miners: Sequence[int]) -> None:
+    def __init__(self, ask: asking.Asking, miners: Collection[int]) -> None:
         self._ask = ask
         self._miners = miners
         self._turn = anyio.Lock()
@@ -30,12 +30,14 @@ class Deadlines:
     async def told(self, call: core.Call) -> list[Told]:
         """Return what the manager told last of each miner, or ask it as whoever looks."""
         async with self._turn:
-            if self._miners and time.monotonic() - self._asked_at > STALE_SECONDS:
+            miners = list(self._miners)
+            is_stale = time.monotonic() - self._asked_at > STALE_SECONDS
+            if miners and (is_stale or miners != [one.miner for one in self._told]):
                 found: dict[int, Told] = {}
                 async with anyio.create_task_group() as tasks:
-                    for miner in self._miners:
+                    for miner in miners:
                         tasks.start_soon(self._read, call, miner, found)
-                self._told = [found[miner] for miner in self._miners]
+                self._told = [found[miner] for miner in miners]
                 self._asked_at = time.monotonic()
             return self._told
 

@@ -1,6 +1,6 @@
 """The pages that look closer: one sector, the pipeline, window PoSts, stores, the audit and metrics."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Sources:
     database: Database
     ledger: audit.Ledger
     alerts: board.Alerts
-    proved: Sequence[int] = ()  # miners whose deadlines the manager knows; none on a mock chain
+    proved: Collection[int] = ()  # miners whose deadlines the manager knows; none on a mock chain
 
 
 class _Kept(NamedTuple):

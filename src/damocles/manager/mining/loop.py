@@ -1,7 +1,7 @@
 """The loop of mining: a turn in each round for each miner that takes part in elections."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import anyio
@@ -40,6 +40,7 @@ class _State:
     expected: float = 0.0
     why: str = ""
     trouble: str = ""
+    base_from: int | None = None
     strange: int | None = None  # height of the last block that something else has made
     seen: set[int] = field(default_factory=set)  # heights of the miner's blocks that were looked up
     warmth: warmup.Warmth | None = None
@@ -48,23 +49,22 @@ class _State:
 class Mining:
     """Makes the blocks of the miners whose configuration says so."""
 
-    def __init__(self, means: rounds.Means, miners: Sequence[Miner], delay_seconds: float) -> None:
+    def __init__(self, means: rounds.Means, miners: Collection[Miner], delay_seconds: float) -> None:
         self._means = means
         self._delay_seconds = delay_seconds
         self._spread_seconds = mind.spread_seconds(delay_seconds)
-        self._states: dict[int, _State] = {}
-        self._base_from: int | None = None
+        self._miners = miners
+        self._known: dict[int, _State] = {}
         self._trouble = ""
         self._epoch = 0
-        self.change(miners)
 
-    def change(self, miners: Sequence[Miner]) -> None:
-        """Take part in elections for these miners from the next round on."""
-        wanted = {miner.id: miner for miner in miners if miner.config.proof.enabled}
-        kept = {number: self._states.get(number) or _State(miner=miner) for number, miner in wanted.items()}
-        for number, state in kept.items():
+    def _states(self) -> Mapping[int, _State]:
+        """What is known of the miners that take part in elections now."""
+        wanted = {miner.id: miner for miner in self._miners if miner.config.proof.enabled}
+        self._known = {number: self._known.get(number) or _State(miner=miner) for number, miner in wanted.items()}
+        for number, state in self._known.items():
             state.miner = wanted[number]
-        self._states = kept
+        return self._known
 
     def register(self, service: core.Service) -> None:
         """Serve the method."""
@@ -74,8 +74,8 @@ class Mining:
 
     def troubles(self) -> Mapping[str, str]:
         """Return what keeps miners from making blocks, by what it is about."""
-        found = {"mining": self._trouble} if self._trouble and self._states else {}
-        for state in self._states.values():
+        found = {"mining": self._trouble} if self._trouble and self._states() else {}
+        for state in self._states().values():
             lines = [*(state.warmth.lacking if state.warmth is not None else ())]
             if state.strange is not None:
                 lines.append(
@@ -113,7 +113,7 @@ class Mining:
                     lacking=[text for what, text in self.troubles().items() if what.endswith(str(state.miner.address))],
                     why=state.why,
                 )
-                for number, state in self._states.items()
+                for number, state in self._states().items()
                 if miner in {None, number}
             ],
             blocks=[
@@ -166,12 +166,13 @@ class Mining:
         """
         async with self._means.nodes.view() as view:
             of = self.round(view.tipset)
-            if self._base_from is None:
-                now = view.epoch + math.floor((self._means.clock() - view.tipset.timestamp) / self._delay_seconds)
-                self._base_from = mind.first_base(max(view.epoch, now))
+            now = view.epoch + math.floor((self._means.clock() - view.tipset.timestamp) / self._delay_seconds)
+            head = max(view.epoch, now)
         self._epoch = of.epoch
         async with anyio.create_task_group() as tasks:
-            for state in list(self._states.values()):
+            for state in list(self._states().values()):
+                if state.base_from is None:  # whatever made blocks of the miner before, this process did not
+                    state.base_from = mind.first_base(head)
                 tasks.start_soon(self._turn, state, of)
         await self._means.sleep(max(0.0, of.ends - self._means.clock()))
 
@@ -222,12 +223,12 @@ class Mining:
             log.info("ready to make blocks", miner=miner.id, seconds=state.warmth.seconds)
 
     async def _take_part(self, state: _State, of: mind.Round, store: Store) -> None:
-        assert self._base_from is not None
+        assert state.base_from is not None
 
         async def is_strange(view: View) -> bool:
             return await self._look_for_others(state, view)
 
-        turn = rounds.Turn(self._means, state.miner, of, store=store, base_from=self._base_from, is_strange=is_strange)
+        turn = rounds.Turn(self._means, state.miner, of, store=store, base_from=state.base_from, is_strange=is_strange)
         outcome = await turn.run()
         state.why, state.trouble = outcome.why, outcome.trouble
         if outcome.drawn:

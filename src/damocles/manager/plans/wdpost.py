@@ -10,7 +10,7 @@ Nothing runs by itself: what is due, expired or too old is handled when a worker
 the alerts look.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import structlog
 from msgspec import structs
@@ -49,7 +49,7 @@ class WdPoSt:
         database: Database,
         chain: interface.Chain,
         verifier: interface.Verifier,
-        miner: ledger.Miner,
+        miners: Collection[ledger.Miner],
         clock: Callable[[], float],
         *,
         every_seconds: float | None = None,
@@ -58,7 +58,7 @@ class WdPoSt:
         self._database = database
         self._chain = chain
         self._verifier = verifier
-        self._miner = miner
+        self._miners = miners
         self._clock = clock
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
@@ -230,14 +230,14 @@ class WdPoSt:
 
         Sectors are in partitions by number. As long as the job for a partition is not finished, there is no other.
         """
+        miner, now = self._first, self._clock()
         challenge = await self._challenge(await self._chain.head(), deadline)
-        now = self._clock()
 
         def make(tx: Connection) -> list[wdpost.Record]:
             return [
-                wdpost_jobs.find_open(tx, self._miner, challenge, partition)
-                or self._made(tx, challenge, partition, group, now)
-                for partition, group in enumerate(wdpost_jobs.partitions_of(tx, self._miner))
+                wdpost_jobs.find_open(tx, miner, challenge, partition)
+                or wdpost_jobs.make_of(tx, miner, challenge, partition, group, now=now)
+                for partition, group in enumerate(wdpost_jobs.partitions_of(tx, miner))
                 if partitions is None or partition in partitions
             ]
 
@@ -260,18 +260,18 @@ class WdPoSt:
         Raises:
             errors.ManagerError: It is another miner's, or no randomness; or no store is known of a sector.
         """
-        if miner != Address.of_id(self._miner.id):
-            raise errors.ManagerError(
-                f"{miner} is not the miner whose window PoSts are proved here: f0{self._miner.id}"
-            )
+        of = next((one for one in self._miners if Address.of_id(one.id) == miner), None)
+        if of is None:
+            ours = ", ".join(f"f0{one.id}" for one in self._miners)
+            raise errors.ManagerError(f"{miner} is no miner whose window PoSts are proved here: {ours}")
         if len(randomness) != 32 or not sectors:
             raise errors.ManagerError("expected sectors, and 32 bytes of randomness")
         now = self._clock()
         challenge = wdpost_jobs.Challenge(epoch=-int(now), deadline=deadline, seed=wdpost_jobs.seed_of(randomness))
 
         def make(tx: Connection) -> wdpost.Record:
-            group = [wdpost_jobs.sector_of(tx, self._miner.id, one) for one in sectors]
-            return self._made(tx, challenge, partition, group, now)
+            group = [wdpost_jobs.sector_of(tx, of.id, one) for one in sectors]
+            return wdpost_jobs.make_of(tx, of, challenge, partition, group, now=now)
 
         record = await self._database.write(make)
         log.warning("window PoSt on trial, no message follows", job=record.id, sectors=len(sectors), proof=post_proof)
@@ -290,25 +290,24 @@ class WdPoSt:
         challenge = await self._challenge(head - head % self._every_epochs, head // self._every_epochs % DEADLINES)
 
         def due(tx: Connection) -> list[list[wdpost.Sector]]:
-            return [] if wdpost_jobs.has_of(tx, challenge) else wdpost_jobs.partitions_of(tx, self._miner)
+            return [] if wdpost_jobs.has_of(tx, challenge) else wdpost_jobs.partitions_of(tx, self._first)
 
         def make(tx: Connection) -> int:
             groups = due(tx)
             for partition, group in enumerate(groups):
-                self._made(tx, challenge, partition, group, now)
+                wdpost_jobs.make_of(tx, self._first, challenge, partition, group, now=now)
             return len(groups)
 
         if await self._database.read(due) and (count := await self._database.write(make)):
             log.info("deadline opened", deadline=challenge.deadline, epoch=challenge.epoch, jobs=count)
 
-    def _made(
-        self, tx: Connection, challenge: wdpost_jobs.Challenge, partition: int, group: list[wdpost.Sector], now: float
-    ) -> wdpost.Record:
-        work = wdpost_jobs.work_of(self._miner, challenge, group)
-        return wdpost_jobs.make(tx, work, challenge, [partition], now=now)
+    @property
+    def _first(self) -> ledger.Miner:
+        """The miner of jobs that no chain asks for."""
+        return next(iter(self._miners))
 
     async def _challenge(self, epoch: int, deadline: int) -> wdpost_jobs.Challenge:
-        seed = Bytes32(await self._chain.window_challenge(self._miner.id, epoch))
+        seed = Bytes32(await self._chain.window_challenge(self._first.id, epoch))
         return wdpost_jobs.Challenge(epoch=epoch, deadline=deadline, seed=seed)
 
     # Leases and results ---------------------------------------------------------------------------------------------

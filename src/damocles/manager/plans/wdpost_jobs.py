@@ -96,6 +96,13 @@ def work_of(miner: ledger.Miner, challenge: Challenge, group: list[wdpost.Sector
     return wdpost.Input(group, miner.id, miner.proof.window_name, challenge.seed)
 
 
+def make_of(
+    tx: Connection, miner: ledger.Miner, challenge: Challenge, partition: int, group: list[wdpost.Sector], *, now: float
+) -> wdpost.Record:
+    """Make a job for some sectors of a miner, in a partition."""
+    return make(tx, work_of(miner, challenge, group), challenge, [partition], now=now)
+
+
 def make(
     tx: Connection,
     work: wdpost.Input,

@@ -3,7 +3,7 @@
 `deadlines` is what a clock is drawn from, `troubles` what alerts are made of.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ from damocles.manager.db.engine import Database
 from damocles.manager.outbox import orders
 from damocles.manager.proving import posts
 from damocles.manager.proving.mind import Stage
+from damocles.manager.roster import find
 from damocles.rpc import core
 from damocles.wire import proving as wire
 from damocles.wire.proving import Standing
@@ -121,13 +122,13 @@ class Days:
         *,
         database: Database,
         rounds: Rounds,
-        miners: Sequence[Miner],
+        miners: Collection[Miner],
         block_seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._rounds = rounds
-        self._miners = {miner.id: miner for miner in miners}
+        self._miners = miners
         self.block_seconds = block_seconds
         self._clock = clock
 
@@ -142,7 +143,7 @@ class Days:
 
     async def kept(self) -> dict[int, dict[int, Kept]]:
         """Return the last window of each deadline of the miners that are proved, see `kept`."""
-        proved = [number for number, miner in self._miners.items() if miner.config.po_st.enabled]
+        proved = [miner.id for miner in self._miners if miner.config.po_st.enabled]
         return {number: await self._database.read(partial(kept, miner=number, epoch=self.epoch)) for number in proved}
 
     async def troubles(self) -> list[alerts_posts.Late]:
@@ -158,8 +159,9 @@ class Days:
         Raises:
             errors.ManagerError: It is none of this manager's, or the node gives no answer.
         """
-        if miner not in self._miners:
-            raise errors.ManagerError(f"f0{miner} is none of this manager's miners: {sorted(self._miners)}")
+        if find(self._miners, miner) is None:
+            ours = sorted(one.id for one in self._miners)
+            raise errors.ManagerError(f"f0{miner} is none of this manager's miners: {ours}")
         address = Address.of_id(miner)
         try:
             async with self._rounds.nodes.view() as view:

@@ -92,12 +92,13 @@ class Prover:
     def _able(self) -> list[str]:
         """Return the kinds of window PoSts that can be made here; not for the event loop."""
         folder = self._parameters()
-        lacking = {size: why for size in self._sizes if (why := preflight.lacking_for_post(size, folder)) is not None}
+        sizes = list(dict.fromkeys(self._sizes))
+        lacking = {size: why for size in sizes if (why := preflight.lacking_for_post(size, folder)) is not None}
         for size, why in lacking.items():
             if self._lacking.get(size) != why:
                 log.warning("this machine proves no window PoSts", size=size.label, why=why)
         self._lacking = lacking
-        return [name for size in self._sizes if size not in lacking for name in sectors.post_names_of(size)]
+        return [name for size in sizes if size not in lacking for name in sectors.post_names_of(size)]
 
     async def _prove(self, lane: int, job: wire.Job) -> None:
         try:

@@ -1,6 +1,6 @@
 """The loop of proving: at each head of the chain a turn for each miner, and one whenever a prover has brought something."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,7 @@ class Proving:
         rounds: Rounds,
         days: Days,
         upcoming: Upcoming,
-        miners: Sequence[Miner],
+        miners: Collection[Miner],
         windows: Windows,
         reviews: Reviews,
         prover: Prover | None,
@@ -47,7 +47,7 @@ class Proving:
         self.upcoming = upcoming
         self._rounds = rounds
         self._nodes: Nodes = rounds.nodes
-        self._miners = [miner for miner in miners if miner.config.po_st.enabled]
+        self._miners = miners
         self._windows = windows
         self._reviews = reviews
         self._prover = prover
@@ -90,7 +90,8 @@ class Proving:
                     self._reorganisations = self._rounds.reorganisations
                     self._windows.look_again()
                 for miner in self._miners:
-                    await self._turn(view, miner, troubles)
+                    if miner.config.po_st.enabled:
+                        await self._turn(view, miner, troubles)
         except rpc_errors.DiskFails:
             pass  # reported by the database, and an alert
         except (errors.NodeError, versions.UnknownNetwork) as error:

@@ -1,7 +1,7 @@
 """Put together what proves the miners of a chain."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ from damocles.manager.proving.reviews import Reviews
 from damocles.manager.proving.upcoming import Upcoming
 from damocles.manager.proving.windows import Means as WindowMeans
 from damocles.manager.proving.windows import Windows
+from damocles.manager.roster import Mapped
 from damocles.manager.sectors.stores import Stores
 from damocles.stages.supervision import executor
 
@@ -31,7 +32,7 @@ class Means:
     """What miners are proved with: the chain's rounds, the children that read and prove here, and how many proofs at a time."""
 
     rounds: Rounds
-    miners: Sequence[Miner]
+    miners: Collection[Miner]  # asked at each turn: they may be others by then
     block_seconds: float
     stages: executor.Stages
     prove_here: int
@@ -56,7 +57,7 @@ def proving(
     """Return what proves the miners; its `run` has to run."""
     rounds = means.rounds
     days = Days(database=database, rounds=rounds, miners=means.miners, block_seconds=means.block_seconds, clock=clock)
-    sizes = {miner.proof.size for miner in means.miners}
+    sizes = Mapped(means.miners, lambda miner: miner.proof.size)
     prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here, sizes=sizes)
     windows = Windows(WindowMeans(database=database, outbox=rounds.outbox, jobs=jobs, wake=rounds.wake, clock=clock))
     reviews = Reviews(
@@ -67,7 +68,7 @@ def proving(
     return Proving(
         rounds=rounds,
         days=days,
-        upcoming=Upcoming(rounds.nodes, [miner.id for miner in means.miners], means.block_seconds),
+        upcoming=Upcoming(rounds.nodes, Mapped(means.miners, lambda miner: miner.id), means.block_seconds),
         miners=means.miners,
         windows=windows,
         reviews=reviews,

@@ -1,6 +1,6 @@
 """The chain at a glance: the node that is asked, its height, and the next deadline of each miner."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import anyio
 
@@ -20,7 +20,7 @@ _KEPT_EPOCHS = 10
 class Upcoming:
     """Looks for it. What is known of a miner is kept for some epochs: many may look, and each look reads partitions."""
 
-    def __init__(self, nodes: Nodes, miners: Sequence[int], block_seconds: float) -> None:
+    def __init__(self, nodes: Nodes, miners: Collection[int], block_seconds: float) -> None:
         self._nodes = nodes
         self._miners = miners
         self._block_seconds = block_seconds

@@ -1,11 +1,11 @@
 """New sectors: of which miner the next one is, and under which number."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection
 
-from damocles.manager import errors
+from damocles.manager import errors, roster
 from damocles.manager.db.engine import Database
 from damocles.manager.sectors import commitments, ledger
 from damocles.wire import seal
@@ -35,13 +35,15 @@ class Giving:
     def __init__(
         self,
         database: Database,
-        miners: Sequence[ledger.Miner],
+        miners: Collection[ledger.Miner],
         commits: commitments.Commitments,
         clock: Callable[[], float],
         unfit: Callable[[], Container[int]] = frozenset,
     ) -> None:
         self._database = database
-        self._turns = list(miners)
+        self._miners = miners
+        self._given = dict[int, int]()  # by miner: which of the sectors given out was its last
+        self._count = 0
         self._commits = commits
         self._clock = clock
         self._unfit = unfit
@@ -60,7 +62,8 @@ class Giving:
             errors.ManagerError: The receiver has too much already, or the chain cannot be asked.
         """
         unfit = self._unfit()
-        allowed = [miner for miner in self._turns if ledger.may_allocate(miner, spec) and miner.id not in unfit]
+        turns = sorted(self._miners, key=lambda miner: self._given.get(miner.id, 0))
+        allowed = [miner for miner in turns if ledger.may_allocate(miner, spec) and miner.id not in unfit]
 
         def look(tx: Connection) -> tuple[T | None, Sequence[ledger.Miner]]:
             found = first(tx)
@@ -77,14 +80,19 @@ class Giving:
                 continue
 
             def give(
-                tx: Connection, miner: ledger.Miner = miner, taken: Container[int] = taken
+                tx: Connection, number: int = miner.id, taken: Container[int] = taken
             ) -> T | seal.AllocatedSector | None:
-                return first(tx) or ledger.allocate(tx, miner, receiver, self._clock(), taken=taken)
+                if (found := first(tx)) is not None:
+                    return found
+                now = roster.find(self._miners, number)  # it may be another, or be gone, since the chain was asked
+                if now is None or not ledger.may_allocate(now, spec):
+                    return None
+                return ledger.allocate(tx, now, receiver, self._clock(), taken=taken)
 
             if (given := await self._database.write(give)) is not None:
                 if isinstance(given, seal.AllocatedSector):
-                    self._turns.remove(miner)
-                    self._turns.append(miner)
+                    self._count += 1
+                    self._given[miner.id] = self._count
                 return given
         if failure is not None:
             raise failure

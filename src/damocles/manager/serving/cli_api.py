@@ -1,6 +1,6 @@
 """The API of the manager for the original's command line: questions about sectors, and what an operator does to one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -34,7 +34,7 @@ class CliAPI:
         chain: interface.Chain,
         persist: stores.Stores,
         imports: moves.Moves,
-        miners: Sequence[ledger.Miner],
+        miners: Collection[ledger.Miner],
         market: deals.Deals,
         clock: Callable[[], float],
         configs: Mapping[int, model.Miner] | None = None,

@@ -242,7 +242,7 @@ class Source:
         stores: space.Space,
         alerts: manager_alerts.Alerts,
         outlook: due.Source,
-        sizes_bytes: Mapping[str, int],
+        sizes_bytes: Callable[[], Mapping[str, int]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._tally = tally
@@ -282,7 +282,7 @@ class Source:
             now=self._clock(),
             loop_lag_seconds=lag,
         )
-        counted = [*self._tally.families(), *self._alerts.progress.families(self._sizes_bytes)]
+        counted = [*self._tally.families(), *self._alerts.progress.families(self._sizes_bytes())]
         return exposition.text([*counted, *families(facts), *process])
 
     def route(self) -> Route:

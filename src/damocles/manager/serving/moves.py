@@ -44,7 +44,7 @@ class Moves:
 
     def __init__(self, database: Database, miners: Collection[ledger.Miner], clock: Callable[[], float]) -> None:
         self._database = database
-        self._miners = {miner.id for miner in miners}
+        self._miners = miners
         self._clock = clock
 
     def register(self, service: core.Service) -> None:
@@ -91,9 +91,10 @@ class Moves:
 
     def _check(self, one: exports.Numbered) -> None:
         sector = one.kept.sector.id
-        if sector.miner not in self._miners:
-            ours = ", ".join(f"f0{miner}" for miner in sorted(self._miners))
-            raise errors.ManagerError(f"line {one.line}: {sector} is not of {ours}, which this manager is for")
+        ours = {miner.id for miner in self._miners}
+        if sector.miner not in ours:
+            named = ", ".join(f"f0{miner}" for miner in sorted(ours))
+            raise errors.ManagerError(f"line {one.line}: {sector} is not of {named}, which this manager is for")
         if one.kept.state != exports.state_of(one.kept.sector):
             raise errors.ManagerError(f"line {one.line}: {sector} is {one.kept.state}, but Finalized says otherwise")
 

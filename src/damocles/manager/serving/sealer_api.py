@@ -4,7 +4,7 @@ Those of upgrades, rebuilds, unsealing and window PoSts are in modules of their 
 "method not found".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 import anyio.to_thread
 import msgspec
@@ -36,7 +36,7 @@ class SealerAPI:
     def __init__(
         self,
         *,
-        miners: Sequence[ledger.Miner],
+        miners: Collection[ledger.Miner],
         database: Database,
         commits: commitments.Commitments,
         persist: stores.Stores,

@@ -59,7 +59,7 @@ class Life:
         )
         first = place.miners[0]
         self._jobs = WdPoSt(
-            place.database, chain, FakeVerifier(), ledger.Miner(id=first.id, proof=first.proof), place.clock
+            place.database, chain, FakeVerifier(), [ledger.Miner(id=first.id, proof=first.proof)], place.clock
         )
         self.proving = opening.proving(
             opening.Means(

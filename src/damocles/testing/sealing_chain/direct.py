@@ -112,7 +112,7 @@ def rounds(
     return Rounds(
         database=database,
         nodes=nodes,
-        miners={miner.id: miner for miner in miners},
+        miners=list(miners),
         accounts=accounts,
         fitness=Fitness(accounts),
         network=network(devnode),

@@ -1,7 +1,7 @@
 """A manager on a devnode that accepts any proof, without the processes: the test makes blocks and rounds."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.config import load
 from damocles.manager.db import engine
 from damocles.manager.outbox import orders
+from damocles.manager.roster import Mapped
 from damocles.manager.sectors import commitments, giving, ledger
 from damocles.testing.believing import Believing
 from damocles.wire import commitments as cids
@@ -42,7 +43,7 @@ class Provider:
     chain: LotusChain
     commits: commitments.Commitments
     giving: giving.Giving
-    miners: Sequence[Miner]
+    miners: Collection[Miner]
 
     async def tick(self, count: int = 1) -> None:
         """Make blocks, with a round after each."""
@@ -173,7 +174,7 @@ async def running(devnode: Devnode, folder: Path, *, nodes: Any = None, **miner:
         opening.open_chain(config, database, verifier, verifier, time.time) as opened,
     ):
         commits = commitments.Commitments(database, opened.chain, time.time)
-        miners = [giving.in_ledger(miner) for miner in opened.miners]
+        miners = Mapped(opened.miners, giving.in_ledger)
         fitness = opened.chain.rounds.fitness
         new = giving.Giving(database, miners, commits, time.time, lambda: fitness.problems)
         yield Provider(devnode, database, opened.chain, commits, new, opened.miners)

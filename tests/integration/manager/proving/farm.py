@@ -239,7 +239,7 @@ async def running(
         )
         stages = await stack.enter_async_context(opening.open_stages(prove_here))
         jobs = wdpost.WdPoSt(
-            database, opened.chain, fake_verifier or verifier, ledger.Miner(id=MINER, proof=PROOF), clock
+            database, opened.chain, fake_verifier or verifier, [ledger.Miner(id=MINER, proof=PROOF)], clock
         )
         means = opening.Means(
             rounds=opened.chain.rounds,

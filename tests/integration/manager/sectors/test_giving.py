@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from damocles.manager import errors
+from damocles.manager import errors, roster
 from damocles.manager.db import engine
 from damocles.manager.sectors import commitments, giving, ledger
 from damocles.wire import seal
@@ -40,6 +40,11 @@ async def database(tmp_path: Path) -> AsyncIterator[engine.Database]:
 
 def new(database: engine.Database, chain: Any, *miners: ledger.Miner) -> giving.Giving:
     """Return what gives out sectors of miners."""
+    return of(database, chain, roster.Roster(miners))
+
+
+def of(database: engine.Database, chain: Any, miners: roster.Roster[ledger.Miner]) -> giving.Giving:
+    """Return the same, for miners that may be replaced."""
     return giving.Giving(database, miners, commitments.Commitments(database, chain, lambda: 0.0), lambda: 0.0)
 
 
@@ -94,3 +99,36 @@ async def test_what_turns_up_meanwhile_goes_before_a_new_sector(database: engine
     assert "another call's" == await new(database, Chain(), miner(1000)).give(ANY, ledger.NOBODY, first)
     assert [0, 1] == looks
     assert (1000, 2) == named(await new(database, Chain(), miner(1000)).give(ANY, ledger.NOBODY))
+
+
+async def test_miners_are_those_of_the_moment(database: engine.Database) -> None:
+    """One that is new gets its turn at once; one that goes and comes back never gets a number for the second time."""
+    chain, miners = Chain(), roster.Roster([miner(1000)])
+    made = of(database, chain, miners)
+    assert (1000, 2) == named(await made.give(ANY, ledger.NOBODY))
+    miners.replace([miner(1000), miner(1001)])
+    assert [(1001, 2), (1000, 3)] == [named(await made.give(ANY, ledger.NOBODY)) for _ in range(2)]
+    miners.replace([miner(1001)])
+    assert [(1001, 3), (1001, 4)] == [named(await made.give(ANY, ledger.NOBODY)) for _ in range(2)]
+    miners.replace([miner(1000), miner(1001)])
+    assert (1000, 4) == named(await made.give(seal.AllocateSectorSpec([1000]), ledger.NOBODY))
+
+
+async def test_a_miner_that_goes_while_the_chain_is_asked_gets_no_sector(database: engine.Database) -> None:
+    """Nor does one that gets no new ones any more; a last number that has changed meanwhile holds."""
+    miners = roster.Roster([miner(1000)])
+
+    class Slow(Chain):
+        after: tuple[ledger.Miner, ...] = ()
+
+        async def allocated(self, miner: int) -> Container[int]:
+            miners.replace(self.after)
+            return await super().allocated(miner)
+
+    chain = Slow()
+    made = of(database, chain, miners)
+    for after in ((), (ledger.Miner(id=1000, proof=SealProof(5), enabled=False),), (miner(1000, 1),)):
+        miners.replace([miner(1000)])
+        chain.after = after
+        assert await made.give(ANY, ledger.NOBODY) is None
+    assert [1000] * 3 == chain.asked
