@@ -151,6 +151,34 @@ def test_filters_without_a_new_page(house: Farm, someone: browsers.Visit) -> Non
     someone.shows("3 of 3 threads")
 
 
+def test_a_filter_renews_only_what_changes(house: Farm, someone: browsers.Visit) -> None:
+    """A row that stays is the one that was there, with its mark and its error open; one that comes has nothing of the one that went."""
+    page = someone.page
+    someone.log_in(houses.own(house), "threads")
+    rows = page.locator("#threads tbody tr")
+    rows.evaluate_all("rows => rows.forEach((row) => { row.was = row.dataset.key })")
+    rows.nth(1).get_by_role("checkbox").check()
+    rows.nth(1).locator("details").evaluate("part => { part.open = true }")
+    field = page.get_by_label("Sector", exact=True)
+    name = rows.nth(1).locator(".sector").inner_text()
+    other = rows.nth(2).locator(".sector").inner_text()
+    field.fill(name)
+    someone.shows("1 of 3 threads")
+    assert rows.evaluate("row => row.was === row.dataset.key")
+    assert rows.get_by_role("checkbox").is_checked()
+    assert rows.locator("details").evaluate("part => part.open")
+    someone.shows("1 thread marked.")
+    field.fill(other)
+    page.locator("#threads .sector", has_text=other).wait_for()
+    assert rows.evaluate("row => row.was !== row.dataset.key")  # only its texts have been made anew
+    assert not rows.get_by_role("checkbox").is_checked()
+    assert not rows.locator("details").evaluate("part => part.open")
+    field.fill("")
+    someone.shows("3 of 3 threads")
+    assert 0 == page.locator("#threads tbody input:checked").count()
+    assert field.evaluate("field => field === document.activeElement")
+
+
 def test_a_token_that_ends_leads_to_the_log_in(house: Farm, someone: browsers.Visit) -> None:
     """An open page whose token is good for nothing any more asks for another by itself, and goes on where it was; one that
     has expired is told so.

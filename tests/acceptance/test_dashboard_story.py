@@ -160,7 +160,7 @@ async def crowd(f: Farm, workers: int, threads: int) -> AsyncIterator[None]:
 
 
 def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
-    """However many threads there are, a page has a hundred of them, its filters look through all, and it follows them without a jump."""
+    """However many threads there are, a page has fifty of them, its filters look through all, and it follows them without a jump."""
     with Farm(tmp_path, threads=1, name="none") as f, start_blocking_portal() as portal:
         f.start_manager("--dashboard")
         with (
@@ -168,17 +168,17 @@ def test_ten_thousand_threads_are_a_page(tmp_path: Path, chromium: Any) -> None:
             browsers.visit(chromium, f.manager_port) as visit,
         ):
             visit.log_in(houses.own(f), "threads")
-            visit.shows("10000 of 10000 threads, page 1 of 100")
-            assert 100 == visit.page.locator("#threads tbody tr").count()
+            visit.shows("10000 of 10000 threads, page 1 of 200")
+            assert 50 == visit.page.locator("#threads tbody tr").count()
             visit.page.get_by_label("Sector", exact=True).fill("s-t010000-7777")
             visit.shows("1 of 10000 threads")
             visit.open("threads?paused=yes&sort=-sector&page=2")
-            visit.shows("page 2 of 100")
+            visit.shows("page 2 of 200")
             visit.page.evaluate("window.scrollTo(0, 900)")
             before = visit.page.evaluate("window.scrollY")
             assert before > 0
             browsers.replaced(visit.page)
-            visit.shows("page 2 of 100")
+            visit.shows("page 2 of 200")
             assert before == visit.page.evaluate("window.scrollY")
             visit.open("fleet")
             visit.shows("10000 threads")

@@ -29,10 +29,10 @@ from damocles.wire import codec
 
 _PACKAGE = "damocles.manager.dashboard"
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_FILES = ("htmx.min.js", "dashboard.js", "dashboard.css", "icon.svg")
+_FILES = ("htmx.min.js", "renew.js", "dashboard.js", "dashboard.css", "icon.svg")
 _AGES = re.compile(r"<time[^>]*>[^<]*</time>")
 _SHOWN = "damocles-shown"  # the header that says which state of its live part a page shows
-_FOLLOWS = 'hx-trigger="looked from:body" hx-select="#live" hx-swap="outerHTML"'
+_FOLLOWS = 'hx-trigger="looked from:body" hx-swap="renew settle:0ms"'
 _VARIES = {"vary": "accept, cookie"}
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}  # its address changes when the file does
 

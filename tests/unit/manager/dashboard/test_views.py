@@ -97,11 +97,11 @@ def test_a_sector_that_cannot_be_is_told():
 
 def test_pages_are_cut_and_counted():
     """The page after the last one is the last one; an address has only what is not as usual."""
-    many = [thread(index, worker="w") for index in range(120)]
-    view = threads.view(seen(*many), threads.read({"size": "50", "page": "9", "sort": "-worker"}))
-    assert (3, 3, 120, 20) == (view.asked.page, view.pages, view.matching, len(view.threads))
-    assert {"size": "50", "sort": "-worker", "page": "2"} == view.asked.query(page=2)
-    assert {"size": "50"} == view.asked.query(sort="worker")
+    many = [thread(index, worker="w") for index in range(220)]
+    view = threads.view(seen(*many), threads.read({"size": "100", "page": "9", "sort": "-worker"}))
+    assert (3, 3, 220, 20) == (view.asked.page, view.pages, view.matching, len(view.threads))
+    assert {"size": "100", "sort": "-worker", "page": "2"} == view.asked.query(page=2)
+    assert {"size": "100"} == view.asked.query(sort="worker")
 
 
 def test_the_same_errors_are_counted_together():

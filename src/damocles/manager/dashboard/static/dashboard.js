@@ -81,8 +81,6 @@
     kept = {
       marked: [...live.querySelectorAll("input[type=checkbox]:checked")].map((box) => box.id),
       open: [...live.querySelectorAll("details[id]")].map((part) => [part.id, part.open]),
-      scroll: [...live.querySelectorAll(".scroll")].map((part) => [part.scrollLeft, part.scrollTop]),
-      at: [window.scrollX, window.scrollY],
     };
   });
   body.addEventListener("htmx:afterSwap", () => {
@@ -90,8 +88,6 @@
     const live = document.getElementById("live");
     for (const id of kept.marked) { const box = document.getElementById(id); if (box) box.checked = true; }
     for (const [id, open] of kept.open) { const part = document.getElementById(id); if (part) part.open = open; }
-    [...live.querySelectorAll(".scroll")].forEach((part, n) => { if (kept.scroll[n]) [part.scrollLeft, part.scrollTop] = kept.scroll[n]; });
-    window.scrollTo(...kept.at);
     count();
     kept = null;
   });

@@ -55,7 +55,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused: str = ""
     sort: str = "worker"
     page: int = 1
-    size: int = 100
+    size: int = 50
 
     @property
     def filters(self) -> dict[str, str]:
