@@ -1,6 +1,7 @@
 """What the pages that look closer make of histories, reports, jobs and entries."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -11,6 +12,7 @@ from damocles.manager.dashboard import drawing, looks
 from damocles.manager.dashboard.views import others, pipeline, sector
 from damocles.sealing import planner
 from damocles.wire import control, wdpost
+from damocles.wire.fleet import ThreadState
 from damocles.wire.proving import FilesOf, Location
 from damocles.wire.sectors import SectorID
 
@@ -23,6 +25,12 @@ def step(prev: str, state: str, seconds: float = 1.0, error: str | None = None) 
         at=1.0, worker="w1", plan="sealer", sector=str(SECTOR), attempt=1, prev=prev, state=state, event="e",
         seconds=seconds, error=error,
     )  # fmt: skip
+
+
+def running(index: int, **fields: Any) -> control.ThreadDetail:
+    """Return a thread that is not paused."""
+    found = thread(index, **fields)
+    return structs.replace(found, info=structs.replace(found.info, thread_state=ThreadState("Running", 5)))
 
 
 def seen(*threads: control.ThreadDetail) -> looks.Seen:
@@ -179,20 +187,24 @@ def test_stages_are_shown_over_a_day():
 
 
 def test_the_bottleneck_is_where_sectors_wait():
-    """Where sectors wait for a slot, or else where a sector spends most of its time; window PoSts hold up no sector."""
+    """Where sectors are paused or wait for a slot, or else where a sector spends most of its time; window PoSts hold up no sector."""
     known = durations.Durations()
     for number, seconds in enumerate([5.0, 40.0, 5.0]):
         known.feed(
             [report(number, 0.0, "DealsAcquired", "PieceAdded"), report(number, 9.0, "PieceAdded", "TreeDBuilt")]
         )
         known.feed([report(number, 9.0 + seconds, "TreeDBuilt", "TicketAssigned")])
-    slow = pipeline.view(seen(thread(0, job_state="PC1Done")), known, 100.0).bottleneck
+    slow = pipeline.view(seen(running(0, job_state="PC1Done")), known, 100.0).bottleneck
     assert slow is not None
     assert ("PieceAdded", 0, 9 / 14) == (slow.state, slow.waiting_for_slot, slow.share)
-    waiting = thread(0, job_state="C1Done", waiting=control.Waiting("slot of c2 (limit 1)", 1.0))
+    waiting = running(0, job_state="C1Done", waiting=control.Waiting("slot of c2 (limit 1)", 1.0))
     full = pipeline.view(seen(waiting, thread(1, plan="wdpost", job_state="Allocated")), known, 100.0).bottleneck
     assert full is not None
     assert ("C1Done", "C2", 1) == (full.state, full.stage, full.waiting_for_slot)
+    stuck = [thread(number, job_state="PC1Done", waiting=control.Waiting("resume", 1.0)) for number in (2, 3)]
+    held = pipeline.view(seen(waiting, *stuck), known, 100.0).bottleneck
+    assert held is not None
+    assert ("PC1Done", 2, 0) == (held.state, held.paused, held.waiting_for_slot)
     assert None is pipeline.view(seen(), durations.Durations(), 1.0).bottleneck
 
 

@@ -38,11 +38,12 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
-    """The stage that holds up the others: sectors wait there for a slot, or it takes the largest part of a sector's time."""
+    """The stage that holds up the others: sectors are paused or wait for a slot there, or it takes the largest part of a sector's time."""
 
     plan: str
     state: str
     stage: str
+    paused: int
     waiting_for_slot: int
     share: float  # of the sum of all medians of its plan
 
@@ -156,11 +157,13 @@ def _bottleneck(stages: Sequence[Stage]) -> Bottleneck | None:
             plan=stage.plan,
             state=stage.state,
             stage=stage.stage,
+            paused=stage.paused,
             waiting_for_slot=stage.waiting_for_slot,
             share=(stage.median_seconds or 0) / (totals[stage.plan] or 1),
         )
         for stage in stages
         if stage.plan != _OF_NO_SECTOR
     ]
-    worst = max(made, key=lambda one: (one.waiting_for_slot, one.share), default=None)
-    return worst if worst is not None and (worst.waiting_for_slot or worst.share) else None
+    # A paused thread waits for no slot, and its sector gets no further either.
+    worst = max(made, key=lambda one: (one.paused + one.waiting_for_slot, one.share), default=None)
+    return worst if worst is not None and (worst.paused or worst.waiting_for_slot or worst.share) else None
