@@ -13,8 +13,8 @@ def list_sectors(state: exports.State, job: records.Job, /) -> list[records.Sect
 
 
 @declared("Damocles.SectorTimes", rules.READ)
-def times() -> list[control.SectorTimes]:
-    """Return of every sector since when it is in its state, by miner and number."""
+def times(after: SectorID | None = None, /) -> list[control.SectorTimes]:
+    """Return since when sectors are in their states, by miner and number: the first 5000, or the first of those that follow one."""
 
 
 @declared("Venus.FindSector", rules.READ)

@@ -204,6 +204,11 @@ class SectorHistory(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[Silence] = []
 
 
+TIMES_AT_ONCE = (
+    5000  # sectors in an answer: a hundred thousand at once would take a second of a core, and all that memory
+)
+
+
 class SectorTimes(msgspec.Struct, frozen=True, kw_only=True):
     """When a sector was handed out last, and since when it is in its state; nobody has reported when one came there that was imported."""
 

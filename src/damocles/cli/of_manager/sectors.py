@@ -14,6 +14,7 @@ from damocles.cli.threads import options
 from damocles.operating import selection, words
 from damocles.text import units
 from damocles.wire import control, exports, records, seal
+from damocles.wire.sectors import SectorID
 
 app = App(name="sectors", help="List sectors; rebuild, unseal or abort one.")
 app.command("damocles.cli.of_manager.plans:rebuild", name="rebuild", help="Make the files of a sector again.")
@@ -144,8 +145,15 @@ def _rows(found: calls.Manager, miner: int | None) -> Iterator[_Row]:
 
 def _times(found: calls.Manager) -> dict[str, control.SectorTimes]:
     """Return the times of the sectors; none of a manager of another make, which does not tell."""
+    known: dict[str, control.SectorTimes] = {}
+    last: SectorID | None = None
     try:
-        return {one.sector: one for one in found.call(methods.records.times())}
+        while True:
+            part = found.call(methods.records.times(last))
+            known |= {one.sector: one for one in part}
+            if len(part) < control.TIMES_AT_ONCE:
+                return known
+            last = SectorID.parse(part[-1].sector)
     except exits.ManagerUnreachable:
         raise
     except exits.Failed:

@@ -3,7 +3,7 @@
 Functions are steps inside a transaction.
 """
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, bindparam, insert, select, tuple_
 
 from damocles.manager.db import tables
 from damocles.wire import control
@@ -26,9 +26,13 @@ _CAME = (
     .limit(1)
     .scalar_subquery()
 )
-_SELECT_TIMES = select(_rows.c.miner, _rows.c.number, _rows.c.allocated_at, _CAME.label("came_at")).order_by(
-    _rows.c.miner, _rows.c.number
+_SELECT_TIMES = (
+    select(_rows.c.miner, _rows.c.number, _rows.c.allocated_at, _CAME.label("came_at"))
+    .where(tuple_(_rows.c.miner, _rows.c.number) > tuple_(bindparam("of_miner"), bindparam("of_number")))
+    .order_by(_rows.c.miner, _rows.c.number)
+    .limit(bindparam("most"))
 )
+_BEFORE_ALL = SectorID(0, -1)
 
 
 def keep(tx: Connection, sector: SectorID, what: str, caller: str, now: float) -> None:
@@ -46,15 +50,20 @@ def is_last(tx: Connection, sector: SectorID, what: str, caller: str) -> bool:
     return last is not None and (last.what, last.caller) == (what, caller)
 
 
-def times(tx: Connection) -> list[control.SectorTimes]:
-    """Return when each sector was handed out last, and when it came to its state since then, by what was reported."""
+def times(tx: Connection, after: SectorID | None = None) -> list[control.SectorTimes]:
+    """Return when sectors were handed out last, and when they came to their states since then, by what was reported.
+
+    They are the first `control.TIMES_AT_ONCE`, or the first of those that follow a sector.
+    """
+    start = _BEFORE_ALL if after is None else after
+    of = {"of_miner": start.miner, "of_number": start.number}
     return [
         control.SectorTimes(
             sector=str(SectorID(row.miner, row.number)),
             handed_out=row.allocated_at,
             since=row.came_at if row.came_at is not None and row.came_at >= row.allocated_at else None,
         )
-        for row in tx.execute(_SELECT_TIMES)
+        for row in tx.execute(_SELECT_TIMES, {**of, "most": control.TIMES_AT_ONCE})
     ]
 
 

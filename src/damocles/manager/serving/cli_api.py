@@ -95,9 +95,9 @@ class CliAPI:
 
     # Questions ------------------------------------------------------------------------------------------------------
 
-    async def times(self) -> list[control.SectorTimes]:
-        """Return of every sector since when it is in its state, by miner and number."""
-        return await self._database.read(calls.times)
+    async def times(self, after: SectorID | None = None) -> list[control.SectorTimes]:
+        """Return since when sectors are in their states, by miner and number: the first ones, or those that follow one."""
+        return await self._database.read(lambda tx: calls.times(tx, after))
 
     async def find_sectors_with_deal(self, state: exports.State, deal: int) -> list[records.SectorState] | None:
         """Return the sectors in a state that hold a deal of the built-in market; null if there are none."""

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from damocles.cli import manager as cli
-from damocles.wire import commitments, records, seal
+from damocles.wire import commitments, control, records, seal
 from damocles.wire.sectors import SectorID, SectorSize
 
 from ..conftest import BLOCK_SECONDS, Clock, Manager, Start
@@ -69,6 +69,21 @@ async def test_json_has_the_same(start: Start, clock: Clock, capsys: pytest.Capt
     assert ["landed", "pending", "", ""] == [row["pre_commit"] for row in rows]
     assert [True, False, False, False] == [row["finalized"] for row in rows]
     assert "by hand" == rows[2]["abort_reason"]
+
+
+@pytest.mark.parametrize("most", [2, 3, 4])
+async def test_ages_of_many_sectors_come_in_parts(
+    start: Start, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A manager tells the ages of some sectors at a time, and the list has those of all."""
+    monkeypatch.setattr(control, "TIMES_AT_ONCE", most)
+    async with start() as manager:
+        await fill(manager)
+        assert most == len(await manager.rpc.call("Damocles.SectorTimes", [], returns=list[control.SectorTimes]))
+        capsys.readouterr()
+        assert 0 == await run("list", "--json", "--listen", manager.url)
+    rows = json.loads(capsys.readouterr().out)
+    assert [True] * 4 == [row["since"] is not None for row in rows]
 
 
 async def test_since_when_and_with_which_deals(start: Start, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
