@@ -131,15 +131,17 @@ class TestManager:
     async def test_the_command_lists_and_exports(
         self, start_manager: StartManager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Pages are put together; a table for people, JSON and JSON lines for programs."""
+        """Pages are put together; a table for people, JSON and JSON lines for programs, the export as both."""
         monkeypatch.setattr(audit_cli, "PAGE", 2)
         async with start_manager() as manager:
             for name in ("alice", "bob", "carol"):
                 await manager.create(name, Scope.READ)
             at = ["--listen", manager.url, "--home", str(manager.home)]
             capsys.readouterr()
-            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", "--json", *at])
+            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", *at])
             exported = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", "--json", *at])
+            assert exported == json.loads(capsys.readouterr().out)
             assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "list", "--json", "--since", "1h", *at])
             listed = json.loads(capsys.readouterr().out)
             assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "list", "--who", "local", *at])
@@ -198,8 +200,10 @@ class TestWorker:
         assert ["local", "Drain", "done"] == [first.split()[1], first.split()[3], first.split()[-1]]
         assert "new disks" in first
         assert "new disks" not in second
-        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", "--json", *config])
+        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", *config])
         exported = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "export", "--json", *config])
+        assert exported == json.loads(capsys.readouterr().out)
         assert ["new disks", None] == [entry.get("reason") for entry in exported]
         assert 0 == await to_thread.run_sync(worker_cli.main, ["audit", "list", "--who", "x", "--json", *config])
         assert [] == json.loads(capsys.readouterr().out)

@@ -27,7 +27,7 @@ What = Annotated[
 ]
 Failed = Annotated[bool, options.Flag(name="--failed", help="Only what failed or was refused, wholly or in part.")]
 Newest = Annotated[bool, options.Flag(name="--newest-first", help="Newest first.")]
-Json = Annotated[bool, options.Flag(name="--json", help="It is JSON anyway.")]
+AsArray = Annotated[bool, options.Flag(name="--json", help="As one JSON array, not a line for each entry.")]
 Sector = Annotated[str | None, options.Flag(name="--sector", help="Only changes to this sector.")]
 
 
@@ -56,15 +56,15 @@ def list_of_manager(
 
 
 @manager_app.command
-def export(*, since: Since = None, json: Json = False, at: manager_at.At = manager_at.USUAL) -> int:  # noqa: ARG001
+def export(*, since: Since = None, json: AsArray = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Export the whole audit, one JSON object per line."""
-    return _export(_fetch(at, _query(since, None, None)))
+    return _export(_fetch(at, _query(since, None, None)), as_array=json)
 
 
 @worker_app.command(name="export")
-def export_of_worker(*, since: Since = None, json: Json = False, at: worker_at.At = worker_at.USUAL) -> int:  # noqa: ARG001
+def export_of_worker(*, since: Since = None, json: AsArray = False, at: worker_at.At = worker_at.USUAL) -> int:
     """Export the whole audit, one JSON object per line. The worker need not run: this reads its file."""
-    return _export(_read(at, _query(since, None, None)))
+    return _export(_read(at, _query(since, None, None)), as_array=json)
 
 
 @worker_app.command(
@@ -117,7 +117,10 @@ def _read(at: worker_at.At, query: control.AuditQuery) -> Iterator[control.Audit
         raise exits.Failed(f"{home / audit.FILE_NAME} cannot be read: {error.strerror}") from error
 
 
-def _export(entries: Iterable[control.AuditEntry]) -> int:
+def _export(entries: Iterable[control.AuditEntry], *, as_array: bool) -> int:
+    if as_array:
+        exits.print_json([codec.to_builtins(entry) for entry in entries])
+        return exits.OK
     for entry in entries:
         print(terminal.shown_json(codec.encode(entry).decode()))
     return exits.OK
