@@ -1,5 +1,6 @@
 """Work on sectors: `util sealer snap …`, `util sealer sectors rebuild|unseal|abort`, and `… remove|finalize|restore`."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -220,32 +221,38 @@ def _span(record: records.SectorState, piece: str) -> tuple[int, int]:
     raise exits.Failed(f"{record.id} has no deal with piece {piece}: pass --offset and --size")
 
 
-def remove(
-    sector: Sector,
-    number: Number = None,
-    /,
-    *,
-    really_do_it: Really = False,
-    json: options.AsJson = False,
-    at: manager_at.At = manager_at.USUAL,
-) -> int:
-    """Delete the files of a sector that is over; one that lives on the chain, or did 900 epochs ago, is refused."""
-    identity = sector_of(sector, number)
-    return _end(methods.records.remove_sector(identity), identity, "removed", at, sure=really_do_it, as_json=json)
+def _act(done: str, ask: Callable[[SectorID], methods.Ask[None]], about: str) -> Callable[..., int]:
+    """Return the command that has the manager do something to a sector, once somebody is sure; `done` is what it then is."""
+
+    def act(
+        sector: Sector,
+        number: Number = None,
+        /,
+        *,
+        really_do_it: Really = False,
+        json: options.AsJson = False,
+        at: manager_at.At = manager_at.USUAL,
+    ) -> int:
+        identity = sector_of(sector, number)
+        if not really_do_it:
+            raise exits.WrongUsage(f"{identity} would be {done}: say --really-do-it")
+        with at.call() as found:
+            found.call(ask(identity))
+        exits.print_result(f"{identity} {done}", {"sector": str(identity), "done": done}, as_json=json)
+        return exits.OK
+
+    act.__doc__ = about
+    return act
 
 
-def finalize(
-    sector: Sector,
-    number: Number = None,
-    /,
-    *,
-    really_do_it: Really = False,
-    json: options.AsJson = False,
-    at: manager_at.At = manager_at.USUAL,
-) -> int:
-    """Finish a sector that is on the chain, whatever its worker thinks."""
-    identity = sector_of(sector, number)
-    return _end(methods.records.finalize_sector(identity), identity, "finished", at, sure=really_do_it, as_json=json)
+remove = _act(
+    "removed",
+    methods.records.remove_sector,
+    "Delete the files of a sector that is over; one that lives on the chain, or did 900 epochs ago, is refused.",
+)
+finalize = _act(
+    "finished", methods.records.finalize_sector, "Finish a sector that is on the chain, whatever its worker thinks."
+)
 
 
 def restore(
@@ -259,15 +266,5 @@ def restore(
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
     """Bring a sector that was aborted back into work; it belongs to the worker that goes on with it first."""
-    identity = sector_of(sector, number)
-    call = methods.records.restore_sector(identity, force)
-    return _end(call, identity, "restored", at, sure=really_do_it, as_json=json)
-
-
-def _end(call: methods.Ask[None], sector: SectorID, done: str, at: manager_at.At, *, sure: bool, as_json: bool) -> int:
-    if not sure:
-        raise exits.WrongUsage(f"{sector} would be {done}: say --really-do-it")
-    with at.call() as found:
-        found.call(call)
-    exits.print_result(f"{sector} {done}", {"sector": str(sector), "done": done}, as_json=as_json)
-    return exits.OK
+    act = _act("restored", lambda identity: methods.records.restore_sector(identity, force), "")
+    return act(sector, number, really_do_it=really_do_it, json=json, at=at)
