@@ -18,6 +18,7 @@ from tests.integration.access.conftest import StartManager
 from damocles import durable
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
+from damocles.methods import Ask
 from damocles.rpc import address, callers, core, dialects, errors
 from damocles.rpc.admission import access, handshake
 from damocles.rpc.admission import tokens as token_files
@@ -32,6 +33,7 @@ from damocles.worker.serving import connections
 
 TOKEN = "dmc_0123456789abAn0therTextThatIsLongEnough"
 CID = commitments.unsealed_cid(commitments.zero_comm_d(128))
+PING = Ask("Venus.WorkerPing", [], None)
 DIGESTS = {token_files.id_of(TOKEN): token_files.digest(TOKEN)}
 # As the original's manager answers to a path that it does not have.
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 19\r\n\r\n404 page not found\n"
@@ -287,9 +289,9 @@ async def test_a_worker_hands_nothing_to_whoever_took_its_manager_s_port(tmp_pat
     ring = await worker_access.open_keyring(tmp_path)
     with impostor() as other:
         settings = settings_for(other.at, file)
-        async with connections.manager(settings, ring) as peer:
+        async with connections.managers(settings, ring) as peer:
             with pytest.raises(errors.Unknowing):
-                await peer.call("Venus.WorkerPing", [])
+                await peer.call(PING)
         assert b"dmc_" not in other.heard
         assert core.HANDED.encode() not in other.heard.lower()
         assert other.heard.startswith(b"GET /knows/")
@@ -300,11 +302,11 @@ async def test_a_token_that_comes_later_is_asked_for_too(tmp_path: Path) -> None
     file = tmp_path / "worker-token"
     ring = await worker_access.open_keyring(tmp_path)
     with impostor() as other:
-        async with connections.manager(settings_for(other.at, file), ring) as peer:
-            await peer.call("Venus.WorkerPing", [])
+        async with connections.managers(settings_for(other.at, file), ring) as peer:
+            await peer.call(PING)
             durable.replace(file, f"{TOKEN}\n".encode(), private=True)
             with pytest.raises(errors.Unknowing):
-                await peer.call("Venus.WorkerPing", [])
+                await peer.call(PING)
         assert TOKEN.encode() not in other.heard
 
 
@@ -315,9 +317,29 @@ async def test_a_worker_s_token_goes_through_no_network_in_the_clear(tmp_path: P
     ring = await worker_access.open_keyring(tmp_path)
     elsewhere = address.Endpoint("198.51.100.7", 1789)
     with pytest.raises(worker_access.Unusable, match=r"unencrypted: use https:// .* or set insecure = true on the"):
-        connections.manager(settings_for(elsewhere, file), ring)
+        async with connections.managers(settings_for(elsewhere, file), ring):
+            pass
     insecure = model.Worker(rpc_server=model.RpcServer(insecure=True))
-    connections.manager(settings_for(elsewhere, file).model_copy(update={"worker": insecure}), ring)
+    async with connections.managers(settings_for(elsewhere, file).model_copy(update={"worker": insecure}), ring):
+        pass
+
+
+async def test_a_worker_hands_nothing_to_whoever_has_a_further_address(tmp_path: Path) -> None:
+    """When its manager is away it looks elsewhere, and shows its token there no sooner than here."""
+    file = tmp_path / "worker-token"
+    durable.replace(file, f"{TOKEN}\n".encode(), private=True)
+    ring = await worker_access.open_keyring(tmp_path)
+    with socket.socket() as closed, impostor() as other:
+        closed.bind(("127.0.0.1", 0))
+        settings = settings_for(address.Endpoint(*closed.getsockname()), file)
+        both = settings.sector_manager.model_copy(update={"addresses": (other.at.url(""),)})
+        async with connections.managers(settings.model_copy(update={"sector_manager": both}), ring) as peer:
+            with pytest.raises(errors.Unreachable):
+                await peer.call(PING)
+            assert [True, True] == [bool(seen.error) for seen in peer.seen()]
+        assert b"dmc_" not in other.heard
+        assert core.HANDED.encode() not in other.heard.lower()
+        assert other.heard.startswith(b"GET /knows/")
 
 
 @contextlib.contextmanager

@@ -77,6 +77,11 @@ def change_store(wanted: stores.StoreChange, asked_by: str = "", /) -> control.O
     """Add a store to the worker, or release one; a dry run predicts that."""
 
 
+@declared("Damocles.Managers", rules.READ)
+def managers() -> list[control.ManagerSeen]:
+    """Return the managers that the worker may call, and which one it uses."""
+
+
 @declared("Damocles.Capacity", rules.READ)
 def report() -> capacity.Report:
     """Return what the machine has and has granted, and how long the stages of finished sectors have taken."""

@@ -29,6 +29,11 @@ class PieceStores:
     authority: Path | None = None
     must_know: bool = False
     market_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    at: "Callable[[], PieceStores] | None" = None
+
+    def now(self) -> "PieceStores":
+        """Return the same with the manager that the worker uses now, where it may use several."""
+        return self if self.at is None else self.at()
 
     def find(self, cid: str) -> dict[str, str]:
         """Return the source of a piece, as a task of `add_pieces` names it. Looks at the disk.

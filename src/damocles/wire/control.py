@@ -156,6 +156,18 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
     sharing: list[str] = []
 
 
+class ManagerSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """A manager that a worker may call, and the error of its last call if that failed; `in_use` is true of one.
+
+    `answered_since` is when the worker came to the one that answers.
+    """
+
+    url: str
+    in_use: bool
+    answered_since: float | None = None
+    error: str = ""
+
+
 class LogLine(msgspec.Struct, frozen=True):
     """A line of a stage's process; `number` counts up, also over restarts of the worker.
 

@@ -28,6 +28,7 @@ from damocles.stages import errors as stage_errors
 from damocles.stages.supervision import executor
 from damocles.stores import holding, identity, space
 from damocles.stores.persist import PersistStore
+from damocles.wire import control as wire_control
 from damocles.worker import processors, upstream
 from damocles.worker.config import environment, load
 from damocles.worker.plans import trees
@@ -88,7 +89,6 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         raise StartError("; ".join(problems))
     if (few := places.too_few(len(settings.sealing_thread) * DESCRIPTORS_OF_A_THREAD)) is not None:
         log.warning("too few open files", problem=few)
-    url = settings.sector_manager.rpc_client.url
     reloads = reloading.Reloads()
     async with AsyncExitStack() as stack:
         stack.enter_context(_claimed(settings.worker.home.expanduser()))
@@ -96,7 +96,7 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         loaded = book.applied(loaded)
         settings = loaded.config
         ring = await access.open_keyring(settings.worker.home.expanduser())
-        caller = await stack.enter_async_context(connections.manager(settings, ring))
+        caller = await stack.enter_async_context(connections.managers(settings, ring))
         tally = _tally(settings)
         manager = upstream.Manager(caller, tally.call if tally else None)
         uncounted = upstream.Manager(caller)  # pings and the calls of the start are in no metrics, as in v0.13
@@ -105,15 +105,17 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         for line in processors.unfit(admitted_by, load.sizes(loaded.config)):
             log.warning(line)
         stages = await stack.enter_async_context(processors.stages(settings, logs_of_stages, admitted_by))
-        ip = _local_ip(url)
+        ip = _local_ip(settings.sector_manager.urls)
         gate = surroundings.Gate(unready="the manager (StoreBasicInfo)")
         observe = tally.stage if tally else None
-        staff = _roster(loaded, book, manager, stages, logs_of_stages, gate=gate, observe=observe, ip=ip)
+        staff = _roster(
+            loaded, book, manager, stages, logs_of_stages, gate=gate, observe=observe, ip=ip, at=lambda: caller.url
+        )
         all_threads = staff.threads
         draining = drain.Drain(settings.worker.home.expanduser(), gate, all_threads)
         earlier = await anyio.to_thread.run_sync(pauses.Earlier, settings.worker.home.expanduser())
         earlier.take_over(all_threads)
-        ours = control.Control(all_threads, draining, logs_of_stages)
+        ours = control.Control(all_threads, draining, logs_of_stages, caller.seen)
         guard = access.guard(ring, settings.worker.rpc_server)
         gauges = tally.gauges if tally else None
         others: list[connections.Served] = [
@@ -131,9 +133,11 @@ async def _run(loaded: load.Loaded, received: AsyncIterator[signal.Signals]) -> 
         name = settings.worker.name or ip
         metrics_port: int | msgspec.UnsetType = msgspec.UNSET
         if tally is not None:
-            scraped = _scraped(loaded, tally, staff, stages, draining, guard=guard, name=name, ip=ip)
+            scraped = _scraped(
+                loaded, tally, staff, stages, draining, guard=guard, managers=caller.seen, name=name, ip=ip
+            )
             metrics_port = connections.scraped_at(settings, ip, await stack.enter_async_context(scraped))
-        log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=url)
+        log.info("worker started", name=name, dest=dest, threads=len(all_threads), manager=caller.url)
         async with anyio.create_task_group() as tasks:
             working = anyio.CancelScope()
             tasks.start_soon(signals.obey, received, staff.stop, reloads, settings.worker.shutdown_grace, working)
@@ -191,6 +195,7 @@ async def _scraped(
     draining: drain.Drain,
     *,
     guard: rpc_access.Guard,
+    managers: Callable[[], Sequence[wire_control.ManagerSeen]],
     name: str,
     ip: str,
 ) -> AsyncIterator[int]:
@@ -207,6 +212,7 @@ async def _scraped(
         stores=space.Space(staff.folders, memory=identity.Memory(loaded.config.worker.home.expanduser())),
         lacking=lambda: preflight.missing_files(load.plans(staff.config_in_use), catalog.folder()),
         is_draining=lambda: draining.state().on,
+        managers=managers,
         certificate=loaded.config.worker.rpc_server.certificate,
     )
     app = metrics.app(source.text)
@@ -233,6 +239,7 @@ def _roster(
     gate: surroundings.Gate,
     observe: Callable[[str, float, bool], None] | None,
     ip: str,
+    at: Callable[[], str],
 ) -> roster.Roster:
     settings = loaded.config
     persist = {store.name: store for store in loaded.persist_stores}
@@ -245,7 +252,7 @@ def _roster(
         stages=stages,
         persist_stores=persist,
         static_tree_d={size: path.resolve() for size, path in settings.processors.static_tree_d.items()},
-        pieces=connections.piece_stores(settings),
+        pieces=connections.piece_stores(settings, at),
         outlets=connections.outlets_of(settings, spared),
         trash_retention_seconds=settings.worker.trash_retention,
         memory=memory,
@@ -272,13 +279,15 @@ async def _know(memory: identity.Memory, store: PersistStore) -> None:
         await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
 
 
-def _local_ip(url: str) -> str:
-    try:
-        return ping.local_ip(url)
-    except OSError as error:
-        raise StartError(
-            f"the manager's address {url} does not resolve ({error.strerror}): check sector_manager.rpc_client.addr"
-        ) from error
+def _local_ip(urls: Sequence[str]) -> str:
+    """Return the address from which this machine reaches the first manager that has one."""
+    problems = []
+    for url in urls:
+        try:
+            return ping.local_ip(url)
+        except OSError as error:
+            problems.append(f"the manager's address {url} does not resolve ({error.strerror})")
+    raise StartError(f"{'; '.join(problems)}: check sector_manager.rpc_client.addr")
 
 
 async def _check_stores(

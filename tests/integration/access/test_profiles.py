@@ -1,6 +1,7 @@
 """How a command finds a daemon: by what it left in its home, and by a bundle that was carried elsewhere."""
 
 import json
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -125,6 +126,23 @@ async def test_a_new_worker_comes_from_a_bundle(home: Path, run: Run, tmp_path: 
     assert f"{url} answers, and takes our token" in told, told
     code, _, err = await run(worker.main, *words, *attach)
     assert (1, True) == (code, f"{config} exists" in err)
+
+
+async def test_a_bundle_names_all_managers_that_a_worker_may_go_to(home: Path, run: Run, tmp_path: Path) -> None:
+    """The first `--url` is where it begins, the others are its further addresses; a token goes to none of them unencrypted."""
+    bundle, url = tmp_path / "gpu2", (profiles.found(home) or profiles.Place(url="")).url
+    create = ("auth", "create", "gpu2", "--scope", "worker", "--worker", "gpu2", "--bundle", bundle, "--home", home)
+    code, _, err = await run(manager.main, *create, "--url", url, "--url", "http://198.51.100.7:1789")
+    assert (2, True) == (code, "to http://198.51.100.7:1789/rpc/v0 unencrypted" in err)
+    other = "https://198.51.100.7:1789"
+    assert 0 == (await run(manager.main, *create, "--url", url, "--url", other))[0]
+    config = tmp_path / "worker.toml"
+    assert 0 == (await run(worker.main, "init", "--bundle", bundle, "--config", config, "--home", tmp_path / "w"))[0]
+    table = tomllib.loads(config.read_text())["sector_manager"]
+    assert (url, [f"{other}/rpc/v0"]) == (table["rpc_client"]["addr"], table["addresses"])
+    words = ("auth", "create", "bob", "--scope", "read", "--bundle", tmp_path / "b", "--url", url, "--url", other)
+    code, _, err = await run(manager.main, *words, "--home", home)
+    assert (2, True) == (code, "pass --url once" in err)
 
 
 async def test_a_bundle_of_an_operator_makes_no_worker(home: Path, run: Run, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ async def test_the_workers_metrics_are_those_of_the_golden_file() -> None:
         free_bytes={("sealing", "/s"): 1},
         lacking={("sealer", "32GiB"): 2},
         is_draining=True,
+        managers=[control.ManagerSeen(url="http://m:1789/rpc/v0", in_use=True)],
         certificate_ends_at=1.0,
         now=1.0,
         loop_lag_seconds=0.0,

@@ -54,7 +54,11 @@ Bundle = Annotated[
     ),
 ]
 Url = Annotated[
-    str | None, options.Flag(name="--url", help="With --bundle: the address at which others reach the manager.")
+    tuple[str, ...],
+    options.Flag(
+        name="--url",
+        help="With --bundle: the address at which others reach the manager; with scope worker repeatable, for further managers of its database.",
+    ),
 ]
 
 
@@ -76,7 +80,7 @@ def create_for_manager(
     expires: Expires = None,
     output: Output = None,
     bundle: Bundle = None,
-    url: Url = None,
+    url: Url = (),
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
@@ -90,12 +94,15 @@ def create_for_manager(
     if scope is not rules.Scope.WORKER and (worker is not None or shared):
         raise exits.WrongUsage(f"--worker and --shared are for tokens of scope worker, not {scope}")
     if bundle is None:
-        if url is not None:
+        if url:
             raise exits.WrongUsage("--url needs --bundle")
         return _create(at.call(), name, scope, expires, output, worker=worker, as_json=json)
     if output is not None:
         raise exits.WrongUsage("pass either --output or --bundle")
-    return _create(at.call(), name, scope, expires, bundle, worker=worker, around=bundles.around(at, url), as_json=json)
+    if len(url) > 1 and scope is not rules.Scope.WORKER:
+        raise exits.WrongUsage("only a worker goes to several managers: pass --url once")
+    around = bundles.around(at, next(iter(url), None), url[1:])
+    return _create(at.call(), name, scope, expires, bundle, worker=worker, around=around, as_json=json)
 
 
 @manager_app.command(name="list")

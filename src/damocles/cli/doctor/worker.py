@@ -250,9 +250,18 @@ def _certificates(loaded: load.Loaded) -> Iterator[Finding]:
 
 
 def _manager(loaded: load.Loaded) -> Iterator[Finding]:
-    """Call the manager as the worker does: reach it, be known, agree on time, version and stores."""
+    """Call each manager as the worker does: reach it, be known, agree on time, version, stores and the database."""
+    databases: dict[str, str] = {}
+    for url in loaded.config.sector_manager.urls:
+        yield from _manager_at(loaded, url, databases)
+    if len(set(databases.values())) > 1:
+        told = ", ".join(f"{url} has {identity or 'none that it tells'}" for url, identity in databases.items())
+        yield wrong("manager", f"the managers have different databases: {told}; correct sector_manager.addresses")
+
+
+def _manager_at(loaded: load.Loaded, url: str, databases: dict[str, str]) -> Iterator[Finding]:
     manager = loaded.config.sector_manager
-    url = manager.rpc_client.url
+    key = "rpc_client.addr" if url == manager.rpc_client.url else "addresses"
     try:
         on_loopback = access.is_loopback(urllib.parse.urlsplit(url).hostname or "")
         token = worker_access.manager_token(manager, on_loopback=on_loopback)
@@ -279,10 +288,19 @@ def _manager(loaded: load.Loaded) -> Iterator[Finding]:
             looked = "" if client.has_token else f"; no token was found ({token}): set sector_manager.token_file"
             yield wrong("manager", f"{url}: {error}{looked}")
         except errors.CallError as error:
-            yield wrong("manager", f"{error} (sector_manager.rpc_client.addr)")
+            yield wrong("manager", f"{error} (sector_manager.{key})")
         else:
+            if len(manager.urls) > 1:
+                databases[url] = _database(client)
             yield ok("manager", f"{url} answers, and takes our token")
             for store in unknown:
                 yield wrong("manager", daemon.unknown_store(store))
             yield from rules.versions({"the manager": version})
         yield from rules.clock(client.ahead_seconds, "the manager")
+
+
+def _database(client: sync.Client) -> str:
+    try:
+        return client.call(methods.util.database())
+    except errors.CallError:
+        return ""  # it tells none, as the original's manager

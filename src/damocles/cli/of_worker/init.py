@@ -83,6 +83,8 @@ def _tables(
 ) -> dict[str, object]:
     """Return the configuration of a worker that listens on loopback, since it has no certificate yet."""
     manager: dict[str, object] = {"rpc_client": {"addr": found.url}, "token_file": str(home / _TOKEN_NAME)}
+    if found.addresses:
+        manager["addresses"] = list(found.addresses)
     if found.authority is not None:
         manager["ca_file"] = str(home / _AUTHORITY_NAME)
     named = []

@@ -1,6 +1,7 @@
 """`damocles-worker status`, `sector` and the short names of the commands on threads."""
 
 import time
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -22,6 +23,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     threads: glance.Threads
     drain: control.Drain
+    managers: list[control.ManagerSeen]
 
 
 @watching.watchable
@@ -35,11 +37,14 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: work
             version=client.call(methods.worker.version()),
             threads=glance.threads(threads, now),
             drain=client.call(methods.worker.drain_state()),
+            managers=client.call(methods.worker.managers()),
         )
     if json:
         exits.print_json(msgspec.to_builtins(found))
         return exits.OK
-    facts = [("worker", f"{found.worker}, {found.version}"), *glance.facts_of_threads(found.threads)]
+    facts = [("worker", f"{found.worker}, {found.version}")]
+    facts += [("manager", line) for line in lines_of_managers(found.managers, now)]
+    facts += glance.facts_of_threads(found.threads)
     if found.drain.on:
         left = f", {len(found.drain.busy)} sectors still in progress" if found.drain.busy else ", no sector in progress"
         since = "" if found.drain.since is None else f" since {units.brief_moment(found.drain.since, now)}"
@@ -47,6 +52,17 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: work
         facts.append(("drains", f"{since.strip()}{left}{why}"))
     tables.print_lines(glance.screen(facts, list(glance.lines_of_paused(found.threads)), tables.columns(full=full)))
     return exits.OK
+
+
+def lines_of_managers(seen: Sequence[control.ManagerSeen], now: float) -> Iterator[str]:
+    """Yield the manager that is used, then those that would not be used now, and why."""
+    for one in sorted(seen, key=lambda one: not one.in_use):
+        if one.error:
+            yield f"{one.url} {'does not answer' if one.in_use else 'rests'}: {one.error}"
+        elif one.in_use and one.answered_since is None:
+            yield f"{one.url}, not called yet"
+        elif one.in_use:
+            yield f"{one.url} answers since {units.brief_moment(one.answered_since or now, now)}"
 
 
 @watching.watchable

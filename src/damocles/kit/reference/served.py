@@ -30,6 +30,7 @@ def metrics_of_worker() -> str:
         free_bytes={},
         lacking={},
         is_draining=False,
+        managers=(),
         certificate_ends_at=None,
         now=0.0,
         loop_lag_seconds=0.0,

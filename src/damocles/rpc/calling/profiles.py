@@ -38,7 +38,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that it takes to call a manager: its URL, a token with its name and scope, and the authority as PEM.
 
-    Of one for a worker, `worker` is the name that the token is for.
+    Of one for a worker, `worker` is the name that the token is for, and `addresses` are further managers of the same database.
     """
 
     format: Literal[1]
@@ -48,6 +48,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scope: str
     worker: str | None = None
     authority: str | None = None
+    addresses: tuple[str, ...] = ()
 
 
 def leave(

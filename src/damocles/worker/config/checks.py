@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
+from damocles.rpc import address
 from damocles.rpc.admission import access
 from damocles.sealing import planner
 from damocles.sealing.plans import table as plans
@@ -80,8 +81,26 @@ def oddities(data: Mapping[str, Any]) -> Iterator[Finding]:
             'is sent to nobody: name the market that may have it, piece_origins = ["https://market.example:41235"]'
         )
         yield ("sector_manager", "piece_token"), None, problem
+    yield from _twice(manager)
     if "limit" in processors and "concurrent" in limitation:
         yield ("processors", "limit"), None, "has no effect beside processors.limitation.concurrent"
+
+
+def _twice(manager: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield the addresses of managers that are there already; two spellings of a host count as two."""
+    addr = table(manager, "rpc_client").get("addr")
+    seen = {_manager(addr): "rpc_client.addr"} if isinstance(addr, str) else {}
+    for index, text in enumerate(strings(manager.get("addresses"))):
+        here = f"addresses[{index}]"
+        if (first := seen.setdefault(_manager(text), here)) != here:
+            yield ("sector_manager", "addresses", index), text, f"has no effect: {first} is the same address"
+
+
+def _manager(text: str) -> str:
+    try:
+        return address.manager_url(text)
+    except ValueError:
+        return text  # told already
 
 
 def plan_of(thread: Mapping[str, Any]) -> plans.Plan | None:

@@ -117,6 +117,9 @@ class SectorManager(values.Table):
 
     rpc_client: RpcClient = Field(description='a manager: rpc_client.addr = "/ip4/127.0.0.1/tcp/1789"')
     """How the manager is reached."""
+    addresses: tuple[values.ManagerAddress, ...] = ()
+    """Ours: further managers of the same database. The worker goes to another one when the one that it uses does not answer.
+    Like `["https://manager2.example:1789"]`."""
     piece_token: pydantic.SecretStr | None = None
     """The token for the market that pieces are fetched from; it is sent to `piece_origins` alone. Like
     `"eyJhbGciOi…"`."""
@@ -126,6 +129,11 @@ class SectorManager(values.Table):
     """Ours: the file with the worker's token for the manager. Like `"/etc/damocles/worker-token"`."""
     ca_file: Path | None = None
     """Ours: the authority of the manager's certificate, a PEM file. Like `"/etc/damocles/ca.pem"`."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The endpoints of all managers, each once, that of `rpc_client` first."""
+        return tuple(dict.fromkeys([self.rpc_client.url, *(address.manager_url(text) for text in self.addresses)]))
 
     @property
     def market_tokens(self) -> dict[str, str]:

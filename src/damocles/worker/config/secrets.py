@@ -8,7 +8,7 @@ from damocles import privacy
 from damocles.rpc import address
 from damocles.rpc.admission import handshake
 from damocles.worker.config import report
-from damocles.worker.config.checks import Finding, table
+from damocles.worker.config.checks import Finding, strings, table
 from damocles.worker.config.report import KeyPath
 
 
@@ -21,14 +21,22 @@ def oddities(file: Path, data: Mapping[str, Any]) -> Iterator[Finding]:
         ("worker", "rpc_server", "tls_key"): server.get("tls_key"),
         ("sector_manager", "token_file"): manager.get("token_file"),
     }
-    for path, name in named.items():
+    for key, name in named.items():
         if isinstance(name, str) and privacy.is_open(other := Path(name).expanduser()):
-            yield path, name, privacy.advice(other)
-    where = table(manager, "rpc_client").get("addr")
+            yield key, name, privacy.advice(other)
     is_insecure = data.get("insecure") is True or server.get("insecure") is True
-    if isinstance(where, str) and "token_file" in manager and not is_insecure and _is_open_way(where):
-        danger = "the token would cross a network unencrypted, so the worker does not start: use https://"
-        yield ("sector_manager", "rpc_client", "addr"), where, f"{danger}, or insecure = true on the first line"
+    for path, where in _managers(manager) if "token_file" in manager and not is_insecure else ():
+        if _is_open_way(where):
+            danger = "the token would cross a network unencrypted, so the worker does not start: use https://"
+            yield path, where, f"{danger}, or insecure = true on the first line"
+
+
+def _managers(manager: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the addresses of managers, and where they are written."""
+    if isinstance(where := table(manager, "rpc_client").get("addr"), str):
+        yield ("sector_manager", "rpc_client", "addr"), where
+    for index, text in enumerate(strings(manager.get("addresses"))):
+        yield ("sector_manager", "addresses", index), text
 
 
 def _is_open_way(where: str) -> bool:

@@ -3,8 +3,9 @@
 import ipaddress
 import socket
 import urllib.parse
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,7 @@ from damocles.rpc.calling import client, profiles
 from damocles.rpc.serving import asgi, both, doorstep, reloading, server
 from damocles.stores import outlets, pieces
 from damocles.text import urls
+from damocles.worker import managers as worker_managers
 from damocles.worker.config import load
 from damocles.worker.serving import access, audit, control, drain, environment
 
@@ -31,16 +33,35 @@ log = structlog.get_logger(__name__)
 CALL_TIMEOUT_SECONDS = 60.0
 
 
-def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContextManager[client.Client]:
-    """Return the manager to call, to be entered: it is shown our token for it, and handed one to call us back with.
+@asynccontextmanager
+async def managers(settings: load.Config, ring: keyring.Keyring) -> AsyncIterator[worker_managers.Managers]:
+    """Yield the managers to call: each is shown our token for it, and handed one to call us back with.
 
     Raises:
-        access.Unusable: The file with its authorities cannot be used, or the token would go through a network in the clear.
+        access.Unusable: The file with authorities, or the one with the worker's database, cannot be used, or the token would
+            go through a network in the clear.
     """
+    ca_file, home = settings.sector_manager.ca_file, settings.worker.home.expanduser()
+    urls_of_managers = settings.sector_manager.urls
+    try:
+        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
+        memory = worker_managers.Memory(home / worker_managers.MEMORY_NAME) if len(urls_of_managers) > 1 else None
+    except tls.Unusable as error:
+        raise access.Unusable(str(error)) from error
+    except OSError as error:
+        raise access.Unusable(f"{error.filename} cannot be read: {error.strerror}; see worker.home") from error
+    handed = ring.lend(access.MANAGER_NAME, rules.Scope.OPERATE)
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(_manager(settings, url, handed, trust)) for url in urls_of_managers]
+        yield worker_managers.Managers(peers, memory)
+
+
+def _manager(
+    settings: load.Config, url: str, handed: str, trust: tls.Trust
+) -> AbstractAsyncContextManager[client.Client]:
     rpc_client = settings.sector_manager.rpc_client
-    host = urllib.parse.urlsplit(rpc_client.url).hostname or ""
-    token = access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
-    must_know = handshake.wanted(rpc_client.url, insecure=settings.worker.rpc_server.insecure)
+    token = _token(settings, url)
+    must_know = handshake.wanted(url, insecure=settings.worker.rpc_server.insecure)
     if token() is None:
         log.warning(
             "no token for the manager: the original needs none, ours refuses calls without one", looked_in=str(token)
@@ -49,21 +70,16 @@ def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContex
             log.warning(
                 "sector_manager.rpc_client.headers are not sent, since the server cannot be identified; use https:// or set insecure = true"
             )
-    elif not rpc_client.url.startswith("https:") and not handshake.is_here(rpc_client.url):
+    elif not url.startswith("https:") and not handshake.is_here(url):
         if must_know:
             raise access.Unusable(
-                f"tokens would go to the manager at {rpc_client.url} through a network unencrypted: use https:// and"
+                f"tokens would go to the manager at {url} through a network unencrypted: use https:// and"
                 " set sector_manager.ca_file, or set insecure = true on the first line of the file"
             )
-        log.warning("tokens go to the manager through a network without TLS", manager=rpc_client.url)
-    ca_file = settings.sector_manager.ca_file
-    try:
-        trust = tls.client_context(ca_file.expanduser()) if ca_file is not None else None
-    except tls.Unusable as error:
-        raise access.Unusable(str(error)) from error
+        log.warning("tokens go to the manager through a network without TLS", manager=url)
     return client.connect(
-        rpc_client.url,
-        headers={**rpc_client.headers, core.HANDED: ring.lend(access.MANAGER_NAME, rules.Scope.OPERATE)},
+        url,
+        headers={**rpc_client.headers, core.HANDED: handed},
         token=token,
         timeout_seconds=CALL_TIMEOUT_SECONDS,
         trust=trust,
@@ -71,19 +87,27 @@ def manager(settings: load.Config, ring: keyring.Keyring) -> AbstractAsyncContex
     )
 
 
-def piece_stores(settings: load.Config) -> pieces.PieceStores:
-    """Return where the payloads of deals are looked for: this machine's folders, then the manager."""
-    url = settings.sector_manager.rpc_client.url
+def _token(settings: load.Config, url: str) -> access.ManagerToken:
     host = urllib.parse.urlsplit(url).hostname or ""
-    return pieces.PieceStores(
-        folders=settings.worker.pieces_dirs,
-        origin=urls.origin(url),
-        token=access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host)),
-        # Absolute, for processes that may have another working folder.
-        authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
-        must_know=handshake.wanted(url, insecure=settings.worker.rpc_server.insecure),
-        market_tokens=settings.sector_manager.market_tokens,
-    )
+    return access.manager_token(settings.sector_manager, on_loopback=rpc_access.is_loopback(host))
+
+
+def piece_stores(settings: load.Config, in_use: Callable[[], str] | None = None) -> pieces.PieceStores:
+    """Return where the payloads of deals are looked for: this machine's folders, then the manager that is `in_use`."""
+
+    def at(url: str) -> pieces.PieceStores:
+        return pieces.PieceStores(
+            folders=settings.worker.pieces_dirs,
+            origin=urls.origin(url),
+            token=_token(settings, url),
+            # Absolute, for processes that may have another working folder.
+            authority=settings.sector_manager.ca_file and settings.sector_manager.ca_file.expanduser().absolute(),
+            must_know=handshake.wanted(url, insecure=settings.worker.rpc_server.insecure),
+            market_tokens=settings.sector_manager.market_tokens,
+        )
+
+    first = at(settings.sector_manager.rpc_client.url)
+    return first if in_use is None else replace(first, at=lambda: at(in_use()))
 
 
 def outlets_of(settings: load.Config, spared: Collection[Path]) -> outlets.Outlets:

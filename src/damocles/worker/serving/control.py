@@ -5,7 +5,7 @@ or the files do not allow is refused with code -32602, where the original accept
 (`wire.control`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import anyio.to_thread
@@ -29,10 +29,17 @@ SETTLED_THREADS = 10
 class Control:
     """Requests of operators to the threads of one worker. Nothing here waits for a stage."""
 
-    def __init__(self, all_threads: Sequence[loop.SealingThread], draining: drain.Drain, logs: logbook.Logbook) -> None:
+    def __init__(
+        self,
+        all_threads: Sequence[loop.SealingThread],
+        draining: drain.Drain,
+        logs: logbook.Logbook,
+        managers: Callable[[], list[control.ManagerSeen]] = list,
+    ) -> None:
         self._everyone = all_threads  # whoever is there when somebody asks
         self._drain = draining
         self._logs = logs
+        self._managers = managers
         # Not the limit that all share: a disk that hangs must not use that up.
         self._histories = anyio.CapacityLimiter(4)
 
@@ -52,6 +59,7 @@ class Control:
         service.add(methods.worker.drain_state, self.drain_state)
         service.add(methods.worker.logs, self.logs)
         service.add(methods.worker.history, self.history)
+        service.add(methods.worker.managers, self.managers)
 
     # The original's.
 
@@ -159,6 +167,10 @@ class Control:
 
         entries = await anyio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._histories)
         return sorted(entries, key=lambda entry: entry.at)
+
+    async def managers(self) -> list[control.ManagerSeen]:
+        """Return the managers that the worker may call."""
+        return self._managers()
 
     @property
     def draining(self) -> bool:

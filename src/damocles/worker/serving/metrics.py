@@ -103,6 +103,7 @@ class Facts:
     free_bytes: Mapping[tuple[str, str], int]
     lacking: Mapping[tuple[str, str], int]
     is_draining: bool
+    managers: Sequence[control.ManagerSeen]
     certificate_ends_at: float | None
     now: float
     loop_lag_seconds: float
@@ -143,6 +144,18 @@ def families(facts: Facts) -> Iterator[exposition.Family]:
     yield exposition.gauge(
         f"{PREFIX}_draining", "1 if the worker begins no new sectors.", {(): int(facts.is_draining)}, ()
     )
+    yield exposition.gauge(
+        f"{PREFIX}_manager_in_use",
+        "1 for the manager that the worker uses, 0 for the others that it may go to.",
+        {(one.url,): int(one.in_use) for one in facts.managers},
+        ("manager",),
+    )
+    yield exposition.gauge(
+        f"{PREFIX}_manager_failing",
+        "1 for a manager that did not answer the last time, or that has another database.",
+        {(one.url,): int(bool(one.error)) for one in facts.managers},
+        ("manager",),
+    )
     yield exposition.certificate(PREFIX, facts.certificate_ends_at)
     yield exposition.gauge(
         f"{PREFIX}_event_loop_lag_seconds",
@@ -170,6 +183,7 @@ class Source:
     stores: space.Space
     lacking: Callable[[], Mapping[tuple[str, str], int]]
     is_draining: Callable[[], bool]
+    managers: Callable[[], Sequence[control.ManagerSeen]]
     certificate: tls.Files | None
 
     async def text(self) -> bytes:
@@ -184,6 +198,7 @@ class Source:
             free_bytes={_kind_and_name(name): used.free for name, used in usage.items()},
             lacking=await anyio.to_thread.run_sync(self.lacking),
             is_draining=self.is_draining(),
+            managers=self.managers(),
             certificate_ends_at=await anyio.to_thread.run_sync(self._certificate_ends_at),
             now=time.time(),
             loop_lag_seconds=lag,

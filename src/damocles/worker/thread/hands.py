@@ -235,7 +235,7 @@ class Hands:
             persist_stores=self._around.persist_stores,
             memory=self._around.memory,
             static_tree_d=self._around.static_tree_d,
-            pieces=self._around.pieces,
+            pieces=self._around.pieces.now(),
             outlets=self._around.outlets,
             lacking_for_post=self._lacking_for_post,
         )

@@ -676,3 +676,31 @@ def test_a_persist_store_on_a_broken_disk_is_named(write, breaks):
     assert f'attached[0].location = "persist": {told}; is the disk healthy?' in str(caught.value)
     assert "worker.scan_persist_stores: " in str(caught.value)
     assert 2 == str(caught.value).count("Input/output error")
+
+
+def test_a_worker_may_know_several_managers(write):
+    """Further addresses are read like the first one, each once; the same again is pointed out."""
+    addresses = 'addresses = ["https://m2:1789", "/ip4/10.0.0.3/tcp/1789", "https://m2:1789/rpc/v0"]'
+    loaded = load.load(write(MINIMAL.replace("[sector_manager]", f"[sector_manager]\n{addresses}")))
+    first, *others = loaded.config.sector_manager.urls
+    assert loaded.config.sector_manager.rpc_client.url == first
+    assert ["https://m2:1789/rpc/v0", "http://10.0.0.3:1789/rpc/v0"] == others
+    (problem,) = [problem for problem in loaded.warnings if problem.key.startswith("sector_manager")]
+    assert ("sector_manager.addresses[2]", "has no effect: addresses[0] is the same address") == (
+        problem.key,
+        problem.message,
+    )
+
+
+def test_an_address_that_is_none_is_named(write):
+    """With its place in the list, and what an address looks like."""
+    with pytest.raises(load.ConfigError) as caught:
+        load.load(write(MINIMAL.replace("[sector_manager]", '[sector_manager]\naddresses = ["ftp://m2"]')))
+    assert ["sector_manager.addresses[0]"] == [problem.key for problem in caught.value.errors]
+
+
+def test_a_token_is_sent_unencrypted_to_no_manager(write, tmp_path):
+    """Each address is looked at."""
+    keys = f'token_file = "{tmp_path}/token"\naddresses = ["https://m2:1789", "http://198.51.100.7:1789"]'
+    found = load.load(write(MINIMAL.replace("[sector_manager]", f"[sector_manager]\n{keys}"))).warnings
+    assert ["sector_manager.addresses[1]"] == [one.key for one in found if "unencrypted" in one.message]

@@ -67,3 +67,15 @@ def test_pieces_come_from_the_manager_by_the_authority_that_its_calls_trust(monk
     del table["ca_file"]
     settings = model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
     assert connections.piece_stores(settings).authority is None
+
+
+def test_pieces_come_from_the_manager_that_is_used() -> None:
+    """A token is shown to each only in the way that its address allows."""
+    table = {"rpc_client": {"addr": "https://10.0.0.2:1789"}, "addresses": ["http://127.0.0.1:1789"]}
+    settings = model.Config.model_validate({"sector_manager": table, "sealing_thread": []})
+    used = list(settings.sector_manager.urls)
+    stores = connections.piece_stores(settings, lambda: used[0])
+    assert ("https://10.0.0.2:1789", False) == (stores.now().origin, stores.now().must_know)
+    used.reverse()
+    assert {"url": "http://127.0.0.1:1789/piecestore/abc"} == stores.now().find("abc")
+    assert stores.now().must_know
