@@ -33,6 +33,7 @@ from damocles.rpc.serving import turns
 T = TypeVar("T")
 
 _READERS = 4
+_CLOSING_SECONDS = 3.0
 _TRIES = 5  # of a transaction that collides with others
 
 log = structlog.get_logger(__name__)
@@ -93,14 +94,21 @@ class Database:
         """The file or the server, for people."""
         return self._backend.where
 
-    async def write(self, transaction: Callable[[Connection], T], *, durable: bool = True) -> T:
+    async def write(
+        self,
+        transaction: Callable[[Connection], T],
+        *,
+        durable: bool = True,
+        patience_seconds: float | None = None,
+    ) -> T:
         """Run `transaction` as if alone; commit when it returns, roll back when it raises.
 
         On a shared database it is run again when it collides with another manager's: it must do nothing but read and
         write there.
 
         With `durable` the result survives a power cut. Without, it survives a killed process only and saves the wait
-        for the disk: right for what will be reported again anyway, like pings and states.
+        for the disk: right for what will be reported again anyway, like pings and states. A server may have less time
+        than usually, by `patience_seconds`.
         """
 
         def run(errand: Errand) -> T:
@@ -118,7 +126,7 @@ class Database:
             raise AssertionError
 
         async with self._turns.one():
-            return await self._run(run, self._write_turn, writing=True)
+            return await self._run(run, self._write_turn, writing=True, patience_seconds=patience_seconds)
 
     async def read(self, query: Callable[[Connection], T]) -> T:
         """Run `query` on a consistent view of the data, beside a writing transaction if there is one."""
@@ -130,25 +138,39 @@ class Database:
         async with self._turns.one():
             return await self._run(run, self._read_turn, writing=False)
 
-    async def _run(self, run: Callable[[Errand], T], limiter: anyio.CapacityLimiter, *, writing: bool) -> T:
+    async def end(self, patience_seconds: float) -> None:
+        """Give back what other managers wait for, if the server takes it within that time."""
+        if self._backend.patience_seconds is not None:
+            self._backend.patience_seconds = patience_seconds
+        await self.leases.give_back()
+
+    async def _run(
+        self,
+        run: Callable[[Errand], T],
+        limiter: anyio.CapacityLimiter,
+        *,
+        writing: bool,
+        patience_seconds: float | None = None,
+    ) -> T:
         """Run in a thread, which is brought back when its time is over."""
         errand = Errand()
+        patience = self._backend.patience_seconds if patience_seconds is None else patience_seconds
 
         def watched() -> T:
-            with self._watched(errand, writing=writing):
+            with self._watched(errand, writing=writing, patience_seconds=patience):
                 return run(errand)
 
-        if self._backend.patience_seconds is None:
+        if self._backend.patience_seconds is None or patience is None:
             return await anyio.to_thread.run_sync(watched, limiter=limiter)
         async with limiter:
-            timer = asyncio.get_running_loop().call_later(self._backend.patience_seconds, errand.end)
+            timer = asyncio.get_running_loop().call_later(patience, errand.end)
             try:
                 return await anyio.to_thread.run_sync(watched, limiter=anyio.CapacityLimiter(1))
             finally:
                 timer.cancel()
 
     @contextmanager
-    def _watched(self, errand: Errand, *, writing: bool) -> Iterator[None]:
+    def _watched(self, errand: Errand, *, writing: bool, patience_seconds: float | None) -> Iterator[None]:
         """Word what goes wrong for callers: numbers that no row can have, the disk, the server."""
         try:
             yield
@@ -161,7 +183,7 @@ class Database:
         except sql_errors.DBAPIError as error:
             refusal = self._backend.refusal(error, writing=writing)
             if errand.is_over:
-                refusal = DatabaseAway(self.where, f"no answer within {self._backend.patience_seconds:g} seconds")
+                refusal = DatabaseAway(self.where, f"no answer within {patience_seconds:g} seconds")
             if refusal is None:
                 raise
             raise (self._failing(refusal) if isinstance(refusal, DiskFails) else refusal) from error
@@ -190,21 +212,24 @@ def open_sqlite(path: Path) -> AbstractAsyncContextManager[Database]:
 
 def open_at(place: Path | str) -> AbstractAsyncContextManager[Database]:
     """Open a manager's database, the file at a path or what a URL names; raises as `open_sqlite` and `open_postgresql`."""
-    return open_sqlite(place) if isinstance(place, Path) else open_postgresql(place, claim=True)
+    return open_sqlite(place) if isinstance(place, Path) else open_postgresql(place, joins=True)
 
 
-def open_postgresql(url: str, *, claim: bool = False) -> AbstractAsyncContextManager[Database]:
-    """Open, and if need be fill or migrate, the database on PostgreSQL at `url`; with `claim`, for one manager alone.
+def open_postgresql(url: str, *, joins: bool = False) -> AbstractAsyncContextManager[Database]:
+    """Open, and if need be fill or migrate, the database on PostgreSQL at `url`; a manager `joins` others there.
 
     Raises:
-        errors.StartError: The URL is none, the driver is not installed, or another manager has claimed the database.
+        errors.StartError: The URL is none, the driver is not installed, or the database has been claimed for somebody alone.
         schema.SchemaError: A newer release has written it.
     """
-    return _opened(partial(backend, url, claim=claim))
+    return _opened(partial(backend, url, joins=joins))
 
 
-def backend(place: Path | str, *, claim: bool) -> Backend:
-    """Return what runs transactions on a file or on what a URL names, its tables untouched; raises as `open_postgresql`."""
+def backend(place: Path | str, *, claim: bool = False, joins: bool = False) -> Backend:
+    """Return what runs transactions on a file or on what a URL names, its tables untouched; raises as `open_postgresql`.
+
+    With `claim` there must be no manager on it, and none begins meanwhile.
+    """
     if isinstance(place, Path):
         return sqlite.SQLite(place, _READERS)
     try:
@@ -217,8 +242,8 @@ def backend(place: Path | str, *, claim: bool) -> Backend:
         made = postgresql.PostgreSQL(place, shown(place), _READERS)
     except ValueError as error:
         raise errors.StartError(str(error)) from error
-    if claim:
-        made.claim()
+    if claim or joins:
+        made.claim(alone=claim)
     return made
 
 
@@ -230,11 +255,13 @@ def shown(url: str) -> str:
 @asynccontextmanager
 async def _opened(make: Callable[[], Backend]) -> AsyncIterator[Database]:
     made = await anyio.to_thread.run_sync(make)
+    database = Database(made)
     try:
         await anyio.to_thread.run_sync(_upgrade, made)
-        yield Database(made)
+        yield database
     finally:
         with anyio.CancelScope(shield=True):
+            await database.end(_CLOSING_SECONDS)
             await anyio.to_thread.run_sync(made.close)
 
 

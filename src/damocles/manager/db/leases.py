@@ -8,6 +8,8 @@ The row says by the database's clock when the lease ends; from then on another m
 Each write carries its tokens, and is refused when one of them is not the row's any more: so a manager that was frozen changes
 nothing when it wakes up. A holder stops by its own clock, a third of the time before the end.
 
+A manager that ends gives back what it had, so that another one goes on at once.
+
 A database that is not shared has one manager, and no leases.
 """
 
@@ -131,6 +133,12 @@ def take(tx: Connection, names: Sequence[str], holder: str) -> dict[str, Lease]:
     return known
 
 
+def give_back(tx: Connection, tokens: Mapping[str, int]) -> None:
+    """End leases now, those whose tokens are not over: the next one who wants them has not to wait."""
+    for name, token in tokens.items():
+        tx.execute(update(_LEASES).where(_LEASES.c.name == name, _LEASES.c.token == token).values(ends=0.0))
+
+
 def renew(tx: Connection, tokens: Mapping[str, int]) -> bool:
     """Let leases go on; false if one of these tokens is over, and what follows in the transaction must not be."""
     now, known = load(tx, tokens)
@@ -232,12 +240,13 @@ class Leases:
         self._clock = clock
         # A process that is started again must not take itself for the one before.
         self.holder = f"{platform.node()} pid {os.getpid()} {uuid.uuid4().hex[:8]}"
+        self._had: dict[str, int] = {}  # tokens, the last of each name
 
     @contextlib.asynccontextmanager
     async def keeping(self, names: Iterable[str]) -> AsyncIterator[Held]:
         """Hold what can be had of some leases while the block runs, which is cancelled where that cannot go on.
 
-        They are not given back: until they end, this manager has them again at once.
+        They are not given back then: until they end, this manager has them again at once. `give_back` does that.
 
         Raises:
             Lost: Another manager has taken one, or the database did not answer in time.
@@ -251,6 +260,7 @@ class Leases:
         found = await self._store.write(partial(take, names=wanted, holder=self.holder)) if wanted else {}
         tokens = {name: lease.token for name, lease in found.items() if lease.holder == self.holder}
         held = _Some(self._store, self._clock, tokens, stops(asked_at))
+        self._had |= tokens
         if not tokens:
             yield held
             return
@@ -262,6 +272,16 @@ class Leases:
                 yield held
         if reason:
             raise held.lost(reason[0])
+
+    async def give_back(self) -> None:
+        """Let other managers have at once what this one had, which ends; those it cannot give back end by themselves."""
+        had, self._had = self._had, {}
+        if not had:
+            return
+        try:
+            await self._store.write(partial(give_back, tokens=had))
+        except DatabaseAway as error:
+            log.warning("leases are not given back, and end by themselves", why=error.reason)
 
     async def _renew(self, held: _Some, reason: list[str], scope: anyio.CancelScope) -> None:
         """Renew until the end; cancel what depends on it when that fails for too long."""

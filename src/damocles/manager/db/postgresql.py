@@ -26,7 +26,7 @@ from damocles.rpc.errors import Code, DatabaseAway, RpcError
 
 _WRITERS = 2  # one for leases, which must not wait behind a queue
 _MIGRATING = 0x64616D6F  # the advisory lock of whoever changes tables
-_MANAGING = 0x64616D70  # …and of the manager
+_MANAGING = 0x64616D70  # …and, shared, of managers
 _KEPT = (
     "SET statement_timeout = 10000; SET lock_timeout = 8000; SET idle_in_transaction_session_timeout = 5000;"
     " SET client_connection_check_interval = 2000"
@@ -81,25 +81,28 @@ class PostgreSQL:
         self._reader = self._engine(readers, "REPEATABLE READ", _READING)
         self._claim: psycopg.Connection | None = None
 
-    def claim(self) -> None:
-        """Keep other managers away from the database, until the end.
+    def claim(self, *, alone: bool) -> None:
+        """Keep off those who want the database alone, until the end; with `alone`, all managers.
 
-        It is for mistakes and no lease: who loses the connection goes on, and another one may start then.
+        It is for mistakes and no lease: who loses the connection goes on.
 
         Raises:
-            errors.StartError: There is another manager.
+            errors.StartError: There is a manager, or somebody has the database alone.
             DatabaseAway: The server does not answer.
         """
         try:
             made = self._connect(_CLAIMING)
-            if (other := _other_manager(made)) is None:
+            if (other := _other_user(made, alone=alone)) is None:
                 self._claim = made
                 return
             made.close()
         except psycopg.Error as error:
             raise DatabaseAway(self.where, _line(error)) from error
+        if alone:
+            raise errors.StartError(f"a manager uses {self.where}, {other}: stop all that do first")
         raise errors.StartError(
-            f"another manager uses {self.where}, {other}: a database serves one manager at a time; stop that one first"
+            f"another program has {self.where} for itself, {other}: it is being copied, or a manager of an earlier release uses"
+            " it; stop that one first"
         )
 
     def _connect(self, settings: str) -> psycopg.Connection:
@@ -177,13 +180,14 @@ class PostgreSQL:
         self._writer.dispose()
 
 
-def _other_manager(claiming: psycopg.Connection) -> str | None:
-    """Return from where another manager has claimed the database, or claim it.
+def _other_user(claiming: psycopg.Connection, *, alone: bool) -> str | None:
+    """Return from where somebody uses the database who keeps us off, or claim it.
 
     The lock is that of a transaction which stays open: behind a pooler, one of a session would belong to nobody.
     """
     claiming.autocommit = False
-    row = claiming.execute("SELECT pg_try_advisory_xact_lock(%s)", [_MANAGING]).fetchone()
+    lock = "pg_try_advisory_xact_lock" if alone else "pg_try_advisory_xact_lock_shared"
+    row = claiming.execute(f"SELECT {lock}(%s)".encode(), [_MANAGING]).fetchone()
     if row is not None and row[0]:
         return None
     holder = claiming.execute(

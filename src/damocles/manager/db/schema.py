@@ -9,7 +9,13 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Connection, delete, insert, inspect, select, text
 
-from damocles.manager.db import identity, leases, mined, tables  # noqa: F401, they make their tables some of the metadata's
+from damocles.manager.db import (  # noqa: F401, they make their tables some of the metadata's
+    identity,
+    leases,
+    managers,
+    mined,
+    tables,
+)
 
 _FIRST = 1
 
@@ -195,6 +201,14 @@ STEPS: Mapping[int, Sequence[str]] = {
         """,
     ),
     18: ("CREATE TABLE identity (id TEXT NOT NULL, CONSTRAINT pk_identity PRIMARY KEY (id))",),
+    19: (
+        """
+        CREATE TABLE managers (
+            name TEXT NOT NULL, address TEXT NOT NULL, holder TEXT NOT NULL, since DOUBLE PRECISION NOT NULL,
+            seen DOUBLE PRECISION NOT NULL, told TEXT NOT NULL, CONSTRAINT pk_managers PRIMARY KEY (name)
+        )
+        """,
+    ),
 }
 
 # What keeps the audit append-only, whoever writes to the database by whatever means. By dialect; can be run again.

@@ -139,7 +139,9 @@ class Watch:
     def describe(self, row: workers.Row, expiration_seconds: float | None = None) -> control.WorkerStatus:
         """Return a worker of the registry with its status, by another expiration time if given."""
         now = self._clock()
-        known = self._known.get(row.info.name) or _Known(row.last_ping, row.last_ping)
+        known = self._known.get(row.info.name) or _Known(row.last_ping, row.last_ping, told_seconds=_told_by(row))
+        if row.last_ping > known.last_ping:  # it has pinged another manager on the same database
+            self.pinged(row)
         return control.WorkerStatus(
             info=row.info,
             status=self._status(known, now, expiration_seconds),
@@ -173,7 +175,7 @@ class Watch:
                 self.forget(name)
             for name, row in rows.items():
                 if name not in self._known or row.last_ping > self._known[name].last_ping:
-                    self.heard(name, row.last_ping, _told_by(row))
+                    self.pinged(row)
         now = self._clock()
         for name, known in self._known.items():
             self._move(name, known, self._status(known, now))

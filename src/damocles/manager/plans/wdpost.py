@@ -62,8 +62,7 @@ class WdPoSt:
         self._clock = clock
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
         self._running_since = clock()  # nobody could be heard of before
-        self._askers = Askers()
-        self._is_restored = False
+        self._askers = Askers(database, self._running_since)
         self._borrowers = holders.Borrowers(naming or names.Names())
         self.changed = pulse.Pulse()  # beats when something has come of a job, or there is a new one
 
@@ -95,7 +94,7 @@ class WdPoSt:
         """Lend up to `count` jobs to a prover, the oldest first; to one `is_spare` what others do not come for."""
         await self._make_due()
         now = self._clock()
-        await self._restore()
+        await self._askers.restore(self._clock())
         if self._askers.heard(worker, spec, now):
             await self._database.write(lambda tx: wdpost_askers.keep(tx, worker, spec, now), durable=False)
 
@@ -169,7 +168,7 @@ class WdPoSt:
         Raises:
             errors.Unverifiable: As `finish_job`.
         """
-        await self._restore()
+        await self._askers.restore(self._clock())
         job_id = record.id
         failure = error or await self._flaw(record, output)
         if failure:
@@ -311,13 +310,6 @@ class WdPoSt:
         return wdpost_jobs.Challenge(epoch=epoch, deadline=deadline, seed=seed)
 
     # Leases and results ---------------------------------------------------------------------------------------------
-
-    async def _restore(self) -> None:
-        """Know whom the process before this one knew: a lone report at the start must not count as everybody's."""
-        if not self._is_restored:
-            since = self._running_since
-            self._askers.restored(await self._database.read(lambda tx: wdpost_askers.load(tx, since)), since)
-            self._is_restored = True
 
     def _turns(
         self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float, *, is_spare: bool

@@ -1,6 +1,6 @@
 """Who may call this manager: its tokens, which are in the database, and its own two, which are in files of its home.
 
-`token` is an admin's, for the command line on the same machine; `worker-token` is shared by the workers that have no
+Managers on one database have its tokens in common, and each of them the two of its own home. `token` is an admin's, for the command line on the same machine; `worker-token` is shared by the workers that have no
 token of their own. Anybody who can write to the home can become admin, and so can anybody who can write to the database.
 """
 
@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, insert, select, update
 
 from damocles.manager import errors
-from damocles.manager.db import engine, tables
+from damocles.manager.db import engine, managers, tables
 from damocles.methods import rules
 from damocles.rpc.admission import access, keyring, tokens
 
@@ -46,8 +46,9 @@ async def open_keyring(home: Path, database: engine.Database, clock: Callable[[]
     """
     ring = keyring.Keyring(_Shelf(database), clock, fresh_seconds=FRESH_SECONDS)
     await ring.load()
-    await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, rules.Scope.ADMIN)
-    await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, rules.Scope.WORKER)
+    by = f"the manager {managers.name_of(home)}" if database.is_shared else keyring.THE_DAEMON
+    await ring.adopt(_ensure(home / tokens.FILE_NAME), keyring.OWN_NAME, rules.Scope.ADMIN, by)
+    await ring.adopt(_ensure(home / WORKER_FILE_NAME), WORKER_NAME, rules.Scope.WORKER, by)
     log.info(
         "shared worker tokens: anybody with one may call as any worker without a token of its own",
         tokens=[token.name for token in ring.shared()],

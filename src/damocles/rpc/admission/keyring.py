@@ -18,6 +18,7 @@ from damocles.wire import control, fleet
 log = structlog.get_logger(__name__)
 
 OWN_NAME = "local"  # of the token that a daemon makes for the command line on its own machine
+THE_DAEMON = "the daemon"  # that has made its own tokens, where a shelf has only one
 _LONGEST_TIMER_SECONDS = 3600.0  # so that a clock that is set is noticed
 USED_SECONDS = 60.0  # how exactly the last use is kept
 
@@ -125,18 +126,21 @@ class Keyring:
             if kept is None or kept.revoked is not None:
                 self._end(token_id)
 
-    async def adopt(self, text: str, name: str, scope: rules.Scope) -> None:
-        """Make the token of a file valid instead of those it had before; one that was revoked stays so."""
+    async def adopt(self, text: str, name: str, scope: rules.Scope, by: str = THE_DAEMON) -> None:
+        """Make the token of a file valid instead of those it had before; one that was revoked stays so.
+
+        Tokens of the same name that are not `by` this daemon are those of others on the same shelf.
+        """
         self._own_names.add(name)
         if tokens.id_of(text) not in self._kept:
-            await self.revoke(name)
-            await self._add(keep(text, name=name, scope=scope, now=self._clock(), by="the daemon"))
+            await self._revoke([token for token in self.named(name) if token.created_by == by])
+            await self._add(keep(text, name=name, scope=scope, now=self._clock(), by=by))
 
     def lend(self, name: str, scope: rules.Scope) -> str:
         """Return a new token that is valid while this process lives."""
         self._own_names.add(name)
         text = tokens.mint()
-        kept = keep(text, name=name, scope=scope, now=self._clock(), by="the daemon")
+        kept = keep(text, name=name, scope=scope, now=self._clock(), by=THE_DAEMON)
         self._lent[kept.id] = kept
         return text
 
@@ -208,8 +212,11 @@ class Keyring:
 
     async def revoke(self, name: str) -> list[Kept]:
         """Revoke all tokens of a name and return them."""
+        return await self._revoke(self.named(name))
+
+    async def _revoke(self, some: Sequence[Kept]) -> list[Kept]:
         now = self._clock()
-        ids = [token.id for token in self.named(name)]
+        ids = [token.id for token in some]
         await self._shelf.revoke(ids, now)
         for token_id in ids:
             self._kept[token_id] = msgspec.structs.replace(self._kept[token_id], revoked=now)

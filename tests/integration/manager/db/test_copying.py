@@ -147,8 +147,8 @@ def test_no_manager_may_run_on_either(tmp_path: Path, url: str) -> None:
         with pytest.raises(errors.StartError, match="in use by another manager"):
             copying.copy(one, url, lambda _: None)
     with (
-        contextlib.closing(engine.backend(url, claim=True)),
-        pytest.raises(errors.StartError, match="another manager uses"),
+        contextlib.closing(engine.backend(url, joins=True)),
+        pytest.raises(errors.StartError, match="a manager uses"),
     ):
         copying.copy(one, url, lambda _: None)
     copying.copy(one, url, lambda _: None)

@@ -137,6 +137,25 @@ async def test_the_blocks_own_errors_come_out_as_they_are(two) -> None:
             raise ZeroDivisionError
 
 
+async def test_who_ends_orderly_gives_them_back(own_server: postgres.Server) -> None:
+    """The next one has them at once, under the next token; what the first had lost before is not touched."""
+    url = own_server.url(own_server.new())
+    async with engine.open_postgresql(url) as other:
+        async with engine.open_postgresql(url) as one:
+            async with one.leases.keeping([NAME, "blocks of t01"]):
+                pass
+            await other.write(lambda tx: tx.execute(leases._LEASES.update().values(ends=0.0)))  # time passes
+            async with other.leases.keeping(["blocks of t01"]):
+                pass
+            async with one.leases.keeping([NAME]):
+                pass
+        now, found = await other.read(leases.load)
+        assert found[NAME].ends < now < found["blocks of t01"].ends
+        async with other.leases.keeping([NAME]) as held:
+            assert held.has(NAME)
+        assert found[NAME].token + 1 == (await other.read(leases.load))[1][NAME].token
+
+
 def test_they_are_listed(own_server: postgres.Server, capsys: pytest.CaptureFixture[str]) -> None:
     """With who has each, under which token, and for how long."""
     url = own_server.url(own_server.new())

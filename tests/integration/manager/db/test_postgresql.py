@@ -3,8 +3,10 @@
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 from sqlalchemy import Connection, insert, select, text, update
@@ -61,23 +63,26 @@ async def test_two_managers_lose_no_update(database_url: str) -> None:
         assert 40 == await database.read(last)
 
 
-async def test_a_second_manager_is_refused(own_server: postgres.Server, database_url: str) -> None:
-    """While one has the database, another one does not start, and is told where the first runs; other databases are free."""
-    async with engine.open_at(database_url):
+async def test_managers_join_and_who_wants_it_alone_is_refused(own_server: postgres.Server, database_url: str) -> None:
+    """Managers share a database; whoever copies it, or a manager of an earlier release, has it alone, and is told who is there."""
+    alone = partial(engine.backend, database_url, claim=True)
+    async with engine.open_at(database_url), engine.open_at(database_url):
         with pytest.raises(
-            errors.StartError, match=r"from 127\.0\.0\.1 since .*: a database serves one manager at a time"
+            errors.StartError, match=r"a manager uses .*, from 127\.0\.0\.1 since .*: stop all that do first"
         ):
-            async with engine.open_at(database_url):
-                pass
-        async with engine.open_at(own_server.url(own_server.new())):
+            await anyio.to_thread.run_sync(alone)
+        elsewhere = own_server.url(own_server.new())
+        (await anyio.to_thread.run_sync(partial(engine.backend, elsewhere, claim=True))).close()
+    copying = await anyio.to_thread.run_sync(alone)
+    with pytest.raises(errors.StartError, match=r"another program has .* for itself, from 127\.0\.0\.1 since"):
+        async with engine.open_at(database_url):
             pass
-    async with engine.open_at(database_url):
-        pass
+    copying.close()
 
 
-async def test_a_manager_that_was_killed_leaves_the_database_to_the_next(database_url: str) -> None:
-    """The server frees the claim of a process that is gone."""
-    claiming = f"""
+async def test_a_manager_that_was_killed_does_not_keep_the_database(database_url: str) -> None:
+    """The server frees the lock of a process that is gone."""
+    joining = f"""
 import asyncio, os, signal
 from damocles.manager.db import engine
 async def main():
@@ -85,14 +90,15 @@ async def main():
         os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
 """
-    assert -signal.SIGKILL == (await anyio.run_process([sys.executable, "-c", claiming], check=False)).returncode
+    assert -signal.SIGKILL == (await anyio.run_process([sys.executable, "-c", joining], check=False)).returncode
     with anyio.fail_after(60):
         while True:
             try:
-                async with engine.open_at(database_url):
-                    return
+                (await anyio.to_thread.run_sync(partial(engine.backend, database_url, claim=True))).close()
             except errors.StartError:  # the server has not noticed it yet
                 await anyio.sleep(0.05)
+            else:
+                return
 
 
 async def test_a_decision_on_what_another_changes_is_taken_again(database_url: str) -> None:

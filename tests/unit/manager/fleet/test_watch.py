@@ -64,6 +64,22 @@ async def test_two_missed_pings_make_a_worker_late_and_silence_makes_it_lost(reg
     assert [LIVE, LATE, LOST, LIVE] == registry.transitions()
 
 
+async def test_a_ping_at_another_manager_counts_as_soon_as_its_row_is_read(registry):
+    """A worker that pings another manager on the same database is live here, too, from the row alone."""
+    registry.ping()
+    for _ in range(4):
+        registry.now += 30
+        registry.pings["w"] = registry.now  # which this watch does not hear
+        assert LIVE == registry.status()
+    registry.now += 74
+    assert LIVE == registry.status()
+    registry.now += 2
+    await registry.watch.check()
+    assert LATE == registry.status()
+    registry.pings["new"] = registry.now
+    assert LIVE == registry.status("new")
+
+
 @pytest.mark.parametrize("interval", [1.0, 120.0])
 async def test_the_interval_is_learnt_from_the_pings(registry, interval):
     """After some pings late means two and a half of their intervals."""

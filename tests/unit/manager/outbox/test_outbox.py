@@ -28,11 +28,11 @@ class Dying(engine.Database):
     dice: random.Random
     deaths = 0.0  # how often a write ends with one
 
-    async def write(self, transaction, *, durable=True):
+    async def write(self, transaction, *, durable=True, patience_seconds=None):
         """Write, and die if it is time."""
         if self.dice.random() < self.deaths:
             raise Crash
-        result = await super().write(transaction, durable=durable)
+        result = await super().write(transaction, durable=durable, patience_seconds=patience_seconds)
         if self.dice.random() < self.deaths:
             raise Crash
         return result

@@ -125,6 +125,20 @@ class TestOwnToken:
         with pytest.raises(callers.Unidentified):
             await ring.identify(old)
 
+    async def test_another_manager_keeps_its_own(self, shelf: MemoryShelf, clock: Clock) -> None:
+        """On a shelf of several managers, a new file of one replaces its own old token, and none of the others'."""
+        rings = [keyring.Keyring(shelf, clock) for _ in range(2)]
+        texts = [tokens.mint() for _ in rings]
+        for ring, text, by in zip(rings, texts, ("a", "b"), strict=True):
+            await ring.load()
+            await ring.adopt(text, "local", Scope.ADMIN, by)
+        new = tokens.mint()
+        await rings[1].adopt(new, "local", Scope.ADMIN, "b")
+        await rings[0].load()
+        assert ["local", "local"] == [(await rings[0].identify(text)).name for text in (texts[0], new)]
+        with pytest.raises(callers.Unidentified):
+            await rings[0].identify(texts[1])
+
     async def test_a_revoked_one_stays_revoked(self, ring: keyring.Keyring, shelf: MemoryShelf, clock: Clock) -> None:
         """A restart does not bring a revoked token back as long as its file is the same."""
         text = tokens.mint()
