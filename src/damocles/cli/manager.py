@@ -87,7 +87,9 @@ def parser() -> "cyclopts.App":
         help="Check the manager's configuration, print an example, and all keys.",
     )
     app.command(
-        "damocles.cli.of_manager.db:app", name="db", help="Copy and back up the manager's database; list its leases."
+        "damocles.cli.of_manager.db:app",
+        name="db",
+        help="Copy and back up the manager's database; list its managers and leases.",
     )
     app.command(
         "damocles.cli.of_manager.alerts:app",

@@ -24,7 +24,7 @@ from sqlalchemy import exc as sql_errors
 from starlette.routing import BaseRoute
 
 from damocles import privacy
-from damocles.manager import errors, home, office
+from damocles.manager import errors, home, neighbours, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
@@ -130,6 +130,7 @@ async def _open(
 ) -> address.Endpoint:
     try:
         database = await stack.enter_async_context(engine.open_at(settings.database or settings.home / DATABASE_NAME))
+        near = await stack.enter_async_context(neighbours.opened(database, settings.home, str(settings.listen)))
         context, connect = trust.given(settings.listen, settings.certificate, settings.ca_file)
         ring = await auth.open_keyring(settings.home, database, clock)
         registered = acts.open_fleet(
@@ -145,6 +146,7 @@ async def _open(
         sector_bytes = max(int(miner.proof.size) for miner in chain.miners)
         means = await _means(settings, database, verifier, clock, chain=chain, ring=ring, workers=workers)
         made = await stack.enter_async_context(office.open_office(means, auditor=auditor, guard=guard, meter=tally))
+        near.follow(ring.load, made.posts.changed.beat)
         service = made.service
         workers.register(service)
         both.register(service, ring)
@@ -161,6 +163,7 @@ async def _open(
             blocks=made.mining.lost if made.mining is not None else None,
             sector_bytes=sector_bytes,
             config=settings.alerts,
+            near=near,
             clock=clock,
         )
         watching = await stack.enter_async_context(opening)

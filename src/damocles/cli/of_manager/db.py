@@ -1,10 +1,12 @@
-"""`damocles-manager db`: copy and back up the manager's database, and list the leases in it."""
+"""`damocles-manager db`: copy and back up the manager's database, and list its managers and leases."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
+from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 
 from damocles.cli.of_manager import starting
@@ -14,13 +16,15 @@ from damocles.manager import errors
 from damocles.manager.config import load
 from damocles.manager.daemon import DATABASE_NAME
 from damocles.manager.db import backup as backups
-from damocles.manager.db import copying, engine
+from damocles.manager.db import copying, engine, managers
 from damocles.manager.db import leases as leasing
 from damocles.manager.db.errands import Errand
 from damocles.rpc.errors import DiskFails
 from damocles.text import units
 
-app = App(name="db", help="Copy and back up the manager's database; list its leases.", version_flags=[])
+T = TypeVar("T")
+
+app = App(name="db", help="Copy and back up the manager's database; list its managers and leases.", version_flags=[])
 
 _PLACE = "a home, the database's file, or postgresql://USER@HOST/NAME"
 Source = Annotated[str, Parameter(name="SOURCE", help=f"The database to read: {_PLACE}.")]
@@ -77,22 +81,77 @@ def backup(source: Source, file: File, /, *, json: options.AsJson = False) -> in
     return exits.OK
 
 
+@app.command(
+    name="managers",
+    help_epilogue=options.examples("damocles-manager db managers postgresql://damocles@db.lan/damocles"),
+)
+def list_managers(source: Source, /, *, json: options.AsJson = False) -> int:
+    """List the managers on a database: where each listens, since when it runs, and which leases it has.
+
+    One that says nothing was killed, is frozen, or is cut off from the database. A SQLite database has one manager, and no list.
+    """
+    known, (now, found) = _read(source, lambda tx: (managers.select_all(tx), leasing.load(tx)))
+    rows = [
+        (one, [lease.name for lease in found.values() if lease.holder == one.holder and lease.ends > now])
+        for one in known
+    ]
+    if json:
+        exits.print_json(
+            [
+                {
+                    "name": one.name,
+                    "address": one.address,
+                    "since": one.since,
+                    "silent": one.is_silent,
+                    "silent_seconds": round(one.silent_seconds, 3),
+                    "leases": held,
+                    "troubles": {**({"disk": one.told.disk} if one.told.disk else {}), **one.told.chain},
+                }
+                for one, held in rows
+            ]
+        )
+    else:
+        tables.show(_MANAGERS, rows, nothing="no managers")
+    return exits.OK
+
+
+_MANAGERS = tables.Table[tuple[managers.Manager, list[str]]](
+    columns=("Name", "Address", "Since", "Ping", "Holds"),
+    cells=lambda row: (
+        row[0].name,
+        row[0].address,
+        units.moment(row[0].since),
+        f"{'silent for' if row[0].is_silent else ''} {units.brief_duration(row[0].silent_seconds)}".strip(),
+        ", ".join(row[1]) or "-",
+    ),
+)
+
+
+def _read(source: str, query: Callable[[Connection], T]) -> T:
+    """Read a database of several managers.
+
+    Raises:
+        exits.Failed: It is none, or cannot be read.
+    """
+    place = _source(source)
+    if isinstance(place, Path):
+        raise exits.Failed(f"{place} serves one manager alone, and has neither leases nor a list of managers")
+    try:
+        with contextlib.closing(engine.backend(place, claim=False)) as backend, backend.view(Errand()) as tx:
+            return query(tx)
+    except errors.StartError as error:
+        raise exits.Failed(str(error)) from error
+    except sql_errors.DBAPIError as error:
+        raise exits.Failed(f"{engine.shown(place)} cannot be read: {error.orig}") from error
+
+
 @app.command(help_epilogue=options.examples("damocles-manager db leases postgresql://damocles@db.lan/damocles"))
 def leases(source: Source, /, *, json: options.AsJson = False) -> int:
     """List what one manager alone may do: nonces of senders, deadlines and blocks of miners, and which one has each.
 
     A lease that is over may be taken by any manager. A SQLite database has one manager, and no leases.
     """
-    place = _source(source)
-    if isinstance(place, Path):
-        raise exits.Failed(f"{place} serves one manager alone, and has no leases")
-    try:
-        with contextlib.closing(engine.backend(place, claim=False)) as backend, backend.view(Errand()) as tx:
-            now, found = leasing.load(tx)
-    except errors.StartError as error:
-        raise exits.Failed(str(error)) from error
-    except sql_errors.DBAPIError as error:
-        raise exits.Failed(f"{engine.shown(place)} cannot be read: {error.orig}") from error
+    now, found = _read(source, leasing.load)
     rows = [(one, max(0.0, one.ends - now)) for one in found.values()]
     if json:
         exits.print_json(

@@ -19,24 +19,24 @@ import structlog
 from msgspec import structs
 
 from damocles import beside, methods
-from damocles.manager import errors
+from damocles.manager import errors, neighbours
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.alerts import durations, notify, progress, rules, seen, table
+from damocles.manager.alerts import durations, notify, progress, rules, seen, several, table
 from damocles.manager.alerts import posts as alerts_posts
+from damocles.manager.db import leases, managers
 from damocles.manager.db.engine import Database
 from damocles.manager.fleet import acts
 from damocles.parameters import catalog
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import space
-from damocles.text import spelling, units
+from damocles.text import spelling
 from damocles.wire import alerts, control
 
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 5.0  # of a worker that is asked
 MOST_RESOLVED = 1000  # in one answer
-LOW_BYTES = 64 << 20  # on the disk of the manager's home: some days of a large fleet
 _ROUNDING_SECONDS = 0.001
 
 Posts = Callable[[], Awaitable[Sequence[alerts_posts.Outline]]]
@@ -62,9 +62,12 @@ class Alerts:
         sector_bytes: int,
         config: alerts_config.Config,
         notifier: notify.Notifier,
+        near: neighbours.Neighbours,
         clock: Callable[[], float],
     ) -> None:
         self._name = name
+        self._near = near
+        self._cut_off = several.CutOff(near.name)
         self._database = database
         self._workers = workers
         self._stores = stores
@@ -98,6 +101,9 @@ class Alerts:
     async def load(self) -> None:
         """Take up what the database holds from before."""
         await anyio.to_thread.run_sync(catalog.load)  # by which rules know what is missing
+        await self._read()
+
+    async def _read(self) -> None:
         self._open = {alert.id: alert for alert in await self._database.read(table.open_ones)}
         self._mutes = await self._database.read(table.mutes)
         self._numbers = itertools.count(await self._database.read(table.last_id) + 1)
@@ -120,7 +126,15 @@ class Alerts:
             except Exception:
                 # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
                 log.exception("alerts: the look failed; trying again")
-            await anyio.sleep(self._config.interval_seconds)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next look; not when the database of several managers is away, or back: of that one speaks at once."""
+        was_away, left = self._database.trouble is not None, self._config.interval_seconds
+        while left > 0 and (self._database.trouble is not None) == was_away:
+            step = left if self._near.is_alone else min(left, neighbours.LOOK_SECONDS)
+            await anyio.sleep(step)
+            left -= step
 
     async def look(self) -> None:
         """Look once at everything, and do what follows."""
@@ -129,19 +143,47 @@ class Alerts:
         except rpc_errors.DiskFails:
             snapshot = self.seen  # of all else nobody knows anything new
         home = await self._home.ask()
-        snapshot = dataclasses.replace(snapshot, disk=_trouble(self._database.trouble, home))
+        snapshot = dataclasses.replace(snapshot, disk=seen.trouble(self._database.trouble, home))
+        self._near.told = managers.Told(disk=snapshot.disk, chain=snapshot.chain)
+        try:
+            async with self._database.leases.keeping([several.LEASE]) as held:
+                await self._tell(self._cut_off.back(self._config.rules, self._clock()), self._clock())
+                await self._look(snapshot, held)
+        except leases.Lost:
+            raise  # whoever has the lease now tells what this look has found
+        except rpc_errors.DatabaseAway as error:
+            now = self._clock()
+            await self._tell(self._cut_off.away(str(error), self._config.rules, now), now)
+            raise
+
+    async def _look(self, snapshot: seen.Snapshot, held: leases.Held) -> None:
+        """Do what follows from a snapshot, if that is this manager's turn."""
         async with self._turn:
             now = self._clock()
+            if not self._near.is_alone:
+                # Whatever could not be written is found again.
+                self._unsaved.clear()
+                await self._read()
+                snapshot = several.of_all(snapshot, await self._near.all(), self._near.name)
+            if not held.has(several.LEASE):
+                self._looked(snapshot, now)
+                return
             notifications = await self._evaluate(snapshot, now)
+        is_saved = False
         try:
             if self._unsaved:
-                await self._save(durable=bool(notifications))
+                await self._save(held, durable=bool(notifications))
+            is_saved = True
         finally:
-            # Told even if it could not be written: a disk that is full is no reason for silence.
-            if notifications:
-                self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(notify.tell_log, notifications)
+            # Told even if it could not be written: a disk that is full is no reason for silence. Of several managers, another one tells it.
+            if is_saved or self._near.is_alone:
+                await self._tell(notifications, now)
+
+    async def _tell(self, notifications: list[alerts.Notification], now: float) -> None:
+        if notifications:
+            self._notifier.send(alerts.Message(manager=self._name, at=now, notifications=notifications))
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(notify.tell_log, notifications)
 
     async def _evaluate(self, snapshot: seen.Snapshot, now: float) -> list[alerts.Notification]:
         """Do what follows from a look; return what to tell people. Nobody else changes alerts or mutes meanwhile."""
@@ -165,9 +207,12 @@ class Alerts:
         for number in self._open.keys() - {alert.id for alert in result}:
             self._unsaved[number] = None
         self._open = {alert.id: alert for alert in result if alert.state != alerts.RESOLVED}
+        self._looked(snapshot, now)
+        return notifications
+
+    def _looked(self, snapshot: seen.Snapshot, now: float) -> None:
         self.seen, self.looked_at = snapshot, now
         self.changes += 1
-        return notifications
 
     async def _snapshot(self) -> seen.Snapshot:
         seconds = min(TIMEOUT_SECONDS, max(1.0, self._config.interval_seconds))
@@ -192,20 +237,27 @@ class Alerts:
             typical=self.durations.typical(),
         )
 
-    async def _save(self, *, durable: bool) -> None:
+    async def _save(self, store: leases.Store, *, durable: bool) -> None:
         written = dict(self._unsaved)
         changed = [alert for alert in written.values() if alert is not None]
         gone = [number for number, alert in written.items() if alert is None]
         now = self._clock()
-        await self._database.write(lambda tx: table.save(tx, changed, gone, now), durable=durable)
+        await store.write(lambda tx: table.save(tx, changed, gone, now), durable=durable)
         for number, alert in written.items():
             if self._unsaved.get(number) == alert:  # nobody has changed it meanwhile
                 del self._unsaved[number]
+
+    async def _refresh(self) -> None:
+        """Read what another manager may have changed since the last look."""
+        if not self._near.is_alone:
+            async with self._turn:
+                await self._read()
 
     # The API --------------------------------------------------------------------------------------------------------
 
     async def board(self, all_of_them: bool = False) -> alerts.Board:
         """Return the alerts that fire; with `all_of_them` those that are pending, and the last that were resolved."""
+        await self._refresh()
         looked_at = self.looked_at  # by the look that `found` is from: the next one may end while the database is read
         found = [alert for alert in self._open.values() if all_of_them or alert.state == alerts.FIRING]
         if all_of_them:
@@ -220,13 +272,20 @@ class Alerts:
 
     async def acknowledge(self, call: core.Call, alert_id: int, reason: str = "") -> alerts.Alert:
         """Note that somebody takes care of an alert: it is sent only once more, when it is resolved."""
-        async with self._turn:
-            alert = structs.replace(
-                self._find(alert_id), acknowledged_at=self._clock(), acknowledged_by=call.who, note=reason
-            )
-            self._open[alert_id] = self._unsaved[alert_id] = alert
-            self.changes += 1
-        await self._save(durable=True)
+        await self._refresh()
+        now = self._clock()
+        if self._near.is_alone:
+            async with self._turn:
+                alert = self._find(alert_id)
+                alert = structs.replace(alert, acknowledged_at=now, acknowledged_by=call.who, note=reason)
+                self._open[alert_id] = self._unsaved[alert_id] = alert
+            await self._save(self._database, durable=True)
+        else:
+            kept = await self._database.write(lambda tx: table.acknowledge(tx, alert_id, now, call.who, reason))
+            if kept is None:
+                self._open.pop(alert_id, None)
+            alert = self._find(alert_id) if kept is None else kept
+        self.changes += 1
         log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
         return alert
 
@@ -235,6 +294,7 @@ class Alerts:
 
         The mute of an alert outlives it: when the same comes again, it is muted too.
         """
+        await self._refresh()
         if isinstance(of, int):
             alert = self._find(of)
             rule, subject = alert.rule, alert.subject
@@ -294,14 +354,6 @@ class Alerts:
         return name
 
 
-def _trouble(said: str | None, home: Mapping[str, space.Usage]) -> str:
-    """Return what is wrong with the manager's own disk, or about to be; empty if nothing is."""
-    if said is not None:
-        return said
-    low = [name for name, usage in home.items() if usage.free < LOW_BYTES]
-    return f"{low[0]}: less than {units.human_size(LOW_BYTES)} is free on its disk" if low else ""
-
-
 @contextlib.asynccontextmanager
 async def open_alerts(
     *,
@@ -316,6 +368,7 @@ async def open_alerts(
     chain: Callable[[], Mapping[str, str]],
     sector_bytes: int,
     config: alerts_config.Config,
+    near: neighbours.Neighbours,
     clock: Callable[[], float],
 ) -> AsyncIterator[Alerts]:
     """Yield the alerts that the database holds, and look after them while the block runs.
@@ -339,6 +392,7 @@ async def open_alerts(
             sector_bytes=sector_bytes,
             config=config,
             notifier=notifier,
+            near=near,
             clock=clock,
         )
         await made.load()

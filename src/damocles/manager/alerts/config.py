@@ -174,6 +174,8 @@ class _Rules(_Model):
     """The path of a persist store that the manager knows is missing, a bare mount point, or another store."""
     manager_disk: _Rule | None = Field(default=None, alias="manager-disk")
     """The manager's home cannot be written or read (full, failing, read-only), or has less than 64 MiB left."""
+    manager_silent: _Rule | None = Field(default=None, alias="manager-silent")
+    """On PostgreSQL, another manager on the same database has written nothing there for 15 seconds, and has not ended in good order."""
     chain_messages: _Rule | None = Field(default=None, alias="chain-messages")
     """Messages to a real chain make no progress: no node, no money, a base fee above what is allowed, a deadline near."""
     window_post_failed: _Rule | None = Field(default=None, alias="window-post-failed")

@@ -25,6 +25,7 @@ PERIOD_SECONDS = 900.0  # for which moves are counted
 _PERIODS = 96  # a day
 _FINISHED, _ABORTED = "Finished", "Aborted"
 _EVENTS = 20_000  # looked back at after a start
+_OVERTAKEN = 500  # reports that several managers may take in at the same time, and more
 _OF_THE_ORIGINAL = "None"
 
 
@@ -55,21 +56,30 @@ class Durations:
         self.moves: dict[int, Counter[str]] = {}
         self.since: float | None = None  # the first report that was taken in
         self._last_id: int | None = None
+        self._fed: deque[int] = deque(maxlen=2 * _OVERTAKEN)
         self._entered: dict[tuple[int, int], tuple[str, float]] = {}  # sector -> state and when it came there
         self._runs: dict[tuple[int, str, str], deque[float]] = {}
 
     def read(self, tx: Connection) -> list[Any]:
-        """Return the reports since the last time, for `feed`."""
+        """Return the reports since the last time, for `feed`.
+
+        Of several managers, a report with a higher id may have been visible before one with a lower id.
+        """
         last_id = self._last_id
         if last_id is None:
             newest = tx.execute(select(func.max(_events.c.id))).scalar_one() or 0
             last_id = max(0, newest - _EVENTS)
-        return list(tx.execute(select(_events).where(_events.c.id > last_id).order_by(_events.c.id).limit(_EVENTS)))
+        if tx.dialect.name == "postgresql" and self._last_id is not None:
+            last_id -= _OVERTAKEN
+        known = set(self._fed)
+        rows = tx.execute(select(_events).where(_events.c.id > last_id).order_by(_events.c.id).limit(_EVENTS))
+        return [row for row in rows if row.id not in known]
 
     def feed(self, events: Iterable[Any]) -> None:
         """Take reports in, in their order."""
         for event in events:
-            self._last_id = event.id
+            self._last_id = max(event.id, self._last_id or 0)
+            self._fed.append(event.id)
             self.since = event.at if self.since is None else self.since
             if event.prev != event.next:
                 self._count(event)

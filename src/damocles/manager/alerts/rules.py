@@ -54,6 +54,7 @@ DEFAULTS: tuple[Rule, ...] = (
     Rule(name="store-full", severity=CRITICAL),
     Rule(name="store-missing", severity=CRITICAL),
     Rule(name="manager-disk", severity=CRITICAL),
+    Rule(name="manager-silent", severity=CRITICAL),
     Rule(name="chain-messages", severity=CRITICAL, for_seconds=120.0),
     Rule(name="window-post-failed", severity=CRITICAL),
     Rule(name="window-post-late", severity=CRITICAL, for_seconds=900.0),  # half of the network's deadline
@@ -71,6 +72,7 @@ _SUPERSEDED_BY: Mapping[str, tuple[str, ...]] = {
     "window-post-at-risk": ("window-post-missed",),
 }
 _OF_THREADS = frozenset({"thread-paused", "thread-erroring", "parameters-missing", "stage-slow"})
+_SEE_BLOCKS = "; see: damocles-manager util sealer proving blocks"
 _OF_STORES = frozenset({"store-full"})
 _OF_PINGS = frozenset({"worker-late", "worker-lost"})  # since the last ping
 
@@ -344,9 +346,10 @@ _CONDITIONS: Mapping[str, Condition] = {
     "store-full": _store_full,
     "store-missing": _of_texts(lambda seen: seen.missing_stores, "nothing is reserved, and no file looked at: "),
     "manager-disk": _of_texts(
-        lambda seen: {"manager": seen.disk} if seen.disk else {},
+        lambda seen: {**seen.disks, **({"manager": seen.disk} if seen.disk else {})},
         behind="; free space, repair the disk, or bring the database back: until then workers ask again, and nothing is lost",
     ),
+    "manager-silent": _of_texts(lambda seen: seen.silent_managers),
     "chain-messages": _of_texts(lambda seen: seen.chain),
     "window-post-failed": _of_posts(alerts_posts.failed),
     # On a real chain it counts what is proved there, and not what workers have brought.
@@ -354,11 +357,7 @@ _CONDITIONS: Mapping[str, Condition] = {
     "window-post-at-risk": _of_deadlines(Standing.AT_RISK),
     "window-post-missed": _of_deadlines(Standing.MISSED),
     "window-post-faults": _of_posts(alerts_posts.faulty),
-    "block-lost": _of_texts(
-        lambda seen: seen.blocks,
-        "a block was won and is lost: ",
-        "; see: damocles-manager util sealer proving blocks",
-    ),
+    "block-lost": _of_texts(lambda seen: seen.blocks, "a block was won and is lost: ", _SEE_BLOCKS),
 }
 
 

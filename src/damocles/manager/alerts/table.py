@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from msgspec import structs
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from damocles.manager.db import tables
 from damocles.wire import alerts, codec
@@ -30,7 +31,12 @@ def last_id(tx: Connection) -> int:
 
 
 def save(tx: Connection, changed: Iterable[alerts.Alert], gone: Collection[int], now: float) -> None:
-    """Write alerts as they are now, delete those that are gone and those that were resolved long ago."""
+    """Write alerts as they are now, delete those that are gone and those that were resolved long ago.
+
+    What somebody has acknowledged meanwhile, at another manager, stays so.
+    """
+    before = {alert.id: alert for alert in open_ones(tx)} if tx.dialect.name == "postgresql" else {}
+    changed = [_with_acknowledgement(alert, before.get(alert.id)) for alert in changed]
     rows = [
         {"id": alert.id, "resolved_at": alert.resolved_at, "record": codec.encode(alert).decode()} for alert in changed
     ]
@@ -39,6 +45,31 @@ def save(tx: Connection, changed: Iterable[alerts.Alert], gone: Collection[int],
     if rows:
         tx.execute(insert(_alerts), rows)
     tx.execute(delete(_alerts).where(_alerts.c.resolved_at < now - KEPT_SECONDS))
+
+
+def acknowledge(tx: Connection, alert_id: int, at: float, by: str, note: str) -> alerts.Alert | None:
+    """Note that somebody takes care of an alert; return it as it is then, nothing if it is not open."""
+    text = tx.execute(
+        select(_alerts.c.record).where(_alerts.c.id == alert_id, _alerts.c.resolved_at.is_(None))
+    ).scalar()
+    if text is None:
+        return None
+    after = structs.replace(codec.decode(text, alerts.Alert), acknowledged_at=at, acknowledged_by=by, note=note)
+    tx.execute(update(_alerts).where(_alerts.c.id == alert_id).values(record=codec.encode(after).decode()))
+    return after
+
+
+def _with_acknowledgement(alert: alerts.Alert, before: alerts.Alert | None) -> alerts.Alert:
+    if before is None or before.acknowledged_at is None or alert.acknowledged_at is not None:
+        return alert
+    if alert.fired_at != before.fired_at:
+        return alert  # it has fired anew
+    return structs.replace(
+        alert,
+        acknowledged_at=before.acknowledged_at,
+        acknowledged_by=before.acknowledged_by,
+        note=before.note,
+    )
 
 
 def mutes(tx: Connection) -> list[alerts.Mute]:

@@ -146,8 +146,10 @@ class Holders:
             return False
         ends = method in _ENDS or (method in _SUBMITS and arguments[-1] is True)
         if held is None and not ends and not _is_waiting(row.worker, row.record):
-            bind = update(_rows).where(_at(sector)).values(allocated_to=call.peer, allocated_by=call.who)
-            await self._database.write(lambda tx: tx.execute(bind))
+            bind = update(_rows).where(_at(sector), _rows.c.allocated_to == row.allocated_to, _rows.c.holder.is_(None))
+            bind = bind.values(allocated_to=call.peer, allocated_by=call.who)
+            if await self._database.write(lambda tx: tx.execute(bind).rowcount) == 0:
+                return await self._has(call, sector, method, arguments)  # another manager has bound it meanwhile
             log.info("sector is bound to the address that works on it", sector=str(sector))
             return True
         log.warning("step refused", method=method, sector=str(sector), holder=held)

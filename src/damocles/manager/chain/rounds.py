@@ -25,6 +25,7 @@ from damocles.manager.chain.fitness import Fitness
 from damocles.manager.chain.submissions import Kind, State, Submission
 from damocles.manager.chain.terms import BATCH, Miner
 from damocles.manager.db.engine import Database
+from damocles.manager.db.leases import Store
 from damocles.manager.outbox import batching, fees, lotus, node, orders, sending
 from damocles.manager.roster import find
 from damocles.rpc import errors as rpc_errors
@@ -36,6 +37,11 @@ log = structlog.get_logger(__name__)
 
 _LOOK_AGAIN_SECONDS = 60.0
 _DISK_SECONDS = 5.0  # then a disk that failed may be well again
+
+
+def messages(address: Address) -> str:
+    """Return the name of the lease under which a miner's submissions come to share messages."""
+    return f"messages of {address}"
 
 
 class _NoMoney(Exception):
@@ -60,6 +66,7 @@ class Rounds:
     ) -> None:
         self._clock = clock
         self._database = database
+        self._store: Store = database
         self.nodes = nodes
         self._miners = miners
         self._accounts = accounts
@@ -167,13 +174,8 @@ class Rounds:
                 troubles[f"miner {Address.of_id(number)}"] = text
         if open_orders:
             await self.outbox.turn()
-        async with self.nodes.view() as view:
-            self.epoch = view.epoch
-            miners = {miner.id: miner for miner in self._miners}
-            ordered = [one for one in open_ones if one.state is State.ORDERED and one.sector.miner in miners]
-            await self._land(view, ordered, troubles)
-            if await self._order(view, miners, troubles):
-                await self.outbox.turn()
+        if await self._share({one.sector.miner for one in open_ones}, troubles):
+            await self.outbox.turn()
         for order_id, why in self.outbox.waiting.items():
             if order_id in self.outbox.patient:
                 continue
@@ -182,6 +184,21 @@ class Rounds:
         troubles |= late.messages(await self._database.read(submissions.unfinished), self.epoch)
         self._tell(before, troubles)
         return True
+
+    async def _share(self, miners: Collection[int], troubles: dict[str, str]) -> bool:
+        """Look what became of submissions, and let others share messages, of miners for which no other manager does so.
+
+        Return whether there is a new order.
+        """
+        known = {miner.id: miner for miner in self._miners if miner.id in miners}
+        names = {number: messages(miner.address) for number, miner in known.items()}
+        async with self.nodes.view() as view, self._database.leases.keeping(names.values()) as held:
+            self.epoch, self._store = view.epoch, held  # one round at a time
+            ours = {number: known[number] for number, name in names.items() if held.has(name)}
+            # Once more: before the lease began, another manager may have gone on with them.
+            open_ones = [one for one in await held.read(submissions.unfinished) if one.sector.miner in ours]
+            await self._land(view, [one for one in open_ones if one.state is State.ORDERED], troubles)
+            return await self._order(view, ours, troubles)
 
     def _tell(self, before: Mapping[str, str], troubles: dict[str, str]) -> None:
         for what, text in troubles.items():
@@ -193,7 +210,7 @@ class Rounds:
 
     async def _land(self, view: View, ordered: Sequence[Submission], troubles: dict[str, str]) -> None:
         for order_id, sharing in outcomes.by_order(ordered).items():
-            order = await self._database.read(partial(orders.load, order_id=order_id))
+            order = await self._store.read(partial(orders.load, order_id=order_id))
             if order.receipt is not None and view.epoch < order.receipt.epoch:
                 continue  # a node that is behind knows nothing of it
             for submission, outcome in zip(sharing, outcomes.of(order, sharing), strict=True):
@@ -215,9 +232,9 @@ class Rounds:
 
     async def _end(self, submission: Submission, state: State, reason: str, epoch: int | None) -> None:
         if state is State.WAITING:
-            await self._database.write(lambda tx: submissions.wait_again(tx, [submission]))
+            await self._store.write(lambda tx: submissions.wait_again(tx, [submission]))
         else:
-            await self._database.write(
+            await self._store.write(
                 lambda tx: submissions.end(tx, submission, state, reason=reason, landed_epoch=epoch)
             )
         say = log.info if state is State.LANDED else log.warning
@@ -243,7 +260,7 @@ class Rounds:
     async def _order(self, view: View, miners: Mapping[int, Miner], troubles: dict[str, str]) -> bool:
         """Let what waits share messages, as far as it is time; return whether there is a new order."""
         groups: dict[tuple[int, Kind, SealProof], list[Submission]] = {}
-        for one in await self._database.read(submissions.unfinished):
+        for one in await self._store.read(submissions.unfinished):
             if one.state is State.WAITING and one.sector.miner in miners:
                 groups.setdefault((one.sector.miner, one.kind, one.proof_type), []).append(one)
         made, self.waiting = False, {}
@@ -286,8 +303,8 @@ class Rounds:
             pre = await view.pre_committed(address, submission.sector.number)
             if pre is not None:
                 last_epoch = lifetimes.prove_by(pre.epoch, self._network.challenge_delay)
-        await self._database.write(lambda tx: submissions.due_by(tx, submission, last_epoch), durable=False)
-        return await self._database.read(lambda tx: submissions.find(tx, submission.cid))
+        await self._store.write(lambda tx: submissions.due_by(tx, submission, last_epoch), durable=False)
+        return await self._store.read(lambda tx: submissions.find(tx, submission.cid))
 
     async def _batch(self, view: View, miner: Miner, batch: Sequence[Submission], troubles: dict[str, str]) -> bool:
         """Make orders for what can be sent of a batch; return whether there is one.
@@ -338,7 +355,7 @@ class Rounds:
                 value=bundle.value,
                 urgent_epoch=last_epoch - miner.rule(kind, self._network.block_seconds).margin_epochs,
             )
-            await self._database.write(partial(record, wish=wish, sharing=sharing, at=self._clock()))
+            await self._store.write(partial(record, wish=wish, sharing=sharing, at=self._clock()))
             log.info("message ordered", kind=wish.kind, sectors=[str(one.sector) for one in sharing])
         return bool(good)
 

@@ -104,7 +104,8 @@ class Outbox:
         self.executed, self.patient = {}, set()
         for order in sorted(unfinished, key=self._place):
             try:
-                if order.sender is not None:
+                if order.sender is not None and not held.has(nonces(order.sender)):
+                    await self._look(order, view)
                     _check_held(held, [order.sender])
                 await (self._send if order.state is State.WANTED else self._follow)(order, view, held)
             except (_Waits, fees.TooDear, node.NotTaken) as error:
@@ -176,6 +177,13 @@ class Outbox:
                     raise
             case following.Push(signed):
                 await view.push(signed.message)
+            case following.Wait(exit_code):
+                self.executed[order.id] = exit_code
+
+    async def _look(self, order: Order, view: node.View) -> None:
+        """Look whether another manager's message has failed already: whoever waits for it may send another one."""
+        policy = self._terms(order.wish.miner, order.wish.kind).policy
+        match following.step(order, await self._seen(order, view, policy), policy):
             case following.Wait(exit_code):
                 self.executed[order.id] = exit_code
 

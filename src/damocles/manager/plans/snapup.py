@@ -180,6 +180,8 @@ class Upgrades:
             except Exception:
                 log.exception("upgrades: not followed; trying again")
                 look_again = True
+            # Another manager may have sent one, and have died.
+            look_again = look_again or self._database.is_shared
             with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
                 await self._sent.wait(since=sent)
 

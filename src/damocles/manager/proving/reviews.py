@@ -23,6 +23,7 @@ from damocles.lotus.view import View
 from damocles.manager import errors
 from damocles.manager.chain.terms import FAULTS, RECOVERIES, Miner
 from damocles.manager.db.engine import Database
+from damocles.manager.db.leases import Store
 from damocles.manager.outbox import orders
 from damocles.manager.plans import wdpost_jobs
 from damocles.manager.proving import mind, posts, reading
@@ -59,8 +60,8 @@ class Reviews:
     def __init__(self, means: Means) -> None:
         self._means = means
         self._database = means.database
-        # By miner and opening: until when declarations are taken.
-        self._wanted: dict[tuple[int, int], tuple[Miner, mind.Window, int]] = {}
+        # By miner and opening: until when declarations are taken, and the epoch of the last review.
+        self._wanted: dict[tuple[int, int], tuple[Miner, mind.Window, int, int | None]] = {}
         self._news = Pulse()
         self.troubles: dict[str, str] = {}
 
@@ -75,7 +76,8 @@ class Reviews:
                 known = await self._database.read(lambda tx, one=window: posts.find_window(tx, one.miner, one.opens))  # type: ignore[misc]
                 review = None if known is None else known.review
                 if review is None or cycle.epoch >= review.epoch + cycle.window // _LOOKS:
-                    self._wanted.setdefault((miner.id, window.opens), (miner, window, last))
+                    before = None if review is None else review.epoch
+                    self._wanted.setdefault((miner.id, window.opens), (miner, window, last, before))
                     self._news.beat()
 
     async def run(self) -> None:
@@ -84,9 +86,9 @@ class Reviews:
             since = self._news.count
             while self._wanted:
                 key = min(self._wanted, key=lambda one: one[1])
-                miner, window, last = self._wanted[key]
+                miner, window, last, before = self._wanted[key]
                 try:
-                    await self._review(miner, window, last)
+                    await self._review_alone(miner, window, last, before)
                 except (node_errors.NodeError, failures.Failure, rpc_errors.DiskFails) as error:
                     log.warning("a deadline was not reviewed", miner=miner.id, deadline=window.deadline, why=str(error))
                 except Exception:
@@ -114,7 +116,17 @@ class Reviews:
         log.error("declarations came too late", miner=window.miner, deadline=window.deadline, orders=late)
         self._means.wake()
 
-    async def _review(self, miner: Miner, window: mind.Window, last: int) -> None:
+    async def _review_alone(self, miner: Miner, window: mind.Window, last: int, before: int | None) -> None:
+        """Review a deadline, unless another manager does so or has done so since the review `before`."""
+        name = f"reviews of {miner.address}"
+        async with self._means.database.leases.keeping([name]) as held:
+            if not held.has(name):
+                return
+            known = await held.read(lambda tx: posts.find_window(tx, window.miner, window.opens))
+            if (known.review.epoch if known is not None and known.review is not None else None) == before:
+                await self._review(miner, window, last, held)
+
+    async def _review(self, miner: Miner, window: mind.Window, last: int, store: Store) -> None:
         address = Address.of_id(miner.id)
         async with self._means.nodes.view() as view:
             parts = await view.partitions(address, window.deadline)
@@ -147,7 +159,7 @@ class Reviews:
             after = posts.with_(review, faults_orders=faults, recoveries_orders=recoveries)
             posts.save_window(tx, posts.with_(known, review=after))
 
-        await self._database.write(note)
+        await store.write(note)
         say = log.warning if bad or wishes else log.info
         say(
             "deadline reviewed",

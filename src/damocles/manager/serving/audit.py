@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, text
 
 from damocles import methods
 from damocles.manager.db import engine, tables
@@ -75,7 +75,12 @@ def _within_limits(rows: Iterable[Any]) -> list[control.AuditEntry]:
 
 
 def keep(tx: Connection, entry: control.AuditEntry) -> int:
-    """Add an entry in the transaction of the change that it records; return its id."""
+    """Add an entry in the transaction of the change that it records; return its id.
+
+    Among several managers, entries become visible in the order of their ids, so that nobody who follows them overtakes one.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("LOCK TABLE audit IN SHARE ROW EXCLUSIVE MODE"))
     values = {
         "at": entry.at,
         "who": entry.who,
