@@ -55,6 +55,14 @@ class Neighbours:
         """Return all managers, this one among them."""
         return await self._database.read(managers.select_all)
 
+    async def rest(self, seconds: float) -> None:
+        """Wait; where there are others, only until the database is away, or back: of that one speaks at once."""
+        was_away, left = self._database.trouble is not None, seconds
+        while left > 0 and (self._database.trouble is not None) == was_away:
+            step = left if self.is_alone else min(left, LOOK_SECONDS)
+            await anyio.sleep(step)
+            left -= step
+
     async def run(self) -> None:
         """Look, for ever."""
         while True:

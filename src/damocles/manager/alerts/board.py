@@ -19,9 +19,9 @@ import structlog
 from msgspec import structs
 
 from damocles import beside, methods
-from damocles.manager import errors, neighbours
+from damocles.manager import neighbours
+from damocles.manager.alerts import asked, durations, notify, progress, rules, seen, several, table
 from damocles.manager.alerts import config as alerts_config
-from damocles.manager.alerts import durations, notify, progress, rules, seen, several, table
 from damocles.manager.alerts import posts as alerts_posts
 from damocles.manager.db import leases, managers
 from damocles.manager.db.engine import Database
@@ -30,7 +30,6 @@ from damocles.parameters import catalog
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import space
-from damocles.text import spelling
 from damocles.wire import alerts, control
 
 log = structlog.get_logger(__name__)
@@ -117,24 +116,27 @@ class Alerts:
         self._config = config
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Look, for ever. Whoever looks for several managers does so until it ends: not all of them see the same disks and workers."""
         while True:
             try:
-                await self.look()
-            except rpc_errors.DiskFails:
-                pass  # told by the database, and an alert
-            except Exception:
-                # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
-                log.exception("alerts: the look failed; trying again")
-            await self._rest()
+                async with self._database.leases.keeping([several.LEASE]) as held:
+                    while True:
+                        await self._try()
+                        await self._near.rest(self._config.interval_seconds)
+                        if not held.has(several.LEASE):
+                            break
+            except rpc_errors.DatabaseAway:
+                await self._try()
+                await self._near.rest(self._config.interval_seconds)
 
-    async def _rest(self) -> None:
-        """Wait for the next look; not when the database of several managers is away, or back: of that one speaks at once."""
-        was_away, left = self._database.trouble is not None, self._config.interval_seconds
-        while left > 0 and (self._database.trouble is not None) == was_away:
-            step = left if self._near.is_alone else min(left, neighbours.LOOK_SECONDS)
-            await anyio.sleep(step)
-            left -= step
+    async def _try(self) -> None:
+        try:
+            await self.look()
+        except rpc_errors.DiskFails:
+            pass  # told by the database, and an alert
+        except Exception:
+            # A full disk, or something that was told and nobody thought of: no reason to end the daemon.
+            log.exception("alerts: the look failed; trying again")
 
     async def look(self) -> None:
         """Look once at everything, and do what follows."""
@@ -276,7 +278,7 @@ class Alerts:
         now = self._clock()
         if self._near.is_alone:
             async with self._turn:
-                alert = self._find(alert_id)
+                alert = asked.find(self._open, alert_id)
                 alert = structs.replace(alert, acknowledged_at=now, acknowledged_by=call.who, note=reason)
                 self._open[alert_id] = self._unsaved[alert_id] = alert
             await self._save(self._database, durable=True)
@@ -284,7 +286,7 @@ class Alerts:
             kept = await self._database.write(lambda tx: table.acknowledge(tx, alert_id, now, call.who, reason))
             if kept is None:
                 self._open.pop(alert_id, None)
-            alert = self._find(alert_id) if kept is None else kept
+            alert = asked.find(self._open, alert_id) if kept is None else kept
         self.changes += 1
         log.info("alert acknowledged", id=alert_id, rule=alert.rule, subject=alert.subject, by=call.who, reason=reason)
         return alert
@@ -296,10 +298,10 @@ class Alerts:
         """
         await self._refresh()
         if isinstance(of, int):
-            alert = self._find(of)
+            alert = asked.find(self._open, of)
             rule, subject = alert.rule, alert.subject
         else:
-            rule, subject = self._rule(of), ""
+            rule, subject = asked.rule(self._config.rules, of), ""
         async with self._turn:
             now = self._clock()
             wanted = alerts.Mute(rule=rule, subject=subject, until=now + for_seconds, at=now, by=call.who, note=reason)
@@ -333,25 +335,6 @@ class Alerts:
     def deliveries(self) -> Mapping[notify.Delivery, int]:
         """What became of messages, for metrics."""
         return self._notifier.deliveries
-
-    def _find(self, alert_id: int) -> alerts.Alert:
-        alert = self._open.get(alert_id)
-        if alert is None:
-            known = ", ".join(str(number) for number in sorted(self._open)) or "none"
-            raise errors.ManagerError(
-                f"there is no open alert {alert_id}; open ones: {known}", rpc_errors.Code.INVALID_PARAMS
-            )
-        return alert
-
-    def _rule(self, name: str) -> str:
-        names = [rule.name for rule in self._config.rules]
-        if name not in names:
-            guess = spelling.did_you_mean(name, names)
-            raise errors.ManagerError(
-                f"there is no rule {name!r}{guess or '; there are: ' + ', '.join(names)}",
-                rpc_errors.Code.INVALID_PARAMS,
-            )
-        return name
 
 
 @contextlib.asynccontextmanager
