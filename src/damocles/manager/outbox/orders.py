@@ -181,8 +181,10 @@ def sign(tx: Connection, order: Order, signed: Signed) -> bool:
     return True
 
 
-def end(tx: Connection, order: Order, state: State, *, reason: str = "", receipt: Receipt | None = None) -> None:
-    """Record how an order ended."""
+def end(tx: Connection, order: Order, state: State, *, reason: str = "", receipt: Receipt | None = None) -> bool:
+    """Record how an order ended; false if it has gone on meanwhile: another manager may have sent it from another sender."""
+    if load(tx, order.id) != order:
+        return False
     values: dict[str, Any] = {"state": state, "reason": reason}
     if receipt is not None:
         values |= {
@@ -192,6 +194,7 @@ def end(tx: Connection, order: Order, state: State, *, reason: str = "", receipt
             "gas_used": receipt.gas_used,
         }
     _set(tx, order, **values)
+    return True
 
 
 def blame(tx: Connection, order: Order, reason: str) -> Order:

@@ -161,8 +161,10 @@ class Outbox:
         await self._reopen(order, seen, view, held)
         match following.step(order, seen, policy):
             case following.Land(receipt):
-                await held.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt))
-                log.info("message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code))
+                if await held.write(lambda tx: orders.end(tx, order, State.LANDED, receipt=receipt)):
+                    log.info(
+                        "message landed", order=order.id, kind=order.wish.kind, result=exits.words(receipt.exit_code)
+                    )
             case following.Refuse(reason):
                 await self._refuse(order, reason or order.reason, held)
             case following.WantAgain(reason):
@@ -288,8 +290,8 @@ class Outbox:
             await view.push(made)
 
     async def _refuse(self, order: Order, reason: str, held: Held) -> None:
-        await held.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason))
-        log.warning("message refused", order=order.id, kind=order.wish.kind, why=reason)
+        if await held.write(lambda tx: orders.end(tx, order, State.REFUSED, reason=reason)):
+            log.warning("message refused", order=order.id, kind=order.wish.kind, why=reason)
 
 
 def _check_held(held: Held, senders: Sequence[Address]) -> list[Address]:

@@ -73,3 +73,18 @@ async def test_who_has_not_the_lease_waits_and_is_no_reason_for_an_alert(url: st
         await one.write(lambda tx: tx.exec_driver_sql("UPDATE leases SET ends = 0"))  # time passes
         await outbox.turn()
         assert 1 == len(chain.pool)
+
+
+async def test_what_another_manager_has_sent_is_not_refused(url: str) -> None:
+    """Each has the nonces of one sender of an order. The one that is slower finds that the message would fail, since it is there already."""
+    dice = random.Random(1)
+    chain = Chain(dice)
+    async with engine.open_postgresql(url) as one, engine.open_postgresql(url) as other:
+        number = await one.write(partial(orders.put, wish=wish(1), at=0.0))
+        before = await other.read(lambda tx: orders.load(tx, number))
+        await sending.Outbox(one, Node(chain, dice), lambda *_: TERMS).turn()
+        assert 1 == len(chain.pool)
+        refused = partial(orders.end, order=before, state=orders.State.REFUSED, reason="the sector is there already")
+        assert not await other.write(refused)
+        (found,) = await one.read(orders.unfinished)
+        assert orders.State.SIGNED is found.state
