@@ -7,6 +7,7 @@ Whatever is asked of a manager it reads from the database. This is for what it k
 for something that may happen at another manager (a proof that has come). A database that is not shared has no others.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -66,12 +67,16 @@ class Neighbours:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
+            # Its own turn may come late: whoever is before it has more patience.
+            doubting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._database.doubt, PATIENCE_SECONDS)
             try:
                 await self.look()
             except errors.DiskFails:
                 pass  # reported by the database
             except Exception:
                 log.exception("the look at other managers failed; trying again")
+            finally:
+                doubting.cancel()
             await anyio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:

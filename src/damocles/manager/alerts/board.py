@@ -140,6 +140,9 @@ class Alerts:
 
     async def look(self) -> None:
         """Look once at everything, and do what follows."""
+        if self._database.trouble is not None and not self._near.is_alone:  # of which nobody else may know
+            now = self._clock()
+            await self._tell(self._cut_off.away(self._database.trouble, self._config.rules, now), now)
         try:
             snapshot = await self._snapshot()
         except rpc_errors.DiskFails:

@@ -138,6 +138,10 @@ class Database:
         async with self._turns.one():
             return await self._run(run, self._read_turn, writing=False)
 
+    def doubt(self, seconds: float) -> None:
+        """Say that the server does not answer, though there is time left to wait for it: nothing has come for so long."""
+        self._failing(DatabaseAway(self.where, f"no answer for {seconds:g} seconds"))
+
     async def end(self, patience_seconds: float) -> None:
         """Give back what other managers wait for, if the server takes it within that time."""
         if self._backend.patience_seconds is not None:

@@ -21,6 +21,7 @@ from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.testing import postgres
 from damocles.testing.farm import free_port
+from damocles.testing.several_managers import Link
 from damocles.testing.webhooks import Receiver, receiving
 from damocles.wire import alerts, fleet
 from damocles.wire.sectors import SealProof, SectorSize
@@ -58,12 +59,12 @@ def run(tmp_path: Path, url: str, clock: Clock, verifier: RecordedVerifier, monk
     monkeypatch.setattr(neighbours, "LOOK_SECONDS", 0.05)
 
     @asynccontextmanager
-    async def run(name: str, receiver: Receiver) -> AsyncIterator[Manager]:
+    async def run(name: str, receiver: Receiver, database: str = url) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / name,
             miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
-            database=url,
+            database=database,
             alerts=config.Config(interval_seconds=INTERVAL_SECONDS, webhooks=(config.Webhook(url=receiver.url),)),
         )
         async with daemon.serve(settings, verifier, clock) as bound:
@@ -153,3 +154,23 @@ async def test_without_the_lease_nothing_is_told(run, clock: Clock, url: str) ->
 async def _has_looked(manager: Manager, at: float) -> bool:
     board = await manager.call("Damocles.Alerts", False, returns=alerts.Board)
     return (board.looked_at or 0.0) >= at
+
+
+async def test_one_without_its_database_tells_of_it_at_once(run, postgres_server: postgres.Server, monkeypatch) -> None:
+    """A manager whose way to the database is cut tells people, long before it gives up to wait for an answer, and when it is back."""
+    monkeypatch.setattr(neighbours, "PATIENCE_SECONDS", 0.5)
+    link = Link(postgres_server.port)
+    url = postgres_server.url(postgres_server.new(), port=link.port)
+    with receiving() as receiver:
+        async with run("one", receiver, url) as one:
+            await until(partial(_has_looked, one, 0.1))
+            link.is_cut = True
+            name = managers.name_of(Path("one")).partition(":")[0]
+            await until(partial(_tells, receiver, f"firing manager-disk manager {name}:"))
+            link.is_cut = False
+            await until(partial(_tells, receiver, f"resolved manager-disk manager {name}:"))
+    link.close()
+
+
+async def _tells(receiver: Receiver, begins: str) -> bool:
+    return any(one.startswith(begins) for one in receiver.told())
