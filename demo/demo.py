@@ -1,6 +1,6 @@
 """Seal sectors with real proofs on this machine, from allocation to a verified proof, and show it live.
 
-Starts a manager with a mock chain and a worker as real processes, three sealing threads, one persist store. Proof
+Starts a manager with a devnode of its own and a worker as real processes, three sealing threads, one persist store. Proof
 parameters that are missing are made meanwhile: the sectors seal up to C1Done, wait there, and are resumed.
 """
 
@@ -204,7 +204,7 @@ def _summary(console: Console, demo: farm.Farm, names: list[str], began: float) 
     for name in names:
         verified = bool(on_chain.get(name, {}).get("Proof"))
         all_verified = all_verified and verified
-        verdict = "proof verified by the mock chain" if verified else "NO PROOF ON CHAIN"
+        verdict = "proof verified by the devnode" if verified else "NO PROOF ON CHAIN"
         console.print(f"\n[bold]{name}[/bold] Finished, {verdict}", highlight=False)
         for path in sorted((demo.base / "persist").glob(f"[!.]*/{name}")):
             files = [path, *path.rglob("*")]

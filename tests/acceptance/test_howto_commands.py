@@ -18,7 +18,7 @@ FOLLOWED = {
     "move-sectors.md": "test_howto_move.py",
     "paused-threads.md": "test_howto.py",
 }
-# Those that need what a farm on one machine with a mock chain has not; they are parsed (test_commands.py), and what they do
+# Those that need what a farm on one machine with `mock` has not; they are parsed (test_commands.py), and what they do
 # has tests of its own.
 NOT_RUN = {
     "…": "a gap for the reader's own value, or an option alone",

@@ -72,4 +72,4 @@ def test_the_demo_runs_from_the_two_wheels(
         text=True,
         timeout=3000,
     )
-    assert (0, 3) == (done.returncode, done.stdout.count("proof verified by the mock chain")), done.stdout + done.stderr
+    assert (0, 3) == (done.returncode, done.stdout.count("proof verified by the devnode")), done.stdout + done.stderr

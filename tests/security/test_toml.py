@@ -90,7 +90,7 @@ def test_rules_of_alerts(odd: tuple[Path, str], tmp_path: Path, capsys: pytest.C
         alerts_config.read(file)
     assert said == str(raised.value)
     home = str(tmp_path / "home")
-    command = ["mock", "--miner=1", "--sector-size=2KiB", "--home", home, "--alerts", str(file)]
+    command = ["mock", "--miner=1000", "--sector-size=2KiB", "--home", home, "--alerts", str(file)]
     assert manager.main(command) != 0
     assert [said] == [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
 

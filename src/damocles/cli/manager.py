@@ -71,9 +71,7 @@ def parser() -> "cyclopts.App":
         version_flags=["--version", "-V"],
         default_parameter=cyclopts.Parameter(negative=()),
     )
-    app.command(
-        "damocles.cli.of_manager.mock:mock", name="mock", help="Run a manager with a mock chain in its process."
-    )
+    app.command("damocles.cli.of_manager.mock:mock", name="mock", help="Run a manager with a devnode of its own.")
     app.command("damocles.cli.of_manager.daemon:daemon", name="daemon", help="Run a manager on a real chain.")
     app.command(
         "damocles.cli.of_manager.deals:make", name="mock-deals", help="Make deals for `mock --deals` from files."

@@ -2,8 +2,9 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -83,8 +84,12 @@ def begin(
     clock: Callable[[], float] = time.time,
     at_once: bool = False,
     is_mined: bool = False,
+    changeable: Collection[str] = (),
+    verify: Callable[[Any], bool] | None = None,
 ) -> tuple[Node, Store | None]:
     """Return a devnode: one that goes on if its home has a devnet, else a new one.
+
+    `changeable` are rules that may be others than before. `verify` is another verifier of proofs than the devnode's own.
 
     Raises:
         Unsuitable: The devnet in the home has other rules.
@@ -93,7 +98,8 @@ def begin(
         store = None if home is None else Store(home)
     except Unusable as exc:
         raise Unsuitable(str(exc)) from exc
-    verify = verifying.accept_any if accepts_any_proof else verifying.verifier()
+    if verify is None:
+        verify = verifying.accept_any if accepts_any_proof else verifying.verifier()
     try:
         kept = None if store is None else store.rules()
     except msgspec.MsgspecError as exc:
@@ -108,16 +114,15 @@ def begin(
             store.put("secret", secret)
             store.put("rules", msgspec.json.encode(of))  # last: with it the devnet is there
     else:
-        if kept != of:
-            other = [
-                f"{name} {getattr(kept, name)}, not {getattr(of, name)}"
-                for name in of.__struct_fields__
-                if getattr(kept, name) != getattr(of, name)
-            ]
+        changed = [name for name in of.__struct_fields__ if getattr(kept, name) != getattr(of, name)]
+        if set(changed) - set(changeable):
+            other = [f"{name} {getattr(kept, name)}, not {getattr(of, name)}" for name in changed]
             store.close()
             raise Unsuitable(
                 f"the devnet in {home} was made with {'; '.join(other)}: start it so, or use another folder"
             )
+        if changed:
+            store.put("rules", msgspec.json.encode(of))
         try:
             chain, keys = _restored(store, of, verify)
         except msgspec.MsgspecError as exc:

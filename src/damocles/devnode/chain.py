@@ -95,7 +95,7 @@ class Chain:
             height=plan.height,
             timestamp=plan.timestamp,
             base_fee=base_fee,
-            messages=self.pool.best(state, base_fee, plan.limit),
+            messages=self.pool.best(state, base_fee, plan.limit, plan.height),
             salt=b"%d" % next(self._salts),
         )
 

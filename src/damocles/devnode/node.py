@@ -328,7 +328,7 @@ class Node:
                     )
                 except Full as error:
                     raise NotTaken(str(error)) from error
-            self.chain.pool.put(signed)
+            self.chain.pool.put(signed, self.chain.head.height)
         self.chain.seen[signed.cid] = signed
         self._look_for_doom(signed)
         self._is_pushed = True

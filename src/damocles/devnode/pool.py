@@ -18,6 +18,12 @@ class Pool:
 
     def __init__(self) -> None:
         self._of: dict[Address, dict[int, SignedMessage]] = {}
+        self._delays: dict[int, int] = {}
+        self._from: dict[tuple[Address, int], int] = {}  # the heights before which messages are in no block
+
+    def delay(self, method: int, epochs: int) -> None:
+        """Let messages to a method that come from now on wait, each for some epochs."""
+        self._delays[method] = epochs
 
     def check(self, signed: SignedMessage, state: State) -> None:
         """Refuse a message that cannot be taken; its signature is looked at elsewhere.
@@ -68,15 +74,19 @@ class Pool:
                 f" {account.balance}): not enough funds to execute transaction"
             )
 
-    def put(self, signed: SignedMessage) -> None:
-        """Let a message wait, in place of another one with its nonce."""
-        self._of.setdefault(signed.message.sender, {})[signed.message.nonce] = signed
+    def put(self, signed: SignedMessage, height: int = 0) -> None:
+        """Let a message wait, in place of another one with its nonce; one that comes when the head has a height may be held."""
+        sender, nonce = signed.message.sender, signed.message.nonce
+        self._of.setdefault(sender, {})[nonce] = signed
+        if epochs := self._delays.get(signed.message.method, 0):
+            self._from.setdefault((sender, nonce), height + epochs + 1)
 
     def remove(self, messages: Iterable[SignedMessage]) -> None:
         """Let messages wait no more, nor others with their nonces."""
         for signed in messages:
             waiting = self._of.get(signed.message.sender, {})
             waiting.pop(signed.message.nonce, None)
+            self._from.pop((signed.message.sender, signed.message.nonce), None)
             if not waiting:
                 self._of.pop(signed.message.sender, None)
 
@@ -107,8 +117,11 @@ class Pool:
             on_chain += 1
         return on_chain
 
-    def best(self, state: State, base_fee: int, limit: int | None = None) -> list[SignedMessage]:
-        """Return messages for a block: of each sender those that follow each other and can pay, the dearest senders first."""
+    def best(self, state: State, base_fee: int, limit: int | None = None, height: int = 0) -> list[SignedMessage]:
+        """Return messages for a block of a height: of each sender those that follow each other, can pay, and are not held.
+
+        The dearest senders come first.
+        """
         rows: list[list[SignedMessage]] = []
         for sender, waiting in list(self._of.items()):
             account = state.accounts.get(state.id_of(sender) or -1)
@@ -118,7 +131,7 @@ class Pool:
             while (signed := waiting.get(nonce)) is not None:
                 message = signed.message
                 balance -= message.most_burnt + message.value
-                if message.gas_fee_cap < base_fee or balance < 0:
+                if message.gas_fee_cap < base_fee or balance < 0 or height < self._from.get((sender, nonce), height):
                     break
                 row.append(signed)
                 nonce += 1

@@ -7,8 +7,9 @@ await node.reorganise(3)
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -59,12 +60,15 @@ async def serving(
     clock: Callable[[], float] = time.time,
     at_once: bool = False,
     is_mined: bool = False,
+    changeable: Collection[str] = (),
+    verify: Callable[[Any], bool] | None = None,
 ) -> AsyncIterator[Node]:
     """Yield a devnode that listens while the block runs.
 
     Without `home` nothing of it is kept. With `block_seconds` of `None` blocks are made by `node.step` alone. The same
     `secret` (32 bytes) makes a devnet with the same keys. With `at_once` the blocks that execute a message are made as soon
-    as it is pushed. With `is_mined` epochs go by the clock, and miners hand in blocks.
+    as it is pushed. With `is_mined` epochs go by the clock, and miners hand in blocks. `changeable` are rules that may be
+    others than before, `verify` another verifier of proofs than the devnode's own; it is called in threads.
 
     Raises:
         beginnings.Unsuitable: The devnet in the home was made with other rules.
@@ -82,13 +86,16 @@ async def serving(
             clock=clock,
             at_once=at_once,
             is_mined=is_mined,
+            changeable=changeable,
+            verify=verify,
         )
         return node, contextlib.nullcontext() if store is None else contextlib.closing(store)
 
     node, closing = await anyio.to_thread.run_sync(begin)
     failure: Exception | None = None
     with closing:
-        async with server.serve(app(service_of(node), node), host, port, grace_seconds=1) as bound:
+        listening = server.serve(app(service_of(node), node), host, port, grace_seconds=1, event="devnode listens")
+        async with listening as bound:
             node.url = bound.url("/rpc/v1")
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(node.run)

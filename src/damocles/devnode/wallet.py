@@ -3,15 +3,18 @@
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
-from damocles import bls, signing
+from damocles import bls, durable, signing
 from damocles.chain.addresses import Address
 from damocles.chain.messages import Message, Signature, SignatureType, SignedMessage
 from damocles.signing import PrivateKey
 
+_PRIVATE = 0o600
 PERMISSIONS = ("read", "write", "sign", "admin")  # each has those before it
 _HEADER = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').decode().rstrip("=")
 
@@ -86,3 +89,19 @@ def permissions(secret: bytes, text: str) -> list[str] | None:
 def _mac(secret: bytes, content: str) -> str:
     digest = hmac.digest(hashlib.blake2b(b"tokens", key=secret, digest_size=32).digest(), content.encode(), "sha256")
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def write_tokens(folder: Path, tokens: Mapping[str, str]) -> None:
+    """Write a token for each permission into files; `token` is that for everything, as Lotus has it. Blocking."""
+    for name, text in {**{f"token-{name}": text for name, text in tokens.items()}, "token": tokens["admin"]}.items():
+        path, content = folder / name, text.encode()
+        if not _holds(path, content):
+            durable.replace(path, content, private=True)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file is as it would be written: who reads it while a devnode starts finds it whole."""
+    try:
+        return stat.S_IMODE(path.lstat().st_mode) == _PRIVATE and path.read_bytes() == content
+    except OSError:
+        return False

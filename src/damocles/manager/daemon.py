@@ -10,31 +10,28 @@ heads of its chain.
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 import structlog
-from sqlalchemy import Connection
 from sqlalchemy import exc as sql_errors
 from starlette.routing import BaseRoute
 
 from damocles import privacy
-from damocles.manager import errors, home, neighbours, office
+from damocles.manager import chains, errors, home, neighbours, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
 from damocles.manager.callers import names
-from damocles.manager.chain import interface, mock
-from damocles.manager.config import model
+from damocles.manager.chain import interface
 from damocles.manager.db import engine, schema
 from damocles.manager.fleet import acts
 from damocles.manager.roster import Mapped
-from damocles.manager.sectors import deals, giving, piecestore, stores
-from damocles.manager.sectors import ledger as sectors
+from damocles.manager.sectors import deals, piecestore, stores
 from damocles.manager.serving import audit, auth, discovery, due, metrics, trust
 from damocles.rpc import address, core, tls
 from damocles.rpc import errors as rpc_errors
@@ -43,12 +40,9 @@ from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.calling import profiles
 from damocles.rpc.serving import both, doorstep, places, reloading, server, site
 from damocles.stores import identity, space
-from damocles.wire.sectors import SectorSize
 
 if TYPE_CHECKING:
     from damocles.manager.dashboard import site as dashboard
-    from damocles.manager.proving import opening as provers
-    from damocles.manager.upkeep import doing
 
 log = structlog.get_logger(__name__)
 
@@ -60,20 +54,17 @@ PIECES_NAME = "pieces"
 class Settings:
     """What a manager is started with; no `stores` means that every name is one.
 
-    With a mock chain it has one `miner`, on a real one those of the configuration.
     To listen where other machines can reach it without a `certificate` is a `ValueError`, unless it is `insecure`.
     """
 
     home: Path
     listen: address.Endpoint
-    miner: sectors.Miner | None = None
+    chain: chains.Source
     stores: Mapping[str, Path] = field(default_factory=dict)
     file: Path | None = None  # that `chain` is from
-    chain: mock.Options | model.Config = field(default_factory=mock.Options)
     database: str | None = None  # the URL of one on PostgreSQL, instead of the file in the home
     deals: Path | None = None  # folder of deals and their pieces, see `deals`
     wdpost_every_seconds: float | None = None
-    prove_here: int = 1  # window PoSts at a time on this machine, on a real chain
     admit: Sequence[access.Admitted] = ()
     known_as: Sequence[str] = ()  # names by which programs that are let in by address call this machine
     certificate: tls.Files | None = None
@@ -142,7 +133,8 @@ async def _open(
         guard = auth.guard(ring, admit=settings.admit, open_metrics=settings.open_metrics, dashboard=settings.dashboard)
         ledger = audit.Ledger(database)
         auditor = rpc_audit.Audit(ledger, observers=audit.observers(database, ring), clock=clock)
-        chain = await stack.enter_async_context(_chain(settings, database, verifier, clock))
+        beginning = chains.Beginning(home=settings.home, database=database, verifier=verifier, clock=clock)
+        chain = await stack.enter_async_context(settings.chain.open(beginning))
         sector_bytes = max(int(miner.proof.size) for miner in chain.miners)
         means = await _means(settings, database, verifier, clock, chain=chain, ring=ring, workers=workers)
         made = await stack.enter_async_context(office.open_office(means, auditor=auditor, guard=guard, meter=tally))
@@ -248,7 +240,7 @@ async def _pages(
     database: engine.Database,
     ledger: audit.Ledger,
     watching: alerts.Alerts,
-    chain: "_Chain",
+    chain: chains.Chain,
     clock: Callable[[], float],
 ) -> "dashboard.Dashboard | None":
     """Open the dashboard, if there is to be one; what makes pages is imported by those alone who want them."""
@@ -285,72 +277,13 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
     log.info("stopped")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Chain:
-    """A chain, the miners on it that are sealed for, what has to run beside it, and what keeps it from going on."""
-
-    chain: interface.Chain
-    miners: Collection[sectors.Miner]
-    loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
-    troubles: Callable[[], Mapping[str, str]] = dict
-    unfit: Callable[[], Container[int]] = frozenset
-    upkeep: "doing.Means | None" = None
-    proving: "provers.Means | None" = None
-
-
-@contextlib.asynccontextmanager
-async def _chain(
-    settings: Settings, database: engine.Database, verifier: interface.Verifier, clock: Callable[[], float]
-) -> AsyncIterator[_Chain]:
-    """Open the chain; what asks a node, signs and proves is imported by those alone who have a real one."""
-    if not isinstance(settings.chain, model.Config):
-        assert settings.miner is not None
-        miner, made = settings.miner, await mock.open_chain(database, settings.chain, verifier, clock)
-        await database.read(partial(_check_owner, settings, [miner]))
-        proof, home = miner.proof.proof_name, str(settings.home)
-        log.info("mock chain", miner=miner.id, proof=proof, head=await made.head(), home=home)
-        yield _Chain(chain=made, miners=[miner])
-        return
-    from damocles.manager.chain import opening, verifiers  # noqa: PLC0415
-    from damocles.manager.proving import opening as provers  # noqa: PLC0415
-    from damocles.manager.upkeep import doing  # noqa: PLC0415
-
-    aggregator = verifier if isinstance(verifier, verifiers.StagesVerifier) else None
-    async with (
-        opening.open_chain(settings.chain, database, verifier, aggregator, clock) as opened,
-        provers.open_stages(settings.prove_here) as stages,
-    ):
-        miners = Mapped(opened.miners, giving.in_ledger)
-        await database.read(partial(_check_owner, settings, miners))
-        rounds = opened.chain.rounds
-        log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(settings.home))
-        for miner in miners:
-            log.info("miner", miner=miner.id, proof=miner.proof.proof_name)
-        loops = (rounds.follow, rounds.run)
-        yield _Chain(
-            chain=opened.chain,
-            miners=miners,
-            loops=loops,
-            troubles=rounds.alerts,
-            unfit=lambda: rounds.fitness.problems,
-            upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
-            proving=provers.Means(
-                rounds=rounds,
-                miners=opened.miners,
-                block_seconds=opened.chain.network.block_seconds,
-                stages=stages,
-                prove_here=settings.prove_here,
-            ),
-        )
-
-
 async def _means(
     settings: Settings,
     database: engine.Database,
     verifier: interface.Verifier,
     clock: Callable[[], float],
     *,
-    chain: _Chain,
+    chain: chains.Chain,
     ring: keyring.Keyring,
     workers: acts.Fleet,
 ) -> office.Means:
@@ -366,9 +299,7 @@ async def _means(
         chain=chain.chain,
         beside=chain.loops,
         unfit=chain.unfit,
-        configs={table.actor: table for table in settings.chain.miners}
-        if isinstance(settings.chain, model.Config)
-        else {},
+        configs=chain.configs,
         upkeep=chain.upkeep,
         proving=chain.proving,
         verifier=verifier,
@@ -379,22 +310,3 @@ async def _means(
         clock=clock,
         wdpost_every_seconds=settings.wdpost_every_seconds,
     )
-
-
-def _check_owner(settings: Settings, miners: Collection[sectors.Miner], tx: Connection) -> None:
-    """Refuse a home with the sectors of another miner, or of another size: numbers and deadlines would be mixed up.
-
-    Raises:
-        errors.StartError: It has such sectors.
-    """
-    known: dict[int, SectorSize | None] = {miner.id: miner.proof.size for miner in miners}
-    if isinstance(settings.chain, model.Config):  # also a miner that the chain does not have, and nothing is known of
-        known = {table.actor: known.get(table.actor) for table in settings.chain.miners}
-    for number, size in sectors.owners(tx):
-        if number in known and known[number] in {size, None}:
-            continue
-        raise errors.StartError(
-            f"the home {settings.home} has sectors of miner {number}, of {size.label}: start it with"
-            f" {'--miner' if settings.miner else '[[Miners]] Actor ='} {number}"
-            f"{f' --sector-size {size.label}' if settings.miner else ''}, or choose another --home"
-        )

@@ -1,7 +1,6 @@
 """The configuration of a miner in the form of the original's, for `GetMinerConfig`.
 
-On a real chain that is the miner's table, with the keys that are ours among the others. A manager with a mock chain has none:
-what it does all the same is said as a table would say it, and what it has not (senders, fees, confidences) is zero or absent.
+That is the miner's table, with the keys that are ours among the others. A manager on a simulated chain has none: what it does all the same is said as a table would say it, and what it has not (senders, fees, confidences) is zero or absent.
 Durations are Go's, an address that is none is `<empty>`, amounts are numbers of attoFIL, as the original answers them.
 """
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from damocles import beside, methods
 from damocles.manager.callers import holders, names
-from damocles.manager.chain import interface, mock
+from damocles.manager.chain import interface
 from damocles.manager.config import model
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch as fleet_watch
@@ -139,9 +139,11 @@ async def open_office(
         mining = miners_of.mining(means.proving, database=database, persist=means.persist, clock=clock)
         mining.register(service)
     else:
-        service.add(methods.wdpost.day, mock.day)
-        service.add(methods.wdpost.blocks, mock.blocks)
-        service.add(methods.chain.seen, mock.seen)
+        from damocles.manager.proving import nothing  # noqa: PLC0415
+
+        service.add(methods.wdpost.day, nothing.day)
+        service.add(methods.wdpost.blocks, nothing.blocks)
+        service.add(methods.chain.seen, nothing.seen)
     running = [
         *([proving.run] if proving is not None else []),
         *([mining.run] if mining is not None else []),
@@ -153,7 +155,7 @@ async def open_office(
 
 
 def _doing(database: engine.Database, means: "doing.Means | None", clock: Callable[[], float]) -> "doing.Doing":
-    """Return what acts on the chain; on a mock one nobody may ever ask for it, and it is imported by who does."""
+    """Return what acts on the chain; it is imported by who asks for it."""
     from damocles.manager.upkeep import doing  # noqa: PLC0415
 
     return doing.Doing(database, means, clock)

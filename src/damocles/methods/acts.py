@@ -250,8 +250,8 @@ class OrderSeen(msgspec.Struct, frozen=True, kw_only=True):
 class SectorMessage(msgspec.Struct, frozen=True, kw_only=True):
     """What was handed in of a sector for the chain: how far it is, and the message that carries it, once there is one.
 
-    `id` is the one in the sector's record: the manager's own, in the form of a CID. The chain's is `order.cid`. Of a mock chain
-    there is the id alone.
+    `id` is the one in the sector's record: the manager's own, in the form of a CID. The chain's is `order.cid`; until
+    it is in a message there is the id alone.
     """
 
     kind: str

@@ -29,7 +29,7 @@ def of_sector(sector: SectorID, /) -> list[SectorMessage]:
 
 @declared("Damocles.ChainSeen", rules.READ)
 def seen() -> ChainSeen:
-    """Return the chain at a glance: the node, its head, and the next deadline of each miner; there is none on a mock chain."""
+    """Return the chain at a glance: the node, its head, and the next deadline of each miner; `mock` has no look at its own."""
 
 
 @declared("Damocles.ChainOutcomes", rules.READ)

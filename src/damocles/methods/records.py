@@ -44,7 +44,7 @@ def sector_indexer_find(kind: proving.FilesOf, sector: SectorID, /) -> proving.L
 
 @declared("Venus.ProvingSectorInfo", rules.READ)
 def proving_sector_info(sector: SectorID, /) -> proving.SectorInfo:
-    """Return what the chain and the stores have of a proven sector; what the mock chain does not keep is zero."""
+    """Return what the chain and the stores have of a proven sector; what the chain does not keep is zero."""
 
 
 @declared("Venus.CheckProvable", rules.READ)

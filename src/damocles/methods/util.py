@@ -10,7 +10,7 @@ from damocles.wire.codec import CID
 
 @declared("Venus.GetTicket", rules.READ)
 def get_ticket(tipset: list[CID] | None, epoch: int, miner: int, /) -> seal.Ticket:
-    """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset does not matter."""
+    """Return the sealing randomness of an epoch; it is that of the head, whichever tipset is named."""
 
 
 @declared("Venus.GetSeed", rules.READ)

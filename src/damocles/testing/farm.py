@@ -1,4 +1,4 @@
-"""A small farm of real processes, for tests, benches and the demo: one manager with a mock chain, one worker."""
+"""A small farm of real processes, for tests, benches and the demo: one manager with a devnode of its own (`mock`), one worker."""
 
 import atexit
 import itertools

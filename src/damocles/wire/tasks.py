@@ -299,7 +299,7 @@ class PublicReplica(msgspec.Struct, frozen=True):
 
 
 class VerifyWindowPoSt(msgspec.Struct, frozen=True):
-    """Verify a window PoSt; output is a boolean. Not in the original's protocol: the mock chain uses it."""
+    """Verify a window PoSt; output is a boolean. Not in the original's protocol: the manager uses it."""
 
     miner_id: int
     proof_type: str
@@ -334,7 +334,7 @@ class Unseal(msgspec.Struct, frozen=True):
 
 
 class VerifySeal(msgspec.Struct, frozen=True):
-    """Verify a PoRep proof; output is a boolean. Not in the original's protocol: the mock chain uses it."""
+    """Verify a PoRep proof; output is a boolean. Not in the original's protocol: the manager uses it."""
 
     registered_proof: str
     comm_r: Bytes32

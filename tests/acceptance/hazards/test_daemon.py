@@ -154,7 +154,7 @@ def test_a_daemon_that_is_told_to_stop_while_it_starts_ends_in_order(tmp_path, c
         "manager": (
             "damocles-manager",
             "mock",
-            "--miner=1",
+            "--miner=1000",
             "--sector-size=2KiB",
             "--home",
             str(tmp_path),

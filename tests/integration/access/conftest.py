@@ -18,6 +18,7 @@ from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.rpc.serving import asgi, reloading, site
 from damocles.stages.supervision import executor
+from damocles.testing import simulated_chain
 from damocles.wire import control
 from damocles.wire.sectors import SealProof, SectorSize
 from damocles.worker import upstream
@@ -98,7 +99,7 @@ def start_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartManag
     async def run(**options: Any) -> AsyncIterator[Daemon]:
         settings = daemon.Settings(
             home=tmp_path / "manager",
-            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            chain=simulated_chain.Source(miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))),
             listen=address.Endpoint("127.0.0.1", 0),
             **options,
         )

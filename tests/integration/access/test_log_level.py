@@ -14,6 +14,7 @@ from damocles.cli import manager
 from damocles.manager import daemon
 from damocles.manager.sectors.ledger import Miner
 from damocles.rpc import address
+from damocles.testing import simulated_chain
 from damocles.testing.believing import Believing
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -60,7 +61,7 @@ async def test_an_operator_changes_it_and_the_audit_has_it(tmp_path: Path, capsy
     settings = daemon.Settings(
         home=home,
         listen=address.host_port("127.0.0.1:0", 0),
-        miner=Miner(id=1000, proof=SealProof.of(SectorSize.KIB2)),
+        chain=simulated_chain.Source(miner=Miner(id=1000, proof=SealProof.of(SectorSize.KIB2))),
     )
 
     async def run(*words: str) -> tuple[int, str]:

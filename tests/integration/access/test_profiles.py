@@ -14,6 +14,7 @@ from damocles.manager.sectors.ledger import Miner
 from damocles.rpc import address, tls
 from damocles.rpc.calling import profiles
 from damocles.stores import persist, sealing
+from damocles.testing import simulated_chain
 from damocles.testing.believing import Believing
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -48,7 +49,12 @@ async def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     files = await anyio.to_thread.run_sync(certificate, tmp_path / "tls")
     home = tmp_path / "home"
     miner = Miner(id=1000, proof=SealProof.of(SectorSize.KIB2))
-    settings = daemon.Settings(home=home, listen=address.host_port("127.0.0.1:0", 0), miner=miner, certificate=files)
+    settings = daemon.Settings(
+        home=home,
+        listen=address.host_port("127.0.0.1:0", 0),
+        chain=simulated_chain.Source(miner=miner),
+        certificate=files,
+    )
     async with daemon.serve(settings, Believing()):
         yield home
 

@@ -36,6 +36,7 @@ from damocles.stages import job
 from damocles.stages.files import pieces as stage_pieces
 from damocles.stages.files import uploads
 from damocles.stores import pieces
+from damocles.testing import simulated_chain
 from damocles.text import urls
 from damocles.wire import commitments, control, fleet, tasks
 from damocles.wire.sectors import SealProof, SectorSize
@@ -439,7 +440,7 @@ class TestExposure:
         """Return the settings of a manager on a host."""
         return daemon.Settings(
             home=tmp_path,
-            miner=ledger.Miner(id=1, proof=SealProof.of(SectorSize.KIB2)),
+            chain=simulated_chain.Source(miner=ledger.Miner(id=1, proof=SealProof.of(SectorSize.KIB2))),
             listen=address.Endpoint(host, 1789),
             **options,
         )
@@ -460,7 +461,7 @@ class TestExposure:
     def test_the_command_says_so(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A wrong command line is one line, and nothing is made."""
         home = tmp_path / "home"
-        common = ["mock", "--miner", "1", "--sector-size", "2KiB", "--home", str(home)]
+        common = ["mock", "--miner", "1000", "--sector-size", "2KiB", "--home", str(home)]
         assert 2 == manager_cli.main([*common, "--listen", "0.0.0.0:1789"])
         assert "tokens would go there unencrypted" in capsys.readouterr().err
         assert 2 == manager_cli.main([*common, "--tls-cert", "a.pem"])

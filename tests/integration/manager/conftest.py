@@ -10,11 +10,11 @@ import pytest
 
 from damocles.manager import daemon
 from damocles.manager.alerts import config
-from damocles.manager.chain import mock
 from damocles.manager.sectors import ledger
 from damocles.rpc import address
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
+from damocles.testing import simulated_chain
 from damocles.wire import tasks
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -115,11 +115,13 @@ def start(
     ) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / "home",
-            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores or {},
             database=database_url,
-            chain=mock.Options(block_seconds=BLOCK_SECONDS, **delays),
+            chain=simulated_chain.Source(
+                miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+                options=simulated_chain.Options(block_seconds=BLOCK_SECONDS, **delays),
+            ),
             deals=deals,
             wdpost_every_seconds=wdpost_every_seconds,
             alerts=alerts,

@@ -1,4 +1,4 @@
-"""A sector that is proven on the mock chain, made by calls alone."""
+"""A sector that is proven on the simulated chain, made by calls alone."""
 
 from damocles.wire import commitments, seal
 from damocles.wire.codec import Bytes32

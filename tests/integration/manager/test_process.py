@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from damocles.cli import manager
 from damocles.rpc import address, errors
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import sync
+from damocles.testing.farm import wait_until
 from damocles.wire import commitments, fleet, records, seal
 from damocles.wire.sectors import SectorID, SectorSize
 
@@ -26,17 +29,6 @@ G1 = bytes.fromhex("97f1d3a73197d7942695638c4fa9ac0fc3688c4f9774b905a14e3a3f171b
 G2 = bytes.fromhex(
     "93e02b6052719f607dacd3a088274f65596bd0d09920b61ab5da61bbdc7f5049334cf11213945d57e5ac7d055d042b7e"
     "024aa2b2f08f0a91260805272dc51051c6e47ad4fa403b02b4510b647ae3d1770bac0326a805bbefd48056c8c121bdb8"
-)
-LISTED = "import sys; from damocles.cli.manager import main; code = main(); print(*sys.modules); sys.exit(code)"
-# What asks nodes, signs and proves.
-OF_A_REAL_CHAIN = (
-    *("cbor2", "cryptography", "damocles_proofs", "damocles.lotus", "damocles.signing"),
-    *(
-        "damocles.manager.chain.opening",
-        "damocles.manager.outbox",
-        "damocles.manager.proving",
-        "damocles.manager.upkeep",
-    ),
 )
 COMM_R = commitments.commitment_of(commitments.sealed_cid(bytes(range(32))))
 
@@ -70,12 +62,29 @@ def running(
         process.stderr.close()
 
 
-def pre_commit(client: sync.Client) -> seal.Ticket:
+def handed_in(client: sync.Client) -> seal.PreCommit:
     """Draw a ticket for the first sector and submit its pre-commit."""
     ticket = client.call(methods.sealer.assign_ticket(SECTOR))
     content = seal.PreCommit(COMM_R, commitments.zero_comm_d(SectorSize.KIB2), ticket)
     client.call("Venus.SubmitPreCommit", [seal.AllocatedSector(SECTOR, 5), content, False])
-    return ticket
+    return content
+
+
+def polled_until(client: sync.Client, wanted: Callable[[seal.OnChainState], bool]) -> seal.Polled:
+    """Wait for a state of the first sector's pre-commit."""
+
+    def polled() -> seal.Polled | None:
+        found = client.call("Venus.PollPreCommitState", [SECTOR], returns=seal.Polled)
+        return found if wanted(found.state) else None
+
+    found: seal.Polled = wait_until(polled, "the pre-commit has got on")
+    return found
+
+
+def pre_commit(client: sync.Client) -> None:
+    """Bring the pre-commit of the first sector onto the chain."""
+    handed_in(client)
+    polled_until(client, lambda state: state == seal.OnChainState.LANDED)
 
 
 def test_a_killed_manager_goes_on(tmp_path: Path) -> None:
@@ -84,9 +93,10 @@ def test_a_killed_manager_goes_on(tmp_path: Path) -> None:
         assert SECTOR == client.call("Venus.AllocateSector", [{}], returns=seal.AllocatedSector).id
         process.kill()
     with running(tmp_path) as (process, client):
-        ticket = pre_commit(client)
+        ticket = handed_in(client).ticket
         process.kill()
     with running(tmp_path) as (process, client):
+        polled_until(client, lambda state: state == seal.OnChainState.LANDED)
         store = client.call("Venus.StoreReserveSpace", [SECTOR, 4096, ["a", "b"]], returns=seal.StoreBasicInfo)
         seed = client.call("Venus.WaitSeed", [SECTOR, 5], returns=seal.WaitSeedResp).seed
         client.call("Venus.WorkerPing", [fleet.WorkerInfo("worker-1", "127.0.0.1:17890")])
@@ -180,17 +190,54 @@ def test_an_invalid_proof_is_rejected_by_the_real_verifier(
     assert seal.Submitted(seal.SubmitResult.REJECTED, reason) == submitted
 
 
-def test_a_mock_imports_nothing_for_a_real_chain(tmp_path):
-    """What only a manager with nodes needs takes a seventh of the memory, and is left out as long as nobody asks for it."""
-    listed = [sys.executable, "-c", LISTED, *command(tmp_path)[len(PROGRAM) :]]
-    with subprocess.Popen(listed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            assert any(json.loads(line)["event"] == "listening" for line in process.stderr)
-            process.send_signal(signal.SIGTERM)
-            out, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    names = set(out.split())
-    assert "damocles.manager.chain.mock" in names
-    assert set() == {name for name in names if name.startswith(OF_A_REAL_CHAIN)}
+def test_a_daemon_imports_nothing_for_a_devnode() -> None:
+    """What only a manager with a devnode of its own needs takes memory, and is left out of the others."""
+    code = "import sys, damocles.cli.of_manager.daemon, damocles.manager.chain.opening; print(*sys.modules)"
+    names = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert "damocles.manager.chains" in names
+    assert set() == {name for name in names if name.startswith("damocles.devnode")}
+
+
+def test_a_home_of_an_earlier_mock_is_refused_in_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    """Its sectors are on a chain that was in its database: without a devnode that has them, nothing is begun."""
+    with running(tmp_path) as (_, client):
+        client.call("Venus.AllocateSector", [{}])
+    shutil.rmtree(tmp_path / "devnode")
+    done = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=120, check=False)
+    assert 1 == done.returncode
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert line.startswith(f"error: the home {tmp_path} has sectors, and no devnode that they are on")
+    assert line.endswith("They stay as they are. Choose another --home")
+    assert not (tmp_path / "devnode").exists()
+    with closing(sqlite3.connect(tmp_path / "manager.db")) as database:
+        assert [(10000, 1)] == database.execute("SELECT miner, number FROM sectors").fetchall()
+
+
+def test_sectors_of_another_size_are_refused_with_the_option_that_fits(tmp_path: Path) -> None:
+    """Before the devnode is touched, whose rules would not fit either."""
+    with running(tmp_path) as (_, client):
+        client.call("Venus.AllocateSector", [{}])
+    again = [*command(tmp_path)[: len(PROGRAM)], "mock", "--miner=10000", "--sector-size=8MiB", f"--home={tmp_path}"]
+    done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
+    assert 1 == done.returncode
+    assert "start it with --miner 10000 --sector-size 2KiB, or choose another --home" in done.stderr
+
+
+def test_the_first_messages_fail_where_that_is_asked_for(tmp_path: Path) -> None:
+    """The pre-commit lands with an exit code; handed in again, it lands well."""
+    with running(tmp_path, "--fail-messages", "1") as (_, client):
+        client.call("Venus.AllocateSector", [{}])
+        content = handed_in(client)
+        polled = polled_until(client, lambda state: state > seal.OnChainState.LANDED)
+        assert seal.OnChainState.FAILED == polled.state
+        client.call("Venus.SubmitPreCommit", [seal.AllocatedSector(SECTOR, 5), content, True])
+        polled_until(client, lambda state: state == seal.OnChainState.LANDED)
+
+
+def test_a_message_waits_for_as_many_epochs_as_it_is_told(tmp_path: Path) -> None:
+    """Nothing that happens on the chain meanwhile brings it into a block."""
+    with running(tmp_path, "--pre-commit-delay", "1000000") as (_, client):
+        client.call("Venus.AllocateSector", [{}])
+        handed_in(client)
+        wait_until(lambda: any(order.signed for order in client.call(methods.chain.orders([1]))), "its message is sent")
+        assert seal.OnChainState.PENDING == polled_until(client, lambda _: True).state

@@ -11,6 +11,7 @@ from damocles.manager.sectors import ledger
 from damocles.rpc import address
 from damocles.rpc import errors as rpc_errors
 from damocles.stores import layout
+from damocles.testing import simulated_chain
 from damocles.wire import commitments, fleet, seal
 from damocles.wire.sectors import SealProof, SectorID, SectorSize
 
@@ -157,7 +158,7 @@ async def test_a_home_is_for_one_miner(
         await manager.call("AllocateSector", {})
     other = daemon.Settings(
         home=tmp_path / "home",
-        miner=ledger.Miner(id=miner, proof=SealProof.of(size)),
+        chain=simulated_chain.Source(miner=ledger.Miner(id=miner, proof=SealProof.of(size))),
         listen=address.Endpoint("127.0.0.1", 0),
     )
     with pytest.raises(errors.StartError, match=r"home .* start it with --miner 10000 --sector-size 2KiB, or choose"):

@@ -79,7 +79,7 @@ async def test_a_day_is_asked_for_once_for_all_who_look(
 
 
 async def test_a_day_that_is_not_known_is_said(scene: Scene, opened: Open) -> None:
-    """Of each miner the page is told why there are no deadlines; with no miners, as on a mock chain, nothing is asked."""
+    """Of each miner the page is told why there are no deadlines; with no miners, as on a devnode of its own, nothing is asked."""
     async with opened(MINER, 1003) as read:
         scene.replay.refuse("StateMinerPartitions", "the state is gone")
         gone, strange = await read.told(core.Call())

@@ -19,7 +19,7 @@ from damocles.devnode.node import Node as Devnode
 from damocles.devnode.rules import Rules
 from damocles.lotus import node
 from damocles.lotus.places import Place
-from damocles.manager import daemon
+from damocles.manager import chains, daemon
 from damocles.manager.config import load
 from damocles.rpc import address, errors
 from damocles.rpc.admission import tokens
@@ -54,7 +54,9 @@ async def running(
         tables = configuration(devnode, tmp_path)
         (home / load.FILE_NAME).write_text("\n".join(report.toml_lines(tables)))
         settings = daemon.Settings(
-            home=home, listen=address.host_port("127.0.0.1:0", 0), chain=load.load(home / load.FILE_NAME)
+            home=home,
+            listen=address.host_port("127.0.0.1:0", 0),
+            chain=chains.Lotus(config=load.load(home / load.FILE_NAME)),
         )
         async with daemon.serve(settings, Believing()) as bound:
 

@@ -55,7 +55,7 @@ def sent(
     )
     signed = keys.sign_message(message)
     chain.pool.check(signed, chain.after_head(chain.head)[0])
-    chain.pool.put(signed)
+    chain.pool.put(signed, chain.head.height)
     return signed
 
 
@@ -191,7 +191,7 @@ def test_what_is_old_is_forgotten(chain):
 
 
 def test_a_devnet_of_other_rules_or_another_version_is_not_taken_up(tmp_path: Path):
-    """One line says what differs, or that it cannot be read."""
+    """One line says what differs, or that it cannot be read; a rule that may change changes for good."""
     node, store = beginnings.begin(Rules(), home=tmp_path, secret=SECRET)
     assert store is not None
     store.close()
@@ -200,7 +200,27 @@ def test_a_devnet_of_other_rules_or_another_version_is_not_taken_up(tmp_path: Pa
     again, store = beginnings.begin(Rules(), home=tmp_path)
     assert store is not None
     assert again.chain.head == node.chain.head
+    store.close()
+    other, store = beginnings.begin(Rules(challenge_delay=5), home=tmp_path, changeable=["challenge_delay"])
+    assert store is not None
+    assert (5, other.chain.rules) == (other.rules.challenge_delay, store.rules())
+    store.close()
+    _, store = beginnings.begin(Rules(), home=tmp_path, changeable=["challenge_delay"])
+    assert store is not None
     store._database.execute("UPDATE states SET content = ?", (b'{"accounts":{}}',))
     store.close()
     with pytest.raises(beginnings.Unsuitable, match=r"cannot be read: .* use another folder"):
         beginnings.begin(Rules(), home=tmp_path)
+
+
+def test_a_message_that_is_held_is_in_no_block_before_its_height(chain, keys):
+    """It counts from the push, also for one that takes its place, and what follows it waits with it."""
+    mine(chain, 2)
+    chain.pool.delay(0, 3)
+    sent(chain, keys, 0)
+    mine(chain, 2)
+    dearer = sent(chain, keys, 0, premium=2 * rules.PREMIUM)
+    mine(chain)
+    assert chain.pool.all() == [dearer]
+    mine(chain)
+    assert (chain.head.height, chain.head.messages) == (6, (dearer,))

@@ -24,11 +24,13 @@ from damocles.chain.sealing import (
 )
 from damocles.devnode import beginnings, rules
 from damocles.devnode.actors import pieces
+from damocles.devnode.actors.deadlines import window
+from damocles.devnode.rules import Rules
 from damocles.wire import commitments
 from damocles.wire.codec import Blob, Rows
 from damocles.wire.sectors import SealProof
 
-from .conftest import Judge
+from .conftest import Judge, World
 
 PROOF = Blob(bytes(192))
 PIECE = commitments.unsealed_cid(bytes([7]) * 32)
@@ -314,3 +316,22 @@ def test_an_upgrade_needs_an_active_sector_outside_its_deadline(world):
     assert (new.key_cid, new.activation, new.expiration) == (old.sealed_cid, old.activation, old.expiration)
     assert new.deal_weight == 2048 * (new.expiration - world.epoch)
     assert "non-zero data" in world.send(PROVE_UPDATES, params()).error
+
+
+def test_where_nobody_proves_deadlines_a_sector_can_be_upgraded_at_any_time():
+    """Also in the deadline that is open, since none is waited for."""
+    world = World(Rules(window_epochs=6, needs_posts=False))
+    world.proved(1)
+    deadline, partition = world.place(1)
+    assert deadline == window(world.rules, world.miner, world.epoch).index
+    update = Update(
+        sector_number=1,
+        deadline=deadline,
+        partition=partition,
+        new_sealed_cid=commitments.sealed_cid(bytes([9]) * 32),
+        pieces=Rows([Piece(cid=PIECE, size_bytes=2048)]),
+    )
+    params = ProveReplicaUpdates3(
+        updates=Rows([update]), sector_proofs=Rows([PROOF]), update_proofs_type=0, require_activation_success=True
+    )
+    assert world.send(PROVE_UPDATES, params).returned.hex() == "820180"

@@ -76,7 +76,9 @@ def _examine(config: Path | None, at: manager_at.At) -> Iterator[Finding]:
 def _configuration(config: Path | None, home: Path) -> tuple[model.Config | None, Sequence[Finding]]:
     file = (config or manager_at.configuration(home)).expanduser()
     if config is None and not file.exists():
-        return None, [ok("configuration", f"{file} is not there: this is for a manager with a mock chain")]
+        return None, [
+            ok("configuration", f"{file} is not there: this is for `mock`, whose chain is a devnode of its own")
+        ]
     chain = None
     try:
         chain = load.load(file)

@@ -1,4 +1,4 @@
-"""`damocles-manager mock-deals`: make deals for a manager with a mock chain from files."""
+"""`damocles-manager mock-deals`: make deals for `mock` from files."""
 
 import os
 import shutil

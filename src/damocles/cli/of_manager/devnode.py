@@ -2,7 +2,6 @@
 
 import json as json_text
 import signal
-import stat
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,10 @@ import anyio
 import structlog
 from cyclopts import Parameter, validators
 
-from damocles import durable, logs
+from damocles import logs
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
-from damocles.devnode import beginnings, rules, serving
+from damocles.devnode import beginnings, rules, serving, wallet
 from damocles.devnode.node import Node
 from damocles.rpc import address, errors
 from damocles.rpc.admission import access
@@ -22,8 +21,6 @@ from damocles.text import units
 from damocles.wire.sectors import SectorSize
 
 log = structlog.get_logger(__name__)
-
-_PRIVATE = 0o600
 
 Epochs = Annotated[int, Parameter(validator=validators.Number(gte=1))]
 
@@ -138,28 +135,12 @@ def _block_seconds(text: str, *, is_mined: bool, at_once: bool) -> float:
 async def _run(opened: Any, folder: Path, *, as_json: bool) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with opened as node:
-            await anyio.to_thread.run_sync(_write_tokens, node, folder)
+            await anyio.to_thread.run_sync(wallet.write_tokens, folder, node.tokens)
             _show(node, folder, as_json=as_json)
             log.info("devnode runs", network=node.rules.name, height=node.head.height, proofs=_proofs(node))
             async for number in signals:
                 log.info("devnode stops", signal=signal.Signals(number).name)
                 break
-
-
-def _write_tokens(node: Node, folder: Path) -> None:
-    """Write a token for each permission; `token` is that for everything, as Lotus has it."""
-    for name, text in {**{f"token-{name}": text for name, text in node.tokens.items()}, "token": node.token}.items():
-        path, content = folder / name, text.encode()
-        if not _holds(path, content):
-            durable.replace(path, content, private=True)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    """Return whether a file is as it would be written: who reads it while a devnode starts finds it whole."""
-    try:
-        return stat.S_IMODE(path.lstat().st_mode) == _PRIVATE and path.read_bytes() == content
-    except OSError:
-        return False
 
 
 def _proofs(node: Node) -> str:

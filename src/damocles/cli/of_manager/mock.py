@@ -1,4 +1,4 @@
-"""`damocles-manager mock`: a manager with a mock chain."""
+"""`damocles-manager mock`: a manager and a devnode in one process."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,14 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
-from damocles.cli.connecting import manager_at
+from damocles.cli.connecting import manager_at, own_devnode
 from damocles.cli.of_manager import starting
 from damocles.cli.terminal import exits
 from damocles.cli.threads import options
 from damocles.manager import daemon
 from damocles.manager.alerts import config
-from damocles.manager.chain import mock as mock_chain
-from damocles.manager.sectors import ledger
 from damocles.manager.serving import auth
 from damocles.rpc import address
 from damocles.rpc.admission import access
@@ -23,7 +21,8 @@ from damocles.text import units
 from damocles.wire.sectors import SealFamily, SealProof, SectorSize
 
 Count = Annotated[int, Parameter(validator=validators.Number(gte=0))]
-_LONGEST_SECONDS = 30 * 86400.0  # between two blocks, or two deadlines
+Epochs = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.001, 30 * 86400.0  # between two blocks, or two deadlines
 
 
 def mock(
@@ -35,10 +34,10 @@ def mock(
     database: str | None = None,
     store: list[str] | None = None,
     max_sectors: Count | None = None,
-    block_delay: str = "1s",
+    block_delay: str = "30s",
     pre_commit_delay: Count = 0,
     proof_delay: Count = 0,
-    challenge_delay: Count = 0,
+    challenge_delay: Epochs = 1,
     fail_messages: Count = 0,
     synthetic: bool = False,
     non_interactive: bool = False,
@@ -55,28 +54,30 @@ def mock(
     insecure: bool = False,
     log_json: bool = False,
 ) -> int:
-    """Run a manager with a mock chain in the same process; it verifies proofs for real.
+    """Run a manager with a devnode of its own in the same process: a chain whose FIL is worth nothing, and real proofs.
 
-    Its state is in its home: started again, it continues. This machine's tokens are there too.
+    It is what `daemon` and `devnode --at-once --without-posts` are together: messages land as soon as they are sent, and no
+    deadline has to be proved. Its state is in its home: started again, it continues. This machine's tokens are there too.
 
     Args:
-        miner: The miner, like f010000, t010000 or 10000.
+        miner: The miner, like f010000, t010000 or 10000, from f01000 on.
         sector_size: 2KiB, 8MiB, 512MiB, 32GiB or 64GiB.
         listen: Address to listen on.
-        home: Folder of the database, and of this manager's tokens.
+        home: Folder of the database, of the devnode, and of this manager's tokens.
         database: PostgreSQL database as postgresql://USER@HOST/NAME, instead of a file in the home; a password stands in
             libpq's password file, not here.
         store: A persist store as NAME=PATH, repeatable; without any, workers may use any name.
         max_sectors: Hand out this many sectors in total, then none.
-        block_delay: Length of an epoch of the mock chain.
-        pre_commit_delay: Epochs from the submission of a pre-commit to its landing.
-        proof_delay: Epochs from the submission of a proof to its landing.
+        block_delay: Length of an epoch in which nobody sends a message.
+        pre_commit_delay: Epochs for which the message of a pre-commit waits until it can land.
+        proof_delay: Epochs for which the message of a proof, or of an upgrade, waits until it can land.
         challenge_delay: Epochs from the landing of a pre-commit to its seed.
         fail_messages: Let this many pre-commits, and as many proofs, fail once each, to see them sent again.
         synthetic: Hand out sectors whose proof type has synthetic PoRep.
         non_interactive: Hand out sectors with non-interactive PoRep, for workers with the plan niporep.
         deals: Folder with deals.json and the pieces of the deals (see `damocles-manager mock-deals`).
-        wdpost_every: Length of a deadline: how often window PoSts of the persisted sectors are due.
+        wdpost_every: Length of a deadline, an epoch at least: how often workers prove window PoSts of the persisted
+            sectors; they stay with the manager.
         tls_cert: PEM file with the certificate to listen with, and its chain.
         tls_key: PEM file with its key.
         ca_file: PEM file with the authorities that signed the certificates of workers.
@@ -94,16 +95,14 @@ def mock(
     try:
         settings = daemon.Settings(
             home=home.expanduser().absolute(),
-            miner=ledger.Miner(
-                id=miner,
-                proof=_proof(sector_size, synthetic=synthetic, non_interactive=non_interactive),
-                max_number=max_sectors,
-            ),
             listen=address.host_port(listen, address.MANAGER_PORT),
             database=starting.database(database),
             stores=_stores(store or ()),
-            chain=mock_chain.Options(
-                block_seconds=_interval(block_delay, "--block-delay"),
+            chain=own_devnode.OwnDevnode(
+                miner=own_devnode.checked(miner),
+                proof=_proof(sector_size, synthetic=synthetic, non_interactive=non_interactive),
+                max_sectors=max_sectors,
+                block_seconds=_block_seconds(block_delay),
                 pre_commit_delay=pre_commit_delay,
                 proof_delay=proof_delay,
                 challenge_delay=challenge_delay,
@@ -124,6 +123,13 @@ def mock(
     except (ValueError, config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
     return starting.run(settings, log_json=log_json)
+
+
+def _block_seconds(text: str) -> float:
+    seconds = _interval(text, "--block-delay")
+    if seconds < _SHORTEST_SECONDS:
+        raise ValueError(f"--block-delay: an epoch of {seconds:g} s is too short: use 1ms or more")
+    return seconds
 
 
 def _interval(text: str, option: str) -> float:

@@ -9,7 +9,7 @@ import anyio
 
 from damocles import logs
 from damocles.cli.terminal import exits
-from damocles.manager import daemon, errors
+from damocles.manager import chains, daemon, errors
 from damocles.manager.alerts import config
 from damocles.manager.chain import verifiers
 from damocles.manager.config import model
@@ -53,7 +53,7 @@ def settings(
         database=database(said.database),
         stores=stores,
         file=file,
-        chain=chain,
+        chain=chains.Lotus(config=chain, prove_here=said.prove_here),
         deals=deals_in(said.deals),
         admit=access.admitted(said.admit, auth.ADMITTED),
         known_as=said.known_as,
@@ -63,7 +63,6 @@ def settings(
         dashboard=said.dashboard,
         alerts=alerts_of(said.alerts, home),
         read_alerts=partial(alerts_of, said.alerts, home),
-        prove_here=said.prove_here,
         insecure=said.insecure,
     )
 

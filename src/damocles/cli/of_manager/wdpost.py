@@ -100,7 +100,7 @@ def make(
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
 ) -> int:
-    """Make jobs for all sectors that are persisted; only a manager with a mock chain can."""
+    """Make jobs for all sectors that are persisted; they stay with the manager."""
     with at.call() as found:
         made = found.call(methods.wdpost.make_jobs(deadline, list(partition) or None))
     if json:

@@ -33,7 +33,7 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A manager and its fleet at a glance; `messages` are those on their way to the chain, `posts` jobs of window PoSts.
 
-    A mock chain is no `chain`.
+    A manager's own devnode (`mock`) is no `chain`.
     """
 
     manager: str

@@ -1,1 +1,1 @@
-"""The chain as the manager needs it, and the mock chain that lives in its process."""
+"""The chain as the manager needs it, as Lotus nodes show it."""

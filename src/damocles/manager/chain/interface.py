@@ -1,10 +1,11 @@
-"""What the manager asks a chain, real or mock.
+"""What the manager asks a chain, real or simulated.
 
 Questions are asynchronous, because a real chain answers over the network; they come before a transaction, never inside
 one. Messages are handed over inside the caller's transaction: either the sector's record and the message are both
 there afterwards, or neither. A real chain keeps them in an outbox and sends them from there.
 """
 
+import math
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -32,6 +33,7 @@ class Network:
     challenge_delay: int  # from the landing of a pre-commit to its seed
     seed_confidence: int  # how deep a seed has to be before it is used
     block_seconds: float
+    look_seconds: float = math.inf  # between two looks at a message that is under way, if not an epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,3 +145,6 @@ class Chain(Protocol):
 
     def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, pieces: Pieces) -> CID:
         """Hand over a checked proof, likewise; a non-interactive one brings its commitments onto the chain."""
+
+    def handed_in(self) -> None:
+        """Hear that something was handed over, and that the transaction is over."""

@@ -17,6 +17,7 @@ from damocles.lotus.view import View
 from damocles.manager.chain import checks, interface, lifetimes, parts, submissions
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.submissions import Kind, State
+from damocles.manager.chain.terms import NONE, Liberties
 from damocles.manager.db.engine import Database
 from damocles.manager.errors import ManagerError
 from damocles.wire import codec, commitments, seal, tasks
@@ -24,8 +25,6 @@ from damocles.wire.codec import CID
 from damocles.wire.sectors import SealProof, SectorID, prover_id
 
 T = TypeVar("T")
-
-SEED_CONFIDENCE = 6  # as the original's
 
 _ENDED = {
     State.LANDED: seal.OnChainState.LANDED,
@@ -45,12 +44,14 @@ class LotusChain:
         network: interface.Network,
         verifier: interface.Verifier,
         rounds: Rounds,
+        liberties: Liberties = NONE,
     ) -> None:
         self.network = network
         self.rounds = rounds
         self._database = database
         self._nodes = nodes
         self._verifier = verifier
+        self._liberties = liberties
 
     async def head(self) -> int:
         """Return the epoch of the head."""
@@ -137,10 +138,11 @@ class LotusChain:
 
     async def check_pieces(self, sector: SectorID, pieces: interface.Pieces) -> None:
         """Return if all allocations of the pieces can be claimed for this sector."""
-        if all(piece.is_filler for piece in pieces):
+        wanted = parts.to_claim(pieces, self._liberties)
+        if not wanted:
             return
         async with self._asking() as view:
-            await parts.allocations(view, sector.miner, sector.number, pieces)
+            await parts.allocations(view, sector.miner, sector.number, wanted)
 
     async def message(self, cid: CID) -> seal.Polled:
         """Return how far a submission has come, and what it waits for, or what it failed for."""
@@ -219,3 +221,8 @@ class LotusChain:
     ) -> CID:
         """Record the proof of an upgrade."""
         return submissions.put(tx, Kind.UPDATE, allocated, content, pieces, epoch=self.rounds.epoch)
+
+    def handed_in(self) -> None:
+        """Let it be sent at once where that is no waste; else it goes with the next head."""
+        if self._liberties.sends_at_once:
+            self.rounds.wake()

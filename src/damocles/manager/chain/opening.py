@@ -20,10 +20,10 @@ from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes
 from damocles.manager.chain.accounts import Accounts
 from damocles.manager.chain.fitness import Fitness
-from damocles.manager.chain.lotus import SEED_CONFIDENCE, LotusChain
+from damocles.manager.chain.lotus import LotusChain
 from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.submissions import Kind
-from damocles.manager.chain.terms import Miner
+from damocles.manager.chain.terms import NONE, Liberties, Miner
 from damocles.manager.config import model
 from damocles.manager.db.engine import Database
 from damocles.manager.errors import StartError
@@ -50,6 +50,8 @@ async def open_chain(
     verifier: interface.Verifier,
     aggregator: interface.Aggregator | None,
     clock: Callable[[], float],
+    *,
+    liberties: Liberties = NONE,
 ) -> AsyncIterator[Opened]:
     """Yield the chain; its `rounds` do not run yet.
 
@@ -62,7 +64,7 @@ async def open_chain(
             good = await _good(members.members, config)
             async with members.view() as view:
                 params = await view.node.network_params()
-                found = await _found(view, good, config)
+                found = await _found(view, good, config, liberties)
             if all(miner.id in found.fitness.problems for miner in found.miners):
                 raise StartError("\n".join(found.lines))
             found.fitness.report()
@@ -71,8 +73,9 @@ async def open_chain(
                 ticket_max_age=lifetimes.TICKET_MAX_AGE,
                 ni_ticket_max_age=lifetimes.NI_TICKET_MAX_AGE,
                 challenge_delay=params.challenge_delay,
-                seed_confidence=SEED_CONFIDENCE,
+                seed_confidence=liberties.seed_confidence,
                 block_seconds=float(params.block_delay_seconds),
+                look_seconds=liberties.look_seconds,
             )
             miners = Roster(found.miners)
             rounds = Rounds(
@@ -86,7 +89,14 @@ async def open_chain(
                 epoch=view.epoch,
                 clock=clock,
             )
-            chain = LotusChain(database=database, nodes=members, network=network, verifier=verifier, rounds=rounds)
+            chain = LotusChain(
+                database=database,
+                nodes=members,
+                network=network,
+                verifier=verifier,
+                rounds=rounds,
+                liberties=liberties,
+            )
             yield Opened(chain=chain, miners=miners, network_name=params.name)
     except errors.NodeError as error:
         raise StartError(str(error)) from error
@@ -174,12 +184,12 @@ class _Found:
         return [line for lines in self.fitness.problems.values() for line in lines]
 
 
-async def _found(view: View, good: Sequence[Node], config: model.Config) -> _Found:
+async def _found(view: View, good: Sequence[Node], config: model.Config, liberties: Liberties = NONE) -> _Found:
     """Return the miners as they are on the chain, and who may send for them."""
     found, missing = [], {}
     for table in config.miners:
         try:
-            found.append(await _miner(view, table))
+            found.append(await _miner(view, table, liberties))
         except errors.NotThere as error:
             missing[table.actor] = f"{Address.of_id(table.actor)} is no miner on this network: {error.text}"
     accounts = Accounts()
@@ -190,9 +200,10 @@ async def _found(view: View, good: Sequence[Node], config: model.Config) -> _Fou
     return _Found(miners=miners, accounts=accounts, fitness=fitness)
 
 
-async def _miner(view: View, table: model.Miner) -> Miner:
+async def _miner(view: View, table: model.Miner, liberties: Liberties) -> Miner:
     size = (await view.info(Address.of_id(table.actor))).sector_size_bytes
-    return Miner(id=table.actor, proof=SealProof.of(SectorSize(size), _family(table.sealing)), config=table)
+    proof = SealProof.of(SectorSize(size), _family(table.sealing))
+    return Miner(id=table.actor, proof=proof, config=table, liberties=liberties)
 
 
 def _family(table: model.Sealing) -> SealFamily:

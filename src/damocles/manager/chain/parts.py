@@ -17,7 +17,7 @@ from damocles.lotus import errors, layout, miners
 from damocles.lotus.view import View
 from damocles.manager.chain import interface, lifetimes
 from damocles.manager.chain.submissions import Kind, State, Submission
-from damocles.manager.chain.terms import Miner
+from damocles.manager.chain.terms import Liberties, Miner
 from damocles.manager.errors import Unverifiable
 from damocles.wire import codec, commitments, seal, tasks
 from damocles.wire.codec import Blob, Rows
@@ -68,16 +68,20 @@ class Bundle:
     value: Amount
 
 
+def to_claim(pieces: interface.Pieces, liberties: Liberties) -> interface.Pieces:
+    """Return the pieces whose allocations a sector has to claim: all data, or where any is taken, that of known clients."""
+    data = [piece for piece in pieces if not piece.is_filler]
+    return [piece for piece in data if piece.deal.client] if liberties.takes_any_piece else data
+
+
 async def allocations(view: View, miner: int, number: int, pieces: interface.Pieces) -> list[miners.Allocation]:
-    """Return the allocations of a sector's pieces, which it can still claim.
+    """Return the allocations of pieces with data, which their sector can still claim.
 
     Raises:
         interface.Refused: One of them it cannot.
     """
     found = []
     for piece in pieces:
-        if piece.is_filler:
-            continue
         deal = piece.deal
         if deal.is_builtin_market:
             raise interface.Refused(
@@ -149,7 +153,8 @@ async def _pre_commit(view: View, miner: Miner, submission: Submission, challeng
         raise Unfit(
             State.FAILED, f"its ticket of epoch {content.ticket.epoch} is too old at {view.epoch}: it needs another one"
         )
-    wanted = await allocations(view, sector.miner, sector.number, submission.pieces)
+    claimed = to_claim(submission.pieces, miner.liberties)
+    wanted = await allocations(view, sector.miner, sector.number, claimed)
     size = submission.proof_type.size
     info = sealing.PreCommit(
         seal_proof=int(submission.proof_type),
@@ -177,7 +182,7 @@ async def _proof(view: View, miner: Miner, submission: Submission, challenge_del
         if await view.sector(miner.address, number) is not None:
             raise Unfit(State.LANDED, "the sector is proven already")
         raise Unfit(State.FAILED, "the chain has no pre-commit of it, or not any more")
-    pieces = await _manifest(view, submission)
+    pieces = await _manifest(view, miner, submission)
     value = Amount(0)
     if miner.sends_fund(Kind.PROOF):
         pledge = await view.pledge(
@@ -229,8 +234,9 @@ async def _update(view: View, miner: Miner, submission: Submission) -> Part:
     new_cid = commitments.sealed_cid(content.comm_r)
     if sector.sealed_cid == new_cid:
         raise Unfit(State.LANDED, "the sector is upgraded already")
-    await _check_time(view, miner, number, location)
-    pieces = await _manifest(view, submission)
+    if not miner.liberties.needs_no_posts:
+        await _check_time(view, miner, number, location)
+    pieces = await _manifest(view, miner, submission)
     value = Amount(0)
     if miner.sends_fund(Kind.UPDATE):
         pledge = await view.pledge(
@@ -261,15 +267,18 @@ async def _check_time(view: View, miner: Miner, number: int, location: miners.Lo
         raise Unfit(State.WAITING, "only an active sector can be upgraded: it goes after its next window PoSt")
 
 
-async def _manifest(view: View, submission: Submission) -> Rows[sealing.Piece]:
+async def _manifest(view: View, miner: Miner, submission: Submission) -> Rows[sealing.Piece]:
     sector = submission.sector
-    await allocations(view, sector.miner, sector.number, submission.pieces)
+    claimed = to_claim(submission.pieces, miner.liberties)
+    await allocations(view, sector.miner, sector.number, claimed)
     made = []
     for piece in submission.pieces:
         if piece.is_filler:
             continue
-        client = await view.id_of(client_of(piece))
-        key = sealing.AllocationKey(client.id, piece.deal.allocation_id)
+        key: sealing.AllocationKey | None = None
+        if piece in claimed:
+            client = await view.id_of(client_of(piece))
+            key = sealing.AllocationKey(client.id, piece.deal.allocation_id)
         made.append(sealing.Piece(cid=piece.piece.cid, size_bytes=piece.piece.size_bytes, allocation=key))
     return Rows(made)
 

@@ -3,6 +3,7 @@
 A message of several sectors is of the kind `… batch`, and has the fees of that table of the configuration.
 """
 
+import math
 from dataclasses import dataclass
 
 from damocles.chain.addresses import Address
@@ -26,12 +27,37 @@ _PROVING_STUCK_EPOCHS = 4  # of the sixty that a deadline is open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Liberties:
+    """What a manager may do on a devnode of its own, whose epochs pass as messages need them, and on no real chain.
+
+    - `sends_at_once`: a hand-in wakes the rounds. On a real chain, sectors that come together would then not share a message.
+    - `seed_confidence`: how deep a seed has to be; where nothing is taken back, it may be the newest.
+    - `look_seconds`: messages land without the end of an epoch, so that it is worth looking at them more often.
+    - `takes_any_piece`: data that nobody has allocated to the miner is sealed too, as data of nobody.
+    - `needs_no_posts`: nobody proves deadlines, and none is waited for.
+    """
+
+    sends_at_once: bool = False
+    seed_confidence: int = 6  # as the original's
+    look_seconds: float = math.inf
+    takes_any_piece: bool = False
+    needs_no_posts: bool = False
+
+
+NONE = Liberties()
+OWN_DEVNODE = Liberties(
+    sends_at_once=True, seed_confidence=0, look_seconds=1.0, takes_any_piece=True, needs_no_posts=True
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Miner:
-    """A miner that is sealed for: its number, the proof of its sectors, and what its table says."""
+    """A miner that is sealed for: its number, the proof of its sectors, what its table says, and what its chain allows."""
 
     id: int
     proof: SealProof
     config: model.Miner
+    liberties: Liberties = NONE
 
     @property
     def address(self) -> Address:

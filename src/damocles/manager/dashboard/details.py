@@ -35,7 +35,7 @@ class Sources:
     database: Database
     ledger: audit.Ledger
     alerts: board.Alerts
-    proved: Collection[int] = ()  # miners whose deadlines the manager knows; none on a mock chain
+    proved: Collection[int] = ()  # miners whose deadlines the manager knows; none on a devnode of its own
 
 
 class _Kept(NamedTuple):

@@ -203,7 +203,8 @@ audit_ends = Table(
     Column("entry_end", Text, nullable=False),
 )
 
-# The mock chain: one row of what it is, and its messages. Epochs follow from the time and this anchor.
+# The simulated chain of tests, and the mock chain of earlier versions: one row of what it is, and its messages. Epochs follow
+# from the time and this anchor.
 chain = Table(
     "chain",
     metadata,
@@ -229,7 +230,7 @@ messages = Table(
     Index(None, "miner", "number", "kind"),
 )
 
-# Which sector has which deal of the mock market; `kind` is `deal` or `allocation`, `id` the number there.
+# Which sector has which deal of the market; `kind` is `deal` or `allocation`, `id` the number there.
 deals = Table(
     "deals",
     metadata,

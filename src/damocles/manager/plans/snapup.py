@@ -66,7 +66,7 @@ class Upgrades:
     async def fetch(self, miner: int, deadline: int | None = None) -> seal.SnapUpFetchResult:
         """Make candidates of all sectors of a miner that are proven, hold no deals and are not in progress.
 
-        The mock chain knows no deadlines of sectors: the given one, or the first, gets them all.
+        Nobody looks in which deadlines they are: the given one, or the first, gets them all.
         """
         found = await self._database.write(lambda tx: candidates.fetch(tx, miner, deadline or 0))
         log.info("candidates for upgrades", miner=miner, total=found.total, new=found.diff)
@@ -106,6 +106,7 @@ class Upgrades:
         answer = _known(record, content) or await self._check(record, content)
         if answer is None:
             answer = await self._database.write(lambda tx: self._send(tx, sector, content))
+            self._chain.handed_in()
         is_good = answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE}
         if is_good:
             self._unfollowed.discard(record.upgrade_message_id or "")
@@ -182,7 +183,8 @@ class Upgrades:
                 look_again = True
             # Another manager may have sent one, and have died.
             look_again = look_again or self._database.is_shared
-            with anyio.move_on_after(self._chain.network.block_seconds if look_again else None):
+            network = self._chain.network
+            with anyio.move_on_after(min(network.block_seconds, network.look_seconds) if look_again else None):
                 await self._sent.wait(since=sent)
 
     async def _follow_all(self) -> bool:
@@ -209,6 +211,7 @@ class Upgrades:
             case seal.OnChainState.FAILED:
                 log.warning("message of an upgrade failed, sending it again", sector=str(record.id), reason=polled.desc)
                 await self._database.write(lambda tx: self._send_again(tx, record.id))
+                self._chain.handed_in()
             case seal.OnChainState.PENDING | seal.OnChainState.PACKED:
                 pass
             case state:

@@ -116,7 +116,9 @@ class Commitments:
             ledger.save(tx, msgspec.structs.replace(record, pre_commit=kept, messages=messages), self._clock())
             return seal.Submitted(seal.SubmitResult.ACCEPTED)
 
-        return _logged("pre-commit", sector, await self._database.write(submit))
+        answer = await self._database.write(submit)
+        self._chain.handed_in()
+        return _logged("pre-commit", sector, answer)
 
     def _check_pre_commit(
         self, record: records.SectorState, content: seal.PreCommit, head: int, ticket: bytes
@@ -204,7 +206,9 @@ class Commitments:
             ledger.save(tx, proven, self._clock())
             return seal.Submitted(seal.SubmitResult.ACCEPTED)
 
-        return _logged("proof", sector, await self._database.write(submit))
+        answer = await self._database.write(submit)
+        self._chain.handed_in()
+        return _logged("proof", sector, answer)
 
     async def _check_non_interactive(self, record: records.SectorState, content: seal.Proof) -> None:
         """Check what a pre-commit would have been checked for, then the proof.

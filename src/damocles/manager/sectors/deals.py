@@ -1,11 +1,11 @@
-"""Deals of the mock manager: a folder with pieces, and a file with their deals.
+"""Deals from a folder with pieces, and a file with their deals.
 
     DIR/deals.json              [{"PieceCID": "baga…", "PieceSize": 1024, "PayloadSize": 1000, "DealID": 7}, …]
     DIR/<piece CID>[.car]       the payload of each piece; without `PayloadSize`, its length is taken from here
 
-A deal of the built-in market has a `DealID`, a direct onboarding (DDO) an `AllocationID` instead, and on a real chain the
-address of its `Client`. The file is read
-again with each request, so deals can be added at any time. Which sector has which deal is in the database.
+A deal of the built-in market has a `DealID`, a direct onboarding (DDO) an `AllocationID` instead, with the
+address of its `Client`. On a devnode of one's own (`mock`) both are sealed as data of nobody, unless they name a client. The file
+is read again with each request, so deals can be added at any time. Which sector has which deal is in the database.
 """
 
 from collections.abc import Sequence

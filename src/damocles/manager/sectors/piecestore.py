@@ -1,4 +1,4 @@
-"""The piece store of the mock manager, `/piecestore/<piece CID>`: a folder, read and written over HTTP.
+"""The piece store of a manager with deals, `/piecestore/<piece CID>`: a folder, read and written over HTTP.
 
 Paths, statuses and texts are the original's. Unlike there, a range is honoured, so that a download goes on where it was
 cut; names must be CIDs for writing too; a piece that is here is never replaced by other bytes; and a piece that is not

@@ -69,7 +69,7 @@ class CliAPI:
     # Randomness -----------------------------------------------------------------------------------------------------
 
     async def get_ticket(self, _tipset: list[CID] | None, epoch: int, miner: int) -> seal.Ticket:
-        """Return the sealing randomness of an epoch; the mock chain has no forks, so that the tipset does not matter."""
+        """Return the sealing randomness of an epoch; it is that of the head, whichever tipset is named."""
         await self._check_epoch(epoch)
         return seal.Ticket(await self._chain.ticket(miner, epoch), epoch)
 
@@ -117,7 +117,7 @@ class CliAPI:
         return proving.Location(store is not None, wdpost.Accesses(store or "", store or ""))
 
     async def proving_sector_info(self, sector: SectorID) -> proving.SectorInfo:
-        """Return what the chain and the stores have of a proven sector; what the mock chain does not keep is zero."""
+        """Return what the chain and the stores have of a proven sector; what the chain does not keep is zero."""
         on_chain = await self._chain.sector(sector)
         record = await self._database.read(lambda tx: ledger.find(tx, sector))
         if on_chain is None or not on_chain.proven or record is None or record.pre_commit is None:
@@ -160,7 +160,7 @@ class CliAPI:
         return bad
 
     async def get_miner_config(self, miner: int) -> dict[str, Any]:
-        """Return the configuration of a miner, or what it would be on a mock chain."""
+        """Return the configuration of a miner, or what it would be without a table."""
         if (table := self._configs.get(miner)) is not None:
             return miner_config.of_table(table)
         for known in self._miners:

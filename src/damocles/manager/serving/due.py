@@ -155,7 +155,7 @@ class Source:
         """Look."""
         chain = _NOTHING
         if self._days is not None:
-            from damocles.manager.serving import due_on_chain  # noqa: PLC0415 (a mock never needs what that imports)
+            from damocles.manager.serving import due_on_chain  # noqa: PLC0415 (without days nobody needs what that imports)
 
             chain = await due_on_chain.look(self._database, self._days)
         ends_at = None

@@ -2,7 +2,7 @@
 
 An import comes in batches, since no request may be as large as a file. They are put aside, and taken over in one
 transaction when all are here: it is done as a whole or not at all. What was put aside for an import that never ended
-goes after an hour. Deals of the mock market go with their sectors, the messages of the mock chain do not.
+goes after an hour. Deals go with their sectors, messages do not.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping

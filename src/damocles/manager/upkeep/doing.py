@@ -39,7 +39,7 @@ class Means:
 
 
 class Doing:
-    """Acts on the chain, and the orders of a database. Without `means` the chain is a mock, and nothing can be done."""
+    """Acts on the chain, and the orders of a database. Without `means`, on a simulated chain, nothing can be done."""
 
     def __init__(self, database: Database, means: Means | None, clock: Callable[[], float]) -> None:
         self._database = database
@@ -81,7 +81,7 @@ class Doing:
         return [self._seen(order) for order in found]
 
     async def of_sector(self, sector: SectorID) -> list[SectorMessage]:
-        """Return what was handed in of a sector, with its messages; nothing of a mock chain."""
+        """Return what was handed in of a sector, with its messages."""
 
         def read(tx: Connection) -> tuple[list[submissions.Submission], dict[int, Order]]:
             kinds = [submissions.of_sector(tx, sector, kind) for kind in submissions.Kind]
@@ -178,7 +178,7 @@ class Doing:
 
     def _chain(self) -> Means:
         if self._means is None:
-            raise Refused("not supported by this manager: its chain is a mock, where nothing is sent; see `daemon`")
+            raise Refused("not supported by this manager: its chain is simulated, and nothing is sent")
         return self._means
 
 

@@ -160,8 +160,9 @@ async def serve(
     connections: int | None = None,
     grace_seconds: int = GRACE_SECONDS,
     gauges: limits.Gauges | None = None,
+    event: str = "listening",
 ) -> AsyncIterator[address.Endpoint]:
-    """Serve `app` while the block runs; yield the address it listens on.
+    """Serve `app` while the block runs; yield the address it listens on, which the log says as `event`.
 
     An empty host means all interfaces, port 0 a free port. Beyond `connections`, strangers must leave, and then requests
     are answered with HTTP 503 (see `places`). `gauges` show how full that is. Leaving the block, even by cancellation, waits for the handlers under way, at most `grace_seconds`.
@@ -202,7 +203,7 @@ async def serve(
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.run_until_stopped)
-        log.info("listening", address=str(bound), tls=tls is not None)
+        log.info(event, address=str(bound), tls=tls is not None)
         try:
             yield bound
         except Exception as exc:  # noqa: BLE001 (raised again below, where the group does not wrap it)

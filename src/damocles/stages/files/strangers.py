@@ -1,6 +1,6 @@
 """Keep the files of a sector in a persist store from being replaced by those of another one with the same number.
 
-A number is handed out again by a second manager, by one that was set up again, and by a mock chain. The owner of the files
+A number is handed out again by a second manager, by one that was set up again, and by a new devnet. The owner of the files
 in the store shows in `p_aux`, which is copied before all others; without it, in the replica, which differs from that of
 another sector in its first bytes.
 """

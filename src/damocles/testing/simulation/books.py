@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import func, select
 
 from damocles import methods
-from damocles.manager.chain import mock
 from damocles.manager.db import engine, tables
 from damocles.manager.sectors import ledger
+from damocles.testing import simulated_chain
 from damocles.testing.simulation import disks
 from damocles.testing.simulation.box import MINER
 from damocles.wire import seal
@@ -78,7 +78,7 @@ class Books:
                 ).group_by(tables.messages.c.miner, tables.messages.c.number, tables.messages.c.kind)
             ).all()
         )
-        proofs = {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.PROOF}
+        proofs = {SectorID(row.miner, row.number): row.n for row in counts if row.kind == simulated_chain.PROOF}
         for number in range(1, self.sectors + 1):
             sector = SectorID(MINER, number)
             if sector in self.given_up and sector not in proofs:
@@ -88,7 +88,7 @@ class Books:
             record = await database.read(partial(ledger.find, sector=sector))
             if record is None or record.abort_reason:
                 raise disks.Violation(f"{sector} is proven, but the manager has it as aborted")
-        return {SectorID(row.miner, row.number): row.n for row in counts if row.kind == mock.UPDATE}
+        return {SectorID(row.miner, row.number): row.n for row in counts if row.kind == simulated_chain.UPDATE}
 
 
 class _Handed(msgspec.Struct):

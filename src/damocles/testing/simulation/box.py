@@ -9,13 +9,13 @@ import msgspec
 
 from damocles.manager import office
 from damocles.manager.callers import names
-from damocles.manager.chain import mock
 from damocles.manager.db import engine
 from damocles.manager.fleet import watch, workers
 from damocles.manager.sectors import deals, ledger, stores
 from damocles.manager.serving import claims
 from damocles.rpc import core
 from damocles.stores import identity
+from damocles.testing import simulated_chain
 from damocles.testing.simulation import fleet, sham, virtual
 from damocles.testing.simulation.options import Options
 from damocles.wire import control
@@ -77,7 +77,9 @@ class ManagerBox:
     async def _opened(self, database: engine.Database) -> AsyncIterator[office.Office]:
         """Open the office that the daemon opens, with what is planted."""
         clock, verifier = virtual.wall_clock, sham.ShamVerifier()
-        chain = await mock.open_chain(database, mock.Options(block_seconds=10, challenge_delay=2), verifier, clock)
+        chain = await simulated_chain.open_chain(
+            database, simulated_chain.Options(block_seconds=10, challenge_delay=2), verifier, clock
+        )
         self.watch = watch.Watch(lambda: database.read(workers.select_rows), clock)
         if self._options.one_name:
             self.watch._namesakes = fleet.Credulous()  # noqa: SLF001 (planted)

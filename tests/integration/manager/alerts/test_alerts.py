@@ -21,6 +21,7 @@ from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.rpc.serving import asgi, server
 from damocles.stores import persist
+from damocles.testing import simulated_chain
 from damocles.testing.farm import free_port
 from damocles.testing.webhooks import Receiver, receiving
 from damocles.wire import alerts, control, fleet, seal
@@ -82,7 +83,7 @@ def started(tmp_path: Path, clock: Clock, verifier: RecordedVerifier) -> Callabl
     async def run(receiver: Receiver, *rules: alerts_rules.Rule, **stores: Path) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / "home",
-            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            chain=simulated_chain.Source(miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))),
             listen=address.Endpoint("127.0.0.1", 0),
             stores=stores,
             alerts=config.Config(

@@ -19,7 +19,7 @@ from damocles.manager.sectors import ledger
 from damocles.rpc import address
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
-from damocles.testing import postgres
+from damocles.testing import postgres, simulated_chain
 from damocles.testing.farm import free_port
 from damocles.testing.several_managers import Link
 from damocles.testing.webhooks import Receiver, receiving
@@ -62,7 +62,7 @@ def run(tmp_path: Path, url: str, clock: Clock, verifier: RecordedVerifier, monk
     async def run(name: str, receiver: Receiver, database: str = url) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
             home=tmp_path / name,
-            miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+            chain=simulated_chain.Source(miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))),
             listen=address.Endpoint("127.0.0.1", 0),
             database=database,
             alerts=config.Config(interval_seconds=INTERVAL_SECONDS, webhooks=(config.Webhook(url=receiver.url),)),

@@ -22,7 +22,7 @@ from damocles.lotus.miners import Info
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
 from damocles.lotus.view import View
-from damocles.manager import daemon
+from damocles.manager import chains, daemon
 from damocles.manager.config import load
 from damocles.manager.errors import StartError
 from damocles.rpc import address
@@ -247,7 +247,9 @@ async def test_a_home_with_sectors_of_a_miner_that_is_not_configured_any_more(
 
     def settings(**tables: Any) -> daemon.Settings:
         config = load.check(configuration(devnode, tmp_path, **tables), "test")
-        return daemon.Settings(home=tmp_path, listen=address.host_port("127.0.0.1:0", 0), chain=config)
+        return daemon.Settings(
+            home=tmp_path, listen=address.host_port("127.0.0.1:0", 0), chain=chains.Lotus(config=config)
+        )
 
     for left, named in (({}, second), ({"Actor": second}, MINER)):
         with pytest.raises(StartError, match=f"has sectors of miner {named}, of "):

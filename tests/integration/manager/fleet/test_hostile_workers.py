@@ -20,6 +20,7 @@ from damocles.rpc import address, core, dialects, errors
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.rpc.serving import asgi, server
+from damocles.testing import simulated_chain
 from damocles.wire import alerts, control, fleet
 from damocles.wire.sectors import SealProof, SectorSize
 
@@ -34,7 +35,7 @@ async def started(home: Path, clock: Clock) -> AsyncIterator[Manager]:
     """Run a manager that looks for alerts all the time; its end fails if one of its tasks failed."""
     settings = daemon.Settings(
         home=home,
-        miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
+        chain=simulated_chain.Source(miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2))),
         listen=address.Endpoint("127.0.0.1", 0),
         alerts=config.Config(interval_seconds=0.01),
     )

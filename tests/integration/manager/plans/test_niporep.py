@@ -11,6 +11,7 @@ from damocles.manager.sectors import ledger
 from damocles.rpc import address
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
+from damocles.testing import simulated_chain
 from damocles.wire import commitments, records, seal
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SealFamily, SealProof, SectorID, SectorSize
@@ -27,7 +28,9 @@ async def serving(home: Path, verifier: RecordedVerifier, clock: Clock) -> Async
     """Run a manager that hands out non-interactive sectors."""
     proof = SealProof.of(SectorSize.KIB2, SealFamily.NON_INTERACTIVE)
     settings = daemon.Settings(
-        home=home, miner=ledger.Miner(id=10000, proof=proof), listen=address.Endpoint("127.0.0.1", 0)
+        home=home,
+        chain=simulated_chain.Source(miner=ledger.Miner(id=10000, proof=proof)),
+        listen=address.Endpoint("127.0.0.1", 0),
     )
     async with daemon.serve(settings, verifier, clock) as bound:
         url, token = bound.url(address.MANAGER_PATH), tokens.read_file(home / "token")

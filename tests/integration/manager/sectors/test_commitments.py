@@ -1,4 +1,4 @@
-"""The way of a sector onto the mock chain, over HTTP."""
+"""The way of a sector onto the simulated chain, over HTTP."""
 
 import base64
 from typing import Any

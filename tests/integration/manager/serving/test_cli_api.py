@@ -64,13 +64,13 @@ async def test_a_mock_chain_terminates_nothing(start: Start) -> None:
     """That is said, and what would do it."""
     async with start() as manager:
         text = await refused(manager, "TerminateSector", SECTOR)
-        assert "not supported by this manager: its chain is a mock, where nothing is sent; see `daemon`" == text
+        assert "not supported by this manager: its chain is simulated, and nothing is sent" == text
         with pytest.raises(errors.RpcError, match=r"method 'VenusWorker\.WorkerPause' not found"):
             await manager.rpc.call("VenusWorker.WorkerPause", [0])
 
 
 async def test_the_configuration_of_a_miner_is_what_the_manager_does(start: Start, tmp_path: Path) -> None:
-    """It has the sections and keys of the original's; what the mock chain has not is zero or absent."""
+    """It has the sections and keys of the original's; what the simulated chain has not is zero or absent."""
     async with start(deals=tmp_path) as manager:
         told = await manager.call("GetMinerConfig", 10000)
         assert "config for miner actor 10001 not found" == await refused(manager, "GetMinerConfig", 10001)
@@ -78,7 +78,7 @@ async def test_the_configuration_of_a_miner_is_what_the_manager_does(start: Star
     assert (10000, True, None) == (told["Actor"], told["Sector"]["EnableDeals"], told["Sector"]["MaxNumber"])
     for sends in (told["SnapUp"], told["PoSt"], *(told["Commitment"][kind] for kind in ("Pre", "Prove", "Terminate"))):
         assert ("<empty>", None, None) == (sends["Sender"], sends["Senders"], sends["GasFeeCap"])
-    assert "4s" == told["SnapUp"]["Retry"]["PollInterval"], "a block of the mock chain"
+    assert "4s" == told["SnapUp"]["Retry"]["PollInterval"], "a block of the simulated chain"
     assert not told["Sealing"]["UseSyntheticPoRep"]
     async with start() as manager:
         assert not (await manager.call("GetMinerConfig", 10000))["Sector"]["EnableDeals"]
@@ -143,7 +143,7 @@ async def test_files_are_found_in_the_index(start: Start, tmp_path: Path) -> Non
 
 
 async def test_a_proven_sector_is_shown_with_its_files(start: Start, tmp_path: Path) -> None:
-    """What the mock chain does not keep is zero; paths are those of the store."""
+    """What the simulated chain does not keep is zero; paths are those of the store."""
     async with start({STORE: tmp_path}) as manager:
         assert "s-t010000-1 is not proven on the chain" == await refused(manager, "ProvingSectorInfo", SECTOR)
         make_files(tmp_path)

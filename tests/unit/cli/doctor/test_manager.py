@@ -106,7 +106,7 @@ def test_what_the_daemon_would_refuse_hides_nothing_else(told):
 
 def test_the_configuration_is_that_of_the_last_start(told, tmp_path):
     """A manager that was started with a file outside its home is judged by that file."""
-    assert "mock chain" in told()[1]["configuration"][0][1]
+    assert "devnode of its own" in told()[1]["configuration"][0][1]
     file = tmp_path / "farm.toml"
     file.write_text(CHAIN.format(base=tmp_path))
     profiles.leave(tmp_path / "home", "http://127.0.0.1:1/rpc/v0", None, None, file)

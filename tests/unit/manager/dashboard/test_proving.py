@@ -125,7 +125,7 @@ def test_each_miner_has_its_clock():
 
 
 def test_without_a_day_the_clock_is_of_the_jobs():
-    """A mock chain has no deadlines: what the jobs of the last day say is shown."""
+    """On its own devnode a manager has no deadlines: what the jobs of the last day say is shown."""
     jobs = [
         job(7, wdpost.State.FINISHED),
         job(8, wdpost.State.RUNNING),

@@ -1,7 +1,7 @@
 """Window PoSts: the day of each miner as a clock of deadlines, and the jobs.
 
-How deadlines stand, and how their proofs went, is what `Damocles.ProvingDay` tells. Where there is no such day, on a mock chain
-or while the node is away, the clock is drawn from the jobs.
+How deadlines stand, and how their proofs went, is what `Damocles.ProvingDay` tells. Where there is no such day, on a devnode of
+one's own or while the node is away, the clock is drawn from the jobs.
 """
 
 from collections import Counter, defaultdict

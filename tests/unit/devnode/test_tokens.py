@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from damocles.cli.of_manager import devnode
 from damocles.devnode import beginnings, wallet
 from damocles.devnode.rules import Rules
 
@@ -13,16 +12,16 @@ def test_tokens_stay_whole_where_they_are(tmp_path: Path) -> None:
         beginnings.begin(Rules(), accepts_any_proof=True, secret=bytes([number]) * 32)[0] for number in (1, 2)
     )
     names = sorted(["token", *(f"token-{name}" for name in wallet.PERMISSIONS)])
-    devnode._write_tokens(first, tmp_path)
+    wallet.write_tokens(tmp_path, first.tokens)
     assert names == sorted(path.name for path in tmp_path.iterdir())
     before = {name: (tmp_path / name).stat() for name in names}
     (tmp_path / "token-read").chmod(0o644)
-    devnode._write_tokens(first, tmp_path)
+    wallet.write_tokens(tmp_path, first.tokens)
     for name in set(names) - {"token-read"}:
         now = (tmp_path / name).stat()
         assert (before[name].st_ino, before[name].st_mtime_ns) == (now.st_ino, now.st_mtime_ns)
     with (tmp_path / "token").open() as reader:
-        devnode._write_tokens(other, tmp_path)
+        wallet.write_tokens(tmp_path, other.tokens)
         assert first.token == reader.read()  # whoever has begun reads the old one to its end
     assert other.token == (tmp_path / "token").read_text()
     assert names == sorted(path.name for path in tmp_path.iterdir())

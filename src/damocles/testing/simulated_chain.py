@@ -1,4 +1,4 @@
-"""A chain that lives in the manager's process and database, for demos, tests and trying things out.
+"""A chain without a node, in the database of a manager: for tests on a clock of their own, and for the simulation.
 
 Epochs follow from the wall clock, so an idle chain costs nothing. Randomness is drawn from a secret that is made with
 the database: a restarted manager answers the same for the same epoch. Messages land by themselves after a number of
@@ -8,18 +8,20 @@ epochs; a proof is only taken if it verifies.
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Container
+from collections.abc import AsyncIterator, Callable, Container
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from damocles.manager import errors
+from damocles.manager import chains
 from damocles.manager.chain import checks, interface
 from damocles.manager.db import tables
 from damocles.manager.db.engine import Database
-from damocles.wire import blocks as blocks_wire
-from damocles.wire import codec, proving, seal, tasks
+from damocles.manager.sectors import ledger
+from damocles.wire import codec, seal, tasks
 from damocles.wire.sectors import SealProof, SectorID, prover_id
 
 log = structlog.get_logger(__name__)
@@ -74,7 +76,7 @@ class _Identity:
         return self.anchor_epoch + max(0, int((now - self.anchor_at) // block_seconds))
 
 
-class MockChain:
+class SimulatedChain:
     """The chain; see `interface.Chain` for its methods."""
 
     def __init__(
@@ -158,9 +160,9 @@ class MockChain:
         sent = select(*columns).where(_messages.c.cid == str(cid))
         row = await self._database.read(lambda tx: tx.execute(sent).first())
         if row is None:
-            return seal.Polled(seal.OnChainState.NOT_FOUND, f"message {cid} is not on the mock chain")
+            return seal.Polled(seal.OnChainState.NOT_FOUND, f"message {cid} is not on the simulated chain")
         if row.landing_epoch <= head:
-            failed = seal.Polled(seal.OnChainState.FAILED, "the mock chain is set to fail this message once")
+            failed = seal.Polled(seal.OnChainState.FAILED, "the chain is set to fail this message once")
             return failed if row.failed else seal.Polled(seal.OnChainState.LANDED)
         return seal.Polled(seal.OnChainState.PACKED if row.sent_epoch < head else seal.OnChainState.PENDING)
 
@@ -245,16 +247,40 @@ class MockChain:
         log.info("message sent", kind=kind, sector=str(sector), cid=str(cid))
         return cid
 
+    def handed_in(self) -> None:
+        """Do nothing: it lands by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The chain of a daemon in tests; see `chains.Source`."""
+
+    miner: ledger.Miner
+    options: Options = Options()
+
+    @asynccontextmanager
+    async def open(self, beginning: chains.Beginning, /) -> AsyncIterator[chains.Chain]:
+        """Yield the chain in the daemon's database."""
+        chain = await open_chain(beginning.database, self.options, beginning.verifier, beginning.clock)
+        check = partial(
+            chains.check_owner,
+            home=beginning.home,
+            known={self.miner.id: self.miner.proof.size},
+            options=lambda number, size: f"--miner {number} --sector-size {size.label}",
+        )
+        await beginning.database.read(check)
+        yield chains.Chain(chain=chain, miners=[self.miner])
+
 
 async def open_chain(
     database: Database, options: Options, verifier: interface.Verifier, clock: Callable[[], float]
-) -> MockChain:
+) -> SimulatedChain:
     """Return the chain that lives in a database, made on first use.
 
     Another length of epochs than before is taken from now on: the head goes on from where it was.
     """
     identity = await database.write(lambda tx: _identify(tx, options, clock()))
-    return MockChain(database, identity, options, verifier, clock)
+    return SimulatedChain(database, identity, options, verifier, clock)
 
 
 def _identify(tx: Connection, options: Options, now: float) -> _Identity:
@@ -278,21 +304,6 @@ def _identify(tx: Connection, options: Options, now: float) -> _Identity:
     anchor = {"anchor_epoch": head, "anchor_at": now}
     tx.execute(update(tables.chain).values(**anchor, block_seconds=options.block_seconds))
     return _Identity(secret=row.secret, anchor_epoch=head, anchor_at=now)
-
-
-async def day(_miner: int) -> proving.Day:
-    """Refuse: here are no deadlines, but jobs."""
-    raise errors.ManagerError("not supported by this manager: its chain is a mock; see `util worker wdpost list`")
-
-
-async def blocks(_miner: int | None = None, _count: int = 0) -> blocks_wire.Listed:
-    """Refuse: here nobody is elected."""
-    raise errors.ManagerError("not supported by this manager: its chain is a mock, and has no elections")
-
-
-async def seen() -> proving.ChainSeen:
-    """Refuse: here is no node."""
-    raise errors.ManagerError("not supported by this manager: its chain is a mock, and has no node")
 
 
 def _of(sector: SectorID) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
