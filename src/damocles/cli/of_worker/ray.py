@@ -1,12 +1,14 @@
 """`damocles-worker ray`: this machine's part of a Ray cluster, and what stands between the worker and it."""
 
+import contextlib
 import importlib.util
 import ipaddress
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import App, Parameter
@@ -22,6 +24,7 @@ from damocles.worker.config import rpc
 app = App(name="ray", help="Join machines to a Ray cluster, on which stages of workers run.", version_flags=[])
 
 _FILE = "ray.json"
+_TEMP_DIR = Path("/tmp/ray")  # noqa: S108 - Ray's own
 
 Home = Annotated[Path, Parameter(help="Where the node is remembered, to end it.")]
 Resources = Annotated[
@@ -105,30 +108,69 @@ def up(
     home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     # Before it starts: what is left of a start that is broken off can be ended, too.
     durable.replace(home.expanduser() / _FILE, codec.encode(made))
-    if foreground:
-        node.stay(start)
+    with _ending(start.mark) if foreground else contextlib.nullcontext():
+        _start(start)
+        code = _started(made, start, token if is_new else None, as_json=json)
+        if not foreground:
+            return code
+        ended = node.attend(start.mark)
+        logs = (temp_dir or _TEMP_DIR) / "session_latest" / "logs"
+        raise exits.Failed(f"the node has ended, since its {ended} did: see {logs}")
+    return exits.OK
+
+
+@contextlib.contextmanager
+def _ending(mark: str) -> Iterator[None]:
+    """End a node with the block. A signal ends the block, which is no failure."""
+
+    def end(*_: Any) -> None:
+        raise _Ended
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Ended:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _end(mark)
+
+
+def _end(mark: str) -> int:
+    try:
+        return node.down(mark)
+    except node.Failed as error:
+        raise exits.Failed(str(error)) from error
+
+
+class _Ended(BaseException):
+    """A signal ends the node."""
+
+
+def _start(start: node.Start) -> None:
     try:
         node.up(start)
     except node.Failed as error:
         raise exits.Failed(str(error)) from error
+
+
+def _started(made: Node, start: node.Start, new_token: Path | None, *, as_json: bool) -> int:
     pids = node.processes(start.mark)
     listening = node.sockets(pids)
     if start.is_loopback and any(each.is_open for each in listening):
         node.down(start.mark)
         raise exits.Failed("Ray listens beyond this machine in spite of 127.0.0.1, and was ended")
-    if is_new and not json:
-        print(f"{token}: created; copy it to the other machines of the cluster")
-    return _show(made, pids, listening, as_json=json)
+    if new_token is not None and not as_json:
+        print(f"{new_token}: created; copy it to the other machines of the cluster")
+    return _show(made, pids, listening, as_json=as_json)
 
 
 @app.command
 def down(*, home: Home = rpc.DEFAULT_HOME, json: options.AsJson = False) -> int:
     """End this machine's node, and what runs on it: those tasks are run again elsewhere, or when it is back."""
     known = _known(home)
-    try:
-        ended = 0 if known is None else node.down(known.mark)
-    except node.Failed as error:
-        raise exits.Failed(str(error)) from error
+    ended = 0 if known is None else _end(known.mark)
     (home.expanduser() / _FILE).unlink(missing_ok=True)
     if json:
         exits.print_json({"ended": ended})

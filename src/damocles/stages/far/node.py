@@ -9,6 +9,7 @@ import ipaddress
 import os
 import re
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from damocles import durable
-from damocles.stages.far import settings
+from damocles.stages.far import settings, starting
 
 MARK = "DAMOCLES_RAY_NODE"
 _TRIES = 3
@@ -29,12 +30,14 @@ _END_SECONDS = 4.0  # for a SIGTERM, then for a SIGKILL: nothing of a node is lo
 _START_SECONDS = 180.0
 _LOOK_SECONDS = 0.1
 # A raylet that is not told them waits 15 seconds for its agents to choose, and ends then: too short for a machine that computes.
+# `starting` tells it one that Ray keeps from it.
 _AGENT_PORTS = (
     "metrics-export-port",
     "dashboard-agent-grpc-port",
     "dashboard-agent-listen-port",
     "runtime-env-agent-port",
 )
+_PARTS = ("raylet", "gcs_server")  # a node is over when one of them is; the second is the head's
 _TABLES = ("tcp", "tcp6")
 _LISTENING = "0A"
 # Ray's own words for that it took too long, on a machine that computes: it gives a node 30 seconds, and no setting more.
@@ -80,8 +83,8 @@ class Start:
         own = {**SETTINGS, MARK: self.mark}
         return {**os.environ, **own, **settings.showing(self.token_file), **settings.confining(self.listen)}
 
-    def command(self, *, stays: bool) -> list[str]:
-        """What to run; with `stays` it ends with the node."""
+    def command(self) -> list[str]:
+        """What to run; it ends as soon as the node is up."""
         amounts = dict(self.resources)
         said = [f"--num-cpus={int(amounts.pop('CPU', os.cpu_count() or 1))}"]
         said += [f"--num-gpus={int(amounts.pop('GPU'))}"] if "GPU" in amounts else []
@@ -94,12 +97,11 @@ class Start:
         )
         # Ray has half a minute for a start: no autoscaler, whose nodes are fixed here, and no collector of logs, which the guards send.
         return [
-            *(sys.executable, "-m", "ray.scripts.scripts", "start", *where),
+            *(sys.executable, "-m", starting.__name__, "start", *where),
             *(f"--node-ip-address={self.listen}", f"--object-store-memory={self.object_store_bytes}"),
             *("--disable-usage-stats", "--include-log-monitor=false", f"--resources={{{custom}}}", *said),
             *(f"--{name}={port}" for name, port in zip(_AGENT_PORTS, free_ports(len(_AGENT_PORTS)), strict=True)),
             *([f"--temp-dir={self.folder}"] if self.folder else []),
-            *(["--block"] if stays else []),
         ]
 
 
@@ -161,7 +163,7 @@ def _tried(start: Start) -> str | None:
     # Not a pipe: Ray's processes keep it open for as long as they live.
     with tempfile.TemporaryFile() as log:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-        command = start.command(stays=False)
+        command = start.command()
         with subprocess.Popen(command, env=start.environment, start_new_session=True, **streams) as starting:  # noqa: S603
             try:
                 code = starting.wait(_START_SECONDS)
@@ -179,10 +181,23 @@ def _last_line(text: str) -> str:
     return _KIND_OF_ERROR.sub("", lines[-1])[:300] if lines else "without a word"
 
 
-def stay(start: Start) -> None:
-    """Become the node: returns never, ends with it."""
-    command = start.command(stays=True)
-    os.execve(command[0], command, start.environment)  # noqa: S606 - Ray's own command
+def attend(mark: str) -> str:
+    """Wait until a part of a node that it cannot do without has ended; return its name."""
+    watched = {}
+    with contextlib.ExitStack() as stack:
+        for pid in processes(mark):
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                if name in _PARTS:
+                    watched[os.pidfd_open(pid)] = name
+                    stack.callback(os.close, [*watched][-1])
+        if _PARTS[0] not in watched.values():
+            return _PARTS[0]
+        poll = select.poll()
+        for descriptor in watched:
+            poll.register(descriptor, select.POLLIN)
+        ((ended, _), *_) = poll.poll()
+        return watched[ended]
 
 
 def processes(mark: str) -> list[int]:

@@ -1,15 +1,17 @@
 """A machine's node of a Ray cluster: what belongs to it, where it listens, with which settings it is started. Ray does not run here."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
-from damocles.stages.far import node
+from damocles.stages.far import node, starting
 
 START = node.Start(listen="10.0.0.1", token_file=Path("/srv/token"))
 
@@ -106,6 +108,31 @@ def test_a_node_that_does_not_come_up_in_time_leaves_nothing(monkeypatch: pytest
     assert [] == node.processes(START.mark)
 
 
+NODE = """
+import subprocess, sys
+raylet = "import time; open('/proc/self/comm', 'w').write('raylet'); print(flush=True); time.sleep(600)"
+subprocess.Popen([sys.executable, "-c", raylet], start_new_session=True, stdout=subprocess.PIPE).stdout.readline()
+"""
+
+
+def test_who_attends_a_node_is_told_what_of_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node is over as soon as its daemon is; one that has none is over at once."""
+    monkeypatch.setattr(node.Start, "command", lambda _, **__: [sys.executable, "-c", NODE])
+    try:
+        node.up(START)
+        ended: list[str] = []
+        attending = threading.Thread(target=lambda: ended.append(node.attend(START.mark)))
+        attending.start()
+        (raylet,) = node.processes(START.mark)
+        assert attending.is_alive()
+        os.kill(raylet, signal.SIGKILL)
+        attending.join(60)
+        assert ["raylet"] == ended
+        assert "raylet" == node.attend(START.mark)
+    finally:
+        node.down(START.mark)
+
+
 def test_a_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     """The token is long, is readable for its owner alone, and stays when there is one."""
     file = tmp_path / "ray" / "token"
@@ -132,10 +159,29 @@ def test_a_loopback_node_stays_on_it() -> None:
 
 def test_a_node_is_told_the_ports_of_its_agents() -> None:
     """Ray's daemon would wait for them to choose, and end after 15 seconds, which is too short on a machine that computes."""
-    said = dict(each.split("=", 1) for each in START.command(stays=False) if each.startswith("--") and "-port=" in each)
+    said = dict(each.split("=", 1) for each in START.command() if each.startswith("--") and "-port=" in each)
     own = {said[f"--{name}-port"] for name in ("metrics-export", "dashboard-agent-grpc", "runtime-env-agent")}
     assert 4 == len(own | {said["--dashboard-agent-listen-port"]})
     assert all(0 < int(port) < 1 << 16 for port in own)
+
+
+def test_the_daemon_is_told_where_the_agent_listens() -> None:
+    """Ray tells its daemon three of the four ports; the fourth is added to what is started as the daemon, and to nothing else."""
+    begun: list[tuple[list[str], str, bool]] = []
+
+    def start(command: list[str], process_type: str, *, fate_share: bool) -> str:
+        begun.append((command, process_type, fate_share))
+        return "process"
+
+    given = START.command()
+    (port,) = [each.removeprefix(starting.LISTEN_PORT) for each in given if each.startswith(starting.LISTEN_PORT)]
+    told = starting.telling(start, "raylet", given)
+    assert "process" == told(["raylet/raylet"], "raylet", fate_share=True)
+    told(["gcs/gcs_server"], "gcs_server", fate_share=False)
+    assert [
+        (["raylet/raylet", f"--dashboard_agent_listen_port={port}"], "raylet", True),
+        (["gcs/gcs_server"], "gcs_server", False),
+    ] == begun
 
 
 def test_resources_are_said_in_rays_words() -> None:
@@ -143,8 +189,7 @@ def test_resources_are_said_in_rays_words() -> None:
     start = node.Start(
         listen="10.0.0.2", address="10.0.0.1:6379", resources={"GPU": 1, "CPU": 4, "memory": 1e9, "big": 2}
     )
-    command = start.command(stays=False)
+    command = start.command()
     assert {"--num-gpus=1", "--num-cpus=4", "--memory=1000000000", '--resources={"big": 2}'} <= set(command)
     assert "--address=10.0.0.1:6379" in command
     assert "--head" not in command
-    assert "--block" in start.command(stays=True)

@@ -1,6 +1,7 @@
 """`ray`: what is refused before anything starts, and what is said where no node runs. Real nodes are in the tests of two machines."""
 
 import json
+import signal
 import subprocess
 
 import pytest
@@ -40,17 +41,43 @@ def test_ray_that_is_not_installed_is_named(run, monkeypatch):
     assert (1, True) == (code, "pip install 'damocles[ray]'" in err)
 
 
-def test_rays_own_refusal_is_one_line(run, monkeypatch):
+@pytest.mark.parametrize("how", [(), ("--foreground",)])
+def test_rays_own_refusal_is_one_line(run, monkeypatch, how):
     """What Ray says last is the reason; no node runs then."""
 
     def fail(_: node.Start) -> None:
         raise node.Failed("Ray does not start: Address already in use")
 
     monkeypatch.setattr(node, "up", fail)
-    code, out, err = run("ray", "up", "--head")
+    code, out, err = run("ray", "up", "--head", *how)
     assert (1, "") == (code, out)
     assert "error: Ray does not start: Address already in use" in err
+    assert 1 == err.count("\n")
     assert 1 == run("ray", "status")[0]
+
+
+def test_a_node_in_the_foreground_that_ends_is_one_line(run, monkeypatch, tmp_path):
+    """A service fails when its node ends, with the name of what has ended and the folder of Ray's logs; nothing of the node is left."""
+    ended: list[str] = []
+    monkeypatch.setattr(node, "up", lambda _: None)
+    monkeypatch.setattr(node, "attend", lambda _: "gcs_server")
+    monkeypatch.setattr(node, "down", ended.append)
+    code, out, err = run("ray", "up", "--head", "--foreground", "--temp-dir", str(tmp_path / "of-ray"))
+    assert (1, 1) == (code, len(ended))
+    assert f"error: the node has ended, since its gcs_server did: see {tmp_path}/of-ray/session_latest/logs" in err
+    assert "a node at 127.0.0.1" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_in_the_foreground_is_ended_by_a_signal(run, monkeypatch, number):
+    """Who ends the service ends the node, and that is no failure; the signals are as before then."""
+    ended: list[str] = []
+    before = signal.getsignal(number)
+    monkeypatch.setattr(node, "up", lambda _: None)
+    monkeypatch.setattr(node, "attend", lambda _: signal.raise_signal(number))
+    monkeypatch.setattr(node, "down", ended.append)
+    assert (0, 1) == (run("ray", "up", "--head", "--foreground")[0], len(ended))
+    assert before == signal.getsignal(number)
 
 
 def test_a_node_can_be_ended_whose_start_was_broken_off(run, monkeypatch):
