@@ -83,8 +83,19 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     faults: list[int] = field(name="Faults", default_factory=list)
 
 
+class Loan(msgspec.Struct, frozen=True):
+    """Since when a prover has a job, and when it was heard of last."""
+
+    started_at: int = field(name="StartedAt")
+    heartbeat_at: int = field(name="HeartbeatAt")
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as the manager keeps it; `failures` are since it was made or reset, and ours: left out if there are none."""
+    """A job as the manager keeps it.
+
+    What follows `updated_at` is ours, and left out if there is none: `failures` are since it was made or reset; `slower` are provers that had
+    it before `worker` and are at work still; after `alone_seconds` it may be lent to another one as well.
+    """
 
     id: str = field(name="Id")
     state: State = field(name="State", default=State.READY)
@@ -101,6 +112,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int = field(name="CreatedAt")
     updated_at: int = field(name="UpdatedAt")
     failures: list[Failure] | msgspec.UnsetType = field(name="Failures", default=msgspec.UNSET)
+    slower: dict[str, Loan] | msgspec.UnsetType = field(name="Slower", default=msgspec.UNSET)
+    alone_seconds: int | msgspec.UnsetType = field(name="AloneSeconds", default=msgspec.UNSET)
 
 
 class Brief(Record, frozen=True, kw_only=True):

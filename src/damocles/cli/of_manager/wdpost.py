@@ -152,7 +152,7 @@ def _cells(job: wdpost.Brief, max_tries: int, now: float, lasting: Callable[[flo
         elapsed = f"{lasting(job.finished_at - job.started_at)}(done)"
     heartbeat = lasting(max(0, int(now) - job.heartbeat_at)) if is_running else "-"
     return [
-        *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), job.worker),
+        *(job.id, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors), _workers(job)),
         *(posts.state(job), posts.tries(job, max_tries), _time(job.created_at), elapsed, heartbeat, posts.error(job)),
     ]
 
@@ -161,8 +161,12 @@ def _detail_cells(job: wdpost.Brief, max_tries: int) -> list[str]:
     times = (job.created_at, job.started_at, job.heartbeat_at, job.finished_at, job.updated_at)
     return [
         *(job.id, job.state.value, str(job.input.miner), str(job.deadline), str(job.partitions), str(job.sectors)),
-        *(job.worker, posts.state(job), posts.tries(job, max_tries), *map(_time, times), posts.error(job)),
+        *(_workers(job), posts.state(job), posts.tries(job, max_tries), *map(_time, times), posts.error(job)),
     ]
+
+
+def _workers(job: wdpost.Brief) -> str:
+    return ", ".join([job.worker, *(job.slower or ())])
 
 
 def _time(seconds: int) -> str:

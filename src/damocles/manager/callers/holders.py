@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import anyio
@@ -164,21 +164,25 @@ class Borrowers:
 
     def __init__(self, naming: names.Names) -> None:
         self._names = naming
-        self._hosts: dict[str, str | None] = {}
+        self._hosts: dict[tuple[str, str], str | None] = {}  # by job and worker
 
-    def lent(self, job: str, call: core.Call) -> None:
+    def lent(self, job: str, worker: str, call: core.Call) -> None:
         """Take note of who was lent a job."""
-        self._hosts.pop(job, None)
+        self._hosts.pop((job, worker), None)
         while len(self._hosts) >= _JOBS_REMEMBERED:
             del self._hosts[next(iter(self._hosts))]
-        self._hosts[job] = host_of(call.peer)
+        self._hosts[job, worker] = host_of(call.peer)
 
     def may_end(self, job: str, worker: str, call: core.Call) -> bool:
         """Return whether the caller is whom the job was lent to, as far as that is known, or operates."""
         if _OPERATES.allows(call.scopes):
             return True
-        is_theirs = call.worker is not None or self._hosts.get(job) in {None, host_of(call.peer)}
+        is_theirs = call.worker is not None or self._hosts.get((job, worker)) in {None, host_of(call.peer)}
         return is_theirs and self._names.speaks_for(call, worker)
+
+    def which(self, job: str, workers: Iterable[str], call: core.Call) -> str | None:
+        """Return the first of some workers that have a job whom the caller may be; `None` if it is none of them."""
+        return next((worker for worker in workers if self.may_end(job, worker, call)), None)
 
 
 def receiver(call: core.Call, store: str | None = None) -> ledger.Receiver:

@@ -1,8 +1,8 @@
 """Window PoSt jobs: made for sectors that are persisted, lent to workers, and finished by proofs that verify.
 
-A job is lent by a lease: its worker has to send a heartbeat every 15 seconds, or another one may take the job. Each worker
-has two tries (`wdpost_turns`); when nobody has one left, a person has to look and `reset` it. A proof that verifies is taken
-from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not name itself). If another
+A job is lent by a lease: its worker has to send a heartbeat every 15 seconds, or another one may take the job; and if one is slow, another
+may take it as well (`wdpost_loans`). Each worker has two tries (`wdpost_turns`); when nobody has one left, a person has to look
+and `reset` it. A proof that verifies is taken from whoever sends it, and the first one stays. Faults are taken from the worker that has the job (one of the original does not name itself). If another
 worker could look too, it is asked first; then those that both name end the job, and one without them follows, in which what only
 one of them names is looked at anew. A proof of all sectors that comes yet outweighs them.
 
@@ -10,10 +10,9 @@ Nothing runs by itself: what is due, expired or too old is handled when a worker
 the alerts look.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import structlog
-from msgspec import structs
 from sqlalchemy import Connection
 
 from damocles import methods, pulse
@@ -23,7 +22,7 @@ from damocles.manager.alerts import posts
 from damocles.manager.callers import holders, names
 from damocles.manager.chain import interface
 from damocles.manager.db.engine import Database
-from damocles.manager.plans import wdpost_askers, wdpost_jobs, wdpost_turns
+from damocles.manager.plans import wdpost_askers, wdpost_jobs, wdpost_lending, wdpost_loans, wdpost_turns
 from damocles.manager.plans.wdpost_askers import Askers
 from damocles.manager.plans.wdpost_turns import Turn
 from damocles.manager.sectors import ledger
@@ -33,7 +32,6 @@ from damocles.wire.codec import Bytes32
 
 log = structlog.get_logger(__name__)
 
-LEASE_SECONDS = 15.0
 DEADLINES = 48  # of a proving period
 _KEPT_SECONDS = 25 * 3600.0
 
@@ -61,8 +59,8 @@ class WdPoSt:
         self._miners = miners
         self._clock = clock
         self._every_epochs = max(1, round(every_seconds / chain.network.block_seconds)) if every_seconds else None
-        self._running_since = clock()  # nobody could be heard of before
-        self._askers = Askers(database, self._running_since)
+        since = clock()  # nobody could be heard of before
+        self._lending = wdpost_lending.Lending(since, Askers(database, since))
         self._borrowers = holders.Borrowers(naming or names.Names())
         self.changed = pulse.Pulse()  # beats when something has come of a job, or there is a new one
 
@@ -85,7 +83,7 @@ class WdPoSt:
         """Lend up to `count` jobs, the oldest first."""
         lent = await self.lend(spec, count, worker)
         for job in lent:
-            self._borrowers.lent(job.id, call)
+            self._borrowers.lent(job.id, worker, call)
         return lent
 
     async def lend(
@@ -94,12 +92,12 @@ class WdPoSt:
         """Lend up to `count` jobs to a prover, the oldest first; to one `is_spare` what others do not come for."""
         await self._make_due()
         now = self._clock()
-        await self._askers.restore(self._clock())
-        if self._askers.heard(worker, spec, now):
+        await self._lending.askers.restore(now)
+        if self._lending.askers.heard(worker, spec, now):
             await self._database.write(lambda tx: wdpost_askers.keep(tx, worker, spec, now), durable=False)
 
         def turns(tx: Connection) -> list[tuple[wdpost.Record, Turn]]:
-            found = self._turns(tx, spec, worker, now, is_spare=is_spare)
+            found = self._lending.turns(tx, spec, worker, now, is_spare=is_spare)
             return [turn for turn in found if turn[1] is not Turn.LATER]
 
         if not await self._database.read(turns):
@@ -111,7 +109,7 @@ class WdPoSt:
                 if turn is Turn.OVER:
                     wdpost_jobs.save(tx, wdpost_jobs.given_up(record, now))
                 elif len(lent) < count:
-                    wdpost_jobs.save(tx, wdpost_jobs.lent(record, worker, now))
+                    wdpost_jobs.save(tx, wdpost_loans.lent(record, worker, now))
                     lent.append(wdpost.Job(record.id, record.input))
             return lent
 
@@ -130,20 +128,14 @@ class WdPoSt:
 
     async def prolong(self, ids: list[str], worker: str, may: Callable[[str], bool] = lambda _job: True) -> None:
         """Prolong the leases of a prover; raises as `heartbeat_jobs`."""
-        now = int(self._clock())
+        now = self._clock()
+        theirs = [job_id for job_id in ids if may(job_id)]
 
         def beat(tx: Connection) -> list[str]:
-            lost = []
-            for job_id in ids:
-                record = wdpost_jobs.find(tx, job_id)
-                is_theirs = record is not None and record.worker == worker and may(job_id)
-                if record is None or record.state is not wdpost.State.RUNNING or not is_theirs:
-                    lost.append(job_id)
-                else:
-                    wdpost_jobs.save(tx, structs.replace(record, heartbeat_at=now, updated_at=now))
-            return lost
+            return wdpost_lending.beat(tx, theirs, worker, now)
 
-        if lost := await self._database.write(beat, durable=False):
+        lost = await self._database.write(beat, durable=False) if theirs else []
+        if lost := [*lost, *(job_id for job_id in ids if job_id not in theirs)]:
             log.info("heartbeat for jobs that are not the worker's", worker=worker, jobs=lost)
             raise errors.ManagerError("key not found")
 
@@ -157,36 +149,45 @@ class WdPoSt:
         record = await self.find(job_id)
         if record is None:
             raise errors.ManagerError("key not found")
-        if (error or output is None or output.faults) and not self._borrowers.may_end(job_id, record.worker, call):
+        by = self._reporter(record, output, call)
+        if (error or output is None or output.faults) and by is None:
             log.warning("report on a window PoSt from another machine", job=job_id, worker=record.worker)
             raise errors.ManagerError("key not found")  # in the words for a job that is not the caller's
-        await self.end(record, output, error)
+        await self.end(record, output, error, by)
 
-    async def end(self, record: wdpost.Record, output: wdpost.Output | None, error: str) -> None:
-        """Take what came of a job, from whoever may say so.
+    def _reporter(self, record: wdpost.Record, output: wdpost.Output | None, call: core.Call) -> str | None:
+        """Return which of those that have a job the caller is, `None` if it is none of them. Failures come without a name."""
+        having = [record.worker, *reversed(wdpost_loans.slower(record))]
+        if output is not None and output.worker in having:
+            having = [output.worker]
+        return self._borrowers.which(record.id, having, call)
+
+    async def end(self, record: wdpost.Record, output: wdpost.Output | None, error: str, by: str | None) -> None:
+        """Take what came of a job; `by` is which of those that have it says so, `None` if it is somebody else.
 
         Raises:
             errors.Unverifiable: As `finish_job`.
         """
-        await self._askers.restore(self._clock())
-        job_id = record.id
-        failure = error or await self._flaw(record, output)
-        if failure:
-            await self._database.write(lambda tx: self._fail(tx, job_id, failure))
+        job_id, now = record.id, self._clock()
+        await self._lending.askers.restore(now)
+        if failure := error or await self._flaw(record, output):
+            await self._database.write(lambda tx: self._lending.fail(tx, job_id, by, failure, now))
             self.changed.beat()
-            log.warning("window PoSt failed", job=job_id, worker=record.worker, reason=failure)
+            log.warning("window PoSt failed", job=job_id, worker=by, reason=failure)
             return
         assert output is not None
-        outcome = await self._database.write(lambda tx: self._succeed(tx, job_id, output))
+        if output.faults and output.worker not in {"", by}:
+            by = None
+        outcome = await self._database.write(lambda tx: self._lending.succeed(tx, job_id, by, output, now))
         self.changed.beat()
         if outcome is None:
             log.info("window PoSt reported too late", job=job_id, faults=output.faults, worker=output.worker)
-        elif outcome.state is wdpost.State.READY:
+        elif outcome.state is not wdpost.State.FINISHED:
             log.warning("window PoSt found faults, asking another worker", job=job_id, reason=outcome.error)
         elif output.faults:
             log.warning("window PoSt found faults", job=job_id, faults=output.faults, reasons=output.reasons)
         else:
-            log.info("window PoSt proved", job=job_id, worker=record.worker, sectors=len(record.input.sectors or ()))
+            log.info("window PoSt proved", job=job_id, worker=outcome.worker, sectors=len(record.input.sectors or ()))
 
     async def find(self, job_id: str) -> wdpost.Record | None:
         """Return a job."""
@@ -309,29 +310,7 @@ class WdPoSt:
         seed = Bytes32(await self._chain.window_challenge(self._first.id, epoch))
         return wdpost_jobs.Challenge(epoch=epoch, deadline=deadline, seed=seed)
 
-    # Leases and results ---------------------------------------------------------------------------------------------
-
-    def _turns(
-        self, tx: Connection, spec: wdpost.AllocateSpec, worker: str, now: float, *, is_spare: bool
-    ) -> Iterator[tuple[wdpost.Record, Turn]]:
-        """Yield the jobs that nobody works on and this worker is willing to, and whether it is its turn."""
-        records = wdpost_jobs.select_all(tx)
-        for found in records:
-            record = found
-            if not wdpost_turns.fits(spec, record.input):
-                continue
-            if self._is_lost(record, now):
-                silence = f"heartbeat timeout: {record.worker} is silent"
-                record = wdpost_jobs.failed(record, record.heartbeat_at, silence)
-            if record.state is wdpost.State.READY:
-                others = self._askers.of(record, records, now)
-                if is_spare and wdpost_turns.is_for_others(record, others - {worker}, now):
-                    continue
-                yield record, wdpost_turns.turn(wdpost_turns.failures_of(record), worker, others, now)
-
-    def _is_lost(self, record: wdpost.Record, now: float) -> bool:
-        heard_at = max(float(record.heartbeat_at), self._running_since)
-        return record.state is wdpost.State.RUNNING and heard_at + LEASE_SECONDS < now
+    # Results ----------------------------------------------------------------------------------------------------
 
     async def _flaw(self, record: wdpost.Record, output: wdpost.Output | None) -> str:
         """Return what is wrong with an output; empty if it can be accepted."""
@@ -353,36 +332,3 @@ class WdPoSt:
         except interface.Refused as error:
             return str(error)
         return "" if valid else "the proof does not verify"
-
-    def _fail(self, tx: Connection, job_id: str, reason: str) -> None:
-        """Note a failure. A job without a worker stays as it is: this is a late report of one that lost the job."""
-        record = wdpost_jobs.find(tx, job_id)
-        if record is None or record.state is not wdpost.State.RUNNING:
-            return
-        now = self._clock()
-        after = wdpost_jobs.failed(record, now, reason)
-        workers = {record.worker, *self._askers.of(record, wdpost_jobs.select_all(tx), now)}
-        if wdpost_turns.is_over(wdpost_turns.failures_of(after), workers):
-            after = wdpost_jobs.finished(structs.replace(record, failures=after.failures), now, None, error=reason)
-        wdpost_jobs.save(tx, after)
-
-    def _succeed(self, tx: Connection, job_id: str, output: wdpost.Output) -> wdpost.Record | None:
-        """Keep an output if it counts; return the job as it is then. Faults lead to a new job."""
-        record = wdpost_jobs.find(tx, job_id)
-        if record is None or not wdpost_turns.is_news(record, output):
-            return None
-        now = self._clock()
-        if output.faults:
-            others = self._askers.of(record, wdpost_jobs.select_all(tx), now)
-            if wdpost_turns.wants_another_opinion(record, output.faults, others):
-                waiting = wdpost_jobs.failed(record, now, wdpost_turns.doubt(record.worker, output), output.faults)
-                wdpost_jobs.save(tx, waiting)
-                return waiting
-            output = wdpost_turns.confirmed(record, output)
-        ended = wdpost_jobs.finished(record, now, output, error="")
-        wdpost_jobs.save(tx, ended)
-        if not output.faults:
-            wdpost_jobs.drop_followers(tx, record)
-        elif left := [sector for sector in record.input.sectors or () if sector.number not in output.faults]:
-            wdpost_jobs.follow(tx, record, left, now)
-        return ended

@@ -59,7 +59,7 @@ class Askers:
         return True
 
     def of(self, record: wdpost.Record, at_work: Iterable[wdpost.Record], now: float) -> set[str]:
-        """Return who could take a job: workers that asked for such jobs recently, or have another one."""
+        """Return who could take a job: workers that asked for such jobs recently, or have another one that they are not slow at."""
         asking = {
             name
             for name, (spec, at) in self._last.items()

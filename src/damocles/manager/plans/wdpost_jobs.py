@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, UnsetType, structs
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from damocles.manager import errors
 from damocles.manager.alerts import posts
 from damocles.manager.db import tables
-from damocles.manager.plans import wdpost_turns
+from damocles.manager.plans import wdpost_loans, wdpost_turns
 from damocles.manager.sectors import ledger
 from damocles.wire import codec, commitments, proving, records, wdpost
 from damocles.wire.codec import Bytes32
@@ -111,6 +111,7 @@ def make(
     *,
     now: float,
     turn: int = 0,
+    alone_seconds: int | UnsetType = UNSET,
 ) -> wdpost.Record:
     """Make a job for the sectors of some partitions; `turn` counts how often some of them turned out faulty."""
     record = wdpost.Record(
@@ -120,6 +121,7 @@ def make(
         input=work,
         created_at=int(now),
         updated_at=int(now),
+        alone_seconds=alone_seconds,
     )
     tx.execute(
         insert(_jobs).values(
@@ -161,7 +163,8 @@ def follow(tx: Connection, record: wdpost.Record, left: list[wdpost.Sector], now
     row = tx.execute(select(_jobs.c.challenge_epoch, _jobs.c.round).where(_jobs.c.id == record.id)).one()
     challenge = Challenge(epoch=row.challenge_epoch, deadline=record.deadline, seed=record.input.seed)
     work = structs.replace(record.input, sectors=left)
-    return make(tx, work, challenge, record.partitions, now=now, turn=row.round + 1)
+    turn, alone = row.round + 1, record.alone_seconds
+    return make(tx, work, challenge, record.partitions, now=now, turn=turn, alone_seconds=alone)
 
 
 def drop_followers(tx: Connection, record: wdpost.Record) -> None:
@@ -195,57 +198,23 @@ def find_open(tx: Connection, miner: ledger.Miner, challenge: Challenge, partiti
     return codec.decode(row.record, wdpost.Record)
 
 
-def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] = ()) -> wdpost.Record:
-    """Return a job as it is when the worker that had it has failed, or fallen silent, and others may have it."""
-    noted = wdpost_turns.failed(record, at, reason, faults)
-    return structs.replace(ready(noted, at), error=reason)
-
-
 def reset(record: wdpost.Record, now: float) -> wdpost.Record:
     """Return a job as if nobody had tried it yet."""
-    return structs.replace(ready(record, now), error="", tries=0, failures=UNSET)
-
-
-def ready(record: wdpost.Record, now: float) -> wdpost.Record:
-    """Return a job as it is when nobody works on it."""
-    return structs.replace(
-        record,
-        state=wdpost.State.READY,
-        output=None,
-        worker="",
-        started_at=0,
-        heartbeat_at=0,
-        finished_at=0,
-        updated_at=int(now),
-    )
+    return structs.replace(wdpost_loans.ready(record, now), error="", tries=0, failures=UNSET)
 
 
 def take_back(tx: Connection, worker: str, now: float) -> None:
     """Let others have the jobs of a worker that has none any more."""
     for record in select_all(tx):
-        if record.state is wdpost.State.RUNNING and record.worker == worker:
-            save(tx, ready(record, now))
-
-
-def lent(record: wdpost.Record, worker: str, now: float) -> wdpost.Record:
-    """Return a job as it is when a worker has just got it; why the last try failed stays."""
-    at = int(now)
-    return structs.replace(
-        record,
-        state=wdpost.State.RUNNING,
-        worker=worker,
-        tries=record.tries + 1,
-        started_at=at,
-        heartbeat_at=at,
-        updated_at=at,
-    )
+        if worker in wdpost_loans.loans(record):
+            save(tx, wdpost_loans.without(record, worker, now))
 
 
 def finished(record: wdpost.Record, now: float, output: wdpost.Output | None, *, error: str) -> wdpost.Record:
     """Return a job as it is when it is over."""
     at = int(now)
     state = wdpost.State.FINISHED
-    return structs.replace(record, state=state, output=output, error=error, finished_at=at, updated_at=at)
+    return structs.replace(record, state=state, output=output, error=error, finished_at=at, updated_at=at, slower=UNSET)
 
 
 def given_up(record: wdpost.Record, now: float) -> wdpost.Record:

@@ -37,20 +37,20 @@ def failures_of(record: wdpost.Record) -> list[wdpost.Failure]:
     return [] if isinstance(record.failures, UnsetType) else record.failures
 
 
-def failed(record: wdpost.Record, at: float, reason: str, faults: Sequence[int] = ()) -> wdpost.Record:
-    """Return a job with one more failure of the worker that has it."""
-    failure = wdpost.Failure(record.worker, int(at), reason, list(faults))
+def failed(record: wdpost.Record, worker: str, at: float, reason: str, faults: Sequence[int] = ()) -> wdpost.Record:
+    """Return a job with one more failure of a worker."""
+    failure = wdpost.Failure(worker, int(at), reason, list(faults))
     return structs.replace(record, failures=[*failures_of(record), failure])
 
 
-def wants_another_opinion(record: wdpost.Record, faults: Collection[int], others: Collection[str]) -> bool:
-    """Return whether another worker has to check the faults that the present one reports.
+def wants_another_opinion(record: wdpost.Record, worker: str, faults: Collection[int], others: Collection[str]) -> bool:
+    """Return whether another worker has to check the faults that one reports.
 
     A sector that is declared faulty costs the miner, and a mount that one machine has lost looks the same. Where two reports
     name different sectors, a third worker is asked. If nobody else can look, the last report counts.
     """
-    untried = set(others) - {record.worker} - {failure.worker for failure in failures_of(record)}
-    return bool(untried) and not _named_before(record, faults)
+    untried = set(others) - {worker} - {failure.worker for failure in failures_of(record)}
+    return bool(untried) and not _named_before(record, worker, faults)
 
 
 def doubt(worker: str, output: wdpost.Output) -> str:
@@ -60,22 +60,22 @@ def doubt(worker: str, output: wdpost.Output) -> str:
     return f"{worker} reports {len(numbers)} as faulty, {numbers[0]} first: {reason}; another worker is asked"
 
 
-def confirmed(record: wdpost.Record, output: wdpost.Output) -> wdpost.Output:
-    """Return a report of those faults alone that an earlier one names too; the whole one if it shares none."""
-    shared = _named_before(record, output.faults or [])
+def confirmed(record: wdpost.Record, worker: str, output: wdpost.Output) -> wdpost.Output:
+    """Return a report of those faults alone that an earlier one of another worker names too; the whole one if it shares none."""
+    shared = _named_before(record, worker, output.faults or [])
     reasons = {number: reason for number, reason in output.reasons.items() if int(number) in shared}
     return structs.replace(output, faults=shared, reasons=reasons) if shared else output
 
 
-def _named_before(record: wdpost.Record, faults: Collection[int]) -> list[int]:
-    named = {number for failure in failures_of(record) for number in failure.faults}
+def _named_before(record: wdpost.Record, worker: str, faults: Collection[int]) -> list[int]:
+    named = {number for failure in failures_of(record) if failure.worker != worker for number in failure.faults}
     return sorted(named & set(faults))
 
 
-def is_news(record: wdpost.Record, output: wdpost.Output) -> bool:
-    """Return whether an output counts: a proof until there is one, faults only from the worker that has the job."""
+def is_news(record: wdpost.Record, output: wdpost.Output, *, is_at_work: bool) -> bool:
+    """Return whether an output counts: a proof until there is one, faults only from a worker that has the job."""
     if output.faults:
-        return record.state is wdpost.State.RUNNING and output.worker in {"", record.worker}
+        return is_at_work
     return record.state is not wdpost.State.FINISHED or record.output is None or bool(record.output.faults)
 
 
@@ -97,10 +97,15 @@ def turn(failures: Sequence[wdpost.Failure], worker: str, others: Collection[str
     return Turn.LATER if untried or rests or len(ours) >= MAX_TRIES else Turn.GIVE
 
 
-def is_for_others(record: wdpost.Record, others: Collection[str], now: float) -> bool:
+def may_join(failures: Sequence[wdpost.Failure], worker: str, now: float) -> bool:
+    """Return whether a worker may have a job that another one is slow at: unless it has just failed at it."""
+    return not any(failure.worker == worker and failure.at + PAUSE_SECONDS > now for failure in failures)
+
+
+def is_for_others(record: wdpost.Record, free_since: float, others: Collection[str], now: float) -> bool:
     """Return whether a machine that only helps out leaves a job to workers: one of them will come for it, and has not failed."""
     untried = set(others) - {failure.worker for failure in failures_of(record)}
-    return bool(untried) and record.updated_at + SPARE_SECONDS > now
+    return bool(untried) and free_since + SPARE_SECONDS > now
 
 
 def _allows(allowed: Collection[object] | None, value: object) -> bool:

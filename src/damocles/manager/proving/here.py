@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 
 from damocles.manager.errors import ManagerError
-from damocles.manager.plans import wdpost
+from damocles.manager.plans import wdpost, wdpost_loans
 from damocles.manager.proving.machine import NAME, machine
 from damocles.manager.sectors import stores
 from damocles.parameters import catalog, preflight
@@ -132,12 +132,12 @@ class Prover:
 
     async def _end(self, job_id: str, output: wire.Output | None, error: str) -> None:
         record = await self._jobs.find(job_id)
-        if record is None or record.worker != NAME:
+        if record is None or NAME not in wdpost_loans.loans(record):
             return  # nobody expects it any more
         try:
-            await self._jobs.end(record, output, error)
+            await self._jobs.end(record, output, error, NAME)
         except ManagerError as refusal:  # it cannot be verified now
-            await self._jobs.end(record, None, str(refusal))
+            await self._jobs.end(record, None, str(refusal), NAME)
 
     async def _beat(self, job_id: str, scope: anyio.CancelScope) -> None:
         while True:

@@ -59,7 +59,16 @@ def proving(
     days = Days(database=database, rounds=rounds, miners=means.miners, block_seconds=means.block_seconds, clock=clock)
     sizes = Mapped(means.miners, lambda miner: miner.proof.size)
     prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here, sizes=sizes)
-    windows = Windows(WindowMeans(database=database, outbox=rounds.outbox, jobs=jobs, wake=rounds.wake, clock=clock))
+    windows = Windows(
+        WindowMeans(
+            database=database,
+            outbox=rounds.outbox,
+            jobs=jobs,
+            wake=rounds.wake,
+            clock=clock,
+            block_seconds=means.block_seconds,
+        )
+    )
     reviews = Reviews(
         ReviewMeans(
             database=database, nodes=rounds.nodes, machine=prover.machine("reviews"), wake=rounds.wake, clock=clock

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 
 MOST_PARTITIONS = 3  # of a message, `posted_partitions_max` of the network
 MOST_SECTORS = 25_000  # of a message, `addressed_sectors_max`
+ALONE_SHARE = 1 / 6  # of the time until a window closes; then there is time for others, and for one more after them
 KEPT_PERIODS = 3  # proving periods for which windows are shown
 
 
@@ -42,6 +43,7 @@ class Means:
     jobs: wdpost.WdPoSt
     wake: Callable[[], None]
     clock: Callable[[], float]
+    block_seconds: float
 
 
 class Windows:
@@ -237,13 +239,24 @@ class Windows:
             wdpost_rounds.remove(tx, window.miner, challenge, post.partitions)
             if there:
                 work = wire.Input(there, window.miner, reading.proof_name(infos), challenge.seed)
-                wdpost_jobs.make(tx, work, challenge, post.partitions, now=post.made_at)
+                wdpost_jobs.make(
+                    tx,
+                    work,
+                    challenge,
+                    post.partitions,
+                    now=post.made_at,
+                    alone_seconds=self._alone_seconds(window, seen),
+                )
             return True
 
         if await self._database.write(begin):
             about = {"miner": window.miner, "deadline": window.deadline, "partitions": list(partitions)}
             log.info("partitions to be proved", **about, sectors=members.count, again=again is not None)
             self._means.jobs.changed.beat()
+
+    def _alone_seconds(self, window: mind.Window, seen: mind.Seen) -> int:
+        """Return how long a prover has a job alone at most: a share of the time that is left."""
+        return max(1, round((window.close - seen.epoch) * self._means.block_seconds * ALONE_SHARE))
 
     async def _send(self, view: View, window: mind.Window, seen: mind.Seen, post: posts.Post, *, failures: int) -> None:
         """Order the message of a post, if it is still about what the chain has at the head."""

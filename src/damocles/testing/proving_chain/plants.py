@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from unittest import mock
 
 from damocles.manager.outbox import orders
-from damocles.manager.plans import wdpost, wdpost_turns
+from damocles.manager.plans import wdpost, wdpost_loans, wdpost_turns
 from damocles.manager.proving import mind, posts, windows
 from damocles.manager.proving.mind import Stage
 
@@ -45,7 +45,16 @@ def _eager(_: random.Random) -> Any:
 
 def _patient(_: random.Random) -> Any:
     """Wait for a silent prover for ever."""
-    return mock.patch.object(wdpost.WdPoSt, "_is_lost", return_value=False)
+    return mock.patch.multiple(wdpost_loans, is_silent=_never, is_overdue=_never)
+
+
+def _loyal(_: random.Random) -> Any:
+    """Leave a job to a prover that is heard of, however long it takes."""
+    return mock.patch.object(wdpost_loans, "is_overdue", _never)
+
+
+def _never(*_: Any) -> bool:
+    return False
 
 
 def _forgetful(dice: random.Random) -> Any:
@@ -80,6 +89,7 @@ PLANTS: dict[str, Bug] = {
     "any-challenge": _any_challenge,
     "eager": _eager,
     "forgetful": _forgetful,
+    "loyal": _loyal,
     "no-retry": _no_retry,
     "one-opinion": _one_opinion,
     "patient": _patient,

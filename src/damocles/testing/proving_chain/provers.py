@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -14,8 +14,9 @@ from damocles.rpc import errors as rpc
 from damocles.testing.proving_chain.proofs import Disks, fake_proof
 from damocles.wire import tasks, wdpost
 
-Kind: TypeAlias = Literal["works", "fails", "hangs", "is late", "lies about proofs", "lies about faults"]
-KINDS: Sequence[Kind] = ("fails", "hangs", "is late", "lies about proofs", "lies about faults")
+Kind: TypeAlias = Literal["works", "fails", "hangs", "stalls", "is late", "lies about proofs", "lies about faults"]
+# One that hangs is silent; one that stalls sends heartbeats.
+KINDS: Sequence[Kind] = ("fails", "hangs", "stalls", "is late", "lies about proofs", "lies about faults")
 Ask: TypeAlias = Callable[[Callable[[WdPoSt], Awaitable[Any]]], Awaitable[Any]]
 Proves: TypeAlias = Callable[[int, bytes, list[tuple[int, bytes]]], None]
 
@@ -90,6 +91,8 @@ class Worker:
                 # It still takes others, and says nothing of this one ever.
                 self._at_work.discard(job.id)
                 return
+            case "stalls":
+                return
             case "is late":
                 await anyio.sleep(LATE_SECONDS)
             case "works":
@@ -111,20 +114,28 @@ class Worker:
             return
 
     def _output(self, work: wdpost.Input) -> wdpost.Output | None:
-        sectors = work.sectors or []
-        match self.kind:
-            case "fails":
-                return None
-            case "lies about proofs":
-                return wdpost.Output([bytes(192)], None, worker=self.name)
-            case "lies about faults":
-                number = sectors[-1].number
-                return wdpost.Output(None, [number], {str(number): "it looked odd"}, worker=self.name)
         now = anyio.current_time()
-        if bad := [one.number for one in sectors if self._disks.is_bad(work.miner, one.number, now)]:
-            return wdpost.Output(None, bad, {str(number): "it is damaged" for number in bad}, worker=self.name)
-        proof = fake_proof(work.miner, work.seed, [(one.number, one.comm_r) for one in sectors])
-        return wdpost.Output([proof], None, worker=self.name)
+        numbers = [one.number for one in work.sectors or ()]
+        bad = {number: "it is damaged" for number in numbers if self._disks.is_bad(work.miner, number, now)}
+        return output(self.kind, self.name, work, bad)
+
+
+def output(kind: Kind, name: str, work: wdpost.Input, bad: Mapping[int, str]) -> wdpost.Output | None:
+    """Return what a prover of some kind makes of a job in which sectors are `bad`, each for a reason; `None` if it fails."""
+    sectors = work.sectors or []
+    match kind:
+        case "fails":
+            return None
+        case "lies about proofs":
+            return wdpost.Output([bytes(192)], None, worker=name)
+        case "lies about faults":
+            number = sectors[-1].number
+            return wdpost.Output(None, [number], {str(number): "it looked odd"}, worker=name)
+    if found := {one.number: bad[one.number] for one in sectors if one.number in bad}:
+        return wdpost.Output(None, list(found), {str(number): why for number, why in found.items()}, worker=name)
+    return wdpost.Output(
+        [fake_proof(work.miner, work.seed, [(one.number, one.comm_r) for one in sectors])], None, worker=name
+    )
 
 
 def _said(output: wdpost.Output | None) -> str:

@@ -100,5 +100,5 @@ class ManagerBox:
         kind = CarelessClaims if self._options.stale_ok else claims.Claims
         async with office.open_office(means, claims_kind=kind) as made:
             if self._options.forgetful:
-                made.posts._askers = fleet.Forgetful(database, clock())  # noqa: SLF001 (planted)
+                made.posts._lending.askers = fleet.Forgetful(database, clock())  # noqa: SLF001 (planted)
             yield made

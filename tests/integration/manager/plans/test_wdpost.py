@@ -291,7 +291,7 @@ async def test_a_worker_at_work_on_another_job_is_waited_for(manager: Manager, c
     assert [first] == [job.id for job in await allocate(manager, "w1")]
     assert [second] == [job.id for job in await allocate(manager, "bad")]
     await fail(manager, second)
-    for _ in range(60):
+    for _ in range(29):
         clock.now += 10
         await manager.call("WdPoStHeartbeatJobs", [first], "w1")
         assert [] == await allocate(manager, "bad")
@@ -589,3 +589,95 @@ async def test_jobs_are_made_reset_and_removed_by_hand(manager: Manager, capsys:
     assert [job.id] == json.loads(capsys.readouterr().out)
     assert 0 == await run("remove", job.id, *at), "removing what is not there is no error"
     assert 2 == await run("remove", *at)
+
+
+async def beat_on(manager: Manager, clock: Clock, job: str, seconds: int, *workers: str) -> None:
+    """Let time pass in which workers have nothing but heartbeats."""
+    for _ in range(seconds // 10):
+        clock.now += 10
+        for worker in workers:
+            await manager.call("WdPoStHeartbeatJobs", [job], worker)
+
+
+async def test_a_job_that_a_worker_hangs_at_is_lent_to_another_as_well(manager: Manager, clock: Clock) -> None:
+    """Heartbeats are no proof: after a while a second worker has the job, too, and its proof ends it; the first one hears of it then."""
+    first = await remove_second(manager)
+    await allocate(manager, "hangs")
+    await beat_on(manager, clock, first, 290, "hangs")
+    assert [] == await allocate(manager, "w2")
+    await beat_on(manager, clock, first, 20, "hangs")
+    assert [] == await allocate(manager, "hangs"), "it has the job"
+    assert [first] == [job.id for job in await allocate(manager, "w2")]
+    await beat_on(manager, clock, first, 60, "hangs", "w2")
+    assert ("w2", ["hangs"]) == ((shared := (await listed(manager))[first]).worker, list(shared.slower or {}))
+    await finish(manager, first, proof=b"p", worker="w2")
+    assert (wdpost.State.FINISHED, "w2") == ((ended := (await listed(manager))[first]).state, ended.worker)
+    with pytest.raises(rpc_errors.RpcError, match="key not found"):
+        await manager.call("WdPoStHeartbeatJobs", [first], "hangs")
+
+
+async def test_the_slower_worker_may_be_the_first_with_a_proof(manager: Manager, clock: Clock) -> None:
+    """Whose proof comes first is taken, and the other one's does no harm."""
+    first = await remove_second(manager)
+    await allocate(manager, "slow")
+    await beat_on(manager, clock, first, 310, "slow")
+    await allocate(manager, "w2")
+    await finish(manager, first, proof=b"slow one's", worker="slow")
+    ended = (await listed(manager))[first]
+    assert (wdpost.State.FINISHED, "slow") == (ended.state, ended.worker)
+    await finish(manager, first, proof=b"another", worker="w2")
+    assert ended == (await listed(manager))[first]
+
+
+@pytest.mark.parametrize("ends", ["fails", "is silent", "lies"])
+async def test_a_worker_that_helps_and_fails_takes_nothing_from_the_slower_one(
+    manager: Manager, clock: Clock, verifier: RecordedVerifier, ends: str
+) -> None:
+    """The job is the slower one's again, with its heartbeats and its tries; a third worker may help at once."""
+    first = await remove_second(manager)
+    await allocate(manager, "slow")
+    await beat_on(manager, clock, first, 310, "slow")
+    await allocate(manager, "w2")
+    match ends:
+        case "fails":
+            await fail(manager, first)
+        case "lies":
+            verifier.answer = False
+            await finish(manager, first, proof=b"wrong", worker="w2")
+            verifier.answer = True
+        case _:
+            await beat_on(manager, clock, first, 20, "slow")
+    assert [first] == [job.id for job in await allocate(manager, "w3")]
+    await beat_on(manager, clock, first, 20, "slow", "w3")
+    shared = (await listed(manager))[first]
+    assert (wdpost.State.RUNNING, "w3", ["slow"]) == (shared.state, shared.worker, list(shared.slower or {}))
+    assert ["w2"] == [failure.worker for failure in shared.failures or ()]
+    await finish(manager, first, proof=b"p", worker="slow")
+    assert "slow" == (await listed(manager))[first].worker
+
+
+async def test_faults_of_the_slower_worker_wait_for_the_other_one(manager: Manager, clock: Clock) -> None:
+    """Whoever helps is the second opinion on the faults that the slower one reports: both name a sector, or the proof outweighs."""
+    first = await remove_second(manager)
+    await allocate(manager, "slow")
+    await beat_on(manager, clock, first, 310, "slow")
+    await allocate(manager, "w2")
+    await finish(manager, first, faults=[2], worker="slow")
+    waiting = (await listed(manager))[first]
+    assert (wdpost.State.RUNNING, "w2") == (waiting.state, waiting.worker)
+    await finish(manager, first, faults=[1, 2], worker="w2")
+    ended = (await listed(manager))[first]
+    assert (wdpost.State.FINISHED, 1) == (ended.state, ended.faults), "the one that both name"
+
+
+async def test_how_long_proofs_take_says_when_a_worker_is_slow(manager: Manager, clock: Clock) -> None:
+    """Twice as long as the longest proof of so many sectors is long enough, however much time the job would have."""
+    first, second = await make(manager)
+    await allocate(manager, "w1")
+    clock.now += 10
+    await finish(manager, first, proof=b"p", worker="w1")
+    await allocate(manager, "hangs")
+    await beat_on(manager, clock, second, 30, "hangs")
+    assert [] == await allocate(manager, "w1")
+    await beat_on(manager, clock, second, 10, "hangs")
+    assert [second] == [job.id for job in await allocate(manager, "w1")]

@@ -3,6 +3,7 @@
 Sectors and proofs are fake, and so is what verifies them: a proof is right if it is the digest of all that it is about.
 """
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from tests.integration.manager.chain.provider import MINER
 
 from damocles.devnode import serving
 from damocles.devnode.rules import Rules
+from damocles.manager.errors import ManagerError
 from damocles.manager.proving import posts as records
 from damocles.manager.proving.mind import Stage
 from damocles.testing.proving_chain.proofs import FakeVerifier, fake_proof
+from damocles.testing.proving_chain.provers import Kind, output
 from damocles.wire import wdpost
 
 from .farm import WINDOW, Farm, put, running
@@ -37,46 +40,35 @@ class Clock:
 
 
 class FakeProver:
-    """Fake: does with jobs what `kind` says, `at_once` at a time; one that hangs takes ever more of them."""
+    """Fake: does with jobs what a prover of its kind does, `at_once` at a time; one that hangs or stalls takes ever more of them."""
 
-    def __init__(self, kind: str, at_once: int) -> None:
-        self.name = f"fake prover that {kind}"
+    def __init__(self, kind: Kind, at_once: int) -> None:
+        self.name = f"fake prover that {kind} {at_once}"
         self._kind = kind
         self._at_once = at_once
         self.tried: set[str] = set()
 
     async def turn(self, farm: Farm) -> None:
         """Ask for jobs, and do something about them."""
+        if self._kind == "stalls" and self.tried:
+            with contextlib.suppress(ManagerError):  # some are over by now
+                await farm.jobs.prolong(sorted(self.tried), self.name)
         for job in await farm.jobs.lend(wdpost.AllocateSpec(), self._at_once, self.name):
             self.tried.add(job.id)
             record = await farm.jobs.find(job.id)
             assert record is not None
-            if self._kind != "hangs":
-                output = self._output(job.input)
-                await farm.jobs.end(record, output, "" if output else "fake: out of memory")
-
-    def _output(self, work: wdpost.Input) -> wdpost.Output | None:
-        sectors = work.sectors or []
-        bad = {str(sector.number): DAMAGED[sector.number] for sector in sectors if sector.number in DAMAGED}
-        match self._kind:
-            case "fails":
-                return None
-            case "lies about proofs":
-                return wdpost.Output([bytes(192)], None, worker=self.name)
-            case "lies about faults":
-                number = sectors[-1].number
-                return wdpost.Output(None, [number], {str(number): "fake: never seen"}, worker=self.name)
-            case _ if bad:
-                return wdpost.Output(None, sorted(map(int, bad)), bad, worker=self.name)
-            case _:
-                replicas = [(sector.number, sector.comm_r) for sector in sectors]
-                return wdpost.Output([fake_proof(work.miner, work.seed, replicas)], None, worker=self.name)
+            if self._kind not in {"hangs", "stalls"}:
+                came = output(self._kind, self.name, job.input, DAMAGED)
+                await farm.jobs.end(record, came, "" if came else "fake: out of memory", self.name)
 
 
 def provers() -> deque[FakeProver]:
     """Return all; those that fail or hang take every job that they can get."""
-    at_once = {"fails": 40, "hangs": 40, "lies about proofs": 40, "lies about faults": 2, "works": 2, "works too": 2}
-    return deque(FakeProver(kind, count) for kind, count in at_once.items())
+    many: tuple[Kind, ...] = ("fails", "hangs", "stalls", "lies about proofs")
+    few: tuple[Kind, ...] = ("lies about faults", "works")
+    return deque(
+        [*(FakeProver(kind, 40) for kind in many), *(FakeProver(kind, 2) for kind in few), FakeProver("works", 3)]
+    )
 
 
 def groups() -> Iterator[list[int]]:
