@@ -126,6 +126,7 @@ async def open_office(
         persist=means.persist,
         market=means.market,
         clock=clock,
+        unfit=means.unfit,
     )
     upgrades.register(service)
     proving = mining = None

@@ -257,6 +257,7 @@ class Source:
 
     miner: ledger.Miner
     options: Options = Options()
+    unfit: Callable[[], Container[int]] = frozenset
 
     @asynccontextmanager
     async def open(self, beginning: chains.Beginning, /) -> AsyncIterator[chains.Chain]:
@@ -269,7 +270,7 @@ class Source:
             options=lambda number, size: f"--miner {number} --sector-size {size.label}",
         )
         await beginning.database.read(check)
-        yield chains.Chain(chain=chain, miners=[self.miner])
+        yield chains.Chain(chain=chain, miners=[self.miner], unfit=self.unfit)
 
 
 async def open_chain(

@@ -1,6 +1,6 @@
 """A manager in this process on a free port, with a clock and a verifier that the test holds."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +111,7 @@ def start(
         deals: Path | None = None,
         wdpost_every_seconds: float | None = None,
         alerts: config.Config = config.Config(),  # noqa: B008 (frozen)
+        unfit: Callable[[], Container[int]] = frozenset,
         **delays: int,
     ) -> AsyncIterator[Manager]:
         settings = daemon.Settings(
@@ -121,6 +122,7 @@ def start(
             chain=simulated_chain.Source(
                 miner=ledger.Miner(id=10000, proof=SealProof.of(SectorSize.KIB2)),
                 options=simulated_chain.Options(block_seconds=BLOCK_SECONDS, **delays),
+                unfit=unfit,
             ),
             deals=deals,
             wdpost_every_seconds=wdpost_every_seconds,

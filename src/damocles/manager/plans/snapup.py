@@ -5,7 +5,7 @@ messages that are under way; while there are none it waits.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 
 import anyio
 import anyio.to_thread
@@ -33,7 +33,10 @@ _DEADLINES = 48
 
 
 class Upgrades:
-    """Handlers of the API, for tools and for workers. Made by `open_upgrades`."""
+    """Handlers of the API, for tools and for workers. Made by `open_upgrades`.
+
+    No upgrade begins of a miner that is `unfit`: nobody could send its proof. What began before goes on.
+    """
 
     def __init__(
         self,
@@ -44,9 +47,11 @@ class Upgrades:
         persist: stores.Stores,
         market: deals.Deals,
         clock: Callable[[], float],
+        unfit: Callable[[], Container[int]] = frozenset,
     ) -> None:
         self._database = database
         self._miners = miners
+        self._unfit = unfit
         self._chain = chain
         self._persist = persist
         self._market = market
@@ -80,17 +85,24 @@ class Upgrades:
     async def _allocate(
         self, spec: seal.AllocateSnapUpSpec, receiver: ledger.Receiver
     ) -> tuple[seal.AllocatedSnapUpSector, int] | None:
-        offers = await self._market.offers()
-        return await self._database.write(
-            lambda tx: allocate(tx, self._miners, spec, receiver, offers=offers, now=self._clock())
-        )
+        offers, fit, now = await self._market.offers(), self._fit(), self._clock()
+        return await self._database.write(lambda tx: allocate(tx, fit, spec, receiver, offers=offers, now=now))
+
+    def _fit(self) -> list[ledger.Miner]:
+        unfit = self._unfit()
+        return [miner for miner in self._miners if miner.id not in unfit]
 
     async def why_no_upgrade(self, spec: seal.AllocateSnapUpSpec) -> str:
         """Return why there is no sector to upgrade, for threads that wait for one; empty if there is one."""
-        first = await self._database.write(lambda tx: next(candidates.allowed(tx, self._miners, spec.sector), None))
-        if first is None:
-            return "no sector is a candidate: `damocles-manager util sealer snap fetch` makes some"
-        return await self._market.why_none(self._database, spec.deals, int(SealProof(first.proof).size))
+
+        def first(miners: Collection[ledger.Miner]) -> Awaitable[records.SectorState | None]:
+            return self._database.write(lambda tx: next(candidates.allowed(tx, miners, spec.sector), None))
+
+        if (found := await first(self._fit())) is None:
+            if (some := await first(self._miners)) is None:
+                return "no sector is a candidate: `damocles-manager util sealer snap fetch` makes some"
+            return f"nobody can send messages for f0{some.id.miner} now, or pay for them: `damocles-manager alerts list` says why"
+        return await self._market.why_none(self._database, spec.deals, int(SealProof(found.proof).size))
 
     async def submit(self, sector: SectorID, content: seal.SnapUpProof) -> seal.Submitted:
         """Check and verify an upgrade, and hand it to the chain.

@@ -117,6 +117,26 @@ async def test_an_upgrade_from_candidate_to_the_chain(start: Start, market: Path
         assert {"Total": 0, "Diff": 0} == await manager.call("SnapUpPreFetch", 10000, None)
 
 
+async def test_no_upgrade_begins_of_a_miner_that_cannot_send(start: Start, market: Path) -> None:
+    """A thread that waits is told so; once the miner can send again the sector is handed out, and again if that was lost."""
+    unfit = {10000}
+    async with start(deals=market, unfit=lambda: unfit) as manager:
+        unfit.clear()
+        await candidate(manager)
+        unfit.add(10000)
+        assert await hand_out(manager) is None
+        assert "nobody can send messages for f010000 now" in await manager.rpc.call(
+            "Damocles.WhyNoUpgrade", [SPEC], returns=str
+        )
+        unfit.clear()
+        given = await hand_out(manager)
+        assert given is not None
+        unfit.add(10000)
+        again = await hand_out(manager)
+        assert again is not None
+        assert given[0].sector == again[0].sector
+
+
 async def test_the_sector_waits_for_the_chain_and_survives_a_restart(start: Start, market: Path, clock: Clock) -> None:
     """A worker that has finished does not end it before the message has landed, also not over a restart."""
     async with start(deals=market, proof_delay=0) as manager:
