@@ -180,11 +180,9 @@ async def _open(
             sizes_bytes=lambda: {str(miner.id): int(miner.proof.size) for miner in chain.miners},
             clock=clock,
         )
-        payloads = piecestore.PieceStore(
-            settings.deals or settings.home / PIECES_NAME,
-            made.unsealing.may_bring,
-            most_bytes=sector_bytes,
-        )
+        folder = settings.deals or settings.home / PIECES_NAME
+        taking = piecestore.opened(folder, made.unsealing.may_bring, most_bytes=sector_bytes)
+        payloads = await stack.enter_async_context(taking)
         tally.gauges.watch(workers.levels, workers.met)
         tally.gauges.watch(payloads.intake.levels, payloads.intake.met)
         routes: list[BaseRoute] = [scraped.route(), discovery.route(workers), *payloads.routes()]

@@ -17,6 +17,7 @@ from damocles.manager.serving import auth
 from damocles.rpc import address, tls
 from damocles.rpc.admission import access
 from damocles.stores import persist
+from damocles.text import urls
 
 
 def run(settings: daemon.Settings, *, log_json: bool) -> int:
@@ -90,7 +91,7 @@ def database(url: str | None) -> str | None:
     """Check what `--database` says."""
     if url is not None and not url.startswith(("postgresql://", "postgres://")):
         raise ValueError(
-            f"--database: {url!r} is no PostgreSQL database: write one like postgresql://damocles@db.lan/damocles, or"
+            f"--database: {urls.shown(url)!r} is no PostgreSQL database: write one like postgresql://damocles@db.lan/damocles, or"
             " leave the option out for a file in the home"
         )
     return url

@@ -23,8 +23,8 @@ def write(source: Path | str, file: Path) -> int:
     Raises:
         BackupError: The source cannot be read, the file exists already or cannot be written.
     """
-    if file.exists():
-        raise BackupError(f"{file} exists already: name a new file")
+    if os.path.lexists(file):
+        raise _exists(file)
     try:
         with _appearing(file) as part:
             if isinstance(source, Path):
@@ -36,6 +36,10 @@ def write(source: Path | str, file: Path) -> int:
         raise BackupError(f"{file} cannot be written: {error.strerror}") from error
 
 
+def _exists(file: Path) -> BackupError:
+    return BackupError(f"{file} exists already: name a new file")
+
+
 @contextlib.contextmanager
 def _appearing(file: Path) -> Iterator[Path]:
     """Yield a private file that gets its name, durably, once the block has succeeded."""
@@ -44,7 +48,14 @@ def _appearing(file: Path) -> Iterator[Path]:
     try:
         yield part
         durable.sync_entry(part)
-        part.replace(file)
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            raise _exists(file) from None
+        except OSError:  # a file system without links
+            if os.path.lexists(file):
+                raise _exists(file) from None
+            part.replace(file)
         durable.sync_entry(file.parent)
     finally:
         part.unlink(missing_ok=True)
@@ -68,10 +79,20 @@ def _of_sqlite(source: Path, part: Path) -> None:
 
 
 def _of_postgresql(url: str, part: Path) -> None:
-    command = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--dbname={url}"]
+    from damocles.manager.db import postgresql  # noqa: PLC0415 (only by those who use it)
+
+    try:
+        place, password = postgresql.without_password(url, engine.shown(url))
+    except ValueError as error:
+        raise BackupError(str(error)) from error
+    # Everybody on the machine can read arguments, and its user alone the environment.
+    environment = os.environ | ({} if password is None else {"PGPASSWORD": password})
+    command = ["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--dbname={place}"]
     try:
         with part.open("wb") as written:
-            done = subprocess.run(command, stdout=written, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+            done = subprocess.run(  # noqa: S603
+                command, stdout=written, stderr=subprocess.PIPE, text=True, check=False, env=environment
+            )
     except FileNotFoundError as error:
         raise BackupError("pg_dump is not there: install PostgreSQL's client (postgresql-client)") from error
     if done.returncode != 0:

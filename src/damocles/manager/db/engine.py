@@ -10,6 +10,7 @@ transaction behind, and one needs two thread switches instead of some twenty wit
 import asyncio
 import re
 import time
+import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _READERS = 4
 _CLOSING_SECONDS = 3.0
+# Of a URL, besides the place: what people need to know which connection is meant.
+_SHOWN_OPTIONS = frozenset({"host", "hostaddr", "port", "user", "dbname", "sslmode", "target_session_attrs", "service"})
 _TRIES = 5  # of a transaction that collides with others
 
 log = structlog.get_logger(__name__)
@@ -252,8 +255,19 @@ def backend(place: Path | str, *, claim: bool = False, joins: bool = False) -> B
 
 
 def shown(url: str) -> str:
-    """Return a URL without the password in it."""
-    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:…@", re.sub(r"(password=)[^&]*", r"\1…", url))
+    """Return a URL, or the path of a file, without a password, wherever it stands and whatever is wrong with the rest."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    rest = re.sub(r"([^?&=]*)=([^&]*)", _shown_option, rest)
+    login, at, place = rest.rpartition("@")  # an @ in a password may be there as it is
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{mark}{user}{':…' if colon else ''}{at}{place}"
+
+
+def _shown_option(found: re.Match[str]) -> str:
+    """Hide the value of what is not known to be harmless: a misspelt `password` has one as well."""
+    return found[0] if urllib.parse.unquote(found[1]) in _SHOWN_OPTIONS else f"{found[1]}=…"
 
 
 @asynccontextmanager

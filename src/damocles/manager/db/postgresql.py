@@ -57,6 +57,26 @@ _AWAY = frozenset({"25006", "57014", "25P03", "25P04"})
 _AWAY_CLASSES = ("08", "28", "3D", "53", "57", "58", "F0", "XX")
 
 
+def without_password(url: str, where: str) -> tuple[str, str | None]:
+    """Return what a URL says in libpq's other form, `host=db.lan dbname=farm`, and apart from it the password.
+
+    Raises:
+        ValueError: This is no URL of PostgreSQL.
+    """
+    given = _read(url, where)
+    password = given.pop("password", None)
+    return conninfo.make_conninfo(**given), password
+
+
+def _read(url: str, where: str) -> dict[str, str]:
+    try:
+        return {name: str(value) for name, value in conninfo.conninfo_to_dict(url).items() if value is not None}
+    except psycopg.ProgrammingError as error:
+        # libpq quotes what it does not understand, which may be the password.
+        problem = str(error).partition('"')[0].strip(" :\n")
+        raise ValueError(f"the database {where} is no URL of PostgreSQL: {problem}") from None
+
+
 class PostgreSQL:
     """A database on a server."""
 
@@ -71,12 +91,8 @@ class PostgreSQL:
         Raises:
             ValueError: This is no URL of PostgreSQL.
         """
-        try:
-            given = conninfo.conninfo_to_dict(url)
-        except psycopg.ProgrammingError as error:
-            raise ValueError(f"the database is no URL of PostgreSQL: {str(error).strip()}") from error
         self.where = where
-        self._connecting = _CONNECTING | {name: str(value) for name, value in given.items() if value is not None}
+        self._connecting = _CONNECTING | _read(url, where)
         self._writer = self._engine(_WRITERS, "SERIALIZABLE", _WRITING)
         self._reader = self._engine(readers, "REPEATABLE READ", _READING)
         self._claim: psycopg.Connection | None = None

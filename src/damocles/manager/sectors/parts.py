@@ -4,6 +4,7 @@ A part file has its piece, the upload's token and its own length in its name. It
 which are on the disk before the name says so: what is behind that length, of an append that was cut, is overwritten.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from damocles import durable
 from damocles.manager.sectors import intake
@@ -23,8 +25,11 @@ from damocles.manager.sectors import intake
 T = TypeVar("T")
 
 STALE_SECONDS = 7 * 24 * 3600.0
+_TIDY_SECONDS = 3600.0
 _AT_REST = 2  # uploads of one piece beside a new one: of a worker that has begun again
 _DONE_REMEMBERED = 1000
+log = structlog.get_logger(__name__)
+
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -71,10 +76,19 @@ class Parts:
         part.path.touch()
         return part
 
-    def _clear(self, name: str) -> None:
+    async def tidy(self) -> None:
+        """Remove what nobody goes on with, also where no other upload begins; now and from time to time."""
+        while True:
+            try:
+                await anyio.to_thread.run_sync(self._clear)
+            except OSError as error:
+                log.warning("pieces on their way cannot be looked through", error=str(error))
+            await anyio.sleep(_TIDY_SECONDS)
+
+    def _clear(self, name: str | None = None) -> None:
         oldest = time.time() - STALE_SECONDS
         at_rest = [(path.stat().st_mtime, path) for path in self._at_rest("*.part")]
-        of_piece = sorted(found for found in at_rest if found[1].name.startswith(f"{name}."))
+        of_piece = sorted(found for found in at_rest if name is not None and found[1].name.startswith(f"{name}."))
         stale = [found for found in at_rest if found[0] < oldest]
         for _, path in {*stale, *of_piece[: max(0, len(of_piece) - _AT_REST)]}:
             path.unlink(missing_ok=True)
@@ -135,20 +149,29 @@ class Parts:
         async with await anyio.open_file(part.path, "r+b") as file:
             await file.truncate(part.offset_bytes)
             await file.seek(part.offset_bytes)
-            async for chunk in chunks:
-                grow(len(chunk))
-                found.update(chunk)
-                size += len(chunk)
-                await file.write(chunk)
-            if found.digest() != digest:
-                raise intake.Refused(
-                    400, "other bytes have come than were sent: their SHA-256 is not the one that was declared"
-                )
+            try:
+                async for chunk in chunks:
+                    grow(len(chunk))
+                    found.update(chunk)
+                    size += len(chunk)
+                    await file.write(chunk)
+                _check(found.digest(), digest)
+            except BaseException:
+                with anyio.CancelScope(shield=True), contextlib.suppress(OSError):
+                    await file.truncate(part.offset_bytes)  # what counts for nothing takes no room either
+                raise
             await file.flush()
             await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
         longer = Part(part.folder, part.name, part.token, part.offset_bytes + size)
         await anyio.to_thread.run_sync(_renamed, part, longer)
         return longer
+
+
+def _check(found: bytes, declared: bytes) -> None:
+    if found != declared:
+        raise intake.Refused(
+            400, "other bytes have come than were sent: their SHA-256 is not the one that was declared"
+        )
 
 
 def _renamed(part: Part, longer: Part) -> None:

@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from damocles import durable
+from damocles import beside, durable
 from damocles.manager.sectors import intake, parts
 from damocles.rpc import core
 from damocles.rpc.serving import asgi
@@ -42,6 +42,7 @@ _DIGEST = re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):")
 _TEXT = re.compile(r"[A-Za-z0-9]+")  # as base64 a CID could hold a slash
 
 
+_DIGITS = 18  # more bytes than any disk has
 _PARTIAL = "application/partial-upload"
 _INTEROP = {"Upload-Draft-Interop-Version": "8"}
 _GONE = PlainTextResponse("put piece data: the sender has gone\n", 400)
@@ -219,6 +220,14 @@ class PieceStore:
         return Response()
 
 
+@contextlib.asynccontextmanager
+async def opened(folder: Path, may_bring: MayBring, *, most_bytes: int) -> AsyncIterator[PieceStore]:
+    """Yield the store of a folder, whose uploads that nobody goes on with are removed meanwhile."""
+    made = PieceStore(folder, may_bring, most_bytes=most_bytes)
+    async with beside.running(made.parts.tidy):
+        yield made
+
+
 def _failed(error: OSError) -> Response:
     return PlainTextResponse(f"put piece data: {error.strerror}: {error.filename}\n", 500)
 
@@ -233,7 +242,9 @@ def _state(part: parts.Part) -> dict[str, str]:
 
 def _number(request: Request, name: str) -> int | None:
     text = request.headers.get(name, "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text) if len(text) <= _DIGITS else 10**_DIGITS  # Python refuses to read thousands of digits
 
 
 def _digest(request: Request) -> bytes | None:

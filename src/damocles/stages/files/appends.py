@@ -23,9 +23,10 @@ from damocles.text import urls
 
 STEP_BYTES = 64 << 20  # of one append: what is sent again at most
 _CHUNK_BYTES = 1 << 20
+_DIGITS = 18  # more bytes than any disk has
 _PARTIAL = "application/partial-upload"
 _INTEROP = {"Upload-Draft-Interop-Version": "8"}
-_MOST = re.compile(r"(?:^|,)\s*max-append-size=(\d+)")
+_MOST = re.compile(r"(?:^|,)\s*max-append-size=([0-9]{1,18})(?![0-9])")
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -143,7 +144,7 @@ class Upload:
 
 def _offset(answer: Any) -> int | None:
     text = answer.headers.get("upload-offset", "")
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def _origin(url: str) -> str:

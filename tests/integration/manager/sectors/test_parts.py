@@ -290,3 +290,41 @@ async def test_forgotten_parts_are_removed(site: httpx2.AsyncClient, folder: Pat
     left = [path.name for path in folder.iterdir()]
     assert 3 == len([name for name in left if name.startswith(CID)])
     assert [f"{other}.{'1' * 32}.0.part"] == [name for name in left if name.startswith(str(other))]
+
+
+async def test_bytes_that_are_refused_are_not_kept(site: httpx2.AsyncClient, folder: Path) -> None:
+    """An append of other bytes than were declared leaves the upload as it was, and takes no room on the disk."""
+    begun = await site.put(CID, headers={"Upload-Complete": "?0"})
+    token = {"upload": begun.headers["location"].partition("=")[2]}
+    assert 204 == (await site.patch(CID, params=token, content=b"right", headers=append(b"right", 0))).status_code
+    refused = await site.patch(CID, params=token, content=b"x" * 1000, headers=append(b"x" * 1000, 5, of=b"other"))
+    assert 400 == refused.status_code
+    assert [b"right"] == [path.read_bytes() for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("field", ["Upload-Offset", "Upload-Length"])
+async def test_a_number_of_thousands_of_digits_is_refused(site: httpx2.AsyncClient, field: str) -> None:
+    """Python reads no such number; it is no defect of the manager."""
+    begun = await site.put(CID, headers={"Upload-Complete": "?0"})
+    huge = {field: "9" * 5000}
+    if field == "Upload-Length":
+        assert 413 == (await site.put(CID, headers={"Upload-Complete": "?0"} | huge)).status_code
+    else:
+        token = {"upload": begun.headers["location"].partition("=")[2]}
+        answer = await site.patch(CID, params=token, content=b"x", headers=append(b"x", 0) | huge)
+        assert (409, "0") == (answer.status_code, answer.headers["upload-offset"])
+
+
+async def test_what_nobody_goes_on_with_is_removed_without_a_new_upload(start: Start, folder: Path) -> None:
+    """The disk has it for a week at most, whether other pieces come or not; a younger one stays."""
+    folder.mkdir()
+    old, young = folder / f"{CID}.{'0' * 32}.0.part", folder / f"{CID}.{'1' * 32}.0.part"
+    for path in (old, young):
+        path.write_bytes(b"half a piece")
+    when = old.stat().st_mtime - parts.STALE_SECONDS - 60
+    os.utime(old, (when, when))
+    async with start(deals=folder):
+        with anyio.fail_after(30):
+            while old.exists():
+                await anyio.sleep(0.01)
+    assert young.exists()
