@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, dashboards, demo, far, fleet, outbox, proofs, provers, sealing
+from bench import daemons, dashboards, databases, demo, far, fleet, outbox, proofs, provers, sealing
 from bench.figures import Figure
 
 
@@ -36,6 +36,13 @@ BENCHES = {
     "fleet": Bench(fleet.figures, "the manager with 200 workers and 10,000 threads; the longest of the usual groups"),
     "outbox": Bench(
         outbox.figures, "messages against bare inserts, and an idle manager of ten miners on a devnode; 4 minutes"
+    ),
+    "databases": Bench(
+        databases.figures,
+        "writes and claims on SQLite and PostgreSQL with several managers against bare inserts, fail-over of a lease; 2 minutes",
+    ),
+    "miners": Bench(
+        outbox.figures_of_miners, "an idle manager of a hundred miners on a devnode; 6 minutes", is_usual=False
     ),
     "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; 6 minutes", is_usual=False),
     "far": Bench(far.figures, "hand-over of a stage and C2, here and through Ray, and a worker without it; 6 minutes"),

@@ -1,7 +1,7 @@
 """A PostgreSQL server of a test's own, in a temporary folder and on a free port of this machine.
 
-It is Debian's, and runs as the user `postgres` where the test is root, which the server refuses to be. Nothing is synced:
-that a commit survives a power cut is the server's own promise.
+It is Debian's, and runs as the user `postgres` where the test is root, which the server refuses to be. Unless it is asked
+for, nothing is synced: that a commit survives a power cut is the server's own promise.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ class Server:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    synced: bool = False
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """Return how a database is reached, over TCP, maybe through another port."""
@@ -59,11 +60,11 @@ class Server:
 
     def start(self) -> None:
         """Start it again where it was. It ends with the thread that does so."""
-        self.process = _started(self.folder, self.port)
+        self.process = _started(self.folder, self.port, synced=self.synced)
 
 
 @contextlib.contextmanager
-def server() -> Iterator[Server]:
+def server(*, synced: bool = False) -> Iterator[Server]:
     """Run an empty server while the block runs."""
     folder = Path(tempfile.mkdtemp(prefix="damocles-postgres-"))
     try:
@@ -73,7 +74,7 @@ def server() -> Iterator[Server]:
         given = ["--locale=C.UTF-8", "--no-sync"]
         subprocess.run([*_as_user(), *made, *given], check=True, capture_output=True, timeout=120, cwd=folder)
         port = farm.free_port()
-        running = Server(folder, port, _started(folder, port))
+        running = Server(folder, port, _started(folder, port, synced=synced), synced)
         try:
             yield running
         finally:
@@ -83,8 +84,12 @@ def server() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _started(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
+def _started(folder: Path, port: int, *, synced: bool) -> subprocess.Popen[bytes]:
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": str(folder),
+        "fsync": "on" if synced else "off",
+    }
     given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
