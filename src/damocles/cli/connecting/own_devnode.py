@@ -16,7 +16,7 @@ import anyio.from_thread
 import anyio.to_thread
 import structlog
 
-from damocles.chain import methods
+from damocles.chain import exits, methods
 from damocles.devnode import beginnings, rules, serving, verifying, wallet
 from damocles.devnode.actors.draft import Unverifiable
 from damocles.devnode.node import Node
@@ -111,7 +111,8 @@ class OwnDevnode:
         for method in _PROOFS:
             pool.delay(method.number, self.proof_delay)
         for method in (methods.PRE_COMMIT, *_PROOFS):
-            node.doom(method.number, self.fail_messages)
+            # With a code for which a sector is handed in again; others say that it can never land.
+            node.doom(method.number, self.fail_messages, exits.OUT_OF_GAS)
 
     def _config(self, node: Node, token_file: Path) -> model.Config:
         """Return what the file of a `daemon` would say: messages go one by one, whatever they cost."""
