@@ -104,6 +104,10 @@ def up(
         raise exits.Failed(
             f"the cluster's token is missing: copy {token} from the machine of the head, readable for you alone"
         )
+    if address is not None and start.is_loopback:
+        raise exits.WrongUsage(
+            f"other machines do not reach {here}: pass the head's address in their network, or --head"
+        )
     made = Node(start.mark, here, address or f"{here}:{port}", token is not None)
     home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     # Before it starts: what is left of a start that is broken off can be ended, too.

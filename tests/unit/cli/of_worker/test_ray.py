@@ -34,6 +34,13 @@ def test_a_machine_without_the_token_does_not_join(run):
     assert "/.ray/auth_token from the machine of the head" in err
 
 
+def test_a_node_that_no_other_machine_reaches_joins_nothing(run):
+    """Ray would take this system for another one, whose clusters have one node: its words help nobody."""
+    code, _, err = run("ray", "up", "--address", "127.0.0.1:6379", "--insecure")
+    assert 2 == code
+    assert "other machines do not reach 127.0.0.1: pass the head's address in their network, or --head" in err
+
+
 def test_ray_that_is_not_installed_is_named(run, monkeypatch):
     """Whoever has not installed the extra hears how to."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
