@@ -409,6 +409,9 @@ class TestTLS:
                 f" worker runs as another user, set worker.home to an absolute path in {file}, or pass --token-file\n"
             )
             assert (await ask("")).endswith(told)
+            for command in (["worker", "list", "--json"], ["worker", "pause", "0"], ["ps"]):
+                assert 7 == await to_thread.run_sync(worker_cli.main, [*command, "-c", str(file)])
+                assert capsys.readouterr().err.endswith(told), command
             assert (await ask('home = "~/.damocles-worker"')).endswith(told)
             (root / ".damocles-worker/token").write_text("dmc_" + "a" * 43)
             assert (await ask("")).endswith(told)  # this user has a worker too

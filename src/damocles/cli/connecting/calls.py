@@ -132,6 +132,7 @@ def hold(client: sync.Client, dialogue: dialogues.Dialogue[T]) -> T:
 
     Raises:
         exits.Failed: The worker did not list its threads.
+        errors.RpcError: It knows nobody by our token, or got none: how to come by one knows whoever has connected.
     """
     deadline = time.monotonic() + client.timeout_seconds
 
@@ -140,6 +141,8 @@ def hold(client: sync.Client, dialogue: dialogues.Dialogue[T]) -> T:
         try:
             return client.call(ask, timeout_seconds=left)
         except errors.RpcError as refusal:
+            if refusal.code == errors.Code.UNAUTHORIZED:
+                raise
             return dialogues.Refused(refusal.message, refusal.code)
         except errors.CallError as failure:
             return dialogues.Refused(str(failure))

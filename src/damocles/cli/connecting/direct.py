@@ -18,7 +18,7 @@ from damocles import methods
 from damocles.cli.connecting import calls, credentials, worker_at
 from damocles.cli.terminal import exits
 from damocles.operating import dialogues, selection
-from damocles.rpc import address
+from damocles.rpc import address, errors
 from damocles.text import units
 from damocles.wire import control, fleet
 from damocles.worker.config import rpc
@@ -208,6 +208,8 @@ class Fleet:
         ) as worker:
             try:
                 return calls.hold(worker, dialogue)
+            except errors.RpcError as refusal:
+                raise calls.failed(refusal.code, refusal.message) from refusal
             except exits.WorkerUnreachable as failure:
                 if not target.last_ping:
                     raise
