@@ -1,5 +1,6 @@
 """`damocles-worker params`: check which proof parameters and parent caches are present and intact, fetch or generate them."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def list_(
     """
     settings.adopt(config)
     sizes = sector_size or [size.label for size in sectors.SectorSize]
-    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), full=full, as_json=json)
+    code = _print(inspection.look(_sets(sizes, for_), catalog.folder()), config, full=full, as_json=json)
     return code if sector_size else exits.OK
 
 
@@ -84,7 +85,7 @@ def check(
         for report in inspection.check(sets, folder, read):
             watcher.end(report.name)
             reports.append(report)
-    return _print(reports, full=full, as_json=json)
+    return _print(reports, config, full=full, as_json=json)
 
 
 @app.command(
@@ -223,7 +224,7 @@ def _finish(sets: list[catalog.FileSet], folder: Path, failures: list[str], *, a
     return exits.FAILED if failures else exits.OK
 
 
-def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> int:
+def _print(reports: list[inspection.Report], config: Path | None, *, full: bool, as_json: bool) -> int:
     usable = all(report.usable for report in reports)
     if as_json:
         exits.print_json({"ok": usable, "folder": str(catalog.folder()), "files": [_as_dict(r) for r in reports]})
@@ -235,19 +236,20 @@ def _print(reports: list[inspection.Report], *, full: bool, as_json: bool) -> in
     counts = Counter(report.status for report in reports)
     summary = ", ".join(f"{count} {status}" for status, count in counts.items())
     exits.hint(f"{catalog.folder()}: {summary}")
-    for line in _remedies(reports):
+    for line in _remedies(reports, config):
         exits.hint(line)
     if counts[inspection.Status.GENERATED]:
         exits.hint("generated: on this machine, for test networks only")
     return exits.OK if usable else exits.FAILED
 
 
-def _remedies(reports: Sequence[inspection.Report]) -> Iterator[str]:
-    """Yield how to get what is missing of the sizes that were asked for: all sizes at once are nobody's."""
+def _remedies(reports: Sequence[inspection.Report], config: Path | None) -> Iterator[str]:
+    """Yield how to get what is missing of the sizes that were asked for, into the same folder: all sizes at once are nobody's."""
     sizes = {report.sector_size for report in reports if report.sector_size}
     kinds = list(dict.fromkeys(report.kind for report in reports if report.status is inspection.Status.MISSING))
     if len(sizes) == 1 and kinds:
-        yield f"fetch: {preflight.remedies(sectors.SectorSize(*sizes), kinds)[0]}"
+        of = "" if config is None else f" --config {shlex.quote(str(config))}"
+        yield f"fetch: {preflight.remedies(sectors.SectorSize(*sizes), kinds)[0]}{of}"
 
 
 def _row(report: inspection.Report) -> tuple[str, ...]:

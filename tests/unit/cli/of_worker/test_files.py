@@ -198,6 +198,15 @@ def test_params_list_tells_what_is_here(run, cache):
     for file in wanted.files:
         (cache / file.name).write_bytes(b"x")
     assert 0 == run("params", "list", "--sector-size", "2KiB", "--for", "porep")[0]
+
+
+def test_what_is_missing_is_fetched_for_the_same_worker(run, cache, tmp_path):
+    """The command that fetches names the configuration that was given: the worker's folder and mirrors may be others than here."""
+    config = tmp_path / "a worker.toml"
+    config.write_text('[worker]\nname = "w"\nrpc_server.port = 1\n')  # where nobody listens
+    _, _, err = run("params", "list", "--sector-size", "2KiB", "--for", "porep", "--config", config)
+    fetch = f"damocles-worker params fetch --sector-size 2KiB --for porep --config '{config}'"
+    assert err.endswith(f"{cache}: 2 missing\nfetch: {fetch}\n")
     assert 0 == run("params", "list")[0]
 
 
