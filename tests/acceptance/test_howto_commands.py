@@ -28,6 +28,7 @@ NOT_RUN = {
     "--miner f01000": "a chain with this miner (tests/integration/operations)",
     "util message list": "a chain with messages",
     "mine-blocks.md": "a chain with elections (tests/integration/devnode/test_mining.py)",
+    "miners.md": "a chain (tests/integration/operations/test_reload.py follows the page)",
     "sectors.jsonl": "the sectors of a lotus-miner, on a chain",
     "gpu-box.md": "Ray, and machines that it runs on",
     "sealer sectors unseal ": "a sector with a piece (test_plan_unseal.py)",

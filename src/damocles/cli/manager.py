@@ -82,7 +82,7 @@ def parser() -> "cyclopts.App":
     app.command(
         "damocles.cli.of_manager.config:app",
         name="config",
-        help="Check the manager's configuration, print an example, and all keys.",
+        help="Check the manager's configuration, let it be read again, print an example, and all keys.",
     )
     app.command(
         "damocles.cli.of_manager.db:app",

@@ -9,7 +9,7 @@ What asks a node, signs and proves is imported when a chain is opened, and not b
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +28,7 @@ from damocles.wire.sectors import SectorSize
 
 if TYPE_CHECKING:
     from damocles.manager.proving import opening as provers
+    from damocles.manager.reloading import reload
     from damocles.manager.upkeep import doing
 
 log = structlog.get_logger(__name__)
@@ -52,12 +53,13 @@ class Chain:
 
     chain: interface.Chain
     miners: Collection[sectors.Miner]
-    configs: Mapping[int, model.Miner] = field(default_factory=dict)
+    configs: Callable[[int], model.Miner | None] = lambda _: None
     loops: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
     troubles: Callable[[], Mapping[str, str]] = dict
     unfit: Callable[[], Container[int]] = frozenset
     upkeep: "doing.Means | None" = None
     proving: "provers.Means | None" = None
+    reload: "reload.Reload | None" = None
 
 
 class Source(Protocol):
@@ -75,10 +77,12 @@ class Source(Protocol):
 class Lotus:
     """Lotus nodes, and the miners of a configuration; `prove_here` window PoSts at a time are proved on this machine.
 
-    `options` is how the command line names a miner of such a size, for the one who starts with another one.
+    `read` reads the `file` of the configuration again, and checks it as at the start. `options` is how the command line names a miner of such a size, for the one who starts with another one.
     """
 
     config: model.Config
+    file: Path | None = None
+    read: Callable[[], model.Config] | None = None
     prove_here: int = 1
     liberties: terms.Liberties = terms.NONE
     options: Callable[[int, SectorSize], str] = lambda number, _: f"[[Miners]] Actor = {number}"
@@ -88,6 +92,7 @@ class Lotus:
         """Yield the chain as the nodes show it; see `Source`."""
         from damocles.manager.chain import opening, verifiers  # noqa: PLC0415
         from damocles.manager.proving import opening as provers  # noqa: PLC0415
+        from damocles.manager.reloading.reload import Reload  # noqa: PLC0415
         from damocles.manager.upkeep import doing  # noqa: PLC0415
 
         database, verifier = beginning.database, beginning.verifier
@@ -114,15 +119,26 @@ class Lotus:
                 stages=stages,
                 prove_here=self.prove_here,
             )
+            again = None
+            if self.read is not None:
+                again = Reload(
+                    file=self.file,
+                    config=self.config,
+                    read=self.read,
+                    rounds=rounds,
+                    miners=opened.miners,
+                    database=database,
+                )
             yield Chain(
                 chain=opened.chain,
                 miners=miners,
-                configs={table.actor: table for table in self.config.miners},
+                configs=self.config.table if again is None else again.table,
                 loops=(rounds.follow, rounds.run),
                 troubles=rounds.alerts,
                 unfit=lambda: rounds.fitness.problems,
                 upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
                 proving=None if self.liberties.needs_no_posts else proving,
+                reload=again,
             )
 
 

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy import exc as sql_errors
 from starlette.routing import BaseRoute
 
-from damocles import privacy
+from damocles import methods, privacy
 from damocles.manager import chains, errors, home, neighbours, office
 from damocles.manager.alerts import board as alerts
 from damocles.manager.alerts import config, notify
@@ -40,6 +40,7 @@ from damocles.rpc.admission import audit as rpc_audit
 from damocles.rpc.calling import profiles
 from damocles.rpc.serving import both, doorstep, places, reloading, server, site
 from damocles.stores import identity, space
+from damocles.wire import control
 
 if TYPE_CHECKING:
     from damocles.manager.dashboard import site as dashboard
@@ -160,6 +161,16 @@ async def _open(
         )
         watching = await stack.enter_async_context(opening)
         watching.register(service)
+
+        async def reload(request: control.ReloadRequest) -> control.Reloaded:
+            if chain.reload is None:
+                raise errors.ManagerError("the manager was not started from a file: there is nothing to read again")
+            return await chain.reload.run(request)
+
+        service.add(methods.util.reload_config, reload)
+        if chain.reload is not None:
+            request = [control.ReloadRequest()]
+            reloads.add("the configuration", partial(service.own, methods.util.reload_config.name, request, "SIGHUP"))
         if context is not None and settings.certificate is not None:
             reloads.add("the certificate", partial(tls.renew, context, settings.certificate))
         if (read := settings.read_alerts) is not None:
@@ -265,13 +276,14 @@ async def run(settings: Settings, verifier: interface.Verifier) -> None:
     """
     reloads = reloading.Reloads()
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        async with serve(settings, verifier, reloads=reloads):
+        async with serve(settings, verifier, reloads=reloads), anyio.create_task_group() as reading:
             async for number in signals:
                 if number == signal.SIGHUP:
-                    reloads.run()
+                    reading.start_soon(reloads.run)
                     continue
                 log.info("stopping", signal=signal.Signals(number).name)
                 break
+            reading.cancel_scope.cancel("the manager ends")
     log.info("stopped")
 
 

@@ -5,7 +5,7 @@ The daemon and the simulation open the same one, so that what is simulated is wh
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class Means:
     wdpost_every_seconds: float | None = None
     beside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # loops of the chain
     unfit: Callable[[], Container[int]] = frozenset  # miners that get no new sectors now
-    configs: Mapping[int, model.Miner] = field(default_factory=dict)  # of miners on a real chain
+    configs: Callable[[int], model.Miner | None] = lambda _: None  # of miners on a real chain, as they are now
     upkeep: "doing.Means | None" = None  # without it, operators can do nothing on the chain
     proving: "opening.Means | None" = None  # without it, no deadlines are proved
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from damocles.methods import rules
 from damocles.methods.declaring import declared
-from damocles.wire import proving, records, seal
+from damocles.wire import control, proving, records, seal
 from damocles.wire.codec import CID
 
 
@@ -51,3 +51,8 @@ def database() -> str:
 @declared("Venus.Version", rules.ASKED)
 def version() -> str:
     """Return the version in the original's form; `prod` is its word for real proofs."""
+
+
+@declared("Damocles.ConfigReload", rules.ADMIN)
+def reload_config(request: control.ReloadRequest, /) -> control.Reloaded:
+    """Read the configuration again, and let what it says of miners take effect, all of it or nothing."""

@@ -326,6 +326,13 @@ class Service:
         """
         return (await self._handled(method, request, call)).json
 
+    async def own(self, method: str, params: Sequence[Any], who: str) -> bytes:
+        """Make a call of the daemon's own as `run` does: it needs nobody's permission, and the audit has it as by `who`."""
+        request = messages.LooseRequest(method, msgspec.Raw(codec.encode(list(params))), 0)
+        return await self.run(
+            self._methods[method], request, Call(principal=who, scopes=frozenset({rules.Scope.ADMIN}))
+        )
+
     async def stream(self, method: Method, request: messages.Request, call: Call) -> AsyncGenerator[Any, None]:
         """Decode, call; return the generator of a streaming method, not yet started. Layers see that it is begun.
 

@@ -319,6 +319,30 @@ class AuditQuery(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     limit: int = 1000
 
 
+class ReloadRequest(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A configuration to be read again, or a dry run of that."""
+
+    dry_run: bool = False
+    reason: str = ""
+
+
+class MinerChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A miner whose table has changed, and in which keys."""
+
+    miner: int
+    keys: list[str]
+
+
+class Reloaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a configuration that was read again has changed: miners, and keys that take a restart."""
+
+    file: str
+    added: list[int] = []
+    changed: list[MinerChange] = []
+    removed: list[int] = []
+    needs_restart: list[str] = []
+
+
 # The identity of a sealing store, as its journal has it.
 Store: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
 

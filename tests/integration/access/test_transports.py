@@ -266,10 +266,10 @@ class TestTLS:
         async with server.serve(asgi.worker_app(core.Service(dialects.WORKER)), "127.0.0.1", 0, tls=context) as bound:
             before = await anyio.to_thread.run_sync(shown)
             shutil.copy(f"{other}.pem", files.certificate)
-            reloads.run()
+            await reloads.run()
             assert before == await anyio.to_thread.run_sync(shown), "the key does not fit"
             shutil.copy(f"{other}.key", files.key)
-            reloads.run()
+            await reloads.run()
             assert before != await anyio.to_thread.run_sync(shown)
 
     async def test_pieces_go_by_the_authority_too(

@@ -78,6 +78,17 @@ async def test_a_day_is_asked_for_once_for_all_who_look(
         assert [] == proving.view(wdpost.Listed([], 2), "", 0.0, await read.told(core.Call())).clocks[0].shown
 
 
+async def test_a_miner_that_is_new_is_asked_for_at_once(scene: Scene, opened: Open) -> None:
+    """Though the days of the others are not stale yet; one that is gone is shown no more."""
+    async with opened(MINER) as read:
+        miners = read._miners = [MINER]
+        assert [MINER] == [one.miner for one in await read.told(core.Call())]
+        miners.append(1003)
+        assert [MINER, 1003] == [one.miner for one in await read.told(core.Call())]
+        miners.remove(MINER)
+        assert [1003] == [one.miner for one in await read.told(core.Call())]
+
+
 async def test_a_day_that_is_not_known_is_said(scene: Scene, opened: Open) -> None:
     """Of each miner the page is told why there are no deadlines; with no miners, as on a devnode of its own, nothing is asked."""
     async with opened(MINER, 1003) as read:

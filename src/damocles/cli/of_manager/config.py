@@ -13,7 +13,11 @@ from damocles.manager.config import adopt, load
 from damocles.text import redaction, toml
 from damocles.worker.config import report
 
-app = App(name="config", help="Check the manager's configuration, print an example, and all keys.", version_flags=[])
+app = App(
+    name="config",
+    help="Check the manager's configuration, let it be read again, print an example, and all keys.",
+    version_flags=[],
+)
 
 _WORDS = {
     "refused": "not here",
@@ -88,6 +92,36 @@ def check(
     if not problems:
         exits.print_line(f"{path}: ok")
     return exits.FAILED if problems else exits.OK
+
+
+@app.command(
+    help_epilogue=options.examples("damocles-manager config reload --dry-run", "damocles-manager config reload")
+)
+def reload(
+    *,
+    dry_run: options.DryRun = False,
+    reason: options.Reason = "",
+    json: options.AsJson = False,
+    at: manager_at.At = manager_at.USUAL,
+) -> int:
+    """Let the running manager read its configuration again: miners that are new, changed or removed need no restart.
+
+    All of it takes effect, or nothing, if something is wrong. The answer names keys that take a restart. SIGHUP does the same.
+    """
+    from damocles import methods
+    from damocles.wire import codec, control
+
+    with at.call() as daemon:
+        told = daemon.call(methods.util.reload_config(control.ReloadRequest(dry_run=dry_run, reason=reason)))
+    lines = [f"{told.file}: {'would be read again' if dry_run else 'read again'}"]
+    lines += [f"added: f0{miner}" for miner in told.added]
+    lines += [f"changed: f0{one.miner}: {', '.join(one.keys)}" for one in told.changed]
+    lines += [f"removed: f0{miner}" for miner in told.removed]
+    lines += [f"takes a restart: {', '.join(told.needs_restart)}"] if told.needs_restart else []
+    if len(lines) == 1:
+        lines.append("nothing is different")
+    exits.print_result("\n".join(lines), codec.to_builtins(told), as_json=json)
+    return exits.OK
 
 
 @app.command(help_epilogue=options.examples("damocles-manager config example"))

@@ -76,9 +76,9 @@ def daemon(
     }
     file = (config or folder / load.FILE_NAME).expanduser()
     try:
-        chain = load.load(file)
-        said = chain.daemon.model_copy(update={name: value for name, value in given.items() if value is not None})
-        settings = starting.settings(chain, said, folder, stores=starting.stores(chain), file=file)
+        settings, said = starting.read(
+            file, {name: value for name, value in given.items() if value is not None}, folder
+        )
     except (ValueError, load.ConfigError, alerts_config.ConfigError) as error:
         raise exits.WrongUsage(str(error)) from error
     return starting.run(settings, log_json=said.log_json)

@@ -1,9 +1,11 @@
 """What `damocles-manager daemon` and `mock` have in common: some of their options, and the run itself."""
 
+import dataclasses
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import anyio
 
@@ -12,7 +14,7 @@ from damocles.cli.terminal import exits
 from damocles.manager import chains, daemon, errors
 from damocles.manager.alerts import config
 from damocles.manager.chain import verifiers
-from damocles.manager.config import model
+from damocles.manager.config import load, model
 from damocles.manager.serving import auth
 from damocles.rpc import address, tls
 from damocles.rpc.admission import access
@@ -32,6 +34,29 @@ def run(settings: daemon.Settings, *, log_json: bool) -> int:
     except errors.StartError as error:
         raise exits.Failed(str(error)) from error
     return exits.OK
+
+
+def read(file: Path, given: Mapping[str, Any], home: Path) -> tuple[daemon.Settings, model.Daemon]:
+    """Read a configuration, and check all of it; return what a manager is started with. `given` wins over `[Daemon]`.
+
+    Raises:
+        ValueError, load.ConfigError, config.ConfigError: It would not start so; a line for each thing that is wrong.
+    """
+    chain = load.load(file)
+    said = chain.daemon.model_copy(update=dict(given))
+    made = settings(chain, said, home, stores=stores(chain), file=file)
+    read_again = partial(_config_of, file, given, home)
+    source = chains.Lotus(config=chain, file=file, read=read_again, prove_here=said.prove_here)
+    return dataclasses.replace(made, chain=source), said
+
+
+def _config_of(file: Path, given: Mapping[str, Any], home: Path) -> model.Config:
+    try:
+        chain = load.load(file)
+        settings(chain, chain.daemon.model_copy(update=dict(given)), home, stores=stores(chain))
+    except (load.ConfigError, config.ConfigError) as error:
+        raise ValueError(str(error)) from error
+    return chain
 
 
 def settings(

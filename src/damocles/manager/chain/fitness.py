@@ -4,7 +4,7 @@ A miner is fit if somebody with a role in it has a key in the nodes' wallets, an
 has waits, it gets no new sectors meanwhile, and it is looked at again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -22,7 +22,7 @@ class Fitness:
     """What was last seen of miners; `problems` are lines by miner, of those that are not fit.
 
     `missing` are miners of the configuration that the chain does not have, with what the node says: they stay so until the
-    next start.
+    configuration is read again.
     """
 
     def __init__(self, accounts: Accounts, missing: Mapping[int, str] | None = None) -> None:
@@ -41,6 +41,13 @@ class Fitness:
             self.problems.pop(miner.id, None)
             if lines:
                 self.problems[miner.id] = lines
+
+    def replace(self, problems: Mapping[int, Sequence[str]], *, of: Collection[int], gone: Collection[int]) -> None:
+        """Take what was seen `of` some miners elsewhere, and forget those that are no miners of the manager any more."""
+        kept = {number: lines for number, lines in self.problems.items() if number not in {*of, *gone}}
+        self.problems = {**kept, **problems}
+        self._reported = {number: lines for number, lines in self._reported.items() if number not in gone}
+        self.report()
 
     def report(self) -> None:
         """Log what has changed since the last report."""

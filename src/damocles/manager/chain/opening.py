@@ -64,7 +64,7 @@ async def open_chain(
             good = await _good(members.members, config)
             async with members.view() as view:
                 params = await view.node.network_params()
-                found = await _found(view, good, config, liberties)
+                found = await look(view, good, config.miners, Accounts(), liberties)
             if all(miner.id in found.fitness.problems for miner in found.miners):
                 raise StartError("\n".join(found.lines))
             found.fitness.report()
@@ -120,7 +120,7 @@ async def examine(config: model.Config) -> Examined:
             if not good:
                 return Examined(problems=lines)
             async with members.view() as view:
-                found = await _found(view, good, config)
+                found = await look(view, good, config.miners, Accounts())
                 lines += found.lines
                 kinds = (Kind.PRE_COMMIT, Kind.PROOF)
                 senders = {
@@ -173,7 +173,9 @@ async def _looked_at(members: Sequence[Node], config: model.Config) -> tuple[lis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class Found:
+    """Miners as the chain has them, and what is wrong with some."""
+
     miners: Sequence[Miner]  # that the chain has
     accounts: Accounts
     fitness: Fitness
@@ -184,26 +186,31 @@ class _Found:
         return [line for lines in self.fitness.problems.values() for line in lines]
 
 
-async def _found(view: View, good: Sequence[Node], config: model.Config, liberties: Liberties = NONE) -> _Found:
-    """Return the miners as they are on the chain, and who may send for them."""
+async def look(
+    view: View, good: Sequence[Node], tables: Sequence[model.Miner], accounts: Accounts, liberties: Liberties = NONE
+) -> Found:
+    """Return miners as they are on the chain; `accounts` learn who may send for them."""
     found, missing = [], {}
-    for table in config.miners:
+    for table in tables:
         try:
             found.append(await _miner(view, table, liberties))
         except errors.NotThere as error:
             missing[table.actor] = f"{Address.of_id(table.actor)} is no miner on this network: {error.text}"
-    accounts = Accounts()
     missing |= await accounts.refresh(view, found)
     miners = [miner for miner in found if miner.id not in missing]
     fitness = Fitness(accounts, missing)
     await fitness.look(view, good, miners)
-    return _Found(miners=miners, accounts=accounts, fitness=fitness)
+    return Found(miners=miners, accounts=accounts, fitness=fitness)
 
 
 async def _miner(view: View, table: model.Miner, liberties: Liberties) -> Miner:
-    size = (await view.info(Address.of_id(table.actor))).sector_size_bytes
-    proof = SealProof.of(SectorSize(size), _family(table.sealing))
-    return Miner(id=table.actor, proof=proof, config=table, liberties=liberties)
+    size = SectorSize((await view.info(Address.of_id(table.actor))).sector_size_bytes)
+    return miner_of(table, size, liberties)
+
+
+def miner_of(table: model.Miner, size: SectorSize, liberties: Liberties = NONE) -> Miner:
+    """Return a miner by its table, and the size of its sectors on the chain."""
+    return Miner(id=table.actor, proof=SealProof.of(size, _family(table.sealing)), config=table, liberties=liberties)
 
 
 def _family(table: model.Sealing) -> SealFamily:

@@ -69,7 +69,7 @@ class Rounds:
         self._store: Store = database
         self.nodes = nodes
         self._miners = miners
-        self._accounts = accounts
+        self.accounts = accounts
         self.fitness = fitness
         self._network = network
         self._aggregator = aggregator
@@ -88,7 +88,7 @@ class Rounds:
         if known is None:
             return sending.Terms(senders=(), policy=fees.Policy())
         return sending.Terms(
-            senders=self._accounts.senders(known, kind), policy=known.policy(kind), priority=known.priority(kind)
+            senders=self.accounts.senders(known, kind), policy=known.policy(kind), priority=known.priority(kind)
         )
 
     async def follow(self) -> None:
@@ -119,7 +119,7 @@ class Rounds:
             well = [node for node in self.nodes.members if self.nodes.healths[node.url].problem is None]
             try:
                 async with self.nodes.view() as view:
-                    untold = await self._accounts.refresh(view, unfit)
+                    untold = await self.accounts.refresh(view, unfit)
                     await self.fitness.look(view, well, [miner for miner in unfit if miner.id not in untold])
                     self.fitness.report()
             except errors.NodeError as error:
@@ -170,7 +170,7 @@ class Rounds:
             versions.network(await view.network_version())
             busy = {one.sector.miner for one in open_ones} | {order.wish.miner for order in open_orders}
             known = [miner for miner in self._miners if miner.id in busy]
-            for number, text in (await self._accounts.refresh(view, known)).items():
+            for number, text in (await self.accounts.refresh(view, known)).items():
                 troubles[f"miner {Address.of_id(number)}"] = text
         if open_orders:
             await self.outbox.turn()
@@ -362,7 +362,7 @@ class Rounds:
     async def _try(self, view: View, miner: Miner, kind: Kind, bundle: parts.Bundle) -> None:
         """Let the node execute a message on trial, for the first sender who has the money."""
         asked, poor = lotus.LotusView(view), []
-        for sender in self._accounts.senders(miner, kind):
+        for sender in self.accounts.senders(miner, kind):
             trial = Message(
                 to=bundle.to,
                 sender=sender,

@@ -26,6 +26,13 @@ PROVING = (WINDOW_POST, FAULTS, RECOVERIES)
 _PROVING_STUCK_EPOCHS = 4  # of the sixty that a deadline is open
 
 
+def senders(table: model.Miner) -> tuple[tuple[Address, ...], ...]:
+    """Return the accounts that a table names, by what they are to send."""
+    commitment = table.commitment
+    parts = (commitment.pre, commitment.prove, commitment.terminate, table.snap_up, table.po_st)
+    return tuple(part.accounts for part in parts)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Liberties:
     """What a manager may do on a devnode of its own, whose epochs pass as messages need them, and on no real chain.

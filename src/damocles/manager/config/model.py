@@ -339,3 +339,7 @@ class Config(values.Table):
         if again := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"the persist store {again} appears twice")
         return self
+
+    def table(self, actor: int) -> Miner | None:
+        """Return what the file says of a miner; `None` if it does not name it."""
+        return next((miner for miner in self.miners if miner.actor == actor), None)

@@ -1,6 +1,6 @@
 """The API of the manager for the original's command line: questions about sectors, and what an operator does to one."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -37,9 +37,9 @@ class CliAPI:
         miners: Collection[ledger.Miner],
         market: deals.Deals,
         clock: Callable[[], float],
-        configs: Mapping[int, model.Miner] | None = None,
+        configs: Callable[[int], model.Miner | None] = lambda _: None,
     ) -> None:
-        self._configs = configs or {}
+        self._configs = configs
         self._miners = miners
         self._market = market
         self._database = database
@@ -161,7 +161,7 @@ class CliAPI:
 
     async def get_miner_config(self, miner: int) -> dict[str, Any]:
         """Return the configuration of a miner, or what it would be without a table."""
-        if (table := self._configs.get(miner)) is not None:
+        if (table := self._configs(miner)) is not None:
             return miner_config.of_table(table)
         for known in self._miners:
             if known.id == miner:

@@ -1,27 +1,34 @@
 """What a daemon reads again when it gets SIGHUP, instead of ending by it."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import structlog
 
 log = structlog.get_logger(__name__)
 
 
+Step: TypeAlias = Callable[[], Awaitable[object] | None]
+
+
 class Reloads:
     """Files that can be read again while the daemon runs."""
 
     def __init__(self) -> None:
-        self._steps: list[tuple[str, Callable[[], None]]] = []
+        self._steps: list[tuple[str, Step]] = []
 
-    def add(self, what: str, step: Callable[[], None]) -> None:
+    def add(self, what: str, step: Step) -> None:
         """Let `step` read `what` again; if it raises, what was read before has to stay in force."""
         self._steps.append((what, step))
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Read everything again."""
         for what, step in self._steps:
             try:
-                step()
+                done = step()
+                if inspect.isawaitable(done):
+                    await done
             except Exception as error:  # noqa: BLE001 (whatever is wrong with a file: the daemon goes on)
                 log.error("not read again; what was read before stays in force", what=what, error=str(error))
             else:

@@ -35,5 +35,5 @@ async def _ending(received: AsyncIterator[signal.Signals], reloads: reloading.Re
     async for number in received:
         if number != signal.SIGHUP:
             return signal.Signals(number)
-        reloads.run()
+        await reloads.run()
     raise AssertionError("signals end with the process")

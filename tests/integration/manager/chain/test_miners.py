@@ -1,26 +1,21 @@
 """Several miners of one manager, on one devnode: each has its own, and none stands in another's way."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from tests.integration.devnode.helpers import WORKER, done, send
+from tests.integration.devnode.helpers import WORKER, send
 
 from damocles import beside
 from damocles.chain import methods
 from damocles.chain.addresses import Address
 from damocles.chain.amounts import ATTO
-from damocles.chain.messages import SignatureType
-from damocles.chain.ownership import ChangeWorkerAddress, CreateMiner, CreateMinerReturn
-from damocles.devnode import wallet
 from damocles.devnode.node import Node as Devnode
-from damocles.lotus import errors, node
+from damocles.lotus import errors
 from damocles.lotus.miners import Info
 from damocles.lotus.node import Node
-from damocles.lotus.places import Place
 from damocles.lotus.view import View
 from damocles.manager import chains, daemon
 from damocles.manager.config import load
@@ -28,41 +23,10 @@ from damocles.manager.errors import StartError
 from damocles.rpc import address
 from damocles.testing.believing import Believing
 from damocles.wire import seal
-from damocles.wire.codec import Rows
 from damocles.wire.sectors import SectorID
 
+from .others import OF_2KIB, OF_8MIB, OWNER, key_with, made
 from .provider import MINER, configuration, running
-
-OWNER = Address.of_id(100)
-POWER = Address.of_id(4)
-OF_2KIB, OF_8MIB = 10, 11
-
-
-@pytest.fixture
-async def lotus(devnode: Devnode, tmp_path: Path) -> AsyncIterator[Node]:
-    """Yield our client of the devnode."""
-    configuration(devnode, tmp_path)
-    async with node.connect(Place(url=devnode.url, token_file=tmp_path / "node-token"), pauses_seconds=()) as made:
-        yield made
-
-
-async def _made(devnode: Devnode, lotus: Node, window_proof: int, control: Address | None = None) -> int:
-    """Make a miner with money, and with a control address if one is given; return its number."""
-    params = CreateMiner(owner=OWNER, worker=WORKER, window_post_proof_type=window_proof)
-    found = await done(devnode, lotus, methods.CREATE_MINER, params, to=POWER, sender=OWNER, value=1000 * ATTO)
-    made: CreateMinerReturn = methods.CREATE_MINER.read_return(found.receipt.returned)
-    if control is not None:
-        change = ChangeWorkerAddress(WORKER, Rows([control]))
-        await done(devnode, lotus, methods.CHANGE_WORKER, change, to=made.id_address, sender=OWNER)
-    return made.id_address.id
-
-
-async def _key(devnode: Devnode, lotus: Node, name: str, money: int) -> Address:
-    """Return a new key in the node's wallet, with an account that has so much."""
-    address = devnode.wallet.add(wallet.made(b"tests", name, SignatureType.SECP256K1))
-    await send(lotus, None, to=address, sender=WORKER, value=money)
-    await devnode.step(2)
-    return address
 
 
 def _say_nothing_of(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +43,8 @@ def _say_nothing_of(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_each_miner_has_its_own(devnode: Devnode, lotus: Node, tmp_path: Path) -> None:
     """Numbers, senders, batches, fees, tickets and seeds: three miners, of two sizes, seal beside each other."""
-    key = await _key(devnode, lotus, "control", 1000 * ATTO)
-    second, third = await _made(devnode, lotus, OF_2KIB, key), await _made(devnode, lotus, OF_8MIB)
+    key = await key_with(devnode, lotus, "control", 1000 * ATTO)
+    second, third = await made(devnode, lotus, OF_2KIB, key), await made(devnode, lotus, OF_8MIB)
     senders = {MINER: WORKER, second: key, third: OWNER}
     caps = {MINER: 2 * 10**9, second: 3 * 10**9, third: 4 * 10**9}
     above = {MINER: 0, second: 10, third: 20}
@@ -137,8 +101,8 @@ async def test_each_miner_has_its_own(devnode: Devnode, lotus: Node, tmp_path: P
 
 async def test_a_miner_whose_sender_has_no_money(devnode: Devnode, lotus: Node, tmp_path: Path) -> None:
     """It gets no new sectors, and an alert says why; the others go on. With money it is sealed for again, without a restart."""
-    poor = await _key(devnode, lotus, "poor", 0)
-    second = await _made(devnode, lotus, OF_2KIB, poor)
+    poor = await key_with(devnode, lotus, "poor", 0)
+    second = await made(devnode, lotus, OF_2KIB, poor)
     commitment = {"Confidence": 2, "Pre": {"Sender": str(poor), "Batch": {"Threshold": 1}}}
     other = {"Actor": second, "Commitment": commitment}
     async with running(devnode, tmp_path, others=[other]) as provider:
@@ -169,8 +133,8 @@ async def test_a_miner_is_fit_again_beside_one_that_the_node_says_nothing_of(
     devnode: Devnode, lotus: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that had no money the one is looked at, though nothing can be known of the other."""
-    poor = await _key(devnode, lotus, "poor", 0)
-    second, third = await _made(devnode, lotus, OF_2KIB, poor), await _made(devnode, lotus, OF_2KIB, poor)
+    poor = await key_with(devnode, lotus, "poor", 0)
+    second, third = await made(devnode, lotus, OF_2KIB, poor), await made(devnode, lotus, OF_2KIB, poor)
     others = [{"Actor": miner, "Commitment": {"Pre": {"Sender": str(poor)}}} for miner in (second, third)]
     async with running(devnode, tmp_path, others=others) as provider:
         rounds = provider.chain.rounds
@@ -188,8 +152,8 @@ async def test_a_miner_is_fit_again_beside_one_that_the_node_says_nothing_of(
 
 async def test_money_that_is_short_later(devnode: Devnode, lotus: Node, tmp_path: Path) -> None:
     """A message for which its miner's sender has too little waits, with an alert about this miner; others land meanwhile."""
-    short = await _key(devnode, lotus, "short", 10**9)
-    second = await _made(devnode, lotus, OF_2KIB, short)
+    short = await key_with(devnode, lotus, "short", 10**9)
+    second = await made(devnode, lotus, OF_2KIB, short)
     commitment = {"Confidence": 2, "Pre": {"Sender": str(short), "Batch": {"Threshold": 1}}}
     async with running(devnode, tmp_path, others=[{"Actor": second, "Commitment": commitment}]) as provider:
         bad, good = SectorID(second, 1), SectorID(MINER, 1)
@@ -223,7 +187,7 @@ async def test_a_miner_that_the_node_says_nothing_of(
     devnode: Devnode, lotus: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told; what the others have sealed lands."""
-    second = await _made(devnode, lotus, OF_2KIB)
+    second = await made(devnode, lotus, OF_2KIB)
     async with running(devnode, tmp_path, others=[{"Actor": second}]) as provider:
         bad, good = await provider.give(second), await provider.give(MINER)
         assert bad is not None
@@ -239,7 +203,7 @@ async def test_a_home_with_sectors_of_a_miner_that_is_not_configured_any_more(
     devnode: Devnode, lotus: Node, tmp_path: Path
 ) -> None:
     """The daemon does not start: it names the miner, whichever of several it is, and starts again with both."""
-    second = await _made(devnode, lotus, OF_8MIB)
+    second = await made(devnode, lotus, OF_8MIB)
     others = [{"Actor": second}]
     async with running(devnode, tmp_path, others=others) as provider:
         for miner in (MINER, second):

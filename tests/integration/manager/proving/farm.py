@@ -93,6 +93,7 @@ class Farm:
     chain: Any
     proving: Any
     store: Path
+    miners: Any
     comm_rs: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -252,4 +253,4 @@ async def running(
             means, database=database, jobs=jobs, persist=stores.Stores({STORE: store}), clock=clock
         )
         await stack.enter_async_context(beside.running(*proving._others()))
-        yield Farm(devnode, database, jobs, opened.chain, proving, store, comm_rs)
+        yield Farm(devnode, database, jobs, opened.chain, proving, store, opened.miners, comm_rs)

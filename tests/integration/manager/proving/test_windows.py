@@ -1,12 +1,15 @@
 """Deadlines of a miner on a devnode, proved with real proofs, whatever the chain, the disks and the process do meanwhile."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import damocles_proofs as native
 import pytest
 
 from damocles.chain import methods
 from damocles.devnode import tipsets
+from damocles.manager.chain.terms import Miner
 from damocles.manager.proving.mind import Stage
 
 from .farm import WINDOW, Farm, check, running
@@ -26,6 +29,12 @@ def with_parameters() -> None:
 def all_valid(farm: Farm) -> bool:
     """Return whether the window PoSts on the chain are valid, each for the challenge that the chain has now."""
     return all(check(farm, epoch, params) for epoch, params in farm.landed())
+
+
+def of_post(miner: Miner, **keys: Any) -> Miner:
+    """Return a miner with other keys in its table `PoSt`."""
+    post = miner.config.po_st.model_copy(update=keys)
+    return dataclasses.replace(miner, config=miner.config.model_copy(update={"po_st": post}))
 
 
 async def test_partitions_are_proved_and_sent_once(tmp_path: Path) -> None:
@@ -165,6 +174,29 @@ async def test_a_miner_that_is_not_to_be_proved(tmp_path: Path) -> None:
         await farm.until(farm.opens(3) + 3)
         assert [] == farm.posted()
         assert [] == (await farm.jobs.all_jobs()).jobs
+
+
+async def test_miners_that_change_in_the_middle_of_a_window(tmp_path: Path) -> None:
+    """One that comes, or is to be proved from now on, is proved while the window is open; other terms send no second message."""
+    async with running(tmp_path, {3: [[1]], 4: [[2]]}) as farm:
+        (miner,) = farm.miners
+        other = of_post(miner, confidence=7)
+        farm.miners.replace([])
+        opens = farm.opens(3)
+        await farm.jump(opens - CHALLENGE)
+        await farm.until(opens + 2)
+        assert [] == farm.posted()
+        farm.miners.replace([miner])
+        await farm.until(opens + 4)
+        farm.miners.replace([other])
+        await farm.until(opens + WINDOW)
+        assert [(3, [0], [])] == farm.posted()
+        farm.miners.replace([of_post(miner, enabled=False)])
+        await farm.until(farm.opens(4) + 2)
+        farm.miners.replace([other])
+        await farm.until(farm.opens(4) + WINDOW)
+        assert [(3, [0], []), (4, [0], [])] == farm.posted()
+        assert all_valid(farm)
 
 
 async def test_a_missed_deadline(tmp_path: Path) -> None:
