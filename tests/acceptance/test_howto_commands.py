@@ -17,6 +17,7 @@ FOLLOWED = {
     "from-damocles.md": "test_howto_from_damocles.py",
     "move-sectors.md": "test_howto_move.py",
     "paused-threads.md": "test_howto.py",
+    "two-managers.md": "test_howto_two_managers.py",
 }
 # Those that need what a farm on one machine with `mock` has not; they are parsed (test_commands.py), and what they do
 # has tests of its own.
