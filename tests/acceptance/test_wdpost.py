@@ -23,7 +23,7 @@ def start(f: Farm) -> None:
     """Start a farm whose worker seals `SECTORS` sectors and has a thread for window PoSts beside."""
     config = f.config.read_text().replace("[[attached]]", '[[sealing_thread]]\nplan = "wdpost"\n\n[[attached]]')
     f.config.write_text(config)
-    f.start_manager()
+    f.start_manager("--block-delay", "1s")  # each epoch has a challenge of its own
     f.start_worker()
     wait_until(
         lambda: all("No cached parameters" in (f.thread(index).last_error or "") for index in range(SECTORS)),

@@ -155,9 +155,9 @@ def counts(f: Farm, index: int, *events: str) -> dict[str, int]:
 
 
 def messages_sent(f: Farm) -> Counter[tuple[str, str]]:
-    """Count what the chain was sent, by kind and sector: in the manager's log, since one message replaces another."""
+    """Count the messages that the manager has ordered, by kind and sector: in its log, since a sector's submission is replaced by the next."""
     log = (f.base / "manager.log").read_text()
-    return Counter(re.findall(r"message sent .*?kind=(\w+) .*?sector=(\S+)", log))
+    return Counter(re.findall(r"message ordered .*?kind=(\S+) sectors=\['(\S+)'\]", log))
 
 
 def rows(f: Farm, query: str) -> list[tuple[Any, ...]]:

@@ -123,7 +123,7 @@ def test_a_result_made_while_the_manager_is_down_is_delivered_once(tmp_path: Pat
         stages.unproven(f)
         assert {"PC2": 1, "SubmitPC": 1} == stages.counts(f, 0, "PC2", "SubmitPC")
         assert 1 == len(hand.pids("pc2", "begun"))
-        assert {("pre_commit", "s-t010000-1"): 1} == stages.messages_sent(f)
+        assert {("pre-commit", "s-t010000-1"): 1} == stages.messages_sent(f)
         assert is_right(f.stores[0], tmp_path / "direct")
 
 
@@ -250,6 +250,6 @@ def test_a_network_that_cuts_every_call_kills_no_work(tmp_path: Path) -> None:
                 assert is_right(f.stores[index], tmp_path / f"direct{index}")
             assert dict.fromkeys(STAGES, 2) == {stage: len(hand.pids(stage, "begun")) for stage in STAGES}
             assert {"s-t010000-1", "s-t010000-2"} == {thread.job_id for thread in f.all_threads()}
-            assert {("pre_commit", f"s-t010000-{n}"): 1 for n in (1, 2)} == stages.messages_sent(f)
+            assert {("pre-commit", f"s-t010000-{n}"): 1 for n in (1, 2)} == stages.messages_sent(f)
             assert {"Allocate", "AssignTicket", "SubmitPreCommit", "WaitSeed"} <= {call.name for call in line.cut}
             assert all(kinds == ["lost", "unheard"] for kinds in line.happened().values()), line.happened()
