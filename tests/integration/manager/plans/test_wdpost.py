@@ -119,7 +119,7 @@ async def test_a_window_post_is_proved_on_trial(manager: Manager, clock: Clock) 
     assert len(await listed(manager)) == 2
     with pytest.raises(rpc_errors.RpcError, match="sector 9: no store is known to have its files"):
         await manager.call("SimulateWdPoSt", 7, 0, "t010000", 10, [proving.Extended(number=9)], rand)
-    with pytest.raises(rpc_errors.RpcError, match="f010001 is not the miner"):
+    with pytest.raises(rpc_errors.RpcError, match="f010001 is no miner whose window PoSts are proved here: f010000"):
         await manager.call("SimulateWdPoSt", 7, 0, "t010001", 10, infos, rand)
 
 
