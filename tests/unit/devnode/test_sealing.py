@@ -323,7 +323,8 @@ def test_where_nobody_proves_deadlines_a_sector_can_be_upgraded_at_any_time():
     world = World(Rules(window_epochs=6, needs_posts=False))
     world.proved(1)
     deadline, partition = world.place(1)
-    assert deadline == window(world.rules, world.miner, world.epoch).index
+    while window(world.rules, world.miner, world.epoch).index != deadline:
+        world.tick()
     update = Update(
         sector_number=1,
         deadline=deadline,

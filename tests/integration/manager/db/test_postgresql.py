@@ -203,4 +203,6 @@ async def test_text_that_the_server_does_not_take_is_the_callers_fault(database_
 def test_a_password_is_nowhere_to_be_read() -> None:
     """What is logged and shown of a URL has no password."""
     assert "postgresql://u:…@h/d" == engine.shown("postgresql://u:p@h/d")
-    assert "postgresql://h/d?user=u&password=…&x=1" == engine.shown("postgresql://h/d?user=u&password=p&x=1")
+    assert "postgresql://h/d?user=u&password=…&port=1&x=…" == engine.shown(
+        "postgresql://h/d?user=u&password=p&port=1&x=1"
+    )
