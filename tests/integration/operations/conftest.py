@@ -36,6 +36,18 @@ from .sending import SENDER, Node
 Command = Callable[..., Awaitable[tuple[int, str, str]]]
 
 
+def commands(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return what runs `damocles-manager …` beside the event loop: its exit code, and what it prints and says."""
+
+    async def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = await anyio.to_thread.run_sync(manager.main, words)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Take away what the shell and the home of whoever runs the tests may hold."""
@@ -75,15 +87,7 @@ async def util(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(tables, "on_terminal", lambda: True)
     async with serve(scene.replay) as url:
-
-        async def run(*arguments: str) -> tuple[int, str, str]:
-            capsys.readouterr()
-            words = ["util", *arguments, "--node", url]
-            code = await anyio.to_thread.run_sync(manager.main, words)
-            printed = capsys.readouterr()
-            return code, printed.out, printed.err
-
-        yield run
+        yield lambda *arguments: commands(capsys)("util", *arguments, "--node", url)
 
 
 @pytest.fixture
@@ -140,10 +144,7 @@ async def farming(
         async with server.serve(site.manager_app(service), "127.0.0.1", 0) as bound, beside.running(turning):
 
             async def alone(*arguments: str) -> tuple[int, str, str]:
-                capsys.readouterr()
-                code = await anyio.to_thread.run_sync(manager.main, ["util", *arguments])
-                printed = capsys.readouterr()
-                return code, printed.out, printed.err
+                return await commands(capsys)("util", *arguments)
 
             async def run(*arguments: str) -> tuple[int, str, str]:
                 at = () if "--node" in arguments else ("--listen", str(bound), "--insecure")

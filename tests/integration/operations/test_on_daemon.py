@@ -12,7 +12,6 @@ import pytest
 from tests.integration.devnode.helpers import MINER, WORKER, proved, view
 from tests.integration.manager.chain.provider import configuration
 
-from damocles.cli import manager
 from damocles.cli.of_chain import acting
 from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
@@ -26,6 +25,8 @@ from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.testing.believing import Believing
 from damocles.worker.config import report
+
+from .conftest import commands
 
 REALLY = "--really-do-it"
 OF = ("--miner", str(MINER))
@@ -61,11 +62,7 @@ async def running(
         async with daemon.serve(settings, Believing()) as bound:
 
             async def run(*words: str, at: bool = True) -> tuple[int, str, str]:
-                capsys.readouterr()
-                listen = ("--listen", str(bound)) if at else ()
-                code = await anyio.to_thread.run_sync(manager.main, [*words, *listen])
-                printed = capsys.readouterr()
-                return code, printed.out, printed.err
+                return await commands(capsys)(*words, *(("--listen", str(bound)) if at else ()))
 
             yield Daemon(run, home, devnode, str(bound))
 

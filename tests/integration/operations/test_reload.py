@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 import httpx2 as httpx
 import pytest
 from tests.integration.manager.chain.others import OF_2KIB, made
 from tests.integration.manager.chain.provider import MINER, configuration
 
 from damocles.chain.addresses import Address
-from damocles.cli import manager
 from damocles.cli.of_manager import starting
 from damocles.devnode import serving
 from damocles.devnode.rules import Rules
@@ -27,6 +25,8 @@ from damocles.manager.config import load
 from damocles.rpc.serving.reloading import Reloads
 from damocles.testing.believing import Believing
 from damocles.worker.config import report
+
+from .conftest import commands
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "miners.md"
 
@@ -68,11 +68,7 @@ async def running(
         async with daemon.serve(settings, Believing(), reloads=reloads) as bound:
 
             async def run(*words: str, at: bool = True) -> tuple[int, str, str]:
-                capsys.readouterr()
-                listen = ("--listen", str(bound)) if at else ()
-                code = await anyio.to_thread.run_sync(manager.main, [*words, *listen])
-                printed = capsys.readouterr()
-                return code, printed.out, printed.err
+                return await commands(capsys)(*words, *(("--listen", str(bound)) if at else ()))
 
             yield Daemon(run, reloads, write, str(bound), other)
 
