@@ -247,7 +247,7 @@ class SimulatedChain:
         log.info("message sent", kind=kind, sector=str(sector), cid=str(cid))
         return cid
 
-    def handed_in(self) -> None:
+    async def handed_in(self, sector: SectorID) -> None:
         """Do nothing: it lands by itself."""
 
 

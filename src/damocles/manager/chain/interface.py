@@ -146,5 +146,5 @@ class Chain(Protocol):
     def send_proof(self, tx: Connection, allocated: seal.AllocatedSector, content: seal.Proof, pieces: Pieces) -> CID:
         """Hand over a checked proof, likewise; a non-interactive one brings its commitments onto the chain."""
 
-    def handed_in(self) -> None:
-        """Hear that something was handed over, and that the transaction is over."""
+    async def handed_in(self, sector: SectorID) -> None:
+        """Hear that something of a sector was handed over, and that the transaction is over."""

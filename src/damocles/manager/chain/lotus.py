@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Container
 from typing import TypeVar
 
+import anyio
 from sqlalchemy import Connection
 
 from damocles.chain.addresses import Address
@@ -222,7 +223,12 @@ class LotusChain:
         """Record the proof of an upgrade."""
         return submissions.put(tx, Kind.UPDATE, allocated, content, pieces, epoch=self.rounds.epoch)
 
-    def handed_in(self) -> None:
-        """Let it be sent at once where that is no waste; else it goes with the next head."""
+    async def handed_in(self, sector: SectorID) -> None:
+        """Let it be sent at once where that is no waste, and wait for a moment until it has landed; else it goes with the next head."""
         if self._liberties.sends_at_once:
             self.rounds.wake()
+            with anyio.move_on_after(self._liberties.landing_seconds):
+                since = self.rounds.ends.count
+                while any(one.sector == sector for one in await self._database.read(submissions.unfinished)):
+                    await self.rounds.ends.wait(since)
+                    since = self.rounds.ends.count

@@ -80,6 +80,7 @@ class Rounds:
         self._looked_at = 0.0  # at nodes that are not well
         self._reached = anyio.Event()  # set when there is a new head
         self.heads = pulse.Pulse()  # beats then, too
+        self.ends = pulse.Pulse()  # of submissions
         self.reorganisations = 0  # so far
 
     def terms(self, miner: int, kind: str) -> sending.Terms:
@@ -237,6 +238,7 @@ class Rounds:
             await self._store.write(
                 lambda tx: submissions.end(tx, submission, state, reason=reason, landed_epoch=epoch)
             )
+        self.ends.beat()
         say = log.info if state is State.LANDED else log.warning
         say(f"{submission.kind} {state}", sector=str(submission.sector), reason=reason or None, epoch=epoch)
 

@@ -38,6 +38,8 @@ class Liberties:
     """What a manager may do on a devnode of its own, whose epochs pass as messages need them, and on no real chain.
 
     - `sends_at_once`: a hand-in wakes the rounds. On a real chain, sectors that come together would then not share a message.
+    - `landing_seconds`: for so long a hand-in's answer waits for what became of it. A worker that asks a moment before it lands asks
+      again only after its polling interval of minutes.
     - `seed_confidence`: how deep a seed has to be; where nothing is taken back, it may be the newest.
     - `look_seconds`: messages land without the end of an epoch, so that it is worth looking at them more often.
     - `takes_any_piece`: data that nobody has allocated to the miner is sealed too, as data of nobody.
@@ -45,6 +47,7 @@ class Liberties:
     """
 
     sends_at_once: bool = False
+    landing_seconds: float = 0.0
     seed_confidence: int = 6  # as the original's
     look_seconds: float = math.inf
     takes_any_piece: bool = False
@@ -53,7 +56,12 @@ class Liberties:
 
 NONE = Liberties()
 OWN_DEVNODE = Liberties(
-    sends_at_once=True, seed_confidence=0, look_seconds=1.0, takes_any_piece=True, needs_no_posts=True
+    sends_at_once=True,
+    landing_seconds=5.0,
+    seed_confidence=0,
+    look_seconds=1.0,
+    takes_any_piece=True,
+    needs_no_posts=True,
 )
 
 

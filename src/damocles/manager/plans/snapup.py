@@ -118,7 +118,7 @@ class Upgrades:
         answer = _known(record, content) or await self._check(record, content)
         if answer is None:
             answer = await self._database.write(lambda tx: self._send(tx, sector, content))
-            self._chain.handed_in()
+            await self._chain.handed_in(sector)
         is_good = answer.res in {seal.SubmitResult.ACCEPTED, seal.SubmitResult.DUPLICATE}
         if is_good:
             self._unfollowed.discard(record.upgrade_message_id or "")
@@ -223,7 +223,7 @@ class Upgrades:
             case seal.OnChainState.FAILED:
                 log.warning("message of an upgrade failed, sending it again", sector=str(record.id), reason=polled.desc)
                 await self._database.write(lambda tx: self._send_again(tx, record.id))
-                self._chain.handed_in()
+                await self._chain.handed_in(record.id)
             case seal.OnChainState.PENDING | seal.OnChainState.PACKED:
                 pass
             case state:

@@ -117,7 +117,7 @@ class Commitments:
             return seal.Submitted(seal.SubmitResult.ACCEPTED)
 
         answer = await self._database.write(submit)
-        self._chain.handed_in()
+        await self._chain.handed_in(sector)
         return _logged("pre-commit", sector, answer)
 
     def _check_pre_commit(
@@ -207,7 +207,7 @@ class Commitments:
             return seal.Submitted(seal.SubmitResult.ACCEPTED)
 
         answer = await self._database.write(submit)
-        self._chain.handed_in()
+        await self._chain.handed_in(sector)
         return _logged("proof", sector, answer)
 
     async def _check_non_interactive(self, record: records.SectorState, content: seal.Proof) -> None:

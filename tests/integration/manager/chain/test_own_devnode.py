@@ -58,15 +58,10 @@ async def becomes(condition: Callable[[], Awaitable[bool]]) -> None:
             await anyio.sleep(0.02)
 
 
-async def landed(manager: Manager, method: str) -> None:
-    """Wait until a message of the sector has landed."""
-
-    async def over() -> bool:
-        polled = await manager.call(method, SECTOR, returns=seal.Polled)
-        assert polled.state <= seal.OnChainState.LANDED, polled
-        return bool(polled.state == seal.OnChainState.LANDED)
-
-    await becomes(over)
+async def has_landed(manager: Manager, method: str) -> None:
+    """Check that a worker's first question finds its message landed: the next comes after its polling interval of minutes."""
+    polled = await manager.call(method, SECTOR, returns=seal.Polled)
+    assert seal.OnChainState.LANDED == polled.state, polled
 
 
 async def promised(manager: Manager, *, with_deals: bool = False) -> seal.AllocatedSector:
@@ -80,7 +75,7 @@ async def promised(manager: Manager, *, with_deals: bool = False) -> seal.Alloca
     content = seal.PreCommit(COMM_R, comm_d, ticket)
     answer = await manager.call("SubmitPreCommit", allocated, content, False, returns=seal.Submitted)
     assert seal.Submitted(seal.SubmitResult.ACCEPTED) == answer
-    await landed(manager, "PollPreCommitState")
+    await has_landed(manager, "PollPreCommitState")
     return allocated
 
 
@@ -92,7 +87,7 @@ async def proven(manager: Manager, *, with_deals: bool = False) -> None:
     assert not waited.should_wait
     answer = await manager.call("SubmitProof", SECTOR, seal.Proof(PROOF), False, returns=seal.Submitted)
     assert seal.Submitted(seal.SubmitResult.ACCEPTED) == answer
-    await landed(manager, "PollProofState")
+    await has_landed(manager, "PollProofState")
     await manager.call("ReportFinalized", SECTOR)
 
 
@@ -140,7 +135,7 @@ async def test_a_sector_without_pre_commit_lands_with_its_proof(tmp_path: Path) 
         proof = seal.Proof(PROOF, seal.PreCommit(COMM_R, EMPTY, ticket))
         answer = await manager.call("SubmitProof", SECTOR, proof, False, returns=seal.Submitted)
         assert seal.Submitted(seal.SubmitResult.ACCEPTED) == answer
-        await landed(manager, "PollProofState")
+        await has_landed(manager, "PollProofState")
 
 
 async def test_the_chain_goes_on_where_it_was_also_with_another_delay_of_seeds(tmp_path: Path) -> None:
@@ -148,6 +143,6 @@ async def test_the_chain_goes_on_where_it_was_also_with_another_delay_of_seeds(t
     async with mock(tmp_path) as manager:
         allocated = await promised(manager)
     async with mock(tmp_path, challenge_delay=1000) as manager:
-        await landed(manager, "PollPreCommitState")
+        await has_landed(manager, "PollPreCommitState")
         waited = await manager.call("WaitSeed", SECTOR, allocated.proof, returns=seal.WaitSeedResp)
         assert waited.should_wait
