@@ -155,9 +155,13 @@ def counts(f: Farm, index: int, *events: str) -> dict[str, int]:
 
 
 def messages_sent(f: Farm) -> Counter[tuple[str, str]]:
-    """Count the messages that the manager has ordered, by kind and sector: in its log, since a sector's submission is replaced by the next."""
+    """Count the messages that the manager has ordered, by kind and sector: in its log, since a sector's submission is replaced by the next.
+
+    Sectors that were handed in at the same moment share one, of a kind with "batch" in its name.
+    """
     log = (f.base / "manager.log").read_text()
-    return Counter(re.findall(r"message ordered .*?kind=(\S+) sectors=\['(\S+)'\]", log))
+    ordered = re.findall(r"message ordered .*?kind='?(\S+)( batch')? sectors=\[(.+?)\]", log)
+    return Counter((kind, sector) for kind, _, sectors in ordered for sector in re.findall(r"'(\S+?)'", sectors))
 
 
 def rows(f: Farm, query: str) -> list[tuple[Any, ...]]:
