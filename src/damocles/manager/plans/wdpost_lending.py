@@ -40,8 +40,8 @@ class Lending:
                     overdue.append((record, alone))
         for record, alone in overdue:
             others = self.askers.of(record, busy, now) - wdpost_loans.loans(record).keys() - {worker}
-            free_since = max(record.started_at, self.since) + alone
-            if not (is_spare and wdpost_turns.is_for_others(record, free_since, others, now)):
+            free_at = wdpost_loans.free_at(record, alone, self.since)
+            if not (is_spare and wdpost_turns.is_for_others(record, free_at, others, now)):
                 may = wdpost_turns.may_join(wdpost_turns.failures_of(record), worker, now)
                 yield record, Turn.GIVE if may else Turn.LATER
 

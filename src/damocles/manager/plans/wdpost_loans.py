@@ -125,9 +125,17 @@ def alone_seconds(record: wdpost.Record, records: Iterable[wdpost.Record]) -> fl
     return min(most, max(_LEAST_ALONE_SECONDS, _USUAL_TIMES * max(took))) if took else most
 
 
+def free_at(record: wdpost.Record, alone: float, since: float) -> float:
+    """Return when the prover that has a job has had it alone for long enough.
+
+    A manager that was away has heard of no proof, and waits for a moment; the prover went on meanwhile.
+    """
+    return max(record.started_at + alone, since + min(alone, _LEAST_ALONE_SECONDS))
+
+
 def is_overdue(record: wdpost.Record, alone: float, since: float, now: float) -> bool:
-    """Return whether the prover that has a job has had it alone for long enough; a manager that was away has heard of no proof."""
-    return record.state is wdpost.State.RUNNING and max(float(record.started_at), since) + alone < now
+    """Return whether another prover may have a job as well."""
+    return record.state is wdpost.State.RUNNING and free_at(record, alone, since) < now
 
 
 def hopeful(record: wdpost.Record, alone: float, since: float, now: float) -> set[str]:
