@@ -1,5 +1,7 @@
 """A signal that comes again and again, for tasks that look anew each time that something has changed."""
 
+from collections.abc import Callable
+
 import anyio
 
 
@@ -20,3 +22,9 @@ class Pulse:
         """Return at the next beat; at once if there was one since `count` was `since`."""
         if since is None or since == self.count:
             await self._next.wait()
+
+    async def pass_on(self, call: Callable[[], None]) -> None:
+        """Call something at each beat, for ever."""
+        while True:
+            await self.wait()
+            call()

@@ -133,7 +133,8 @@ class Lotus:
                 chain=opened.chain,
                 miners=miners,
                 configs=self.config.table if again is None else again.table,
-                loops=(rounds.follow, rounds.run),
+                # Another manager may have died, and its messages need no new head.
+                loops=(rounds.follow, rounds.run, partial(database.leases.free.pass_on, rounds.wake)),
                 troubles=rounds.alerts,
                 unfit=lambda: rounds.fitness.problems,
                 upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),

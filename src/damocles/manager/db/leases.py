@@ -8,11 +8,13 @@ The row says by the database's clock when the lease ends; from then on another m
 Each write carries its tokens, and is refused when one of them is not the row's any more: so a manager that was frozen changes
 nothing when it wakes up. A holder stops by its own clock, a third of the time before the end.
 
-A manager that ends gives back what it had, so that another one goes on at once.
+A manager that ends gives back what it had, so that another one goes on at once. One that was killed keeps the others waiting
+for eight seconds at most: `free` beats when a lease that this manager went without may have ended.
 
 A database that is not shared has one manager, and no leases.
 """
 
+import asyncio
 import contextlib
 import os
 import platform
@@ -29,11 +31,12 @@ from sqlalchemy import BigInteger, Column, Connection, Double, Table, Text, func
 
 from damocles import beside
 from damocles.manager.db import tables
+from damocles.pulse import Pulse
 from damocles.rpc.errors import Code, DatabaseAway, RpcError
 
 T = TypeVar("T")
 
-SECONDS = 15.0
+SECONDS = 8.0
 _OWN_SECONDS = SECONDS * 2 / 3  # clocks may go wrong by a third
 _RENEWING_SECONDS = SECONDS / 3
 _AGAIN_SECONDS = 1.0
@@ -119,8 +122,8 @@ def load(tx: Connection, names: Iterable[str] | None = None) -> tuple[float, dic
     return now, {row.name: Lease(name=row.name, holder=row.holder, token=row.token, ends=row.ends) for row in rows}
 
 
-def take(tx: Connection, names: Sequence[str], holder: str) -> dict[str, Lease]:
-    """Take what can be had of some leases; return all of them as they are now."""
+def take(tx: Connection, names: Sequence[str], holder: str) -> tuple[float, dict[str, Lease]]:
+    """Take what can be had of some leases; return the time by the database's clock, and all of them as they are now."""
     now, known = load(tx, names)
     for name in names:
         if (lease := taken(known.get(name), name, holder, now)) is not None:
@@ -130,7 +133,7 @@ def take(tx: Connection, names: Sequence[str], holder: str) -> dict[str, Lease]:
             else:
                 tx.execute(insert(_LEASES).values(name=name, **values))
             known[name] = lease
-    return known
+    return now, known
 
 
 def give_back(tx: Connection, tokens: Mapping[str, int]) -> None:
@@ -241,6 +244,8 @@ class Leases:
         # A process that is started again must not take itself for the one before.
         self.holder = f"{platform.node()} pid {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._had: dict[str, int] = {}  # tokens, the last of each name
+        self.free = Pulse()  # beats when it may be of use to ask again
+        self._looks: dict[str, asyncio.TimerHandle] = {}
 
     @contextlib.asynccontextmanager
     async def keeping(self, names: Iterable[str]) -> AsyncIterator[Held]:
@@ -257,8 +262,11 @@ class Leases:
             yield _All(self._store)
             return
         asked_at = self._clock()
-        found = await self._store.write(partial(take, names=wanted, holder=self.holder)) if wanted else {}
+        taking = partial(take, names=wanted, holder=self.holder)
+        now, found = await self._store.write(taking) if wanted else (0.0, dict[str, Lease]())
         tokens = {name: lease.token for name, lease in found.items() if lease.holder == self.holder}
+        for name in found.keys() - tokens:
+            self._look_again(name, found[name].ends - now)
         held = _Some(self._store, self._clock, tokens, stops(asked_at))
         self._had |= tokens
         if not tokens:
@@ -272,6 +280,12 @@ class Leases:
                 yield held
         if reason:
             raise held.lost(reason[0])
+
+    def _look_again(self, name: str, seconds: float) -> None:
+        """Beat when another manager's lease ends, unless that one renews it; whoever is too early comes here once more."""
+        if (before := self._looks.get(name)) is not None:
+            before.cancel()
+        self._looks[name] = asyncio.get_running_loop().call_later(max(0.0, seconds), self.free.beat)
 
     async def give_back(self) -> None:
         """Let other managers have at once what this one had, which ends; those it cannot give back end by themselves."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 import structlog
 
-from damocles import methods
+from damocles import beside, methods
 from damocles.chain.addresses import Address
 from damocles.chain.blocks import election
 from damocles.lotus import errors
@@ -17,6 +17,7 @@ from damocles.manager.chain.terms import Miner
 from damocles.manager.db.leases import Store
 from damocles.manager.mining import blocks, mind, rounds, warmup
 from damocles.manager.mining.mind import Stage
+from damocles.pulse import Pulse
 from damocles.rpc import core
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import blocks as wire
@@ -188,14 +189,18 @@ class Mining:
         try:
             if is_cold := self._is_cold(state, of):
                 await self._warm(state, of)
-            name = f"blocks of {state.miner.address}"
-            async with self._means.database.leases.keeping([name]) as held:
-                if not held.has(name):
-                    state.why = "another manager makes the blocks"
+            name, leases = f"blocks of {state.miner.address}", self._means.database.leases
+            while True:
+                since = leases.free.count
+                async with leases.keeping([name]) as held:
+                    if held.has(name):
+                        if not is_cold:
+                            await self._take_part(state, of, held)
+                        await self._decide(state, of, held)
+                        return
+                state.why = "another manager makes the blocks"
+                if not await self._may_be_free(leases.free, since, of):
                     return
-                if not is_cold:
-                    await self._take_part(state, of, held)
-                await self._decide(state, of, held)
         except rpc_errors.DiskFails:
             pass  # reported by the database, and an alert
         except errors.NodeError as error:
@@ -203,6 +208,18 @@ class Mining:
         except Exception:
             log.exception("a turn of mining failed", miner=state.miner.id, epoch=of.epoch)
             state.trouble = "it fails for a reason that is in the manager's log"
+
+    async def _may_be_free(self, free: Pulse, since: int, of: mind.Round) -> bool:
+        """Wait until the manager that makes the blocks may have died; false once the round is over."""
+
+        async def end() -> None:
+            await self._means.sleep(max(0.0, of.ends - self._means.clock()))
+            scope.cancel("the round is over")
+
+        with anyio.CancelScope() as scope:
+            async with beside.running(end):
+                await free.wait(since)
+        return not scope.cancelled_caught
 
     @staticmethod
     def _is_cold(state: _State, of: mind.Round) -> bool:

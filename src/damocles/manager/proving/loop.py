@@ -1,4 +1,7 @@
-"""The loop of proving: at each head of the chain a turn for each miner, and one whenever a prover has brought something."""
+"""The loop of proving: at each head of the chain a turn for each miner, and one whenever a prover has brought something.
+
+There is also one when another manager, which has decided so far, may have died.
+"""
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
@@ -41,6 +44,7 @@ class Proving:
         reviews: Reviews,
         prover: Prover | None,
         jobs_changed: Pulse,
+        leases_free: Pulse,
         block_seconds: float,
     ) -> None:
         self.days = days
@@ -51,7 +55,7 @@ class Proving:
         self._windows = windows
         self._reviews = reviews
         self._prover = prover
-        self._jobs_changed = jobs_changed
+        self._pulses = (rounds.heads, jobs_changed, leases_free)
         self._block_seconds = block_seconds
         self._periods: dict[int, chain_miners.Period] = {}
         self._reorganisations = 0
@@ -64,18 +68,14 @@ class Proving:
 
     async def run(self) -> None:
         """Prove, for ever."""
-        passing = (partial(self._pass_on, self._rounds.heads), partial(self._pass_on, self._jobs_changed))
-        async with beside.running(*passing, *self._others()):
+        async with beside.running(
+            *(partial(pulse.pass_on, self._news.beat) for pulse in self._pulses), *self._others()
+        ):
             while True:
                 since = self._news.count
                 await self.once()
                 with anyio.move_on_after(2 * self._block_seconds):
                     await self._news.wait(since)
-
-    async def _pass_on(self, pulse: Pulse) -> None:
-        while True:
-            await pulse.wait()
-            self._news.beat()
 
     def _others(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         return [self._reviews.run, *([self._prover.run] if self._prover is not None else [])]

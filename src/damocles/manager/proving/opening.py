@@ -83,5 +83,6 @@ def proving(
         reviews=reviews,
         prover=prover if means.prove_here else None,
         jobs_changed=jobs.changed,
+        leases_free=database.leases.free,
         block_seconds=means.block_seconds,
     )

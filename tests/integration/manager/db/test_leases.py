@@ -69,6 +69,30 @@ async def test_it_goes_on_for_as_long_as_it_is_needed(two, monkeypatch: pytest.M
     assert 1 == (await other.read(leases.load))[1][NAME].token
 
 
+async def test_who_went_without_is_woken_when_it_has_ended(two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else has to happen, no new head and no message: at each end that it knows of it may ask again, until it has it."""
+    monkeypatch.setattr(leases, "SECONDS", 1.0)
+    monkeypatch.setattr(leases, "_RENEWING_SECONDS", 0.3)
+    one, other = two
+
+    async def hold() -> None:
+        async with one.leases.keeping([NAME]):
+            held.set()
+            await anyio.sleep(2.5)
+
+    async with anyio.create_task_group() as tasks:
+        held = anyio.Event()
+        tasks.start_soon(hold)
+        await held.wait()
+        with anyio.fail_after(60):
+            while True:
+                since = other.leases.free.count
+                async with other.leases.keeping([NAME]) as asked:
+                    if asked.has(NAME):
+                        break
+                await other.leases.free.wait(since)
+
+
 async def test_what_a_frozen_manager_writes_is_refused(two, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that slept, and does not know it, writes nothing once another one has taken over; and is told why."""
     one, other = two
