@@ -1,6 +1,7 @@
 """A farm on a devnode: three real processes, the devnode, a manager that seals on it, and a worker."""
 
 import contextlib
+import itertools
 import sqlite3
 import subprocess
 from collections import Counter
@@ -39,13 +40,17 @@ class Executed:
 class ChainFarm(Farm):
     """A farm whose manager is `daemon` and whose chain is a devnode; start that first.
 
-    `batch` is how many sectors share a message, `others` are miners that the manager has beside its own.
+    `batch` is how many sectors share a message, `others` are miners that the manager has beside its own. With `makes_blocks` these
+    take part in elections, on a devnode whose options say that it is mined.
     """
 
     miner: int = FIRST_MINER
     block_delay: str = "300ms"
     batch: int = 1
     others: Sequence[int] = ()
+    makes_blocks: bool = False
+    confidence: int = CONFIDENCE
+    devnode_options: Sequence[str] = ("--challenge-delay", "3", "--without-posts")
     devnode_port: int = field(default_factory=farm.free_port)
     devnode: "subprocess.Popen[bytes] | None" = None
     _highest: int = 0  # when tipsets were abandoned
@@ -62,7 +67,7 @@ class ChainFarm(Farm):
             {},
             *("damocles-manager", "devnode", "--home", str(self.base / "devnet")),
             *("--listen", f"127.0.0.1:{self.devnode_port}", "--block-delay", self.block_delay),
-            *("--challenge-delay", "3", "--without-posts"),
+            *self.devnode_options,
         )
         wait_until(self._devnode_answers, "the devnode answers")
 
@@ -110,9 +115,12 @@ Actor = {miner}
 Sector = {{ MaxNumber = {limit}, EnableDeals = true }}
 
 [Miners.Commitment]
-Confidence = {CONFIDENCE}
+Confidence = {self.confidence}
 Pre = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }} }}
 Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }} }}
+
+[Miners.Proof]
+Enabled = {str(self.makes_blocks).lower()}
 
 """
 
@@ -158,12 +166,19 @@ Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }
         """Yield the state at the head and the messages that were executed, oldest first; meanwhile the devnode is stopped."""
         assert self.devnode is not None
         farm.stop(self.devnode)
+        chain = self.tipsets()
+        assert chain[-1].state is not None
+        yield chain[-1].state, list(_executed(chain))
+        self.start_devnode()
+
+    def tipsets(self) -> list[TipSet]:
+        """Return the chain from its first tipset to the head; the devnode must not run."""
         with contextlib.closing(Store(self.base / "devnet")) as store:
             known = {tipset.key: tipset for tipset in store.tipsets()}
-            head = known[CID((store.get("head") or b"").decode())]
-        assert head.state is not None
-        yield head.state, list(_executed(known, head))[::-1]
-        self.start_devnode()
+            chain = [known[CID((store.get("head") or b"").decode())]]
+        while chain[-1].parent is not None:
+            chain.append(known[chain[-1].parent])
+        return chain[::-1]
 
     def check_messages(self, *methods: int) -> tuple[State, list[Executed]]:
         """Return the state of the chain, and what the manager's key has sent: messages of these methods, in this order.
@@ -201,10 +216,7 @@ Prove = {{ GasFeeCap = "", Batch = {{ Threshold = {self.batch}, GasFeeCap = "" }
         return rows
 
 
-def _executed(known: dict[CID, TipSet], head: TipSet) -> Iterator[Executed]:
-    child = head
-    while child.parent is not None:
-        parent = known[child.parent]
-        for signed, outcome in zip(reversed(parent.messages), reversed(child.outcomes), strict=True):
+def _executed(chain: Sequence[TipSet]) -> Iterator[Executed]:
+    for parent, child in itertools.pairwise(chain):
+        for signed, outcome in zip(parent.messages, child.outcomes, strict=True):
             yield Executed(message=signed.message, cid=signed.cid, epoch=child.height, exit_code=outcome.exit_code)
-        child = parent

@@ -202,19 +202,24 @@ class Several:
         """Return the rows of a query of the database."""
         return [line.split("|") for line in self.server.run(self.database, statement).splitlines()]
 
-    def holders(self, begins: str) -> list[int]:
-        """Return which managers have leases that have not ended, by how their names begin; of managers that are listed."""
+    def holders(self, begins: str) -> dict[str, int]:
+        """Return which manager has each lease that has not ended, by its name, of those that begin so; of managers that are listed."""
         rows = self.query(
             "SELECT l.name, m.name FROM leases l JOIN managers m USING (holder) WHERE l.ends > date_part('epoch', now())"
         )
-        homes = {home for lease, home in rows if lease.startswith(begins)}
-        return [
-            number for number, one in enumerate(self.members) if any(home.endswith(str(one.home)) for home in homes)
-        ]
+        homes = {str(one.home): number for number, one in enumerate(self.members)}
+        return {
+            lease: number
+            for lease, home in rows
+            for known, number in homes.items()
+            if lease.startswith(begins) and home.endswith(known)
+        }
 
     def unfinished(self) -> int:
-        """Return how many orders are not over."""
-        return int(self.query("SELECT count(*) FROM outbox WHERE state IN ('wanted', 'signed')")[0][0])
+        """Return how many of what `order` has ordered is not over."""
+        return int(
+            self.query("SELECT count(*) FROM outbox WHERE kind = 'withdraw' AND state IN ('wanted', 'signed')")[0][0]
+        )
 
     # What has come of it ----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import anyio.to_thread
 import msgspec
+import structlog
 
 from damocles.chain.addresses import Address
 from damocles.chain.blocks.header import BlockMessage, Header, Template
@@ -17,6 +18,8 @@ from damocles.devnode.blocks import checking, elections, making
 from damocles.devnode.blocks.faults import Fault
 from damocles.devnode.state import Sector
 from damocles.wire import codec
+
+log = structlog.get_logger(__name__)
 
 
 class MiningApi(Api):
@@ -72,6 +75,7 @@ class MiningApi(Api):
         except (tipsets.Forgotten, Unverifiable) as exc:
             fail(str(exc))
         self.node.rounds.signed.setdefault((template.miner, template.epoch), set()).add(header.cid)
+        log.info("block signed", height=header.height, miner=str(header.miner), cid=header.cid, parents=header.parents)
         return {"Header": shapes.plain(header)} | shapes.kinds_of(messages)
 
     async def submit(self, message: BlockMessage) -> None:
