@@ -91,6 +91,7 @@ class Lotus:
     async def open(self, beginning: Beginning, /) -> AsyncIterator[Chain]:
         """Yield the chain as the nodes show it; see `Source`."""
         from damocles.manager.chain import opening, verifiers  # noqa: PLC0415
+        from damocles.manager.proving import machine  # noqa: PLC0415
         from damocles.manager.proving import opening as provers  # noqa: PLC0415
         from damocles.manager.reloading.reload import Reload  # noqa: PLC0415
         from damocles.manager.upkeep import doing  # noqa: PLC0415
@@ -118,6 +119,7 @@ class Lotus:
                 block_seconds=opened.chain.network.block_seconds,
                 stages=stages,
                 prove_here=self.prove_here,
+                name=machine.name_of(beginning.home, is_shared=database.is_shared),
             )
             again = None
             if self.read is not None:

@@ -15,6 +15,7 @@ from damocles.wire import wdpost
 
 MAX_TRIES = 2  # of each worker
 PAUSE_SECONDS = 30.0  # before the same worker tries again
+MANAGERS_MACHINE = "the manager's machine"  # what helps out; one of several managers adds which it is
 # Longer than an idle worker takes to ask: the manager's own machine may have what has waited for so long.
 SPARE_SECONDS = 75.0
 
@@ -103,8 +104,12 @@ def may_join(failures: Sequence[wdpost.Failure], worker: str, now: float) -> boo
 
 
 def is_for_others(record: wdpost.Record, free_since: float, others: Collection[str], now: float) -> bool:
-    """Return whether a machine that only helps out leaves a job to workers: one of them will come for it, and has not failed."""
-    untried = set(others) - {failure.worker for failure in failures_of(record)}
+    """Return whether a machine that only helps out leaves a job to workers: one of them will come for it, and has not failed.
+
+    Another manager's machine would wait for this one in turn.
+    """
+    workers = {one for one in others if not one.startswith(MANAGERS_MACHINE)}
+    untried = workers - {failure.worker for failure in failures_of(record)}
     return bool(untried) and free_since + SPARE_SECONDS > now
 
 

@@ -13,7 +13,8 @@ import structlog
 
 from damocles.manager.errors import ManagerError
 from damocles.manager.plans import wdpost, wdpost_loans
-from damocles.manager.proving.machine import NAME, machine
+from damocles.manager.plans.wdpost_turns import MANAGERS_MACHINE
+from damocles.manager.proving.machine import machine
 from damocles.manager.sectors import stores
 from damocles.parameters import catalog, preflight
 from damocles.rpc.errors import DiskFails
@@ -40,6 +41,7 @@ class Prover:
         persist: stores.Stores,
         stages: executor.Stages,
         count: int,
+        name: str = MANAGERS_MACHINE,
         sizes: Collection[sectors.SectorSize],
         parameters: Callable[[], Path] = catalog.folder,
         sector_seconds: float = SECTOR_SECONDS,
@@ -48,6 +50,7 @@ class Prover:
         self._persist = persist
         self._stages = stages
         self._count = count
+        self._name = name
         self._parameters = parameters
         self._sector_seconds = sector_seconds
         self._free = set(range(count))
@@ -62,7 +65,7 @@ class Prover:
                 since, lent = self._jobs.changed.count, list[wire.Job]()
                 try:
                     if not is_clean:
-                        await self._jobs.take_back(NAME)  # what a process before this one had
+                        await self._jobs.take_back(self._name)  # what a process before this one had
                         is_clean = True
                     lent = await self._lent()
                 except DiskFails:
@@ -78,7 +81,7 @@ class Prover:
 
     def machine(self, lane: str) -> posts.Machine:
         """Return this machine as what reads and proves in a lane of its own."""
-        return machine(self._stages, self._persist, lane, self._sector_seconds)
+        return machine(self._stages, self._persist, lane, self._sector_seconds, self._name)
 
     async def _lent(self) -> list[wire.Job]:
         if not self._free:
@@ -87,7 +90,7 @@ class Prover:
         if not names:
             return []
         spec = wire.AllocateSpec([], names)
-        return await self._jobs.lend(spec, len(self._free), NAME, is_spare=True)
+        return await self._jobs.lend(spec, len(self._free), self._name, is_spare=True)
 
     def _able(self) -> list[str]:
         """Return the kinds of window PoSts that can be made here; not for the event loop."""
@@ -132,18 +135,18 @@ class Prover:
 
     async def _end(self, job_id: str, output: wire.Output | None, error: str) -> None:
         record = await self._jobs.find(job_id)
-        if record is None or NAME not in wdpost_loans.loans(record):
+        if record is None or self._name not in wdpost_loans.loans(record):
             return  # nobody expects it any more
         try:
-            await self._jobs.end(record, output, error, NAME)
+            await self._jobs.end(record, output, error, self._name)
         except ManagerError as refusal:  # it cannot be verified now
-            await self._jobs.end(record, None, str(refusal), NAME)
+            await self._jobs.end(record, None, str(refusal), self._name)
 
     async def _beat(self, job_id: str, scope: anyio.CancelScope) -> None:
         while True:
             await anyio.sleep(HEARTBEAT_SECONDS)
             try:
-                await self._jobs.prolong([job_id], NAME)
+                await self._jobs.prolong([job_id], self._name)
             except DiskFails:
                 continue
             except ManagerError:

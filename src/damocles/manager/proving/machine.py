@@ -6,16 +6,23 @@ from typing import Any
 
 import anyio.to_thread
 
+from damocles.manager.db import managers
+from damocles.manager.plans.wdpost_turns import MANAGERS_MACHINE
 from damocles.manager.sectors.stores import Stores
 from damocles.sealing import failures
 from damocles.stages import errors as stage_errors
 from damocles.stages import posts
 from damocles.stages.supervision import executor
 
-NAME = "the manager's machine"
+
+def name_of(home: Path, *, is_shared: bool) -> str:
+    """Return by what this machine is known as a prover: one of several managers is asked when another one's has failed."""
+    return f"{MANAGERS_MACHINE} {managers.name_of(home)}" if is_shared else MANAGERS_MACHINE
 
 
-def machine(stages: executor.Stages, persist: Stores, lane: Hashable, sector_seconds: float) -> posts.Machine:
+def machine(
+    stages: executor.Stages, persist: Stores, lane: Hashable, sector_seconds: float, name: str = MANAGERS_MACHINE
+) -> posts.Machine:
     """Return this machine as what reads and proves in a lane of its own; a sector may take `sector_seconds` to be read."""
 
     async def run(stage: str, task: executor.Task) -> Any:
@@ -36,4 +43,4 @@ def machine(stages: executor.Stages, persist: Stores, lane: Hashable, sector_sec
         except Exception as error:
             raise failures.Lacking(str(error)) from error
 
-    return posts.Machine(name=NAME, run=run, path=path, look=look, sector_seconds=sector_seconds)
+    return posts.Machine(name=name, run=run, path=path, look=look, sector_seconds=sector_seconds)

@@ -10,6 +10,7 @@ from damocles.manager.chain.rounds import Rounds
 from damocles.manager.chain.terms import Miner
 from damocles.manager.db.engine import Database
 from damocles.manager.plans import wdpost
+from damocles.manager.plans.wdpost_turns import MANAGERS_MACHINE
 from damocles.manager.proving.day import Days
 from damocles.manager.proving.here import Prover
 from damocles.manager.proving.loop import Proving
@@ -29,13 +30,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What miners are proved with: the chain's rounds, the children that read and prove here, and how many proofs at a time."""
+    """What miners are proved with: the chain's rounds, the children that read and prove here, how many proofs at a time.
+
+    `name` is by what this machine is known as a prover.
+    """
 
     rounds: Rounds
     miners: Collection[Miner]  # asked at each turn: they may be others by then
     block_seconds: float
     stages: executor.Stages
     prove_here: int
+    name: str = MANAGERS_MACHINE
 
 
 @contextlib.asynccontextmanager
@@ -58,7 +63,9 @@ def proving(
     rounds = means.rounds
     days = Days(database=database, rounds=rounds, miners=means.miners, block_seconds=means.block_seconds, clock=clock)
     sizes = Mapped(means.miners, lambda miner: miner.proof.size)
-    prover = Prover(jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here, sizes=sizes)
+    prover = Prover(
+        jobs=jobs, persist=persist, stages=means.stages, count=means.prove_here, name=means.name, sizes=sizes
+    )
     windows = Windows(
         WindowMeans(
             database=database,

@@ -6,6 +6,7 @@ from typing import Any, cast
 from structlog.testing import capture_logs
 
 from damocles.manager.proving.here import Prover
+from damocles.manager.proving.machine import name_of
 from damocles.wire.sectors import SectorSize
 
 
@@ -27,3 +28,10 @@ def test_a_machine_without_parameters_says_so_once(tmp_path: Path) -> None:
     assert ("warning", "32GiB") == (said["log_level"], said["size"])
     assert str(tmp_path) in said["why"]
     assert "params fetch" in said["why"]
+
+
+def test_machines_of_several_managers_are_known_apart() -> None:
+    """Each has tries of its own; a single one keeps its name, whatever its home."""
+    homes = Path("first"), Path("second")
+    assert {"the manager's machine"} == {name_of(home, is_shared=False) for home in homes}
+    assert 2 == len({name_of(home, is_shared=True) for home in homes})
