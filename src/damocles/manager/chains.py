@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from damocles.manager import errors
 from damocles.manager.chain import interface, terms
 from damocles.manager.config import model
-from damocles.manager.db import engine
+from damocles.manager.db import engine, own_chain
 from damocles.manager.roster import Mapped
 from damocles.manager.sectors import giving
 from damocles.manager.sectors import ledger as sectors
@@ -109,6 +109,8 @@ class Lotus:
             sizes = {miner.id: miner.proof.size for miner in miners}
             known = {table.actor: sizes.get(table.actor) for table in self.config.miners}
             await database.read(partial(check_owner, home=beginning.home, known=known, options=self.options))
+            if self.liberties is terms.NONE:
+                await database.read(_check_no_mocks)
             rounds = opened.chain.rounds
             log.info("chain", network=opened.network_name, head=rounds.epoch, home=str(beginning.home))
             for miner in miners:
@@ -139,10 +141,28 @@ class Lotus:
                 loops=(rounds.follow, rounds.run, partial(database.leases.free.pass_on, rounds.wake)),
                 troubles=rounds.alerts,
                 unfit=lambda: rounds.fitness.problems,
-                upkeep=doing.Means(nodes=rounds.nodes, outbox=rounds.outbox, terms=rounds.terms),
+                upkeep=doing.Means(
+                    nodes=rounds.nodes,
+                    outbox=rounds.outbox,
+                    terms=rounds.terms,
+                    wake=rounds.wake if self.liberties.sends_at_once else lambda: None,
+                ),
                 proving=None if self.liberties.needs_no_posts else proving,
                 reload=again,
             )
+
+
+def _check_no_mocks(tx: Connection) -> None:
+    """Refuse a database with sectors that are on the devnode of a `mock`, and on no other chain.
+
+    Raises:
+        errors.StartError: It is one.
+    """
+    if (owner := own_chain.owner(tx)) is not None and sectors.owners(tx):
+        raise errors.StartError(
+            f"the database has sectors of the mock whose home is {owner.home}, and they are on its own chain alone: choose"
+            " another --home, or another --database"
+        )
 
 
 def check_owner(

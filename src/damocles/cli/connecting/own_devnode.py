@@ -5,6 +5,7 @@ the folder `devnode` of the manager's home.
 """
 
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import anyio.from_thread
 import anyio.to_thread
 import structlog
+from sqlalchemy import Connection
 
 from damocles.chain import exits, methods
 from damocles.devnode import beginnings, rules, serving, verifying, wallet
@@ -23,6 +25,7 @@ from damocles.devnode.node import Node
 from damocles.manager import chains, errors
 from damocles.manager.chain import interface, terms
 from damocles.manager.config import load, model
+from damocles.manager.db import own_chain
 from damocles.manager.sectors import ledger
 from damocles.rpc import errors as rpc_errors
 from damocles.wire import tasks
@@ -56,13 +59,15 @@ class OwnDevnode:
     @contextlib.asynccontextmanager
     async def open(self, beginning: chains.Beginning, /) -> AsyncIterator[chains.Chain]:
         """Start the devnode, and yield the chain that its node shows."""
-        folder = beginning.home / FOLDER
-        await beginning.database.read(partial(self._check, beginning.home))
+        folder, database = beginning.home / FOLDER, beginning.database
+        is_shared = database.is_shared
+        await database.read(partial(self._check, beginning.home, is_shared=is_shared))
         async with contextlib.AsyncExitStack() as stack:
             try:
                 node = await stack.enter_async_context(self._serving(folder, beginning.verifier))
             except (beginnings.Unsuitable, rpc_errors.ListenError) as error:
                 raise errors.StartError(str(error)) from error
+            await database.write(partial(_take, _name(node), beginning.home, is_shared=is_shared))
             await anyio.to_thread.run_sync(wallet.write_tokens, folder, node.tokens)
             self._disturb(node)
             await node.step()  # else the head is as old as the last stop, as if the node had lost the network
@@ -75,12 +80,14 @@ class OwnDevnode:
             )
             yield await stack.enter_async_context(lotus.open(beginning))
 
-    def _check(self, home: Path, tx: Any) -> None:
-        """Refuse a home whose sectors are not on this devnode.
+    def _check(self, home: Path, tx: Connection, *, is_shared: bool) -> None:
+        """Refuse a home whose sectors are not on this devnode, before one is made.
 
         Raises:
-            errors.StartError: It is another miner's, or has no devnode.
+            errors.StartError: It is another miner's, or has no devnode; or the database is another devnode's.
         """
+        if is_shared and not beginnings.has_devnet(home / FOLDER) and (owner := own_chain.owner(tx)) is not None:
+            raise _anothers(owner)
         chains.check_owner(tx, home=home, known={self.miner: self.proof.size}, options=_options)
         if ledger.owners(tx) and not beginnings.has_devnet(home / FOLDER):
             raise errors.StartError(
@@ -154,6 +161,32 @@ def checked(miner: int) -> int:
     if miner < rules.FIRST_MINER:
         raise ValueError(f"--miner: f0{miner} is no miner's number on a devnode: they begin at f0{rules.FIRST_MINER}")
     return miner
+
+
+def _name(node: Node) -> str:
+    """Return what tells a devnet from every other one."""
+    return hashlib.blake2b(b"name", key=node.chain.secret, digest_size=16).hexdigest()
+
+
+def _take(devnet: str, home: Path, tx: Connection, *, is_shared: bool) -> None:
+    """Let the database belong to this devnet.
+
+    Raises:
+        errors.StartError: It is another one's, whose sectors are in it; or it is shared, so that they may come at any moment.
+    """
+    owner = own_chain.owner(tx)
+    if owner is not None and owner.devnet == devnet:
+        return
+    if owner is not None and (is_shared or ledger.owners(tx)):
+        raise _anothers(owner)
+    own_chain.give(tx, devnet, home)
+
+
+def _anothers(owner: own_chain.Owner) -> errors.StartError:
+    return errors.StartError(
+        f"the database is that of another devnode, of the mock whose home is {owner.home}: a mock's chain is its own, and its"
+        " database too. Start that one, or make another database for this one"
+    )
 
 
 def _options(miner: int, size: SectorSize) -> str:

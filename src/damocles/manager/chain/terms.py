@@ -37,7 +37,8 @@ def senders(table: model.Miner) -> tuple[tuple[Address, ...], ...]:
 class Liberties:
     """What a manager may do on a devnode of its own, whose epochs pass as messages need them, and on no real chain.
 
-    - `sends_at_once`: a hand-in wakes the rounds. On a real chain, sectors that come together would then not share a message.
+    - `sends_at_once`: a hand-in, or what an operator orders, wakes the rounds. On a real chain, sectors that come together would then
+      not share a message.
     - `landing_seconds`: for so long a hand-in's answer waits for what became of it. A worker that asks a moment before it lands asks
       again only after its polling interval of minutes.
     - `seed_confidence`: how deep a seed has to be; where nothing is taken back, it may be the newest.

@@ -14,6 +14,7 @@ from damocles.manager.db import (  # noqa: F401, they make their tables some of 
     leases,
     managers,
     mined,
+    own_chain,
     tables,
 )
 
@@ -206,6 +207,13 @@ STEPS: Mapping[int, Sequence[str]] = {
         CREATE TABLE managers (
             name TEXT NOT NULL, address TEXT NOT NULL, holder TEXT NOT NULL, since DOUBLE PRECISION NOT NULL,
             seen DOUBLE PRECISION NOT NULL, told TEXT NOT NULL, CONSTRAINT pk_managers PRIMARY KEY (name)
+        )
+        """,
+    ),
+    20: (
+        """
+        CREATE TABLE own_chain (
+            id INTEGER NOT NULL, devnet TEXT NOT NULL, home TEXT NOT NULL, CONSTRAINT pk_own_chain PRIMARY KEY (id)
         )
         """,
     ),

@@ -31,11 +31,12 @@ _SHOWN_MOST = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What messages are planned and sent with."""
+    """What messages are planned and sent with; `wake` is called once there is one to send."""
 
     nodes: Nodes
     outbox: sending.Outbox
     terms: Callable[[int, str], sending.Terms]
+    wake: Callable[[], None] = lambda: None
 
 
 class Doing:
@@ -68,6 +69,7 @@ class Doing:
             wishes = [_wish(act.miner, plan, index, made) for index, made in enumerate(drafts)]
             ordered = await self._database.write(lambda tx: self._order(tx, wishes))
             log.warning("messages ordered by an operator", act=type(act).__name__, miner=act.miner, orders=ordered)
+            means.wake()
         return Answer(epoch=view.epoch, drafts=drafts, notes=plan.notes, orders=tuple(ordered))
 
     def _order(self, tx: Connection, wishes: Sequence[Wish]) -> list[int]:

@@ -1,19 +1,25 @@
 """A manager and its own devnode in one process: what `mock` is, with a verifier that believes everything."""
 
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import pytest
 
+from damocles import methods
+from damocles.chain.amounts import Amount
 from damocles.cli.connecting.own_devnode import OwnDevnode
-from damocles.manager import daemon
+from damocles.manager import daemon, errors
 from damocles.manager.sectors import deals
+from damocles.methods import acts
 from damocles.rpc import address
 from damocles.rpc.admission import tokens
 from damocles.rpc.calling import client
 from damocles.stores import persist
+from damocles.testing import postgres
 from damocles.testing.believing import Believing
 from damocles.wire import commitments, seal
 from damocles.wire.codec import Bytes32
@@ -28,11 +34,13 @@ PROOF = bytes([1]) * 192
 
 
 @asynccontextmanager
-async def mock(base: Path, family: SealFamily = SealFamily.V1_1, *, challenge_delay: int = 1) -> AsyncIterator[Manager]:
+async def mock(
+    base: Path, family: SealFamily = SealFamily.V1_1, *, challenge_delay: int = 1, database: str | None = None
+) -> AsyncIterator[Manager]:
     """Run it in a home, with a market of two deals of half a sector each."""
     market, stored = base / "market", base / "persist"
     if not market.exists():
-        market.mkdir()
+        market.mkdir(parents=True)
         persist.init(stored)
         for number in (1, 2):
             cid = str(commitments.unsealed_cid(bytes([number]) * 32))
@@ -43,6 +51,7 @@ async def mock(base: Path, family: SealFamily = SealFamily.V1_1, *, challenge_de
             miner=10000, proof=SealProof.of(SectorSize.KIB2, family), challenge_delay=challenge_delay, block_seconds=60
         ),
         listen=address.Endpoint("127.0.0.1", 0),
+        database=database,
         deals=market,
     )
     async with daemon.serve(settings, Believing(), time.time) as bound:
@@ -146,3 +155,51 @@ async def test_the_chain_goes_on_where_it_was_also_with_another_delay_of_seeds(t
         await has_landed(manager, "PollPreCommitState")
         waited = await manager.call("WaitSeed", SECTOR, allocated.proof, returns=seal.WaitSeedResp)
         assert waited.should_wait
+
+
+async def test_what_an_operator_orders_lands_at_once(tmp_path: Path) -> None:
+    """No head comes by itself for a minute, and none is waited for."""
+    async with mock(tmp_path) as manager:
+        await proven(manager)
+        wanted = acts.AffairWanted(act=acts.Withdraw(miner=10000, amount=Amount(1)))
+        answer = await manager.rpc.call(methods.chain.administer(wanted))
+
+        async def landed() -> bool:
+            (order,) = await manager.rpc.call(methods.chain.orders([*answer.orders]))
+            return (order.state, order.exit_code) == ("landed", 0)
+
+        await becomes(landed)
+
+
+async def test_two_mocks_never_share_a_database(tmp_path: Path, postgres_server: postgres.Server) -> None:
+    """Each has its own chain: also while there is no sector yet, and if the second one has a devnet already."""
+    url = postgres_server.url(postgres_server.new())
+    own = postgres_server.url(postgres_server.new())
+    async with mock(tmp_path / "second", database=own):
+        pass
+    async with mock(tmp_path / "first", database=url):
+        for name in ("second", "third"):
+            with pytest.raises(
+                errors.StartError, match=r"that of another devnode, of the mock whose home is .*first/home"
+            ):
+                async with mock(tmp_path / name, database=url):
+                    pass
+    assert not (tmp_path / "third" / "home" / "devnode").exists()
+    async with mock(tmp_path / "first", database=url) as manager:
+        await proven(manager)
+
+
+async def test_a_devnet_that_was_deleted_is_replaced_while_no_sector_is_on_it(tmp_path: Path) -> None:
+    """Nobody else can be on a database in a file."""
+    for _ in range(2):
+        async with mock(tmp_path):
+            shutil.rmtree(tmp_path / "home" / "devnode")
+    async with mock(tmp_path) as manager:
+        await proven(manager)
+    async with mock(tmp_path / "other"):
+        pass
+    shutil.rmtree(tmp_path / "home" / "devnode")
+    (tmp_path / "other" / "home" / "devnode").rename(tmp_path / "home" / "devnode")
+    with pytest.raises(errors.StartError, match="that of another devnode"):
+        async with mock(tmp_path):
+            pass
