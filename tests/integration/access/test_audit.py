@@ -13,6 +13,7 @@ from anyio import to_thread
 from damocles.cli import manager as manager_cli
 from damocles.cli import worker as worker_cli
 from damocles.cli.access import audit as audit_cli
+from damocles.manager.serving import audit as ledger_of
 from damocles.methods.rules import Scope
 from damocles.rpc import errors
 from damocles.rpc.admission import access
@@ -127,6 +128,27 @@ class TestManager:
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in manager.home.iterdir() if file.is_file()}
         secret = {"manager.db", "manager.db-wal", "manager.db-shm", "token", "worker-token", "api.json"}
         assert dict.fromkeys(secret, 0o600) == {name: mode for name, mode in modes.items() if name != "lock"}
+
+    async def test_an_export_waits_longer_than_a_list(
+        self, start_manager: StartManager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A manager that has much to do takes its time for a page; the whole audit is worth waiting for."""
+        select = ledger_of.Ledger.select
+
+        async def slowly(ledger: ledger_of.Ledger, query: control.AuditQuery) -> list[control.AuditEntry]:
+            await anyio.sleep(0.5)
+            return await select(ledger, query)
+
+        monkeypatch.setattr(ledger_of.Ledger, "select", slowly)
+        async with start_manager() as manager:
+            await manager.create("alice", Scope.READ)
+            at = ["--listen", manager.url, "--home", str(manager.home), "--timeout", "100ms"]
+            capsys.readouterr()
+            assert 4 == await to_thread.run_sync(manager_cli.main, ["audit", "list", *at])
+            assert "did not answer within" in capsys.readouterr().err
+            assert 0 == await to_thread.run_sync(manager_cli.main, ["audit", "export", *at])
+            (exported,) = map(json.loads, capsys.readouterr().out.splitlines())
+        assert "Damocles.AuthCreate" == exported["what"]
 
     async def test_the_command_lists_and_exports(
         self, start_manager: StartManager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

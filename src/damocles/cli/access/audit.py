@@ -19,6 +19,7 @@ manager_app = App(name="audit", version_flags=[])
 worker_app = App(name="audit", version_flags=[])
 
 PAGE = 1000
+_PATIENCE_SECONDS = 60.0  # more than `--timeout`, with each page of the whole audit
 
 Since = Annotated[str | None, options.Flag(name="--since", help="Only entries no older than this, like 1d or 2h.")]
 Who = Annotated[str | None, options.Flag(name="--who", help="Only changes by the holder of this token.")]
@@ -58,7 +59,7 @@ def list_of_manager(
 @manager_app.command
 def export(*, since: Since = None, json: AsArray = False, at: manager_at.At = manager_at.USUAL) -> int:
     """Export the whole audit, one JSON object per line."""
-    return _export(_fetch(at, _query(since, None, None)), as_array=json)
+    return _export(_fetch(at, _query(since, None, None), _PATIENCE_SECONDS), as_array=json)
 
 
 @worker_app.command(name="export")
@@ -96,8 +97,8 @@ def _query(since: str | None, who: str | None, sector: str | None) -> control.Au
     return control.AuditQuery(since=begin, who=who, sector=sector, limit=PAGE)
 
 
-def _fetch(at: manager_at.At, query: control.AuditQuery) -> Iterator[control.AuditEntry]:
-    with at.call() as manager:
+def _fetch(at: manager_at.At, query: control.AuditQuery, more_seconds: float = 0.0) -> Iterator[control.AuditEntry]:
+    with at.call(more_seconds) as manager:
         while True:
             page = manager.call(methods.access.list_audit(query))
             fresh = [entry for entry in page if entry.id > query.after_id]

@@ -17,7 +17,7 @@ from damocles.wire import codec, exports
 _PAGE = 200
 _BATCH_BYTES = 4 << 20  # the manager takes requests of 16 MiB
 _BATCH_LINES = 500
-_TAKE_OVER_SECONDS = 600.0  # for one transaction over everything
+_PATIENCE_SECONDS = 600.0  # more than `--timeout`, for what goes over everything
 
 State = Annotated[
     Literal["online", "offline", "all"],
@@ -51,7 +51,7 @@ def export(
     The file appears once it is complete. A sector that changes meanwhile is in it as before or after the change.
     """
     count = 0
-    with progress.Counter("sectors") as counter, at.call() as found, exits.written(out) as file:
+    with progress.Counter("sectors") as counter, at.call(_PATIENCE_SECONDS) as found, exits.written(out) as file:
         for kept in _exported(found, state):
             file.write(codec.encode(kept) + b"\n")
             count += 1
@@ -92,7 +92,7 @@ def import_(
     for field in lost:
         exits.warning(f"{file}: the field {field} is unknown here; it is left out")
     request = exports.Import(id=name, count=count, overwrite=overwrite, dry_run=dry_run, reason=reason)
-    with at.call(_TAKE_OVER_SECONDS) as found:
+    with at.call(_PATIENCE_SECONDS) as found:
         done = found.call(methods.records.take_over(request))
     return _tell(done, request, as_json=json)
 
@@ -119,7 +119,7 @@ def _send(at: manager_at.At, name: str, lines: Iterable[exports.Read], lost: dic
     """Send the lines to be staged, a batch at a time; return how many there are."""
     count = size_bytes = 0
     batch: list[exports.Numbered] = []
-    with at.call() as found:
+    with at.call(_PATIENCE_SECONDS) as found:
 
         def send() -> None:
             found.call(methods.records.put_aside(exports.Batch(id=name, lines=batch)))
