@@ -55,6 +55,7 @@ def test_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (["--time", "pc1=long"], "--time pc1"),
         (["--time", "pc9=4h"], "the plan sealer has no stage pc9: use add_pieces"),
         (["--threads", "0"], "expected at least 1"),
+        (["--sector-size", "3KiB"], "--sector-size: '3KiB' is not a sector size: use one of 2KiB"),
     ],
 )
 def test_what_cannot_be_planned_is_told_in_a_line(tmp_path: Path, words: list[str], told: str) -> None:
@@ -63,3 +64,17 @@ def test_what_cannot_be_planned_is_told_in_a_line(tmp_path: Path, words: list[st
         done = cli("damocles-worker", "plan-capacity", "--config", str(farm.config), *words, check=False)
         assert 2 == done.returncode
         assert told in done.stderr.splitlines()[-1]
+
+
+def test_sectors_of_a_size_that_no_thread_seals_are_told_how_to_forecast(tmp_path: Path) -> None:
+    """A copy of the configuration that has them, and the times, make a forecast."""
+    with Farm(tmp_path, threads=1) as farm:
+        command = ["damocles-worker", "plan-capacity", "--sector-size", "8MiB", "--time", "pc1=1h", "--json"]
+        done = cli(*command, "--config", str(farm.config), check=False)
+        assert 1 == done.returncode
+        assert "but of 2KiB" in done.stderr
+        assert 'write allowed_sizes = ["8MiB"] under [sealing] of a copy of the configuration' in done.stderr
+        other = farm.config.with_name("other.toml")
+        other.write_text(farm.config.read_text().replace('"2KiB"', '"8MiB"'))
+        (line,) = json.loads(cli(*command, "--config", str(other)).stdout)["lines"]
+        assert "8MiB" == line["size"]

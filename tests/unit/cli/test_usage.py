@@ -47,3 +47,20 @@ def test_a_wrong_duration_is_told_in_a_line(called, arguments, text):
     """What is wrong with it, and how it is written."""
     code, err = called("util", "worker", "list", *arguments)
     assert (2, 1, True) == (code, len(err.splitlines()), err.startswith(f"error: {text}")), err
+
+
+def test_an_unknown_option_leads_to_one_that_is_spelled_alike_and_to_no_other(called):
+    """Two dashes alone are no likeness."""
+    assert (2, "error: Unknown option: --insekure. Did you mean --insecure? (try --help)\n") == called(
+        "util", "worker", "list", "--insekure"
+    )
+    assert (2, "error: Unknown option: --sector-size (try --help)\n") == called(
+        "util", "worker", "list", "--sector-size", "1"
+    )
+
+
+@pytest.mark.parametrize("command", [("mock", "--miner", "1000", "--sector-size", "2KiB"), ("devnode",)])
+def test_a_wrong_length_of_an_epoch_is_told_with_its_option(called, command):
+    """There are several durations that it could be."""
+    code, err = called(*command, "--block-delay", "soon")
+    assert (2, "error: --block-delay: 'soon' is not a duration") == (code, err[:46])

@@ -122,7 +122,10 @@ def _name(network: str) -> str:
 
 
 def _block_seconds(text: str, *, is_mined: bool, at_once: bool) -> float:
-    seconds = units.parse_duration(text)
+    try:
+        seconds = units.parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"--block-delay: {error}") from error
     if not 0.001 <= seconds <= 3600:
         raise ValueError(f"--block-delay: {text!r} is not between 1ms and 1h")
     if is_mined and at_once:

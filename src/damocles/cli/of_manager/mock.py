@@ -133,7 +133,10 @@ def _block_seconds(text: str) -> float:
 
 
 def _interval(text: str, option: str) -> float:
-    seconds = units.parse_duration(text)
+    try:
+        seconds = units.parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
     if seconds > _LONGEST_SECONDS:
         raise ValueError(f"{option}: {text!r} is longer than 30 days")
     return seconds

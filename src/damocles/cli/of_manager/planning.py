@@ -20,6 +20,7 @@ def plan_capacity(
     *,
     worker: Workers = (),
     time: planning.Times = (),
+    sector_size: planning.Size = None,
     full: options.Full = False,
     json: options.AsJson = False,
     at: manager_at.At = manager_at.USUAL,
@@ -28,11 +29,11 @@ def plan_capacity(
 
     Exit code 1 if a worker that seals has no forecast, or does not answer, or no worker seals.
     """
-    said = planning.stated(time)
+    said, size = planning.stated(time), planning.size(sector_size)
     chosen = control.Selection(workers=list(worker)) if worker else control.Selection(all=True)
     with at.call() as found:
         fleet = found.call(methods.fleet.report(chosen, found.worker_seconds))
-    plans = [planning.plan(planning.with_times(report, said)) for report in fleet.workers]
+    plans = [planning.plan(planning.with_times(planning.of_size(report, size), said)) for report in fleet.workers]
     total = sum(plan.per_day for plan in plans)
     if json:
         exits.print_json(

@@ -15,6 +15,7 @@ def plan_capacity(
     *,
     time: planning.Times = (),
     threads: Annotated[int | None, Parameter(help="Forecast with this many threads of each kind.")] = None,
+    sector_size: planning.Size = None,
     full: options.Full = False,
     json: options.AsJson = False,
     at: worker_at.At = worker_at.USUAL,
@@ -23,10 +24,18 @@ def plan_capacity(
 
     For a worker that is not running, this reads its configuration and journals.
     """
-    said = planning.stated(time)
+    said, size = planning.stated(time), planning.size(sector_size)
     if threads is not None and threads < 1:
         raise exits.WrongUsage("--threads: expected at least 1")
-    report = planning.with_times(_report(at), said)
+    reported = _report(at)
+    chosen = planning.of_size(reported, size)
+    if size is not None and reported.lines and not chosen.lines:
+        sealed = ", ".join(sorted({line.size for line in reported.lines if line.size})) or "any size"
+        raise exits.Failed(
+            f"no thread seals sectors of {size.label}, but of {sealed}: to forecast them, write allowed_sizes ="
+            f' ["{size.label}"] under [sealing] of a copy of the configuration, and pass that with --config'
+        )
+    report = planning.with_times(chosen, said)
     if threads is not None:
         report = planning.with_threads(report, threads)
     plan = planning.plan(report)

@@ -167,6 +167,8 @@ def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
         several = "; several threads are written 0,2 or 0-3" if all(map(str.isdigit, words)) else ""
         return f"{' '.join(words)}: nothing more is expected here{several}"
     text = " ".join(str(failure).split()).removesuffix(".")
+    if isinstance(failure, cyclopts.UnknownOptionError):
+        return _without_wild_guess(text)
     if isinstance(failure, cyclopts.MissingArgumentError):
         text = text.partition("arameter ")[2] or text
         missing = "is missing"
@@ -174,6 +176,16 @@ def _in_a_line(failure: "cyclopts.CycloptsError") -> str:
             missing = f"needs a value; one that begins with - is written {failure.keyword}=VALUE"
         text = text.replace("requires an argument", missing)
     return text
+
+
+def _without_wild_guess(text: str) -> str:
+    """Leave out a guess at what was meant that is like the unknown option only in its dashes."""
+    import difflib
+
+    unknown, asks, guess = text.partition(". Did you mean --")
+    word = unknown.rpartition("--")[2].partition("=")[0]
+    is_wild = bool(asks) and not difflib.get_close_matches(word, [guess.removesuffix("?")], cutoff=0.6)
+    return unknown if is_wild else text
 
 
 def error(text: str) -> None:

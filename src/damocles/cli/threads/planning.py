@@ -11,10 +11,15 @@ from damocles.cli.threads import options
 from damocles.stages.admission import forecast, grants, times
 from damocles.text import units
 from damocles.wire import capacity, codec
+from damocles.wire.sectors import SectorSize
 
 Times = Annotated[
     tuple[str, ...],
     options.Flag(name="--time", help="What a stage takes, like pc1=4h, or wait=90min for the chain; repeatable."),
+]
+
+Size = Annotated[
+    str | None, options.Flag(name="--sector-size", help="Forecast only threads that seal sectors of this size.")
 ]
 
 Gain = tuple[str, float]
@@ -75,6 +80,25 @@ def with_times(report: capacity.Report, said: Mapping[str, float]) -> capacity.R
 def with_threads(report: capacity.Report, threads: int) -> capacity.Report:
     """Return a report as if each line had so many threads."""
     return structs.replace(report, lines=[structs.replace(line, threads=threads) for line in report.lines])
+
+
+def size(text: str | None) -> SectorSize | None:
+    """Read the size of sectors that are asked for, if any is.
+
+    Raises:
+        exits.WrongUsage: There is no such size.
+    """
+    try:
+        return None if text is None else SectorSize.parse(text)
+    except ValueError as error:
+        raise exits.WrongUsage(f"--sector-size: {error}") from error
+
+
+def of_size(report: capacity.Report, wanted: SectorSize | None) -> capacity.Report:
+    """Return what a report says of threads that seal sectors of a size; of all, if none is wanted."""
+    if wanted is None:
+        return report
+    return structs.replace(report, lines=[line for line in report.lines if line.size == wanted.label])
 
 
 def plan(report: capacity.Report) -> Plan:
