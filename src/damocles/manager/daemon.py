@@ -142,6 +142,7 @@ async def _open(
         near.follow(ring.load, made.posts.changed.beat)
         service = made.service
         workers.register(service)
+        near.register(service)
         both.register(service, ring)
         ledger.register(service)
         opening = alerts.open_alerts(

@@ -18,10 +18,11 @@ import anyio
 import structlog
 from sqlalchemy import Connection, func, select
 
-from damocles import beside
+from damocles import beside, methods
 from damocles.manager.db import managers, tables
 from damocles.manager.db.engine import Database
-from damocles.rpc import errors
+from damocles.rpc import core, errors
+from damocles.wire import control
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,14 @@ class Neighbours:
     async def all(self) -> list[managers.Manager]:
         """Return all managers, this one among them."""
         return await self._database.read(managers.select_all)
+
+    def register(self, service: core.Service) -> None:
+        """Serve who is there."""
+
+        async def managers_beside() -> list[control.ManagerBeside]:
+            return [] if self.is_alone else [_shown(one, self.name) for one in await self.all()]
+
+        service.add(methods.util.managers, managers_beside)
 
     async def rest(self, seconds: float) -> None:
         """Wait; where there are others, only until the database is away, or back: of that one speaks at once."""
@@ -101,6 +110,16 @@ class Neighbours:
         gone = partial(managers.gone, name=self.name, holder=self._database.leases.holder)
         with contextlib.suppress(errors.DiskFails):
             await self._database.write(gone, patience_seconds=PATIENCE_SECONDS / 2)
+
+
+def _shown(one: managers.Manager, asked: str) -> control.ManagerBeside:
+    return control.ManagerBeside(
+        name=one.name,
+        address=one.address,
+        since=one.since,
+        is_asked=one.name == asked,
+        silent_seconds=round(one.silent_seconds, 3) if one.is_silent else None,
+    )
 
 
 def _standing(tx: Connection) -> Sequence[Any]:

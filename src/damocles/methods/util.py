@@ -48,6 +48,11 @@ def database() -> str:
     """Return the identity of the manager's database: managers that give the same one are of the same farm."""
 
 
+@declared("Damocles.ManagersBeside", rules.READ)
+def managers() -> list[control.ManagerBeside]:
+    """Return the managers on the database, this one among them; of a database that is not shared none."""
+
+
 @declared("Venus.Version", rules.ASKED)
 def version() -> str:
     """Return the version in the original's form; `prod` is its word for real proofs."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -131,8 +131,8 @@ class Several:
         """Return how a manager reaches the database, or how one does that nothing happens to."""
         return self.server.url(self.database, port=None if member is None else member.link.port)
 
-    def start_worker(self, number: int, threads: int) -> ChainFarm:
-        """Start a worker of a manager, with fresh stores; the first manager's token is good at all."""
+    def start_worker(self, number: int, threads: int, *, others: Sequence[int] = ()) -> ChainFarm:
+        """Start a worker of a manager, which may know others too, with fresh stores; the first manager's token is good at all."""
         base = self.farm.base / f"worker-{number + 1}"
         base.mkdir()
         made = replace(
@@ -150,7 +150,8 @@ class Several:
         for store in made.stores:
             sealing.init(store)
         text = made._config().replace("/manager/worker-token", f"/{self.members[0].home.name}/worker-token")  # noqa: SLF001 (our own)
-        made.config.write_text(text)
+        addresses = [f"http://127.0.0.1:{self.members[other].port}" for other in others]
+        made.config.write_text(text.replace("token_file", f"addresses = {addresses}\ntoken_file", 1))
         made.start_worker()
         self.workers.append(made)
         return made

@@ -168,6 +168,19 @@ class ManagerSeen(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+class ManagerBeside(msgspec.Struct, frozen=True, kw_only=True):
+    """A manager on the database: its machine and home, where it listens and since when it runs; `is_asked` is true of the one that answers.
+
+    `silent_seconds` have gone since it was heard of last, if that is so long that it may be dead.
+    """
+
+    name: str
+    address: str
+    since: float
+    is_asked: bool = False
+    silent_seconds: float | None = None
+
+
 class LogLine(msgspec.Struct, frozen=True):
     """A line of a stage's process; `number` counts up, also over restarts of the worker.
 

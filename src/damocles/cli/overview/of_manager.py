@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -33,11 +34,12 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A manager and its fleet at a glance; `messages` are those on their way to the chain, `posts` jobs of window PoSts.
 
-    A manager's own devnode (`mock`) is no `chain`.
+    A manager's own devnode (`mock`) is no `chain`. `managers` are all on its database, if that is a shared one.
     """
 
     manager: str
     version: str
+    managers: list[control.ManagerBeside] = []
     workers: dict[str, int]
     threads: glance.Threads
     silent: list[control.Silence]
@@ -64,6 +66,7 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: mana
     needs += [] if told.alerts else glance.lines_of_paused(told.threads)  # of which the alerts speak after a while
     facts = [
         ("manager", f"{told.manager}, {told.version}"),
+        *(("beside", line) for line in _lines_of_managers(told.managers, now)),
         ("workers", f"{sum(told.workers.values())}: {glance.counted(told.workers)}" if told.workers else "0"),
         *glance.facts_of_threads(told.threads),
     ]
@@ -81,6 +84,17 @@ def status(*, full: options.Full = False, json: options.AsJson = False, at: mana
     return exits.OK
 
 
+def _lines_of_managers(there: Sequence[control.ManagerBeside], now: float) -> Iterator[str]:
+    """Yield each of the other managers on the database."""
+    for one in there:
+        if one.is_asked:
+            continue
+        if one.silent_seconds is None:
+            yield f"{one.address} ({one.name}) since {units.brief_moment(one.since, now)}"
+        else:
+            yield f"{one.address} ({one.name}) is silent for {units.brief_duration(one.silent_seconds)}"
+
+
 def _status(found: calls.Manager, now: float) -> Status:
     everything = control.Selection(all=True)
     threads = found.call(methods.fleet.threads(everything, found.worker_seconds))
@@ -90,6 +104,7 @@ def _status(found: calls.Manager, now: float) -> Status:
     return Status(
         manager=found.url,
         version=found.call(methods.util.version()),
+        managers=_unless_refused(found, methods.util.managers()) or [],
         workers=dict(Counter(worker.status or "known" for worker in workers).most_common()),
         threads=glance.threads(threads.threads, now),
         silent=threads.silent,
