@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from damocles import pulse, signing
+from damocles import logs, pulse, signing
 from damocles.chain.addresses import Address, Protocol
 from damocles.chain.blocks.header import Header
 from damocles.chain.messages import SignedMessage
@@ -82,6 +82,7 @@ class Node:
         self._nulls = self._skipped = 0
         self._doomed: dict[int, tuple[int, int]] = {}
         self._base_fee: int | None = None
+        self._trouble: str | None = None  # for which no block could be made
         self.changed = pulse.Pulse()
         self.rounds = Rounds(chain, store, self.block_delay_seconds, clock)
 
@@ -167,8 +168,14 @@ class Node:
         try:
             await self.step()
         except (Unverifiable, Full) as error:
-            log.error("the devnode can make no block", error=str(error))
+            if not logs.alike(str(error), self._trouble):
+                log.error("the devnode can make no block, and tries again", error=str(error))
+            self._trouble = str(error)
             await anyio.sleep(1)
+            return
+        if self._trouble is not None:
+            self._trouble = None
+            log.info("the devnode makes blocks again")
 
     async def step(self, count: int = 1) -> TipSet:
         """Make blocks now; return the last."""

@@ -4,13 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.from_thread
 import pytest
+from structlog.testing import capture_logs
 
+from damocles import pulse
 from damocles.chain.addresses import Address
 from damocles.cli import manager
 from damocles.devnode import serving
 from damocles.devnode.rules import Rules
-from damocles.devnode.store import Full
+from damocles.devnode.store import Full, Store
+from damocles.devnode.tipsets import TipSet
 from damocles.lotus import errors, node
 from damocles.lotus.node import Node
 from damocles.lotus.places import Place
@@ -103,3 +107,26 @@ async def test_a_full_disk_stops_the_chain_and_not_the_devnode(place_of: PlaceOf
         assert len(after.messages) == waiting + 1
     async with serving.serving(home=tmp_path) as devnode:
         assert devnode.head.key == after.key
+
+
+async def test_a_full_disk_is_told_once_and_so_is_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each block that cannot be made is tried again; a line for each would fill what is left of the disk."""
+    tried, is_full, keep = pulse.Pulse(), True, Store.keep
+
+    def kept(store: Store, tipset: TipSet) -> None:
+        anyio.from_thread.run_sync(tried.beat)
+        if is_full:
+            raise Full("nothing can be written: database or disk is full")
+        keep(store, tipset)
+
+    async with serving.serving(block_seconds=0.01, home=tmp_path) as devnode:
+        with capture_logs() as told, anyio.fail_after(60):
+            monkeypatch.setattr(Store, "keep", kept)
+            while tried.count < 3:
+                await tried.wait()
+            is_full = False
+            await devnode.changed.wait()
+            while not any("again" in one["event"] and one["log_level"] == "info" for one in told):
+                await anyio.sleep(0.01)
+    events = [one["event"] for one in told if one["event"] != "devnet block"]
+    assert ["the devnode can make no block, and tries again", "the devnode makes blocks again"] == events

@@ -58,7 +58,7 @@ class Liberties:
 NONE = Liberties()
 OWN_DEVNODE = Liberties(
     sends_at_once=True,
-    landing_seconds=5.0,
+    landing_seconds=20.0,  # a slow machine verifies its proof for many seconds; a worker waits for a minute
     seed_confidence=0,
     look_seconds=1.0,
     takes_any_piece=True,

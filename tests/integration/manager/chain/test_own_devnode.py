@@ -11,6 +11,7 @@ import pytest
 
 from damocles import methods
 from damocles.chain.amounts import Amount
+from damocles.cli.connecting import own_devnode
 from damocles.cli.connecting.own_devnode import OwnDevnode
 from damocles.manager import daemon, errors
 from damocles.manager.sectors import deals
@@ -110,6 +111,23 @@ async def test_a_sector_with_data_of_nobody_lands_without_waiting_for_epochs(tmp
     """Deals that no chain knows are sealed all the same; pre-commit, seed and proof come on as they are handed in."""
     async with mock(tmp_path) as manager:
         await proven(manager, with_deals=True)
+
+
+async def test_a_chain_that_is_slow_to_verify_a_proof_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine takes many seconds for it, and the worker must not find the message pending even so."""
+
+    def slowly(_: object) -> Callable[[object], bool]:
+        def verify(_: object) -> bool:
+            time.sleep(6)
+            return True
+
+        return verify
+
+    monkeypatch.setattr(own_devnode, "_verdict", slowly)
+    async with mock(tmp_path) as manager:
+        await proven(manager)
 
 
 async def test_a_sector_is_upgraded_at_once(tmp_path: Path) -> None:
