@@ -22,6 +22,7 @@ from damocles.lotus import node
 from damocles.lotus.places import Place
 from damocles.manager import daemon
 from damocles.manager.config import load
+from damocles.manager.reloading import renewal
 from damocles.rpc.serving.reloading import Reloads
 from damocles.testing.believing import Believing
 from damocles.worker.config import report
@@ -119,6 +120,20 @@ async def test_the_command_says_what_is_wrong(running: Daemon) -> None:
     assert (0, [running.other], [], []) == (code, told["added"], told["changed"], told["removed"]), err
     code, out, err = await running.run("config", "reload")
     assert (0, True) == (code, out.endswith("read again\nnothing is different\n")), err
+
+
+async def test_the_command_waits_for_a_node_that_takes_long(running: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would fail, and the miner would be there all the same."""
+    renewed = renewal.renewed
+
+    async def slowly(*arguments: Any) -> renewal.Renewal:
+        await anyio.sleep(0.5)
+        return await renewed(*arguments)
+
+    monkeypatch.setattr(renewal, "renewed", slowly)
+    running.write({"Actor": running.other})
+    code, out, err = await running.run("config", "reload", "--timeout", "100ms")
+    assert (0, True) == (code, f"added: f0{running.other}" in out), err
 
 
 async def test_sighup_does_the_same(running: Daemon) -> None:

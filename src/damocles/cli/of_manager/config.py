@@ -13,6 +13,8 @@ from damocles.manager.config import adopt, load
 from damocles.text import redaction, toml
 from damocles.worker.config import report
 
+_PATIENCE_SECONDS = 60.0  # more than `--timeout`: a reload asks nodes, and takes effect though nobody waits for it
+
 app = App(
     name="config",
     help="Check the manager's configuration, let it be read again, print an example, and all keys.",
@@ -111,7 +113,7 @@ def reload(
     from damocles import methods
     from damocles.wire import codec, control
 
-    with at.call() as daemon:
+    with at.call(_PATIENCE_SECONDS) as daemon:
         told = daemon.call(methods.util.reload_config(control.ReloadRequest(dry_run=dry_run, reason=reason)))
     lines = [f"{told.file}: {'would be read again' if dry_run else 'read again'}"]
     lines += [f"added: f0{miner}" for miner in told.added]
