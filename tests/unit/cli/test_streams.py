@@ -77,3 +77,22 @@ def test_a_user_without_a_home_is_told(shell, command):
         (1, "error: this user has no home directory: set HOME, or name the folders (--home, worker.home) in full\n")
         == (done.returncode, done.stderr)
     ), done.stderr
+
+
+@pytest.mark.parametrize("program", ["manager", "worker"])
+def test_an_interrupt_before_there_is_a_parser_is_an_exit_code(program: str):
+    """Ctrl-C in the first moment of a command prints no traceback."""
+    code = f"""
+import sys
+from damocles.cli import {program}
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "cyclopts":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+sys.exit({program}.main(["status"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (130, "") == (done.returncode, done.stderr)

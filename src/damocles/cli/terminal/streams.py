@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 FAILED = 1
+INTERRUPTED = 130
 _OF_OUTPUT = frozenset({errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
@@ -45,10 +46,15 @@ def guard() -> None:
 
 
 def ended(command: Callable[[], int]) -> int:
-    """Run a command and return its exit code; an output that cannot be written is one line and a failure."""
+    """Run a command and return its exit code; an output that cannot be written is one line and a failure.
+
+    Ctrl-C is no more than an exit code, also before there is a parser.
+    """
     try:
         code = command()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough (`… | head`); the interpreter must not complain about it at its end.
         abandon_stdout()
