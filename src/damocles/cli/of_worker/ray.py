@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from damocles import durable
 from damocles.cli.terminal import exits, tables, watching
@@ -24,6 +24,7 @@ from damocles.worker.config import rpc
 app = App(name="ray", help="Join machines to a Ray cluster, on which stages of workers run.", version_flags=[])
 
 _FILE = "ray.json"
+_LEAST_MEMORY_BYTES = 1 << 20
 _TEMP_DIR = Path("/tmp/ray")  # noqa: S108 - Ray's own
 
 Home = Annotated[Path, Parameter(help="Where the node is remembered, to end it.")]
@@ -65,7 +66,9 @@ def up(
         str | None,
         Parameter(help="This machine's address there.", show_default="127.0.0.1, or the one that leads to the head"),
     ] = None,
-    port: Annotated[int, Parameter(help="With --head: where it listens.")] = settings.DEFAULT_PORT,
+    port: Annotated[
+        int, Parameter(help="With --head: where it listens.", validator=validators.Number(gte=1, lte=65535))
+    ] = settings.DEFAULT_PORT,
     resource: Resources = (),
     token_file: TokenFile = None,
     insecure: Annotated[bool, options.Flag(help="Let in anybody who reaches the cluster, to run anything.")] = False,
@@ -86,7 +89,7 @@ def up(
     token = None if insecure else (token_file or Path(settings.default_token_file())).expanduser()
     try:
         here = listen or ("127.0.0.1" if address is None else node.outward(address))
-        ipaddress.ip_address(here)
+        _check_address(here)
         start = node.Start(
             listen=here,
             address=address,
@@ -99,7 +102,7 @@ def up(
         raise exits.Failed(str(error)) from error
     except ValueError as error:
         raise exits.WrongUsage(str(error)) from error
-    is_new = token is not None and head and node.make_token(token)
+    is_new = token is not None and head and _made(token)
     if token is not None and not token.is_file():
         raise exits.Failed(
             f"the cluster's token is missing: copy {token} from the machine of the head, readable for you alone"
@@ -109,9 +112,8 @@ def up(
             f"other machines do not reach {here}: pass the head's address in their network, or --head"
         )
     made = Node(start.mark, here, address or f"{here}:{port}", token is not None)
-    home.expanduser().mkdir(parents=True, exist_ok=True, mode=0o700)
     # Before it starts: what is left of a start that is broken off can be ended, too.
-    durable.replace(home.expanduser() / _FILE, codec.encode(made))
+    _remember(home.expanduser(), made)
     with _ending(start.mark) if foreground else contextlib.nullcontext():
         _start(start)
         code = _started(made, start, token if is_new else None, as_json=json)
@@ -121,6 +123,28 @@ def up(
         logs = (temp_dir or _TEMP_DIR) / "session_latest" / "logs"
         raise exits.Failed(f"the node has ended, since its {ended} did: see {logs}")
     return exits.OK
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError as error:
+        raise exits.WrongUsage(f"--listen: {error}") from error
+
+
+def _made(token: Path) -> bool:
+    try:
+        return node.make_token(token)
+    except OSError as error:
+        raise exits.Failed(f"the cluster's token cannot be written: {token}: {error.strerror}") from error
+
+
+def _remember(home: Path, made: Node) -> None:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        durable.replace(home / _FILE, codec.encode(made))
+    except OSError as error:
+        raise exits.Failed(f"--home: the node cannot be remembered in {home}: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -224,12 +248,16 @@ def _known(home: Path) -> Node | None:
 def _resources(said: tuple[str, ...]) -> Iterator[tuple[str, float]]:
     for text in said:
         name, _, amount = text.partition("=")
+        if (problem := settings.misspelled(name)) is not None:
+            raise exits.WrongUsage(f"--resource {text}: {problem}")
         try:
             value = float(units.parse_size(amount) if name == "memory" else amount)
         except ValueError:
             value = 0
         if not name or not 0 < value < float("inf"):
             raise exits.WrongUsage(f'--resource {text}: expected a name with an amount, like "GPU=1" or "memory=64GiB"')
+        if name == "memory" and value < _LEAST_MEMORY_BYTES:
+            raise exits.WrongUsage(f"--resource {text}: that is {value:g} bytes; write the unit, like memory=64GiB")
         yield name, value
 
 

@@ -87,7 +87,10 @@ def lacking(group: settings.Group) -> str | None:
         return None
     hidden = re.compile(r"node:|object_store_memory")
     known = sorted({name for node in nodes for name in node if not hidden.match(name)})
-    return f"no node of the Ray cluster has {group.about}; its {len(nodes)} nodes have {', '.join(known)}"
+    most = {name: max(node.get(name, 0) for node in nodes) for name in group.resources}
+    told = ", ".join(f"{name} = {most[name]:g} at most" if name in most else name for name in known)
+    its = "its only node has" if len(nodes) == 1 else f"its {len(nodes)} nodes have"
+    return f"no node of the Ray cluster has {group.about}; {its} {told}"
 
 
 class Far:

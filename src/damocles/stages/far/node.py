@@ -5,6 +5,7 @@ container, is nobody's business here.
 """
 
 import contextlib
+import errno
 import ipaddress
 import os
 import re
@@ -144,6 +145,7 @@ def up(start: Start) -> None:
     Raises:
         Failed: It does not start.
     """
+    _check_place(start)
     output = ""
     for _ in range(_TRIES):
         if (said := _tried(start)) is None:
@@ -156,6 +158,24 @@ def up(start: Start) -> None:
         f"Ray does not start, {_TRIES} times: this machine is too busy now, or the head cannot be reached; nothing of it is"
         f" left running, run the command again ({_last_line(output)})"
     )
+
+
+def _check_place(start: Start) -> None:
+    """Refuse an address that is another machine's, and a port in use: Ray's words for either help nobody, and come late."""
+    is_head = start.address is None
+    family = socket.AF_INET6 if ipaddress.ip_address(start.listen).version == 6 else socket.AF_INET
+    try:
+        socket.create_server((start.listen, start.port if is_head else 0), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise Failed(
+                f"{start.listen} is not an address of this machine (`ip addr` shows those that are)"
+            ) from error
+        if error.errno == errno.EADDRINUSE:
+            raise Failed(
+                f"port {start.port} of {start.listen} is in use: end what listens there, or choose another --port"
+            ) from error
+        raise Failed(f"nothing can listen on {start.listen}, port {start.port}: {error.strerror}") from error
 
 
 def _tried(start: Start) -> str | None:

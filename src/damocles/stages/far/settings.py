@@ -43,6 +43,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
         return wanted or "no resource"
 
 
+_OF_RAY = {name.lower(): name for name in ("CPU", "GPU", "memory")}
+
+
+def misspelled(resource: str) -> str | None:
+    """Return what is wrong with a resource's name that differs from one of Ray's own only in its case: nothing would be found by it."""
+    name = _OF_RAY.get(resource.lower(), resource)
+    return f"Ray's own name for that is {name}" if name != resource else None
+
+
 # A driver whose ancestor is `uv run` would otherwise have each process there begin with that command, in a project that the
 # other machine does not have: none ever starts, and nobody is told.
 _OWN_PROGRAMS = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}

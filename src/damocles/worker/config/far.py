@@ -39,6 +39,9 @@ def errors(data: Mapping[str, Any]) -> Iterator[Finding]:
                 'expected the folders that all machines have under the same path, like ["/srv/sealing", "/srv/persist"]'
             )
             yield (*path, "shared"), None, f"missing; {stage} works on files of the sector: {told}"
+        for name, amount in checks.table(group, "resources").items():
+            if (problem := settings.misspelled(name)) is not None:
+                yield (*path, "resources", name), amount, problem
         for folder in checks.strings(group.get("shared")):
             if (problem := checks.no_folder(Path(folder))) is not None:
                 yield (*path, "shared"), folder, problem

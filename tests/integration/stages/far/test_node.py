@@ -14,6 +14,8 @@ import pytest
 from damocles.stages.far import node, starting
 
 START = node.Start(listen="10.0.0.1", token_file=Path("/srv/token"))
+# Joins a cluster, so that no port of this machine has to be free.
+HERE = node.Start(listen="127.0.0.1", address="127.0.0.1:6379", token_file=Path("/srv/token"))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,10 @@ def test_a_node_that_does_not_start_is_one_line_and_leaves_nothing(
     code = f"open({str(tried)!r}, 'a').write('x')\n{TRACEBACK.format(words=words)}"
     monkeypatch.setattr(node.Start, "command", lambda _, **__: [sys.executable, "-c", code])
     with pytest.raises(node.Failed) as failure:
-        node.up(START)
+        node.up(HERE)
     assert str(failure.value).startswith(told)
     assert "\n" not in str(failure.value)
-    assert (tries, []) == (len(tried.read_text()), node.processes(START.mark))
+    assert (tries, []) == (len(tried.read_text()), node.processes(HERE.mark))
 
 
 def test_a_node_that_does_not_come_up_in_time_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +106,8 @@ def test_a_node_that_does_not_come_up_in_time_leaves_nothing(monkeypatch: pytest
     monkeypatch.setattr(node, "_START_SECONDS", 0.2)
     monkeypatch.setattr(node.Start, "command", lambda _, **__: ["sleep", "600"])
     with pytest.raises(node.Failed, match=r"Ray does not start, 3 times: .* \(timed out after 0.2s\)"):
-        node.up(START)
-    assert [] == node.processes(START.mark)
+        node.up(HERE)
+    assert [] == node.processes(HERE.mark)
 
 
 NODE = """
@@ -119,18 +121,18 @@ def test_who_attends_a_node_is_told_what_of_it_ends(monkeypatch: pytest.MonkeyPa
     """A node is over as soon as its daemon is; one that has none is over at once."""
     monkeypatch.setattr(node.Start, "command", lambda _, **__: [sys.executable, "-c", NODE])
     try:
-        node.up(START)
+        node.up(HERE)
         ended: list[str] = []
-        attending = threading.Thread(target=lambda: ended.append(node.attend(START.mark)))
+        attending = threading.Thread(target=lambda: ended.append(node.attend(HERE.mark)))
         attending.start()
-        (raylet,) = node.processes(START.mark)
+        (raylet,) = node.processes(HERE.mark)
         assert attending.is_alive()
         os.kill(raylet, signal.SIGKILL)
         attending.join(60)
         assert ["raylet"] == ended
-        assert "raylet" == node.attend(START.mark)
+        assert "raylet" == node.attend(HERE.mark)
     finally:
-        node.down(START.mark)
+        node.down(HERE.mark)
 
 
 def test_a_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -30,6 +30,21 @@ def test_another_version_is_named_beside_ours(theirs: str, python: str) -> None:
     )
 
 
+def test_what_no_node_has_is_told_with_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was asked for with as much as a node has at most; a node that is gone counts for nothing."""
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0, "node:10.0.0.1": 1.0}},
+        {"Alive": False, "Resources": {"GPU": 8.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    wanted = msgspec.structs.replace(GROUP, resources={"GPU": 2.0})
+    assert driver.lacking(wanted) == "no node of the Ray cluster has GPU = 2; its only node has CPU, GPU = 1 at most"
+    nodes[1]["Alive"] = True
+    assert driver.lacking(wanted) is None
+    none = msgspec.structs.replace(GROUP, resources={"tape": 1.0})
+    assert driver.lacking(none) == "no node of the Ray cluster has tape = 1; its 2 nodes have CPU, GPU"
+
+
 def test_another_damocles_is_named_beside_ours() -> None:
     """A far machine with another release of ours, or another Python, is not given tasks."""
     there = actor.About(host="gpu1", damocles="9.9", python=platform.python_version(), stamp=0)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -16,7 +17,14 @@ from damocles.stages.far import node
         (("--head", "--address", "10.0.0.1:6379"), "pass --head, or the --address of one"),
         (("--head", "--resource", "GPU"), '--resource GPU: expected a name with an amount, like "GPU=1"'),
         (("--head", "--resource", "GPU=0"), "--resource GPU=0: expected a name with an amount"),
-        (("--head", "--listen", "here"), "'here' does not appear to be an IPv4 or IPv6 address"),
+        (("--head", "--resource", "gpu=1"), "--resource gpu=1: Ray's own name for that is GPU"),
+        (
+            ("--head", "--resource", "memory=64"),
+            "--resource memory=64: that is 64 bytes; write the unit, like memory=64GiB",
+        ),
+        (("--head", "--port", "99999"), "--port"),
+        (("--head", "--port", "0"), "--port"),
+        (("--head", "--listen", "here"), "--listen: 'here' does not appear to be an IPv4 or IPv6 address"),
         (("--address", "http://gpu1"), "expected the address of a Ray head"),
     ],
 )
@@ -112,3 +120,31 @@ def test_without_a_node_there_is_nothing_to_show_or_end(run):
     assert (1, {"running": False}) == ((status := run("ray", "status", "--json"))[0], json.loads(status[1]))
     assert (0, "no node runs here\n") == run("ray", "down")[:2]
     assert {"ended": 0} == json.loads(run("ray", "down", "--json")[1])
+
+
+def test_a_place_that_cannot_be_had_is_named_before_ray_begins(run):
+    """Ray takes half a minute, three times, and has no words for it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = run("ray", "up", "--head", "--insecure", "--port", str(port))
+    assert (1, f"error: port {port} of 127.0.0.1 is in use: end what listens there, or choose another --port\n") == (
+        code,
+        err,
+    )
+    code, _, err = run("ray", "up", "--head", "--insecure", "--listen", "192.0.2.7")
+    expected = "error: 192.0.2.7 is not an address of this machine (`ip addr` shows those that are)\n"
+    assert (1, expected) == (code, err)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--home", "--home: the node cannot be remembered in"),
+        ("--token-file", "the cluster's token cannot be written:"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_a_line(run, tmp_path, option, told):
+    """Nothing has started then."""
+    (tmp_path / "file").touch()
+    code, _, err = run("ray", "up", "--head", option, str(tmp_path / "file" / "x"))
+    assert (1, 1, True) == (code, err.count("\n"), told in err), err

@@ -45,6 +45,7 @@ def read(tmp_path, monkeypatch):
             'expected the address of a Ray head, like "10.0.0.1:6379"',
         ),
         ("c2", WELL + "resources = { GPU = 0 }", "resources.GPU = 0: expected a number above 0"),
+        ("c2", WELL + "resources = { gpu = 1 }", "resources.gpu = 1: Ray's own name for that is GPU"),
         ("c2", WELL + 'lease = "1s"', 'expected from "3s" to "10min"'),
         ("c2", WELL + 'away = "never"', "Input should be 'wait' or 'local'"),
         ("c2", WELL.replace('"token"', '"/nowhere"'), "the cluster's token cannot be read: /nowhere: No such file"),
