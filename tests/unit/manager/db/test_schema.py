@@ -100,6 +100,7 @@ def test_a_migrated_database_is_like_a_new_one(begin: Begin) -> None:
             "wdpost_askers",
             "identity",
             "managers",
+            "own_chain",
         ):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("ALTER TABLE messages DROP COLUMN failed"))
@@ -152,7 +153,7 @@ def test_a_database_of_an_older_release_gets_an_identity(begin: Begin) -> None:
     """The migration gives one to a database that has none."""
     schema.upgrade(begin)
     with begin() as tx:
-        for name in ("identity", "managers"):
+        for name in ("identity", "managers", "own_chain"):
             tx.execute(text(f"DROP TABLE {name}"))
         tx.execute(text("UPDATE schema_version SET version = 17"))
     schema.upgrade(begin)
