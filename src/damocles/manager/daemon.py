@@ -226,8 +226,10 @@ async def _open(
         raise errors.StartError(f"alerts: {error}") from error
     except schema.SchemaError as error:
         raise errors.StartError(f"{_where(settings)}: {error}") from error
-    except rpc_errors.DiskFails as error:
-        raise errors.StartError(str(error)) from error
+    except rpc_errors.DiskFails as error:  # whose own words are for a manager that runs, and goes on by itself
+        raise errors.StartError(
+            f"{error.where} cannot be used: {' '.join(error.reason.split())}; put that right, and start the manager again"
+        ) from error
     except sql_errors.DBAPIError as error:
         raise errors.StartError(
             f"{_where(settings)} cannot be used: {error.orig}; restore it, or choose another"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from cyclopts import App, Parameter
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlalchemy import exc as sql_errors
 
 from damocles.cli.of_manager import starting
@@ -138,11 +138,15 @@ def _read(source: str, query: Callable[[Connection], T]) -> T:
         raise exits.Failed(f"{place} serves one manager alone, and has neither leases nor a list of managers")
     try:
         with contextlib.closing(engine.backend(place, claim=False)) as backend, backend.view(Errand()) as tx:
+            if not inspect(tx).has_table(managers.TABLE_NAME):
+                raise exits.Failed(
+                    f"{engine.shown(place)} is no database of several managers: none has been started on it"
+                )
             return query(tx)
     except errors.StartError as error:
         raise exits.Failed(str(error)) from error
     except sql_errors.DBAPIError as error:
-        raise exits.Failed(f"{engine.shown(place)} cannot be read: {error.orig}") from error
+        raise exits.Failed(f"{engine.shown(place)} cannot be read: {' '.join(str(error.orig).split())}") from error
 
 
 @app.command(help_epilogue=options.examples("damocles-manager db leases postgresql://damocles@db.lan/damocles"))

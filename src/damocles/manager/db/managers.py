@@ -17,8 +17,9 @@ from damocles.wire import codec
 SILENT_SECONDS = 15.0  # without a word, after which a manager is told of
 _KEPT_SECONDS = 86400.0
 
+TABLE_NAME = "managers"
 _ROWS = Table(
-    "managers",
+    TABLE_NAME,
     tables.metadata,
     Column("name", Text, primary_key=True),
     Column("address", Text, nullable=False),

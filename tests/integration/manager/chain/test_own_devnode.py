@@ -207,6 +207,18 @@ async def test_two_mocks_never_share_a_database(tmp_path: Path, postgres_server:
         await proven(manager)
 
 
+async def test_a_database_that_is_not_there_at_the_start_is_told_so(
+    tmp_path: Path, postgres_server: postgres.Server
+) -> None:
+    """Nothing goes on by itself of a manager that has not started."""
+    with pytest.raises(
+        errors.StartError,
+        match=r'^postgresql://.* cannot be used: .*"nosuch" does not exist; put that right, and start the manager again$',
+    ):
+        async with mock(tmp_path, database=postgres_server.url("nosuch")):
+            pass
+
+
 async def test_a_devnet_that_was_deleted_is_replaced_while_no_sector_is_on_it(tmp_path: Path) -> None:
     """Nobody else can be on a database in a file."""
     for _ in range(2):

@@ -195,3 +195,17 @@ def test_they_are_listed(own_server: postgres.Server, capsys: pytest.CaptureFixt
     assert line.startswith(NAME)
     assert 0 == program.main(["db", "leases", url, "--json"])
     assert '"token": 1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["leases", "managers"])
+def test_a_database_without_managers_is_told_in_a_line(
+    own_server: postgres.Server, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    """One that is empty, or another program's, has no tables of ours; one that is not there is told by the server."""
+    url = own_server.url(own_server.new())
+    assert 1 == program.main(["db", words, url])
+    told = f"error: {url} is no database of several managers: none has been started on it\n"
+    assert told == capsys.readouterr().err
+    assert 1 == program.main(["db", words, own_server.url("nosuch")])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'database "nosuch" does not exist' in line
