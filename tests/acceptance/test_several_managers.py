@@ -29,6 +29,12 @@ GOES_ON_SECONDS = (
     90.0  # at most eight for the lease, the epochs until a message is deep enough, and what a busy machine takes
 )
 HARM = ("killed", "frozen", "cut")
+# Whether something is in the making for which a lease is needed: a message, a window PoSt, a block.
+IN_THE_MAKING = {
+    "nonces of ": "SELECT count(*) > 0 FROM outbox WHERE state IN ('wanted', 'signed')",
+    "deadlines of ": "SELECT count(*) > 0 FROM proving_posts WHERE stage IN ('proving', 'proved')",
+    "blocks of ": "SELECT count(*) > 0 FROM mined_blocks WHERE stage IN ('won', 'signing', 'signed')",
+}
 
 
 @dataclass
@@ -68,6 +74,10 @@ class Story:
         wait_until(lambda: self.several.unfinished() == 0, f"{how}: the others go on", GOES_ON_SECONDS)
         self.slowest = max(self.slowest, time.monotonic() - began)
         self.harmed[how] += 1
+
+    def wait_for_work(self, lease: str) -> None:
+        """Wait until something is in the making under leases of a kind."""
+        wait_until(lambda: self.several.query(IN_THE_MAKING[lease]) == [["t"]], f"something needs {lease}", 300)
 
     def harm(self, number: int, how: str) -> None:
         """Let something happen to a manager."""
@@ -183,13 +193,18 @@ def test_two_managers_side_by_side_of_which_one_is_killed_frozen_and_cut_off(
 def test_three_managers_of_which_one_after_the_other_is_harmed(
     tmp_path: Path, postgres_server: postgres.Server
 ) -> None:
-    """Again and again, for DAMOCLES_SEVERAL_SECONDS (an hour): one that has a lease, or any, is killed, frozen or cut off."""
+    """Again and again, for DAMOCLES_SEVERAL_SECONDS (an hour): one that has a lease, or any, is killed, frozen or cut off.
+
+    Every second time that happens in the middle of a message, a window PoSt or a block.
+    """
     dice = random.Random()
     ends = time.monotonic() + float(os.environ.get("DAMOCLES_SEVERAL_SECONDS", "3600"))
     with telling(tmp_path, postgres_server, managers=3, sectors=47, block_delay="5s", window_epochs=12) as story:
         while time.monotonic() < ends:
             lease, how = dice.choice(LEASES), dice.choice(HARM)
             assert story.order(dice.randrange(3)), story.several.logs()
+            if dice.choice([True, False]):
+                story.wait_for_work(lease)
             holders = wait_until(partial(story.several.holders, lease), f"one of them has {lease}", 120)
             victim = dice.choice([*holders.values(), *holders.values(), dice.randrange(3)])
             story.strike(victim, lease, how, {0, 1, 2} - {victim})
