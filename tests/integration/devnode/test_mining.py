@@ -272,3 +272,18 @@ async def test_mined_blocks_and_faults_are_remembered(
         other = await lotus.create_block(with_(template, winning_post=Rows([PoStProof(0, Blob(b"else"))])))
         with pytest.raises(errors.NodeError, match="double-fork mining faults"):
             await lotus.submit_block(other)
+
+
+async def test_a_chain_that_went_faster_goes_on_by_the_clock(tmp_path: Path, clock: Clock) -> None:
+    """Its next epoch is one delay after its head, however many epochs it has."""
+    of, began = Rules(needs_posts=False), int(clock.now)
+    options: dict[str, Any] = {"accepts_any_proof": True, "clock": clock, "home": tmp_path / "home"}
+    async with serving.serving(of, **options) as devnode:
+        await devnode.step(500)
+        assert devnode.head.timestamp == began
+    async with serving.serving(of, is_mined=True, **options) as devnode:
+        assert devnode.rounds.epoch_now() == 500
+        clock.now += 2.0 * devnode.block_delay_seconds
+        assert devnode.rounds.epoch_now() == 502
+        head = await devnode.step()
+        assert (501, began + devnode.block_delay_seconds) == (head.height, head.timestamp)

@@ -20,7 +20,10 @@ _WAIT_FOR_MINERS = 0.25  # of an epoch
 
 
 class Rounds:
-    """The rounds of a devnet. `signed` are blocks by miner and epoch, since the devnode runs."""
+    """The rounds of a devnet. `signed` are blocks by miner and epoch, since the devnode runs.
+
+    Epochs are counted from the head that is there at first, since those before it may have gone by another clock.
+    """
 
     def __init__(
         self, chain: Chain, store: Store | None, delay_seconds: int, clock: Callable[[], float] = time.time
@@ -29,6 +32,7 @@ class Rounds:
         self._store = store
         self.delay_seconds = delay_seconds
         self.now = clock
+        self._zero = chain.head.timestamp - chain.head.height * delay_seconds
         self._kept: dict[str, bytes] = {}
         self.faults = faults.Memory(
             self._kept.get if store is None else store.get, self._kept.__setitem__ if store is None else store.put
@@ -37,11 +41,11 @@ class Rounds:
 
     def time_of(self, epoch: int) -> int:
         """Return when an epoch begins."""
-        return self._chain.first.timestamp + epoch * self.delay_seconds
+        return self._zero + epoch * self.delay_seconds
 
     def epoch_now(self) -> int:
         """Return the epoch that it is by the clock."""
-        return int(self.now() - self._chain.first.timestamp) // self.delay_seconds
+        return int(self.now() - self._zero) // self.delay_seconds
 
     def made(self, header: Header, messages: Sequence[SignedMessage]) -> TipSet:
         """Return the tipset of a good block on top of the head, and keep it. Blocking."""
