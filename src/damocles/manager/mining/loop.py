@@ -126,7 +126,7 @@ class Mining:
                     sectors=one.sectors,
                     won_at=one.won_at,
                     base_epoch=one.base_epoch,
-                    cid=one.cid,
+                    cid=None if one.cid is None else str(one.cid),  # no link: only text
                     seconds={name: round(seconds, 3) for name, seconds in one.seconds.items()},
                     handed_in=one.handed_in,
                     why=one.why,

@@ -12,6 +12,8 @@ from tests.integration.manager.chain.provider import MINER
 from damocles.manager.mining import mind
 from damocles.manager.mining.blocks import Record
 from damocles.manager.mining.mind import Stage
+from damocles.wire import blocks as wire
+from damocles.wire import codec
 
 from . import farm
 from .farm import Farm
@@ -37,7 +39,7 @@ def included_beside(before: set[int], records: list[Record]) -> bool:
 
 
 async def test_blocks_are_on_the_chain(devnet: Farm) -> None:
-    """In time, one an epoch, and the list has what each step took."""
+    """In time, one an epoch, and the list, which reaches a client as it is, has what each step took."""
     async with farm.manager(devnet) as made:
         records = await made.until(lambda some: included(some, 5))
         listed = await made.mining.listed()
@@ -53,6 +55,7 @@ async def test_blocks_are_on_the_chain(devnet: Farm) -> None:
     assert (standing.miner, standing.lacking, standing.drawn > 5) == (MINER, [], True)
     assert standing.expected_a_day == 5 * 2880
     assert [one.epoch for one in listed.blocks] == sorted((one.epoch for one in listed.blocks), reverse=True)
+    assert codec.decode(codec.encode(listed), wire.Listed) == listed
 
 
 async def test_nothing_is_built_on_a_base_from_before_the_start(devnet: Farm) -> None:
