@@ -106,11 +106,14 @@ def may_join(failures: Sequence[wdpost.Failure], worker: str, now: float) -> boo
 def is_for_others(record: wdpost.Record, free_since: float, others: Collection[str], now: float) -> bool:
     """Return whether a machine that only helps out leaves a job to workers: one of them will come for it, and has not failed.
 
-    Another manager's machine would wait for this one in turn.
+    Another manager's machine would wait for this one in turn. Where windows are short there may not be so much time: no worker is waited for
+    longer than one may have the job alone.
     """
     workers = {one for one in others if not one.startswith(MANAGERS_MACHINE)}
     untried = workers - {failure.worker for failure in failures_of(record)}
-    return bool(untried) and free_since + SPARE_SECONDS > now
+    alone = record.alone_seconds
+    seconds = SPARE_SECONDS if isinstance(alone, UnsetType) else min(SPARE_SECONDS, alone)
+    return bool(untried) and free_since + seconds > now
 
 
 def _allows(allowed: Collection[object] | None, value: object) -> bool:
