@@ -1,6 +1,5 @@
 """Messages through the outbox against bare inserts, and what a manager of ten miners costs while it waits."""
 
-import base64
 import hashlib
 import logging
 import sqlite3
@@ -15,11 +14,9 @@ import psutil
 import structlog
 
 from bench.figures import Figure
-from damocles.chain import methods, tuples
 from damocles.chain.addresses import Address
-from damocles.chain.amounts import ATTO, Amount
+from damocles.chain.amounts import Amount
 from damocles.chain.messages import Message, Signature, SignatureType, SignedMessage
-from damocles.chain.ownership import CreateMiner
 from damocles.manager.db import engine
 from damocles.manager.outbox import fees, node, orders, sending
 from damocles.testing.chain_farm import ChainFarm
@@ -136,7 +133,7 @@ def _idle(count: int, *, at_most: float) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder, ChainFarm(Path(folder), threads=0, max_sectors=0) as farm:
         farm.start_devnode()
         for _ in range(count - 1):
-            _create_miner(farm)
+            farm.create_miner()
         wait_until(lambda: len(farm.ask_node("StateListMiners", None)) == count, "the miners are there")
         miners = farm.ask_node("StateListMiners", None)
         farm.others = [int(miner.removeprefix("t0")) for miner in miners if miner != f"t0{farm.miner}"]
@@ -156,18 +153,3 @@ def _idle(count: int, *, at_most: float) -> Iterator[Figure]:
         at_most=at_most,
         against="original, epochs of 30 s: 80 %",
     )
-
-
-def _create_miner(farm: ChainFarm) -> None:
-    accounts = farm.ask_node("StateMinerInfo", f"t0{farm.miner}", None)
-    params = CreateMiner(
-        owner=Address.parse(accounts["Owner"]), worker=Address.parse(accounts["Worker"]), window_post_proof_type=10
-    )
-    message = {
-        "To": str(methods.POWER_ACTOR),
-        "From": accounts["Owner"],
-        "Method": methods.CREATE_MINER.number,
-        "Params": base64.b64encode(tuples.encode(params)).decode(),
-        "Value": str(100 * ATTO),
-    }
-    farm.ask_node("MpoolPushMessage", message, None)

@@ -1,5 +1,6 @@
 """A farm on a devnode: three real processes, the devnode, a manager that seals on it, and a worker."""
 
+import base64
 import contextlib
 import itertools
 import sqlite3
@@ -9,7 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
+from damocles.chain import methods, tuples
+from damocles.chain.addresses import Address
+from damocles.chain.amounts import ATTO
 from damocles.chain.messages import Message
+from damocles.chain.ownership import CreateMiner
 from damocles.devnode import beginnings
 from damocles.devnode.rules import FIRST_MINER
 from damocles.devnode.state import State
@@ -22,6 +29,8 @@ from damocles.testing.farm import Farm, wait_until
 from damocles.wire.codec import CID
 
 CONFIDENCE = 4
+WITH_POSTS = ("--challenge-delay", "3")
+WITHOUT_POSTS = (*WITH_POSTS, "--without-posts")
 _DEPTH = 2  # of a reorganisation
 _NEVER = 2**63 - 1
 
@@ -40,20 +49,27 @@ class Executed:
 class ChainFarm(Farm):
     """A farm whose manager is `daemon` and whose chain is a devnode; start that first.
 
-    `batch` is how many sectors share a message, `others` are miners that the manager has beside its own. With `makes_blocks` these
-    take part in elections, on a devnode whose options say that it is mined.
+    `batch` is how many sectors share a message, `others` are miners that the manager has beside its own. `lifetime_days` is
+    how long sectors live that are sealed now, at least 211. With `makes_blocks` the miners take part in elections, on a devnode
+    whose options say that it is mined.
     """
 
     miner: int = FIRST_MINER
     block_delay: str = "300ms"
     batch: int = 1
     others: Sequence[int] = ()
+    lifetime_days: int = 540
     makes_blocks: bool = False
     confidence: int = CONFIDENCE
-    devnode_options: Sequence[str] = ("--challenge-delay", "3", "--without-posts")
+    devnode_options: Sequence[str] = WITHOUT_POSTS
     devnode_port: int = field(default_factory=farm.free_port)
     devnode: "subprocess.Popen[bytes] | None" = None
     _highest: int = 0  # when tipsets were abandoned
+
+    @property
+    def miners(self) -> list[int]:
+        """The miners of the manager."""
+        return [self.miner, *self.others]
 
     @property
     def running(self) -> "list[subprocess.Popen[bytes]]":
@@ -105,14 +121,14 @@ TokenFile = "{self.base}/devnet/token"
 Name = "persist"
 Path = "{self.base}/persist"
 
-{"".join(self._miner_config(miner) for miner in (self.miner, *self.others))}"""
+{"".join(self._miner_config(miner) for miner in self.miners)}"""
 
     def _miner_config(self, miner: int) -> str:
         limit = self.max_sectors if self.max_sectors is not None else _NEVER
         return f"""\
 [[Miners]]
 Actor = {miner}
-Sector = {{ MaxNumber = {limit}, EnableDeals = true }}
+Sector = {{ MaxNumber = {limit}, EnableDeals = true, LifetimeDays = {self.lifetime_days} }}
 
 [Miners.Commitment]
 Confidence = {self.confidence}
@@ -142,6 +158,40 @@ Enabled = {str(self.makes_blocks).lower()}
         """Wait until the head is so much higher."""
         until = self.height + count
         wait_until(lambda: self.height >= until, f"epoch {until} comes")
+
+    def create_miner(self) -> None:
+        """Create a miner, whose owner and worker are those of the farm's own."""
+        accounts = self.ask_node("StateMinerInfo", f"t0{self.miner}", None)
+        params = CreateMiner(
+            owner=Address.parse(accounts["Owner"]), worker=Address.parse(accounts["Worker"]), window_post_proof_type=10
+        )
+        message = {
+            "To": str(methods.POWER_ACTOR),
+            "From": accounts["Owner"],
+            "Method": methods.CREATE_MINER.number,
+            "Params": base64.b64encode(tuples.encode(params)).decode(),
+            "Value": str(100 * ATTO),
+        }
+        self.ask_node("MpoolPushMessage", message, None)
+
+    def need_posts(self) -> None:
+        """Let deadlines be proved from now on, which a devnet does not change; the devnode has to be stopped, and started `WITH_POSTS`."""
+        with contextlib.closing(Store(self.base / "devnet")) as store:
+            rules = store.rules()
+            assert rules is not None
+            store.put("rules", msgspec.json.encode(msgspec.structs.replace(rules, needs_posts=True)))
+
+    def restart(self, **changes: Any) -> None:
+        """Stop manager and devnode, and start them with some of the farm's fields changed."""
+        for process in (self.manager, self.devnode):
+            assert process is not None
+            farm.stop(process)
+        self.manager = None
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self.start_devnode()
+        self.launch_manager()
+        wait_until(lambda: self.listens(self.manager_port), "the manager listens")
 
     def kill_devnode(self, *, pool: bool = True) -> None:
         """Kill the devnode and start it again; without `pool` it has lost the messages that waited."""

@@ -134,7 +134,7 @@ class Farm:
         for store in self.stores:
             sealing.init(store)
         persist.init(self.base / "persist")
-        self.config.write_text(self._config())
+        self.write_config()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -152,6 +152,11 @@ class Farm:
         return [process for process in (self.manager, self.worker) if process is not None]
 
     @property
+    def miners(self) -> list[int]:
+        """The miners whose sectors the worker seals."""
+        return [self.miner]
+
+    @property
     def stores(self) -> list[Path]:
         """The sealing stores, in the order of the threads."""
         return [self.base / f"store{i + 1}" for i in range(self.threads)]
@@ -160,6 +165,10 @@ class Farm:
     def config(self) -> Path:
         """The worker's configuration file."""
         return self.base / "worker.toml"
+
+    def write_config(self) -> None:
+        """Write the worker's configuration file."""
+        self.config.write_text(self._config())
 
     @property
     def env(self) -> dict[str, str]:
@@ -194,7 +203,7 @@ class Farm:
         other = replace(self, base=base, shared=shared, name=name, worker_port=free_port(), worker=None)
         for ours, theirs in zip(self.stores, other.stores, strict=True):
             shutil.copytree(ours, theirs, symlinks=True)
-        other.config.write_text(other._config())  # noqa: SLF001 - our own
+        other.write_config()
         return other
 
     def start_worker(self, *, wait: bool = True, **env: str) -> None:
@@ -288,7 +297,7 @@ rpc_client.addr = "/ip4/127.0.0.1/tcp/{self.manager_port}"
 token_file = "{shared}/manager/worker-token"
 
 [sealing]
-allowed_miners = [{self.miner}]
+allowed_miners = {self.miners}
 allowed_sizes = ["{self.size}"]
 seal_interval = "{self.seal_interval}"
 recover_interval = "{self.recover_interval}"
