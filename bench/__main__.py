@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import daemons, dashboards, databases, demo, far, fleet, outbox, proofs, provers, sealing
+from bench import daemons, dashboards, databases, demo, far, fleet, outbox, proofs, provers, sealing, windows
 from bench.figures import Figure
 
 
@@ -30,6 +30,9 @@ BENCHES = {
     "provers": Bench(
         provers.figures,
         "all proofs, and the parameters of window PoSt, by us and by the library: time, memory; 4 minutes",
+    ),
+    "windows": Bench(
+        windows.figures, "a window PoSt from challenge and confidence to its message against the proof alone; 2 minutes"
     ),
     "daemons": Bench(daemons.figures, "memory, CPU, wakes, start and answers of idle daemons; 2 minutes"),
     "sealing": Bench(sealing.figures, "sectors through the daemons against the bare proofs"),

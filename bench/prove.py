@@ -58,7 +58,7 @@ def make_inputs() -> Inputs:
     """Seal two sectors, encode data into the first one, and answer all challenges; the same each time."""
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / str(number) for number in (1, 2)]
-        sealed = [_seal(folder, number) for number, folder in enumerate(folders, 1)]
+        sealed = [seal(folder, number) for number, folder in enumerate(folders, 1)]
         (pieces, out), _ = sealed
         replicas = [
             native.PrivateReplica(number, comm_r.comm_r, folder / "cache", folder / "sealed")
@@ -77,7 +77,8 @@ def make_inputs() -> Inputs:
         )
 
 
-def _seal(folder: Path, number: int, payload: bytes = b"") -> tuple[list[native.PieceInfo], native.Pc2Output]:
+def seal(folder: Path, number: int, payload: bytes = b"") -> tuple[list[native.PieceInfo], native.Pc2Output]:
+    """Seal a sector into folders `sealed` and `cache`."""
     pieces = _stage(folder, payload)
     cache, staged, sealed = folder / "cache", folder / "staged", folder / "sealed"
     labels = native.pc1(SEAL, cache, staged, sealed, PROVER_ID, number, TICKET, pieces)
@@ -109,19 +110,20 @@ def _update(key: Path, base: Path, comm_r_old: bytes) -> tuple[tuple[bytes, byte
 
 
 def _vanilla(proof: str, replicas: list[native.PrivateReplica]) -> list[bytes]:
-    scalar, numbers = _randomness(), [replica.sector_id for replica in replicas]
+    scalar, numbers = randomness(), [replica.sector_id for replica in replicas]
     challenges = native.generate_fallback_sector_challenges(proof, scalar, numbers, PROVER_ID)
     return [native.generate_single_vanilla_proof(proof, one, challenges[one.sector_id]) for one in replicas]
 
 
-def _randomness() -> bytes:
+def randomness() -> bytes:
+    """Return the challenge of the PoSts."""
     return RANDOMNESS[:31] + bytes([RANDOMNESS[31] & 0x3F])
 
 
 def prove(kind: str, inputs: Inputs, rounds: int) -> Cost:
     """Prove once or several times; whatever made the proof, it has to verify."""
     public = [native.PublicReplica(replica.number, replica.comm_r) for replica in inputs.replicas]
-    scalar = _randomness()
+    scalar = randomness()
     c1 = native.C1Output.from_json(inputs.c1)
     claim = (c1.comm_r, c1.comm_d, PROVER_ID, 1, TICKET, SEED)
     acts: dict[str, tuple[Callable[[], bytes], Callable[[bytes], bool]]] = {
