@@ -77,7 +77,7 @@ class Node:
         self._push = pulse.Pulse()
         self._making = anyio.Lock()
         self._pushing = anyio.Lock()
-        self._subscribers: set[MemoryObjectSendStream[list[Change]]] = set()
+        self._subscribers: dict[MemoryObjectSendStream[list[Change]], None] = {}  # in the order in which they came
         self._is_stopped = False
         self._nulls = self._skipped = 0
         self._doomed: dict[int, tuple[int, int]] = {}
@@ -241,18 +241,18 @@ class Node:
             try:
                 stream.send_nowait(changes)
             except (anyio.WouldBlock, anyio.BrokenResourceError):
-                self._subscribers.discard(stream)
+                self._subscribers.pop(stream, None)
                 stream.close()
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[MemoryObjectReceiveStream[list[Change]]]:
         """Yield the changes of the head from now on."""
         sending, receiving = anyio.create_memory_object_stream[list[Change]](_QUEUE)
-        self._subscribers.add(sending)
+        self._subscribers[sending] = None
         try:
             yield receiving
         finally:
-            self._subscribers.discard(sending)
+            self._subscribers.pop(sending, None)
             sending.close()
             receiving.close()
 
@@ -261,7 +261,7 @@ class Node:
     def hang_up(self) -> None:
         """End all subscriptions to the head."""
         for stream in list(self._subscribers):
-            self._subscribers.discard(stream)
+            self._subscribers.pop(stream, None)
             stream.close()
 
     def doom(self, method: int, count: int = 1, exit_code: int = 16) -> None:

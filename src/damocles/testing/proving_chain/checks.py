@@ -7,16 +7,18 @@
 - Only sectors that were damaged within the window are skipped, only damaged ones are declared faulty, and none is declared recovered that was damaged
   all the while.
 - No proof is begun before its challenge is deep enough, and none is sent for a challenge that was abandoned before the last turn.
+- Whoever writes under a lease has it, and no nonce is given away twice.
 - What is on the chain is recorded before; no order is executed twice; no message fails there but by our own doing, or because its challenge was
   taken back; nothing waits when all is over, for a nonce or for anything else.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from damocles.chain import methods
+from damocles.chain import methods, tuples
 from damocles.chain.messages import SignedMessage
 from damocles.devnode.tipsets import TipSet
 from damocles.manager.db import engine, tables
@@ -42,7 +44,7 @@ async def check(world: "World", database: engine.Database) -> None:
     Raises:
         Violation: Something does not hold.
     """
-    broken = list(world.watch.violations)
+    broken = [*world.watch.violations, *sorted(set(world.managers.violations))]
     landed: Counter[tuple[int, int, int]] = Counter()
     executions: Counter[int] = Counter()
     rows = await database.read(lambda tx: tx.execute(select(tables.outbox_signed)).all())
@@ -57,6 +59,7 @@ async def check(world: "World", database: engine.Database) -> None:
         broken += _of_message(world, signed, tipset, code, landed)
     broken += [f"{count} messages of order {order} were executed" for order, count in executions.items() if count > 1]
     broken += _missed(world, landed)
+    broken += _shared_nonces(rows) if not world.strangers else []
     broken += await _unfinished(world, database)
     if broken:
         raise Violation("; ".join(broken))
@@ -81,7 +84,7 @@ def _of_message(
             if code:
                 if any(landed[name] for name in names):
                     return [f"{about} is the second one about its partitions"]
-                is_doomed = signed.cid in world.devnode.chain.executor.doomed
+                is_doomed = signed.cid in world.doomed or signed.cid in world.devnode.chain.executor.doomed
                 return [] if is_doomed or (miner, params.deadline) in world.watch.forked else [f"{about} fails: {code}"]
             landed.update(names)
             return _of_post(world, miner, params, parent, about)
@@ -124,6 +127,19 @@ def _of_post(world: "World", miner: int, params: Any, parent: TipSet, about: str
         ]
     right = fake_proof(miner, world.seed(miner, deadline), replicas)
     return broken if right == bytes(params.proofs[0].proof) else [*broken, f"{about} has a wrong proof"]
+
+
+def _shared_nonces(rows: Sequence[Any]) -> list[str]:
+    """Return what nonces were given away twice; if somebody else uses the key, one may be free again."""
+    orders_of = defaultdict(set)
+    for row in rows:
+        message = tuples.decode(row.message, SignedMessage).message
+        orders_of[message.sender, message.nonce].add(row.order_id)
+    return [
+        f"nonce {nonce} of {sender} is that of orders {sorted(some)}"
+        for (sender, nonce), some in orders_of.items()
+        if len(some) > 1
+    ]
 
 
 def _missed(world: "World", landed: Counter[tuple[int, int, int]]) -> list[str]:

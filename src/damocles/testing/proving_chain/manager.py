@@ -1,5 +1,6 @@
 """One life of a manager that proves: what its daemon runs, in a task group that ends with it."""
 
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +84,13 @@ class Life:
             self._group.start_soon(self.rounds.run)
             self._group.start_soon(self.proving.run)
 
-    async def ask(self, call: Callable[[WdPoSt], Awaitable[Any]]) -> Any:
-        """Call it as a worker does; what the call does, it does in the manager, and dies with it.
+    def end(self) -> None:
+        """Let it end in good order."""
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    async def ask(self, context: contextvars.Context, call: Callable[[WdPoSt], Awaitable[Any]]) -> Any:
+        """Call it as a worker does; what the call does, it does in the manager, in its context, and dies with it.
 
         Raises:
             Gone: It died meanwhile.
@@ -93,7 +99,7 @@ class Life:
         if self._group is None:
             raise Gone
         answer = _Answer()
-        self._group.start_soon(self._answer, call, answer)
+        context.copy().run(self._group.start_soon, self._answer, call, answer)
         await answer.ready.wait()
         if answer.error is not None:
             raise answer.error

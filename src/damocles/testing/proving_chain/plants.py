@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 from unittest import mock
 
+from damocles.manager.db import leases
 from damocles.manager.outbox import orders
 from damocles.manager.plans import wdpost, wdpost_loans, wdpost_turns
-from damocles.manager.proving import mind, posts, windows
-from damocles.manager.proving.mind import Stage
+from damocles.manager.proving import mind, windows
 
 Bug: TypeAlias = Callable[[random.Random], Any]  # from dice to a patch
 
-_act, _terms_of, _save = mind._act, windows.terms_of, posts.save  # noqa: SLF001
+_act, _terms_of = mind._act, windows.terms_of  # noqa: SLF001
+_renewed = leases.renewed
 
 
 def _any_challenge(_: random.Random) -> Any:
@@ -57,18 +58,23 @@ def _never(*_: Any) -> bool:
     return False
 
 
-def _forgetful(dice: random.Random) -> Any:
-    """Lose now and then the record that a message was ordered."""
-
-    def save(tx: Any, before: posts.Post, after: posts.Post) -> bool:
-        return (after.stage is Stage.SENT and dice.random() < 0.3) or _save(tx, before, after)
-
-    return mock.patch.object(posts, "save", save)
-
-
 def _unwithdrawn(_: random.Random) -> Any:
     """Let messages go on that must not be executed any more."""
     return mock.patch.object(orders, "withdraw")
+
+
+def _stale_lease(_: random.Random) -> Any:
+    """Accept an old token: whoever has ever had a lease may write."""
+
+    def renewed(row: leases.Lease | None, _token: int, now: float) -> leases.Lease | None:
+        return _renewed(row, row.token, now) if row is not None else None
+
+    return mock.patch.object(leases, "renewed", renewed)
+
+
+def _no_token(_: random.Random) -> Any:
+    """Write without a look at the token."""
+    return mock.patch.object(leases, "renew", return_value=True)
 
 
 def _trusting(_: random.Random) -> Any:
@@ -88,11 +94,12 @@ def _one_opinion(_: random.Random) -> Any:
 PLANTS: dict[str, Bug] = {
     "any-challenge": _any_challenge,
     "eager": _eager,
-    "forgetful": _forgetful,
     "loyal": _loyal,
     "no-retry": _no_retry,
+    "no-token": _no_token,
     "one-opinion": _one_opinion,
     "patient": _patient,
+    "stale-lease": _stale_lease,
     "trusting": _trusting,
     "unwithdrawn": _unwithdrawn,
 }

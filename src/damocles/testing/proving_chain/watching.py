@@ -13,7 +13,8 @@ from damocles.devnode.actors.posts import COMMIT, WINDOW
 from damocles.devnode.node import Node as Devnode
 from damocles.devnode.tipsets import TipSet
 from damocles.manager.plans.wdpost_jobs import seed_of
-from damocles.testing.proving_chain import options
+from damocles.rpc import core
+from damocles.testing.proving_chain import options, processes
 from damocles.testing.proving_chain.proofs import fake_proof
 from damocles.testing.sealing_chain.direct import BLOCK_SECONDS, DirectNode
 from damocles.wire.codec import CID
@@ -97,6 +98,10 @@ class Node(DirectNode):
     def __init__(self, devnode: Devnode, watch: Watch) -> None:
         super().__init__(devnode)
         self._watch = watch
+
+    async def answer(self, body: bytes) -> core.Reply:
+        """Return what the devnode answers; it goes on while a manager is frozen that has asked."""
+        return await processes.outside(super().answer(body))
 
     async def push(self, message: SignedMessage) -> CID:
         """Push a message."""

@@ -2,16 +2,15 @@
 
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import anyio
 import msgspec
 
-from damocles import beside, failpoints
+from damocles import failpoints
 from damocles.chain.addresses import Address
 from damocles.chain.bitfields import Bitfield
 from damocles.devnode import beginnings, mischief, state, tipsets
@@ -19,21 +18,21 @@ from damocles.lotus import errors as lotus_errors
 from damocles.manager.chain.terms import Miner
 from damocles.manager.config import load
 from damocles.manager.db import engine
-from damocles.manager.plans.wdpost import WdPoSt
 from damocles.manager.plans.wdpost_askers import ASKING_SECONDS
 from damocles.manager.sectors import ledger
 from damocles.parameters import preflight
-from damocles.testing.proving_chain import options, plants, watching
+from damocles.testing.proving_chain import options, plants, processes, several, watching
 from damocles.testing.proving_chain.checks import check
-from damocles.testing.proving_chain.manager import STORE, Life, Place
+from damocles.testing.proving_chain.machines import CLOCK_SECONDS
+from damocles.testing.proving_chain.manager import STORE, Place
 from damocles.testing.proving_chain.options import FIRST_MINER, Options
 from damocles.testing.proving_chain.proofs import Disks, is_proof
-from damocles.testing.proving_chain.provers import KINDS, Children, Gone, Kind, Worker
+from damocles.testing.proving_chain.provers import KINDS, Children, Kind, Worker
 from damocles.testing.sealing_chain import direct
 from damocles.testing.sealing_chain.direct import BLOCK_SECONDS, Died
 from damocles.testing.simulation import virtual
 from damocles.wire import commitments
-from damocles.wire.codec import Bytes32
+from damocles.wire.codec import CID, Bytes32
 from damocles.wire.sectors import SealProof, SectorID
 
 PROOF, WORKER = SealProof(5), Address.of_id(beginnings.WORKER)
@@ -43,7 +42,6 @@ _METHODS = (
     *("StateMinerPartitions", "StateMinerDeadlines", "StateMinerSectors", "StateGetRandomnessFromBeacon"),
 )
 _FAILING = (5, 5, 10, 11)  # methods: proofs of windows, faults, recoveries
-_CLOCK_SECONDS = 20.0  # by which the manager's clock is wrong at most
 _FIRST_EPOCH = 12  # before anything is due
 _FOLLOW_UP_EPOCHS = 4 * options.CONFIDENCE
 with_ = msgspec.structs.replace
@@ -71,26 +69,25 @@ class World:
         self._death = self._dice.choice((0.0, 0.0005, 0.002, 0.01))
         self._trouble = self._dice.choice((0.2, 1.0, 1.0, 2.0))
         self._is_forked_beacon = self._dice.random() < 0.5
-        self._drift = self._dice.uniform(-0.002, 0.002)
-        self._clock_off = 0.0
+        self.managers = several.Managers(seed, self._dice.uniform(-0.002, 0.002), self._tell)
         self._is_steady = False  # the clock does not jump
+        self._forks = options.forks(seed)
+        self._is_forked_beacon |= any(fork.fails_at is None for fork in self._forks)
+        self.doomed: set[CID] = set()  # messages that have failed on a chain because they were to
         self._back_at = 0  # epoch at which a node that is away, or behind, is well again
-        self._life: Life | None = None
         self.sound_since = 0.0  # seconds; infinite if nobody ever does his work
 
     def _tell(self, what: str) -> None:
         self._story.append(f"[{self.devnode.chain.head.height}, {anyio.current_time():.0f} s] {what}")
 
-    def clock(self) -> float:
-        """Return the time as the manager's machine has it."""
-        off = self._clock_off + self._drift * anyio.current_time()
-        return virtual.wall_clock() + max(-_CLOCK_SECONDS, min(_CLOCK_SECONDS, off))
-
     def reach(self, name: str, _file: Path | None = None) -> None:
-        """Die here, if the dice say so."""
-        if not self._is_calm and not name.startswith("answer.") and self._dice.random() < self._death:
-            self._tell(f"the manager dies at {name}")
+        """Die here, or be frozen, if the dice say so."""
+        if self._is_calm or name.startswith("answer."):
+            return
+        if self._dice.random() < self._death:
+            self._tell(f"a manager dies at {name}")
             raise Died(name)
+        self.managers.reach(name)
 
     async def run(self) -> None:
         """Live through the windows.
@@ -106,8 +103,7 @@ class World:
             mock.patch.object(tipsets.Draws, "beacon", self._beacon()),
             plants.planted(self._options.plant, self._dice),
         ):
-            # As in `sealing_chain`: a death leaves of a transaction all or nothing, so that the file need not be opened anew.
-            async with engine.open_sqlite(self._base / "manager.db") as database:
+            async with self.managers.open(self._base / "manager.db") as database:
                 await self._live(database)
 
     def _beacon(self) -> Callable[[tipsets.Draws, int, int, bytes], bytes]:
@@ -185,7 +181,13 @@ class World:
         return [
             (
                 Worker(
-                    kind, number, ask=self.ask, disks=self.disks, dice=dice, proves=self.watch.proves, tell=self._tell
+                    kind,
+                    number,
+                    ask=self.managers.door(number),
+                    disks=self.disks,
+                    dice=dice,
+                    proves=self.watch.proves,
+                    tell=self._tell,
                 ),
                 at,
             )
@@ -207,10 +209,11 @@ class World:
             children=Children(self.disks, self._dice, self.watch.proves),
             prove_here=prove_here,
             store=self._base / STORE,
-            clock=self.clock,
+            clock=virtual.wall_clock,
         )
         async with anyio.create_task_group() as group:
-            group.start_soon(self._lives, place)
+            for machine in self.managers.machines:
+                group.start_soon(self.managers.lives, machine, place, self._pause)
             for worker, since in self._workers(prove_here):
                 self._tell(f"{worker.name} comes after {since:.0f} s")
                 group.start_soon(worker.run, since)
@@ -225,23 +228,8 @@ class World:
         assert head is not None
         return head.miners[miner].sectors
 
-    async def _lives(self, place: Place) -> None:
-        while True:
-            self._life = Life(place)
-            try:
-                await self._life.run()
-            except BaseExceptionGroup as error:
-                leaves = list(beside.leaves(error))
-                if not all(isinstance(leaf, Died) for leaf in leaves):
-                    raise
-            self._life = None
-            await anyio.sleep(1 if self._is_calm else self._dice.choice((1, 5, 60, 200)))
-
-    async def ask(self, call: Callable[[WdPoSt], Awaitable[Any]]) -> Any:
-        """Call the manager that lives; see `Life.ask`."""
-        if self._life is None:
-            raise Gone
-        return await self._life.ask(call)
+    def _pause(self) -> float:
+        return 1.0 if self._is_calm else self._dice.choice((1, 5, 60, 200))
 
     async def _time_passes(self) -> None:
         devnode, epoch = self.devnode, self._highest + 1
@@ -251,6 +239,7 @@ class World:
             devnode.mischief.clear() if self._is_calm or self._back_at else None
             self._back_at = 0
         if self._is_calm:
+            self.managers.heal()
             devnode.set_base_fee(100)
             for method in _FAILING:
                 devnode.doom(method, 0)  # nothing fails that was not sent yet
@@ -269,6 +258,8 @@ class World:
 
     async def _trouble_comes(self) -> None:
         dice, devnode = self._dice, self.devnode
+        for fork in self._forks:
+            await self._fork_comes(fork)
         if self._chance(0.08):
             await self._reorganise(dice.random() < 0.4)
         if self._chance(0.03):
@@ -297,16 +288,36 @@ class World:
             devnode.doom(dice.choice(_FAILING))
             self._tell("a message is to fail on the chain")
         if self._chance(0.03) and not self._is_steady:
-            self._clock_off = dice.uniform(-_CLOCK_SECONDS, _CLOCK_SECONDS)
-            self._tell(f"the manager's clock jumps to {self._clock_off:.0f} s off")
+            clocks = self.managers.machines[0].clocks
+            clocks.off = dice.uniform(-CLOCK_SECONDS, CLOCK_SECONDS)
+            self._tell(f"the manager's clock jumps to {clocks.off:.0f} s off")
+        self.managers.trouble(may_jump=not self._is_steady)
 
-    async def _reorganise(self, drop: bool) -> None:
-        lowest = max(options.floor(self._highest), self._highest - options.DEEPEST, _FIRST_EPOCH)
-        depth = sum(1 for tipset in self.devnode.chain.back(self.devnode.chain.head) if tipset.height > lowest)
+    async def _fork_comes(self, fork: options.Fork) -> None:
+        if fork.fails_at == self._highest:
+            self.devnode.doom(_FAILING[0], 3)
+            self._tell("window PoSts are to fail on the chain")
+        if fork.at == self._highest:
+            drop = fork.fails_at is not None
+            if drop:
+                self.doomed.update(self.devnode.chain.executor.doomed)
+                self.devnode.chain.executor.doomed.clear()
+            await self._go_back(self._depth(fork.lowest - 1), drop=drop)
+
+    def _depth(self, lowest: int) -> int:
+        """Return how many tipsets there are above an epoch that may be abandoned."""
+        lowest = max(lowest, options.floor(self._highest), _FIRST_EPOCH)
+        return sum(1 for tipset in self.devnode.chain.back(self.devnode.chain.head) if tipset.height > lowest)
+
+    async def _go_back(self, depth: int, *, drop: bool) -> None:
         if depth:
-            depth = self._dice.choice((1, 1, min(2, depth), self._dice.randint(1, depth)))
             await self.devnode.reorganise(depth, drop=drop)
             self._tell(f"{depth} tipsets are abandoned, {'with' if drop else 'without'} their messages")
+
+    async def _reorganise(self, drop: bool) -> None:
+        depth = self._depth(self._highest - options.DEEPEST)
+        if depth:
+            await self._go_back(self._dice.choice((1, 1, min(2, depth), self._dice.randint(1, depth))), drop=drop)
 
     async def _stranger_sends(self) -> None:
         with contextlib.suppress(lotus_errors.NodeError), mock.patch.object(failpoints, "reach"):
@@ -353,4 +364,4 @@ def run_seed(seed: int, base: Path, of: Options, story: list[str]) -> None:
     async def main() -> None:
         await World(seed, base, of, story).run()
 
-    virtual.run(main)
+    virtual.run(main, processes.Loop)

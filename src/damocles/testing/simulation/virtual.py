@@ -59,11 +59,11 @@ async def _inline(work: Callable[..., T], *arguments: Any, **_: Any) -> T:
     return result
 
 
-def run(main: Callable[[], Any]) -> Any:
+def run(main: Callable[[], Any], loop: Callable[[], Loop] = Loop) -> Any:
     """Run an async function to its end in virtual time."""
     real = anyio.to_thread.run_sync
     anyio.to_thread.run_sync = _inline  # type: ignore[assignment]
     try:
-        return anyio.run(main, backend_options={"loop_factory": Loop})
+        return anyio.run(main, backend_options={"loop_factory": loop})
     finally:
         anyio.to_thread.run_sync = real
