@@ -49,8 +49,9 @@ def test_a_worker_that_knows_both_goes_on_when_its_manager_is_killed_in_the_midd
 def told_beside(several: Several, number: int) -> str:
     """Return what `status` of a manager tells of the other one; a program is told of both."""
     member = several.members[number]
-    command = ("damocles-manager", "status", "--home", str(member.home), "--listen", f"127.0.0.1:{member.port}")
+    at = ("--home", str(member.home), "--listen", f"127.0.0.1:{member.port}")
+    command = ("damocles-manager", "status", *at, "--timeout", "30s")  # a C2 is made beside it
     listed = json.loads(cli(*command, "--json").stdout)["managers"]
-    assert [number] == [at for at, one in enumerate(listed) if one["is_asked"]]
+    assert [number] == [place for place, one in enumerate(listed) if one["is_asked"]]
     (line,) = [line for line in cli(*command, "--full").stdout.splitlines() if line.startswith("beside ")]
     return line
