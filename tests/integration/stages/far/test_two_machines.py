@@ -213,6 +213,7 @@ async def test_a_killed_process_is_a_loss(worker: Made) -> None:
         assert await works(here)
 
 
+@pytest.mark.whole  # the slice of the kill matrix has this strike
 async def test_a_killed_actor_is_a_loss(worker: Made) -> None:
     """When Ray's worker is killed, its process ends, and the task is lost once nothing can go on."""
     async with worker() as here:
@@ -224,6 +225,7 @@ async def test_a_killed_actor_is_a_loss(worker: Made) -> None:
         assert await works(here)
 
 
+@pytest.mark.whole  # the slice of the kill matrix has this strike
 async def test_a_killed_helper_is_a_loss(worker: Made) -> None:
     """When the driver of Ray is killed, its processes there end; the next helper joins anew."""
     async with worker() as here:
@@ -357,7 +359,9 @@ async def test_each_place_has_a_gpu_of_its_own(worker: Made) -> None:
         ({"address": f"{two_machines.HEAD}:1"}, f"no Ray cluster answers at {two_machines.HEAD}:1: Connection refused"),
         ({"token_file": "/nowhere/token"}, "the cluster's token cannot be read: /nowhere/token: No such file"),
         ({"token_file": str(Path(__file__))}, "does not let us in: is its token another one than here?"),
-        ({"insecure": True}, "does not let us in: is its token another one than here?"),
+        pytest.param(
+            {"insecure": True}, "does not let us in: is its token another one than here?", marks=pytest.mark.whole
+        ),
     ],
 )
 async def test_what_is_in_the_way_is_one_line(worker: Made, fields: dict[str, Any], why: str) -> None:
