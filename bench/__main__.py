@@ -45,7 +45,7 @@ BENCHES = {
         "writes and claims on SQLite and PostgreSQL with several managers against bare inserts, fail-over of a lease; 2 minutes",
     ),
     "miners": Bench(
-        outbox.figures_of_miners, "an idle manager of a hundred miners on a devnode; 6 minutes", is_usual=False
+        outbox.figures_of_miners, "an idle manager of a hundred miners on a devnode; 8 minutes", is_usual=False
     ),
     "dashboards": Bench(dashboards.figures, "the same fleet, watched in twenty browsers; 6 minutes", is_usual=False),
     "far": Bench(far.figures, "hand-over of a stage and C2, here and through Ray, and a worker without it; 6 minutes"),
