@@ -16,29 +16,24 @@ from pathlib import Path
 
 import anyio
 import damocles_proofs as native
-import msgspec
 
 from bench import prove
 from bench.figures import Figure
 from damocles.chain import methods
-from damocles.chain.bitfields import Bitfield
-from damocles.devnode import serving, state
+from damocles.devnode import serving
 from damocles.devnode.node import Node as Devnode
 from damocles.devnode.rules import FIRST_MINER, Rules
 from damocles.manager.db import engine
 from damocles.manager.sectors import ledger
 from damocles.parameters import catalog
-from damocles.testing import farm
-from damocles.wire import commitments
-from damocles.wire.sectors import SealProof, SectorID
+from damocles.testing import farm, on_chain
+from damocles.wire.sectors import SectorID
 
 ROUNDS = 4  # deadlines; the first one has a cold prover and is left out
 SECTORS = 20  # of a deadline: ten SNARKs in a proof
 WINDOW = 30  # epochs
 FIRST = 10  # deadline
 STORE = "persist"
-_PROOF = SealProof(5)
-_with = msgspec.structs.replace
 
 
 def figures() -> Iterator[Figure]:
@@ -118,7 +113,8 @@ async def _all_taken(
         Rules(window_epochs=WINDOW, partition_sectors=SECTORS), accepts_any_proof=True
     ) as devnode:
         await devnode.step(5)
-        _put(devnode, replicas)
+        places = {FIRST + number: [[one.sector_id for one in _of_round(replicas, number)]] for number in range(ROUNDS)}
+        on_chain.put(devnode, places, {one.sector_id: one.comm_r for one in replicas})
         with farm.Farm(folder, threads=0, miner=FIRST_MINER) as daemons:
             await _know(folder / "manager", len(replicas))
             await anyio.to_thread.run_sync(_start, daemons, devnode)
@@ -127,34 +123,6 @@ async def _all_taken(
                 bare = await anyio.to_thread.run_sync(alone, number)
                 made.append((await _taken(devnode, FIRST + number), bare))
             return made
-
-
-def _put(devnode: Devnode, replicas: list[native.PrivateReplica]) -> None:
-    """Put the sectors onto the chain, a partition in each of some deadlines that follow each other."""
-    head = devnode.chain.head
-    assert head.state is not None
-    miner = head.state.miners[FIRST_MINER]
-    sectors = {
-        one.sector_id: state.Sector(
-            number=one.sector_id,
-            seal_proof=int(_PROOF),
-            sealed_cid=commitments.sealed_cid(one.comm_r),
-            unsealed_cid=None,
-            activation=0,
-            expiration=1_000_000,
-            power_base_epoch=0,
-            pledge=0,
-            daily_fee=0,
-        )
-        for one in replicas
-    }
-    deadlines = list(miner.deadlines)
-    for number in range(ROUNDS):
-        some = Bitfield(one.sector_id for one in _of_round(replicas, number))
-        deadlines[FIRST + number] = _with(deadlines[FIRST + number], partitions=(state.Partition(all=some, live=some),))
-    after = _with(miner, sectors=sectors, deadlines=tuple(deadlines), cron_active=True)
-    changed = _with(head, state=_with(head.state, miners={**head.state.miners, FIRST_MINER: after}))
-    devnode.chain.known[head.key] = devnode.chain.head = changed
 
 
 async def _know(home: Path, count: int) -> None:

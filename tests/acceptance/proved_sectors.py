@@ -33,12 +33,13 @@ from damocles.devnode.store import Store
 from damocles.devnode.tipsets import TipSet
 from damocles.manager.db import engine
 from damocles.manager.sectors import ledger
+from damocles.testing import on_chain
 from damocles.testing.chain_farm import ChainFarm
 from damocles.testing.farm import PARAMETER_CACHE, wait_until
-from damocles.wire import commitments, tasks
+from damocles.wire import tasks
 from damocles.wire.codec import Bytes32
 from damocles.wire.sectors import SectorID
-from tests.integration.manager.proving.farm import PROOF, STORE, seal
+from tests.integration.manager.proving.farm import STORE, seal
 
 FIRST_NUMBER = 1000  # workers of the test seal from 1 on
 with_ = msgspec.structs.replace
@@ -112,13 +113,19 @@ class Proved:
         of, secret = self.rules, secrets.token_bytes(32)
         made = beginnings.first_state(secret, of)
         deadlines = {
-            deadline: (Bitfield([number]), {number: self._sector(number, comm_r)})
+            deadline: (
+                Bitfield([number]),
+                {number: on_chain.sector(number, comm_r, expiration=rules.LONGEST_EXTENSION)},
+            )
             for (deadline, number), comm_r in zip(self.places.items(), self.comm_rs.values(), strict=True)
         }
         miners = {FIRST_MINER: _with(made.miners[FIRST_MINER], deadlines, cron_active=True)}
         if self.rivals:
             numbers = range(self.rivals)
-            heavy = {number: self._sector(number, bytes(32), verified_bytes=2048) for number in numbers}
+            heavy = {
+                number: on_chain.sector(number, bytes(32), expiration=rules.LONGEST_EXTENSION, verified_bytes=2048)
+                for number in numbers
+            }
             rival = with_(made.miners[FIRST_MINER], robust=power.robust_address(FIRST_MINER + 1, beginnings.OWNER, 0))
             # Nobody proves these, and nobody closes their deadlines.
             miners[FIRST_MINER + 1] = _with(rival, {0: (Bitfield(numbers), heavy)}, cron_active=False)
@@ -127,20 +134,6 @@ class Proved:
             store.keep(tipsets.genesis(after, secret, of.base_fee, int(time.time())))
             store.put("secret", secret)
             store.put("rules", msgspec.json.encode(of))
-
-    def _sector(self, number: int, comm_r: bytes, verified_bytes: int = 0) -> state.Sector:
-        return state.Sector(
-            number=number,
-            seal_proof=int(PROOF),
-            sealed_cid=commitments.sealed_cid(comm_r),
-            unsealed_cid=None,
-            activation=0,
-            expiration=rules.LONGEST_EXTENSION,
-            power_base_epoch=0,
-            pledge=0,
-            daily_fee=0,
-            verified_bytes=verified_bytes,
-        )
 
     def until_over(self, deadline: int) -> None:
         """Wait until a deadline of the first period is over."""
@@ -189,7 +182,7 @@ class Proved:
         entry = tipsets.beacon_entry(secret, challenge)
         claim = tasks.VerifyWindowPoSt(
             miner_id=FIRST_MINER,
-            proof_type=PROOF.window_name,
+            proof_type=on_chain.PROOF.window_name,
             replicas=[tasks.PublicReplica(number, Bytes32(self.comm_rs[number]))],
             seed=Bytes32(election.drawn(entry, posts.WINDOW, challenge, entropy_of(FIRST_MINER))),
             proof=bytes(post.proofs[0].proof),

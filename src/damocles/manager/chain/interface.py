@@ -147,4 +147,4 @@ class Chain(Protocol):
         """Hand over a checked proof, likewise; a non-interactive one brings its commitments onto the chain."""
 
     async def handed_in(self, sector: SectorID) -> None:
-        """Hear that something of a sector was handed over, and that the transaction is over."""
+        """Hear that something of a sector was handed over, and that the transaction is over; where it lands within seconds, return after that."""

@@ -21,6 +21,7 @@ from damocles.manager.db import engine
 from damocles.manager.plans.wdpost_askers import ASKING_SECONDS
 from damocles.manager.sectors import ledger
 from damocles.parameters import preflight
+from damocles.testing import on_chain
 from damocles.testing.proving_chain import options, plants, processes, several, watching
 from damocles.testing.proving_chain.checks import check
 from damocles.testing.proving_chain.machines import CLOCK_SECONDS
@@ -31,11 +32,10 @@ from damocles.testing.proving_chain.provers import KINDS, Children, Kind, Worker
 from damocles.testing.sealing_chain import direct
 from damocles.testing.sealing_chain.direct import BLOCK_SECONDS, Died
 from damocles.testing.simulation import virtual
-from damocles.wire import commitments
 from damocles.wire.codec import CID, Bytes32
-from damocles.wire.sectors import SealProof, SectorID
+from damocles.wire.sectors import SectorID
 
-PROOF, WORKER = SealProof(5), Address.of_id(beginnings.WORKER)
+WORKER = Address.of_id(beginnings.WORKER)
 _KINDS: tuple[mischief.Kind, ...] = ("error", "hang up", "hang up", "missing", "slow")
 _METHODS = (
     *("ChainHead", "StateSearchMsg", "GasEstimateMessageGas", "WalletSign", "MpoolPush", "MpoolGetNonce", "*"),
@@ -134,7 +134,9 @@ class World:
                 partitions = [[next(numbers) for _ in range(dice.choice((1, 2, 2)))] for _ in range(count)]
                 put = [self._partition(some) for some in partitions]
                 deadlines[deadline] = with_(deadlines[deadline], partitions=tuple(put))
-                sectors |= {number: _sector(miner, number) for some in partitions for number in some}
+                sectors |= {
+                    number: on_chain.sector(number, comm_r(miner, number)) for some in partitions for number in some
+                }
             made[miner] = with_(first, sectors=sectors, deadlines=tuple(deadlines), cron_active=True)
             for number in sectors:
                 if dice.random() < 0.12:
@@ -158,7 +160,9 @@ class World:
         tables = [{"Actor": miner, "PoSt": posts} for miner in self.miners]
         said = {"Chain": {"Nodes": [{"API": "127.0.0.1:1"}]}, "Miners": tables}
         found = load.check(said, "world").miners
-        return [Miner(id=miner, proof=PROOF, config=table) for miner, table in zip(self.miners, found, strict=True)]
+        return [
+            Miner(id=miner, proof=on_chain.PROOF, config=table) for miner, table in zip(self.miners, found, strict=True)
+        ]
 
     def _workers(self, prove_here: int) -> list[tuple[Worker, float]]:
         """Return the workers, each with when it comes; note from when on somebody does his work."""
@@ -338,20 +342,6 @@ class World:
 def comm_r(miner: int, number: int) -> Bytes32:
     """Return the commitment of a sector."""
     return Bytes32(bytes([number % 251, miner % 251]) * 16)
-
-
-def _sector(miner: int, number: int) -> state.Sector:
-    return state.Sector(
-        number=number,
-        seal_proof=int(PROOF),
-        sealed_cid=commitments.sealed_cid(comm_r(miner, number)),
-        unsealed_cid=None,
-        activation=0,
-        expiration=1_000_000,
-        power_base_epoch=0,
-        pledge=0,
-        daily_fee=0,
-    )
 
 
 def run_seed(seed: int, base: Path, of: Options, story: list[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from tests.integration.manager.chain.provider import MINER
-from tests.integration.manager.proving.farm import PROOF, STORE, put, seal
+from tests.integration.manager.proving.farm import STORE, seal
 
 from damocles.chain.sealing import PoStProof
 from damocles.devnode import serving
@@ -32,6 +32,7 @@ from damocles.manager.mining.prover import Prover
 from damocles.manager.mining.rounds import Means
 from damocles.manager.proving import opening
 from damocles.manager.sectors import ledger, stores
+from damocles.testing.on_chain import PROOF, put
 from damocles.wire.codec import Blob, Rows
 from damocles.wire.sectors import SectorID
 

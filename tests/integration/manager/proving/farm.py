@@ -4,7 +4,7 @@ The sectors are real replicas of 2KiB; how they came onto the chain is left out,
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,6 @@ from tests.native.conftest import stage
 
 from damocles import beside, proofs
 from damocles.chain import methods
-from damocles.chain.bitfields import Bitfield
 from damocles.chain.sealing import SubmitWindowedPoSt
 from damocles.devnode import serving, state
 from damocles.devnode.actors.activation import entropy_of
@@ -31,16 +30,15 @@ from damocles.manager.db import engine
 from damocles.manager.plans import wdpost
 from damocles.manager.proving import opening, posts
 from damocles.manager.sectors import ledger, stores
-from damocles.wire import commitments, tasks
+from damocles.testing.on_chain import PROOF, Places, put
+from damocles.wire import tasks
 from damocles.wire import wdpost as wire
 from damocles.wire.codec import Bytes32
-from damocles.wire.sectors import SealProof, SectorID
+from damocles.wire.sectors import SectorID
 
 WINDOW = 12  # epochs of a deadline
 STORE = "persist"
-PROOF = SealProof(5)
 with_ = msgspec.structs.replace
-Places = Mapping[int, Sequence[Sequence[int]]]  # numbers of sectors by deadline and partition
 
 
 def seal(folder: Path, number: int) -> bytes:
@@ -53,34 +51,6 @@ def seal(folder: Path, number: int) -> bytes:
         (folder / kind).mkdir(parents=True, exist_ok=True)
         source.rename(folder / kind / name)
     return bytes(comm_r)
-
-
-def put(devnode: Devnode, places: Places, comm_rs: Mapping[int, bytes]) -> None:
-    """Put sectors onto the chain, with power, where they are to be."""
-    head = devnode.chain.head
-    assert head.state is not None
-    miner = head.state.miners[MINER]
-    sectors = {
-        number: state.Sector(
-            number=number,
-            seal_proof=int(PROOF),
-            sealed_cid=commitments.sealed_cid(comm_r),
-            unsealed_cid=None,
-            activation=0,
-            expiration=1_000_000,
-            power_base_epoch=0,
-            pledge=0,
-            daily_fee=0,
-        )
-        for number, comm_r in comm_rs.items()
-    }
-    deadlines = list(miner.deadlines)
-    for deadline, partitions in places.items():
-        made = [state.Partition(all=Bitfield(some), live=Bitfield(some)) for some in partitions]
-        deadlines[deadline] = with_(deadlines[deadline], partitions=tuple(made))
-    after = with_(miner, sectors=sectors, deadlines=tuple(deadlines), cron_active=True)
-    changed = with_(head, state=with_(head.state, miners={**head.state.miners, MINER: after}))
-    devnode.chain.known[head.key] = devnode.chain.head = changed
 
 
 @dataclass

@@ -16,11 +16,12 @@ from damocles.devnode.rules import Rules
 from damocles.manager.errors import ManagerError
 from damocles.manager.proving import posts as records
 from damocles.manager.proving.mind import Stage
+from damocles.testing.on_chain import put
 from damocles.testing.proving_chain.proofs import FakeVerifier, fake_proof
 from damocles.testing.proving_chain.provers import Kind, output
 from damocles.wire import wdpost
 
-from .farm import WINDOW, Farm, put, running
+from .farm import WINDOW, Farm, running
 from .test_windows import CHALLENGE
 
 PARTITIONS, SECTORS, DEADLINE = 100, 2, 3

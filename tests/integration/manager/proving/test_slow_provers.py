@@ -9,10 +9,11 @@ from damocles.devnode.rules import Rules
 from damocles.manager.plans import wdpost_loans
 from damocles.manager.plans.wdpost_turns import MANAGERS_MACHINE
 from damocles.manager.proving.machine import name_of
+from damocles.testing.on_chain import put
 from damocles.testing.proving_chain.proofs import FakeVerifier, fake_proof
 from damocles.wire import wdpost
 
-from .farm import WINDOW, Farm, put, running
+from .farm import WINDOW, Farm, running
 from .test_hundred_partitions import Clock
 from .test_windows import CHALLENGE
 
